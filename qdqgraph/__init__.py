@@ -1,0 +1,87 @@
+"""qdqgraph repairs Q/DQ scales and places in ONNX graphs, so that TensorRT fuses them into INT8 kernels.
+
+    import onnx, qdqgraph
+    result = qdqgraph.fix(onnx.load("model.onnx"), qdqgraph.rules())
+    onnx.save(result.model, "fixed.onnx")
+
+This is the public face: a rule file imports this package and nothing else of it. Importing it loads neither torch nor
+onnxruntime nor tensorrt.
+"""
+
+from .catalog import load as rules
+from .edit import NodeInput, PlacePair, Rewire
+from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
+from .finding import Finding, Safety, Severity, Tie
+from .graph import Graph, Reader, key, label
+from .pair import Pair, bits_lost, pairs, scale_from_amax
+from .patterns import (
+    POOLS,
+    WEIGHTED,
+    Residual,
+    Side,
+    Use,
+    activation,
+    block,
+    common_grid,
+    moved,
+    pointwise,
+    residual,
+    residuals,
+    scales_at,
+    self_gate,
+    sites,
+    skips_convolution,
+)
+from .plan import Plan
+from .repair import Options, Result, check, fix
+from .rule import Counterexample, Example, Rule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "POOLS",
+    "WEIGHTED",
+    "Counterexample",
+    "Example",
+    "Finding",
+    "Graph",
+    "ModelError",
+    "NodeInput",
+    "Options",
+    "Pair",
+    "PlacePair",
+    "Plan",
+    "PlanError",
+    "QdqgraphError",
+    "Reader",
+    "RepairError",
+    "Residual",
+    "Result",
+    "Rewire",
+    "Rule",
+    "RuleError",
+    "Safety",
+    "Severity",
+    "Side",
+    "Tie",
+    "Use",
+    "activation",
+    "bits_lost",
+    "block",
+    "check",
+    "common_grid",
+    "fix",
+    "key",
+    "label",
+    "moved",
+    "pairs",
+    "pointwise",
+    "residual",
+    "residuals",
+    "rules",
+    "scale_from_amax",
+    "scales_at",
+    "self_gate",
+    "sites",
+    "skips_convolution",
+]

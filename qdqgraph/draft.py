@@ -1,0 +1,177 @@
+"""`Draft`: a working copy of a model, on which one round of proposals is carried out.
+
+Only `repair` uses it. It keeps the file's order: new pairs stand behind the producer of their tensor, and only nodes
+that would read a tensor before it is made move.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from .edit import NodeInput
+from .errors import PlanError
+
+SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast"})
+"""Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
+
+
+class Draft:
+    """A copy of `model` that grows edits; `finish` returns the new model."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        graph = self._model.graph
+        self._nodes = list(graph.node)
+        self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output if name}
+        self._behind: dict[str, list[onnx.NodeProto]] = {}
+        self._reads = Counter(name for n in self._nodes for name in _reads(n))
+        self._reads.update(o.name for o in graph.output)
+        self._inputs = {i.name for i in graph.input}
+        self._names = set(self._of) | self._inputs | {i.name for i in graph.initializer} | set(self._reads)
+        self._node_names = {n.name for n in self._nodes}
+        self._lost: list[str] = []
+
+    def input(self, reader: NodeInput) -> str:
+        """The tensor that a node input reads now."""
+        return self._of[reader[0]].input[reader[1]]
+
+    def set_input(self, reader: NodeInput, tensor: str) -> None:
+        """Lets a node input read another tensor."""
+        node, index = self._of[reader[0]], reader[1]
+        old = node.input[index]
+        if old == tensor:
+            return
+        node.input[index] = tensor
+        self._reads[old] -= 1
+        self._reads[tensor] += 1
+        self._lost.append(old)
+
+    def add_constant(self, name: str, array: np.ndarray) -> str:
+        """A new initializer; returns its name, made unique over all values of the model."""
+        name = self._unique(name, self._names)
+        self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def add_pair(self, tensor: str, scale: str, zero_point: str, code: str) -> str:
+        """A QuantizeLinear and a DequantizeLinear behind the tensor's producer; returns the latter's output."""
+        integers = self._unique(f"{tensor}_quantized", self._names)
+        rounded = self._unique(f"{tensor}_dequantized", self._names)
+        quantize = self._node("QuantizeLinear", [tensor, scale, zero_point], integers)
+        dequantize = self._node("DequantizeLinear", [integers, scale, zero_point], rounded)
+        for node in (quantize, dequantize):
+            entry = node.metadata_props.add()
+            entry.key, entry.value = "qdqgraph.rule", code
+            self._of[node.output[0]] = node
+            self._reads.update(node.input)
+        producer = self._of.get(tensor)
+        self._behind.setdefault(producer.output[0] if producer is not None else "", []).extend((quantize, dequantize))
+        return rounded
+
+    def set_metadata(self, key: str, value: str) -> None:
+        """A metadata entry of the model, new or changed."""
+        for entry in self._model.metadata_props:
+            if entry.key == key:
+                entry.value = value
+                return
+        self._model.metadata_props.add(key=key, value=value)
+
+    def finish(self) -> onnx.ModelProto:
+        """The new model: unread Q, DQ and constants swept, nodes in topological order."""
+        gone = self._sweep()
+        nodes = [n for n in self._placed() if id(n) not in gone]
+        ordered = _ordered(nodes)
+        copies = [onnx.NodeProto.FromString(n.SerializePartialToString()) for n in ordered]
+        graph = self._model.graph
+        del graph.node[:]
+        graph.node.extend(copies)
+        return self._model
+
+    def _placed(self) -> Iterator[onnx.NodeProto]:
+        yield from self._behind.get("", ())
+        for node in self._nodes:
+            yield node
+            if node.output:
+                yield from self._behind.get(node.output[0], ())
+
+    def _node(self, op: str, inputs: list[str], output: str) -> onnx.NodeProto:
+        return helper.make_node(op, inputs, [output], name=self._unique(output, self._node_names))
+
+    @staticmethod
+    def _unique(name: str, taken: set[str]) -> str:
+        candidate, n = name, 1
+        while candidate in taken:
+            candidate, n = f"{name}_{n}", n + 1
+        taken.add(candidate)
+        return candidate
+
+    def _sweep(self) -> set[int]:
+        """Removes what lost its last reader in this draft: Q, DQ, constants. What was unread before stays."""
+        gone: set[int] = set()
+        dead: set[str] = set()
+        pending = self._lost
+        while pending:
+            tensor = pending.pop()
+            if self._reads[tensor] > 0:
+                continue
+            node = self._of.get(tensor)
+            if node is None:
+                if tensor not in self._inputs:
+                    dead.add(tensor)
+            elif id(node) not in gone and node.op_type in SWEPT and not any(self._reads[o] for o in node.output if o):
+                gone.add(id(node))
+                for name in node.input:
+                    self._reads[name] -= 1
+                    pending.append(name)
+        if dead:
+            kept = [i for i in self._model.graph.initializer if i.name not in dead]
+            copies = [onnx.TensorProto.FromString(i.SerializePartialToString()) for i in kept]
+            del self._model.graph.initializer[:]
+            self._model.graph.initializer.extend(copies)
+        return gone
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Every tensor name the node reads; those its subgraphs mention included."""
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") or attribute.graphs else ():
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (o.name for o in graph.output)
+
+
+def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes in topological order; each keeps its place unless it reads what a later one makes.
+
+    Raises:
+        PlanError: there is a cycle.
+    """
+    maker = {name: i for i, n in enumerate(nodes) for name in n.output if name}
+    needs = [{maker[name] for name in _reads(n) if name in maker} - {i} for i, n in enumerate(nodes)]
+    if all(max(need, default=-1) < i for i, need in enumerate(needs)):
+        return nodes
+    waiting: dict[int, list[int]] = {}
+    for i, need in enumerate(needs):
+        for j in need:
+            waiting.setdefault(j, []).append(i)
+    missing = [len(need) for need in needs]
+    ready = [i for i, n in enumerate(missing) if n == 0]
+    heapq.heapify(ready)
+    order: list[onnx.NodeProto] = []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(nodes[i])
+        for j in waiting.get(i, ()):
+            missing[j] -= 1
+            if missing[j] == 0:
+                heapq.heappush(ready, j)
+    if len(order) != len(nodes):
+        raise PlanError("the repair would make the graph cyclic; this is a defect of a rule")
+    return order

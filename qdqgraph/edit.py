@@ -1,0 +1,150 @@
+"""Changes as values: what a rule may propose, and the reversible edits a plan is made of.
+
+A rule proposes a `Rewire` or a `PlacePair`; both name tensors and node inputs only, never positions, so that the
+proposals of many rules can be applied in one round. What a whole repair did to the file is then written down as
+`Insert`, `Remove` and `SetInput`: each carries old and new, so it can be checked before it is applied and undone
+exactly.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import onnx
+
+from .errors import PlanError
+
+NodeInput = tuple[str, int]
+"""A node's key (its first output) and the index of one of its inputs."""
+
+
+@dataclass(frozen=True)
+class Rewire:
+    """Let a node input read another existing tensor. Q, DQ and constants that nothing reads any more go."""
+
+    reader: NodeInput
+    tensor: str
+
+
+@dataclass(frozen=True)
+class PlacePair:
+    """Let readers of a tensor read it through one pair: its first one where it has one, else a new one behind its
+    producer, with the scale of its group.
+
+    Attributes:
+        tensor: where the pair stands.
+        readers: node inputs that read it raw today.
+        like: the site whose scale the pair takes; the tensor itself by default.
+        agree: sites that must share that scale, or the pair would round what is not rounded today.
+    """
+
+    tensor: str
+    readers: tuple[NodeInput, ...]
+    like: str = ""
+    agree: tuple[str, ...] = ()
+
+
+Proposal = Rewire | PlacePair
+
+Field = Literal["node", "initializer", "metadata_props"]
+"""The repeated fields of a model that a plan may change; metadata_props is the model's own."""
+
+ITEM: Mapping[Field, type[onnx.NodeProto] | type[onnx.TensorProto] | type[onnx.StringStringEntryProto]] = {
+    "node": onnx.NodeProto,
+    "initializer": onnx.TensorProto,
+    "metadata_props": onnx.StringStringEntryProto,
+}
+
+
+@dataclass(frozen=True)
+class Insert:
+    """An item that is new in the result, at its place there."""
+
+    field: Field
+    index: int
+    data: bytes
+
+    def inverse(self) -> Remove:
+        return Remove(self.field, self.index, self.data)
+
+
+@dataclass(frozen=True)
+class Remove:
+    """An item that is gone from the base, from its place there."""
+
+    field: Field
+    index: int
+    data: bytes
+
+    def inverse(self) -> Insert:
+        return Insert(self.field, self.index, self.data)
+
+
+@dataclass(frozen=True)
+class SetInput:
+    """One input of a node that stays."""
+
+    node: str
+    index: int
+    old: str
+    new: str
+
+    def inverse(self) -> SetInput:
+        return SetInput(self.node, self.index, self.new, self.old)
+
+
+Edit = Insert | Remove | SetInput
+
+
+def describe(edit: Edit) -> str:
+    """One line for people, in ONNX text where the edit holds an item."""
+    if isinstance(edit, SetInput):
+        return f"~ {edit.node}: input {edit.index}: {edit.old} -> {edit.new}"
+    sign = "+" if isinstance(edit, Insert) else "-"
+    return f"{sign} {_text(edit.field, edit.data)}"
+
+
+def _text(field: Field, data: bytes) -> str:
+    if field == "node":
+        return " ".join(onnx.printer.to_text(onnx.NodeProto.FromString(data)).split())
+    if field == "initializer":
+        tensor = onnx.TensorProto.FromString(data)
+        array = onnx.numpy_helper.to_array(tensor) if not tensor.external_data else None
+        shown = f" = {array.reshape(-1)[0]:.9g}" if array is not None and array.size == 1 else ""
+        return f"initializer {tensor.name} {onnx.TensorProto.DataType.Name(tensor.data_type)}{list(tensor.dims)}{shown}"
+    entry = onnx.StringStringEntryProto.FromString(data)
+    return f"metadata {entry.key} = {entry.value}"
+
+
+def to_json(edit: Edit) -> dict[str, Any]:
+    """The edit as JSON; items as base64 of their protobuf, with their text for people."""
+    if isinstance(edit, SetInput):
+        return {"edit": "set_input", "node": edit.node, "index": edit.index, "old": edit.old, "new": edit.new}
+    kind = "insert" if isinstance(edit, Insert) else "remove"
+    data = base64.b64encode(edit.data).decode()
+    return {"edit": kind, "field": edit.field, "index": edit.index, "text": _text(edit.field, edit.data), "data": data}
+
+
+def from_json(entry: Any) -> Edit:
+    """Reads one edit.
+
+    Raises:
+        PlanError: the entry is not of the form that `to_json` writes.
+    """
+    try:
+        kind = entry["edit"]
+        if kind == "set_input":
+            return SetInput(str(entry["node"]), int(entry["index"]), str(entry["old"]), str(entry["new"]))
+        field = entry["field"]
+        if kind in ("insert", "remove") and field in ITEM:
+            data = base64.b64decode(entry["data"], validate=True)
+            ITEM[field].FromString(data)
+            return (Insert if kind == "insert" else Remove)(field, int(entry["index"]), data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PlanError(f"the plan is damaged: {type(error).__name__}: {error}") from error
+    except Exception as error:  # protobuf's DecodeError derives from Exception alone
+        raise PlanError(f"the plan is damaged: an item is no valid protobuf: {error}") from error
+    raise PlanError(f"the plan is damaged: unknown edit {entry!r:.80}")

@@ -1,0 +1,30 @@
+"""What can go wrong, as one tree: every error a user can mend derives from `QdqgraphError`.
+
+    QdqgraphError
+    ├── ModelError      the file cannot be read, is no ONNX, or cannot be used
+    ├── RuleError       a rule file cannot be loaded or contradicts itself
+    ├── PlanError       a plan is damaged or does not fit the model (stale)
+    └── RepairError     the repair was refused: illegal graph, not bit-exact, no fixpoint
+
+The command line prints the message of any of them as one sentence and exits with 2.
+"""
+
+
+class QdqgraphError(Exception):
+    """Base of all errors whose message is written for the user."""
+
+
+class ModelError(QdqgraphError):
+    """The model cannot be read or used."""
+
+
+class RuleError(QdqgraphError):
+    """A rule, or a selection of rules, is unusable."""
+
+
+class PlanError(QdqgraphError):
+    """A plan cannot be read, or was made for another model."""
+
+
+class RepairError(QdqgraphError):
+    """The repair was refused and nothing was written."""

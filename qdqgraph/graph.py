@@ -1,0 +1,290 @@
+"""`Graph`: a read-only, indexed view of an ONNX model.
+
+Navigation is onnx-graphsurgeon's: nodes are `gs.Node`, tensors `gs.Tensor`, as TensorRT users know them. This
+module only adds what a rule needs in O(1): producers, readers, constant values, shapes. Tensors are addressed by
+name and nodes by `key` (the name of their first output), because ONNX node names are optional and may repeat.
+Nothing here writes: a change is an `Edit`, and only a plan applies it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import numpy_helper
+
+from .errors import ModelError
+
+T = TypeVar("T")
+
+PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
+"""Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
+
+SMALL = 1024
+"""Initializers of at most this many bytes keep their data during shape inference (shapes and axes live there)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """One input of one node. `index` is -1 where a subgraph of the node captures the tensor."""
+
+    node: gs.Node
+    index: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return key(self.node), self.index
+
+
+def key(node: gs.Node) -> str:
+    """The name of the node's first named output: unique in a graph, unlike the node's own name."""
+    for tensor in node.outputs:
+        if tensor.name:
+            return str(tensor.name)
+    return ""
+
+
+def label(node: gs.Node) -> str:
+    """What to call a node in a message: its name, else what it is and makes."""
+    return str(node.name) or f"{node.op}({key(node)})"
+
+
+class Graph:
+    """An indexed view of `model`.
+
+    Args:
+        model: the model; must not be changed while the view is in use.
+        folder: where external data files lie (the folder of the model's file).
+
+    Raises:
+        ModelError: the graph cannot be imported.
+    """
+
+    def __init__(self, model: onnx.ModelProto, folder: Path | None = None) -> None:
+        self.model = model
+        self.folder = folder or Path(".")
+        try:
+            self.gs: gs.Graph = gs.import_onnx(model)
+        except Exception as error:
+            raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
+        self._nodes = tuple(self.gs.nodes)
+        self._memo: dict[object, object] = {}
+
+    # Nodes
+
+    def nodes(self, *ops: str) -> tuple[gs.Node, ...]:
+        """All nodes in file order, or those of the named operators of the standard domain."""
+        if not ops:
+            return self._nodes
+        found = [n for op in ops for n in self._by_op.get(op, ())]
+        return tuple(found) if len(ops) == 1 else tuple(sorted(found, key=self.position))
+
+    @cached_property
+    def _by_op(self) -> dict[str, list[gs.Node]]:
+        index: dict[str, list[gs.Node]] = {}
+        for node in self._nodes:
+            if (node.domain or "") in ("", "ai.onnx"):
+                index.setdefault(node.op, []).append(node)
+        return index
+
+    @cached_property
+    def _positions(self) -> dict[int, int]:
+        return {id(n): i for i, n in enumerate(self._nodes)}
+
+    def position(self, node: gs.Node) -> int:
+        """The node's place in the file; ONNX files are topologically sorted."""
+        return self._positions[id(node)]
+
+    # Tensors
+
+    @cached_property
+    def _producers(self) -> dict[str, gs.Node]:
+        return {t.name: n for n in self._nodes for t in n.outputs if t.name}
+
+    @cached_property
+    def _readers(self) -> dict[str, list[Reader]]:
+        index: dict[str, list[Reader]] = {}
+        for node in self._nodes:
+            for i, tensor in enumerate(node.inputs):
+                if tensor.name:
+                    index.setdefault(tensor.name, []).append(Reader(node, i))
+        for name, reader in self.captures:
+            index.setdefault(name, []).append(reader)
+        return index
+
+    @cached_property
+    def captures(self) -> tuple[tuple[str, Reader], ...]:
+        """Tensors that subgraphs (If, Loop, Scan) take from outside, with the node that holds the subgraph."""
+        return tuple((name, Reader(node, -1)) for node in self._nodes for name in _captured(node))
+
+    @cached_property
+    def inputs(self) -> frozenset[str]:
+        """Names of the graph's inputs, initializers left out."""
+        return frozenset(t.name for t in self.gs.inputs)
+
+    @cached_property
+    def outputs(self) -> frozenset[str]:
+        """Names of the graph's outputs."""
+        return frozenset(t.name for t in self.gs.outputs)
+
+    def producer(self, tensor: str) -> gs.Node | None:
+        """The node that makes the tensor; None for inputs and initializers."""
+        return self._producers.get(tensor)
+
+    def readers(self, tensor: str) -> tuple[Reader, ...]:
+        """Every node input that reads the tensor, in file order; captures by subgraphs included."""
+        return tuple(self._readers.get(tensor, ()))
+
+    # Constants
+
+    @cached_property
+    def initializers(self) -> dict[str, onnx.TensorProto]:
+        """Initializers by name."""
+        return {i.name: i for i in self.model.graph.initializer}
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether the tensor is known before the network runs (graph inputs with a default are not)."""
+        for _ in range(64):
+            if tensor in self.initializers:
+                return True
+            node = self.producer(tensor)
+            if node is None:
+                return False
+            if node.op == "Constant":
+                return True
+            if node.op not in PASS_VALUE | {"QuantizeLinear", "DequantizeLinear", "Transpose"} or not node.inputs:
+                return False
+            tensor = node.inputs[0].name
+        return False
+
+    def value(self, tensor: str) -> np.ndarray | None:
+        """The tensor's value where it is a constant, also behind Identity, Cast, Reshape and their like.
+
+        Returns None where it is not constant, or its external data cannot be read.
+        """
+        if tensor in self.initializers:
+            return _array(self.initializers[tensor], self.folder)
+        node = self.producer(tensor)
+        if node is None or (node.domain or "") not in ("", "ai.onnx"):
+            return None
+        if node.op == "Constant":
+            return _constant_value(node)
+        if node.op not in PASS_VALUE or not node.inputs:
+            return None
+        array = self.value(node.inputs[0].name)
+        if array is None or node.op == "Identity":
+            return array
+        if node.op == "Cast":
+            try:
+                return array.astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"])))
+            except (KeyError, TypeError, ValueError):
+                return None
+        if array.size == 1 and node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten"):
+            return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
+        return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape") else None
+
+    # Shapes
+
+    @cached_property
+    def _types(self) -> dict[str, tuple[int, tuple[int | None, ...]]]:
+        return _infer(self.model)
+
+    def shape(self, tensor: str) -> tuple[int | None, ...] | None:
+        """Dimensions, None for an unknown one; None where the rank is unknown (custom operators, bad shapes)."""
+        found = self._types.get(tensor)
+        return found[1] if found else None
+
+    def dtype(self, tensor: str) -> int | None:
+        """The `onnx.TensorProto` data type, where known."""
+        found = self._types.get(tensor)
+        return found[0] if found else None
+
+    def elements(self, tensor: str) -> int:
+        """Number of elements with every unknown dimension counted as 1; 0 where the shape is unknown."""
+        shape = self.shape(tensor)
+        return 0 if shape is None else math.prod(1 if d is None else d for d in shape)
+
+    # Memory
+
+    def once(self, compute: Callable[[Graph], T]) -> T:
+        """`compute(self)`, computed once a graph: for tables that several rules share."""
+        if compute not in self._memo:
+            self._memo[compute] = compute(self)
+        return self._memo[compute]  # type: ignore[return-value]
+
+    @cached_property
+    def depth(self) -> dict[str, int]:
+        """For each tensor the number of nodes on the longest path to it from an input; constants and Q/DQ not counted."""
+        depth: dict[str, int] = {}
+        free = {"QuantizeLinear", "DequantizeLinear", "Constant", "Identity"}
+        for node in self._nodes:
+            below = max((depth.get(t.name, 0) for t in node.inputs), default=0)
+            for t in node.outputs:
+                depth[t.name] = below + (node.op not in free)
+        return depth
+
+
+def _captured(node: gs.Node) -> Iterator[str]:
+    """Names that the node's subgraphs take from outside; once each."""
+    seen: set[str] = set()
+    for value in node.attrs.values():
+        if isinstance(value, gs.Graph):
+            made = {t.name for n in value.nodes for t in n.outputs} | {t.name for t in value.inputs}
+            read = [t.name for n in value.nodes for t in n.inputs] + [t.name for t in value.outputs]
+            read += [name for n in value.nodes for name in _captured(n)]
+            for name in read:
+                if name and name not in made and name not in seen:
+                    seen.add(name)
+                    yield name
+
+
+def _array(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
+    try:
+        return numpy_helper.to_array(tensor, str(folder))
+    except (OSError, ValueError, TypeError, onnx.checker.ValidationError):
+        return None
+
+
+def _constant_value(node: gs.Node) -> np.ndarray | None:
+    for name, value in node.attrs.items():
+        if name == "value":
+            return np.asarray(value.values)
+        if name in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if name in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+    return None
+
+
+def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...]]]:
+    """Types and shapes of all tensors, from a copy that leaves the weights' bytes behind."""
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    graph = light.graph
+    graph.name = model.graph.name or "graph"
+    for field in ("node", "input", "output", "value_info"):
+        getattr(graph, field).extend(getattr(model.graph, field))
+    for initializer in model.graph.initializer:
+        if initializer.ByteSize() <= SMALL:
+            graph.initializer.append(initializer)
+        else:
+            graph.initializer.add(name=initializer.name, data_type=initializer.data_type, dims=initializer.dims)
+    try:
+        graph = onnx.shape_inference.infer_shapes(light).graph
+    except Exception:  # noqa: BLE001 - inference is a courtesy: the C++ library may reject foreign operators
+        graph = light.graph
+    types: dict[str, tuple[int, tuple[int | None, ...]]] = {
+        i.name: (i.data_type, tuple(i.dims)) for i in graph.initializer
+    }
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        tensor: Any = info.type.tensor_type
+        if info.type.HasField("tensor_type") and tensor.HasField("shape"):
+            dims = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
+            types[info.name] = (tensor.elem_type, dims)
+    return types

@@ -1,0 +1,154 @@
+"""Lowering: one round of accepted findings becomes edits of a `Draft`.
+
+Groups first: every pair of a group that changes or grows reads one shared scale initializer. Then placements and
+rewirings, each node input at most once a round; what conflicts waits for the next round. INT32 biases whose scale is
+input scale x weight scale follow their input's scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from .draft import Draft
+from .edit import NodeInput, PlacePair, Rewire
+from .finding import Finding
+from .graph import Graph, key
+from .pair import Pair, pairs
+from .patterns import sites
+from .solver import ORIGINAL, Group, Solution, originals
+
+
+def scale_at(graph: Graph, solution: Solution, site: str) -> np.ndarray | None:
+    """The scale that the site has after the solution: its group's, else its own; None where neither is known."""
+    group = solution.group(site)
+    if group is not None and group.scale is not None:
+        return group.scale
+    own = pairs(graph).at(site)
+    return own[0].scale if own and all(p.same_grid(own[0]) for p in own) else None
+
+
+def lower(
+    graph: Graph, solution: Solution, findings: Sequence[Finding], *, exact: bool
+) -> tuple[onnx.ModelProto, list[Finding]]:
+    """Carries the findings out; returns the new model and those that were applied.
+
+    Args:
+        exact: leave every scale as it is (the solution then holds agreeing groups only).
+    """
+    lowering = _Lowering(graph, solution)
+    done: list[Finding] = []
+    if not exact:
+        done += [f for f in findings if f.tie is not None]
+        for group in solution.groups:
+            if not group.agreed and group.scale is not None:
+                lowering.share(group)
+        lowering.record_originals()
+    done += [f for f in findings if f.edits and lowering.carry_out(f)]
+    return (lowering.draft.finish() if done else graph.model), done
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, solution: Solution) -> None:
+        self.graph, self.solution = graph, solution
+        self.draft = Draft(graph.model)
+        self.taken: set[NodeInput] = set()
+        self.shared: dict[int, tuple[str, str]] = {}
+        self.placed: dict[str, str] = {}
+
+    def carry_out(self, finding: Finding) -> bool:
+        """Applies a finding's edits, all or none; False where another finding was first at one of its inputs."""
+        wanted: list[NodeInput] = []
+        for edit in finding.edits:
+            wanted += [edit.reader] if isinstance(edit, Rewire) else edit.readers
+        if any(reader in self.taken for reader in wanted):
+            return False
+        self.taken.update(wanted)
+        for edit in finding.edits:
+            tensor = edit.tensor if isinstance(edit, Rewire) else self.place(edit, finding.code)
+            for reader in (edit.reader,) if isinstance(edit, Rewire) else edit.readers:
+                self.draft.set_input(reader, tensor)
+        return True
+
+    def place(self, edit: PlacePair, code: str) -> str:
+        """The output of the tensor's pair: its first one where it has one, else a new one."""
+        if edit.tensor not in self.placed:
+            mine = [p for p in pairs(self.graph).at(edit.tensor) if p.tensor == edit.tensor and p.dequantizes]
+            self.placed[edit.tensor] = key(mine[0].dequantizes[0]) if mine else self.new_pair(edit, code)
+        return self.placed[edit.tensor]
+
+    def new_pair(self, edit: PlacePair, code: str) -> str:
+        like = edit.like or edit.tensor
+        group = self.solution.group(like)
+        if group is not None and group.scale is not None:
+            scale, zero_point = self.share(group)
+        else:
+            scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)))
+        return self.draft.add_pair(edit.tensor, scale, zero_point, code)
+
+    def share(self, group: Group) -> tuple[str, str]:
+        """Lets all pairs of a group read one scale and one zero-point initializer; returns their names."""
+        if id(group) not in self.shared:
+            assert group.scale is not None
+            members = [p for s in group.sites for p in pairs(self.graph).at(s)]
+            for pair in members:
+                if pair.value != float(group.scale):
+                    self._rescale_biases(pair, float(group.scale) / pair.value)
+            self.shared[id(group)] = self._constants(group.anchor or group.sites[0], members, group.scale)
+        return self.shared[id(group)]
+
+    def _constants(self, name: str, members: Sequence[Pair], scale: np.ndarray | None = None) -> tuple[str, str]:
+        """One scale and one zero-point initializer for these pairs: the ones they share already, or new ones."""
+        nodes = [n for p in members for n in p.nodes]
+        inputs = {tuple(t.name for t in n.inputs[1:3]) for n in nodes}
+        unequal = scale is not None and any(p.value != float(scale) for p in members)
+        if len(inputs) == 1 and not unequal:
+            only = next(iter(inputs))
+            if len(only) == 2 and all(t in self.graph.initializers for t in only):
+                return only
+        first = members[0]
+        value = np.asarray(first.scale if scale is None else scale).reshape(())
+        zero = np.zeros((), first.types[1])
+        scale_name = self.draft.add_constant(f"{name}_scale", value)
+        zero_name = self.draft.add_constant(f"{name}_zero_point", zero)
+        for node in nodes:
+            self.draft.set_input((key(node), 1), scale_name)
+            if len(node.inputs) > 2 and node.inputs[2].name:
+                self.draft.set_input((key(node), 2), zero_name)
+        return scale_name, zero_name
+
+    def record_originals(self) -> None:
+        """Keeps each changed site's original scale in the metadata, for the guard of later runs."""
+        kept = originals(self.graph)
+        finest: dict[str, float] = {}
+        for change in self.solution.changes:
+            finest[change.site] = min(change.own, finest.get(change.site, change.own))
+        for site, own in finest.items():
+            if site not in kept:
+                self.draft.set_metadata(ORIGINAL + site, repr(own))
+
+    def _rescale_biases(self, pair: Pair, factor: float) -> None:
+        """INT32 biases have scale = input scale x weight scale: both scale and integers follow the input's scale."""
+        for use in sites(self.graph).uses(pair.site):
+            node = use.reader.node
+            if use.pair is pair and use.reader.index == 0 and len(node.inputs) > 2 and node.op in ("Conv", "ConvTranspose", "Gemm"):
+                bias = pairs(self.graph).made(node.inputs[2].name)
+                if bias is not None and bias.kind == "bias" and bias.scale is not None:
+                    self._rescale(bias, node, factor)
+
+    def _rescale(self, bias: Pair, reader: gs.Node, factor: float) -> None:
+        integers = self.graph.value(bias.tensor)
+        if integers is None or bias.scale is None:
+            return
+        dequantize = bias.dequantizes[0]
+        scale = (bias.scale.astype(np.float64) * factor).astype(bias.scale.dtype)
+        axis = 0 if bias.scale.size == 1 else -1
+        ratio = bias.scale.astype(np.float64).reshape(-1 if axis else ()) / scale.astype(np.float64).reshape(-1 if axis else ())
+        bounds = np.iinfo(np.int32)
+        moved = np.clip(np.rint(integers.astype(np.float64) * ratio), bounds.min, bounds.max).astype(np.int32)
+        name = key(dequantize)
+        self.draft.set_input((name, 0), self.draft.add_constant(f"{bias.tensor}_rescaled", moved))
+        self.draft.set_input((name, 1), self.draft.add_constant(f"{bias.tensor}_rescaled_scale", scale))

@@ -1,0 +1,238 @@
+"""The way a model takes: scan → findings → solve → plan → apply, in rounds until nothing is left to apply.
+
+`check` stops after solving. `fix` first applies what is bit-exact, then the rest within the guard; it returns the
+new model with its plan and never touches the one it was given. Neither opens a file.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from .edit import PlacePair, Rewire
+from .errors import ModelError, QdqgraphError, RepairError, RuleError
+from .finding import Finding, Safety, Severity
+from .graph import Graph
+from .lower import lower, scale_at
+from .pair import Pairs, bits_lost, pairs
+from .plan import Plan
+from .rule import Rule
+from .solver import Change, Policy, Solution, originals, solve
+
+ROUNDS = 20
+"""More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a repair may do.
+
+    Attributes:
+        policy: the scale of a group, see `qdqgraph.solver`.
+        max_bits_lost: the guard: how many bits a site may lose to its group's scale.
+        exact: apply bit-exact repairs only.
+        only, skip: globs on tensor and node names; findings elsewhere are reported, not repaired.
+    """
+
+    policy: str = "max"
+    max_bits_lost: float = 1.0
+    exact: bool = False
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether the finding lies in the part of the network that is to be repaired."""
+        names = (finding.place, finding.node)
+
+        def hit(globs: Iterable[str]) -> bool:
+            return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)
+
+        return (not self.only or hit(self.only)) and not hit(self.skip)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `fix` did.
+
+    Attributes:
+        model: the repaired model.
+        plan: what was done to the file.
+        exact: the model after the bit-exact repairs alone; `model` itself where nothing followed.
+        applied: the findings that were repaired, in order.
+        left: the findings that remain, with the reason where a repair was refused.
+        changes: the sites whose scale changed, with bits lost since the original.
+        pairs_before, pairs_after: activation pairs; groups: groups of sites that share one scale after the repair.
+    """
+
+    model: onnx.ModelProto
+    plan: Plan
+    exact: onnx.ModelProto
+    applied: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+    pairs_before: int
+    pairs_after: int
+    pairs_added: int
+    pairs_removed: int
+    groups: int
+
+
+def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:
+    """Everything the rules find, in an order that does not depend on theirs. Changes nothing.
+
+    Raises:
+        RuleError: a rule crashed (QDQ901).
+    """
+    found: list[Finding] = []
+    for rule in rules:
+        try:
+            found += rule.find(graph)
+        except QdqgraphError:
+            raise
+        except Exception as error:
+            raise RuleError(f"QDQ901: rule {rule.code} crashed: {type(error).__name__}: {error}") from error
+    return tuple(sorted(found, key=lambda f: f.order))
+
+
+def resolve(
+    graph: Graph, found: Sequence[Finding], options: Options, *, exact: bool = False
+) -> tuple[Solution, tuple[Finding, ...]]:
+    """Solves the ties and settles every finding: ties that hold are dropped, refused ones say why."""
+    ties = [f for f in found if f.tie is not None and f.safety is not Safety.MANUAL and options.covers(f)]
+    solution = solve(graph, ties, policy=options.policy, max_bits_lost=options.max_bits_lost, exact=exact)
+    settled = [f for f in found if f.tie is None]
+    settled = [s for f in settled if (s := _placed(graph, solution, f)) is not None]
+    return solution, tuple(sorted((*settled, *solution.findings), key=lambda f: f.order))
+
+
+def _placed(graph: Graph, solution: Solution, finding: Finding) -> Finding | None:
+    """The finding with its placements judged: None where an unequal group is the real cause and is reported itself."""
+    for edit in finding.edits:
+        if not isinstance(edit, PlacePair):
+            continue
+        like = edit.like or edit.tensor
+        group = solution.group(like)
+        if any(solution.group(site) is not group for site in edit.agree if site != like):
+            return None
+        if scale_at(graph, solution, like) is None:
+            return replace(finding, refused=f"no scale of '{like}' is known in the graph: calibrate it and quantize it")
+    return finding
+
+
+def check(model: onnx.ModelProto, rules: Sequence[Rule], options: Options | None = None, *, folder: Path | None = None
+          ) -> tuple[Finding, ...]:
+    """What the rules find in a model, ties solved; nothing is changed.
+
+    Raises:
+        ModelError: the model has no Q/DQ or cannot be imported.
+        RuleError: a rule crashed, or the policy is unknown.
+    """
+    options = options or Options()
+    graph = quantized(Graph(model, folder))
+    return resolve(graph, scan(graph, rules), options)[1]
+
+
+def quantized(graph: Graph) -> Graph:
+    """The graph, if it holds anything quantized.
+
+    Raises:
+        ModelError: it does not.
+    """
+    foreign = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
+    if not len(pairs(graph)) and not any(n.op.startswith(foreign) for n in graph.nodes()):
+        raise ModelError("the model has no QuantizeLinear or DequantizeLinear: quantize it first, then run qdqgraph")
+    return graph
+
+
+def fix(
+    model: onnx.ModelProto,
+    rules: Sequence[Rule],
+    options: Options | None = None,
+    *,
+    folder: Path | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Result:
+    """Repairs a model.
+
+    Args:
+        model: the model; left as it is.
+        folder: where its external data lie.
+        progress: called with one line before each step.
+
+    Raises:
+        ModelError: the model has no Q/DQ or cannot be imported.
+        RuleError: a rule crashed, or the policy is unknown.
+        RepairError: TensorRT would refuse the graph and no rule repairs that, or rounds do not end (QDQ904).
+    """
+    options = options or Options()
+    Policy.parse(options.policy)
+    graph = quantized(Graph(model, folder))
+    before = Pairs(graph)
+    applied: list[Finding] = []
+    exact = _rounds(graph, rules, options, True, applied, progress)
+    final = exact if options.exact else _rounds(exact, rules, options, False, applied, progress)
+    solution, left = resolve(final, scan(final, rules), options)
+    illegal = [f for f in left if f.severity is Severity.ERROR]
+    if illegal:
+        raise RepairError(_illegal(illegal))
+    after = pairs(final)
+    old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
+    return Result(
+        model=final.model,
+        plan=Plan.between(model, final.model),
+        exact=exact.model,
+        applied=tuple(applied),
+        left=left,
+        changes=_changes(before, final),
+        pairs_before=len(old),
+        pairs_after=len(new),
+        pairs_added=len(new - old),
+        pairs_removed=len(old - new),
+        groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+    )
+
+
+def _rounds(
+    graph: Graph,
+    rules: Sequence[Rule],
+    options: Options,
+    exact: bool,
+    applied: list[Finding],
+    progress: Callable[[str], None],
+) -> Graph:
+    """Applies rounds until no proposal is left; returns the last graph."""
+    for number in range(1, ROUNDS + 1):
+        progress(f"{'exact' if exact else 'lossy'} repairs, round {number}")
+        solution, found = resolve(graph, scan(graph, rules), options, exact=exact)
+        mine = [f for f in found if f.repairable and options.covers(f)]
+        mine = [f for f in mine if not exact or f.safety is Safety.EXACT]
+        model, done = lower(graph, solution, mine, exact=exact)
+        if not done:
+            return graph
+        applied += done
+        graph = Graph(model, graph.folder)
+    raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied: "
+                      + ", ".join(sorted({f.code for f in done})))
+
+
+def _changes(before: Pairs, final: Graph) -> tuple[Change, ...]:
+    """The sites whose scale the repair changed; the bits lost count from the original, also of an earlier repair."""
+    kept = originals(final)
+    changes: list[Change] = []
+    for pair in pairs(final):
+        was = {p.value for p in before.at(pair.site)}
+        if pair.tieable and was and was != {pair.value}:
+            own = min(kept.get(pair.site, pair.value), *was)
+            changes.append(Change(pair.site, own, pair.value, bits_lost(pair.value, own)))
+    return tuple({c.site: c for c in changes}.values())
+
+
+def _illegal(findings: Sequence[Finding]) -> str:
+    """Why the model was not repaired, finding by finding."""
+    lines = [f"{f.place}: {f.code} {f.message}" for f in findings]
+    more = [f"... and {len(lines) - 10} more; see: qdqgraph check MODEL --select QDQ4"] if len(lines) > 10 else []
+    return "\n  ".join(["TensorRT would refuse the model, and no rule repairs it:", *lines[:10], *more])

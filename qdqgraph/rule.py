@@ -1,0 +1,79 @@
+"""`Rule`: one check with its documentation, its examples and its repair.
+
+A rule is one class in one file. It reads a `Graph` and yields findings; it never writes, and it imports only
+`qdqgraph`. Its docstring is its page: the first line says what is wrong, `Why:` what TensorRT does, `Source:` where
+that is known from. Its examples are its tests (see `qdqgraph.testing`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_graphsurgeon as gs
+
+from .edit import Proposal
+from .finding import Finding, Safety, Severity, Tie
+from .graph import Graph, key, label
+
+
+@dataclass(frozen=True)
+class Example:
+    """A model on which the rule speaks, as ONNX text.
+
+    Attributes:
+        title: what the example shows.
+        before: the model as exported.
+        after: the model after `fix` with this rule, up to the names of new tensors; None where nothing is applied.
+    """
+
+    title: str
+    before: str
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A model on which the rule must stay silent, as ONNX text."""
+
+    title: str
+    model: str
+
+
+class Rule(ABC):
+    """Base of all rules; see the module's docstring."""
+
+    code: ClassVar[str]
+    """"QDQ" and three digits: 1xx scales, 2xx placement, 3xx fusion blockers, 4xx legality. Never reused."""
+    name: ClassVar[str]
+    """Names the problem, in kebab-case: "concat-scales-differ"."""
+    safety: ClassVar[Safety]
+    """What applying the repair may change."""
+    severity: ClassVar[Severity] = Severity.WARNING
+    """Error where TensorRT refuses the graph."""
+    examples: ClassVar[Sequence[Example | Counterexample]]
+    """At least one example and one counterexample."""
+
+    @abstractmethod
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        """Yields what is wrong. A tie is yielded wherever it is needed: one that holds already is no finding."""
+
+    def finding(
+        self,
+        at: gs.Node,
+        message: str,
+        *,
+        help: str = "",
+        cost: int = 0,
+        tie: Tie | None = None,
+        edits: Sequence[Proposal] = (),
+        place: str = "",
+    ) -> Finding:
+        """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default."""
+        safety = self.safety if tie is not None or edits else Safety.MANUAL
+        place = place or key(at)
+        return Finding(
+            self.code, self.name, self.severity, safety, place, label(at), message, help, cost, tie, tuple(edits)
+        )

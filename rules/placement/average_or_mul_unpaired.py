@@ -1,0 +1,109 @@
+"""QDQ204."""
+
+from collections.abc import Iterator
+
+from qdqgraph import POOLS, Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, key, pairs, pointwise, self_gate, sites
+
+
+class AverageOrMulUnpaired(Rule):
+    """An average pool or a gating Mul between INT8 layers reads its input as float.
+
+    Why: averages and products do not commute with rounding, so TensorRT runs them in INT8 only as DQ → op → Q. Read
+    raw, the tensor is stored as float for them beside the INT8 copy for the convolutions. In NVIDIA's ResNet-18
+    engine an unquantized global pool costs three kernels, 29 of 731 microseconds.
+    Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
+    (quantizable layers), EfficientNet's Multiply case in
+    https://github.com/NVIDIA/TensorRT/blob/main/tools/tensorflow-quantization/tensorflow_quantization/custom_qdq_cases.py
+    """
+
+    code, name, safety = "QDQ204", "average-or-mul-unpaired", Safety.LOSSY
+
+    examples = [
+        Example(
+            "a global pool beside a convolution",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,1,1] v)
+                <float s = {0.1}, float t = {0.05}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    y = Conv (d, k)
+                    p = GlobalAveragePool (x)
+                    qp = QuantizeLinear (p, t, z)
+                    dp = DequantizeLinear (qp, t, z)
+                    v = Conv (dp, k)
+                }""",
+            after="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,1,1] v)
+                <float s = {0.1}, float t = {0.05}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    y = Conv (d, k)
+                    p = GlobalAveragePool (d)
+                    qp = QuantizeLinear (p, t, z)
+                    dp = DequantizeLinear (qp, t, z)
+                    v = Conv (dp, k)
+                }""",
+        ),
+        Counterexample(
+            "the Mul of a SiLU is part of the convolution's block",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, float t = {0.05}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+            {
+                k = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                c = Conv (d, k)
+                g = Sigmoid (c)
+                m = Mul (c, g)
+                qm = QuantizeLinear (m, t, z)
+                y = DequantizeLinear (qm, t, z)
+            }""",
+        ),
+        Counterexample(
+            "the pool feeds a float classifier",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,1,1] v)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+                v = GlobalAveragePool (x)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes(*sorted(POOLS), "Mul"):
+            if key(node) not in sites(graph).feeds or graph.is_constant(key(node)):
+                continue
+            gating = node.op == "Mul" and self_gate(graph, node) is None and pointwise(graph, node) is None
+            if not gating and node.op not in POOLS:
+                continue
+            operands = node.inputs if gating else node.inputs[:1]
+            largest = max(graph.elements(t.name) for t in operands)
+            for index, tensor in enumerate(operands):
+                if pairs(graph).made(tensor.name) or (gating and graph.elements(tensor.name) < largest):
+                    continue
+                yield self._operand(graph, key(node), index, tensor.name)
+
+    def _operand(self, graph: Graph, place: str, index: int, tensor: str) -> Finding:
+        node = graph.producer(place)
+        size = 4 * graph.elements(tensor)
+        known = tensor in sites(graph).covered
+        help = f"read '{tensor}' through its pair" if known else f"no scale of '{tensor}' is known: calibrate a quantizer there"
+        return self.finding(
+            node,
+            f"the {node.op} between INT8 layers reads '{tensor}' as float" + (f", {size:,} bytes" if size else ""),
+            help=help,
+            cost=size,
+            edits=[PlacePair(tensor, ((place, index),))] if known else [],
+        )

@@ -1,0 +1,75 @@
+"""QDQ207."""
+
+from collections.abc import Iterator
+
+from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, key, moved, sites
+
+
+class ConcatWithoutScale(Rule):
+    """A Concat between INT8 layers is float, and no scale for it is known in the graph.
+
+    Why: where BatchNormalization or an activation stands between a Concat and the next Q (pre-activation networks
+    such as DenseNet), the Q cannot move up to the Concat, and its branches are written and read as float. A pair
+    behind the Concat needs a calibrated scale, which the graph does not hold.
+    Source: docs/tensorrt.md (a Concat without a Q behind it), measured on TensorRT-RTX 1.7.1; placement
+    recommendations in
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
+    """
+
+    code, name, safety = "QDQ207", "concat-without-scale", Safety.MANUAL
+
+    examples = [
+        Example(
+            "Concat → BatchNormalization → Q",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] a, float[1,1,4,4] b) => (float[1,2,4,4] y)
+                <float s = {0.1}, int8 z = {0}, float[2] one = {1, 1}, float[2] zero = {0, 0}>
+                {
+                    c = Concat <axis = 1> (a, b)
+                    n = BatchNormalization (c, one, zero, zero, one)
+                    q = QuantizeLinear (n, s, z)
+                    y = DequantizeLinear (q, s, z)
+                }""",
+        ),
+        Counterexample(
+            "the Q stands behind the Concat",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] a, float[1,1,4,4] b) => (float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                c = Concat <axis = 1> (a, b)
+                q = QuantizeLinear (c, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
+        Counterexample(
+            "a float head",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] a, float[1,1,4,4] b) => (float[1,1,4,4] v, float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (a, s, z)
+                v = DequantizeLinear (q, s, z)
+                c = Concat <axis = 1> (a, b)
+                y = Sigmoid (c)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        flow = sites(graph)
+        for concat in graph.nodes("Concat"):
+            move = moved(graph, concat)
+            made = key(concat)
+            if move is None or made in flow.wants or made in flow.covered or made not in flow.feeds:
+                continue
+            size = 4 * graph.elements(made)
+            yield self.finding(
+                concat,
+                f"the Concat between INT8 layers is float, and its scale is not known" + (f", {size:,} bytes" if size else ""),
+                help=f"calibrate a quantizer for '{made}'",
+                cost=size,
+            )

@@ -1,0 +1,113 @@
+"""QDQ201."""
+
+from collections.abc import Iterator
+
+from qdqgraph import Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, Side, key, residuals, sites
+
+
+class ResidualSkipUnpaired(Rule):
+    """The skip of a residual Add is read as float.
+
+    Why: the fused kernel Conv+Add+activation writes what its residual input is: with a float skip every block ends in
+    float and a Q of its own; with an INT8 skip it is INT8 in, INT8 out. Of NVIDIA's ResNet-18 engines the one with
+    quantized skips has 3 reformat layers instead of 12 and takes 0.731 instead of 1.096 ms. Where neither side ends a
+    convolution block, both are skips. The pair takes a scale the graph already holds for the tensor; where there is
+    none, nothing is added.
+    Source: https://github.com/NVIDIA/TensorRT/blob/main/tools/pytorch-quantization/docs/source/tutorials/quant_resnet50.rst,
+    https://docs.nvidia.com/deeplearning/tensorrt/tensorflow-quantization-toolkit/docs/docs/add_custom_qdq_cases.html,
+    https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples/pytorch/resnet/A100
+    """
+
+    code, name, safety = "QDQ201", "residual-skip-unpaired", Safety.LOSSY
+
+    examples = [
+        Example(
+            "the skip reads the tensor that a convolution reads quantized",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, float s3 = {0.2}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    a = Add (c, x)
+                    r = Relu (a)
+                    q3 = QuantizeLinear (r, s3, z)
+                    d3 = DequantizeLinear (q3, s3, z)
+                    y = Conv (d3, k)
+                }""",
+            after="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, float s3 = {0.2}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    a = Add (c, d)
+                    r = Relu (a)
+                    q3 = QuantizeLinear (r, s3, z)
+                    d3 = DequantizeLinear (q3, s3, z)
+                    y = Conv (d3, k)
+                }""",
+        ),
+        Example(
+            "a downsampling block: both sides are bare convolutions, and no scale is known for the shorter one",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, float s2 = {0.1}, float s3 = {0.2}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    q2 = QuantizeLinear (c, s2, z)
+                    d2 = DequantizeLinear (q2, s2, z)
+                    long = Conv (d2, k)
+                    short = Conv (d, k)
+                    a = Add (long, short)
+                    q3 = QuantizeLinear (a, s3, z)
+                    d3 = DequantizeLinear (q3, s3, z)
+                    y = Conv (d3, k)
+                }""",
+        ),
+        Counterexample(
+            "the sum goes to a float head: rounding the skip would gain nothing",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+            {
+                k = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                c = Conv (d, k)
+                a = Add (c, x)
+                y = Sigmoid (a)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for found in residuals(graph):
+            add = found.add
+            if key(add) in sites(graph).feeds:
+                for side in found.skips:
+                    if side.pair is None:
+                        yield self._skip(graph, key(add), side, found.conv is None)
+
+    def _skip(self, graph: Graph, add: str, side: Side, alone: bool) -> Finding:
+        node = graph.producer(add)
+        size = 4 * graph.elements(side.tensor)
+        role = "operand" if alone else "skip"
+        if side.site in sites(graph).covered:
+            edits = [PlacePair(side.tensor, ((add, side.index),))]
+            help = f"read '{side.tensor}' through its pair"
+        else:
+            edits, help = [], f"no scale of '{side.tensor}' is known in the graph: calibrate a quantizer there"
+        message = f"the {role} '{side.tensor}' of the residual Add is read as float"
+        return self.finding(node, message + (f", {size:,} bytes" if size else ""), help=help, cost=size, edits=edits)
