@@ -13,7 +13,7 @@ from .edit import NodeInput, PlacePair, Rewire
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Reader, key, label
-from .pair import Pair, bits_lost, pairs, scale_from_amax
+from .pair import Pair, bits_lost, is_foreign, pairs, scale_from_amax
 from .patterns import (
     POOLS,
     WEIGHTED,
@@ -71,6 +71,7 @@ __all__ = [
     "check",
     "common_grid",
     "fix",
+    "is_foreign",
     "key",
     "label",
     "moved",

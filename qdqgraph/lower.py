@@ -31,6 +31,13 @@ def scale_at(graph: Graph, solution: Solution, site: str) -> np.ndarray | None:
     return own[0].scale if own and all(p.same_grid(own[0]) for p in own) else None
 
 
+def scale_source(graph: Graph, solution: Solution, edit: PlacePair) -> tuple[str, bool]:
+    """The site whose scale a placed pair takes, empty where none is known, and whether all sites named agree."""
+    named = (edit.like or edit.tensor, *edit.agree)
+    known = {site: scale.tobytes() for site in named if (scale := scale_at(graph, solution, site)) is not None}
+    return next(iter(known), ""), len(set(known.values())) <= 1
+
+
 def lower(
     graph: Graph, solution: Solution, findings: Sequence[Finding], *, exact: bool
 ) -> tuple[onnx.ModelProto, list[Finding]]:
@@ -81,7 +88,7 @@ class _Lowering:
         return self.placed[edit.tensor]
 
     def new_pair(self, edit: PlacePair, code: str) -> str:
-        like = edit.like or edit.tensor
+        like, _ = scale_source(self.graph, self.solution, edit)
         group = self.solution.group(like)
         if group is not None and group.scale is not None:
             scale, zero_point = self.share(group)

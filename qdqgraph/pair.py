@@ -32,6 +32,16 @@ def bits_lost(new: float, own: float) -> float:
     return math.log2(new / own)
 
 
+FOREIGN = ("QLinear", "QGemm", "QAttention", "ConvInteger", "MatMulInteger", "DynamicQuantize")
+"""How the names of quantized operators begin that TensorRT does not have."""
+
+
+def is_foreign(node: gs.Node) -> bool:
+    """Whether the node is quantized, but not in the Q/DQ form that TensorRT reads."""
+    custom = (node.domain or "") not in ("", "ai.onnx")
+    return node.op.startswith(FOREIGN) or (custom and node.op in ("QuantizeLinear", "DequantizeLinear"))
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """One quantization of one tensor.

@@ -17,8 +17,8 @@ from .edit import PlacePair, Rewire
 from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
-from .lower import lower, scale_at
-from .pair import Pairs, bits_lost, pairs
+from .lower import lower, scale_source
+from .pair import Pairs, bits_lost, is_foreign, pairs
 from .plan import Plan
 from .rule import Rule
 from .solver import Change, Policy, Solution, originals, solve
@@ -114,12 +114,13 @@ def _placed(graph: Graph, solution: Solution, finding: Finding) -> Finding | Non
     for edit in finding.edits:
         if not isinstance(edit, PlacePair):
             continue
-        like = edit.like or edit.tensor
-        group = solution.group(like)
-        if any(solution.group(site) is not group for site in edit.agree if site != like):
+        source, agreed = scale_source(graph, solution, edit)
+        if not agreed:
             return None
-        if scale_at(graph, solution, like) is None:
-            return replace(finding, refused=f"no scale of '{like}' is known in the graph: calibrate it and quantize it")
+        if not source:
+            return replace(
+                finding, refused=f"no scale of '{edit.tensor}' is known in the graph: calibrate it and quantize it"
+            )
     return finding
 
 
@@ -142,8 +143,7 @@ def quantized(graph: Graph) -> Graph:
     Raises:
         ModelError: it does not.
     """
-    foreign = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger", "DynamicQuantize")
-    if not len(pairs(graph)) and not any(n.op.startswith(foreign) for n in graph.nodes()):
+    if not len(pairs(graph)) and not any(is_foreign(n) for n in graph.nodes()):
         raise ModelError("the model has no QuantizeLinear or DequantizeLinear: quantize it first, then run qdqgraph")
     return graph
 

@@ -70,10 +70,21 @@ class Rule(ABC):
         tie: Tie | None = None,
         edits: Sequence[Proposal] = (),
         place: str = "",
+        severity: Severity | None = None,
     ) -> Finding:
         """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default."""
         safety = self.safety if tie is not None or edits else Safety.MANUAL
         place = place or key(at)
         return Finding(
-            self.code, self.name, self.severity, safety, place, label(at), message, help, cost, tie, tuple(edits)
+            self.code,
+            self.name,
+            severity or self.severity,
+            safety,
+            place,
+            label(at),
+            message,
+            help,
+            cost,
+            tie,
+            tuple(edits),
         )

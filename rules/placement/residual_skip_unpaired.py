@@ -103,11 +103,13 @@ class ResidualSkipUnpaired(Rule):
     def _skip(self, graph: Graph, add: str, side: Side, alone: bool) -> Finding:
         node = graph.producer(add)
         size = 4 * graph.elements(side.tensor)
-        role = "operand" if alone else "skip"
         if side.site in sites(graph).covered:
             edits = [PlacePair(side.tensor, ((add, side.index),))]
             help = f"read '{side.tensor}' through its pair"
         else:
             edits, help = [], f"no scale of '{side.tensor}' is known in the graph: calibrate a quantizer there"
-        message = f"the {role} '{side.tensor}' of the residual Add is read as float"
+        if side.fusible:
+            message = f"both sides of the residual Add are bare convolutions; '{side.tensor}', the shorter one, needs a pair"
+        else:
+            message = f"the {'operand' if alone else 'skip'} '{side.tensor}' of the residual Add is read as float"
         return self.finding(node, message + (f", {size:,} bytes" if size else ""), help=help, cost=size, edits=edits)

@@ -53,7 +53,7 @@ class SharedTensorUnpaired(Rule):
                 }""",
         ),
         Example(
-            "two chained pools into a Concat: new pairs at the first pool's input and behind it",
+            "two chained pools into a Concat: pairs at the first pool's input and behind every pool",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -81,7 +81,9 @@ class SharedTensorUnpaired(Rule):
                     q1 = QuantizeLinear (p1, s, z)
                     d1 = DequantizeLinear (q1, s, z)
                     p2 = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (d1)
-                    c = Concat <axis = 1> (da, d1, p2)
+                    q2 = QuantizeLinear (p2, s, z)
+                    d2 = DequantizeLinear (q2, s, z)
+                    c = Concat <axis = 1> (da, d1, d2)
                     qc = QuantizeLinear (c, s, z)
                     dc = DequantizeLinear (qc, s, z)
                     y = Conv (dc, k)

@@ -1,0 +1,5 @@
+"""`python -m qdqgraph`."""
+
+from .cli import entry
+
+entry()

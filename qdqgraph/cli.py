@@ -1,0 +1,119 @@
+"""The command line: what the arguments mean. The commands themselves are in `commands`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__, commands
+from .errors import QdqgraphError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser, with one example a command."""
+    top = argparse.ArgumentParser(
+        prog="qdqgraph",
+        description="Finds, explains and repairs Q/DQ scales and places in quantized ONNX graphs, for TensorRT.",
+        epilog="exit codes: 0 clean or written, 1 findings or differences, 2 the input or a rule is unusable",
+    )
+    top.add_argument("--version", action="version", version=f"qdqgraph {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    _check(_verb(verbs, "check", "list what keeps TensorRT from fusing", "qdqgraph check model.onnx --select QDQ1"))
+    _fix(_verb(verbs, "fix", "repair a model and write it", "qdqgraph fix model.onnx -o fixed.onnx --data inputs.npz"))
+    for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan: the original, to the byte")):
+        model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
+        verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
+        verb.add_argument("plan", type=Path, help="a plan written by: qdqgraph fix --plan")
+        verb.add_argument("model", type=Path)
+        _output(verb, required=True)
+    diff = _verb(verbs, "diff", "pairs, scales and places that differ", "qdqgraph diff model.onnx fixed.onnx")
+    diff.add_argument("a", type=Path)
+    diff.add_argument("b", type=Path)
+    explain = _verb(verbs, "explain", "what a rule finds, why, and its examples", "qdqgraph explain QDQ101")
+    explain.add_argument("code", help="a code or name, such as QDQ101 or concat-scales-differ")
+    _rules_option(explain)
+    rules = _verb(verbs, "rules", "the rules", "qdqgraph rules list --rules my_rules/")
+    rules.add_argument("what", choices=["list"])
+    _rules_option(rules)
+    return top
+
+
+def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    made: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    return made
+
+
+def _rules_option(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--rules", type=Path, action="append", default=[], metavar="PATH", help="add a rule file or folder; Python rules run code"
+    )
+
+
+def _common(verb: argparse.ArgumentParser) -> None:
+    _rules_option(verb)
+    verb.add_argument("--select", action="append", default=[], metavar="CODES", help="only these rules: codes, prefixes, names")
+    verb.add_argument("--ignore", action="append", default=[], metavar="CODES", help="not these rules")
+    verb.add_argument("--policy", default="max", help="scale of a group: max (default), output, input, anchor:SITE, fixed:VALUE")
+    verb.add_argument(
+        "--max-bits-lost", type=float, default=1.0, metavar="BITS", help="refuse a tie that costs a tensor more (default 1.0)"
+    )
+
+
+def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
+    verb.add_argument("-o", "--output", type=Path, required=required, metavar="OUT", help="where to write")
+    verb.add_argument("--force", action="store_true", help="overwrite existing files")
+
+
+def _check(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("models", type=Path, nargs="+", metavar="MODEL")
+    _common(verb)
+    verb.add_argument("--format", choices=["text", "json", "github"], default="text")
+
+
+def _fix(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL")
+    _output(verb, required=False)
+    _common(verb)
+    verb.add_argument("--exact", action="store_true", help="bit-exact repairs only")
+    verb.add_argument("--only", action="append", default=[], metavar="GLOB", help="repair only these nodes or tensors")
+    verb.add_argument("--except", dest="skip", action="append", default=[], metavar="GLOB", help="leave these as they are")
+    verb.add_argument("--dry-run", action="store_true", help="do everything but write")
+    verb.add_argument("--diff", action="store_true", help="print every edit")
+    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    verb.add_argument("--data", type=Path, metavar="FILE.npz", help="inputs for the numeric check, else seeded noise")
+    verb.add_argument("--no-numerics", action="store_true", help="leave the numeric check out")
+    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="where the numeric check runs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    args = parser().parse_args(arguments)
+    command = getattr(commands, args.verb)
+    try:
+        return int(command(args))
+    except QdqgraphError as error:
+        print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+        return 2
+    except BrokenPipeError:
+        # The reader of our output is gone (head, a closed pager); nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        print("qdqgraph: interrupted, nothing was written", file=sys.stderr)  # noqa: T201
+        return 128 + signal.SIGINT
+
+
+def entry() -> None:
+    """The console script."""
+    code = main()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)

@@ -1,0 +1,166 @@
+"""The commands: each takes parsed arguments, prints to stdout, and returns the exit code."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import onnx
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from . import catalog
+from .difference import differences
+from .errors import ModelError, PlanError, RuleError
+from .files import external_files, is_canonical, read_model, write_model, write_text
+from .finding import Finding
+from .graph import Graph
+from .plan import Plan
+from .repair import Options
+from .repair import check as find
+from .repair import fix as repair
+from .report import machine, text
+from .rule import Rule
+from .verify import verify
+
+WIDE = 200
+"""Columns for tables in a pipe, where rich would assume 80 and break names."""
+
+
+def check(args: Namespace) -> int:
+    """`qdqgraph check MODEL…`: 0 clean, 1 findings."""
+    rules = _rules(args)
+    found: dict[str, Sequence[Finding]] = {}
+    with _steps() as step:
+        for path in args.models:
+            step(f"{path}: checking")
+            found[str(path)] = find(read_model(path), rules, _options(args), folder=path.parent)
+    console = _console()
+    if args.format == "json":
+        _plain(console, machine.findings_json(found))
+    for path, findings in found.items():
+        if args.format == "text":
+            text.show_findings(console, path, findings)
+        elif args.format == "github":
+            for line in machine.github_lines(path, findings):
+                _plain(console, line)
+    return int(any(found.values()))
+
+
+def fix(args: Namespace) -> int:
+    """`qdqgraph fix MODEL -o OUT`: 0 when a file was written, or would be under --dry-run."""
+    if args.output is None and not args.dry_run:
+        raise ModelError("say where to write with -o OUT, or try it with --dry-run")
+    for path in (args.output, args.plan) if not args.dry_run else ():
+        if path is not None and path.exists() and not args.force:
+            raise ModelError(f"{path} exists; give --force to overwrite it")
+    rules, model, folder = _rules(args), read_model(args.model), args.model.parent
+    external_files(model, folder)
+    with _steps() as step:
+        result = repair(model, rules, _options(args), folder=folder, progress=step)
+        verification = None
+        if not args.no_numerics:
+            step("comparing outputs in ONNX Runtime")
+            verification = verify(model, result, folder, data=args.data, provider=args.provider)
+        if not args.dry_run:
+            step("checking and writing")
+            write_model(result.model, args.output, args.model, force=args.force)
+    console = _console()
+    if args.json:
+        out = None if args.dry_run else str(args.output)
+        _plain(console, machine.result_json(str(args.model), out, result, verification))
+    else:
+        text.show_result(console, str(args.model), result, verification)
+        if args.diff:
+            _plain(console, result.plan.diff())
+    if args.plan is not None and not args.dry_run:
+        write_text(result.plan.to_json(), args.plan, force=args.force)
+        if not is_canonical(args.model, model):
+            note = "is not written as protobuf writes it; undo restores the same model, not the same bytes"
+            Console(stderr=True).print(f"qdqgraph: {args.model} {note}", markup=False, soft_wrap=True)
+    return 0
+
+
+def apply(args: Namespace) -> int:
+    """`qdqgraph apply PLAN MODEL -o OUT`."""
+    return _planned(args, lambda plan: plan)
+
+
+def undo(args: Namespace) -> int:
+    """`qdqgraph undo PLAN MODEL -o OUT`: the original, to the byte."""
+    return _planned(args, Plan.inverse)
+
+
+def _planned(args: Namespace, direction: Callable[[Plan], Plan]) -> int:
+    try:
+        plan = Plan.from_json(args.plan.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{args.plan}: cannot be read: {error}") from error
+    model: onnx.ModelProto = direction(plan).apply(read_model(args.model))
+    write_model(model, args.output, args.model, force=args.force)
+    return 0
+
+
+def diff(args: Namespace) -> int:
+    """`qdqgraph diff A B`: 0 where the quantization is the same, 1 where it differs."""
+    a, b = (Graph(read_model(path), path.parent) for path in (args.a, args.b))
+    console, lines = _console(), list(differences(a, b))
+    for line in lines:
+        _plain(console, line)
+    return int(bool(lines))
+
+
+def explain(args: Namespace) -> int:
+    """`qdqgraph explain CODE`."""
+    rules = catalog.load(args.rules)
+    found = [r for r in rules if args.code.upper() == r.code or args.code == r.name]
+    if not found:
+        raise RuleError(f"there is no rule {args.code!r}; see: qdqgraph rules list")
+    text.show_rule(_console(), found[0])
+    return 0
+
+
+def rules(args: Namespace) -> int:
+    """`qdqgraph rules list`."""
+    text.show_rules(_console(), catalog.load(args.rules))
+    return 0
+
+
+def _rules(args: Namespace) -> tuple[Rule, ...]:
+    chosen, ignored = ([c for entry in group for c in entry.split(",") if c] for group in (args.select, args.ignore))
+    return catalog.select(catalog.load(args.rules), chosen, ignored)
+
+
+def _options(args: Namespace) -> Options:
+    return Options(
+        policy=args.policy,
+        max_bits_lost=args.max_bits_lost,
+        exact=getattr(args, "exact", False),
+        only=tuple(getattr(args, "only", ())),
+        skip=tuple(getattr(args, "skip", ())),
+    )
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def _plain(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what runs; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda message: None
+        return
+    with Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("reading")
+        yield lambda message: bar.update(task, description=message)
+
+
+__all__ = ["apply", "check", "diff", "explain", "fix", "rules", "undo"]

@@ -1,0 +1,131 @@
+"""Model files: read with a clear sentence where they are bad, written whole or not at all."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from .errors import ModelError
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Reads a model; external data stay in their files.
+
+    Raises:
+        ModelError: the file is missing, unreadable, or no ONNX model.
+    """
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ModelError(f"{path}: this is no ONNX model, or it is truncated ({error})") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: does not fit into memory") from error
+    if not model.opset_import or not model.HasField("graph"):
+        raise ModelError(f"{path}: this is no ONNX model: it has no graph or names no opset")
+    return model
+
+
+def is_canonical(path: Path, model: onnx.ModelProto) -> bool:
+    """Whether the file is what protobuf writes for the model; only then an undo restores the file to the byte."""
+    return path.read_bytes() == model.SerializeToString(deterministic=True)
+
+
+def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool = False) -> None:
+    """Writes a model beside its checked temporary twin: the file appears whole or not at all.
+
+    Args:
+        model: what to write.
+        path: where to.
+        source: the file it was made from; external data are copied from its folder where `path` lies elsewhere.
+        force: overwrite an existing file.
+
+    Raises:
+        ModelError: the file exists, cannot be written, external data are missing, or onnx.checker refuses the model.
+    """
+    if path.exists() and not force:
+        raise ModelError(f"{path} exists; give --force to overwrite it")
+    try:
+        copies = list(_external_copies(model, source.parent, path.parent, force))
+        for data, target in copies:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _whole(target) as temporary:
+                shutil.copyfile(data, temporary)
+        with _whole(path) as temporary:
+            temporary.write_bytes(model.SerializeToString(deterministic=True))
+            onnx.checker.check_model(str(temporary))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path}: onnx.checker refuses the repaired model, nothing was written: {error}") from error
+
+
+def write_text(text: str, path: Path, *, force: bool = False) -> None:
+    """Writes a text file whole or not at all.
+
+    Raises:
+        ModelError: the file exists or cannot be written.
+    """
+    if path.exists() and not force:
+        raise ModelError(f"{path} exists; give --force to overwrite it")
+    try:
+        with _whole(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def external_files(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
+    """Locations of external data, as the model names them, with their paths.
+
+    Raises:
+        ModelError: a location leaves the model's folder, or its file is missing.
+    """
+    found: dict[str, Path] = {}
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data if tensor.data_location == onnx.TensorProto.EXTERNAL else ():
+            if entry.key == "location" and entry.value not in found:
+                path = folder / entry.value
+                if Path(entry.value).is_absolute() or ".." in Path(entry.value).parts:
+                    raise ModelError(f"external data of {tensor.name!r} lie outside the model's folder: {entry.value}")
+                if not path.is_file():
+                    raise ModelError(f"the external data file {path}, which holds {tensor.name!r}, is missing")
+                found[entry.value] = path
+    return found
+
+
+def _external_copies(model: onnx.ModelProto, old: Path, new: Path, force: bool) -> Iterator[tuple[Path, Path]]:
+    for location, data in external_files(model, old).items():
+        target = new / location
+        if target.exists():
+            if target.samefile(data) or filecmp.cmp(data, target, shallow=False):
+                continue
+            if not force:
+                raise ModelError(f"{target} exists and differs from {data}; give --force to overwrite it")
+        yield data, target
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

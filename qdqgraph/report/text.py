@@ -1,0 +1,121 @@
+"""Text for people, through rich: colour on a terminal, plain whole lines in a pipe."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from ..finding import Finding, Severity
+from ..repair import Result
+from ..rule import Counterexample, Rule
+from ..verify import Verification
+
+SHOWN = 20
+"""Rows of the table of changed scales; --json has all."""
+
+
+def show_findings(console: Console, path: str, findings: Iterable[Finding]) -> None:
+    """One line a finding: file, place, code, what is wrong, what to do."""
+    for finding in findings:
+        line = Text(f"{path}: {finding.place}: ")
+        line.append(finding.code, "bold red" if finding.severity is Severity.ERROR else "bold yellow")
+        line.append(f" {finding.message}")
+        advice = f"refused: {finding.refused}" if finding.refused else finding.help
+        if advice:
+            line.append(f"; {advice}", "dim")
+        console.print(line, soft_wrap=True)
+
+
+def show_result(console: Console, path: str, result: Result, verification: Verification | None) -> None:
+    """The repair line by line, then the table."""
+    for finding in result.applied:
+        line = Text(f"{path}: {finding.place}: ")
+        line.append(finding.code, "bold green").append(f" {finding.message}; ").append(finding.help, "dim")
+        console.print(line, soft_wrap=True)
+    if result.changes:
+        console.print(_changes(result))
+    console.print(_summary(result, verification))
+    if result.left:
+        console.print(Text("Left as it is:", "bold"))
+        show_findings(console, path, result.left)
+
+
+def _changes(result: Result) -> Table:
+    table = Table(title="Scales changed", title_justify="left", box=None)
+    for column in ("tensor", "own scale", "new scale", "bits lost"):
+        table.add_column(column, justify="left" if column == "tensor" else "right", overflow="fold")
+    worst = sorted(result.changes, key=lambda c: (-c.lost, c.site))
+    for change in worst[:SHOWN]:
+        lost = f"{change.lost:.2f}" if change.lost >= 0 else f"clips {2**-change.lost:.2f}x"
+        table.add_row(Text(change.site), f"{change.own:.6g}", f"{change.new:.6g}", lost)
+    if len(worst) > SHOWN:
+        table.add_row(f"... {len(worst) - SHOWN} more, all with --json", "", "", "")
+    return table
+
+
+def _summary(result: Result, verification: Verification | None) -> Group:
+    table = Table(title="Repair", title_justify="left", box=None, show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    lost = [c.lost for c in result.changes]
+    bits = f", bits lost: at most {max(lost):.2f}, median {statistics.median(lost):.2f}" if lost else ""
+    rows = {
+        "activation pairs": f"{result.pairs_before} -> {result.pairs_after}"
+        f" ({result.pairs_added} added, {result.pairs_removed} removed)",
+        "groups with one scale": str(result.groups),
+        "scales changed": f"{len(lost)}{bits}",
+        "repairs": _counted(result.applied) or "none: nothing to do",
+        "findings left": _counted(result.left) or "none",
+    }
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    if verification is not None:
+        for row in _numbers(verification):
+            table.add_row(*map(Text, row))
+    return Group(table)
+
+
+def _numbers(verification: Verification) -> Iterable[tuple[str, str]]:
+    what = f"{verification.samples} sample(s) of your data" if verification.data else "seeded noise"
+    for name, agreement in verification.outputs.items():
+        value = "bit-identical" if agreement.identical else f"SQNR {agreement.sqnr:.1f} dB"
+        yield f"output {name}", f"{value} against the input, on {what}"
+    if verification.note:
+        yield "numeric check", verification.note
+
+
+def _counted(findings: Iterable[Finding]) -> str:
+    counts = Counter(f"{f.code} {f.name}" for f in findings)
+    return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items()))
+
+
+def show_rule(console: Console, rule: Rule) -> None:
+    """A rule's documentation and its examples."""
+    console.print(Text(f"{rule.code} {rule.name} ({rule.safety.value})", "bold"))
+    lines = (rule.__doc__ or "").strip().splitlines()
+    console.print(Text("\n".join(line.strip() for line in lines)), soft_wrap=True)
+    for example in rule.examples:
+        silent = isinstance(example, Counterexample)
+        console.print(Text(f"\n{'Silent' if silent else 'Example'}: {example.title}", "bold"))
+        for part, text in vars(example).items():
+            if part != "title":
+                console.print(Text(f"{part}:" if text else "after: reported only, nothing is applied", "dim"))
+                console.print(Text("\n".join("    " + line for line in _dedented(text or ""))), soft_wrap=True)
+
+
+def _dedented(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)
+    return [line[margin:] for line in lines]
+
+
+def show_rules(console: Console, rules: Iterable[Rule]) -> None:
+    """One line a rule: code, safety, name, first sentence."""
+    for rule in rules:
+        first = (rule.__doc__ or "").strip().splitlines()[0]
+        console.print(Text(f"{rule.code}  {rule.safety.value:<6}  {rule.name:<26}  {first}"), soft_wrap=True)

@@ -1,0 +1,50 @@
+"""QDQ404."""
+
+from collections.abc import Iterator
+
+from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, pairs
+
+
+class ActivationPerChannel(Rule):
+    """An activation is quantized per channel.
+
+    Why: TensorRT takes one scale for an activation; per-channel scales are for weights, which are constants.
+    Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
+    """
+
+    code, name, safety = "QDQ404", "activation-per-channel", Safety.MANUAL
+    severity = Severity.ERROR
+
+    examples = [
+        Example(
+            "two scales for an activation",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float[2] s = {0.1, 0.2}, int8[2] z = {0, 0}>
+            {
+                q = QuantizeLinear <axis = 1> (x, s, z)
+                y = DequantizeLinear <axis = 1> (q, s, z)
+            }""",
+        ),
+        Counterexample(
+            "one scale",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for pair in pairs(graph):
+            if pair.kind == "activation" and pair.scale is not None and pair.scale.size > 1:
+                yield self.finding(
+                    pair.nodes[0],
+                    f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT takes one",
+                    help="calibrate it per tensor",
+                )
