@@ -13,23 +13,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import numpy_helper
 
+from . import shapes
 from .errors import ModelError
 
 T = TypeVar("T")
 
 PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
 """Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
-
-SMALL = 1024
-"""Initializers of at most this many bytes keep their data during shape inference (shapes and axes live there)."""
-
 
 @dataclass(frozen=True, eq=False)
 class Reader:
@@ -62,13 +59,15 @@ class Graph:
     Args:
         model: the model; must not be changed while the view is in use.
         folder: where external data files lie (the folder of the model's file).
+        known: an earlier view of the same network; its shapes serve this one, as repairs change none.
 
     Raises:
         ModelError: the graph cannot be imported.
     """
 
-    def __init__(self, model: onnx.ModelProto, folder: Path | None = None) -> None:
+    def __init__(self, model: onnx.ModelProto, folder: Path | None = None, *, known: Graph | None = None) -> None:
         self.model = model
+        self._known_types = known._types if known is not None else None
         self.folder = folder or Path(".")
         try:
             self.gs: gs.Graph = gs.import_onnx(model)
@@ -194,7 +193,7 @@ class Graph:
 
     @cached_property
     def _types(self) -> dict[str, tuple[int, tuple[int | None, ...]]]:
-        return _infer(self.model)
+        return shapes.infer(self.model) if self._known_types is None else self._known_types
 
     def shape(self, tensor: str) -> tuple[int | None, ...] | None:
         """Dimensions, None for an unknown one; None where the rank is unknown (custom operators, bad shapes)."""
@@ -207,9 +206,11 @@ class Graph:
         return found[0] if found else None
 
     def elements(self, tensor: str) -> int:
-        """Number of elements with every unknown dimension counted as 1; 0 where the shape is unknown."""
+        """Number of elements, for a batch of one where its size is unknown; 0 where another dimension is unknown."""
         shape = self.shape(tensor)
-        return 0 if shape is None else math.prod(1 if d is None else d for d in shape)
+        if shape is None or None in shape[1:]:
+            return 0
+        return math.prod(d or 1 for d in shape)
 
     # Memory
 
@@ -261,30 +262,3 @@ def _constant_value(node: gs.Node) -> np.ndarray | None:
         if name in ("value_int", "value_ints"):
             return np.asarray(value, np.int64)
     return None
-
-
-def _infer(model: onnx.ModelProto) -> dict[str, tuple[int, tuple[int | None, ...]]]:
-    """Types and shapes of all tensors, from a copy that leaves the weights' bytes behind."""
-    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
-    graph = light.graph
-    graph.name = model.graph.name or "graph"
-    for field in ("node", "input", "output", "value_info"):
-        getattr(graph, field).extend(getattr(model.graph, field))
-    for initializer in model.graph.initializer:
-        if initializer.ByteSize() <= SMALL:
-            graph.initializer.append(initializer)
-        else:
-            graph.initializer.add(name=initializer.name, data_type=initializer.data_type, dims=initializer.dims)
-    try:
-        graph = onnx.shape_inference.infer_shapes(light).graph
-    except Exception:  # noqa: BLE001 - inference is a courtesy: the C++ library may reject foreign operators
-        graph = light.graph
-    types: dict[str, tuple[int, tuple[int | None, ...]]] = {
-        i.name: (i.data_type, tuple(i.dims)) for i in graph.initializer
-    }
-    for info in (*graph.input, *graph.value_info, *graph.output):
-        tensor: Any = info.type.tensor_type
-        if info.type.HasField("tensor_type") and tensor.HasField("shape"):
-            dims = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
-            types[info.name] = (tensor.elem_type, dims)
-    return types

@@ -214,7 +214,7 @@ def _rounds(
         if not done:
             return graph
         applied += done
-        graph = Graph(model, graph.folder)
+        graph = Graph(model, graph.folder, known=graph)
     raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied: "
                       + ", ".join(sorted({f.code for f in done})))
 
