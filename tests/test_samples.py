@@ -1,0 +1,93 @@
+"""The sample networks: exported as their users would, repaired, and still the same network."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("samples.quantize", reason="needs pytorch-quantization", exc_type=ImportError)
+
+import onnxruntime as ort
+from torch import nn
+
+import qdqgraph
+from samples import export, networks, quantize
+
+SIZE = 64
+NOISE_DB = {"resnet18": 30.0, "yolov5s": 15.0}
+"""SQNR of the repaired network against float; measured 34 and 18."""
+VARIANTS = [("max", "none"), ("max", "skip"), ("histogram", "both")]
+
+
+@functools.cache
+def folded(name: str) -> nn.Module:
+    network = networks.build(name, SIZE)
+    networks.fold_norms(network)
+    return network
+
+
+def quantized(name: str, calibrator: str, quant_add: str, path: Path) -> onnx.ModelProto:
+    network = copy.deepcopy(folded(name))
+    quantize.swap(network, calibrator, quant_add)
+    quantize.calibrate(network, (networks.images(4, SIZE, seed) for seed in (10, 11)), "percentile")
+    return written(network, name, path)
+
+
+def written(network: nn.Module, name: str, path: Path) -> onnx.ModelProto:
+    quantize.export(network, networks.images(1, SIZE, 20), path, networks.SAMPLES[name].outputs)
+    return onnx.load(path)
+
+
+def answers(model: onnx.ModelProto) -> np.ndarray:
+    """All outputs for four pictures, in one row."""
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    pictures = networks.images(4, SIZE, 30).split(1)
+    return np.concatenate([np.ravel(out) for x in pictures for out in session.run(None, {"images": x.numpy()})])
+
+
+def sqnr(reference: np.ndarray, other: np.ndarray) -> float:
+    return 10 * float(np.log10((reference**2).sum() / ((reference - other) ** 2).sum()))
+
+
+@pytest.mark.parametrize(("calibrator", "quant_add"), VARIANTS)
+@pytest.mark.parametrize("name", sorted(networks.SAMPLES))
+def test_sample_is_repaired(name: str, calibrator: str, quant_add: str, tmp_path: Path) -> None:
+    model = quantized(name, calibrator, quant_add, tmp_path / "qdq.onnx")
+    onnx.checker.check_model(model)
+    assert sum(n.op_type == "QuantizeLinear" for n in model.graph.node) > 30
+    rules = qdqgraph.rules()
+    result = qdqgraph.fix(model, rules)
+    onnx.checker.check_model(result.model)
+    assert not qdqgraph.fix(result.model, rules).applied
+    reference = answers(written(copy.deepcopy(folded(name)), name, tmp_path / "float.onnx"))
+    before, after = sqnr(reference, answers(model)), sqnr(reference, answers(result.model))
+    assert after >= max(before - 1.5, NOISE_DB[name])
+
+
+@pytest.mark.parametrize(("quant_add", "pairs"), [("none", 0), ("skip", 8), ("both", 16)])
+def test_quant_add_quantizes_the_inputs_of_the_eight_adds(quant_add: str, pairs: int, tmp_path: Path) -> None:
+    model = quantized("resnet18", "max", quant_add, tmp_path / "qdq.onnx")
+    assert sum(n.op_type == "QuantizeLinear" and "/add/" in n.name for n in model.graph.node) == pairs
+
+
+def test_export_writes_a_file_of_the_asked_size(tmp_path: Path) -> None:
+    export.export("yolov5s", tmp_path / "m.onnx", size=SIZE)
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 3, SIZE, SIZE]
+    sides = [o.type.tensor_type.shape.dim[2].dim_value for o in graph.output]
+    assert sides == [SIZE // 8, SIZE // 16, SIZE // 32]
+    assert not [n for n in graph.node if n.op_type == "BatchNormalization"]
+
+
+def test_calibration_without_data_is_refused() -> None:
+    network = copy.deepcopy(folded("resnet18"))
+    quantize.swap(network, "max", "none")
+    with pytest.raises(RuntimeError):
+        quantize.calibrate(network, [], "percentile")
