@@ -21,7 +21,7 @@ from .lower import lower, scale_source
 from .pair import Pairs, bits_lost, is_foreign, pairs
 from .plan import Plan
 from .rule import Rule
-from .solver import Change, Policy, Solution, originals, solve
+from .solver import Change, Policy, Solution, solve
 
 ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
@@ -172,9 +172,9 @@ def fix(
     Policy.parse(options.policy)
     graph = quantized(Graph(model, folder))
     before = Pairs(graph)
-    applied: list[Finding] = []
-    exact = _rounds(graph, rules, options, True, applied, progress)
-    final = exact if options.exact else _rounds(exact, rules, options, False, applied, progress)
+    work = _Work(rules, options, progress)
+    exact = work.rounds(graph, exact=True)
+    final = exact if options.exact else work.rounds(exact, exact=False)
     solution, left = resolve(final, scan(final, rules), options)
     illegal = [f for f in left if f.severity is Severity.ERROR]
     if illegal:
@@ -185,9 +185,9 @@ def fix(
         model=final.model,
         plan=Plan.between(model, final.model),
         exact=exact.model,
-        applied=tuple(applied),
+        applied=tuple(work.applied),
         left=left,
-        changes=_changes(before, final),
+        changes=tuple(work.changes.values()),
         pairs_before=len(old),
         pairs_after=len(new),
         pairs_added=len(new - old),
@@ -196,39 +196,36 @@ def fix(
     )
 
 
-def _rounds(
-    graph: Graph,
-    rules: Sequence[Rule],
-    options: Options,
-    exact: bool,
-    applied: list[Finding],
-    progress: Callable[[str], None],
-) -> Graph:
-    """Applies rounds until no proposal is left; returns the last graph."""
-    for number in range(1, ROUNDS + 1):
-        progress(f"{'exact' if exact else 'lossy'} repairs, round {number}")
-        solution, found = resolve(graph, scan(graph, rules), options, exact=exact)
-        mine = [f for f in found if f.repairable and options.covers(f)]
-        mine = [f for f in mine if not exact or f.safety is Safety.EXACT]
-        model, done = lower(graph, solution, mine, exact=exact)
-        if not done:
-            return graph
-        applied += done
-        graph = Graph(model, graph.folder, known=graph)
-    raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied: "
-                      + ", ".join(sorted({f.code for f in done})))
+class _Work:
+    """Rounds of repairs, with what they did so far."""
 
+    def __init__(self, rules: Sequence[Rule], options: Options, progress: Callable[[str], None]) -> None:
+        self.rules, self.options, self.progress = rules, options, progress
+        self.applied: list[Finding] = []
+        self.changes: dict[str, Change] = {}
 
-def _changes(before: Pairs, final: Graph) -> tuple[Change, ...]:
-    """The sites whose scale the repair changed; the bits lost count from the original, also of an earlier repair."""
-    kept = originals(final)
-    changes: list[Change] = []
-    for pair in pairs(final):
-        was = {p.value for p in before.at(pair.site)}
-        if pair.tieable and was and was != {pair.value}:
-            own = min(kept.get(pair.site, pair.value), *was)
-            changes.append(Change(pair.site, own, pair.value, bits_lost(pair.value, own)))
-    return tuple({c.site: c for c in changes}.values())
+    def rounds(self, graph: Graph, *, exact: bool) -> Graph:
+        """Applies rounds until no proposal is left; returns the last graph."""
+        done: list[Finding] = []
+        for number in range(1, ROUNDS + 1):
+            self.progress(f"{'exact' if exact else 'lossy'} repairs, round {number}")
+            solution, found = resolve(graph, scan(graph, self.rules), self.options, exact=exact)
+            mine = [f for f in found if f.repairable and self.options.covers(f)]
+            mine = [f for f in mine if not exact or f.safety is Safety.EXACT]
+            model, done = lower(graph, solution, mine, exact=exact)
+            if not done:
+                return graph
+            self.applied += done
+            if not exact:
+                self._note(solution.changes)
+            graph = Graph(model, graph.folder, known=graph)
+        codes = ", ".join(sorted({f.code for f in done}))
+        raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied {codes}")
+
+    def _note(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            own = min(change.own, self.changes[change.site].own) if change.site in self.changes else change.own
+            self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
 
 
 def _illegal(findings: Sequence[Finding]) -> str:

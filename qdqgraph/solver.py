@@ -82,7 +82,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Change:
-    """One site whose scale changes: from the current to the group's, with the bits lost since the original."""
+    """One site whose scale changes: its original scale, the group's, and the bits lost between them."""
 
     site: str
     own: float
@@ -95,7 +95,7 @@ class Solution:
     """Groups and what became of each tie.
 
     Attributes:
-        groups: all groups of two or more sites, and single sites whose own pairs disagree.
+        groups: the sites that taken ties join; a tie over one site joins that site's own pairs.
         findings: the tie findings that are real: taken ones with the group's numbers, refused ones with the reason.
         changes: the sites whose scale changes.
     """
@@ -296,6 +296,8 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
     groups: dict[str, Group] = {}
     changes: list[Change] = []
     for top, members in solver.sets.items():
+        if not members.codes:
+            continue  # a site that only refused ties spoke of
         chosen = solver.choose(members)
         ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
         dtype = next(iter(members.types))[0] if members.types else "float32"
@@ -310,8 +312,8 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
             for pair in pairs(solver.graph).at(site):
                 if pair.value != float(scale):
                     own = solver.own(pair)
-                    changes.append(Change(site, pair.value, float(scale), bits_lost(float(scale), own)))
-    of = {site: groups[solver.find(site)] for site in solver.parent}
+                    changes.append(Change(site, own, float(scale), bits_lost(float(scale), own)))
+    of = {site: groups[top] for site in list(solver.parent) if (top := solver.find(site)) in groups}
     return Solution(tuple(groups.values()), _real(solver, taken, of) + tuple(refused), tuple(changes), of)
 
 

@@ -1,0 +1,94 @@
+"""QDQ208."""
+
+from collections.abc import Iterator
+
+from qdqgraph import (
+    WEIGHTED,
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Rule,
+    Safety,
+    activation,
+    key,
+    moved,
+    pairs,
+)
+
+
+class MatmulWithoutScale(Rule):
+    """A MatMul of two activations between INT8 layers is float, and no scales for it are known in the graph.
+
+    Why: attention multiplies activations with activations. Module-based quantizers (pytorch-quantization) leave these
+    products alone, so queries, keys and values are written and read as float between INT8 convolutions. Both operands
+    need calibrated pairs, whose scales the graph does not hold.
+    Source: placement recommendation 1 ("quantize all inputs of weighted operations") in
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html;
+    Model Optimizer quantizes them, measured on YOLO11n and YOLOv10n in docs/measurements.md
+    """
+
+    code, name, safety = "QDQ208", "matmul-without-scale", Safety.MANUAL
+
+    examples = [
+        Example(
+            "a product of two convolutions' results",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    a = Conv (d, k)
+                    b = Conv (d, k)
+                    t = Transpose <perm = [0, 1, 3, 2]> (b)
+                    y = MatMul (a, t)
+                }""",
+        ),
+        Counterexample(
+            "a linear layer: one operand is constant",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[4,4] w = {64, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, float sw = {0.01}>
+            {
+                k = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = MatMul (d, k)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        table = pairs(graph)
+        for node in graph.nodes("MatMul"):
+            names = [t.name for t in node.inputs]
+            if any(graph.is_constant(n) or table.made(n) for n in names) or not any(_from_int8(graph, n) for n in names):
+                continue
+            size = 4 * sum(graph.elements(n) for n in names)
+            yield self.finding(
+                node,
+                "the MatMul of two activations is float" + (f", {size:,} bytes read" if size else ""),
+                help=f"calibrate quantizers for '{names[0]}' and '{names[1]}'",
+                cost=size,
+                place=key(node),
+            )
+
+
+def _from_int8(graph: Graph, tensor: str) -> bool:
+    """Whether the tensor is an INT8 layer's result, seen through moves and element-wise functions."""
+    for _ in range(12):
+        node = graph.producer(tensor)
+        if node is None:
+            return False
+        if node.op in WEIGHTED:
+            return pairs(graph).made(node.inputs[0].name) is not None
+        move = moved(graph, node)
+        source = move[0][0] if move else activation(graph, node)
+        if source is None:
+            return False
+        tensor = pairs(graph).root(source)
+    return False

@@ -1,0 +1,144 @@
+"""Places: which side of a residual Add carries the pair, and who may see rounded values."""
+
+import numpy as np
+import onnx
+import pytest
+from conftest import build, fixed, reads_pair
+
+import qdqgraph
+from qdqgraph import Graph, residuals
+
+X = "float[1,4,8,8] x"
+SILU = "g1 = Sigmoid (c1) c = Mul (c1, g1)"
+
+BLOCKS = {
+    "conv": "c = t.conv4 (a, s2)",
+    "conv → batch norm": "c1 = t.conv4 (a, s2) c = BatchNormalization (c1, one, zero, zero, one)",
+    "conv → SiLU": f"c1 = t.conv4 (a, s2) {SILU}",
+    "conv → hard swish": "c1 = t.conv4 (a, s2) g1 = Add (c1, three) g2 = Clip (g1, low, six) g3 = Mul (c1, g2) c = Div (g3, six)",
+}
+CONSTANTS = (
+    "<float[4] one = {1, 1, 1, 1}, float[4] zero = {0, 0, 0, 0}, float three = {3}, float low = {0}, float six = {6}>"
+)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+def test_the_skip_carries_the_pair_and_the_convolution_side_stays_bare(block: str, swapped: bool) -> None:
+    add = "r = Add (c, a)" if swapped else "r = Add (a, c)"
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {CONSTANTS} {{ a = Relu (x) {block} {add} y = t.conv4 (r, s3) }}")
+    result = fixed(model)
+    (found,) = residuals(Graph(result.model))
+    assert found.conv is not None and found.conv.site == "c" and found.conv.pair is None
+    assert [s.site for s in found.skips] == ["a"] and found.skips[0].pair is not None
+
+
+def test_both_operands_paired_become_one_bare() -> None:
+    text = f"""g ({X}) => (float[1,4,8,8] y) {{
+        a = Relu (x)  c = t.conv4 (a, s2)  pa = t.pair (a, s3)  pc = t.pair (c, s4)
+        r = Add (pa, pc)  y = t.conv4 (r, s5) }}"""
+    result = fixed(build(text))
+    assert reads_pair(result.model, "r", 0) and not reads_pair(result.model, "r", 1)
+
+
+def test_of_two_paired_convolutions_the_longer_path_is_bare() -> None:
+    text = f"""g ({X}) => (float[1,4,8,8] y) {{
+        a = Relu (x)  c = t.conv4 (a, s2)  long = t.conv4 (c, s1)  short = t.conv4 (a, s2)
+        ps = t.pair (short, s3)  pl = t.pair (long, s4)
+        r = Add (ps, pl)  y = t.conv4 (r, s5) }}"""
+    result = fixed(build(text))
+    assert reads_pair(result.model, "r", 0) and not reads_pair(result.model, "r", 1)
+
+
+def test_two_bare_convolutions_without_a_scale_are_reported_and_left() -> None:
+    text = f"""g ({X}) => (float[1,4,8,8] y) {{
+        a = Relu (x)  c = t.conv4 (a, s2)  long = t.conv4 (c, s1)  short = t.conv4 (a, s2)
+        r = Add (long, short)  y = t.conv4 (r, s5) }}"""
+    model = build(text)
+    result = fixed(model)
+    assert not reads_pair(result.model, "r", 0) and not reads_pair(result.model, "r", 1)
+    (left,) = result.left
+    assert left.code == "QDQ201" and "'short', the shorter one" in left.message and not left.edits
+
+
+def test_a_scale_too_small_for_the_skip_is_not_used() -> None:
+    """A convolution reads a part of the tensor only: its scale says nothing about the rest."""
+    text = f"""g ({X}) => (float[1,4,8,8] y, float[1,2,8,8] v) <int64[1] from = {{0}}, int64[1] to = {{2}}, int64[1] axis = {{1}}> {{
+        a = Relu (x)  part = Slice (a, from, to, axis)  v = t.pair (part, s1)
+        b = Sigmoid (x)  c = t.conv4 (b, s2)  r = Add (c, a)  y = t.conv4 (r, s5) }}"""
+    result = fixed(build(text))
+    assert not reads_pair(result.model, "r", 1)
+    assert [f.code for f in result.left] == ["QDQ201"]
+
+
+def test_a_head_that_read_raw_values_still_does() -> None:
+    text = f"""g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,8,8,8] head) {{
+        a = t.conv4 (x, s5)  b = t.conv4 (x, s5)
+        y = t.conv4 (a, s1)  c = Concat <axis = 1> (a, b)  v = t.conv8 (c, s1)  head = Sigmoid (c) }}"""
+    result = fixed(build(text))
+    assert not reads_pair(result.model, "c", 0) and not reads_pair(result.model, "head", 0)
+
+
+def test_a_graph_output_that_was_raw_still_is() -> None:
+    text = f"""g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,8,8,8] c) {{
+        a = t.conv4 (x, s5)  b = t.conv4 (x, s5)
+        y = t.conv4 (a, s1)  c = Concat <axis = 1> (a, b)  v = t.conv8 (c, s1) }}"""
+    model = build(text)
+    result = fixed(model)
+    assert not reads_pair(result.model, "c", 0)
+
+
+def test_a_pair_is_never_put_inside_a_silu() -> None:
+    text = f"""g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) {{
+        c1 = t.conv4 (x, s5)  {SILU}
+        y = t.conv4 (c, s1)  e = Concat <axis = 1> (c, c)  v = t.conv8 (e, s1) }}"""
+    result = fixed(build(text))
+    graph = Graph(result.model)
+    assert {r.node.op for r in graph.readers("c1")} == {"Sigmoid", "Mul"}
+    assert reads_pair(result.model, "e", 0) and reads_pair(result.model, "e", 1)
+
+
+def test_duplicates_that_a_tie_makes_are_merged() -> None:
+    text = f"g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) {{ a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }}"
+    result = fixed(build(text))
+    assert sum(n.op_type == "QuantizeLinear" for n in result.model.graph.node) == 1
+    assert result.pairs_before == 2 and result.pairs_after == 1
+
+
+def test_int32_biases_follow_the_scale_of_their_input() -> None:
+    """Illegal for TensorRT, but where the user ignores that the numbers must stay right."""
+    text = f"""g ({X}) => (float[1,1,8,8] y, float[1,4,8,8] v)
+        <int8[1,4,1,1] w = {{10, 20, 30, 40}}, float[1] sw = {{0.01}}, int32[1] b = {{1500}}, float[1] sb = {{0.001}},
+         int8 z = {{0}}, int8[1] zw = {{0}}, int32[1] zb = {{0}}> {{
+        a = Relu (x)  v = t.conv4 (a, s2)
+        q = QuantizeLinear (a, s1, z)  d = DequantizeLinear (q, s1, z)
+        k = DequantizeLinear <axis = 0> (w, sw, zw)  bias = DequantizeLinear <axis = 0> (b, sb, zb)
+        y = Conv (d, k, bias) }}"""
+    model = build(text)
+    rules = [r for r in qdqgraph.rules() if r.code != "QDQ406"]
+    result = qdqgraph.fix(model, rules)
+    graph = Graph(result.model)
+    dequantize = graph.producer("bias")
+    assert dequantize is not None
+    integers, scale = (graph.value(t.name) for t in dequantize.inputs[:2])
+    assert integers is not None and scale is not None
+    assert scale[0] == np.float32(np.float64(np.float32(0.001)) * (np.float32(0.11) / np.float64(np.float32(0.1))))
+    assert integers[0] == round(1500 * 0.1 / 0.11) and integers.dtype == np.int32
+
+
+def test_a_tensor_captured_by_a_subgraph_is_a_float_reader() -> None:
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["c"], ["o"])],
+        "branch",
+        [],
+        [onnx.helper.make_tensor_value_info("o", onnx.TensorProto.FLOAT, [1, 8, 8, 8])],
+    )
+    text = f"""g ({X}, bool cond) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,8,8,8] head) {{
+        a = t.conv4 (x, s5)  b = t.conv4 (x, s5)
+        y = t.conv4 (a, s1)  c = Concat <axis = 1> (a, b)  v = t.conv8 (c, s1)  head = Sigmoid (c) }}"""
+    model = build(text)
+    branch = onnx.helper.make_node("If", ["cond"], ["head"], then_branch=inner, else_branch=inner)
+    model.graph.node.remove(next(n for n in model.graph.node if n.output[0] == "head"))
+    model.graph.node.append(branch)
+    result = fixed(model)
+    assert not reads_pair(result.model, "c", 0)
