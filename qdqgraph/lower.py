@@ -23,7 +23,7 @@ from .solver import ORIGINAL, Group, Solution, originals
 
 
 def scale_at(graph: Graph, solution: Solution, site: str) -> np.ndarray | None:
-    """The scale that the site has after the solution: its group's, else its own; None where neither is known."""
+    """The scale that the site has after the solution: its group's, else its own; None where it has none, or several."""
     group = solution.group(site)
     if group is not None and group.scale is not None:
         return group.scale
@@ -34,8 +34,10 @@ def scale_at(graph: Graph, solution: Solution, site: str) -> np.ndarray | None:
 def scale_source(graph: Graph, solution: Solution, edit: PlacePair) -> tuple[str, bool]:
     """The site whose scale a placed pair takes, empty where none is known, and whether all sites named agree."""
     named = (edit.like or edit.tensor, *edit.agree)
-    known = {site: scale.tobytes() for site in named if (scale := scale_at(graph, solution, site)) is not None}
-    return next(iter(known), ""), len(set(known.values())) <= 1
+    scales = {site: scale_at(graph, solution, site) for site in named}
+    divided = any(scale is None and pairs(graph).at(site) for site, scale in scales.items())
+    known = {site: scale.tobytes() for site, scale in scales.items() if scale is not None}
+    return next(iter(known), ""), len(set(known.values())) <= 1 and not divided
 
 
 def lower(
