@@ -65,7 +65,7 @@ def fix(args: Namespace) -> int:
             verification = verify(model, result, folder, data=args.data, provider=args.provider)
         if not args.dry_run:
             step("checking and writing")
-            write_model(result.model, args.output, args.model, force=args.force)
+            _warn(write_model(result.model, args.output, args.model, force=args.force))
     console = _console()
     if args.json:
         out = None if args.dry_run else str(args.output)
@@ -77,8 +77,7 @@ def fix(args: Namespace) -> int:
     if args.plan is not None and not args.dry_run:
         write_text(result.plan.to_json(), args.plan, force=args.force)
         if not is_canonical(args.model, model):
-            note = "is not written as protobuf writes it; undo restores the same model, not the same bytes"
-            Console(stderr=True).print(f"qdqgraph: {args.model} {note}", markup=False, soft_wrap=True)
+            _warn(f"{args.model} is not written as protobuf writes it; undo restores the same model, not the same bytes")
     return 0
 
 
@@ -98,7 +97,7 @@ def _planned(args: Namespace, direction: Callable[[Plan], Plan]) -> int:
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{args.plan}: cannot be read: {error}") from error
     model: onnx.ModelProto = direction(plan).apply(read_model(args.model))
-    write_model(model, args.output, args.model, force=args.force)
+    _warn(write_model(model, args.output, args.model, force=args.force))
     return 0
 
 
@@ -140,6 +139,11 @@ def _options(args: Namespace) -> Options:
         only=tuple(getattr(args, "only", ())),
         skip=tuple(getattr(args, "skip", ())),
     )
+
+
+def _warn(sentence: str) -> None:
+    if sentence:
+        Console(stderr=True).print(f"qdqgraph: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:

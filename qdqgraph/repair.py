@@ -27,6 +27,9 @@ ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
 
 
+EXCLUDED = "it lies outside the part of the network that is to be repaired"
+
+
 @dataclass(frozen=True)
 class Options:
     """What a repair may do.
@@ -102,11 +105,20 @@ def resolve(
     graph: Graph, found: Sequence[Finding], options: Options, *, exact: bool = False
 ) -> tuple[Solution, tuple[Finding, ...]]:
     """Solves the ties and settles every finding: ties that hold are dropped, refused ones say why."""
-    ties = [f for f in found if f.tie is not None and f.safety is not Safety.MANUAL and options.covers(f)]
-    solution = solve(graph, ties, policy=options.policy, max_bits_lost=options.max_bits_lost, exact=exact)
+    ties = [f for f in found if f.tie is not None and f.safety is not Safety.MANUAL]
+    inside = [f for f in ties if options.covers(f)]
+    solution = _solved(graph, inside, options, exact)
+    outside: list[Finding] = []
+    if len(inside) < len(ties):
+        real = _solved(graph, ties, options, exact).findings
+        outside = [replace(f, refused=f.refused or EXCLUDED) for f in real if not options.covers(f)]
     settled = [f for f in found if f.tie is None]
     settled = [s for f in settled if (s := _placed(graph, solution, f)) is not None]
-    return solution, tuple(sorted((*settled, *solution.findings), key=lambda f: f.order))
+    return solution, tuple(sorted((*settled, *solution.findings, *outside), key=lambda f: f.order))
+
+
+def _solved(graph: Graph, ties: Sequence[Finding], options: Options, exact: bool) -> Solution:
+    return solve(graph, ties, policy=options.policy, max_bits_lost=options.max_bits_lost, exact=exact)
 
 
 def _placed(graph: Graph, solution: Solution, finding: Finding) -> Finding | None:
