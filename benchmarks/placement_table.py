@@ -46,9 +46,9 @@ def bare_sides(model: onnx.ModelProto) -> tuple[int, int, list[str]]:
         if name not in sites(graph).feeds:
             continue
         bare = [s for s in found.skips if s.pair is None]
-        if found.conv is not None and found.conv.pair is not None and not any(s.fusible for s in bare):
-            wrong.append(name)
-        elif any(s.site in sites(graph).covered for s in bare):
+        if (found.conv is not None and found.conv.pair is not None and not any(s.fusible for s in bare)) or any(
+            s.site in sites(graph).covered for s in bare
+        ):
             wrong.append(name)
         elif bare:
             unknown += 1

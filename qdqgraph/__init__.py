@@ -8,30 +8,14 @@ This is the public face: a rule file imports this package and nothing else of it
 onnxruntime nor tensorrt.
 """
 
+from .blocks import Residual, Side, block, residual, residuals, skips_convolution
 from .catalog import load as rules
-from .edit import NodeInput, PlacePair, Rewire
+from .edit import NodeInput, PerChannel, PlacePair, Rewire
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
-from .graph import Graph, Reader, key, label
+from .graph import Graph, Node, Reader, key, label
 from .pair import Pair, bits_lost, is_foreign, pairs, scale_from_amax
-from .patterns import (
-    POOLS,
-    WEIGHTED,
-    Residual,
-    Side,
-    Use,
-    activation,
-    block,
-    common_grid,
-    moved,
-    pointwise,
-    residual,
-    residuals,
-    scales_at,
-    self_gate,
-    sites,
-    skips_convolution,
-)
+from .patterns import POOLS, WEIGHTED, Use, activation, common_grid, moved, pointwise, scales_at, self_gate, sites
 from .plan import Plan
 from .repair import Options, Result, check, fix
 from .rule import Counterexample, Example, Rule
@@ -46,9 +30,11 @@ __all__ = [
     "Finding",
     "Graph",
     "ModelError",
+    "Node",
     "NodeInput",
     "Options",
     "Pair",
+    "PerChannel",
     "PlacePair",
     "Plan",
     "PlanError",

@@ -48,19 +48,23 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str)
 
 
 def _rules_option(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--rules", type=Path, action="append", default=[], metavar="PATH", help="add a rule file or folder; Python rules run code"
-    )
+    help = "add a rule file or folder; Python rules run code"
+    verb.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help=help)
 
 
 def _common(verb: argparse.ArgumentParser) -> None:
     _rules_option(verb)
-    verb.add_argument("--select", action="append", default=[], metavar="CODES", help="only these rules: codes, prefixes, names")
-    verb.add_argument("--ignore", action="append", default=[], metavar="CODES", help="not these rules")
-    verb.add_argument("--policy", default="max", help="scale of a group: max (default), output, input, anchor:SITE, fixed:VALUE")
-    verb.add_argument(
-        "--max-bits-lost", type=float, default=1.0, metavar="BITS", help="refuse a tie that costs a tensor more (default 1.0)"
-    )
+    _repeated(verb, "--select", "CODES", "only these rules: codes, prefixes, names")
+    _repeated(verb, "--ignore", "CODES", "not these rules")
+    help = "scale of a group: max (default), output, input, anchor:SITE, fixed:VALUE"
+    verb.add_argument("--policy", default="max", help=help)
+    help = "refuse a tie that costs a tensor more (default 1.0)"
+    verb.add_argument("--max-bits-lost", type=float, default=1.0, metavar="BITS", help=help)
+
+
+def _repeated(verb: argparse.ArgumentParser, option: str, metavar: str, help: str, dest: str | None = None) -> None:
+    dest = dest or option.lstrip("-")
+    verb.add_argument(option, action="append", default=[], metavar=metavar, help=help, dest=dest)
 
 
 def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
@@ -79,13 +83,14 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     _output(verb, required=False)
     _common(verb)
     verb.add_argument("--exact", action="store_true", help="bit-exact repairs only")
-    verb.add_argument("--only", action="append", default=[], metavar="GLOB", help="repair only these nodes or tensors")
-    verb.add_argument("--except", dest="skip", action="append", default=[], metavar="GLOB", help="leave these as they are")
+    _repeated(verb, "--only", "GLOB", "repair only these nodes or tensors")
+    _repeated(verb, "--except", "GLOB", "leave these as they are", dest="skip")
     verb.add_argument("--dry-run", action="store_true", help="do everything but write")
     verb.add_argument("--diff", action="store_true", help="print every edit")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
     verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    verb.add_argument("--data", type=Path, metavar="FILE.npz", help="inputs for the numeric check, else seeded noise")
+    help = "inputs for the numeric check, else seeded noise"
+    verb.add_argument("--data", type=Path, metavar="FILE.npz", help=help)
     verb.add_argument("--no-numerics", action="store_true", help="leave the numeric check out")
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="where the numeric check runs")
 

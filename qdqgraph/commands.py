@@ -77,7 +77,9 @@ def fix(args: Namespace) -> int:
     if args.plan is not None and not args.dry_run:
         write_text(result.plan.to_json(), args.plan, force=args.force)
         if not is_canonical(args.model, model):
-            _warn(f"{args.model} is not written as protobuf writes it; undo restores the same model, not the same bytes")
+            _warn(
+                f"{args.model} is not written as protobuf writes it; undo restores the same model, not the same bytes"
+            )
     return 0
 
 
@@ -162,7 +164,8 @@ def _steps() -> Iterator[Callable[[str], None]]:
     if not console.is_terminal:
         yield lambda message: None
         return
-    with Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console, transient=True) as bar:
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading")
         yield lambda message: bar.update(task, description=message)
 

@@ -53,6 +53,13 @@ class Draft:
         self._reads[tensor] += 1
         self._lost.append(old)
 
+    def set_attribute(self, key: str, name: str, value: int) -> None:
+        """Gives a node an integer attribute, new or changed."""
+        node = self._of[key]
+        kept = [a for a in node.attribute if a.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
     def add_constant(self, name: str, array: np.ndarray) -> str:
         """A new initializer; returns its name, made unique over all values of the model."""
         name = self._unique(name, self._names)

@@ -1,9 +1,9 @@
 """Changes as values: what a rule may propose, and the reversible edits a plan is made of.
 
-A rule proposes a `Rewire` or a `PlacePair`; both name tensors and node inputs only, never positions, so that the
-proposals of many rules can be applied in one round. What a whole repair did to the file is then written down as
-`Insert`, `Remove` and `SetInput`: each carries old and new, so it can be checked before it is applied and undone
-exactly.
+A rule proposes a `Rewire`, a `PlacePair` or a `PerChannel`; they name tensors and node inputs only, never positions,
+so that the proposals of many rules can be applied in one round. What a whole repair did to the file is then written
+down as `Insert`, `Remove` and `SetInput`: each carries old and new, so it can be checked before it is applied and
+undone exactly.
 """
 
 from __future__ import annotations
@@ -47,7 +47,31 @@ class PlacePair:
     agree: tuple[str, ...] = ()
 
 
-Proposal = Rewire | PlacePair
+@dataclass(frozen=True)
+class PerChannel:
+    """Write the one scale of a weight pair out for every channel: the same numbers, in per-channel form.
+
+    Attributes:
+        nodes: keys of the pair's QuantizeLinear and DequantizeLinears.
+        axis: the channel axis; channels: its size.
+    """
+
+    nodes: tuple[str, ...]
+    axis: int
+    channels: int
+
+
+Proposal = Rewire | PlacePair | PerChannel
+
+
+def touched(proposal: Proposal) -> tuple[NodeInput, ...]:
+    """The node inputs that a proposal changes."""
+    if isinstance(proposal, Rewire):
+        return (proposal.reader,)
+    if isinstance(proposal, PlacePair):
+        return proposal.readers
+    return tuple((node, index) for node in proposal.nodes for index in (1, 2))
+
 
 Field = Literal["node", "initializer", "metadata_props"]
 """The repeated fields of a model that a plan may change; metadata_props is the model's own."""
@@ -68,6 +92,7 @@ class Insert:
     data: bytes
 
     def inverse(self) -> Remove:
+        """The edit that undoes this one."""
         return Remove(self.field, self.index, self.data)
 
 
@@ -80,6 +105,7 @@ class Remove:
     data: bytes
 
     def inverse(self) -> Insert:
+        """The edit that undoes this one."""
         return Insert(self.field, self.index, self.data)
 
 
@@ -93,6 +119,7 @@ class SetInput:
     new: str
 
     def inverse(self) -> SetInput:
+        """The edit that undoes this one."""
         return SetInput(self.node, self.index, self.new, self.old)
 
 

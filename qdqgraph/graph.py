@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import onnx
@@ -24,9 +24,12 @@ from . import shapes
 from .errors import ModelError
 
 T = TypeVar("T")
+Node: TypeAlias = gs.Node
+"""onnx-graphsurgeon's node, for signatures in rule files."""
 
 PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
 """Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reader:
@@ -37,6 +40,7 @@ class Reader:
 
     @property
     def key(self) -> tuple[str, int]:
+        """The node's key and the index: how edits name this input."""
         return key(self.node), self.index
 
 
@@ -68,13 +72,18 @@ class Graph:
     def __init__(self, model: onnx.ModelProto, folder: Path | None = None, *, known: Graph | None = None) -> None:
         self.model = model
         self._known_types = known._types if known is not None else None
-        self.folder = folder or Path(".")
+        self.folder = folder or Path()
         try:
             self.gs: gs.Graph = gs.import_onnx(model)
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._nodes = tuple(self.gs.nodes)
         self._memo: dict[object, object] = {}
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operator set."""
+        return max((o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), default=1)
 
     # Nodes
 
@@ -132,6 +141,14 @@ class Graph:
     def outputs(self) -> frozenset[str]:
         """Names of the graph's outputs."""
         return frozenset(t.name for t in self.gs.outputs)
+
+    def node(self, key: str) -> gs.Node:
+        """The node that makes the tensor `key`.
+
+        Raises:
+            KeyError: no node does.
+        """
+        return self._producers[key]
 
     def producer(self, tensor: str) -> gs.Node | None:
         """The node that makes the tensor; None for inputs and initializers."""
@@ -222,7 +239,7 @@ class Graph:
 
     @cached_property
     def depth(self) -> dict[str, int]:
-        """For each tensor the number of nodes on the longest path to it from an input; constants and Q/DQ not counted."""
+        """For each tensor the number of nodes on the longest path to it from an input; constants, Q and DQ left out."""
         depth: dict[str, int] = {}
         free = {"QuantizeLinear", "DequantizeLinear", "Constant", "Identity"}
         for node in self._nodes:

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
 
 from .draft import Draft
-from .edit import NodeInput, PlacePair, Rewire
+from .edit import NodeInput, PerChannel, PlacePair, Rewire, touched
 from .finding import Finding
 from .graph import Graph, key
 from .pair import Pair, pairs
-from .patterns import sites
+from .patterns import WEIGHTED, sites
 from .solver import ORIGINAL, Group, Solution, originals
 
 
@@ -70,15 +69,16 @@ class _Lowering:
 
     def carry_out(self, finding: Finding) -> bool:
         """Applies a finding's edits, all or none; False where another finding was first at one of its inputs."""
-        wanted: list[NodeInput] = []
-        for edit in finding.edits:
-            wanted += [edit.reader] if isinstance(edit, Rewire) else edit.readers
+        wanted = [reader for edit in finding.edits for reader in touched(edit)]
         if any(reader in self.taken for reader in wanted):
             return False
         self.taken.update(wanted)
         for edit in finding.edits:
+            if isinstance(edit, PerChannel):
+                self.spread(edit)
+                continue
             tensor = edit.tensor if isinstance(edit, Rewire) else self.place(edit, finding.code)
-            for reader in (edit.reader,) if isinstance(edit, Rewire) else edit.readers:
+            for reader in touched(edit):
                 self.draft.set_input(reader, tensor)
         return True
 
@@ -97,6 +97,17 @@ class _Lowering:
         else:
             scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)))
         return self.draft.add_pair(edit.tensor, scale, zero_point, code)
+
+    def spread(self, edit: PerChannel) -> None:
+        """Writes a weight pair's one scale out for every channel."""
+        first = pairs(self.graph).of(self.graph.node(edit.nodes[0]))
+        scale = np.full(edit.channels, first.value, first.types[0])
+        scale_name = self.draft.add_constant(f"{first.tensor}_scales", scale)
+        zero_name = self.draft.add_constant(f"{first.tensor}_zero_points", np.zeros(edit.channels, first.types[1]))
+        for node in edit.nodes:
+            self.draft.set_input((node, 1), scale_name)
+            self.draft.set_input((node, 2), zero_name)
+            self.draft.set_attribute(node, "axis", edit.axis)
 
     def share(self, group: Group) -> tuple[str, str]:
         """Lets all pairs of a group read one scale and one zero-point initializer; returns their names."""
@@ -143,21 +154,20 @@ class _Lowering:
         """INT32 biases have scale = input scale x weight scale: both scale and integers follow the input's scale."""
         for use in sites(self.graph).uses(pair.site):
             node = use.reader.node
-            if use.pair is pair and use.reader.index == 0 and len(node.inputs) > 2 and node.op in ("Conv", "ConvTranspose", "Gemm"):
-                bias = pairs(self.graph).made(node.inputs[2].name)
-                if bias is not None and bias.kind == "bias" and bias.scale is not None:
-                    self._rescale(bias, node, factor)
+            if use.pair is not pair or use.reader.index != 0 or node.op not in WEIGHTED or len(node.inputs) < 3:
+                continue
+            bias = pairs(self.graph).made(node.inputs[2].name)
+            if bias is not None and bias.kind == "bias" and bias.scale is not None:
+                self._rescale(bias, bias.scale, factor)
 
-    def _rescale(self, bias: Pair, reader: gs.Node, factor: float) -> None:
+    def _rescale(self, bias: Pair, scale: np.ndarray, factor: float) -> None:
         integers = self.graph.value(bias.tensor)
-        if integers is None or bias.scale is None:
+        if integers is None:
             return
-        dequantize = bias.dequantizes[0]
-        scale = (bias.scale.astype(np.float64) * factor).astype(bias.scale.dtype)
-        axis = 0 if bias.scale.size == 1 else -1
-        ratio = bias.scale.astype(np.float64).reshape(-1 if axis else ()) / scale.astype(np.float64).reshape(-1 if axis else ())
+        new = (scale.astype(np.float64) * factor).astype(scale.dtype)
         bounds = np.iinfo(np.int32)
-        moved = np.clip(np.rint(integers.astype(np.float64) * ratio), bounds.min, bounds.max).astype(np.int32)
-        name = key(dequantize)
+        moved = np.rint(integers * (scale.astype(np.float64) / new.astype(np.float64)))
+        moved = np.clip(moved, bounds.min, bounds.max).astype(np.int32).reshape(integers.shape)
+        name = key(bias.dequantizes[0])
         self.draft.set_input((name, 0), self.draft.add_constant(f"{bias.tensor}_rescaled", moved))
-        self.draft.set_input((name, 1), self.draft.add_constant(f"{bias.tensor}_rescaled_scale", scale))
+        self.draft.set_input((name, 1), self.draft.add_constant(f"{bias.tensor}_rescaled_scale", new))

@@ -70,6 +70,7 @@ class Pair:
 
     @property
     def nodes(self) -> tuple[gs.Node, ...]:
+        """The pair's nodes, QuantizeLinear first."""
         return ((self.quantize,) if self.quantize is not None else ()) + self.dequantizes
 
     @property
@@ -79,6 +80,7 @@ class Pair:
 
     @property
     def per_tensor(self) -> bool:
+        """Whether there is one scale for the whole tensor."""
         return self.scale is not None and self.scale.size == 1
 
     @property
@@ -89,6 +91,7 @@ class Pair:
 
     @property
     def symmetric(self) -> bool:
+        """Whether every zero-point is zero."""
         return self.zero_point is None or not np.any(self.zero_point)
 
     @property
@@ -184,14 +187,10 @@ class Pairs:
         if constant and quantize is None and graph.dtype(tensor) == onnx.TensorProto.INT32:
             kind = "bias"
         pinned = integers in graph.outputs or any(r.node.op != "DequantizeLinear" or r.index != 0 for r in readers)
-        if quantize is None:
-            pinned = True
-        elif any(not _agree(graph, node, d) for d in dequantizes):
+        if quantize is None or any(not _agree(graph, node, d) for d in dequantizes):
             pinned = True
         site = self.root(tensor) if quantize is not None else (key(node) if kind == "activation" else tensor)
-        pair = Pair(
-            tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, pinned
-        )
+        pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, pinned)
         if pair.tieable and (quantize is None or all(_agree(graph, node, d) for d in dequantizes)):
             for dequantize in dequantizes:
                 self._roots[key(dequantize)] = site

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .graph import Graph, Reader, key
+from .graph import Graph, Reader
 from .pair import Pair, pairs
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with INT8 kernels of their own; what follows them fuses into their epilogue."""
 
 UNARY = frozenset(
-    "Relu LeakyRelu PRelu Clip Sigmoid Tanh HardSigmoid HardSwish Elu Selu Celu Gelu Mish Swish Softplus Softsign "
-    "ThresholdedRelu Erf Exp Neg Abs Sqrt".split()
+    {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip", "Elu", "Selu", "Celu", "Gelu", "Mish", "Swish"}
+    | {"Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Neg", "Abs", "Sqrt"}
 )
 """Element-wise functions of one tensor."""
 
@@ -29,13 +29,10 @@ BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"})
 POOLS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 """Averages: they do not commute with rounding, so they need DQ in front and Q behind to run in INT8."""
 
-ONE_TO_ONE = frozenset(
-    "MaxPool Reshape Transpose Flatten Squeeze Unsqueeze Slice Split Gather Expand Tile Identity DepthToSpace "
-    "SpaceToDepth".split()
-)
-KEEPS_ALL = frozenset(
-    "Concat Reshape Transpose Flatten Squeeze Unsqueeze Split Expand Tile Identity DepthToSpace SpaceToDepth Pad".split()
-)
+RESHAPES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+REPEATS = frozenset({"Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"})
+ONE_TO_ONE = RESHAPES | REPEATS | {"MaxPool", "Slice", "Gather"}
+KEEPS_ALL = RESHAPES | REPEATS | {"Concat", "Pad"}
 """Moves whose outputs together hold every element of each input, so a scale that fits the output fits the input."""
 
 
@@ -157,9 +154,10 @@ class Sites:
             plain = node.op in BINARY | UNARY | POOLS | {"BatchNormalization", "Sum"}
             if node.op == "QuantizeLinear" and pairs(self.graph).of(node).kind == "activation":
                 feeds.add(node.inputs[0].name)
-            elif node.op not in through and (plain or moved(self.graph, node)):
-                if any(t.name in feeds for t in node.outputs):
-                    feeds.update(t.name for t in node.inputs if t.name)
+            elif node.op in through or not any(t.name in feeds for t in node.outputs):
+                continue
+            elif plain or moved(self.graph, node):
+                feeds.update(t.name for t in node.inputs if t.name)
         return feeds
 
     def _wants(self) -> set[str]:
@@ -218,11 +216,13 @@ def common_grid(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
 
 
 def scales_at(graph: Graph, around: tuple[str, ...]) -> str:
-    """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"."""
+    """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"; or that they differ elsewhere."""
     found: dict[float, str] = {}
     for site in around:
         for pair in pairs(graph).at(site):
             found.setdefault(pair.value, site)
+    if len(found) < 2:
+        return "not here, but between the tensors that it connects"
     shown = [f"{value:.4g} ('{site}')" for value, site in sorted(found.items())]
     return ", ".join(shown[:4] + ([f"... {len(shown) - 4} more"] if len(shown) > 4 else []))
 
@@ -238,111 +238,3 @@ def int8_operands(graph: Graph, node: gs.Node, feeds: set[str]) -> Iterator[str]
             yield from (t.name for t in node.inputs)
     elif len(node.inputs) == 2 and pointwise(graph, node) is None:
         yield from (t.name for t in node.inputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One operand of a residual Add.
-
-    Attributes:
-        index: which input of the Add.
-        tensor: the tensor as read, site: the same seen through its pair.
-        pair: the pair it is read through; None where it is bare.
-        fusible: it is the result of an INT8 convolution block that nothing else reads.
-    """
-
-    index: int
-    tensor: str
-    site: str
-    pair: Pair | None
-    fusible: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Residual:
-    """An Add of two data tensors of one shape: a skip connection.
-
-    `conv` is the side that fuses with the Add and should stay bare: the only convolution block, or of two the one
-    with the longer path. `skips` are the sides that should carry a pair.
-    """
-
-    add: gs.Node
-    conv: Side | None
-    skips: tuple[Side, ...]
-
-
-def residual(graph: Graph, add: gs.Node) -> Residual | None:
-    """The Add as a residual; None where an operand is constant, broadcast or no float tensor."""
-    if len(add.inputs) != 2 or add.inputs[0].name == add.inputs[1].name:
-        return None
-    names = [t.name for t in add.inputs]
-    if any(graph.is_constant(n) for n in names):
-        return None
-    first, second = (graph.shape(n) for n in names)
-    if first is not None and second is not None and first[1:] != second[1:] and None not in first + second:
-        return None
-    table = pairs(graph)
-    sides = [Side(i, n, table.root(n), table.made(n), _fusible(graph, add, table.root(n))) for i, n in enumerate(names)]
-    fusible = [s for s in sides if s.fusible]
-    conv = max(fusible, key=lambda s: (graph.depth.get(s.site, 0), -s.index), default=None)
-    return Residual(add, conv, tuple(s for s in sides if s is not conv))
-
-
-def _fusible(graph: Graph, add: gs.Node, site: str) -> bool:
-    alone = all(u.reader.node is add for u in sites(graph).uses(site)) and site not in graph.outputs
-    return alone and block(graph, site) is not None
-
-
-def residuals(graph: Graph) -> tuple[Residual, ...]:
-    """All residual Adds, in file order; found once."""
-    return graph.once(_residuals)
-
-
-def _residuals(graph: Graph) -> tuple[Residual, ...]:
-    return tuple(r for add in graph.nodes("Add", "Sum") if (r := residual(graph, add)) is not None)
-
-
-def skips_convolution(graph: Graph, site: str) -> bool:
-    """Whether the site is the paired skip of a residual Add and the paired input of a weighted operator as well."""
-    paired = [u.reader.node for u in sites(graph).uses(site) if u.pair is not None]
-    skipped = {s.site for node in paired if node.op in ("Add", "Sum") and (r := residual(graph, node)) for s in r.skips}
-    return site in skipped and any(node.op in WEIGHTED for node in paired)
-
-
-def block(graph: Graph, tensor: str) -> gs.Node | None:
-    """The INT8 convolution (or Gemm) whose block of BatchNormalization and activation ends in this tensor.
-
-    None where the tensor is made otherwise, where the convolution's own input is not quantized, or where something
-    outside the block reads a tensor inside it.
-    """
-    table = pairs(graph)
-    for _ in range(6):
-        node = graph.producer(tensor)
-        if node is None:
-            return None
-        if node.op in WEIGHTED:
-            return node if table.made(node.inputs[0].name) else None
-        inner = node.inputs[0].name if node.op == "BatchNormalization" else activation(graph, node)
-        if inner is None or not _inside(graph, table.root(inner), key(node)):
-            return None
-        tensor = table.root(inner)
-    return None
-
-
-def _inside(graph: Graph, tensor: str, end: str) -> bool:
-    """Whether everything that reads the tensor is part of the element-wise function that ends in `end`."""
-    pending = [tensor]
-    while pending:
-        name = pending.pop()
-        if name in graph.outputs:
-            return False
-        for reader in graph.readers(name):
-            made = key(reader.node)
-            if made == end:
-                continue
-            if reader.node.op not in UNARY | BINARY | {"QuantizeLinear", "DequantizeLinear"}:
-                return False
-            if graph.depth.get(made, 0) > graph.depth.get(end, 0):
-                return False
-            pending.append(made)
-    return True

@@ -62,7 +62,9 @@ class Plan:
         found = digest(model)
         if found != self.base:
             done = " (it is the plan's result: undo it instead)" if found == self.result else ""
-            raise PlanError(f"the plan was made for a model with sha256 {self.base[:12]}, this one has {found[:12]}{done}")
+            raise PlanError(
+                f"the plan was made for a model with sha256 {self.base[:12]}, this one has {found[:12]}{done}"
+            )
         new = self._edited(model)
         if digest(new) != self.result:
             raise PlanError("the plan is damaged: applying it does not give the result it promises")
@@ -77,6 +79,7 @@ class Plan:
         return "\n".join(describe(e) for e in self.edits)
 
     def to_json(self) -> str:
+        """The plan as JSON text, the same for the same plan."""
         content = {"format": FORMAT, "base_sha256": self.base, "result_sha256": self.result}
         return json.dumps(content | {"edits": [to_json(e) for e in self.edits]}, indent=1) + "\n"
 
@@ -91,7 +94,11 @@ class Plan:
             content = json.loads(text)
         except ValueError as error:
             raise PlanError(f"the plan is no JSON: {error}") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("edits"), list):
+        if (
+            not isinstance(content, dict)
+            or content.get("format") != FORMAT
+            or not isinstance(content.get("edits"), list)
+        ):
             raise PlanError(f"this is no plan of format {FORMAT}; make it with: qdqgraph fix MODEL --plan FILE")
         entries = cast(list[Any], content["edits"])
         return cls(

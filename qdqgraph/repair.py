@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 
-from .edit import PlacePair, Rewire
+from .edit import PlacePair
 from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
@@ -136,8 +136,9 @@ def _placed(graph: Graph, solution: Solution, finding: Finding) -> Finding | Non
     return finding
 
 
-def check(model: onnx.ModelProto, rules: Sequence[Rule], options: Options | None = None, *, folder: Path | None = None
-          ) -> tuple[Finding, ...]:
+def check(
+    model: onnx.ModelProto, rules: Sequence[Rule], options: Options | None = None, *, folder: Path | None = None
+) -> tuple[Finding, ...]:
     """What the rules find in a model, ties solved; nothing is changed.
 
     Raises:

@@ -106,6 +106,7 @@ class Solution:
     _of: Mapping[str, Group] = field(default_factory=dict, repr=False)
 
     def group(self, site: str) -> Group | None:
+        """The group of a site; None where no taken tie speaks of it."""
         return self._of.get(site)
 
 
@@ -130,7 +131,7 @@ class _Set:
     codes: frozenset[str] = frozenset()
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A tie cannot be taken; the message says why, with numbers."""
 
 
@@ -177,7 +178,7 @@ class _Solver:
         """Joins the tie's sites; False where `exact` forbids it.
 
         Raises:
-            _Refused: the group cannot have one scale within the guard.
+            _RefusedError: the group cannot have one scale within the guard.
         """
         assert finding.tie is not None
         tops = sorted({self.find(s) for s in finding.tie.sites}, key=lambda t: (-len(self.sets[t].sites), t))
@@ -199,7 +200,7 @@ class _Solver:
         policies = {m.policy for m in members if m.policy} | ({Policy.parse(tie.policy)} if tie.policy else set())
         if len(policies) > 1:
             names = ", ".join(sorted(f"{p.kind}:{p.argument}".rstrip(":") for p in policies))
-            raise _Refused(f"rules ask for different policies in one group: {names}")
+            raise _RefusedError(f"rules ask for different policies in one group: {names}")
         return _Set(
             sites=[],
             values=frozenset[bytes]().union(*(m.values for m in members)),
@@ -233,16 +234,18 @@ class _Solver:
             return
         scale, site = chosen
         if len(group.types) > 1:
-            raise _Refused("the pairs have different types: " + ", ".join(sorted("/".join(t) for t in group.types)))
+            raise _RefusedError(
+                "the pairs have different types: " + ", ".join(sorted("/".join(t) for t in group.types))
+            )
         if group.pinned - {scale}:
-            raise _Refused(
+            raise _RefusedError(
                 f"integers with scale {min(group.pinned - {scale}):.6g} enter or leave the network here; "
                 f"the group needs {scale:.6g}"
             )
         lost = bits_lost(scale, group.finest[0])
         if lost > group.limit:
             source = f"of '{site}'" if site else "asked for"
-            raise _Refused(
+            raise _RefusedError(
                 f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{group.finest[1]}' "
                 f"(scale {group.finest[0]:.4g}); the limit is {group.limit:g}"
             )
@@ -287,7 +290,7 @@ def solve(
         try:
             if solver.take(finding, exact):
                 taken.append(finding)
-        except _Refused as reason:
+        except _RefusedError as reason:
             refused.append(replace(finding, refused=str(reason)))
     return _solution(solver, taken, refused)
 
@@ -303,9 +306,7 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
         dtype = next(iter(members.types))[0] if members.types else "float32"
         scale = None if chosen is None else np.array(chosen[0], dtype)
         agreed = len(members.values) <= 1
-        groups[top] = Group(
-            ordered, scale, chosen[1] if chosen else "", agreed, tuple(sorted(members.codes))
-        )
+        groups[top] = Group(ordered, scale, chosen[1] if chosen else "", agreed, tuple(sorted(members.codes)))
         if agreed or scale is None:
             continue
         for site in ordered:

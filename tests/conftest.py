@@ -31,8 +31,9 @@ conv{channels} (x, s) => (y) {{
     q = QuantizeLinear (x, s, z)
     d = DequantizeLinear (q, s, z)
     w = Constant <value = int8[{out},{channels},1,1] {{{", ".join(map(str, weights))}}}> ()
-    sw = Constant <value = float {{0.01}}> ()
-    k = DequantizeLinear (w, sw, z)
+    sw = Constant <value = float[{out}] {{{", ".join(["0.01"] * out)}}}> ()
+    zw = Constant <value = int8[{out}] {{{", ".join(["0"] * out)}}}> ()
+    k = DequantizeLinear <axis = 0> (w, sw, zw)
     y = Conv (d, k)
 }}
 """

@@ -83,7 +83,9 @@ def test_fix_apply_undo_and_diff(model: Path, tmp_path: Path, capsys: pytest.Cap
     assert "undo it instead" in capsys.readouterr().err
 
 
-def test_dry_run_writes_nothing_and_json_is_json(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_writes_nothing_and_json_is_json(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fix", str(model), "--dry-run", "--json", "--no-numerics"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["written"] is None and content["numeric_check"] is None
@@ -125,7 +127,9 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("command", ["check", "fix", "diff"])
-def test_bad_files_get_one_sentence(name: str, command: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_files_get_one_sentence(
+    name: str, command: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content, bad = BAD[name], tmp_path / "bad.onnx"
     bad.write_bytes(model.read_bytes()[:-40] if content is None else content)
     more = {"check": [], "fix": ["-o", str(tmp_path / "out.onnx")], "diff": [str(model)]}[command]
@@ -143,7 +147,8 @@ def test_a_float_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_external_data_travel_or_are_missed(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
-    there.mkdir(), elsewhere.mkdir()
+    there.mkdir()
+    elsewhere.mkdir()
     big = build(TEXT)
     big.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(5000, np.float32), "weights"))
     source = there / "big.onnx"
@@ -158,7 +163,9 @@ def test_external_data_travel_or_are_missed(model: Path, tmp_path: Path, capsys:
     assert not (tmp_path / "no.onnx").exists()
 
 
-def test_dynamic_shapes_custom_operators_and_several_opsets_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dynamic_shapes_custom_operators_and_several_opsets_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = build(TEXT.replace("float[1,4,8,8] x", "float[N,4,H,W] x").replace("float[1,4,8,8]", "float[N,4,H,W]"))
     made.opset_import.append(onnx.helper.make_opsetid("custom", 1))
     made.graph.node.append(onnx.helper.make_node("Mystery", ["y"], ["m"], domain="custom"))
@@ -227,7 +234,9 @@ class Mine(Rule):
         (RULE.format(code="QDQ190", body="raise KeyError('oops')"), "QDQ901: rule QDQ190 crashed: KeyError: 'oops'"),
     ],
 )
-def test_bad_rule_files_stop_the_run(text: str, said: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_rule_files_stop_the_run(
+    text: str, said: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rules = tmp_path / "mine.py"
     rules.write_text(text)
     assert main(["check", str(model), "--rules", str(rules)]) == 2
@@ -250,7 +259,9 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     model = saved(tmp_path, f"g (float[1,4,8,8] x) => (float[1,4,8,8] y0) {{{branches} }}")
     out = tmp_path / "out" / "fixed.onnx"
     out.parent.mkdir()
-    with subprocess.Popen(program("fix", str(model), "-o", str(out)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+    with subprocess.Popen(
+        program("fix", str(model), "-o", str(out)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as run:
         time.sleep(1.0)
         os.kill(run.pid, signal.SIGINT)
         _, error = run.communicate(timeout=30)

@@ -25,7 +25,16 @@ def model() -> onnx.ModelProto:
     annotation = made.graph.quantization_annotation.add(tensor_name="a")
     annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s1")
     made.graph.value_info.append(onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, [1, 4, 8, 8]))
-    made.functions.append(onnx.helper.make_function("f", "unused", ["i"], ["o"], [onnx.helper.make_node("Relu", ["i"], ["o"])], [onnx.helper.make_opsetid("", 17)]))
+    made.functions.append(
+        onnx.helper.make_function(
+            "f",
+            "unused",
+            ["i"],
+            ["o"],
+            [onnx.helper.make_node("Relu", ["i"], ["o"])],
+            [onnx.helper.make_opsetid("", 17)],
+        )
+    )
     made.opset_import.append(onnx.helper.make_opsetid("f", 1))
     return made
 
@@ -90,7 +99,7 @@ def test_a_damaged_plan_is_refused_with_a_sentence(damage: str) -> None:
 def test_a_tampered_plan_is_refused(model: onnx.ModelProto) -> None:
     content = json.loads(qdqgraph.fix(model, qdqgraph.rules()).plan.to_json())
     del content["edits"][0]
-    with pytest.raises(PlanError, match="damaged|stale"):
+    with pytest.raises(PlanError, match=r"damaged|stale"):
         Plan.from_json(json.dumps(content)).apply(model)
 
 

@@ -1,11 +1,14 @@
 """What holds for every Q/DQ graph, on random ones: scanning is pure, fixing settles, undo is exact, order is free."""
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 import qdqgraph
 from qdqgraph import Graph, Options, Safety
@@ -23,21 +26,21 @@ class Net:
     def __init__(self, seed: int, size: int) -> None:
         self.random = random.Random(seed)
         self.nodes: list[onnx.NodeProto] = []
-        self.inits = [numpy_helper.from_array(onnx.numpy_helper.to_array(helper.make_tensor("z", TensorProto.INT8, [], [0])), "z")]
-        self.wide: list[str] = []
+        self.inits = [helper.make_tensor("z", TensorProto.INT8, [], [0])]
         self.tensors = ["x"]
         for _ in range(size):
-            getattr(self, self.random.choice(["conv", "conv", "relu", "pool", "add", "concat", "pair", "silu", "move"]))()
+            step = self.random.choice(["conv", "conv", "relu", "pool", "add", "concat", "pair", "silu", "move"])
+            getattr(self, step)()
 
     def name(self) -> str:
         return f"t{len(self.nodes)}"
 
-    def node(self, op: str, inputs: list[str], **attributes: object) -> str:
+    def node(self, op: str, inputs: list[str], **attributes: Any) -> str:
         out = self.name()
         self.nodes.append(helper.make_node(op, inputs, [out], **attributes))
         return out
 
-    def constant(self, values: list[float], kind: int, dims: list[int]) -> str:
+    def constant(self, values: Sequence[float], kind: int, dims: list[int]) -> str:
         name = f"k{len(self.inits)}"
         self.inits.append(helper.make_tensor(name, kind, dims, values))
         return name
@@ -129,8 +132,6 @@ def test_the_order_of_rules_does_not_matter(model: onnx.ModelProto, shuffle: ran
 @settings(few, max_examples=60)
 @given(nets)
 def test_exact_repairs_are_bit_exact(model: onnx.ModelProto) -> None:
-    from pathlib import Path
-
     result = qdqgraph.fix(model, RULES, Options(exact=True))
     assert {f.safety for f in result.applied} <= {Safety.EXACT}
     assert all(a.identical for a in compare(model, result.model, noise(model, 2), Path()).values())

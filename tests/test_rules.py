@@ -22,4 +22,3 @@ def test_docstring_says_why_and_whence(rule: Rule) -> None:
     text = rule.__doc__ or ""
     assert text.splitlines()[0].endswith("."), "the first line is a sentence"
     assert "Why:" in text and "Source:" in text
-

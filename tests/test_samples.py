@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("samples.quantize", reason="needs pytorch-quantization", exc_type=ImportError)
+pytest.importorskip("pytorch_quantization")
 
 import onnxruntime as ort
 from torch import nn

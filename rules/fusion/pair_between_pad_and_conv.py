@@ -2,7 +2,21 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import WEIGHTED, Counterexample, Example, Finding, Graph, PlacePair, Rewire, Rule, Safety, key, moved, pairs, sites
+from qdqgraph import (
+    WEIGHTED,
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    PlacePair,
+    Rewire,
+    Rule,
+    Safety,
+    key,
+    moved,
+    pairs,
+    sites,
+)
 
 
 class PairBetweenPadAndConv(Rule):
@@ -80,11 +94,18 @@ class PairBetweenPadAndConv(Rule):
                 continue
             uses = sites(graph).uses(made)
             source = move[0][0]
-            convolutions = all(u.reader.node.op in WEIGHTED and u.pair is not None and u.pair.tensor == made for u in uses)
+            convolutions = all(
+                u.reader.node.op in WEIGHTED and u.pair is not None and u.pair.tensor == made for u in uses
+            )
             bare = table.made(source) is None and not table.at(source) and len(table.at(made)) == 1
             if uses and convolutions and bare and not table.at(made)[0].pinned:
-                edits = [PlacePair(source, ((made, 0),), like=made), *(Rewire(u.reader.key, made) for u in uses)]
+                edits: list[PlacePair | Rewire] = [
+                    PlacePair(source, ((made, 0),), like=made),
+                    *(Rewire(u.reader.key, made) for u in uses),
+                ]
                 yield self.finding(
-                    pad, f"a pair stands between the Pad and {len(uses)} convolution(s)", help="move it in front of the Pad",
+                    pad,
+                    f"a pair stands between the Pad and {len(uses)} convolution(s)",
+                    help="move it in front of the Pad",
                     edits=edits,
                 )

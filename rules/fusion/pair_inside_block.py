@@ -2,14 +2,30 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import WEIGHTED, Counterexample, Example, Finding, Graph, Pair, Rewire, Rule, Safety, activation, key, pairs, sites
+from qdqgraph import (
+    WEIGHTED,
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Node,
+    Pair,
+    Rewire,
+    Rule,
+    Safety,
+    activation,
+    key,
+    pairs,
+    residual,
+    sites,
+)
 
 
 class PairInsideBlock(Rule):
-    """A pair stands between a convolution and its BatchNormalization or activation.
+    """A pair stands between a convolution, or its residual Add, and the BatchNormalization or activation behind.
 
-    Why: TensorRT fuses Conv, BatchNormalization and activation into one INT8 kernel only where nothing stands
-    between; a pair there ends the kernel early and rounds twice.
+    Why: TensorRT fuses Conv, BatchNormalization, residual Add and activation into one INT8 kernel only where nothing
+    stands between; a pair there ends the kernel early and rounds twice.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     (placement recommendation 3), https://github.com/NVIDIA/TensorRT/issues/2383
     When not: where nothing behind the activation is quantized, removing the pair would leave the next layer float;
@@ -91,7 +107,7 @@ class PairInsideBlock(Rule):
 
     def _inside(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
         maker = graph.producer(pair.tensor)
-        if maker is None or maker.op not in WEIGHTED | {"BatchNormalization"}:
+        if maker is None or not _opens_block(graph, maker):
             return
         uses = [u for u in sites(graph).uses(pair.site) if u.pair is pair]
         inner = [u for u in uses if u.reader.node.op == "BatchNormalization" or activation(graph, u.reader.node)]
@@ -99,7 +115,7 @@ class PairInsideBlock(Rule):
             return
         ends = {key(u.reader.node) for u in inner}
         behind = all(self._quantized_behind(graph, end) for end in ends)
-        last = graph.producer(min(ends))
+        last = graph.node(min(ends))
         yield self.finding(
             pair.nodes[0],
             f"a pair stands between {maker.op} and {last.op} on '{pair.tensor}'",
@@ -118,3 +134,11 @@ class PairInsideBlock(Rule):
                 return False
             tensor = following.pop()
         return False
+
+
+def _opens_block(graph: Graph, node: Node) -> bool:
+    """Whether an activation behind the node fuses with it: a convolution, its normalization, its residual Add."""
+    if node.op in WEIGHTED | {"BatchNormalization"}:
+        return True
+    found = residual(graph, node) if node.op in ("Add", "Sum") else None
+    return found is not None and found.conv is not None

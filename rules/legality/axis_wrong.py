@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, Pair, pairs
+from qdqgraph import Counterexample, Example, Finding, Graph, Pair, Rule, Safety, Severity, pairs
 
 
 class AxisWrong(Rule):
@@ -66,7 +66,9 @@ class AxisWrong(Rule):
                 fault = self._fault(graph, pair)
                 if fault:
                     yield self.finding(
-                        pair.nodes[0], f"the weights '{pair.tensor}' {fault}", help="write the axis of the output channels"
+                        pair.nodes[0],
+                        f"the weights '{pair.tensor}' {fault}",
+                        help="write the axis of the output channels",
                     )
 
     def _fault(self, graph: Graph, pair: Pair) -> str:

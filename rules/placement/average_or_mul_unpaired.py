@@ -2,7 +2,21 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import POOLS, Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, key, pairs, pointwise, self_gate, sites
+from qdqgraph import (
+    POOLS,
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    PlacePair,
+    Rule,
+    Safety,
+    key,
+    pairs,
+    pointwise,
+    self_gate,
+    sites,
+)
 
 
 class AverageOrMulUnpaired(Rule):
@@ -96,10 +110,14 @@ class AverageOrMulUnpaired(Rule):
                 yield self._operand(graph, key(node), index, tensor.name)
 
     def _operand(self, graph: Graph, place: str, index: int, tensor: str) -> Finding:
-        node = graph.producer(place)
+        node = graph.node(place)
         size = 4 * graph.elements(tensor)
         known = tensor in sites(graph).covered
-        help = f"read '{tensor}' through its pair" if known else f"no scale of '{tensor}' is known: calibrate a quantizer there"
+        help = (
+            f"read '{tensor}' through its pair"
+            if known
+            else f"no scale of '{tensor}' is known: calibrate a quantizer there"
+        )
         return self.finding(
             node,
             f"the {node.op} between INT8 layers reads '{tensor}' as float" + (f", {size:,} bytes" if size else ""),

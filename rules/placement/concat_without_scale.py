@@ -69,7 +69,8 @@ class ConcatWithoutScale(Rule):
             size = 4 * graph.elements(made)
             yield self.finding(
                 concat,
-                f"the Concat between INT8 layers is float, and its scale is not known" + (f", {size:,} bytes" if size else ""),
+                "the Concat between INT8 layers is float, and its scale is not known"
+                + (f", {size:,} bytes" if size else ""),
                 help=f"calibrate a quantizer for '{made}'",
                 cost=size,
             )

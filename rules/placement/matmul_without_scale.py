@@ -66,7 +66,9 @@ class MatmulWithoutScale(Rule):
         table = pairs(graph)
         for node in graph.nodes("MatMul"):
             names = [t.name for t in node.inputs]
-            if any(graph.is_constant(n) or table.made(n) for n in names) or not any(_from_int8(graph, n) for n in names):
+            if any(graph.is_constant(n) or table.made(n) for n in names) or not any(
+                _from_int8(graph, n) for n in names
+            ):
                 continue
             size = 4 * sum(graph.elements(n) for n in names)
             yield self.finding(

@@ -63,7 +63,7 @@ class RepeatedPair(Rule):
             before = table.made(pair.tensor) if pair.quantize is not None else None
             if before is None or pair.pinned or not pair.same_grid(before):
                 continue
-            source = graph.producer(pair.tensor).inputs[0].name
+            source = graph.node(pair.tensor).inputs[0].name
             yield self.finding(
                 pair.nodes[0],
                 f"'{pair.tensor}' is already rounded with this scale, {pair.value:.4g}",

@@ -101,7 +101,7 @@ class ResidualSkipUnpaired(Rule):
                         yield self._skip(graph, key(add), side, found.conv is None)
 
     def _skip(self, graph: Graph, add: str, side: Side, alone: bool) -> Finding:
-        node = graph.producer(add)
+        node = graph.node(add)
         size = 4 * graph.elements(side.tensor)
         if side.site in sites(graph).covered:
             edits = [PlacePair(side.tensor, ((add, side.index),))]
@@ -109,7 +109,9 @@ class ResidualSkipUnpaired(Rule):
         else:
             edits, help = [], f"no scale of '{side.tensor}' is known in the graph: calibrate a quantizer there"
         if side.fusible:
-            message = f"both sides of the residual Add are bare convolutions; '{side.tensor}', the shorter one, needs a pair"
+            message = (
+                f"both sides of the residual Add are bare convolutions; '{side.tensor}', the shorter one, needs a pair"
+            )
         else:
             message = f"the {'operand' if alone else 'skip'} '{side.tensor}' of the residual Add is read as float"
         return self.finding(node, message + (f", {size:,} bytes" if size else ""), help=help, cost=size, edits=edits)

@@ -137,9 +137,12 @@ class SharedTensorUnpaired(Rule):
             if not raw or (not own and len(readers) < 2 and ways < 2 and not _behind_int8_pool(graph, tensor)):
                 continue
             node = graph.producer(tensor) or raw[0].reader.node
-            agree = frozenset[str]().union(*(behind.get(t.name) or frozenset() for u in raw for t in u.reader.node.outputs))
+            agree = frozenset[str]().union(
+                *(behind.get(t.name) or frozenset() for u in raw for t in u.reader.node.outputs)
+            )
             size = graph.elements(tensor)
-            count = f"by {len(readers)} moves" + (" and quantized" if own else "")
+            count = f"by {len(readers)} moves" if len(readers) > 1 else f"by {raw[0].reader.node.op}"
+            count += " and quantized" if own else ""
             yield self.finding(
                 node,
                 f"'{tensor}' is read {count} towards INT8 layers, "
@@ -160,7 +163,7 @@ def _behind_int8_pool(graph: Graph, tensor: str) -> bool:
 def _goes_to_int8(graph: Graph, use: Use, behind: dict[str, frozenset[str] | None]) -> bool:
     """Whether the reader moves values and everything behind it ends in a Q."""
     move = moved(graph, use.reader.node)
-    return use.reader.index >= 0 and bool(move) and use.tensor in move[0] and all(behind.get(t) for t in move[1])
+    return use.reader.index >= 0 and move is not None and use.tensor in move[0] and all(map(behind.get, move[1]))
 
 
 def _leaves(graph: Graph) -> dict[str, frozenset[str] | None]:
@@ -172,9 +175,7 @@ def _leaves(graph: Graph) -> dict[str, frozenset[str] | None]:
     return found
 
 
-def _leaf(
-    graph: Graph, tensor: str, found: dict[str, frozenset[str] | None], quantized: bool
-) -> frozenset[str] | None:
+def _leaf(graph: Graph, tensor: str, found: dict[str, frozenset[str] | None], quantized: bool) -> frozenset[str] | None:
     leaves = {tensor} if quantized else set[str]()
     if tensor in graph.outputs:
         return None

@@ -89,7 +89,7 @@ class MovedScalesDiffer(Rule):
             if around:
                 yield self.finding(
                     node,
-                    f"{node.op} only moves values, which carry different scales around it: {scales_at(graph, around)}",
+                    f"{node.op} only moves values, which carry different scales: {scales_at(graph, around)}",
                     tie=Tie(around),
                     cost=4 * graph.elements(node.inputs[0].name),
                 )

@@ -75,4 +75,3 @@ class TensorQuantizedTwice(Rule):
                     cost=4 * graph.elements(site),
                     place=site,
                 )
-

