@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -98,6 +99,7 @@ def _fix(verb: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
+    gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
     command = getattr(commands, args.verb)
     try:
         return int(command(args))

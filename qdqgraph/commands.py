@@ -38,13 +38,13 @@ def check(args: Namespace) -> int:
             found[str(path)] = find(read_model(path), rules, _options(args), folder=path.parent)
     console = _console()
     if args.format == "json":
-        _plain(console, machine.findings_json(found))
+        text.say(console, machine.findings_json(found))
     for path, findings in found.items():
         if args.format == "text":
             text.show_findings(console, path, findings)
         elif args.format == "github":
             for line in machine.github_lines(path, findings):
-                _plain(console, line)
+                text.say(console, line)
     return int(any(found.values()))
 
 
@@ -69,11 +69,11 @@ def fix(args: Namespace) -> int:
     console = _console()
     if args.json:
         out = None if args.dry_run else str(args.output)
-        _plain(console, machine.result_json(str(args.model), out, result, verification))
+        text.say(console, machine.result_json(str(args.model), out, result, verification))
     else:
         text.show_result(console, str(args.model), result, verification)
         if args.diff:
-            _plain(console, result.plan.diff())
+            text.say(console, result.plan.diff())
     if args.plan is not None and not args.dry_run:
         write_text(result.plan.to_json(), args.plan, force=args.force)
         if not is_canonical(args.model, model):
@@ -108,7 +108,7 @@ def diff(args: Namespace) -> int:
     a, b = (Graph(read_model(path), path.parent) for path in (args.a, args.b))
     console, lines = _console(), list(differences(a, b))
     for line in lines:
-        _plain(console, line)
+        text.say(console, line)
     return int(bool(lines))
 
 
@@ -151,10 +151,6 @@ def _warn(sentence: str) -> None:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)
-
-
-def _plain(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -47,6 +47,8 @@ def lower(
     Args:
         exact: leave every scale as it is (the solution then holds agreeing groups only).
     """
+    if not findings:
+        return graph.model, []
     lowering = _Lowering(graph, solution)
     done: list[Finding] = []
     if not exact:
@@ -118,7 +120,18 @@ class _Lowering:
                 if pair.value != float(group.scale):
                     self._rescale_biases(pair, float(group.scale) / pair.value)
             self.shared[id(group)] = self._constants(group.anchor or group.sites[0], members, group.scale)
+            self._merge(members)
         return self.shared[id(group)]
+
+    def _merge(self, members: Sequence[Pair]) -> None:
+        """Leaves one QuantizeLinear of those that a tie made equal on one tensor; their DequantizeLinears stay."""
+        first: dict[str, str] = {}
+        for pair in members:
+            if pair.quantize is None or pair.pinned:
+                continue
+            kept = first.setdefault(pair.tensor, key(pair.quantize))
+            for dequantize in pair.dequantizes:
+                self.draft.set_input((key(dequantize), 0), kept)
 
     def _constants(self, name: str, members: Sequence[Pair], scale: np.ndarray | None = None) -> tuple[str, str]:
         """One scale and one zero-point initializer for these pairs: the ones they share already, or new ones."""

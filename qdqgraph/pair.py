@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -73,28 +74,28 @@ class Pair:
         """The pair's nodes, QuantizeLinear first."""
         return ((self.quantize,) if self.quantize is not None else ()) + self.dequantizes
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The key of the pair's first node."""
         return key(self.nodes[0])
 
-    @property
+    @cached_property
     def per_tensor(self) -> bool:
         """Whether there is one scale for the whole tensor."""
         return self.scale is not None and self.scale.size == 1
 
-    @property
+    @cached_property
     def value(self) -> float:
         """The per-tensor scale as a float (exact: a float32 or float16 fits)."""
         assert self.scale is not None
         return float(self.scale.reshape(-1)[0])
 
-    @property
+    @cached_property
     def symmetric(self) -> bool:
         """Whether every zero-point is zero."""
         return self.zero_point is None or not np.any(self.zero_point)
 
-    @property
+    @cached_property
     def tieable(self) -> bool:
         """Whether the pair is a plain symmetric activation pair, whose scale a tie may speak of."""
         return (
@@ -106,7 +107,7 @@ class Pair:
             and (self.zero_point is None or self.zero_point.dtype in (np.int8, np.uint8))
         )
 
-    @property
+    @cached_property
     def types(self) -> tuple[str, str]:
         """(scale dtype, integer dtype): pairs with different ones cannot share a scale."""
         integer = "uint8" if self.zero_point is None else str(self.zero_point.dtype)

@@ -18,7 +18,7 @@ from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
 from .lower import lower, scale_source
-from .pair import Pairs, bits_lost, is_foreign, pairs
+from .pair import bits_lost, is_foreign, pairs
 from .plan import Plan
 from .rule import Rule
 from .solver import Change, Policy, Solution, solve
@@ -184,11 +184,11 @@ def fix(
     options = options or Options()
     Policy.parse(options.policy)
     graph = quantized(Graph(model, folder))
-    before = Pairs(graph)
+    before = pairs(graph)
     work = _Work(rules, options, progress)
     exact = work.rounds(graph, exact=True)
     final = exact if options.exact else work.rounds(exact, exact=False)
-    solution, left = resolve(final, scan(final, rules), options)
+    solution, left = resolve(final, work.scan(final), options)
     illegal = [f for f in left if f.severity is Severity.ERROR]
     if illegal:
         raise RepairError(_illegal(illegal))
@@ -216,13 +216,14 @@ class _Work:
         self.rules, self.options, self.progress = rules, options, progress
         self.applied: list[Finding] = []
         self.changes: dict[str, Change] = {}
+        self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
 
     def rounds(self, graph: Graph, *, exact: bool) -> Graph:
         """Applies rounds until no proposal is left; returns the last graph."""
         done: list[Finding] = []
         for number in range(1, ROUNDS + 1):
             self.progress(f"{'exact' if exact else 'lossy'} repairs, round {number}")
-            solution, found = resolve(graph, scan(graph, self.rules), self.options, exact=exact)
+            solution, found = resolve(graph, self.scan(graph), self.options, exact=exact)
             mine = [f for f in found if f.repairable and self.options.covers(f)]
             mine = [f for f in mine if not exact or f.safety is Safety.EXACT]
             model, done = lower(graph, solution, mine, exact=exact)
@@ -234,6 +235,12 @@ class _Work:
             graph = Graph(model, graph.folder, known=graph)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied {codes}")
+
+    def scan(self, graph: Graph) -> tuple[Finding, ...]:
+        """What the rules find; the last graph's findings are kept, as every phase begins where another ended."""
+        if self._scanned is None or self._scanned[0] is not graph:
+            self._scanned = (graph, scan(graph, self.rules))
+        return self._scanned[1]
 
     def _note(self, changes: Iterable[Change]) -> None:
         for change in changes:

@@ -19,6 +19,14 @@ SHOWN = 20
 """Rows of the table of changed scales; --json has all."""
 
 
+def say(console: Console, line: Text | str) -> None:
+    """Prints one line as it is, however long; with rich's layout only where somebody sees it."""
+    if console.is_terminal:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.file.write(f"{line.plain if isinstance(line, Text) else line}\n")
+
+
 def show_findings(console: Console, path: str, findings: Iterable[Finding]) -> None:
     """One line a finding: file, place, code, what is wrong, what to do."""
     for finding in findings:
@@ -28,7 +36,7 @@ def show_findings(console: Console, path: str, findings: Iterable[Finding]) -> N
         advice = f"refused: {finding.refused}" if finding.refused else finding.help
         if advice:
             line.append(f"; {advice}", "dim")
-        console.print(line, soft_wrap=True)
+        say(console, line)
 
 
 def show_result(console: Console, path: str, result: Result, verification: Verification | None) -> None:
@@ -36,12 +44,12 @@ def show_result(console: Console, path: str, result: Result, verification: Verif
     for finding in result.applied:
         line = Text(f"{path}: {finding.place}: ")
         line.append(finding.code, "bold green").append(f" {finding.message}; ").append(finding.help, "dim")
-        console.print(line, soft_wrap=True)
+        say(console, line)
     if result.changes:
         console.print(_changes(result))
     console.print(_summary(result, verification))
     if result.left:
-        console.print(Text("Left as it is:", "bold"))
+        say(console, Text("Left as it is:", "bold"))
         show_findings(console, path, result.left)
 
 
@@ -96,16 +104,16 @@ def _counted(findings: Iterable[Finding]) -> str:
 
 def show_rule(console: Console, rule: Rule) -> None:
     """A rule's documentation and its examples."""
-    console.print(Text(f"{rule.code} {rule.name} ({rule.safety.value})", "bold"))
+    say(console, Text(f"{rule.code} {rule.name} ({rule.safety.value})", "bold"))
     lines = (rule.__doc__ or "").strip().splitlines()
-    console.print(Text("\n".join(line.strip() for line in lines)), soft_wrap=True)
+    say(console, "\n".join(line.strip() for line in lines))
     for example in rule.examples:
         silent = isinstance(example, Counterexample)
-        console.print(Text(f"\n{'Silent' if silent else 'Example'}: {example.title}", "bold"))
+        say(console, Text(f"\n{'Silent' if silent else 'Example'}: {example.title}", "bold"))
         for part, text in vars(example).items():
             if part != "title":
-                console.print(Text(f"{part}:" if text else "after: reported only, nothing is applied", "dim"))
-                console.print(Text("\n".join("    " + line for line in _dedented(text or ""))), soft_wrap=True)
+                say(console, Text(f"{part}:" if text else "after: reported only, nothing is applied", "dim"))
+                say(console, Text("\n".join("    " + line for line in _dedented(text or ""))))
 
 
 def _dedented(text: str) -> list[str]:
@@ -118,4 +126,4 @@ def show_rules(console: Console, rules: Iterable[Rule]) -> None:
     """One line a rule: code, safety, name, first sentence."""
     for rule in rules:
         first = (rule.__doc__ or "").strip().splitlines()[0]
-        console.print(Text(f"{rule.code}  {rule.safety.value:<6}  {rule.name:<26}  {first}"), soft_wrap=True)
+        say(console, Text(f"{rule.code}  {rule.safety.value:<6}  {rule.name:<26}  {first}"))

@@ -90,7 +90,8 @@ class WeightsPerTensor(Rule):
 
 def _channels(graph: Graph, pair: Pair) -> int:
     """Output channels of plain per-tensor INT8 weights; 0 for any others."""
-    plain = pair.kind == "weight" and pair.per_tensor and pair.symmetric and pair.types[1] == "int8"
+    if pair.kind != "weight" or not pair.per_tensor or not pair.symmetric or pair.types[1] != "int8":
+        return 0
     three = all(len(node.inputs) == 3 and node.inputs[2].name for node in pair.nodes)
     shape = graph.shape(pair.tensor)
-    return shape[0] or 0 if plain and three and shape is not None and len(shape) > 2 else 0
+    return shape[0] or 0 if three and shape is not None and len(shape) > 2 else 0

@@ -42,8 +42,7 @@ class TensorQuantizedTwice(Rule):
                     q1 = QuantizeLinear (x, s, z)
                     d1 = DequantizeLinear (q1, s, z)
                     y = Conv (d1, k)
-                    q2 = QuantizeLinear (x, s, z)
-                    d2 = DequantizeLinear (q2, s, z)
+                    d2 = DequantizeLinear (q1, s, z)
                     v = Conv (d2, k)
                 }""",
         ),

@@ -1,0 +1,102 @@
+"""Time of check and fix against the size of the graph, beside onnx.load + onnx.save of the same file in the same run.
+
+    python benchmarks/scaling.py [--nodes 1000 5000 20000 100000]
+
+The graph is a detector's backbone repeated: C3-like blocks with SiLU, residual Adds, Concats and a pool, every
+convolution with a pair and a scale constant of its own, as TorchScript exports write it. `check` and `fix` are run as
+whole processes of the command line, start of the interpreter included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+class Net:
+    """A graph that grows block by block; 8 channels, 8x8."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        weights = np.random.default_rng(0).integers(-100, 100, (8, 16, 1, 1)).astype(np.int8)
+        self.inits = [
+            numpy_helper.from_array(weights[:, :8].copy(), "w8"),
+            numpy_helper.from_array(weights, "w16"),
+            numpy_helper.from_array(np.full(8, 0.01, np.float32), "ws"),
+            numpy_helper.from_array(np.zeros(8, np.int8), "wz"),
+        ]
+        self.random = np.random.default_rng(1)
+
+    def node(self, op: str, inputs: list[str], **attributes: object) -> str:
+        """Appends a node; returns its output."""
+        out = f"{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [out], name=out, **attributes))  # type: ignore[arg-type]
+        return out
+
+    def conv(self, x: str, weights: str = "w8") -> str:
+        """Q → DQ → Conv → SiLU, with constants of its own."""
+        scale = np.asarray(self.random.uniform(0.08, 0.12), np.float32)
+        s = self.node("Constant", [], value=numpy_helper.from_array(scale))
+        z = self.node("Constant", [], value=numpy_helper.from_array(np.asarray(0, np.int8)))
+        d = self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, s, z]), s, z])
+        k = self.node("DequantizeLinear", [weights, "ws", "wz"], axis=0)
+        c = self.node("Conv", [d, k])
+        return self.node("Mul", [c, self.node("Sigmoid", [c])])
+
+    def block(self, x: str) -> str:
+        """Two branches, one with a residual Add, joined by a Concat; a pool behind."""
+        a = self.conv(x)
+        b = self.node("Add", [a, self.conv(self.conv(a))])
+        joined = self.node("Concat", [b, self.conv(x)], axis=1)
+        y = self.conv(joined, "w16")
+        return self.node("MaxPool", [y], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+    def model(self, size: int) -> onnx.ModelProto:
+        """A model of at least `size` nodes."""
+        x = "x"
+        while len(self.nodes) < size:
+            x = self.block(x)
+        values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, 8, 8]) for n in ("x", x)]
+        graph = helper.make_graph(self.nodes, "backbone", values[:1], values[1:], self.inits)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def timed(*words: str) -> float:
+    """Seconds that a command takes."""
+    start = time.perf_counter()
+    run = subprocess.run([sys.executable, "-m", "qdqgraph", *words], capture_output=True, text=True, check=False)
+    if run.returncode > 1:
+        raise SystemExit(run.stderr)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Prints one row a size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 5000, 20000, 100000])
+    sizes = parser.parse_args().nodes
+    print("| nodes | onnx.load + onnx.save | check | fix --no-numerics | check + fix |")
+    print("| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            path, out = Path(folder) / f"{size}.onnx", Path(folder) / f"{size}.fixed.onnx"
+            model = Net().model(size)
+            onnx.save(model, path)
+            start = time.perf_counter()
+            onnx.save(onnx.load(path), path)
+            base = time.perf_counter() - start
+            check = timed("check", str(path))
+            fix = timed("fix", str(path), "-o", str(out), "--no-numerics")
+            print(f"| {len(model.graph.node):,} | {base:.2f} s | {check:.2f} s | {fix:.2f} s | {check + fix:.2f} s |")
+
+
+if __name__ == "__main__":
+    main()
