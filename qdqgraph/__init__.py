@@ -8,6 +8,9 @@ This is the public face: a rule file imports this package and nothing else of it
 onnxruntime nor tensorrt.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .blocks import Residual, Side, block, residual, residuals, skips_convolution
 from .catalog import load as rules
 from .edit import NodeInput, PerChannel, PlacePair, Rewire
@@ -16,11 +19,23 @@ from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
 from .pair import Pair, bits_lost, is_foreign, pairs, scale_from_amax
 from .patterns import POOLS, WEIGHTED, Use, activation, common_grid, moved, pointwise, scales_at, self_gate, sites
-from .plan import Plan
-from .repair import Options, Result, check, fix
 from .rule import Counterexample, Example, Rule
 
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .repair import Options, Result, check, fix
+
 __version__ = "0.1.0"
+
+LATE = {"Plan": "plan", "Options": "repair", "Result": "repair", "check": "repair", "fix": "repair"}
+"""Names that load on first use: a rule file needs none of them, and importing this package stays under 0.05 s."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATE:
+        return getattr(import_module(f".{LATE[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "POOLS",
