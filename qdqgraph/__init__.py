@@ -11,7 +11,7 @@ onnxruntime nor tensorrt.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .blocks import Residual, Side, block, residual, residuals, skips_convolution
+from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
 from .catalog import load as rules
 from .edit import NodeInput, PerChannel, PlacePair, Rewire
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
@@ -76,6 +76,7 @@ __all__ = [
     "key",
     "label",
     "moved",
+    "opens_block",
     "pairs",
     "pointwise",
     "residual",

@@ -84,6 +84,14 @@ def skips_convolution(graph: Graph, site: str) -> bool:
     return site in skipped and any(node.op in WEIGHTED for node in paired)
 
 
+def opens_block(graph: Graph, node: gs.Node) -> bool:
+    """Whether an activation behind the node fuses with it: a convolution, its normalization, its residual Add."""
+    if node.op in WEIGHTED | {"BatchNormalization"}:
+        return True
+    found = residual(graph, node) if node.op in ("Add", "Sum") else None
+    return found is not None and found.conv is not None
+
+
 def block(graph: Graph, tensor: str) -> gs.Node | None:
     """The INT8 convolution (or Gemm) whose block of BatchNormalization and activation ends in this tensor.
 

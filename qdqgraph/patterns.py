@@ -156,8 +156,10 @@ class Sites:
                 feeds.add(node.inputs[0].name)
             elif node.op in through or not any(t.name in feeds for t in node.outputs):
                 continue
-            elif plain or moved(self.graph, node):
+            elif plain:
                 feeds.update(t.name for t in node.inputs if t.name)
+            elif move := moved(self.graph, node):
+                feeds.update(move[0])
         return feeds
 
     def _wants(self) -> set[str]:

@@ -3,20 +3,18 @@
 from collections.abc import Iterator
 
 from qdqgraph import (
-    WEIGHTED,
     Counterexample,
     Example,
     Finding,
     Graph,
-    Node,
     Pair,
     Rewire,
     Rule,
     Safety,
     activation,
     key,
+    opens_block,
     pairs,
-    residual,
     sites,
 )
 
@@ -107,7 +105,7 @@ class PairInsideBlock(Rule):
 
     def _inside(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
         maker = graph.producer(pair.tensor)
-        if maker is None or not _opens_block(graph, maker):
+        if maker is None or not opens_block(graph, maker):
             return
         uses = [u for u in sites(graph).uses(pair.site) if u.pair is pair]
         inner = [u for u in uses if u.reader.node.op == "BatchNormalization" or activation(graph, u.reader.node)]
@@ -134,11 +132,3 @@ class PairInsideBlock(Rule):
                 return False
             tensor = following.pop()
         return False
-
-
-def _opens_block(graph: Graph, node: Node) -> bool:
-    """Whether an activation behind the node fuses with it: a convolution, its normalization, its residual Add."""
-    if node.op in WEIGHTED | {"BatchNormalization"}:
-        return True
-    found = residual(graph, node) if node.op in ("Add", "Sum") else None
-    return found is not None and found.conv is not None

@@ -1,0 +1,122 @@
+"""QDQ209."""
+
+from collections.abc import Iterator
+
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    NodeInput,
+    PlacePair,
+    Rule,
+    Safety,
+    key,
+    opens_block,
+    pairs,
+    pointwise,
+    residuals,
+    sites,
+)
+
+
+class SkipFunctionUnpaired(Rule):
+    """The skip of a residual Add is an element-wise function of a tensor that it reads as float.
+
+    Why: a normalization or a factor on the skip (RepVGG's identity branch, layer scale) is computed in the kernel of
+    the Add, so what is stored is its input: as float for the function, beside the INT8 copy for the convolutions. Read
+    through the pair that the convolutions use, it is stored once.
+    Source: docs/tensorrt.md, measured on TensorRT-RTX 1.7.1 with RepVGG-A0: 5,396,000 to 1,933,856 bytes between blocks
+    """
+
+    code, name, safety = "QDQ209", "skip-function-unpaired", Safety.LOSSY
+
+    examples = [
+        Example(
+            "a normalization on the skip: the pair stands in front of it",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, float s3 = {0.2}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01},
+                 float[1] one = {1}, float[1] zero = {0}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    n = BatchNormalization (x, one, zero, zero, one)
+                    a = Add (c, n)
+                    q3 = QuantizeLinear (a, s3, z)
+                    y = DequantizeLinear (q3, s3, z)
+                }""",
+            after="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, float s3 = {0.2}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01},
+                 float[1] one = {1}, float[1] zero = {0}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    n = BatchNormalization (d, one, zero, zero, one)
+                    a = Add (c, n)
+                    q3 = QuantizeLinear (a, s3, z)
+                    y = DequantizeLinear (q3, s3, z)
+                }""",
+        ),
+        Counterexample(
+            "the function's result has another reader: it is stored itself",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,4,4] v)
+            <float s = {0.1}, float s3 = {0.2}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}, float half = {0.5}>
+            {
+                k = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                c = Conv (d, k)
+                n = Mul (x, half)
+                v = Sigmoid (n)
+                a = Add (c, n)
+                q3 = QuantizeLinear (a, s3, z)
+                y = DequantizeLinear (q3, s3, z)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for found in residuals(graph):
+            if key(found.add) not in sites(graph).feeds:
+                continue
+            for side in found.skips:
+                known = side.pair is not None or side.fusible or side.site in sites(graph).covered
+                source = None if known else _source(graph, side.tensor)
+                if source is not None:
+                    tensor, reader = source
+                    yield self.finding(
+                        found.add,
+                        f"the skip of the residual Add is a function of '{tensor}', which it reads as float",
+                        help=f"read '{tensor}' through its pair",
+                        cost=4 * graph.elements(tensor),
+                        edits=[PlacePair(tensor, (reader,))],
+                        place=tensor,
+                    )
+
+
+def _source(graph: Graph, tensor: str) -> tuple[str, NodeInput] | None:
+    """The raw tensor with a known scale that `tensor` is a function of, and the input that reads it."""
+    for _ in range(4):
+        node = graph.producer(tensor)
+        if node is None or tensor in graph.outputs or len(graph.readers(tensor)) != 1:
+            return None
+        inner = node.inputs[0].name if node.op == "BatchNormalization" else pointwise(graph, node)
+        if inner is None or pairs(graph).made(inner):
+            return None
+        maker = graph.producer(inner)
+        if maker is not None and opens_block(graph, maker):
+            return None  # the function is part of the convolution's block
+        if inner in sites(graph).covered:
+            return inner, (key(node), [t.name for t in node.inputs].index(inner))
+        tensor = inner
+    return None
