@@ -54,8 +54,10 @@ def residual(graph: Graph, add: gs.Node) -> Residual | None:
     if any(graph.is_constant(n) for n in names):
         return None
     first, second = (graph.shape(n) for n in names)
-    if first is not None and second is not None and first[1:] != second[1:] and None not in first + second:
-        return None
+    if first is not None and second is not None:
+        known = (a == b for a, b in zip(first[1:], second[1:], strict=False) if None not in (a, b))
+        if len(first) != len(second) or not all(known):
+            return None
     table = pairs(graph)
     sides = [Side(i, n, table.root(n), table.made(n), _fusible(graph, add, table.root(n))) for i, n in enumerate(names)]
     fusible = [s for s in sides if s.fusible]

@@ -78,7 +78,8 @@ class Draft:
             self._of[node.output[0]] = node
             self._reads.update(node.input)
         producer = self._of.get(tensor)
-        self._behind.setdefault(producer.output[0] if producer is not None else "", []).extend((quantize, dequantize))
+        behind = "" if producer is None else _key(producer)
+        self._behind.setdefault(behind, []).extend((quantize, dequantize))
         return rounded
 
     def set_metadata(self, key: str, value: str) -> None:
@@ -104,8 +105,8 @@ class Draft:
         yield from self._behind.get("", ())
         for node in self._nodes:
             yield node
-            if node.output:
-                yield from self._behind.get(node.output[0], ())
+            if name := _key(node):
+                yield from self._behind.get(name, ())
 
     def _node(self, op: str, inputs: list[str], output: str) -> onnx.NodeProto:
         return helper.make_node(op, inputs, [output], name=self._unique(output, self._node_names))
@@ -142,6 +143,10 @@ class Draft:
             del self._model.graph.initializer[:]
             self._model.graph.initializer.extend(copies)
         return gone
+
+
+def _key(node: onnx.NodeProto) -> str:
+    return next((name for name in node.output if name), "")
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:

@@ -36,7 +36,8 @@ def scale_source(graph: Graph, solution: Solution, edit: PlacePair) -> tuple[str
     scales = {site: scale_at(graph, solution, site) for site in named}
     divided = any(scale is None and pairs(graph).at(site) for site, scale in scales.items())
     known = {site: scale.tobytes() for site, scale in scales.items() if scale is not None}
-    return next(iter(known), ""), len(set(known.values())) <= 1 and not divided
+    types = {pair.types for site in named for pair in pairs(graph).at(site)}
+    return next(iter(known), ""), len(set(known.values())) <= 1 and len(types) <= 1 and not divided
 
 
 def lower(
@@ -67,7 +68,7 @@ class _Lowering:
         self.draft = Draft(graph.model)
         self.taken: set[NodeInput] = set()
         self.shared: dict[int, tuple[str, str]] = {}
-        self.placed: dict[str, str] = {}
+        self.placed: dict[tuple[str, bytes], str] = {}
 
     def carry_out(self, finding: Finding) -> bool:
         """Applies a finding's edits, all or none; False where another finding was first at one of its inputs."""
@@ -85,24 +86,31 @@ class _Lowering:
         return True
 
     def place(self, edit: PlacePair, code: str) -> str:
-        """The output of the tensor's pair: its first one where it has one, else a new one."""
-        if edit.tensor not in self.placed:
+        """The output of a pair of the tensor that has the scale asked for: one it has already, else a new one."""
+        source, _ = scale_source(self.graph, self.solution, edit)
+        scale = scale_at(self.graph, self.solution, source)
+        assert scale is not None, "a placement without a scale is refused before"
+        where = (edit.tensor, scale.tobytes())
+        if where not in self.placed:
             mine = [p for p in pairs(self.graph).at(edit.tensor) if p.tensor == edit.tensor and p.dequantizes]
-            self.placed[edit.tensor] = key(mine[0].dequantizes[0]) if mine else self.new_pair(edit, code)
-        return self.placed[edit.tensor]
+            after = scale_at(self.graph, self.solution, edit.tensor)
+            fits = mine and after is not None and after.tobytes() == scale.tobytes()
+            self.placed[where] = key(mine[0].dequantizes[0]) if fits else self.new_pair(edit.tensor, source, code)
+        return self.placed[where]
 
-    def new_pair(self, edit: PlacePair, code: str) -> str:
-        like, _ = scale_source(self.graph, self.solution, edit)
+    def new_pair(self, tensor: str, like: str, code: str) -> str:
+        """A pair behind the tensor's producer with the scale of the site `like`; returns its output."""
         group = self.solution.group(like)
         if group is not None and group.scale is not None:
             scale, zero_point = self.share(group)
         else:
             scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)))
-        return self.draft.add_pair(edit.tensor, scale, zero_point, code)
+        return self.draft.add_pair(tensor, scale, zero_point, code)
 
     def spread(self, edit: PerChannel) -> None:
         """Writes a weight pair's one scale out for every channel."""
         first = pairs(self.graph).of(self.graph.node(edit.nodes[0]))
+        assert first is not None
         scale = np.full(edit.channels, first.value, first.types[0])
         scale_name = self.draft.add_constant(f"{first.tensor}_scales", scale)
         zero_name = self.draft.add_constant(f"{first.tensor}_zero_points", np.zeros(edit.channels, first.types[1]))

@@ -66,6 +66,8 @@ class Pair:
     zero_point: np.ndarray | None
     axis: int | None
     kind: Kind
+    agrees: bool
+    """Every DequantizeLinear undoes the QuantizeLinear: scale and zero-point are the same, bit for bit."""
     pinned: bool
     """The integers themselves are an input, an output or read by something else: the scale cannot change."""
 
@@ -100,6 +102,7 @@ class Pair:
         """Whether the pair is a plain symmetric activation pair, whose scale a tie may speak of."""
         return (
             self.kind == "activation"
+            and self.agrees
             and self.per_tensor
             and self.symmetric
             and math.isfinite(self.value)
@@ -149,9 +152,16 @@ class Pairs:
     def __len__(self) -> int:
         return len(self._all)
 
-    def of(self, node: gs.Node) -> Pair:
-        """The pair that a QuantizeLinear or DequantizeLinear belongs to."""
-        return self._of[key(node)]
+    def of(self, node: gs.Node) -> Pair | None:
+        """The pair that a QuantizeLinear or DequantizeLinear belongs to; None for any other node."""
+        return self._of.get(key(node))
+
+    def divided(self) -> Iterator[tuple[str, tuple[Pair, ...]]]:
+        """Sites whose own pairs carry different scales, with the pairs; in file order."""
+        for site in self._at:
+            mine = self.at(site)
+            if len({p.value for p in mine}) > 1:
+                yield site, mine
 
     def at(self, site: str) -> tuple[Pair, ...]:
         """Tieable activation pairs that stand on the site, in file order."""
@@ -168,7 +178,7 @@ class Pairs:
 
     def _has_quantize(self, node: gs.Node) -> bool:
         source = self._graph.producer(node.inputs[0].name)
-        return source is not None and source.op == "QuantizeLinear"
+        return source is not None and source.op == "QuantizeLinear" and not is_foreign(source)
 
     def _read(self, node: gs.Node) -> Pair:
         graph = self._graph
@@ -188,11 +198,11 @@ class Pairs:
         if constant and quantize is None and graph.dtype(tensor) == onnx.TensorProto.INT32:
             kind = "bias"
         pinned = integers in graph.outputs or any(r.node.op != "DequantizeLinear" or r.index != 0 for r in readers)
-        if quantize is None or any(not _agree(graph, node, d) for d in dequantizes):
-            pinned = True
+        agrees = quantize is None or all(_agree(graph, node, d) for d in dequantizes)
+        pinned = pinned or quantize is None
         site = self.root(tensor) if quantize is not None else (key(node) if kind == "activation" else tensor)
-        pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, pinned)
-        if pair.tieable and (quantize is None or all(_agree(graph, node, d) for d in dequantizes)):
+        pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, agrees, pinned)
+        if pair.tieable:
             for dequantize in dequantizes:
                 self._roots[key(dequantize)] = site
         return pair
@@ -213,11 +223,22 @@ def _parameters(node: gs.Node) -> tuple[str, ...]:
 
 
 def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
-    """Whether a DequantizeLinear undoes its QuantizeLinear: the same scale, bit for bit."""
-    if _parameters(quantize)[:1] == _parameters(dequantize)[:1]:
+    """Whether a DequantizeLinear undoes its QuantizeLinear: the same scale and zero-point, bit for bit."""
+    ours, theirs = _parameters(quantize), _parameters(dequantize)
+    if ours == theirs:
         return True
-    ours, theirs = (graph.value(n.inputs[1].name) if len(n.inputs) > 1 else None for n in (quantize, dequantize))
-    return ours is not None and theirs is not None and ours.tobytes() == theirs.tobytes()
+    for index in range(2):
+        names = [p[index] if len(p) > index else "" for p in (ours, theirs)]
+        a, b = (graph.value(name) if name else None for name in names)
+        if names[0] == names[1]:
+            continue
+        if index == 1 and "" in names:  # an absent zero-point means zero
+            given = b if a is None else a
+            if given is None or given.any():
+                return False
+        elif a is None or b is None or a.tobytes() != b.tobytes():
+            return False
+    return True
 
 
 def _default_zero_point(graph: Graph, node: gs.Node, integers: str) -> np.ndarray | None:

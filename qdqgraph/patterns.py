@@ -127,7 +127,8 @@ class Sites:
         for node in graph.nodes():
             if node.op == "DequantizeLinear":
                 continue
-            quantizes = node.op == "QuantizeLinear" and table.of(node).tieable
+            own = table.of(node) if node.op == "QuantizeLinear" else None
+            quantizes = own is not None and own.tieable
             for i, tensor in enumerate(node.inputs):
                 if tensor.name and not quantizes:
                     use = Use(Reader(node, i), tensor.name, table.made(tensor.name))
@@ -152,7 +153,8 @@ class Sites:
         through = WEIGHTED | {"Constant", "QuantizeLinear", "DequantizeLinear"}
         for node in reversed(self.graph.nodes()):
             plain = node.op in BINARY | UNARY | POOLS | {"BatchNormalization", "Sum"}
-            if node.op == "QuantizeLinear" and pairs(self.graph).of(node).kind == "activation":
+            own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
+            if own is not None and own.kind == "activation":
                 feeds.add(node.inputs[0].name)
             elif node.op in through or not any(t.name in feeds for t in node.outputs):
                 continue
@@ -166,7 +168,8 @@ class Sites:
         """Tensors that some reader takes, or will take once repaired, in INT8: directly or through moves."""
         wants: set[str] = set()
         for node in reversed(self.graph.nodes()):
-            if node.op == "QuantizeLinear" and pairs(self.graph).of(node).tieable:
+            own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
+            if own is not None and own.tieable:
                 wants.add(node.inputs[0].name)
             elif (move := moved(self.graph, node)) and any(t in wants for t in move[1]):
                 wants.update(move[0])

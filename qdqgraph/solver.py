@@ -230,13 +230,15 @@ class _Solver:
 
     def _check(self, group: _Set) -> None:
         chosen = self.choose(group)
-        if chosen is None or group.finest is None or len(group.values) == 1:
+        if chosen is None or group.finest is None:
             return
         scale, site = chosen
         if len(group.types) > 1:
             raise _RefusedError(
                 "the pairs have different types: " + ", ".join(sorted("/".join(t) for t in group.types))
             )
+        if len(group.values) == 1:
+            return
         if group.pinned - {scale}:
             raise _RefusedError(
                 f"integers with scale {min(group.pinned - {scale}):.6g} enter or leave the network here; "

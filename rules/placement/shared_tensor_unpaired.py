@@ -126,6 +126,7 @@ class SharedTensorUnpaired(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         behind = graph.once(_leaves)
         table = pairs(graph)
+        settled: set[str] = set()
         names = dict.fromkeys(name for node in graph.nodes() for t in node.inputs if (name := t.name))
         for tensor in names:
             if table.made(tensor) or graph.is_constant(tensor):
@@ -134,13 +135,14 @@ class SharedTensorUnpaired(Rule):
             own = table.at(tensor)
             readers = {id(u.reader.node) for u in raw}
             ways = sum(len(u.reader.node.outputs) if u.reader.node.op == "Split" else 1 for u in raw)
-            if not raw or (not own and len(readers) < 2 and ways < 2 and not _behind_int8_pool(graph, tensor)):
+            if not raw or (not own and len(readers) < 2 and ways < 2 and not _behind_int8_pool(graph, tensor, settled)):
                 continue
             node = graph.producer(tensor) or raw[0].reader.node
             agree = frozenset[str]().union(
                 *(behind.get(t.name) or frozenset() for u in raw for t in u.reader.node.outputs)
             )
             size = graph.elements(tensor)
+            settled.add(tensor)
             count = f"by {len(readers)} moves" if len(readers) > 1 else f"by {raw[0].reader.node.op}"
             count += " and quantized" if own else ""
             yield self.finding(
@@ -154,10 +156,13 @@ class SharedTensorUnpaired(Rule):
             )
 
 
-def _behind_int8_pool(graph: Graph, tensor: str) -> bool:
+def _behind_int8_pool(graph: Graph, tensor: str, settled: set[str]) -> bool:
     """Whether a MaxPool makes the tensor from INT8: without a Q of its own behind it, it would pool in float."""
     node = graph.producer(tensor)
-    return node is not None and node.op == "MaxPool" and pairs(graph).made(node.inputs[0].name) is not None
+    if node is None or node.op != "MaxPool":
+        return False
+    source = node.inputs[0].name
+    return source in settled or pairs(graph).made(source) is not None
 
 
 def _goes_to_int8(graph: Graph, use: Use, behind: dict[str, frozenset[str] | None]) -> bool:
@@ -187,5 +192,5 @@ def _leaf(graph: Graph, tensor: str, found: dict[str, frozenset[str] | None], qu
             behind = found.get(made)
             if behind is None:
                 return None
-            leaves |= behind | {made}
+            leaves |= behind
     return frozenset(leaves) if leaves else None

@@ -71,10 +71,8 @@ class ResidualScalesDiffer(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        table = pairs(graph)
-        for site in dict.fromkeys(p.site for p in table if p.tieable):
-            mine = table.at(site)
-            if len({p.value for p in mine}) > 1 and skips_convolution(graph, site):
+        for site, mine in pairs(graph).divided():
+            if skips_convolution(graph, site):
                 yield self.finding(
                     mine[0].nodes[0],
                     f"'{site}' is the skip of a residual Add and the input of a convolution, quantized for each with "

@@ -63,10 +63,8 @@ class TensorQuantizedTwice(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        table = pairs(graph)
-        for site in dict.fromkeys(p.site for p in table if p.tieable):
-            mine = table.at(site)
-            if len({p.value for p in mine}) > 1 and not skips_convolution(graph, site):
+        for site, mine in pairs(graph).divided():
+            if not skips_convolution(graph, site):
                 yield self.finding(
                     mine[0].nodes[0],
                     f"'{site}' is quantized {len(mine)} times, with different scales: {scales_at(graph, (site,))}",

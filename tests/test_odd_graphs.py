@@ -1,0 +1,85 @@
+"""Graphs that once went wrong, or easily could: each ends valid, settled and bit-exact where it promises that."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from conftest import build, fixed
+
+import qdqgraph
+from qdqgraph import numerics
+
+X = "float[1,4,8,8] x"
+PADS = "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, int8 z = {0}"
+
+GRAPHS = {
+    "two Pads of one tensor, quantized with different scales": f"""
+        g ({X}) => (float[1,4,10,10] y, float[1,4,10,10] v) <{PADS}, float tiny = {{0.013}}> {{
+            a = Relu (x)
+            p = Pad (a, pads)  y = t.conv4 (p, s1)
+            q = Pad (a, pads)  v = t.conv4 (q, tiny) }}""",
+    "a DequantizeLinear that does not undo its QuantizeLinear": f"""
+        g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) <int8 z = {{0}}> {{
+            q = QuantizeLinear (x, s1, z)  y = DequantizeLinear (q, s2, z)
+            c = Concat <axis = 1> (x, x)  v = t.conv8 (c, s1) }}""",
+    "a quantization without a zero-point beside INT8 ones": f"""
+        g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) {{
+            a = Relu (x)  m = MaxPool <kernel_shape = [1, 1]> (a)
+            q = QuantizeLinear (m, s1)  y = DequantizeLinear (q, s1)
+            c = Concat <axis = 1> (a, a)  v = t.conv8 (c, s1) }}""",
+    "a pair whose integers are an output": f"""
+        g ({X}) => (int8[1,4,8,8] q, float[1,4,8,8] v) <int8 z = {{0}}> {{
+            q = QuantizeLinear (x, s1, z)  v = t.conv4 (x, s2) }}""",
+    "integers that enter the network": """
+        g (int8[1,4,8,8] i, float[1,4,8,8] x) => (float[1,4,8,8] v) <int8 z = {0}> {
+            d = DequantizeLinear (i, s1, z)  c = Concat <axis = 1> (d, x)  v = t.conv8 (c, s2) }""",
+    "a node whose first output is not used": """
+        g (float[1,4,8,8] x, float[2,1,3] u, float[1,8,3] w, float[1,8,2] r) => (float[1,4,8,8] y, float[1,1,2] h) {
+            , h = LSTM <hidden_size = 2> (u, w, r)
+            m = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)
+            c = Concat <axis = 1> (x, m)  y = t.conv8 (c, s1) }""",
+    "a Concat of one tensor with itself and with a constant": f"""
+        g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) <float[1] one = {{1}}, int64[4] dims = {{1, 4, 8, 8}}> {{
+            a = Relu (x)  k = Expand (one, dims)
+            c = Concat <axis = 1> (a, a)  y = t.conv8 (c, s1)
+            e = Concat <axis = 1> (a, k, a)  v = t.conv12 (e, s2) }}""",
+}
+
+
+@pytest.mark.parametrize("text", GRAPHS.values(), ids=GRAPHS)
+def test_odd_graphs(text: str) -> None:
+    model = build(text)
+    fixed(model)
+    exact = fixed(model, exact=True)
+    agreement = numerics.compare(model, exact.model, numerics.noise(model, 2), Path())
+    assert all(a.identical for a in agreement.values())
+
+
+def test_a_long_chain_of_pools_settles_at_once() -> None:
+    pools = " ".join(f"p{i + 1} = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (p{i})" for i in range(60))
+    result = fixed(build(f"g ({X}) => (float[1,4,8,8] y) {{ p0 = t.pair (x, s1) {pools} y = t.conv4 (p60, s1) }}"))
+    assert result.pairs_added == 59
+
+
+def test_a_broadcast_add_is_no_residual_also_with_a_dynamic_batch() -> None:
+    text = """g (float[N,4,8,8] x) => (float[N,4,8,8] y) {
+        a = Relu (x)  c = t.conv4 (a, s1)  m = GlobalAveragePool (a)  b = Add (c, m)  y = t.conv4 (b, s2) }"""
+    assert not qdqgraph.residuals(qdqgraph.Graph(build(text)))
+
+
+def test_shape_arithmetic_is_no_data_flow() -> None:
+    text = f"""g ({X}) => (float[A,B] y) <int64 one = {{1}}, int64[1] rest = {{-1}}, int64[1] first = {{0}}> {{
+        d = t.pair (x, s1)  h = Shape (d)  n = Gather (h, one)  m = Mul (n, n)  u = Unsqueeze (m, first)
+        to = Concat <axis = 0> (u, rest)  y0 = Reshape (d, to)  y = t.pair (y0, s1) }}"""
+    model = build(text)
+    assert not qdqgraph.check(model, qdqgraph.rules())
+
+
+def test_quantization_of_other_domains_is_reported() -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.domain = "com.microsoft"
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    found = qdqgraph.check(model, qdqgraph.rules())
+    assert {f.code for f in found} == {"QDQ407"} and len(found) == 3
