@@ -43,8 +43,11 @@ class ZeroPointNotZero(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            if not pair.symmetric and pair.zero_point is not None:
-                values = sorted({int(v) for v in pair.zero_point.reshape(-1) if v})
+            nodes = pair.nodes[:1] if pair.agrees else pair.nodes
+            names = [n.inputs[2].name for n in nodes if len(n.inputs) > 2 and n.inputs[2].name]
+            found = {int(v) for name in names if (zero := graph.value(name)) is not None for v in zero.reshape(-1) if v}
+            if found:
+                values = sorted(found)
                 shown = ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
                 yield self.finding(
                     pair.nodes[0],
