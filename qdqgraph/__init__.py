@@ -18,7 +18,21 @@ from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
 from .pair import Pair, bits_lost, is_foreign, pairs, scale_from_amax
-from .patterns import POOLS, WEIGHTED, Use, activation, common_grid, moved, pointwise, scales_at, self_gate, sites
+from .patterns import (
+    POOLS,
+    WEIGHTED,
+    Move,
+    Use,
+    activation,
+    carried,
+    closed,
+    common_grid,
+    moved,
+    pointwise,
+    scales_at,
+    self_gate,
+    sites,
+)
 from .rule import Counterexample, Example, Rule
 
 if TYPE_CHECKING:
@@ -45,6 +59,7 @@ __all__ = [
     "Finding",
     "Graph",
     "ModelError",
+    "Move",
     "Node",
     "NodeInput",
     "Options",
@@ -69,7 +84,9 @@ __all__ = [
     "activation",
     "bits_lost",
     "block",
+    "carried",
     "check",
+    "closed",
     "common_grid",
     "fix",
     "is_foreign",

@@ -61,8 +61,16 @@ class Draft:
         node.attribute.extend([*kept, helper.make_attribute(name, value)])
 
     def add_constant(self, name: str, array: np.ndarray) -> str:
-        """A new initializer; returns its name, made unique over all values of the model."""
+        """A new initializer; returns its name, made unique over all values of the model.
+
+        Before IR version 4 every initializer has to be a graph input as well, so there it is a Constant node in front.
+        """
         name = self._unique(name, self._names)
+        if self._model.ir_version < 4:
+            node = helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
+            self._of[name] = node
+            self._behind.setdefault("", []).insert(0, node)
+            return name
         self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 

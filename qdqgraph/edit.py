@@ -38,7 +38,8 @@ class PlacePair:
         tensor: where the pair stands.
         readers: node inputs that read it raw today.
         like: the site whose scale the pair takes; the tensor itself by default.
-        agree: sites that must share that scale, or the pair would round what is not rounded today.
+        agree: tensors behind: every Q that their raw values reach must have that scale, or the pair would round what
+            is not rounded so today.
     """
 
     tensor: str

@@ -166,45 +166,42 @@ class Graph:
         return {i.name: i for i in self.model.graph.initializer}
 
     def is_constant(self, tensor: str) -> bool:
-        """Whether the tensor is known before the network runs (graph inputs with a default are not)."""
-        for _ in range(64):
-            if tensor in self.initializers:
-                return True
-            node = self.producer(tensor)
-            if node is None:
-                return False
-            if node.op == "Constant":
-                return True
-            if node.op not in PASS_VALUE | {"QuantizeLinear", "DequantizeLinear", "Transpose"} or not node.inputs:
-                return False
-            tensor = node.inputs[0].name
-        return False
+        """Whether the tensor is known before the network runs: made of initializers and Constants alone."""
+        source, _ = self._chain(tensor, PASS_VALUE | {"QuantizeLinear", "DequantizeLinear", "Transpose"})
+        return source is not None
 
     def value(self, tensor: str) -> np.ndarray | None:
         """The tensor's value where it is a constant, also behind Identity, Cast, Reshape and their like.
 
         Returns None where it is not constant, or its external data cannot be read.
         """
-        if tensor in self.initializers:
-            return _array(self.initializers[tensor], self.folder)
-        node = self.producer(tensor)
-        if node is None or (node.domain or "") not in ("", "ai.onnx"):
+        source, passed = self._chain(tensor, PASS_VALUE)
+        if source is None:
             return None
-        if node.op == "Constant":
-            return _constant_value(node)
-        if node.op not in PASS_VALUE or not node.inputs:
-            return None
-        array = self.value(node.inputs[0].name)
-        if array is None or node.op == "Identity":
-            return array
-        if node.op == "Cast":
-            try:
-                return array.astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"])))
-            except (KeyError, TypeError, ValueError):
-                return None
-        if array.size == 1 and node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten"):
-            return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
-        return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape") else None
+        if source in self.initializers:
+            array = _array(self.initializers[source], self.folder)
+        else:
+            array = _constant_value(self._producers[source])
+        for node in reversed(passed):
+            array = None if array is None else _passed_value(node, array)
+        return array
+
+    def _chain(self, tensor: str, through: frozenset[str]) -> tuple[str | None, list[gs.Node]]:
+        """The initializer or Constant in front of a tensor, and the nodes between; None where there is none."""
+        passed: list[gs.Node] = []
+        seen: set[str] = set()
+        while tensor not in self.initializers:
+            node = self.producer(tensor)
+            if node is None or tensor in seen or (node.domain or "") not in ("", "ai.onnx"):
+                return None, []
+            if node.op == "Constant":
+                break
+            if node.op not in through or not node.inputs:
+                return None, []
+            seen.add(tensor)
+            passed.append(node)
+            tensor = node.inputs[0].name
+        return tensor, passed
 
     # Shapes
 
@@ -268,6 +265,20 @@ def _array(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
         return numpy_helper.to_array(tensor, str(folder))
     except (OSError, ValueError, TypeError, onnx.checker.ValidationError):
         return None
+
+
+def _passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
+    """A constant behind one of `PASS_VALUE`; of its shape only the number of elements is kept."""
+    if node.op == "Identity":
+        return array
+    if node.op == "Cast":
+        try:
+            return array.astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"])))
+        except (KeyError, TypeError, ValueError):
+            return None
+    if array.size == 1:
+        return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
+    return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape") else None
 
 
 def _constant_value(node: gs.Node) -> np.ndarray | None:

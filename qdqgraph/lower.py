@@ -8,6 +8,7 @@ input scale x weight scale follow their input's scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -17,27 +18,62 @@ from .edit import NodeInput, PerChannel, PlacePair, Rewire, touched
 from .finding import Finding
 from .graph import Graph, key
 from .pair import Pair, pairs
-from .patterns import WEIGHTED, sites
+from .patterns import WEIGHTED, closed, sites
 from .solver import ORIGINAL, Group, Solution, originals
 
 
-def scale_at(graph: Graph, solution: Solution, site: str) -> np.ndarray | None:
-    """The scale that the site has after the solution: its group's, else its own; None where it has none, or several."""
-    group = solution.group(site)
-    if group is not None and group.scale is not None:
-        return group.scale
-    own = pairs(graph).at(site)
-    return own[0].scale if own and all(p.same_grid(own[0]) for p in own) else None
+class Scales:
+    """The scales that sites have after a solution: their group's, else their own."""
 
+    def __init__(self, graph: Graph, solution: Solution) -> None:
+        self.graph, self.solution = graph, solution
 
-def scale_source(graph: Graph, solution: Solution, edit: PlacePair) -> tuple[str, bool]:
-    """The site whose scale a placed pair takes, empty where none is known, and whether all sites named agree."""
-    named = (edit.like or edit.tensor, *edit.agree)
-    scales = {site: scale_at(graph, solution, site) for site in named}
-    divided = any(scale is None and pairs(graph).at(site) for site, scale in scales.items())
-    known = {site: scale.tobytes() for site, scale in scales.items() if scale is not None}
-    types = {pair.types for site in named for pair in pairs(graph).at(site)}
-    return next(iter(known), ""), len(set(known.values())) <= 1 and len(types) <= 1 and not divided
+    def at(self, site: str) -> np.ndarray | None:
+        """The site's scale; None where it has none, or several."""
+        group = self.solution.group(site)
+        if group is not None and group.scale is not None:
+            return group.scale
+        own = pairs(self.graph).at(site)
+        return own[0].scale if own and all(p.same_grid(own[0]) for p in own) else None
+
+    def source(self, edit: PlacePair) -> tuple[str, bool]:
+        """The site whose scale a placed pair takes, empty where none is known, and whether the pair rounds only what
+        is rounded with that scale already, as far as `edit.agree` asks for it."""
+        like = edit.like or edit.tensor
+        source = next((site for site in (like, *edit.agree) if self.at(site) is not None), "")
+        grids = self._grids(like).union(*(self.reached.get(site) or self._grids(site) for site in edit.agree))
+        if not source and edit.agree and len(grids) == 1:
+            source = self._first_behind(edit.agree)
+        return source, len(grids) <= 1
+
+    @cached_property
+    def reached(self) -> dict[str, frozenset[object]]:
+        """For each closed tensor the grids of all Qs that its raw values reach; two stand for any number above one."""
+        found: dict[str, frozenset[object]] = {}
+        for tensor, following in closed(self.graph).items():
+            grids = self._grids(tensor).union(*(found[made] for made in following))
+            found[tensor] = frozenset(list(grids)[:2])
+        return found
+
+    def _grids(self, site: str) -> frozenset[object]:
+        """What the site's pairs round to: scale and types; several where they differ and no group joins them."""
+        mine = pairs(self.graph).at(site)
+        scale = self.at(site)
+        if scale is None:
+            return frozenset((p.value, p.types) for p in mine)
+        return frozenset((float(scale), p.types) for p in mine)
+
+    def _first_behind(self, tensors: Sequence[str]) -> str:
+        """The first site behind these tensors that has a scale."""
+        pending, seen = list(tensors), set[str]()
+        while pending:
+            tensor = pending.pop(0)
+            if self.at(tensor) is not None:
+                return tensor
+            if tensor not in seen:
+                seen.add(tensor)
+                pending.extend(closed(self.graph).get(tensor, ()))
+        return ""
 
 
 def lower(
@@ -65,6 +101,7 @@ def lower(
 class _Lowering:
     def __init__(self, graph: Graph, solution: Solution) -> None:
         self.graph, self.solution = graph, solution
+        self.scales = Scales(graph, solution)
         self.draft = Draft(graph.model)
         self.taken: set[NodeInput] = set()
         self.shared: dict[int, tuple[str, str]] = {}
@@ -87,13 +124,13 @@ class _Lowering:
 
     def place(self, edit: PlacePair, code: str) -> str:
         """The output of a pair of the tensor that has the scale asked for: one it has already, else a new one."""
-        source, _ = scale_source(self.graph, self.solution, edit)
-        scale = scale_at(self.graph, self.solution, source)
+        source, _ = self.scales.source(edit)
+        scale = self.scales.at(source)
         assert scale is not None, "a placement without a scale is refused before"
         where = (edit.tensor, scale.tobytes())
         if where not in self.placed:
             mine = [p for p in pairs(self.graph).at(edit.tensor) if p.tensor == edit.tensor and p.dequantizes]
-            after = scale_at(self.graph, self.solution, edit.tensor)
+            after = self.scales.at(edit.tensor)
             fits = mine and after is not None and after.tobytes() == scale.tobytes()
             self.placed[where] = key(mine[0].dequantizes[0]) if fits else self.new_pair(edit.tensor, source, code)
         return self.placed[where]

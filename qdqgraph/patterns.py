@@ -32,15 +32,33 @@ POOLS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 RESHAPES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
 REPEATS = frozenset({"Split", "Expand", "Tile", "DepthToSpace", "SpaceToDepth"})
 ONE_TO_ONE = RESHAPES | REPEATS | {"MaxPool", "Slice", "Gather"}
-KEEPS_ALL = RESHAPES | REPEATS | {"Concat", "Pad"}
+KEEPS_ALL = RESHAPES | REPEATS | {"Concat"}
 """Moves whose outputs together hold every element of each input, so a scale that fits the output fits the input."""
 
 
-def moved(graph: Graph, node: gs.Node) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+Move = tuple[tuple[str, ...], tuple[str, ...]]
+"""Data inputs and outputs of a node that only moves or selects values."""
+
+
+def moved(graph: Graph, node: gs.Node) -> Move | None:
     """Data inputs and outputs of a node that only moves or selects values, else None.
 
     On such a node Q(f(x)) == f(Q(x)): all its tensors can share one grid. Constants are left out.
     """
+    return graph.once(_moves).get(id(node))
+
+
+def carried(graph: Graph, reader: Reader) -> Move | None:
+    """The move that takes the value at this input along; None where the reader computes, or reads a shape there."""
+    data = reader.index == 0 or (reader.index > 0 and reader.node.op == "Concat")
+    return moved(graph, reader.node) if data else None
+
+
+def _moves(graph: Graph) -> dict[int, Move]:
+    return {id(node): move for node in graph.nodes() if (move := _move(graph, node)) is not None}
+
+
+def _move(graph: Graph, node: gs.Node) -> Move | None:
     if (node.domain or "") not in ("", "ai.onnx"):
         return None
     if node.op == "Concat":
@@ -181,7 +199,7 @@ class Sites:
         """Tensors whose whole range is known from a pair: their own, one behind, or those of all they are made of."""
         covered = {p.site for p in pairs(self.graph) if p.tieable}
         for node in reversed(self.graph.nodes()):
-            if node.op in KEEPS_ALL or (node.op in ("Resize", "Upsample") and self._grows(node)):
+            if node.op in KEEPS_ALL or (node.op in ("Resize", "Upsample", "Pad") and self._grows(node)):
                 move = moved(self.graph, node)
                 if move and all(t in covered for t in move[1]):
                     covered.update(move[0])
@@ -192,7 +210,7 @@ class Sites:
         return covered
 
     def _grows(self, node: gs.Node) -> bool:
-        """Whether a nearest Resize repeats elements and leaves none out, as far as shapes tell."""
+        """Whether a nearest Resize or a Pad leaves no element out: no dimension shrinks."""
         before, after = (self.graph.shape(t.name) for t in (node.inputs[0], node.outputs[0]))
         return bool(before and after) and all(
             a is not None and b is not None and a >= b for b, a in zip(before or (), after or (), strict=False)
@@ -202,6 +220,35 @@ class Sites:
 def sites(graph: Graph) -> Sites:
     """The graph's sites with their readers, found once."""
     return graph.once(Sites)
+
+
+def closed(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Tensors whose raw values end in Qs only, directly or through moves, with the tensors that these moves make.
+
+    A tensor is missing where some raw reader computes with it, where it is a graph output, or where no Q is reached.
+    """
+    return graph.once(_closed)
+
+
+def _closed(graph: Graph) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for node in reversed(graph.nodes()):
+        for tensor in node.outputs:
+            _close(graph, tensor.name, found)
+    for name in graph.inputs:
+        _close(graph, name, found)
+    return found
+
+
+def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None:
+    following: dict[str, None] = {}
+    for use in sites(graph).raw(tensor):
+        move = carried(graph, use.reader)
+        if move is None or any(made not in found for made in move[1]):
+            return
+        following.update(dict.fromkeys(move[1]))
+    if tensor not in graph.outputs and (following or pairs(graph).at(tensor)):
+        found[tensor] = tuple(following)
 
 
 def common_grid(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:

@@ -17,7 +17,7 @@ from .edit import PlacePair
 from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
-from .lower import lower, scale_source
+from .lower import Scales, lower
 from .pair import bits_lost, is_foreign, pairs
 from .plan import Plan
 from .rule import Rule
@@ -112,8 +112,8 @@ def resolve(
     if len(inside) < len(ties):
         real = _solved(graph, ties, options, exact).findings
         outside = [replace(f, refused=f.refused or EXCLUDED) for f in real if not options.covers(f)]
-    settled = [f for f in found if f.tie is None]
-    settled = [s for f in settled if (s := _placed(graph, solution, f)) is not None]
+    scales = Scales(graph, solution)
+    settled = [s for f in found if f.tie is None and (s := _placed(scales, f)) is not None]
     return solution, tuple(sorted((*settled, *solution.findings, *outside), key=lambda f: f.order))
 
 
@@ -121,12 +121,12 @@ def _solved(graph: Graph, ties: Sequence[Finding], options: Options, exact: bool
     return solve(graph, ties, policy=options.policy, max_bits_lost=options.max_bits_lost, exact=exact)
 
 
-def _placed(graph: Graph, solution: Solution, finding: Finding) -> Finding | None:
+def _placed(scales: Scales, finding: Finding) -> Finding | None:
     """The finding with its placements judged: None where an unequal group is the real cause and is reported itself."""
     for edit in finding.edits:
         if not isinstance(edit, PlacePair):
             continue
-        source, agreed = scale_source(graph, solution, edit)
+        source, agreed = scales.source(edit)
         if not agreed:
             return None
         if not source:
@@ -156,9 +156,13 @@ def quantized(graph: Graph) -> Graph:
     Raises:
         ModelError: it does not.
     """
-    if not len(pairs(graph)) and not any(is_foreign(n) for n in graph.nodes()):
-        raise ModelError("the model has no QuantizeLinear or DequantizeLinear: quantize it first, then run qdqgraph")
-    return graph
+    if len(pairs(graph)) or any(is_foreign(n) for n in graph.nodes()):
+        return graph
+    if b"QuantizeLinear" in graph.model.SerializeToString():
+        raise ModelError(
+            "the model's Q/DQ are all inside functions or subgraphs, which qdqgraph leaves alone: inline them"
+        )
+    raise ModelError("the model has no QuantizeLinear or DequantizeLinear: quantize it first, then run qdqgraph")
 
 
 def fix(

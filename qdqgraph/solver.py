@@ -259,9 +259,12 @@ def originals(graph: Graph) -> dict[str, float]:
     for entry in graph.model.metadata_props:
         if entry.key.startswith(ORIGINAL):
             try:
-                kept[entry.key[len(ORIGINAL) :]] = float(entry.value)
-            except ValueError as error:
-                raise ModelError(f"metadata {entry.key!r} holds {entry.value!r}, which is no scale") from error
+                scale = float(entry.value)
+            except ValueError:
+                scale = math.nan
+            if not 0 < scale < math.inf:
+                raise ModelError(f"metadata {entry.key!r} holds {entry.value!r}, which is no scale: remove it")
+            kept[entry.key[len(ORIGINAL) :]] = scale
     return kept
 
 

@@ -61,6 +61,8 @@ def verify(
 
     exact = against(result.exact)
     broken = [f"{o} ({a.sqnr:.1f} dB)" for o, a in exact.items() if not a.identical]
+    if broken and any(not a.identical for a in numerics.compare(model, model, feeds, folder, name).values()):
+        return Verification({}, note="the numeric check was left out: the model's outputs are random")
     if broken:
         codes = ", ".join(sorted({f.code for f in result.applied if f.safety.value == "exact"}))
         raise RepairError(f"repairs that promise to be bit-exact ({codes}) change the outputs {', '.join(broken)}")

@@ -83,3 +83,29 @@ def test_quantization_of_other_domains_is_reported() -> None:
     model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
     found = qdqgraph.check(model, qdqgraph.rules())
     assert {f.code for f in found} == {"QDQ407"} and len(found) == 3
+
+
+def test_scales_behind_long_chains_and_old_files() -> None:
+    chain = " ".join(f"i{n + 1} = Identity (i{n})" for n in range(2000))
+    body = f"i0 = Identity (s1) {chain} q = QuantizeLinear (a, i2000, z) y = DequantizeLinear (q, i2000, z)"
+    text = f"g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) <int8 z = {{0}}> {{ a = Relu (x) {body} v = t.conv4 (a, s2) }}"
+    assert [f.code for f in fixed(build(text)).applied] == ["QDQ104"]
+
+
+def test_files_whose_initializers_must_be_inputs_stay_valid() -> None:
+    model = build(
+        f"g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) {{ a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }}"
+    )
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(info)
+    onnx.checker.check_model(model)
+    assert fixed(model).applied
+
+
+def test_a_damaged_original_scale_is_refused() -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
+    model.metadata_props.add(key="qdqgraph.scale.a", value="nan")
+    with pytest.raises(qdqgraph.ModelError, match="which is no scale"):
+        qdqgraph.check(model, qdqgraph.rules())

@@ -2,7 +2,21 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, Use, moved, pairs, sites
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Move,
+    PlacePair,
+    Rule,
+    Safety,
+    Use,
+    carried,
+    closed,
+    pairs,
+    sites,
+)
 
 
 class SharedTensorUnpaired(Rule):
@@ -124,34 +138,29 @@ class SharedTensorUnpaired(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        behind = graph.once(_leaves)
         table = pairs(graph)
         settled: set[str] = set()
         names = dict.fromkeys(name for node in graph.nodes() for t in node.inputs if (name := t.name))
         for tensor in names:
             if table.made(tensor) or graph.is_constant(tensor):
                 continue
-            raw = [u for u in sites(graph).raw(tensor) if _goes_to_int8(graph, u, behind)]
+            raw = [(u, move) for u in sites(graph).raw(tensor) if (move := _to_int8(graph, u)) is not None]
             own = table.at(tensor)
-            readers = {id(u.reader.node) for u in raw}
-            ways = sum(len(u.reader.node.outputs) if u.reader.node.op == "Split" else 1 for u in raw)
-            if not raw or (not own and len(readers) < 2 and ways < 2 and not _behind_int8_pool(graph, tensor, settled)):
+            ways = sum(len(move[1]) for _, move in raw)
+            if not raw or (not own and ways < 2 and not _behind_int8_pool(graph, tensor, settled)):
                 continue
-            node = graph.producer(tensor) or raw[0].reader.node
-            agree = frozenset[str]().union(
-                *(behind.get(t.name) or frozenset() for u in raw for t in u.reader.node.outputs)
-            )
-            size = graph.elements(tensor)
             settled.add(tensor)
-            count = f"by {len(readers)} moves" if len(readers) > 1 else f"by {raw[0].reader.node.op}"
+            nodes = {id(u.reader.node) for u, _ in raw}
+            count = f"by {len(nodes)} moves" if len(nodes) > 1 else f"by {raw[0][0].reader.node.op}"
             count += " and quantized" if own else ""
+            behind = dict.fromkeys(made for _, move in raw for made in move[1])
             yield self.finding(
-                node,
+                graph.producer(tensor) or raw[0][0].reader.node,
                 f"'{tensor}' is read {count} towards INT8 layers, "
                 + ("not all through its pair" if own else "without a pair of its own"),
                 help="let all of them read one pair behind the producer",
-                edits=[PlacePair(tensor, tuple(u.reader.key for u in raw), agree=tuple(sorted(agree | {tensor})))],
-                cost=4 * size,
+                edits=[PlacePair(tensor, tuple(u.reader.key for u, _ in raw), agree=(tensor, *behind))],
+                cost=4 * graph.elements(tensor),
                 place=tensor,
             )
 
@@ -165,32 +174,7 @@ def _behind_int8_pool(graph: Graph, tensor: str, settled: set[str]) -> bool:
     return source in settled or pairs(graph).made(source) is not None
 
 
-def _goes_to_int8(graph: Graph, use: Use, behind: dict[str, frozenset[str] | None]) -> bool:
-    """Whether the reader moves values and everything behind it ends in a Q."""
-    move = moved(graph, use.reader.node)
-    return use.reader.index >= 0 and move is not None and use.tensor in move[0] and all(map(behind.get, move[1]))
-
-
-def _leaves(graph: Graph) -> dict[str, frozenset[str] | None]:
-    """For each tensor the sites through which its raw values reach a Q; None where some end in float instead."""
-    table, found = pairs(graph), dict[str, frozenset[str] | None]()
-    for node in reversed(graph.nodes()):
-        for made in node.outputs:
-            found[made.name] = _leaf(graph, made.name, found, bool(table.at(made.name)))
-    return found
-
-
-def _leaf(graph: Graph, tensor: str, found: dict[str, frozenset[str] | None], quantized: bool) -> frozenset[str] | None:
-    leaves = {tensor} if quantized else set[str]()
-    if tensor in graph.outputs:
-        return None
-    for use in sites(graph).raw(tensor):
-        move = moved(graph, use.reader.node) if use.reader.index >= 0 else None
-        if move is None or tensor not in move[0]:
-            return None
-        for made in move[1]:
-            behind = found.get(made)
-            if behind is None:
-                return None
-            leaves |= behind
-    return frozenset(leaves) if leaves else None
+def _to_int8(graph: Graph, use: Use) -> Move | None:
+    """The move that reads here, where everything behind it ends in a Q."""
+    move = carried(graph, use.reader)
+    return move if move is not None and all(made in closed(graph) for made in move[1]) else None
