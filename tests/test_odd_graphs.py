@@ -13,6 +13,13 @@ X = "float[1,4,8,8] x"
 PADS = "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, int8 z = {0}"
 
 GRAPHS = {
+    "a DequantizeLinear that is a graph output, and feeds MatMul and a pool": f"""
+        g ({X}) => (float[1,4,8,8] d, float[1,4,8,8] y, float[1,4,8,8] v) <float[8,8] w = {{{", ".join(["0.1"] * 64)}}}> {{
+            d = t.pair (x, s1)  y = MatMul (d, w)
+            m = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (d)  v = t.conv4 (m, s2) }}""",
+    "a convolution with float weights": f"""
+        g ({X}) => (float[1,4,8,8] y) <float[4,4,1,1] w = {{{", ".join(["0.3"] * 16)}}}> {{
+            d = t.pair (x, s1)  c = Conv (d, w)  a = Add (c, x)  y = t.conv4 (a, s2) }}""",
     "two Pads of one tensor, quantized with different scales": f"""
         g ({X}) => (float[1,4,10,10] y, float[1,4,10,10] v) <{PADS}, float tiny = {{0.013}}> {{
             a = Relu (x)

@@ -18,6 +18,7 @@ import onnxruntime as ort
 from torch import nn
 
 import qdqgraph
+from benchmarks.placement_table import bare_sides
 from samples import export, networks, quantize
 
 SIZE = 64
@@ -66,6 +67,7 @@ def test_sample_is_repaired(name: str, calibrator: str, quant_add: str, tmp_path
     result = qdqgraph.fix(model, rules)
     onnx.checker.check_model(result.model)
     assert not qdqgraph.fix(result.model, rules).applied
+    assert not bare_sides(result.model)[2], "every residual Add ends with a bare convolution side and a paired skip"
     reference = answers(written(copy.deepcopy(folded(name)), name, tmp_path / "float.onnx"))
     before, after = sqnr(reference, answers(model)), sqnr(reference, answers(result.model))
     assert after >= max(before - 1.5, NOISE_DB[name])
