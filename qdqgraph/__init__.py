@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
-from .catalog import load as rules
 from .edit import NodeInput, PerChannel, PlacePair, Rewire
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
@@ -36,18 +35,27 @@ from .patterns import (
 from .rule import Counterexample, Example, Rule
 
 if TYPE_CHECKING:
+    from .catalog import load as rules
     from .plan import Plan
     from .repair import Options, Result, check, fix
 
 __version__ = "0.1.0"
 
-LATE = {"Plan": "plan", "Options": "repair", "Result": "repair", "check": "repair", "fix": "repair"}
+LATE = {
+    "Options": ("repair", "Options"),
+    "Plan": ("plan", "Plan"),
+    "Result": ("repair", "Result"),
+    "check": ("repair", "check"),
+    "fix": ("repair", "fix"),
+    "rules": ("catalog", "load"),
+}
 """Names that load on first use: a rule file needs none of them, and importing this package stays under 0.05 s."""
 
 
 def __getattr__(name: str) -> Any:
     if name in LATE:
-        return getattr(import_module(f".{LATE[name]}", __name__), name)
+        module, attribute = LATE[name]
+        return getattr(import_module(f".{module}", __name__), attribute)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .edit import NodeInput
+from .edit import Graft, NodeInput
 from .errors import PlanError
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast"})
@@ -37,6 +37,9 @@ class Draft:
         self._names = set(self._of) | self._inputs | {i.name for i in graph.initializer} | set(self._reads)
         self._node_names = {n.name for n in self._nodes}
         self._lost: list[str] = []
+        self._instead: dict[int, list[onnx.NodeProto]] = {}
+        self._may_go: set[int] = set()
+        self._positions = {id(n): i for i, n in enumerate(self._nodes)}
 
     def input(self, reader: NodeInput) -> str:
         """The tensor that a node input reads now."""
@@ -90,6 +93,48 @@ class Draft:
         self._behind.setdefault(behind, []).extend((quantize, dequantize))
         return rounded
 
+    def graft(self, edit: Graft, code: str) -> None:
+        """Puts new nodes in the place of others; a Constant among them becomes an initializer."""
+        names = {name: self._unique(name, self._names) for name in edit.fresh}
+        old = [self._of[k] for k in edit.replaced]
+        new = [onnx.NodeProto.FromString(data) for data in edit.nodes]
+        self._may_go.update(id(self._of[k]) for k in edit.unread)
+        for node in old:
+            self._instead[id(node)] = []
+            self._reads.subtract(_reads(node))
+            self._lost.extend(_reads(node))
+        kept = []
+        for place, node in enumerate(new):
+            for index, name in enumerate(node.input):
+                node.input[index] = names.get(name, name)
+            for index, name in enumerate(node.output):
+                node.output[index] = names.get(name, name)
+            if self._as_initializer(node):
+                continue
+            kept.append(node)
+            if place in edit.new:
+                node.name = self._unique(_key(node), self._node_names)
+                node.metadata_props.add(key="qdqgraph.rule", value=code)
+        for node in kept:
+            self._of.update((name, node) for name in node.output if name)
+            self._reads.update(_reads(node))
+        if old:
+            self._instead[id(max(old, key=lambda n: self._positions[id(n)]))] = kept
+        for rewire in edit.rewires:
+            self.set_input(rewire.reader, names.get(rewire.tensor, rewire.tensor))
+
+    def _as_initializer(self, node: onnx.NodeProto) -> bool:
+        """Stores a Constant as an initializer, as TensorRT wants scales; False where the node is anything else."""
+        if node.op_type != "Constant" or node.domain or self._model.ir_version < 4:
+            return False
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                tensor = self._model.graph.initializer.add()
+                tensor.CopyFrom(attribute.t)
+                tensor.name = node.output[0]
+                return True
+        return False
+
     def set_metadata(self, key: str, value: str) -> None:
         """A metadata entry of the model, new or changed."""
         for entry in self._model.metadata_props:
@@ -112,7 +157,7 @@ class Draft:
     def _placed(self) -> Iterator[onnx.NodeProto]:
         yield from self._behind.get("", ())
         for node in self._nodes:
-            yield node
+            yield from self._instead.get(id(node), (node,))
             if name := _key(node):
                 yield from self._behind.get(name, ())
 
@@ -140,7 +185,9 @@ class Draft:
             if node is None:
                 if tensor not in self._inputs:
                     dead.add(tensor)
-            elif id(node) not in gone and node.op_type in SWEPT and not any(self._reads[o] for o in node.output if o):
+                continue
+            sweepable = node.op_type in SWEPT or id(node) in self._may_go
+            if id(node) not in gone and sweepable and not any(self._reads[o] for o in node.output if o):
                 gone.add(id(node))
                 for name in node.input:
                     self._reads[name] -= 1

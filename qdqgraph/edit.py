@@ -1,9 +1,9 @@
 """Changes as values: what a rule may propose, and the reversible edits a plan is made of.
 
-A rule proposes a `Rewire`, a `PlacePair` or a `PerChannel`; they name tensors and node inputs only, never positions,
-so that the proposals of many rules can be applied in one round. What a whole repair did to the file is then written
-down as `Insert`, `Remove` and `SetInput`: each carries old and new, so it can be checked before it is applied and
-undone exactly.
+A rule proposes a `Rewire`, a `PlacePair`, a `PerChannel` or a `Graft`; they name tensors and node inputs only, never
+positions, so that the proposals of many rules can be applied in one round. What a whole repair did to the file is then
+written down as `Insert`, `Remove` and `SetInput`: each carries old and new, so it can be checked before it is applied
+and undone exactly.
 """
 
 from __future__ import annotations
@@ -62,15 +62,40 @@ class PerChannel:
     channels: int
 
 
-Proposal = Rewire | PlacePair | PerChannel
+@dataclass(frozen=True)
+class Graft:
+    """Put nodes in the place of others that make the same tensors.
+
+    Attributes:
+        nodes: the new nodes as serialized NodeProtos; what the graph has already they name, the rest is `fresh`.
+        new: which of them, by index, no node of the graph goes on as.
+        fresh: names that the new nodes make for each other; made unique when they are written.
+        replaced: keys of the nodes whose place they take.
+        unread: keys of nodes that go too, where nothing reads them any more.
+        rewires: readers that go over to another tensor.
+        reads: every node input that the replacement relies on.
+    """
+
+    nodes: tuple[bytes, ...]
+    new: tuple[int, ...]
+    fresh: tuple[str, ...]
+    replaced: tuple[str, ...]
+    unread: tuple[str, ...]
+    rewires: tuple[Rewire, ...]
+    reads: tuple[NodeInput, ...]
+
+
+Proposal = Rewire | PlacePair | PerChannel | Graft
 
 
 def touched(proposal: Proposal) -> tuple[NodeInput, ...]:
-    """The node inputs that a proposal changes."""
+    """The node inputs that a proposal changes, or relies on while it replaces nodes."""
     if isinstance(proposal, Rewire):
         return (proposal.reader,)
     if isinstance(proposal, PlacePair):
         return proposal.readers
+    if isinstance(proposal, Graft):
+        return tuple(dict.fromkeys((*proposal.reads, *(r.reader for r in proposal.rewires))))
     return tuple((node, index) for node in proposal.nodes for index in (1, 2))
 
 

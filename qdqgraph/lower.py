@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from .draft import Draft
-from .edit import NodeInput, PerChannel, PlacePair, Rewire, touched
+from .edit import Graft, NodeInput, PerChannel, PlacePair, Rewire, touched
 from .finding import Finding
 from .graph import Graph, key
 from .pair import Pair, pairs
@@ -116,6 +116,9 @@ class _Lowering:
         for edit in finding.edits:
             if isinstance(edit, PerChannel):
                 self.spread(edit)
+                continue
+            if isinstance(edit, Graft):
+                self.draft.graft(edit, finding.code)
                 continue
             tensor = edit.tensor if isinstance(edit, Rewire) else self.place(edit, finding.code)
             for reader in touched(edit):

@@ -7,16 +7,19 @@ that is known from. Its examples are its tests (see `qdqgraph.testing`).
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
 
 import onnx_graphsurgeon as gs
 
 from .edit import Proposal
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, key, label
+
+SECTIONS = ("Why", "When not", "Source")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Example:
     title: str
     before: str
     after: str | None = None
+    line: int = 0
+    """Where the example stands in its file; 0 where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +45,43 @@ class Counterexample:
 
     title: str
     model: str
+    line: int = 0
+    """Where the example stands in its file; 0 where that is not known."""
+
+
+@dataclass(frozen=True)
+class Documentation:
+    """A rule's docstring by its parts: the first sentence, then `Why:`, `When not:` and `Source:`."""
+
+    summary: str
+    why: str
+    when_not: str
+    source: str
+
+    @classmethod
+    def of(cls, rule: Rule) -> Documentation:
+        """Reads a rule's docstring."""
+        summary, _, rest = (rule.__doc__ or "").strip().partition("\n")
+        parts = re.split(rf"^\s*({'|'.join(SECTIONS)}):\s*", rest, flags=re.MULTILINE)
+        texts = {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+        return cls(summary.strip(), texts.get("Why", ""), texts.get("When not", ""), texts.get("Source", ""))
 
 
 class Rule(ABC):
     """Base of all rules; see the module's docstring."""
 
-    code: ClassVar[str]
-    """"QDQ" and three digits: 1xx scales, 2xx placement, 3xx fusion blockers, 4xx legality. Never reused."""
-    name: ClassVar[str]
+    code: str
+    """Letters and three digits: 1xx scales, 2xx placement, 3xx fusion blockers, 4xx legality. Never reused."""
+    name: str
     """Names the problem, in kebab-case: "concat-scales-differ"."""
-    safety: ClassVar[Safety]
+    safety: Safety
     """What applying the repair may change."""
-    severity: ClassVar[Severity] = Severity.WARNING
+    severity: Severity = Severity.WARNING
     """Error where TensorRT refuses the graph."""
-    examples: ClassVar[Sequence[Example | Counterexample]]
+    examples: Sequence[Example | Counterexample]
     """At least one example and one counterexample."""
+    file: Path = Path()
+    """Where the rule comes from; set by the catalog."""
 
     @abstractmethod
     def find(self, graph: Graph) -> Iterator[Finding]:

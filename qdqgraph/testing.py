@@ -12,6 +12,9 @@ result), not undone (undo is not byte-identical), not exact (an exact rule chang
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -76,7 +79,11 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Resul
     if not result.applied:
         return "missing: the rule applies nothing"
     if (ours := canonical(result.model)) != (theirs := canonical(expected)):
-        return "wrong: expected\n" + "\n".join(theirs) + "\nfound\n" + "\n".join(ours)
+        return "wrong: the repair is not `after`\n" + "\n".join(
+            difflib.unified_diff(
+                theirs, ours, "after, as the example says", "after, as the rule repairs", lineterm="", n=2
+            )
+        )
     if result.left:
         return "not idempotent: " + "; ".join(f.message for f in result.left)
     plan = Plan.from_json(result.plan.to_json())
@@ -97,21 +104,39 @@ def _safe(rule: Rule, model: onnx.ModelProto, result: Result) -> str:
 
 
 def canonical(model: onnx.ModelProto) -> list[str]:
-    """The model's graph as lines that do not depend on names of inner tensors, initializers or nodes."""
-    names = {i.name: i.name for i in model.graph.input} | {"": ""}
+    """The model's graph as lines that depend neither on the names of inner tensors and nodes nor on their order."""
+    structure = {i.name: i.name for i in model.graph.input} | {"": ""}
     for tensor in model.graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
-        names[tensor.name] = f"{array.dtype}{list(array.shape)}{array.tobytes().hex()}"
+        values = ", ".join(map(str, array.reshape(-1)[:8])) + (
+            f" ... {_hash(array.tobytes())}" if array.size > 8 else ""
+        )
+        structure[tensor.name] = f"{array.dtype}{list(array.shape)} {{{values}}}"
+    depth: dict[str, int] = {}
+    keyed: list[tuple[int, str, onnx.NodeProto]] = []
+    for node in model.graph.node:
+        below = 1 + max((depth.get(name, 0) for name in node.input), default=0)
+        mark = _hash(_line(node, structure).encode())
+        keyed.append((below, mark, node))
+        for index, name in enumerate(node.output):
+            depth[name] = below
+            structure[name] = f"{mark}.{index}" if name else ""
+    names = {name: text for name, text in structure.items() if name not in depth}
     lines: list[str] = []
-    for place, node in enumerate(model.graph.node):
-        bare = onnx.NodeProto()
-        bare.CopyFrom(node)
-        for index, tensor_name in enumerate(node.input):
-            bare.input[index] = names[tensor_name]
-        for index, tensor_name in enumerate(node.output):
-            names[tensor_name] = f"%{place}.{index}" if tensor_name else ""
-            bare.output[index] = names[tensor_name]
-        for field in ("name", "metadata_props", "doc_string"):
-            bare.ClearField(field)
-        lines.append(" ".join(onnx.printer.to_text(bare).split()))
+    for place, (_, _, node) in enumerate(sorted(keyed, key=lambda k: k[:2])):
+        made = ", ".join(f"%{place}.{i}" for i, name in enumerate(node.output) if name)
+        lines.append(f"{made} = {_line(node, names)}")
+        names.update((name, f"%{place}.{i}") for i, name in enumerate(node.output))
     return [*lines, "outputs " + ", ".join(names[o.name] for o in model.graph.output)]
+
+
+def _line(node: onnx.NodeProto, names: Mapping[str, str]) -> str:
+    """A node without its outputs: operator, attributes, inputs by other names."""
+    bare = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
+    bare.attribute.extend(sorted(node.attribute, key=lambda a: a.name))
+    text = " ".join(onnx.printer.to_text(bare).split())
+    return text.removeprefix("= ").removesuffix("()").strip() + f" ({', '.join(names[i] for i in node.input)})"
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

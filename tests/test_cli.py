@@ -230,7 +230,7 @@ class Mine(Rule):
         ("import nothing_here", "does not load: ModuleNotFoundError"),
         ("x = 1", "holds no rule"),
         (RULE.format(code="QDQ101", body="yield"), "code QDQ101 is taken by"),
-        (RULE.format(code="ABC1", body="yield"), "write QDQ and three digits"),
+        (RULE.format(code="ABC1", body="yield"), "write letters, a band from 1 to 4 and two digits"),
         (RULE.format(code="QDQ190", body="raise KeyError('oops')"), "QDQ901: rule QDQ190 crashed: KeyError: 'oops'"),
     ],
 )

@@ -110,10 +110,10 @@ def show_rule(console: Console, rule: Rule) -> None:
     for example in rule.examples:
         silent = isinstance(example, Counterexample)
         say(console, Text(f"\n{'Silent' if silent else 'Example'}: {example.title}", "bold"))
-        for part, text in vars(example).items():
-            if part != "title":
-                say(console, Text(f"{part}:" if text else "after: reported only, nothing is applied", "dim"))
-                say(console, Text("\n".join("    " + line for line in _dedented(text or ""))))
+        for part in ("model",) if silent else ("before", "after"):
+            text = getattr(example, part)
+            say(console, Text(f"{part}:" if text else "after: reported only, nothing is applied", "dim"))
+            say(console, Text("\n".join("    " + line for line in _dedented(text or ""))))
 
 
 def _dedented(text: str) -> list[str]:
