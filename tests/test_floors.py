@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qdqgraph"
 FLOORS = [
-    {"errors", "shapes"},
-    {"graph"},
+    {"errors", "lines", "shapes"},
+    {"graph", "tomlfile"},
     {"edit", "pair"},
     {"finding", "named", "patterns"},
     {"blocks", "rule"},

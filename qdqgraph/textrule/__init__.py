@@ -1,6 +1,5 @@
 """Rules as text: TOML files whose `pattern` and `rewrite` are ONNX function text. They execute no code."""
 
-from .file import SCHEMA
-from .rule import TextRule
+from .rule import SCHEMA, TextRule
 
 __all__ = ["SCHEMA", "TextRule"]

@@ -11,8 +11,9 @@ import onnx
 from ..graph import Graph
 from ..pair import pairs
 from ..patterns import scales_at
+from ..tomlfile import TextError
 from .match import Match
-from .pattern import Pattern, PatternError
+from .pattern import Pattern
 
 FIELDS = ("value", "shape", "bytes", "count", "dtype", "op", "scales")
 """What may follow a variable: a constant's value, the shape, bytes as float, how many tensors a variadic variable
@@ -32,16 +33,16 @@ class Message:
         """Reads a template.
 
         Raises:
-            PatternError: a brace is left open, or a placeholder names no variable of the pattern.
+            TextError: a brace is left open, or a placeholder names no variable of the pattern.
         """
         try:
             pieces = tuple((literal, name or "") for literal, name, _, _ in Formatter().parse(text))
         except ValueError as error:
-            raise PatternError(f"{text!r} is no template: {error}; write {{x}}, or {{{{ for a brace") from error
+            raise TextError(f"{text!r} is no template: {error}; write {{x}}, or {{{{ for a brace") from error
         for _, name in pieces:
             variable, _, field = name.partition(".")
             if name and name != TIED and (variable not in pattern.variables or field not in ("", *FIELDS)):
-                raise PatternError(
+                raise TextError(
                     f"there is nothing for the placeholder {{{name}}}; write a variable of the pattern, {TIED}, "
                     f"or variable.field with one of {', '.join(FIELDS)}"
                 )

@@ -15,21 +15,13 @@ from functools import cache, cached_property
 
 import onnx
 
-from ..errors import RuleError
+from ..tomlfile import TextError
 
 STANDARD = ("", "ai.onnx")
 COMMUTATIVE = frozenset({"Add", "Mul"})
 """Operators whose two inputs a pattern may name in either order."""
 
 HEADER = '<domain: "pattern", opset_import: ["" : 17]> '
-
-
-class PatternError(RuleError):
-    """The text of a pattern is wrong; `line` counts in that text, from 0."""
-
-    def __init__(self, message: str, line: int = 0) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ class Pattern:
             whole: every node must hang together with the others, as a pattern's must.
 
         Raises:
-            PatternError: the text is no function, names an unknown operator, or uses a variable nothing defines.
+            TextError: the text is no function, names an unknown operator, or uses a variable nothing defines.
         """
         function = _function(text)
         nodes = tuple(_node(n, ops or {}) for n in function.node)
@@ -138,14 +130,14 @@ class Pattern:
         Data inputs lead before scales and zero-points, which hundreds of nodes may share.
 
         Raises:
-            PatternError: the pattern falls into parts that share no variable.
+            TextError: the pattern falls into parts that share no variable.
         """
         reached, steps = {start}, list[Step]()
         while len(reached) < len(self.nodes):
             step = min(self._next(reached), key=lambda s: (s.slot, s.node), default=None)
             if step is None:
                 lost = next(n for i, n in enumerate(self.nodes) if i not in reached)
-                raise PatternError(f"'{lost}' shares no variable with the rest: connect it, or write a second rule")
+                raise TextError(f"'{lost}' shares no variable with the rest: connect it, or write a second rule")
             reached.add(step.node)
             steps.append(step)
         return tuple(steps)
@@ -162,27 +154,27 @@ class Pattern:
         defined = [*self.inputs, *(v for n in self.nodes for v in n.outputs if v)]
         for name in defined:
             if defined.count(name) > 1:
-                raise PatternError(f"variable '{name}' is defined twice", _line(text, name))
+                raise TextError(f"variable '{name}' is defined twice", _line(text, name))
         read = {v for n in self.nodes for v in n.inputs if v}
         for name in sorted(read - set(defined)):
-            raise PatternError(
+            raise TextError(
                 f"variable '{name}' is not defined: add it to the parameters, or make it{_guess(name, defined)}",
                 _line(text, name),
             )
         for name in self.outputs:
             if name not in self.made:
-                raise PatternError(f"output '{name}' is made by no node of the function", _line(text, name))
+                raise TextError(f"output '{name}' is made by no node of the function", _line(text, name))
         for name in self.inputs:
             if name not in read:
-                raise PatternError(f"parameter '{name}' is never used: take it away", _line(text, name))
+                raise TextError(f"parameter '{name}' is never used: take it away", _line(text, name))
         used = {v for n in self.nodes for v in n.parameters.values()}
         for name in sorted(set(self.attributes) ^ used):
             state = "never used" if name in self.attributes else "no parameter: declare it in < >"
-            raise PatternError(f"attribute variable '@{name}' is {state}", _line(text, name))
+            raise TextError(f"attribute variable '@{name}' is {state}", _line(text, name))
         for name in sorted(self.variadic & self.variables):
             for node in self.nodes:
                 if name in node.inputs[:-1] or (name in node.outputs and len(node.outputs) > 1):
-                    raise PatternError(
+                    raise TextError(
                         f"variadic '{name}' stands for all remaining inputs or all outputs; it goes last in '{node}'",
                         _line(text, name),
                     )
@@ -199,7 +191,7 @@ def _function(text: str) -> onnx.FunctionProto:
         detail = said.split("\n")[-1].strip() or said
         context = re.search(r"Error context: (.*)", said)
         near = f" near {context.group(1).strip()!r}" if context else ""
-        raise PatternError(
+        raise TextError(
             f"this is no ONNX function text: {detail}{near}; write: pattern (x, s) => (y) {{ y = Relu (x) }}",
             skipped + (int(found.group(1)) - 1 if found else 0),
         ) from error
@@ -226,7 +218,7 @@ def _operators() -> tuple[str, ...]:
 def _known(op: str, text: str, ops: Mapping[str, Sequence[str]]) -> None:
     if not onnx.defs.has(op) and op not in _operators():
         named = [*ops, *_operators()]
-        raise PatternError(f"ONNX has no operator {op!r}{_guess(op, named)}", _line(text, op))
+        raise TextError(f"ONNX has no operator {op!r}{_guess(op, named)}", _line(text, op))
 
 
 def _guess(name: str, known: Iterable[str]) -> str:

@@ -19,8 +19,9 @@ import onnx
 from ..graph import Graph, label
 from ..pair import pairs
 from ..patterns import common_grid, moved, sites
+from ..tomlfile import TextError
 from .match import Match, same_value
-from .pattern import Pattern, PatternError
+from .pattern import Pattern
 
 Check = Callable[..., str]
 """(graph, tensors or values…) → the reason why it does not hold, "" where it does."""
@@ -57,16 +58,16 @@ class Condition:
         """Reads "same_value(s, t)" or "not constant(x)".
 
         Raises:
-            PatternError: the predicate is unknown, or its arguments are wrong.
+            TextError: the predicate is unknown, or its arguments are wrong.
         """
         found = re.fullmatch(r"\s*(not\s+)?(\w+)\s*\(([^()]*)\)\s*", text)
         if not found:
-            raise PatternError(f"{text!r} is no condition; write, for example: scalar(s), or: not constant(x)")
+            raise TextError(f"{text!r} is no condition; write, for example: scalar(s), or: not constant(x)")
         negated, name, inside = found.groups()
         if name not in PREDICATES:
             near = difflib.get_close_matches(name, PREDICATES, n=1)
             guess = f"; did you mean {near[0]}?" if near else ""
-            raise PatternError(f"there is no predicate {name!r}{guess} The list: {', '.join(PREDICATES)}")
+            raise TextError(f"there is no predicate {name!r}{guess} The list: {', '.join(PREDICATES)}")
         predicate = PREDICATES[name]
         given = [a.strip() for a in inside.split(",")] if inside.strip() else []
         return cls(text.strip(), bool(negated), predicate, _arguments(text, given, predicate, pattern))
@@ -94,23 +95,23 @@ def _arguments(text: str, given: Sequence[str], predicate: Predicate, pattern: P
         kinds = kinds[:-1] + [kinds[-1][:-1]] * max(1, len(given) - len(kinds) + 1)
     required = [k for k in kinds if not k.endswith("?")]
     if not len(required) <= len(given) <= len(kinds):
-        raise PatternError(f"{text!r} has {len(given)} arguments; write, for example: {predicate.example}")
+        raise TextError(f"{text!r} has {len(given)} arguments; write, for example: {predicate.example}")
     return tuple(_argument(text, a, kind.rstrip("?"), pattern) for a, kind in zip(given, kinds, strict=False))
 
 
 def _argument(text: str, given: str, kind: str, pattern: Pattern) -> Any:
     if kind == "variable":
         if given not in pattern.variables:
-            raise PatternError(f"{text!r}: the pattern has no variable {given!r}; it has {_list(pattern.variables)}")
+            raise TextError(f"{text!r}: the pattern has no variable {given!r}; it has {_list(pattern.variables)}")
         return _Variable(given)
     if kind == "number":
         if not re.fullmatch(r"-?\d+(\.\d+)?", given):
-            raise PatternError(f"{text!r}: {given!r} is no number")
+            raise TextError(f"{text!r}: {given!r} is no number")
         return float(given)
     if kind == "type" and given.upper() not in TYPES:
-        raise PatternError(f"{text!r}: ONNX has no type {given!r}; write, for example, int8 or float")
+        raise TextError(f"{text!r}: ONNX has no type {given!r}; write, for example, int8 or float")
     if kind == "operator" and not onnx.defs.has(given) and given != "Upsample":
-        raise PatternError(f"{text!r}: ONNX has no operator {given!r}")
+        raise TextError(f"{text!r}: ONNX has no operator {given!r}")
     return given.upper() if kind == "type" else given
 
 

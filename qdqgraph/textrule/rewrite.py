@@ -15,8 +15,9 @@ import onnx
 
 from ..edit import Graft, Rewire
 from ..graph import Graph, Reader, key, label
+from ..tomlfile import TextError
 from .match import Match, proto
-from .pattern import Pattern, PatternError, PatternNode
+from .pattern import Pattern, PatternNode
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Rewrite:
         """Reads the replacement.
 
         Raises:
-            PatternError: it does not parse, has another signature, or makes a node of which nothing is known.
+            TextError: it does not parse, has another signature, or makes a node of which nothing is known.
         """
         result = Pattern.parse(text, ops=ops, optional=pattern.optional, variadic=pattern.variadic)
         for ours, theirs, what in (
@@ -40,15 +41,13 @@ class Rewrite:
         ):
             unknown = set(ours) - set(theirs) if what == "parameters" else set(ours) ^ set(theirs)
             if unknown:
-                raise PatternError(f"the {what} of pattern and rewrite differ: {', '.join(sorted(unknown))}")
+                raise TextError(f"the {what} of pattern and rewrite differ: {', '.join(sorted(unknown))}")
         if unbound := set(result.attributes) - set(pattern.attributes):
-            raise PatternError(f"the pattern binds no attribute @{min(unbound)}")
+            raise TextError(f"the pattern binds no attribute @{min(unbound)}")
         rewrite = cls(pattern, result)
         for index, node in enumerate(result.nodes):
             if node.op in ops and index not in rewrite.kept:
-                raise PatternError(
-                    f"'{node}': which of {', '.join(ops[node.op])}? Give it the label of a pattern's node"
-                )
+                raise TextError(f"'{node}': which of {', '.join(ops[node.op])}? Give it the label of a pattern's node")
         return rewrite
 
     @cached_property

@@ -14,12 +14,15 @@ from ..pair import pairs
 from ..patterns import scales_at
 from ..rule import Counterexample, Example, Rule
 from ..solver import Policy
-from .file import RuleFile
+from ..tomlfile import Place, TomlFile
 from .match import Match, Trace, matches
 from .message import Message
 from .pattern import Pattern
 from .predicates import Condition
 from .rewrite import Rewrite
+
+SCHEMA = Path(__file__).with_name("rule.schema.json")
+"""For editors: the first line `#:schema PATH` of a rule file names it."""
 
 
 class TextRule(Rule):
@@ -31,7 +34,8 @@ class TextRule(Rule):
         Raises:
             RuleError: with file, line, what is wrong and what to write.
         """
-        self.source = RuleFile(path)
+        self.source = TomlFile(path, SCHEMA)
+        self.ties = _ties(self.source.data)
         data = self.source.data
         self.file = path
         self.code, self.name, self.safety = data["code"], data["name"], Safety(data["safety"])
@@ -65,7 +69,7 @@ class TextRule(Rule):
                 seen.add(mark)
                 yield self._found(graph, match, sites)
         if not self.tied:
-            for place, tie in self.source.ties:
+            for place, tie in self.ties:
                 yield from self._named(graph, place, tie)
 
     def matches(self, graph: Graph) -> Iterator[Match]:
@@ -95,7 +99,7 @@ class TextRule(Rule):
             self.message.fill(graph, match, sites),
             help=self.help.fill(graph, match, sites),
             cost=4 * graph.elements(match.tensor(self.cost)) if self.cost else 0,
-            tie=_tie(sites, self.source.ties[0][1]) if self.tied else None,
+            tie=_tie(sites, self.ties[0][1]) if self.tied else None,
             edits=[] if self.rewrite is None else [self.rewrite.graft(graph, match)],
             place=match.tensor(self.at),
         )
@@ -104,7 +108,7 @@ class TextRule(Rule):
         tensors = [pairs(graph).root(t) for variable in self.tied for t in match.tensors[variable] if t]
         return tuple(dict.fromkeys(t for t in tensors if not graph.is_constant(t)))
 
-    def _named(self, graph: Graph, place: Sequence[str | int], tie: Mapping[str, Any]) -> Iterator[Finding]:
+    def _named(self, graph: Graph, place: Place, tie: Mapping[str, Any]) -> Iterator[Finding]:
         """A tie over sites that the file names."""
         found: dict[str, None] = {}
         for kind in KINDS:
@@ -122,7 +126,7 @@ class TextRule(Rule):
         sites = tuple(found)
         at = next((p.nodes[0] for s in sites for p in pairs(graph).at(s)), None)
         if at is not None and _unequal(graph, sites):
-            line = self.source.lines.of(place)
+            line = self.source.line(place)
             message = f"{self.file.name}:{line} ties {len(sites)} tensors of different scales: "
             yield self.finding(at, message + scales_at(graph, sites), tie=_tie(sites, tie), place=sites[0])
 
@@ -131,7 +135,7 @@ class TextRule(Rule):
     def _pattern(self, data: Mapping[str, Any]) -> Pattern:
         """The pattern; an empty one where the rule is a list of named ties."""
         if "pattern" not in data:
-            if not any(set(KINDS) & set(tie) for _, tie in self.source.ties):
+            if not any(set(KINDS) & set(tie) for _, tie in self.ties):
                 self.source.fail((), "a rule needs a `pattern`, or ties that name tensors, nodes or quantizers")
             for key in ("rewrite", "where", "at", "cost", "optional", "variadic", "ops", "message", "help"):
                 if key in data:
@@ -163,7 +167,7 @@ class TextRule(Rule):
 
     def _tied(self, data: Mapping[str, Any]) -> tuple[str, ...]:
         """The variables that the pattern's tie joins; none where the ties name their sites."""
-        for place, tie in self.source.ties:
+        for place, tie in self.ties:
             if "policy" in tie:
                 self.source.read((*place, "policy"), Policy.parse, tie["policy"])
             if not {"sites", *KINDS} & set(tie):
@@ -171,19 +175,19 @@ class TextRule(Rule):
             if ("sites" in tie) != ("pattern" in data):
                 what = "without a pattern: name tensors, nodes or quantizers" if "sites" in tie else "beside a pattern"
                 self.source.fail(place, f"this tie stands {what}" + ("" if "sites" in tie else ": write `sites`"))
-            if "sites" in tie and (len(self.source.ties) > 1 or set(KINDS) & set(tie)):
+            if "sites" in tie and (len(self.ties) > 1 or set(KINDS) & set(tie)):
                 self.source.fail(place, "a pattern has one tie, over its variables: names go into a rule of their own")
             for index, name in enumerate(tie.get("sites", ())):
                 if name not in self.pattern.variables:
                     self.source.fail((*place, "sites", index), f"{name!r} is no variable of the pattern")
-        return tuple(v for _, tie in self.source.ties for v in tie.get("sites", ()))
+        return tuple(v for _, tie in self.ties for v in tie.get("sites", ()))
 
     def _examples(self, data: Mapping[str, Any]) -> Iterator[Example | Counterexample]:
-        lines = self.source.lines
+        line = self.source.line
         for i, entry in enumerate(data.get("example", ())):
-            yield Example(entry["title"], entry["before"], entry.get("after"), lines.of(("example", i)))
+            yield Example(entry["title"], entry["before"], entry.get("after"), line(("example", i)))
         for i, entry in enumerate(data.get("counterexample", ())):
-            yield Counterexample(entry["title"], entry["model"], lines.of(("counterexample", i)))
+            yield Counterexample(entry["title"], entry["model"], line(("counterexample", i)))
 
     def _variable(self, name: str) -> str:
         value = str(self.source.data.get(name, ""))
@@ -197,6 +201,12 @@ class TextRule(Rule):
         if name not in self.source.data:
             return Message.plain(default)
         return self.source.read((name,), Message.parse, str(self.source.data[name]), self.pattern)
+
+
+def _ties(data: Mapping[str, Any]) -> list[tuple[Place, Mapping[str, Any]]]:
+    """The ties, [tie] or [[tie]], with their places in the file."""
+    tie = data.get("tie", [])
+    return [(("tie",), tie)] if isinstance(tie, dict) else [(("tie", i), t) for i, t in enumerate(tie)]
 
 
 def _unequal(graph: Graph, sites: Sequence[str]) -> bool:

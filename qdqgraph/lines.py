@@ -1,4 +1,4 @@
-"""Where things stand in a TOML file: tomllib gives values only, and an error without a line is half an error."""
+"""Where things stand in a TOML file: tomllib gives values only, and an error without its line is half an error."""
 
 from __future__ import annotations
 
