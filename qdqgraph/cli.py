@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, commands
+from . import __version__, commands, rule_commands
 from .errors import QdqgraphError
 
 
@@ -37,10 +37,35 @@ def parser() -> argparse.ArgumentParser:
     explain = _verb(verbs, "explain", "what a rule finds, why, and its examples", "qdqgraph explain QDQ101")
     explain.add_argument("code", help="a code or name, such as QDQ101 or concat-scales-differ")
     _rules_option(explain)
-    rules = _verb(verbs, "rules", "the rules", "qdqgraph rules list --rules my_rules/")
-    rules.add_argument("what", choices=["list"])
-    _rules_option(rules)
+    why = _verb(verbs, "why", "why a rule finds nothing at a tensor", "qdqgraph why QDQ101 model.onnx --at cat1")
+    why.add_argument("code", help="a code or name of a rule")
+    why.add_argument("model", type=Path, metavar="MODEL")
+    why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
+    _common(why)
+    _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
     return top
+
+
+def _rules(verb: argparse.ArgumentParser) -> None:
+    verbs = verb.add_subparsers(dest="what", required=True, metavar="WHAT")
+    listed = _verb(verbs, "list", "every rule: code, name, safety, where it comes from", "qdqgraph rules list")
+    _rules_option(listed)
+    new = _verb(
+        verbs, "new", "write the beginning of a rule, which passes its tests", "qdqgraph rules new my-rule --text"
+    )
+    new.add_argument("name", help="names the problem, in kebab-case: identity-behind-pair")
+    kind = new.add_mutually_exclusive_group()
+    kind.add_argument("--text", action="store_const", const="text", dest="kind", help="a text rule, TOML (default)")
+    kind.add_argument("--python", action="store_const", const="python", dest="kind", help="a Python rule")
+    new.add_argument("--folder", type=Path, default=Path(), help="where to write it (default: here)")
+    new.add_argument("--code", default="", help="its code (default: the next free MY201, MY202 …)")
+    new.add_argument("--force", action="store_true", help="overwrite an existing file")
+    new.set_defaults(kind="text")
+    test = _verb(verbs, "test", "run the examples of rule files", "qdqgraph rules test my_rules/")
+    test.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="files or folders (default: built-in rules)")
+    pages = _verb(verbs, "pages", "write a page with pictures for each rule", "qdqgraph rules pages my_rules/ -o docs/")
+    pages.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="files or folders (default: built-in rules)")
+    pages.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where to write them")
 
 
 def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
@@ -51,6 +76,10 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str)
 def _rules_option(verb: argparse.ArgumentParser) -> None:
     help = "add a rule file or folder; Python rules run code"
     verb.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help=help)
+    which = verb.add_mutually_exclusive_group()
+    help = "read [tool.qdqgraph] of this file (default: the nearest pyproject.toml that has it)"
+    which.add_argument("--config", type=Path, metavar="FILE", help=help)
+    which.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
 
 
 def _common(verb: argparse.ArgumentParser) -> None:
@@ -58,9 +87,9 @@ def _common(verb: argparse.ArgumentParser) -> None:
     _repeated(verb, "--select", "CODES", "only these rules: codes, prefixes, names")
     _repeated(verb, "--ignore", "CODES", "not these rules")
     help = "scale of a group: max (default), output, input, anchor:SITE, fixed:VALUE"
-    verb.add_argument("--policy", default="max", help=help)
+    verb.add_argument("--policy", help=help)
     help = "refuse a tie that costs a tensor more (default 1.0)"
-    verb.add_argument("--max-bits-lost", type=float, default=1.0, metavar="BITS", help=help)
+    verb.add_argument("--max-bits-lost", type=float, metavar="BITS", help=help)
 
 
 def _repeated(verb: argparse.ArgumentParser, option: str, metavar: str, help: str, dest: str | None = None) -> None:
@@ -100,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
-    command = getattr(commands, args.verb)
+    module = rule_commands if hasattr(rule_commands, args.verb) else commands
+    command = getattr(module, args.verb)
     try:
         return int(command(args))
     except QdqgraphError as error:

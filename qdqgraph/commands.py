@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 from rich.console import Console
@@ -12,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from . import catalog
 from .difference import differences
-from .errors import ModelError, PlanError, RuleError
+from .errors import ModelError, PlanError
 from .files import external_files, is_canonical, read_model, write_model, write_text
 from .finding import Finding
 from .graph import Graph
@@ -22,6 +24,7 @@ from .repair import check as find
 from .repair import fix as repair
 from .report import machine, text
 from .rule import Rule
+from .settings import Settings
 from .verify import verify
 
 WIDE = 200
@@ -30,13 +33,13 @@ WIDE = 200
 
 def check(args: Namespace) -> int:
     """`qdqgraph check MODEL…`: 0 clean, 1 findings."""
-    rules = _rules(args)
+    run = Run.of(args)
     found: dict[str, Sequence[Finding]] = {}
     with _steps() as step:
         for path in args.models:
             step(f"{path}: checking")
-            found[str(path)] = find(read_model(path), rules, _options(args), folder=path.parent)
-    console = _console()
+            found[str(path)] = find(read_model(path), run.rules(path), run.options(path), folder=path.parent)
+    console = terminal()
     if args.format == "json":
         text.say(console, machine.findings_json(found))
     for path, findings in found.items():
@@ -55,10 +58,11 @@ def fix(args: Namespace) -> int:
     for path in (args.output, args.plan) if not args.dry_run else ():
         if path is not None and path.exists() and not args.force:
             raise ModelError(f"{path} exists; give --force to overwrite it")
-    rules, model, folder = _rules(args), read_model(args.model), args.model.parent
+    run, model, folder = Run.of(args), read_model(args.model), args.model.parent
+    rules, options = run.rules(args.model), run.options(args.model)
     external_files(model, folder)
     with _steps() as step:
-        result = repair(model, rules, _options(args), folder=folder, progress=step)
+        result = repair(model, rules, options, folder=folder, progress=step)
         verification = None
         if not args.no_numerics:
             step("comparing outputs in ONNX Runtime")
@@ -66,7 +70,7 @@ def fix(args: Namespace) -> int:
         if not args.dry_run:
             step("checking and writing")
             _warn(write_model(result.model, args.output, args.model, force=args.force))
-    console = _console()
+    console = terminal()
     if args.json:
         out = None if args.dry_run else str(args.output)
         text.say(console, machine.result_json(str(args.model), out, result, verification))
@@ -106,41 +110,56 @@ def _planned(args: Namespace, direction: Callable[[Plan], Plan]) -> int:
 def diff(args: Namespace) -> int:
     """`qdqgraph diff A B`: 0 where the quantization is the same, 1 where it differs."""
     a, b = (Graph(read_model(path), path.parent) for path in (args.a, args.b))
-    console, lines = _console(), list(differences(a, b))
+    console, lines = terminal(), list(differences(a, b))
     for line in lines:
         text.say(console, line)
     return int(bool(lines))
 
 
-def explain(args: Namespace) -> int:
-    """`qdqgraph explain CODE`."""
-    rules = catalog.load(args.rules)
-    found = [r for r in rules if args.code.upper() == r.code or args.code == r.name]
-    if not found:
-        raise RuleError(f"there is no rule {args.code!r}; see: qdqgraph rules list")
-    text.show_rule(_console(), found[0])
-    return 0
+@dataclass(frozen=True)
+class Run:
+    """What a command runs with: the rules that were loaded, the settings file, and what the command line says."""
 
+    loaded: tuple[Rule, ...]
+    moved: Mapping[str, str]
+    settings: Settings
+    args: Namespace
 
-def rules(args: Namespace) -> int:
-    """`qdqgraph rules list`."""
-    text.show_rules(_console(), catalog.load(args.rules))
-    return 0
+    @classmethod
+    def of(cls, args: Namespace) -> Run:
+        """Loads the rules.
 
+        Raises:
+            RuleError: a rule or the settings file is wrong.
+        """
+        settings = Settings() if args.no_config else Settings.near(Path.cwd())
+        if args.config is not None:
+            settings = Settings.read(args.config)
+        paths = {path.resolve(): path for path in (*settings.rules, *args.rules)}.values()
+        return cls(catalog.load(paths), catalog.redirects(paths), settings, args)
 
-def _rules(args: Namespace) -> tuple[Rule, ...]:
-    chosen, ignored = ([c for entry in group for c in entry.split(",") if c] for group in (args.select, args.ignore))
-    return catalog.select(catalog.load(args.rules), chosen, ignored)
+    def rules(self, model: Path) -> tuple[Rule, ...]:
+        """The rules to run on a model."""
+        own = self.settings.of(model)
+        given, left_out = (
+            [c for entry in group for c in entry.split(",") if c] for group in (self.args.select, self.args.ignore)
+        )
+        chosen, ignored = given or own.get("select", ()), [*own.get("ignore", ()), *left_out]
+        for name in (*chosen, *ignored):
+            if now := self.moved.get(name.upper(), self.moved.get(name)):
+                _warn(f"{name} is now {now}")
+        return catalog.select(self.loaded, chosen, ignored, self.moved)
 
-
-def _options(args: Namespace) -> Options:
-    return Options(
-        policy=args.policy,
-        max_bits_lost=args.max_bits_lost,
-        exact=getattr(args, "exact", False),
-        only=tuple(getattr(args, "only", ())),
-        skip=tuple(getattr(args, "skip", ())),
-    )
+    def options(self, model: Path) -> Options:
+        """What a repair of a model may do."""
+        own, args = self.settings.of(model), self.args
+        return Options(
+            policy=args.policy or own.get("policy", "max"),
+            max_bits_lost=own.get("max-bits-lost", 1.0) if args.max_bits_lost is None else args.max_bits_lost,
+            exact=getattr(args, "exact", False) or own.get("exact", False),
+            only=(*getattr(args, "only", ()), *own.get("only", ())),
+            skip=(*getattr(args, "skip", ()), *own.get("except", ())),
+        )
 
 
 def _warn(sentence: str) -> None:
@@ -148,7 +167,8 @@ def _warn(sentence: str) -> None:
         Console(stderr=True).print(f"qdqgraph: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _console() -> Console:
+def terminal() -> Console:
+    """Where results go: wide where nobody watches."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)
 
@@ -166,4 +186,4 @@ def _steps() -> Iterator[Callable[[str], None]]:
         yield lambda message: bar.update(task, description=message)
 
 
-__all__ = ["apply", "check", "diff", "explain", "fix", "rules", "undo"]
+__all__ = ["Run", "apply", "check", "diff", "fix", "terminal", "undo"]

@@ -1,34 +1,44 @@
 """A rule's examples as tests: what every rule must keep, derived from its examples and counterexamples.
 
     for rule in qdqgraph.rules():
-        for example in rule.examples:
-            verdict = qdqgraph.testing.judge(rule, example)
-            assert not verdict, verdict
+        for verdict in qdqgraph.testing.verdicts(rule):
+            assert not verdict.fault, verdict
 
-Verdicts say which way a rule is wrong: noisy (speaks on a counterexample), missing (silent on an example), wrong
-(applies something else than `after`), impure (scanning changed the model), not idempotent (speaks on its own
-result), not undone (undo is not byte-identical), not exact (an exact rule changed a bit), broken (the example itself).
+A fault says which way a rule is wrong: noisy (speaks on a counterexample), missing (silent on an example), wrong
+(applies something else than `after`), not pure (scanning changed something), not idempotent (speaks on its own
+result), not undone (undo is not byte-identical), not exact (an exact rule changed a bit), broken (the example itself),
+crashed, undocumented. `pytest --qdqgraph-rules PATH` and `qdqgraph rules test PATH` run the same.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import onnx
 
-from . import numerics
+from . import catalog, numerics
 from .errors import QdqgraphError
 from .finding import Safety
 from .graph import Graph
 from .plan import Plan, digest
 from .repair import Options, Result, fix, scan
-from .rule import Counterexample, Example, Rule
+from .rule import Counterexample, Documentation, Example, Rule
 
 LOSSY_FLOOR = 10.0
 """dB of SQNR that an example of a lossy rule must keep on noise: below, it is no quantization noise any more."""
+
+
+@cache
+def builtin_rules() -> tuple[Rule, ...]:
+    """The rules that come with the package."""
+    return catalog.load(installed=False)
 
 
 def parse(text: str) -> onnx.ModelProto:
@@ -45,16 +55,45 @@ def parse(text: str) -> onnx.ModelProto:
     return model
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What one check of a rule came to.
+
+    Attributes:
+        title: what was checked: an example by its title, or the rule itself.
+        fault: what is wrong, first the word for it; "" where the rule keeps its word.
+        place: the file, and the line where it is known.
+    """
+
+    title: str
+    fault: str
+    place: str
+
+
+def verdicts(rule: Rule) -> Iterator[Verdict]:
+    """Every check of a rule: of the rule itself, then one for each example and counterexample."""
+    yield Verdict("itself", _itself(rule), str(rule.file))
+    for example in rule.examples:
+        place = f"{rule.file}:{example.line}" if example.line else str(rule.file)
+        yield Verdict(example.title, judge(rule, example), place)
+
+
 def judge(rule: Rule, example: Example | Counterexample) -> str:
-    """An empty string where the rule keeps its word on the example, else the verdict with what differs."""
+    """An empty string where the rule keeps its word on the example, else the fault with what differs."""
     try:
         model = parse(example.model if isinstance(example, Counterexample) else example.before)
     except ValueError as error:
         return f"broken: {error}"
-    before = digest(model)
-    found = fixable = scan(Graph(model), [rule])
-    if digest(model) != before:
-        return "impure: scanning changed the model"
+    graph = Graph(model)
+    before = digest(model), _fingerprint(graph)
+    try:
+        found = fixable = scan(graph, [rule])
+        if (digest(model), _fingerprint(graph)) != before:
+            return "not pure: scanning changed the graph"
+        if scan(graph, [rule]) != found:
+            return "not pure: a second scan of the same graph finds something else"
+    except QdqgraphError as error:
+        return f"crashed: {error}"
     try:
         result = fix(model, [rule], Options(max_bits_lost=8))
     except QdqgraphError as error:
@@ -69,6 +108,56 @@ def judge(rule: Rule, example: Example | Counterexample) -> str:
     return "" if result is None else _applied(rule, example, model, result)
 
 
+def outside_imports(file: Path) -> tuple[str, ...]:
+    """What a Python rule file imports beside qdqgraph, numpy and the standard library; none for a text rule."""
+    if file.suffix != ".py":
+        return ()
+    allowed = {"qdqgraph", "numpy", *sys.stdlib_module_names}
+    found: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            deep = name.startswith("qdqgraph.")  # only the public face is kept stable
+            found += [name] if deep or name.split(".")[0] not in allowed else []
+        elif isinstance(node, ast.Import):
+            found += [
+                a.name for a in node.names if a.name.split(".")[0] not in allowed or a.name.startswith("qdqgraph.")
+            ]
+    return tuple(found)
+
+
+def _itself(rule: Rule) -> str:
+    """What is wrong with a rule apart from its examples."""
+    page = Documentation.of(rule)
+    if not page.summary.endswith("."):
+        return f"undocumented: the first line is no sentence with a full stop: {page.summary!r}"
+    if not page.why or not page.source:
+        return "undocumented: say `Why:`, what TensorRT does, and `Source:`, where that is known from"
+    if outside := outside_imports(rule.file):
+        return f"wrong: a rule imports `qdqgraph`, numpy and the standard library only, not {', '.join(outside)}"
+    texts = [e.model if isinstance(e, Counterexample) else e.before for e in rule.examples]
+    if len({" ".join(t.split()) for t in texts}) < len(texts):
+        return "broken: two examples show the same model"
+    taken = {r.code: r for r in builtin_rules()}.get(rule.code)
+    if taken is not None and taken.file.resolve() != rule.file.resolve():
+        return f"wrong: code {rule.code} is the built-in rule {taken.name}; give the rule its own"
+    return ""
+
+
+def _fingerprint(graph: Graph) -> tuple[object, ...]:
+    """Everything of onnx-graphsurgeon's nodes that a rule could change behind the model's back."""
+    return tuple(
+        (
+            n.op,
+            n.name,
+            tuple(t.name for t in n.inputs),
+            tuple(t.name for t in n.outputs),
+            tuple(map(str, n.attrs.items())),
+        )
+        for n in graph.nodes()
+    )
+
+
 def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Result) -> str:
     if example.after is None:
         return "wrong: `after` is None, but the rule applied:\n" + result.plan.diff() if result.applied else ""
@@ -77,7 +166,10 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Resul
     except ValueError as error:
         return f"broken: after: {error}"
     if not result.applied:
-        return "missing: the rule applies nothing"
+        refused = "; ".join(f.refused or f.safety.value for f in result.left)
+        return f"missing: the rule applies nothing: {refused}"
+    if canonical(expected) == canonical(model):
+        return "broken: `after` is `before`"
     if (ours := canonical(result.model)) != (theirs := canonical(expected)):
         return "wrong: the repair is not `after`\n" + "\n".join(
             difflib.unified_diff(

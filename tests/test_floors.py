@@ -20,9 +20,10 @@ FLOORS = [
     {"difference", "lower", "numerics", "textrule"},
     {"catalog"},
     {"repair"},
-    {"files", "testing", "verify"},
-    {"report"},
+    {"files", "follow", "testing", "verify"},
+    {"report", "scaffold", "settings", "why"},
     {"commands"},
+    {"rule_commands"},
     {"cli"},
     {"__main__"},
 ]
@@ -105,7 +106,7 @@ def test_a_wheel_ships_the_rules_inside_the_package(tmp_path: Path) -> None:
     rules = {str(p.relative_to(ROOT)) for p in (ROOT / "rules").rglob("*.*") if p.suffix in (".py", ".toml", ".lock")}
     assert {f"qdqgraph/{name}" for name in rules} <= set(names)
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"qdqgraph", next(t for t in tops if t.endswith(".dist-info"))}
+    assert tops == {"qdqgraph", "pytest_qdqgraph.py", next(t for t in tops if t.endswith(".dist-info"))}
     target = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(target)
     code = "import qdqgraph; print(len(qdqgraph.rules()))"

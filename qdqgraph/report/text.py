@@ -5,15 +5,20 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ..catalog import builtin_folder
 from ..finding import Finding, Severity
+from ..graph import Graph
 from ..repair import Result
-from ..rule import Counterexample, Rule
+from ..rule import Counterexample, Documentation, Rule
+from ..testing import parse
 from ..verify import Verification
+from .drawing import Drawing, lines
 
 SHOWN = 20
 """Rows of the table of changed scales; --json has all."""
@@ -105,25 +110,33 @@ def _counted(findings: Iterable[Finding]) -> str:
 def show_rule(console: Console, rule: Rule) -> None:
     """A rule's documentation and its examples."""
     say(console, Text(f"{rule.code} {rule.name} ({rule.safety.value})", "bold"))
-    lines = (rule.__doc__ or "").strip().splitlines()
-    say(console, "\n".join(line.strip() for line in lines))
+    say(console, "\n".join(line.strip() for line in (rule.__doc__ or "").strip().splitlines()))
     for example in rule.examples:
         silent = isinstance(example, Counterexample)
         say(console, Text(f"\n{'Silent' if silent else 'Example'}: {example.title}", "bold"))
         for part in ("model",) if silent else ("before", "after"):
-            text = getattr(example, part)
-            say(console, Text(f"{part}:" if text else "after: reported only, nothing is applied", "dim"))
-            say(console, Text("\n".join("    " + line for line in _dedented(text or ""))))
+            model: str | None = getattr(example, part)
+            say(console, Text(f"{part}:" if model else "after: reported only, nothing is applied", "dim"))
+            if model:
+                picture = [] if silent else ["", *lines(Drawing.of(Graph(parse(model)))), ""]
+                say(console, "\n".join("    " + line for line in (*picture, *dedented(model))))
 
 
-def _dedented(text: str) -> list[str]:
+def dedented(text: str) -> list[str]:
+    """The lines of a text without what all of them are indented by; empty ones are left out."""
     lines = [line for line in text.splitlines() if line.strip()]
     margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)
     return [line[margin:] for line in lines]
 
 
 def show_rules(console: Console, rules: Iterable[Rule]) -> None:
-    """One line a rule: code, safety, name, first sentence."""
+    """One line a rule: code, safety, name, where it comes from, first sentence."""
     for rule in rules:
-        first = (rule.__doc__ or "").strip().splitlines()[0]
-        say(console, Text(f"{rule.code}  {rule.safety.value:<6}  {rule.name:<26}  {first}"))
+        where, first = source(rule), Documentation.of(rule).summary
+        say(console, Text(f"{rule.code}  {rule.safety.value:<6}  {rule.name:<26}  {where:<46}  {first}"))
+
+
+def source(rule: Rule) -> str:
+    """Where a rule comes from: its place among the built-in rules, else its file."""
+    root, file = builtin_folder(), Path(rule.file)
+    return f"rules/{file.relative_to(root).as_posix()}" if file.is_relative_to(root) else file.as_posix()

@@ -1,0 +1,163 @@
+"""Small graphs as pictures: as SVG for pages, as lines for a terminal. One scale has one colour.
+
+Constants, and what is computed from them alone, are left out. Meant for examples of rules, up to some thirty nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+
+from ..graph import Graph, Node, key
+from ..pair import pairs
+
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 96, 30, 16, 26, 16
+"""Pixels: a box, the gaps between boxes and layers, the margin."""
+COLOURS = ("#8dd3c7", "#fdb462", "#80b1d3", "#fb8072", "#bebada", "#b3de69", "#fccde5", "#ffed6f")
+PLAIN, END = "#f4f4f4", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Box:
+    """One node, input or output of a drawing.
+
+    Attributes:
+        name: the tensor it makes.
+        text: what is written in it.
+        scale: the scale of a Q or DQ, as text; "" for anything else.
+        sources: the names of the boxes it reads.
+        end: an input or output of the graph, which no node stands for.
+    """
+
+    name: str
+    text: str
+    scale: str
+    sources: tuple[str, ...]
+    end: bool = False
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The boxes of a graph, sources first."""
+
+    boxes: tuple[Box, ...]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Drawing:
+        """What there is to draw of a graph."""
+        boxes = [Box(t.name, t.name, "", (), end=True) for t in graph.gs.inputs]
+        maker: dict[str, str] = {b.name: b.name for b in boxes}
+        for node in graph.nodes():
+            if graph.is_constant(key(node)):
+                continue
+            sources = tuple(dict.fromkeys(maker[t.name] for t in node.inputs if t.name in maker))
+            boxes.append(Box(key(node), *_words(graph, node), sources))
+            maker.update((t.name, key(node)) for t in node.outputs if t.name)
+        boxes += [
+            Box(f"{t.name} ", t.name, "", (maker[t.name],), end=True) for t in graph.gs.outputs if t.name in maker
+        ]
+        return cls(tuple(boxes))
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[Box, ...]]:
+        """For each box the boxes that read it."""
+        return {b.name: tuple(r for r in self.boxes if b.name in r.sources) for b in self.boxes}
+
+    @cached_property
+    def layers(self) -> tuple[tuple[Box, ...], ...]:
+        """The boxes by their longest way from an input; within a layer near what they read."""
+        depth: dict[str, int] = {}
+        for box in self.boxes:
+            depth[box.name] = 1 + max((depth[s] for s in box.sources), default=-1)
+        ordered: list[tuple[Box, ...]] = []
+        place: dict[str, float] = {}
+        for level in range(1 + max(depth.values(), default=0)):
+            row = [b for b in self.boxes if depth[b.name] == level]
+            middle = {b.name: sum(place[s] for s in b.sources) / max(1, len(b.sources)) for b in row}
+            row.sort(key=lambda b: middle[b.name])
+            for index, box in enumerate(row):
+                place[box.name] = index - (len(row) - 1) / 2
+            ordered.append(tuple(row))
+        return tuple(ordered)
+
+
+def _words(graph: Graph, node: Node) -> tuple[str, str]:
+    """The text of a node's box, and its scale where it is a Q or DQ."""
+    if node.op not in ("QuantizeLinear", "DequantizeLinear"):
+        return str(node.op), ""
+    pair = pairs(graph).of(node)
+    short = "Q" if node.op == "QuantizeLinear" else "DQ"
+    if pair is None or pair.scale is None:
+        return f"{short} ?", "?"
+    scale = f"{pair.value:.4g}" if pair.per_tensor else f"{pair.scale.size} scales"
+    return f"{short} {scale}", scale
+
+
+def lines(drawing: Drawing) -> list[str]:
+    """The drawing as chains: what each reads, the nodes in a row, the tensor at the end."""
+    single = {b.name: r[0] for b in drawing.boxes if len(r := drawing.readers[b.name]) == 1 and len(r[0].sources) == 1}
+    inside = {r.name for name, r in single.items() if not _by_name(drawing, name).end}
+    found: list[str] = []
+    for box in drawing.boxes:
+        if box.name in inside or (box.end and not box.sources):
+            continue
+        chain = [box]
+        while chain[-1].name in single:
+            chain.append(single[chain[-1].name])
+        last = chain[-1].name.strip()
+        steps = " ─ ".join(b.text for b in chain if not b.end)
+        if steps:
+            found.append(f"{', '.join(s.strip() for s in box.sources)} ─ {steps} ─▶ {last}")
+    return found
+
+
+def _by_name(drawing: Drawing, name: str) -> Box:
+    return next(b for b in drawing.boxes if b.name == name)
+
+
+def svg(parts: Sequence[tuple[str, Drawing]]) -> str:
+    """Drawings side by side, each under its title; the same scale has the same colour in all of them."""
+    scales = sorted({b.scale for _, d in parts for b in d.boxes if b.scale}, key=lambda s: (len(s), s))
+    colours = {scale: COLOURS[i % len(COLOURS)] for i, scale in enumerate(scales)}
+    bodies: list[str] = []
+    left = bottom = 0
+    for title, drawing in parts:
+        body, wide, high = _part(title, drawing, left, colours)
+        bodies += body
+        left, bottom = left + wide, max(bottom, high)
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left}" height="{bottom}" viewBox="0 0 {left} {bottom}" '
+        'font-family="sans-serif" font-size="12">'
+    )
+    return "\n".join([head, f'<rect width="{left}" height="{bottom}" fill="#ffffff"/>', *bodies, "</svg>"]) + "\n"
+
+
+def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -> tuple[list[str], int, int]:
+    """The elements of one drawing, its width and its height."""
+    columns = max((len(row) for row in drawing.layers), default=1)
+    wide = 2 * MARGIN + columns * WIDTH + (columns - 1) * GAP_X
+    where: dict[str, tuple[int, int]] = {}
+    for level, row in enumerate(drawing.layers):
+        start = left + (wide - len(row) * WIDTH - (len(row) - 1) * GAP_X) // 2
+        for index, box in enumerate(row):
+            where[box.name] = (start + index * (WIDTH + GAP_X), MARGIN + 20 + level * (HEIGHT + GAP_Y))
+    body = [f'<text x="{left + wide // 2}" y="{MARGIN + 6}" text-anchor="middle" fill="#555555">{escape(title)}</text>']
+    for box in drawing.boxes:
+        for source in box.sources:
+            (x1, y1), (x2, y2) = where[source], where[box.name]
+            top, end, half = y1 + HEIGHT, y2, (y2 - y1 - HEIGHT) // 2
+            a, b = x1 + WIDTH // 2, x2 + WIDTH // 2
+            body.append(
+                f'<path d="M{a} {top} C{a} {top + half} {b} {end - half} {b} {end}" fill="none" stroke="#888888"/>'
+            )
+    for box in drawing.boxes:
+        x, y = where[box.name]
+        fill = END if box.end else colours.get(box.scale, PLAIN)
+        stroke = "none" if box.end else "#666666"
+        body.append(f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="4" fill="{fill}" stroke="{stroke}"/>')
+        body.append(
+            f'<text x="{x + WIDTH // 2}" y="{y + 19}" text-anchor="middle" fill="#111111">{escape(box.text)}</text>'
+        )
+    return body, wide, MARGIN + 20 + len(drawing.layers) * (HEIGHT + GAP_Y)

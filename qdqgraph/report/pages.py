@@ -1,0 +1,95 @@
+"""A page for each rule, made from the rule itself: documentation, pattern, pictures and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..graph import Graph
+from ..rule import Counterexample, Documentation, Example, Rule
+from ..testing import parse
+from ..textrule import TextRule
+from .drawing import Drawing, svg
+from .text import dedented, source
+
+BANDS = {"1": "Scales", "2": "Placement", "3": "Fusion", "4": "Legality"}
+"""What the first digit of a code says."""
+SAFETY = {
+    "exact": "every output stays bit-identical in ONNX Runtime",
+    "lossy": "outputs change within quantization noise, under the guard in bits",
+    "manual": "shown only; the repair needs data or a decision that the graph does not hold",
+}
+MADE = "<!-- Made from the rule's own file by `qdqgraph rules pages`; change that, not this page. -->"
+
+
+def pages(rules: Iterable[Rule]) -> Mapping[str, str]:
+    """File names and their contents: README.md, CODE.md, CODE-1.svg …"""
+    found: dict[str, str] = {}
+    rows = []
+    for rule in rules:
+        pictures = {f"{rule.code}-{n}.svg": _picture(e) for n, e in enumerate(_examples(rule), start=1)}
+        found |= pictures
+        found[f"{rule.code}.md"] = "\n".join(_page(rule)) + "\n"
+        rows.append(rule)
+    found["README.md"] = "\n".join(_index(rows)) + "\n"
+    return found
+
+
+def _examples(rule: Rule) -> list[Example]:
+    return [e for e in rule.examples if isinstance(e, Example)]
+
+
+def _picture(example: Example) -> str:
+    parts = [("before", example.before)] + ([("after", example.after)] if example.after else [])
+    return svg([(title, Drawing.of(Graph(parse(text)))) for title, text in parts])
+
+
+def _page(rule: Rule) -> Iterator[str]:
+    page = Documentation.of(rule)
+    yield from (f"# {rule.code} {rule.name}", "", MADE, "", page.summary, "")
+    yield f"- Safety: **{rule.safety.value}**: {SAFETY[rule.safety.value]}."
+    yield f"- Severity: {rule.severity.value}."
+    yield f"- {'Text' if isinstance(rule, TextRule) else 'Python'} rule: `{source(rule)}`."
+    for title, text in (("Why", page.why), ("When not", page.when_not), ("Source", page.source)):
+        if text:
+            yield from ("", f"## {title}", "", text)
+    if isinstance(rule, TextRule) and rule.pattern.nodes:
+        yield from ("", "## Pattern", "", *_pattern(rule))
+    for number, example in enumerate(_examples(rule), start=1):
+        yield from ("", f"## Example: {example.title}", "")
+        if example.after is None:
+            yield from ("Reported; nothing is applied.", "")
+        yield f"![{'before and after' if example.after else 'the model'}]({rule.code}-{number}.svg)"
+        yield from ("", "Before:", "", *_indented(example.before))
+        if example.after:
+            yield from ("", "After:", "", *_indented(example.after))
+    for counter in (e for e in rule.examples if isinstance(e, Counterexample)):
+        yield from ("", f"## Silent: {counter.title}", "", *_indented(counter.model))
+
+
+def _pattern(rule: TextRule) -> Iterator[str]:
+    data = rule.source.data
+    yield from _indented(data["pattern"])
+    if "rewrite" in data:
+        yield from ("", "becomes", "", *_indented(data["rewrite"]))
+    for place, tie in rule.ties:
+        del place
+        yield from ("", "One scale for: " + ", ".join(f"`{name}`" for name in tie.get("sites", ())) + ".")
+    if "where" in data:
+        yield from ("", "Where: " + ", ".join(f"`{condition}`" for condition in data["where"]) + ".")
+
+
+def _index(rules: list[Rule]) -> Iterator[str]:
+    yield from ("# Rules", "", MADE, "", "Safety:", "")
+    yield from (f"- **{name}**: {text}." for name, text in SAFETY.items())
+    for band, title in BANDS.items():
+        mine = [r for r in rules if next(c for c in r.code if c.isdigit()) == band]
+        if mine:
+            yield from ("", f"## {title}", "", "| code | name | safety | finds |", "| --- | --- | --- | --- |")
+            yield from (
+                f"| [{r.code}]({r.code}.md) | {r.name} | {r.safety.value} | {Documentation.of(r).summary} |"
+                for r in mine
+            )
+
+
+def _indented(text: str) -> Iterator[str]:
+    return (f"    {line}" for line in dedented(text))
