@@ -8,7 +8,8 @@ from collections.abc import Sequence
 Path = tuple[str | int, ...]
 """("example", 1, "before"): the key `before` of the second [[example]]."""
 
-TABLE = re.compile(r"\s*(\[\[?)\s*([\w.\-]+)\s*\]\]?")
+TABLE = re.compile(r"\s*(\[\[?)([^\[\]]+)\]\]?\s*(#.*)?$")
+PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([\w\-]+)")
 KEY = re.compile(r"\s*([\w\-]+|\"[^\"]+\")\s*=\s*(.*)")
 
 
@@ -27,7 +28,7 @@ class Lines:
                 continue
             if found := TABLE.match(line):
                 name = found.group(2)
-                table = tuple(name.split("."))
+                table = tuple("".join(parts) for parts in PART.findall(name))
                 if found.group(1) == "[[":
                     table = (*table, counts.get(name, 0))
                     counts[name] = counts.get(name, 0) + 1

@@ -24,7 +24,7 @@ from pathlib import Path
 import onnx
 
 from . import catalog, numerics
-from .errors import QdqgraphError
+from .errors import ModelError, QdqgraphError
 from .finding import Safety
 from .graph import Graph
 from .plan import Plan, digest
@@ -96,6 +96,8 @@ def judge(rule: Rule, example: Example | Counterexample) -> str:
         return f"crashed: {error}"
     try:
         result = fix(model, [rule], Options(max_bits_lost=8))
+    except ModelError as error:
+        return f"broken: {error}"
     except QdqgraphError as error:
         result, fixable = None, ()
         if isinstance(example, Counterexample) or example.after is not None:

@@ -22,9 +22,9 @@ Place = Sequence[str | int]
 
 
 class TextError(RuleError):
-    """What an entry of the file says is wrong; `line` counts in the entry's own text, from 0."""
+    """What an entry of the file says is wrong; `line` counts in the entry's own text, from 0, where it is known."""
 
-    def __init__(self, message: str, line: int = 0) -> None:
+    def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
         self.line = line
 
@@ -57,7 +57,7 @@ class TomlFile:
             _validator(schema)(data)
         except fastjsonschema.JsonSchemaValueException as error:
             place = _steps(data, error.path[1:])
-            at = [*place, _unknown(error)[0]] if error.rule == "additionalProperties" else place
+            at = [*place, *_unknown(error)[:1]]
             self.fail(at, _sentence(error, place), error)
 
     def line(self, place: Place) -> int:
@@ -81,7 +81,8 @@ class TomlFile:
         try:
             return parse(*args, **options)
         except TextError as error:
-            line = self.lines.inside((*self.root, *place), error.line) if error.line else self.line(place)
+            known = error.line is not None
+            line = self.lines.inside((*self.root, *place), error.line or 0) if known else self.line(place)
             raise RuleError(f"{self.path}:{line}: {error}") from error
         except RuleError as error:
             self.fail(place, str(error), error)
@@ -96,22 +97,30 @@ def _validator(schema: Path) -> Callable[[Mapping[str, Any]], object]:
 def _steps(data: Any, path: Sequence[str]) -> list[str | int]:
     """A path of the validator, with numbers where the data have arrays."""
     steps: list[str | int] = []
-    for name in path:
+    name = ""
+    for part in path:
+        name += part  # the validator splits keys at their dots, too
         step: str | int = int(name) if isinstance(data, list) else name
-        steps.append(step)
-        data = data[step]
+        if isinstance(data, list) or name in data:
+            steps.append(step)
+            data, name = data[step], ""
+        else:
+            name += "."
     return steps
 
 
 def _unknown(error: fastjsonschema.JsonSchemaValueException) -> list[str]:
+    """Keys that a table must not have; a key that it lacks is often one of them, misspelt."""
+    if error.rule not in ("additionalProperties", "required"):
+        return []
     return [k for k in error.value if k not in error.definition.get("properties", ())]
 
 
 def _sentence(error: fastjsonschema.JsonSchemaValueException, place: Place) -> str:
     """A schema's complaint as a sentence that says what to write."""
-    where = ".".join(str(p) for p in place) or "the table"
-    if error.rule == "additionalProperties":
-        name = _unknown(error)[0]
+    names = [f"#{p + 1}" if isinstance(p, int) else p for p in place]
+    where = " ".join(names) or "the table"
+    for name in _unknown(error):
         known = sorted(error.definition["properties"])
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"

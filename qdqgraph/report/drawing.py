@@ -6,7 +6,7 @@ Constants, and what is computed from them alone, are left out. Meant for example
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 
@@ -16,7 +16,7 @@ from ..pair import pairs
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 96, 30, 16, 26, 16
 """Pixels: a box, the gaps between boxes and layers, the margin."""
 COLOURS = ("#8dd3c7", "#fdb462", "#80b1d3", "#fb8072", "#bebada", "#b3de69", "#fccde5", "#ffed6f")
-PLAIN, END = "#f4f4f4", "#ffffff"
+PLAIN = "#f4f4f4"
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,30 @@ class Drawing:
 
     @cached_property
     def layers(self) -> tuple[tuple[Box, ...], ...]:
-        """The boxes by their longest way from an input; within a layer near what they read."""
+        """The boxes by their longest way from an input; within a layer near what they read.
+
+        An edge that passes layers holds a bend in each, so that it goes round the boxes there.
+        """
         depth: dict[str, int] = {}
         for box in self.boxes:
             depth[box.name] = 1 + max((depth[s] for s in box.sources), default=-1)
-        ordered: list[tuple[Box, ...]] = []
+        rows: list[list[Box]] = [[] for _ in range(1 + max(depth.values(), default=0))]
+        for box in self.boxes:
+            sources = []
+            for source in box.sources:
+                for level in range(depth[source] + 1, depth[box.name]):
+                    bend = Box(f"{source} → {box.name} {level}", "", "", (source,))
+                    rows[level].append(bend)
+                    source = bend.name
+                sources.append(source)
+            rows[depth[box.name]].append(replace(box, sources=tuple(sources)))
         place: dict[str, float] = {}
-        for level in range(1 + max(depth.values(), default=0)):
-            row = [b for b in self.boxes if depth[b.name] == level]
+        for row in rows:
             middle = {b.name: sum(place[s] for s in b.sources) / max(1, len(b.sources)) for b in row}
-            row.sort(key=lambda b: middle[b.name])
+            row.sort(key=lambda b: (middle[b.name], not b.text))
             for index, box in enumerate(row):
                 place[box.name] = index - (len(row) - 1) / 2
-            ordered.append(tuple(row))
-        return tuple(ordered)
+        return tuple(map(tuple, rows))
 
 
 def _words(graph: Graph, node: Node) -> tuple[str, str]:
@@ -144,19 +154,20 @@ def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -
         for index, box in enumerate(row):
             where[box.name] = (start + index * (WIDTH + GAP_X), MARGIN + 20 + level * (HEIGHT + GAP_Y))
     body = [f'<text x="{left + wide // 2}" y="{MARGIN + 6}" text-anchor="middle" fill="#555555">{escape(title)}</text>']
-    for box in drawing.boxes:
+    boxes = [box for row in drawing.layers for box in row]
+    for box in boxes:
         for source in box.sources:
             (x1, y1), (x2, y2) = where[source], where[box.name]
-            top, end, half = y1 + HEIGHT, y2, (y2 - y1 - HEIGHT) // 2
-            a, b = x1 + WIDTH // 2, x2 + WIDTH // 2
-            body.append(
-                f'<path d="M{a} {top} C{a} {top + half} {b} {end - half} {b} {end}" fill="none" stroke="#888888"/>'
-            )
-    for box in drawing.boxes:
+            a, b, top, half = x1 + WIDTH // 2, x2 + WIDTH // 2, y1 + HEIGHT, GAP_Y // 2
+            way = f"M{a} {top} C{a} {top + half} {b} {y2 - half} {b} {y2}" + ("" if box.text else f" V{y2 + HEIGHT}")
+            body.append(f'<path d="{way}" fill="none" stroke="#888888"/>')
+    for box in (b for b in boxes if b.text):
         x, y = where[box.name]
-        fill = END if box.end else colours.get(box.scale, PLAIN)
-        stroke = "none" if box.end else "#666666"
-        body.append(f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="4" fill="{fill}" stroke="{stroke}"/>')
+        if not box.end:
+            fill = colours.get(box.scale, PLAIN)
+            body.append(
+                f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="4" fill="{fill}" stroke="#666666"/>'
+            )
         body.append(
             f'<text x="{x + WIDTH // 2}" y="{y + 19}" text-anchor="middle" fill="#111111">{escape(box.text)}</text>'
         )

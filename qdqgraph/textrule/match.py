@@ -186,15 +186,18 @@ class _Matcher:
         """Binds a variable; the reason where that cannot be."""
         if not variable:
             return f"it has an input '{given[0]}' that the pattern leaves out" if given[0] else ""
-        if not rest and not given[0] and variable not in self.pattern.optional and variable not in bound:
+        zero = slot == ZERO_POINT and bool(wanted.ops & {"QuantizeLinear", "DequantizeLinear"})
+        means_zero = zero and "DequantizeLinear" in wanted.ops  # ONNX: a DequantizeLinear without a zero-point
+        may_miss = rest or means_zero or variable in self.pattern.optional or variable in bound
+        if given[:1] == ("",) and not may_miss:
             return f"it has no '{variable}'; where that may be absent, list it as optional"
         if variable not in bound:
             bound[variable] = given
             return ""
         before = bound[variable]
-        undo = wanted.op == "DequantizeLinear" and slot == ZERO_POINT
-        if undo and all(not n or self._is_zero(n) for n in (*before, *given)):
-            return ""  # a DequantizeLinear without a zero-point means zero
+        if zero and "" in (*before, *given) and all(not n or self._is_zero(n) for n in (*before, *given)):
+            bound[variable] = max(before, given)  # the one that is there
+            return ""
         if len(before) == len(given) and all(map(same_value, [self.graph] * len(given), before, given)):
             return ""
         shown = [", ".join(f"'{n}'" if n else "nothing" for n in names) for names in (before, given)]
