@@ -22,6 +22,10 @@ from .patterns import WEIGHTED, closed, sites
 from .solver import ORIGINAL, Group, Solution, originals
 
 
+Grid = tuple[float, tuple[str, str]]
+"""What a pair rounds to: its scale, and the types of scale and integers."""
+
+
 class Scales:
     """The scales that sites have after a solution: their group's, else their own."""
 
@@ -44,18 +48,20 @@ class Scales:
         grids = self._grids(like).union(*(self.reached.get(site) or self._grids(site) for site in edit.agree))
         if not source and edit.agree and len(grids) == 1:
             source = self._first_behind(edit.agree)
-        return source, len(grids) <= 1
+        taken = self.at(source) if source else None
+        behind = {value for value, _ in grids}
+        return source, len(grids) <= 1 and (taken is None or not edit.agree or behind <= {float(taken)})
 
     @cached_property
-    def reached(self) -> dict[str, frozenset[object]]:
+    def reached(self) -> dict[str, frozenset[Grid]]:
         """For each closed tensor the grids of all Qs that its raw values reach; two stand for any number above one."""
-        found: dict[str, frozenset[object]] = {}
+        found: dict[str, frozenset[Grid]] = {}
         for tensor, following in closed(self.graph).items():
             grids = self._grids(tensor).union(*(found[made] for made in following))
             found[tensor] = frozenset(list(grids)[:2])
         return found
 
-    def _grids(self, site: str) -> frozenset[object]:
+    def _grids(self, site: str) -> frozenset[Grid]:
         """What the site's pairs round to: scale and types; several where they differ and no group joins them."""
         mine = pairs(self.graph).at(site)
         scale = self.at(site)

@@ -94,18 +94,19 @@ def _validator(schema: Path) -> Callable[[Mapping[str, Any]], object]:
     return made
 
 
-def _steps(data: Any, path: Sequence[str]) -> list[str | int]:
+def _steps(root: Any, path: Sequence[str]) -> list[str | int]:
     """A path of the validator, with numbers where the data have arrays."""
     steps: list[str | int] = []
-    name = ""
+    data, name = root, ""
     for part in path:
-        name += part  # the validator splits keys at their dots, too
-        step: str | int = int(name) if isinstance(data, list) else name
-        if isinstance(data, list) or name in data:
-            steps.append(step)
-            data, name = data[step], ""
-        else:
-            name += "."
+        if isinstance(data, list):
+            steps.append(int(part))
+            data = data[int(part)]
+            continue
+        name = f"{name}.{part}" if name else part  # the validator splits keys at their dots, too
+        if name in data:
+            steps.append(name)
+            data, name = data[name], ""
     return steps
 
 

@@ -165,7 +165,7 @@ def test_the_command_line_stands_above_the_settings(project: Path, capsys: pytes
         ('[tool.qdqgraph]\nignor = ["QDQ1"]\n', 5, "unknown key 'ignor'; did you mean 'ignore'?"),
         ('[tool.qdqgraph]\nignore = "QDQ1"\n', 5, "ignore must be an array of strings"),
         ('[tool.qdqgraph]\nmax-bits-lost = "one"\n', 5, "max-bits-lost must be a number"),
-        ('[tool.qdqgraph.models."a.onnx"]\nrules = ["x"]\n', 5, "unknown key 'rules'; the keys are except, exact"),
+        ('[tool.qdqgraph.models."a.onnx"]\nrules = ["x"]\n', 5, "unknown key 'rules'; the keys are exact, except"),
     ],
 )
 def test_wrong_settings_are_answered_with_file_and_line(project: Path, text: str, line: int, said: str) -> None:

@@ -1,12 +1,15 @@
 """Places: which side of a residual Add carries the pair, and who may see rounded values."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
-from conftest import build, fixed, reads_pair
+from conftest import build, fixed, reads_pair, scales
 
 import qdqgraph
 from qdqgraph import Graph, residuals
+from qdqgraph.numerics import compare, noise
 
 X = "float[1,4,8,8] x"
 SILU = "g1 = Sigmoid (c1) c = Mul (c1, g1)"
@@ -77,6 +80,19 @@ def test_a_head_that_read_raw_values_still_does() -> None:
         y = t.conv4 (a, s1)  c = Concat <axis = 1> (a, b)  v = t.conv8 (c, s1)  head = Sigmoid (c) }}"""
     result = fixed(build(text))
     assert not reads_pair(result.model, "c", 0) and not reads_pair(result.model, "head", 0)
+
+
+def test_a_pair_is_placed_exactly_only_with_the_scale_behind() -> None:
+    """The pool's group has a scale of its own; the Concat behind rounds with another one until both are tied."""
+    text = f"""g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,4,4,4] head) {{
+        a = Relu (x)  y = t.conv4 (a, s1)
+        p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (a)
+        h = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (p)  head = Neg (h)
+        c = Concat <axis = 1> (p, a)  v = t.conv8 (c, s5) }}"""
+    model = build(text)
+    exact = fixed(model, exact=True)
+    assert all(a.identical for a in compare(model, exact.model, noise(model, 2), Path()).values())
+    assert scales(fixed(model).model) == {"a": {0.14}, "p": {0.14}, "c": {0.14}}
 
 
 def test_a_graph_output_that_was_raw_still_is() -> None:

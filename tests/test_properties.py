@@ -20,6 +20,9 @@ RULES = qdqgraph.rules()
 SCALES = [0.05, 0.06, 0.08, 0.1, 0.3]
 
 
+STEPS = ["conv", "conv", "relu", "pool", "add", "concat", "pair", "pair", "silu", "move", "padded", "halves"]
+
+
 class Net:
     """A random network of 4-channel 8x8 tensors: convolutions, pools, moves, Concats, Adds, pairs in odd places."""
 
@@ -29,8 +32,7 @@ class Net:
         self.inits = [helper.make_tensor("z", TensorProto.INT8, [], [0])]
         self.tensors = ["x"]
         for _ in range(size):
-            step = self.random.choice(["conv", "conv", "relu", "pool", "add", "concat", "pair", "silu", "move"])
-            getattr(self, step)()
+            getattr(self, self.random.choice(STEPS))()
 
     def name(self) -> str:
         return f"t{len(self.nodes)}"
@@ -52,12 +54,12 @@ class Net:
         scale = self.constant([self.random.choice(SCALES)], TensorProto.FLOAT, [])
         return self.node("DequantizeLinear", [self.node("QuantizeLinear", [tensor, scale, "z"]), scale, "z"])
 
-    def conv(self, source: str | None = None, channels: int = 4) -> None:
-        values = [self.random.randint(-60, 60) for _ in range(4 * channels)]
-        weights = self.constant(values, TensorProto.INT8, [4, channels, 1, 1])
+    def conv(self, source: str | None = None, channels: int = 4, kernel: int = 1) -> None:
+        values = [self.random.randint(-60, 60) for _ in range(4 * channels * kernel**2)]
+        weights = self.constant(values, TensorProto.INT8, [4, channels, kernel, kernel])
         scale = self.constant([0.01], TensorProto.FLOAT, [])
-        kernel = self.node("DequantizeLinear", [weights, scale, "z"])
-        self.tensors.append(self.node("Conv", [self.quantized(source or self.pick()), kernel]))
+        weight = self.node("DequantizeLinear", [weights, scale, "z"])
+        self.tensors.append(self.node("Conv", [self.quantized(source or self.pick()), weight]))
 
     def relu(self) -> None:
         self.tensors.append(self.node("Relu", [self.pick()]))
@@ -76,7 +78,18 @@ class Net:
     def pair(self) -> None:
         self.tensors.append(self.quantized(self.pick()))
 
+    def padded(self) -> None:
+        pads = self.constant([0, 0, 1, 1, 0, 0, 1, 1], TensorProto.INT64, [8])
+        self.conv(self.node("Pad", [self.pick(), pads]), kernel=3)
+
+    def halves(self) -> None:
+        halves = [self.name(), f"{self.name()}b"]
+        self.nodes.append(helper.make_node("Split", [self.pick()], halves, axis=1))
+        self.conv(self.node("Concat", [halves[0], self.quantized(halves[1])], axis=1))
+
     def move(self) -> None:
+        if self.random.random() < 0.3:
+            self.tensors.append(self.node("Identity", [self.pick()]))
         self.tensors.append(self.node("Transpose", [self.pick()], perm=[0, 1, 3, 2]))
 
     def concat(self) -> None:
@@ -95,7 +108,7 @@ class Net:
 
 
 nets = st.builds(lambda seed, size: Net(seed, size).model(), st.integers(0, 2**32), st.integers(3, 40))
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+few = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @few
@@ -129,7 +142,7 @@ def test_the_order_of_rules_does_not_matter(model: onnx.ModelProto, shuffle: ran
     assert qdqgraph.fix(model, shuffled).plan.to_json() == qdqgraph.fix(model, RULES).plan.to_json()
 
 
-@settings(few, max_examples=60)
+@few
 @given(nets)
 def test_exact_repairs_are_bit_exact(model: onnx.ModelProto) -> None:
     result = qdqgraph.fix(model, RULES, Options(exact=True))
