@@ -21,7 +21,6 @@ from .pair import Pair, pairs
 from .patterns import WEIGHTED, closed, sites
 from .solver import ORIGINAL, Group, Solution, originals
 
-
 Grid = tuple[float, tuple[str, str]]
 """What a pair rounds to: its scale, and the types of scale and integers."""
 
