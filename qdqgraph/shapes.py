@@ -7,6 +7,7 @@ one pass in linear time reaches the end of the network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,10 +18,20 @@ from onnx import helper, numpy_helper, shape_inference
 SMALL = 64
 """Constants of at most this many elements are passed to shape inference: shapes, axes, pads, sizes."""
 
+LIKE_INPUT = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip"}
+    | {"Identity", "Softmax", "Exp", "Erf", "Neg", "Abs", "Sqrt"}
+)
+"""Operators whose result has the shape of their first input: more than half of a Q/DQ graph, and nothing to infer."""
+LIKE_BOTH = frozenset({"Add", "Sub", "Mul", "Div"})
+"""Operators whose result has the shape of their inputs where these are equal."""
+
 Dims = tuple[int | None, ...]
+Known = tuple[int, Dims]
+"""Element type and dimensions."""
 
 
-def infer(model: onnx.ModelProto) -> dict[str, tuple[int, Dims]]:
+def infer(model: onnx.ModelProto) -> dict[str, Known]:
     """Element type and dimensions of every tensor whose rank is known; None for an unknown dimension."""
     return _Inference(model).run()
 
@@ -30,26 +41,72 @@ class _Inference:
         self.model, graph = model, model.graph
         self.opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
         self.imports = list(model.opset_import)
-        self.declared = {i.name: i.type for i in (*graph.value_info, *graph.output) if _dims(i.type) is not None}
-        self.types: dict[str, onnx.TypeProto] = {i.name: i.type for i in graph.input}
+        declared = ((i.name, _known(i.type)) for i in (*graph.value_info, *graph.output))
+        self.declared = {name: known for name, known in declared if known is not None}
+        self.types: dict[str, Known | onnx.TypeProto] = {i.name: _known(i.type) or i.type for i in graph.input}
+        self.protos: dict[Known, onnx.TypeProto] = {}
         self.values: dict[str, np.ndarray] = {}
         for tensor in graph.initializer:
-            self.types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
-            if int(np.prod(tensor.dims)) <= SMALL and not tensor.external_data:
+            dims = tuple(tensor.dims)
+            self.types[tensor.name] = (tensor.data_type, dims)
+            if math.prod(dims) <= SMALL and not tensor.external_data:
                 self.values[tensor.name] = numpy_helper.to_array(tensor)
         self.schemas: dict[tuple[str, str], onnx.defs.OpSchema | None] = {}
 
-    def run(self) -> dict[str, tuple[int, Dims]]:
+    def run(self) -> dict[str, Known]:
         for node in self.model.graph.node:
-            self._node(node)
-        found = ((name, kind, _dims(kind)) for name, kind in self.types.items())
-        return {name: (kind.tensor_type.elem_type, dims) for name, kind, dims in found if dims is not None}
+            if node.domain or not self._plain(node):
+                self._node(node)
+        return {name: known for name, known in self.types.items() if isinstance(known, tuple)}
+
+    def _plain(self, node: onnx.NodeProto) -> bool:
+        """Whether the result's type was told without onnx: most nodes of a Q/DQ graph leave nothing to infer."""
+        if node.op_type in LIKE_INPUT:
+            return self._like_input(node)
+        if node.op_type in LIKE_BOTH and len(node.input) == 2:
+            known, other = (self.types.get(name) for name in node.input)
+            alike = isinstance(known, tuple) and known == other and None not in known[1]
+            return alike and node.input[0] not in self.values and self._like_input(node)
+        return node.op_type == "Constant" and self._constant(node)
+
+    def _constant(self, node: onnx.NodeProto) -> bool:
+        """Takes the type of a Constant from its tensor, and its value where that is small."""
+        tensor = next((a.t for a in node.attribute if a.name == "value"), None)
+        if tensor is None:
+            return False
+        self.types[node.output[0]] = (tensor.data_type, tuple(tensor.dims))
+        if math.prod(tensor.dims) <= SMALL and not tensor.external_data:
+            self.values[node.output[0]] = numpy_helper.to_array(tensor)
+        return True
+
+    def _like_input(self, node: onnx.NodeProto) -> bool:
+        """Gives a result the type of the first input; of Q and DQ the element type is that of a parameter."""
+        name, made = node.input[0], node.output
+        known = self.types.get(name)
+        if not isinstance(known, tuple) or name in self.values or len(made) != 1 or made[0] in self.declared:
+            return False  # what the file declares may say more
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            slot = 2 if node.op_type == "QuantizeLinear" else 1
+            parameter = self.types.get(node.input[slot]) if len(node.input) > slot else None
+            if not isinstance(parameter, tuple) or any(a.name == "output_dtype" for a in node.attribute):
+                return False
+            known = (parameter[0], known[1])
+        self.types[made[0]] = known
+        return True
+
+    def _proto(self, name: str) -> onnx.TypeProto:
+        known = self.types[name]
+        if not isinstance(known, tuple):
+            return known
+        if known not in self.protos:
+            self.protos[known] = helper.make_tensor_type_proto(known[0], list(known[1]))
+        return self.protos[known]
 
     def _node(self, node: onnx.NodeProto) -> None:
         schema = self._schema(node)
         made: dict[str, onnx.TypeProto] = {}
         if schema is not None and all(not name or name in self.types for name in node.input):
-            types = {name: self.types[name] for name in node.input if name}
+            types = {name: self._proto(name) for name in node.input if name}
             data = {n: numpy_helper.from_array(self.values[n], n) for n in node.input if n in self.values}
             try:
                 made = shape_inference.infer_node_outputs(
@@ -59,10 +116,11 @@ class _Inference:
                 made = {}
             self._fold(node)
         for name in node.output:
-            declared, inferred = self.declared.get(name), made.get(name)
-            best = declared if inferred is None or None in (_dims(inferred) or (None,)) else inferred
-            if kind := best or inferred:
-                self.types[name] = kind
+            declared, kind = self.declared.get(name), made.get(name)
+            inferred = None if kind is None else _known(kind)
+            best = declared if inferred is None or None in inferred[1] else inferred
+            if found := best or inferred or kind:
+                self.types[name] = found
 
     def _schema(self, node: onnx.NodeProto) -> onnx.defs.OpSchema | None:
         where = (node.op_type, node.domain)
@@ -77,15 +135,10 @@ class _Inference:
 
     def _fold(self, node: onnx.NodeProto) -> None:
         """Computes the small integers that shapes are made of."""
-        if node.op_type == "Constant":
-            for a in node.attribute:
-                if a.name == "value" and int(np.prod(a.t.dims)) <= SMALL and not a.t.external_data:
-                    self.values[node.output[0]] = numpy_helper.to_array(a.t)
-            return
         if node.op_type == "Shape":
-            dims = _dims(self.types[node.input[0]])
-            if dims is not None and None not in dims and not node.attribute:
-                self.values[node.output[0]] = np.array(dims, np.int64)
+            known = self.types[node.input[0]]
+            if isinstance(known, tuple) and None not in known[1] and not node.attribute:
+                self.values[node.output[0]] = np.array(known[1], np.int64)
             return
         compute = FOLDS.get(node.op_type)
         if compute is None or len(node.output) != 1 or not all(n in self.values for n in node.input if n):
@@ -148,7 +201,8 @@ FOLDS: dict[str, Fold] = {
 """Operators of shape arithmetic on integers; the result of anything else stays unknown."""
 
 
-def _dims(kind: onnx.TypeProto) -> Dims | None:
+def _known(kind: onnx.TypeProto) -> Known | None:
     if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
         return None
-    return tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim)
+    dims = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim)
+    return kind.tensor_type.elem_type, dims

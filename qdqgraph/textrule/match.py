@@ -65,7 +65,24 @@ def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Mat
     """For each node that can stand for `pattern.nodes[start]`, in file order, the matches it begins."""
     steps = pattern.order(start)
     for node in candidates(graph, pattern.nodes[start]):
-        yield matches_at(graph, pattern, start, node, steps)
+        if _alike(graph, pattern, start, node):
+            yield matches_at(graph, pattern, start, node, steps)
+
+
+def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
+    """Whether the operators in front of a node are those of the pattern: a quick no for most candidates."""
+    line = pattern.nodes[index]
+    if node.op not in line.ops:
+        return False
+    if node.op in COMMUTATIVE:
+        return True
+    for variable, tensor in zip(line.inputs, node.inputs, strict=False):
+        maker = pattern.made.get(variable)
+        if maker is not None and variable not in pattern.variadic:
+            before = graph.producer(tensor.name)
+            if before is None or not _alike(graph, pattern, maker, before):
+                return False
+    return True
 
 
 def matches_at(
