@@ -134,13 +134,13 @@ class _Matcher:
             maker = self.graph.producer(tensor)
             if maker is None:
                 what = "an initializer" if tensor in self.graph.initializers else "an input of the graph"
-                self._fail(match, f"'{tensor}' is {what}, where the pattern has {wanted}")
+                self._fail(match, "'{}' is {}, where the pattern has {}", tensor, what, wanted)
             return [] if maker is None else [maker]
         found = {id(r.node): r.node for r in self.graph.readers(tensor) if r.node.op in wanted.ops and r.index >= 0}
         taken = {id(n) for n in match.nodes.values()}
         free = [n for i, n in found.items() if i not in taken]
         if not free:
-            self._fail(match, f"no further {wanted.op} reads '{tensor}', where the pattern has {wanted}")
+            self._fail(match, "no further {} reads '{}', where the pattern has {}", wanted.op, tensor, wanted)
         return free
 
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
@@ -148,10 +148,10 @@ class _Matcher:
         wanted = self.pattern.nodes[index]
         domain = "" if (node.domain or "") in STANDARD else node.domain
         if node.op not in wanted.ops or domain != wanted.domain:
-            self._fail(match, f"'{label(node)}' is {node.op}, where the pattern has {wanted}")
+            self._fail(match, "'{}' is {}, where the pattern has {}", node, node.op, wanted)
             return
         if any(n is node for n in match.nodes.values()):
-            self._fail(match, f"'{label(node)}' already stands for another line than {wanted}")
+            self._fail(match, "'{}' already stands for another line than {}", node, wanted)
             return
         attributes = self._attributes(match, wanted, node)
         if attributes is None:
@@ -169,13 +169,15 @@ class _Matcher:
         bound = dict(match.tensors)
         made = [t.name for t in node.outputs]
         for variables, names, kind in ((wanted.inputs, inputs, "input"), (wanted.outputs, made, "output")):
+            if self._plain(bound, variables, names):
+                continue
             last = len(variables) - 1
             for slot, variable in enumerate(variables):
                 rest = variable in self.pattern.variadic and slot == last
                 given = tuple(names[slot:]) if rest else (names[slot] if slot < len(names) else "",)
                 reason = self._bind(bound, variable, given, wanted, slot if kind == "input" else -1, rest)
                 if reason:
-                    self._fail(match, f"at '{label(node)}', for {wanted}: {reason}")
+                    self._fail(match, "at '{}', for {}: {}", node, wanted, reason)
                     return None
             extra = [] if variables and variables[-1] in self.pattern.variadic else names[len(variables) :]
             unread = [
@@ -185,11 +187,27 @@ class _Matcher:
             if extra:
                 self._fail(
                     match,
-                    f"'{label(node)}' has {len(variables) + len(extra)} {kind}s ('{extra[0]}' and so on), "
-                    f"where the pattern has {wanted}; name the others too, as optional",
+                    "'{}' has {} {}s ('{}' and so on), where the pattern has {}; name the others too, as optional",
+                    node,
+                    len(variables) + len(extra),
+                    kind,
+                    extra[0],
+                    wanted,
                 )
                 return None
         return bound
+
+    def _plain(self, bound: dict[str, tuple[str, ...]], variables: Sequence[str], names: Sequence[str]) -> bool:
+        """Binds the usual case: as many names as variables, each of them there, and none that is another tensor."""
+        if (
+            not variables
+            or len(variables) != len(names)
+            or "" in names
+            or "" in variables
+            or variables[-1] in self.pattern.variadic
+        ):
+            return False
+        return all(bound.setdefault(v, (n,)) == (n,) for v, n in zip(variables, names, strict=True))
 
     def _bind(
         self,
@@ -227,14 +245,16 @@ class _Matcher:
     def _attributes(
         self, match: Match, wanted: PatternNode, node: Node
     ) -> dict[str, onnx.AttributeProto | None] | None:
-        found = dict(match.attributes)
         if not wanted.attributes and not wanted.parameters:
-            return found
+            return dict(match.attributes)
+        found = dict(match.attributes)
         mine = {a.name: a for a in proto(self.graph, node).attribute}
         for name, literal in wanted.attributes.items():
             given = _attribute_value(mine[name]) if name in mine else self._default(node, name)
             if given != _attribute_value(literal):
-                self._fail(match, f"'{label(node)}' has {name} = {given}, where the pattern has {_shown(literal)}")
+                self._fail(
+                    match, "'{}' has {} = {}, where the pattern has {}", node, name, given, _attribute_value(literal)
+                )
                 return None
         for name, variable in wanted.parameters.items():
             given = mine.get(name)
@@ -243,7 +263,7 @@ class _Matcher:
                 continue
             before = found[variable]
             if _value_or_none(before) != _value_or_none(given):
-                self._fail(match, f"'{label(node)}' has another {name} than @{variable}, {_value_or_none(before)}")
+                self._fail(match, "'{}' has another {} than @{}, {}", node, name, variable, _value_or_none(before))
                 return None
         return found
 
@@ -256,9 +276,13 @@ class _Matcher:
             return None
         return _attribute_value(default) if default.name else None
 
-    def _fail(self, match: Match, reason: str) -> None:
+    def _fail(self, match: Match, text: str, *parts: object) -> None:
+        """Notes why matching stops; the sentence is made only where somebody asks."""
         if self.trace is not None:
-            self.trace.note(match, reason)
+            self.trace.note(
+                match,
+                text.format(*(label(p) if hasattr(p, "op") and not isinstance(p, PatternNode) else p for p in parts)),
+            )
 
 
 def _attribute_value(attribute: onnx.AttributeProto) -> Any:
@@ -272,7 +296,3 @@ def _attribute_value(attribute: onnx.AttributeProto) -> Any:
 
 def _value_or_none(attribute: onnx.AttributeProto | None) -> Any:
     return None if attribute is None else _attribute_value(attribute)
-
-
-def _shown(attribute: onnx.AttributeProto) -> str:
-    return f"{attribute.name} = {_attribute_value(attribute)}"
