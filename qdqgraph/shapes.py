@@ -51,6 +51,7 @@ class _Inference:
             self.types[tensor.name] = (tensor.data_type, dims)
             if math.prod(dims) <= SMALL and not tensor.external_data:
                 self.values[tensor.name] = numpy_helper.to_array(tensor)
+        self.known: dict[object, list[onnx.TypeProto | None]] = {}
         self.schemas: dict[tuple[str, str], onnx.defs.OpSchema | None] = {}
 
     def run(self) -> dict[str, Known]:
@@ -106,6 +107,26 @@ class _Inference:
         schema = self._schema(node)
         made: dict[str, onnx.TypeProto] = {}
         if schema is not None and all(not name or name in self.types for name in node.input):
+            made = self._inferred(schema, node)
+            self._fold(node)
+        for name in node.output:
+            declared, kind = self.declared.get(name), made.get(name)
+            inferred = None if kind is None else _known(kind)
+            best = declared if inferred is None or None in inferred[1] else inferred
+            if found := best or inferred or kind:
+                self.types[name] = found
+
+    def _inferred(self, schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
+        """What onnx infers for one node; asked once for all nodes of a kind, as networks repeat their blocks."""
+        alike = (
+            node.op_type,
+            node.domain,
+            len(node.output),
+            b"".join(a.SerializeToString() for a in node.attribute),
+            tuple(self.types[n] if isinstance(self.types.get(n), tuple) else n for n in node.input),
+            tuple(self.values[n].tobytes() if n in self.values else b"" for n in node.input),
+        )
+        if alike not in self.known:
             types = {name: self._proto(name) for name in node.input if name}
             data = {n: numpy_helper.from_array(self.values[n], n) for n in node.input if n in self.values}
             try:
@@ -114,13 +135,9 @@ class _Inference:
                 )
             except Exception:  # noqa: BLE001 - onnx raises its own C++ exceptions on nodes it cannot infer
                 made = {}
-            self._fold(node)
-        for name in node.output:
-            declared, kind = self.declared.get(name), made.get(name)
-            inferred = None if kind is None else _known(kind)
-            best = declared if inferred is None or None in inferred[1] else inferred
-            if found := best or inferred or kind:
-                self.types[name] = found
+            self.known[alike] = [made.get(name) for name in node.output]
+        found = zip(node.output, self.known[alike], strict=True)
+        return {name: kind for name, kind in found if kind is not None}
 
     def _schema(self, node: onnx.NodeProto) -> onnx.defs.OpSchema | None:
         where = (node.op_type, node.domain)
