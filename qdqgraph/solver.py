@@ -10,9 +10,9 @@ Policies of a group's scale:
     fixed:<value>  this number, for every group that does not agree already
 
 Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would take a site beyond the
-limit is refused, with its numbers. Originals are kept in the model's metadata (`ORIGINAL`), so a second run measures
-from where the first began. Ties are taken in order of the bytes they save, then by code and place: the same model
-and rules give the same solution.
+limit is refused, with its numbers. The limit is the run's, unless ties of the group have their own: then the smallest
+of those. Originals are kept in the model's metadata (`ORIGINAL`), so a second run measures from where the first began.
+Ties are taken in order of the bytes they save, then by code and place: the same model and rules give the same solution.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class _Set:
     pinned: frozenset[float] = frozenset()
     types: frozenset[tuple[str, str]] = frozenset()
     policy: Policy | None = None
-    limit: float = math.inf
+    limit: float | None = None
+    """The smallest guard that a tie of the group asks for itself; None where none does, and the run's holds."""
     codes: frozenset[str] = frozenset()
 
 
@@ -212,7 +213,7 @@ class _Solver:
             pinned=frozenset[float]().union(*(m.pinned for m in members)),
             types=frozenset[tuple[str, str]]().union(*(m.types for m in members)),
             policy=next(iter(policies), None),
-            limit=min(*(m.limit for m in members), self.limit if tie.max_bits_lost is None else tie.max_bits_lost),
+            limit=min((x for x in (tie.max_bits_lost, *(m.limit for m in members)) if x is not None), default=None),
             codes=frozenset[str]().union(*(m.codes for m in members)) | {finding.code},
         )
 
@@ -245,11 +246,12 @@ class _Solver:
                 f"the group needs {scale:.6g}"
             )
         lost = bits_lost(scale, group.finest[0])
-        if lost > group.limit:
+        limit = self.limit if group.limit is None else group.limit
+        if lost > limit:
             source = f"of '{site}'" if site else "asked for"
             raise _RefusedError(
                 f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{group.finest[1]}' "
-                f"(scale {group.finest[0]:.4g}); the limit is {group.limit:g}"
+                f"(scale {group.finest[0]:.4g}); the limit is {limit:g}"
             )
 
 

@@ -124,10 +124,9 @@ class TextRule(Rule):
                     )
                 found.update(dict.fromkeys(sites))
         sites = tuple(found)
-        at = next((p.nodes[0] for s in sites for p in pairs(graph).at(s)), None)
-        if at is not None and _unequal(graph, sites):
-            line = self.source.line(place)
-            message = f"{self.file.name}:{line} ties {len(sites)} tensors of different scales: "
+        if _unequal(graph, sites):
+            message = f"{self.file.name}:{self.source.line(place)} ties {len(sites)} tensors of different scales: "
+            at = graph.producer(sites[0]) or graph.readers(sites[0])[0].node
             yield self.finding(at, message + scales_at(graph, sites), tie=_tie(sites, tie), place=sites[0])
 
     # Reading
