@@ -13,6 +13,7 @@ from rich.text import Text
 from ..engines.diff import Diff, Totals
 from ..engines.layers import Engine, Layer, Tensor
 from ..engines.match import Group
+from ..engines.storage import Storage
 from .text import say
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
@@ -32,6 +33,18 @@ def show_engine(console: Console, engine: Engine) -> None:
         say(console, f"  note: {note}")
     for layer in engine.layers:
         say(console, _line(layer))
+
+
+def show_storage(console: Console, found: Storage) -> None:
+    """What an engine of TensorRT-RTX stores between convolution blocks: the figures by which placements are judged."""
+    stored = ", ".join(f"{precision} {count:,}" for precision, count in found.boundary.most_common())
+    say(console, Text("Between convolution blocks", "bold"))
+    say(console, f"  {found.boundary_bytes:,} bytes are written ({stored}), {found.float_bytes:,} of them as float")
+    say(
+        console,
+        f"  {found.layers} layers: {found.convolutions} convolutions ({found.int8_convolutions} read INT8), "
+        f"{found.pools} pools, {found.moves} moves; all of them move {found.moved:,} bytes",
+    )
 
 
 def _line(layer: Layer) -> Text:
