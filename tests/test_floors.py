@@ -14,10 +14,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qdqgraph"
 FLOORS = [
     {"errors", "lines", "shapes"},
-    {"graph", "tomlfile"},
+    {"target", "tomlfile"},
+    {"graph"},
     {"edit", "pair"},
-    {"finding", "named", "patterns"},
-    {"blocks", "rule"},
+    {"finding", "grid", "named", "patterns", "replacing"},
+    {"blocks", "rule", "weights"},
     {"codes", "draft", "plan", "solver"},
     {"difference", "lower", "numerics", "textrule"},
     {"catalog"},
