@@ -12,12 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
-from .edit import Constant, Graft, NodeInput, PlacePair, Rewire, SetPair
+from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
 from .grid import Grid
-from .pair import Pair, bits_lost, is_foreign, pairs, scale_from_amax
+from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, pairs, scale_from_amax
 from .patterns import (
     POOLS,
     WEIGHTED,
@@ -36,7 +36,8 @@ from .patterns import (
 from .replacing import attributes, constant, operator, replace
 from .rule import Counterexample, Example, Rule
 from .target import Target
-from .weights import channel_axis, fixed, readers, rescaled, shifted, symmetric, weights
+from .unpair import unpaired
+from .weights import channel_axis, fixed, readers, refitted, rescaled, shifted, symmetric, weights
 
 if TYPE_CHECKING:
     from .catalog import load as rules
@@ -64,6 +65,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "INT8_BOUND",
     "POOLS",
     "WEIGHTED",
     "Constant",
@@ -82,6 +84,7 @@ __all__ = [
     "PlacePair",
     "Plan",
     "PlanError",
+    "Proposal",
     "QdqgraphError",
     "Reader",
     "RepairError",
@@ -118,6 +121,7 @@ __all__ = [
     "pairs",
     "pointwise",
     "readers",
+    "refitted",
     "replace",
     "rescaled",
     "residual",
@@ -130,5 +134,6 @@ __all__ = [
     "sites",
     "skips_convolution",
     "symmetric",
+    "unpaired",
     "weights",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +90,12 @@ class Graph:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._nodes = tuple(self.gs.nodes)
         self._memo: dict[object, object] = {}
+
+    def aimed_at(self, target: Target) -> Graph:
+        """The same graph for another generation of TensorRT."""
+        other = copy(self)
+        other.target, other._memo = target, {}
+        return other
 
     @property
     def opset(self) -> int:
@@ -201,7 +208,7 @@ class Graph:
         if source in self.initializers:
             array = _array(self.initializers[source], self.folder)
         else:
-            array = _constant_value(self._producers[source])
+            array = _constant_value(self.proto(self._producers[source]))
         for node in reversed(passed):
             array = None if array is None else _passed_value(node, array)
         return array
@@ -313,12 +320,13 @@ def _passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
     return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape") else None
 
 
-def _constant_value(node: gs.Node) -> np.ndarray | None:
-    for name, value in node.attrs.items():
-        if name == "value":
-            return np.asarray(value.values)
-        if name in ("value_float", "value_floats"):
+def _constant_value(node: onnx.NodeProto) -> np.ndarray | None:
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            return numpy_helper.to_array(attribute.t)
+        if attribute.name in ("value_float", "value_floats"):
+            value = onnx.helper.get_attribute_value(attribute)
             return np.asarray(value, np.float32)
-        if name in ("value_int", "value_ints"):
-            return np.asarray(value, np.int64)
+        if attribute.name in ("value_int", "value_ints"):
+            return np.asarray(onnx.helper.get_attribute_value(attribute), np.int64)
     return None

@@ -47,12 +47,17 @@ def attributes(graph: Graph, node: gs.Node, *leave: str) -> list[onnx.AttributeP
 
 
 def operator(
-    op: str, inputs: Sequence[str], output: str, attributes: Sequence[onnx.AttributeProto] = ()
+    op: str,
+    inputs: Sequence[str],
+    outputs: str | Sequence[str],
+    attributes: Sequence[onnx.AttributeProto] = (),
+    *,
+    axis: int | None = None,
 ) -> onnx.NodeProto:
     """A node of the standard domain, for `replace`; trailing empty inputs are left out."""
     names = list(inputs)
     while names and not names[-1]:
         names.pop()
-    node = helper.make_node(op, names, [output])
+    node = helper.make_node(op, names, [outputs] if isinstance(outputs, str) else list(outputs), axis=axis)
     node.attribute.extend(attributes)
     return node

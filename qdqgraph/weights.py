@@ -75,6 +75,18 @@ def rescaled(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> S
     return SetPair(nodes, Constant.of(scale), Constant.of(zero_point), axis, integers)
 
 
+def refitted(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
+    """A weight pair with the symmetric scales that fit the real numbers, for each channel of the axis; None where they
+    are not in the file or not finite. A channel of zeros fits any scale: it takes that of the widest."""
+    reals = weights(graph, pair)
+    if pair.scale is None or fixed(pair) or reals is None or not reals.size or not np.isfinite(reals).all():
+        return None
+    others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
+    amax = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
+    amax = np.where(amax > 0, amax, amax.max() or 1.0)
+    return rescaled(graph, pair, np.asarray(amax / INT8_BOUND, pair.scale.dtype), axis)
+
+
 def shifted(graph: Graph, pair: Pair) -> SetPair | None:
     """A UINT8 pair around 128 as the INT8 pair around 0 that means the same numbers, bit for bit; None for others."""
     if pair.zero_point is None or pair.zero_point.dtype != np.uint8 or not (pair.zero_point == 128).all():
@@ -107,16 +119,9 @@ def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair, float] | None:
     if grid is None or pair.scale is None or not (pair.scale > 0).all() or fixed(pair):
         return None
     if pair.kind == "activation":
-        wide, axis = grid.amax().max(keepdims=False), None
+        edit = rescaled(graph, pair, np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype), None)
     else:
-        reals = weights(graph, pair)
-        if reals is None or not np.isfinite(reals).all():
-            return None
-        axis = channel_axis(graph, pair) if graph.opset >= 13 and reals.ndim > 1 else None
-        others = tuple(i for i in range(reals.ndim) if i != axis)
-        wide = np.abs(reals.astype(np.float64)).max(axis=None if axis is None else others, initial=0.0)
-        wide = np.where(wide > 0, wide, wide.max(initial=0.0) or INT8_BOUND * float(pair.scale.max()))
-    scale = np.asarray(wide / INT8_BOUND, pair.scale.dtype)
-    edit = rescaled(graph, pair, scale, axis)
-    lost = max(bits_lost(float(scale.max()), float(pair.scale.max())), 0.0)
-    return None if edit is None else (edit, lost)
+        edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= 13 else None)
+    if edit is None:
+        return None
+    return edit, max(bits_lost(float(edit.scale.array.max()), float(pair.scale.max())), 0.0)

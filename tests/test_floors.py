@@ -19,7 +19,7 @@ FLOORS = [
     {"edit", "pair"},
     {"finding", "grid", "named", "patterns", "replacing"},
     {"blocks", "rule", "weights"},
-    {"codes", "draft", "plan", "solver"},
+    {"codes", "draft", "plan", "solver", "unpair"},
     {"difference", "lower", "numerics", "textrule"},
     {"catalog"},
     {"repair"},
