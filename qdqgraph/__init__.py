@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
-from .edit import NodeInput, PerChannel, PlacePair, Rewire
+from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
-from .pair import Pair, bits_lost, is_foreign, pairs, scale_from_amax
+from .grid import Grid
+from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, pairs, scale_from_amax
 from .patterns import (
     POOLS,
     WEIGHTED,
@@ -32,7 +33,11 @@ from .patterns import (
     self_gate,
     sites,
 )
+from .replacing import attributes, constant, operator, replace
 from .rule import Counterexample, Example, Rule
+from .target import Target
+from .unpair import unpaired
+from .weights import channel_axis, fixed, readers, refitted, rescaled, shifted, symmetric, weights
 
 if TYPE_CHECKING:
     from .catalog import load as rules
@@ -60,22 +65,26 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "INT8_BOUND",
     "POOLS",
     "WEIGHTED",
+    "Constant",
     "Counterexample",
     "Example",
     "Finding",
+    "Graft",
     "Graph",
+    "Grid",
     "ModelError",
     "Move",
     "Node",
     "NodeInput",
     "Options",
     "Pair",
-    "PerChannel",
     "PlacePair",
     "Plan",
     "PlanError",
+    "Proposal",
     "QdqgraphError",
     "Reader",
     "RepairError",
@@ -85,31 +94,46 @@ __all__ = [
     "Rule",
     "RuleError",
     "Safety",
+    "SetPair",
     "Severity",
     "Side",
+    "Target",
     "Tie",
     "Use",
     "activation",
+    "attributes",
     "bits_lost",
     "block",
     "carried",
+    "channel_axis",
     "check",
     "closed",
     "common_grid",
+    "constant",
     "fix",
+    "fixed",
     "is_foreign",
     "key",
     "label",
     "moved",
     "opens_block",
+    "operator",
     "pairs",
     "pointwise",
+    "readers",
+    "refitted",
+    "replace",
+    "rescaled",
     "residual",
     "residuals",
     "rules",
     "scale_from_amax",
     "scales_at",
     "self_gate",
+    "shifted",
     "sites",
     "skips_convolution",
+    "symmetric",
+    "unpaired",
+    "weights",
 ]

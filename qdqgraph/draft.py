@@ -39,6 +39,7 @@ class Draft:
         self._lost: list[str] = []
         self._instead: dict[int, list[onnx.NodeProto]] = {}
         self._may_go: set[int] = set()
+        self._retyped: set[str] = set()
         self._positions = {id(n): i for i, n in enumerate(self._nodes)}
 
     def input(self, reader: NodeInput) -> str:
@@ -52,16 +53,22 @@ class Draft:
         if old == tensor:
             return
         node.input[index] = tensor
-        self._reads[old] -= 1
         self._reads[tensor] += 1
-        self._lost.append(old)
+        if old:
+            self._reads[old] -= 1
+            self._lost.append(old)
 
-    def set_attribute(self, key: str, name: str, value: int) -> None:
-        """Gives a node an integer attribute, new or changed."""
+    def set_parameters(self, key: str, scale: str, zero_point: str, axis: int | None) -> None:
+        """Gives a QuantizeLinear or DequantizeLinear other parameters, and the type that follows from them."""
         node = self._of[key]
-        kept = [a for a in node.attribute if a.name != name]
+        while len(node.input) < 3:
+            node.input.append("")
+        self.set_input((key, 1), scale)
+        self.set_input((key, 2), zero_point)
+        kept = [a for a in node.attribute if a.name not in ("axis", "output_dtype")]
         del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute(name, value)])
+        node.attribute.extend(kept if axis is None else [*kept, helper.make_attribute("axis", axis)])
+        self._retyped.update(node.output)
 
     def add_constant(self, name: str, array: np.ndarray) -> str:
         """A new initializer; returns its name, made unique over all values of the model.
@@ -152,7 +159,17 @@ class Draft:
         graph = self._model.graph
         del graph.node[:]
         graph.node.extend(copies)
+        self._forget_types()
         return self._model
+
+    def _forget_types(self) -> None:
+        """Drops the declared types of tensors that are made in another way now, where they may have changed."""
+        declared = self._model.graph.value_info
+        kept = [v for v in declared if v.name not in self._retyped]
+        if len(kept) < len(declared):
+            copies = [onnx.ValueInfoProto.FromString(v.SerializePartialToString()) for v in kept]
+            del declared[:]
+            declared.extend(copies)
 
     def _placed(self) -> Iterator[onnx.NodeProto]:
         yield from self._behind.get("", ())

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
@@ -22,6 +23,7 @@ from .pair import bits_lost, is_foreign, pairs
 from .plan import Plan
 from .rule import Rule
 from .solver import Change, Policy, Solution, solve
+from .target import Target
 
 ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
@@ -39,6 +41,8 @@ class Options:
         max_bits_lost: the guard: how many bits a site may lose to its group's scale.
         exact: apply bit-exact repairs only.
         only, skip: globs on tensor and node names; findings elsewhere are reported, not repaired.
+        also: codes of rules whose repairs are applied on request only.
+        target: the generation of TensorRT that the model is for.
     """
 
     policy: str = "max"
@@ -46,6 +50,12 @@ class Options:
     exact: bool = False
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    target: Target = field(default_factory=Target.named)
+
+    def wants(self, finding: Finding) -> bool:
+        """Whether the finding's repair is to be applied: by itself, or as it was asked for."""
+        return self.covers(finding) and (finding.repairable or (finding.code in self.also and bool(finding.edits)))
 
     def covers(self, finding: Finding) -> bool:
         """Whether the finding lies in the part of the network that is to be repaired."""
@@ -146,7 +156,7 @@ def check(
         RuleError: a rule crashed, or the policy is unknown.
     """
     options = options or Options()
-    graph = quantized(Graph(model, folder))
+    graph = quantized(Graph(model, folder, target=options.target))
     return resolve(graph, scan(graph, rules), options)[1]
 
 
@@ -187,11 +197,11 @@ def fix(
     """
     options = options or Options()
     Policy.parse(options.policy)
-    graph = quantized(Graph(model, folder))
+    graph = quantized(Graph(model, folder, target=options.target))
     before = pairs(graph)
     work = _Work(rules, options, progress)
-    exact = work.rounds(graph, exact=True)
-    final = exact if options.exact else work.rounds(exact, exact=False)
+    exact = work.rounds(graph, "exact")
+    final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
     solution, left = resolve(final, work.scan(final), options)
     illegal = [f for f in left if f.severity is Severity.ERROR]
     if illegal:
@@ -213,6 +223,10 @@ def fix(
     )
 
 
+Stage = Literal["exact", "legal", "all"]
+STAGES: dict[Stage, str] = {"exact": "exact repairs", "legal": "legality", "all": "lossy repairs"}
+
+
 class _Work:
     """Rounds of repairs, with what they did so far."""
 
@@ -222,19 +236,27 @@ class _Work:
         self.changes: dict[str, Change] = {}
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
 
-    def rounds(self, graph: Graph, *, exact: bool) -> Graph:
-        """Applies rounds until no proposal is left; returns the last graph."""
+    def rounds(self, graph: Graph, stage: Stage) -> Graph:
+        """Applies rounds until no proposal is left; returns the last graph.
+
+        What is bit-exact comes first. Then what TensorRT refuses is made legal, so that ties see every scale that the
+        network will have. Scales are unified last.
+        """
         done: list[Finding] = []
+        keep = stage != "all"
         for number in range(1, ROUNDS + 1):
-            self.progress(f"{'exact' if exact else 'lossy'} repairs, round {number}")
-            solution, found = resolve(graph, self.scan(graph), self.options, exact=exact)
-            mine = [f for f in found if f.repairable and self.options.covers(f)]
-            mine = [f for f in mine if not exact or f.safety is Safety.EXACT]
-            model, done = lower(graph, solution, mine, exact=exact)
+            self.progress(f"{STAGES[stage]}, round {number}")
+            solution, found = resolve(graph, self.scan(graph), self.options, exact=keep)
+            mine = [f for f in found if self.options.wants(f)]
+            if stage == "exact":
+                mine = [f for f in mine if f.safety is Safety.EXACT]
+            elif stage == "legal":
+                mine = [f for f in mine if f.severity is Severity.ERROR and f.edits]
+            model, done = lower(graph, solution, mine, exact=keep)
             if not done:
                 return graph
             self.applied += done
-            if not exact:
+            if not keep:
                 self._note(solution.changes)
             graph = Graph(model, graph.folder, known=graph)
         codes = ", ".join(sorted({f.code for f in done}))

@@ -98,9 +98,13 @@ class Rule(ABC):
         edits: Sequence[Proposal] = (),
         place: str = "",
         severity: Severity | None = None,
+        safety: Safety | None = None,
     ) -> Finding:
-        """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default."""
-        safety = self.safety if tie is not None or edits else Safety.MANUAL
+        """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default.
+
+        `severity` and `safety` are the rule's, unless this finding is milder or surer.
+        """
+        safety = (safety or self.safety) if tie is not None or edits else Safety.MANUAL
         place = place or key(at)
         return Finding(
             self.code,

@@ -14,11 +14,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qdqgraph"
 FLOORS = [
     {"errors", "lines", "shapes"},
-    {"graph", "tomlfile"},
+    {"target", "tomlfile"},
+    {"graph"},
     {"edit", "pair"},
-    {"finding", "named", "patterns"},
-    {"blocks", "rule"},
-    {"codes", "draft", "plan", "solver"},
+    {"finding", "grid", "named", "patterns", "replacing"},
+    {"blocks", "rule", "weights"},
+    {"codes", "draft", "plan", "solver", "unpair"},
     {"difference", "lower", "numerics", "textrule"},
     {"catalog"},
     {"repair"},
