@@ -92,9 +92,9 @@ class Graph:
         self._memo: dict[object, object] = {}
 
     def aimed_at(self, target: Target) -> Graph:
-        """The same graph for another generation of TensorRT."""
+        """The same graph for another generation of TensorRT; what `once` keeps depends on no target."""
         other = copy(self)
-        other.target, other._memo = target, {}
+        other.target = target
         return other
 
     @property
