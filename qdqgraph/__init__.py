@@ -40,7 +40,7 @@ from .unpair import unpaired
 from .weights import channel_axis, fixed, readers, refitted, rescaled, shifted, symmetric, weights
 
 if TYPE_CHECKING:
-    from .api import check, fix
+    from .api import check, fix, strip
     from .catalog import load as rules
     from .plan import Plan
     from .repair import Options, Result
@@ -54,6 +54,7 @@ LATE = {
     "check": ("api", "check"),
     "fix": ("api", "fix"),
     "rules": ("catalog", "load"),
+    "strip": ("api", "strip"),
 }
 """Names that load on first use: a rule file needs none of them, and importing this package stays under 0.05 s."""
 
@@ -135,6 +136,7 @@ __all__ = [
     "shifted",
     "sites",
     "skips_convolution",
+    "strip",
     "symmetric",
     "unpaired",
     "weights",

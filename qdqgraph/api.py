@@ -65,6 +65,30 @@ def check(
     return repair.check(found, _rules(rules), _options(options, settings), folder=place)
 
 
+def strip(
+    model: Model,
+    nodes: Sequence[str] = (),
+    rules: Sequence[Rule] = (),
+    *,
+    output: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> Result:
+    """Takes the pairs off the inputs of chosen layers, so that they run in floating point: what `qdqgraph strip` does.
+
+    Args:
+        nodes: globs on the names of nodes, and of what they make.
+        rules: layers that these rules speak of are chosen, too.
+
+    Raises:
+        ModelError: as `fix`; or a glob names no node, or nothing that is chosen is quantized.
+    """
+    found, place, source = _read(model, folder)
+    result = repair.strip(found, nodes, rules, folder=place)
+    if output is not None:
+        write_model(result.model, Path(output), source, force=True)
+    return result
+
+
 def _read(model: Model, folder: str | os.PathLike[str] | None) -> tuple[onnx.ModelProto, Path, Path]:
     """The model, the folder of its external data, and the path it stands for."""
     if isinstance(model, onnx.ModelProto):

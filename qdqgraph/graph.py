@@ -134,12 +134,6 @@ class Graph:
     # Tensors
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """Every name of a value of the graph."""
-        made = {t.name for n in self._nodes for t in (*n.inputs, *n.outputs)}
-        return frozenset(made | self.inputs | set(self.initializers))
-
-    @cached_property
     def _producers(self) -> dict[str, gs.Node]:
         return {t.name: n for n in self._nodes for t in n.outputs if t.name}
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from .edit import Graft, NodeInput, Proposal, Rewire
@@ -20,7 +21,7 @@ from .graph import Graph, Reader, key, label
 from .grid import Grid
 from .pair import Pair, is_pair, pairs
 from .replacing import constant, operator, replace
-from .weights import weights
+from .weights import cuts, weights
 
 Form = Literal["int8", "float"]
 
@@ -79,7 +80,7 @@ def store_weights(graph: Graph, form: Form) -> Iterator[Finding]:
 
 def _as_integers(graph: Graph, pair: Pair, grid: Grid, array: np.ndarray) -> Graft:
     assert pair.quantize is not None
-    return replace(graph, [pair.quantize], [constant(key(pair.quantize), grid.integers(array))])
+    return replace([pair.quantize], [constant(key(pair.quantize), grid.integers(array))])
 
 
 def _as_reals(graph: Graph, pair: Pair, grid: Grid, array: np.ndarray) -> Graft:
@@ -87,7 +88,6 @@ def _as_reals(graph: Graph, pair: Pair, grid: Grid, array: np.ndarray) -> Graft:
     first = pair.dequantizes[0]
     parameters = [t.name for t in first.inputs[1:]]
     return replace(
-        graph,
         list(pair.dequantizes),
         [
             constant(real, grid.reals(array)),
@@ -106,18 +106,21 @@ def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
     if pair is None:
         return
     edits: tuple[Proposal, ...] = ()
-    if pair.quantize is not None:
+    if pair.quantize is not None and cuts(graph, pair):
+        edits = (_own(reader.key, operator("Relu", [pair.tensor], f"{pair.tensor}_relu")),)
+    elif pair.quantize is not None:
         edits = (Rewire(reader.key, pair.tensor),)
     elif (reals := weights(graph, pair)) is not None and pair.kind != "activation":
-        edits = (_own_copy(reader.key, f"{pair.tensor}_real", reals),)
+        edits = (_own(reader.key, constant(f"{pair.tensor}_real", reals)),)
     what = f"input {reader.index} of {label(reader.node)} reads '{tensor}' through a pair"
     help = "read the real numbers" if edits else "the file holds no real numbers to read instead"
     yield _finding("strip", f"{key(reader.node)}:{reader.index}", what, help, edits, Safety.LOSSY)
 
 
-def _own_copy(reader: NodeInput, name: str, array: np.ndarray) -> Graft:
-    """A new initializer that this reader alone reads; its old one may have other readers."""
-    data = constant(name, array).SerializeToString(deterministic=True)
+def _own(reader: NodeInput, node: onnx.NodeProto) -> Graft:
+    """A new node that this reader alone reads; what it read before may have other readers."""
+    name = node.output[0]
+    data = node.SerializeToString(deterministic=True)
     return Graft((data,), (0,), (name,), (), (), (Rewire(reader, name),), (reader,))
 
 

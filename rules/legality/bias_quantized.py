@@ -107,9 +107,7 @@ class BiasQuantized(Rule):
             if pair.kind == "activation" or not (bias or operand):
                 continue
             values = _values(graph, pair)
-            edits = (
-                () if values is None else [replace(graph, [d], [constant(key(d), values)]) for d in pair.dequantizes]
-            )
+            edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
             what = "a bias" if bias else "a constant, no weight,"
             yield self.finding(
                 pair.nodes[0],
