@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, commands, rule_commands
+from . import __version__, commands, engine_arguments, engine_commands, rule_commands
 from .errors import QdqgraphError
 from .target import NAMES
 
@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
     _common(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
+    engine = _verb(verbs, "engine", "read and compare engines", "qdqgraph engine diff a.json b.json")
+    engine_arguments.add(engine, _verb)
     return top
 
 
@@ -151,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
-    module = rule_commands if hasattr(rule_commands, args.verb) else commands
+    module = next(m for m in (rule_commands, engine_commands, commands) if args.verb in m.__all__)
     command = getattr(module, args.verb)
     try:
         return int(command(args))

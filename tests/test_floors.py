@@ -23,11 +23,11 @@ FLOORS = [
     {"difference", "lower", "numerics", "textrule"},
     {"catalog"},
     {"repair"},
-    {"files", "follow", "testing", "verify"},
+    {"engines", "files", "follow", "testing", "verify"},
     {"api"},
     {"report", "scaffold", "settings", "why"},
     {"commands"},
-    {"rule_commands"},
+    {"engine_arguments", "engine_commands", "rule_commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,51 @@
+"""What the arguments of the commands about engines mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
+
+
+def add(verb: argparse.ArgumentParser, make: Verb) -> None:
+    """Adds what `qdqgraph engine` can do; `make` makes a command of (verbs, name, text, example)."""
+    verbs = verb.add_subparsers(dest="what", required=True, metavar="WHAT")
+    build = make(
+        verbs, "build", "build an engine with a real TensorRT", "qdqgraph engine build model.onnx --with tensorrt-rtx"
+    )
+    build.add_argument("model", type=Path, metavar="MODEL")
+    help = "tensorrt-rtx builds on any CPU; the others need the GPU"
+    build.add_argument("--with", dest="library", choices=["tensorrt-rtx", "tensorrt"], required=True, help=help)
+    help = "qdq: INT8 where the file has Q/DQ (default); fp16: no INT8"
+    build.add_argument("--mode", choices=["qdq", "fp16", "best"], default="qdq", help=help)
+    help = "an input with open dimensions (default: batch 1, pictures of 320 pixels)"
+    build.add_argument("--shape", action="append", default=[], metavar="NAME:1x3x224x224", help=help)
+    build.add_argument("--time-limit", type=float, default=600, metavar="SECONDS", help="end it after (default: 600)")
+    help = "end it when it uses more (default: 8192)"
+    build.add_argument("--memory-limit", type=int, default=8192, metavar="MIB", help=help)
+    build.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the log and all exports here")
+    _saving(build)
+    read = make(
+        verbs, "read", "show an engine that trtexec exported", "qdqgraph engine read layers.json --profile profile.json"
+    )
+    read.add_argument("layers", type=Path, metavar="LAYERS.json", help="of trtexec --exportLayerInfo, or saved with -o")
+    read.add_argument("--profile", type=Path, metavar="FILE", help="of trtexec --exportProfile: times of layers")
+    read.add_argument("--times", type=Path, metavar="FILE", help="of trtexec --exportTimes: times of whole runs")
+    _saving(read)
+    diff = make(
+        verbs, "diff", "what differs between two engines; exit 1 where B is worse", "qdqgraph engine diff a.json b.json"
+    )
+    diff.add_argument("a", type=Path, metavar="A", help="layer info, a saved engine, or a model to forecast")
+    diff.add_argument("b", type=Path, metavar="B")
+    for side in "ab":
+        diff.add_argument(f"--profile-{side}", type=Path, metavar="FILE", help=f"times of the layers of {side.upper()}")
+    diff.add_argument("--json", action="store_true", help="print the differences as JSON and nothing else")
+
+
+def _saving(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("-o", "--output", type=Path, metavar="FILE", help="save the engine, for diff and draw")
+    verb.add_argument("--force", action="store_true", help="overwrite existing files")
+    verb.add_argument("--json", action="store_true", help="print the engine as JSON and nothing else")
