@@ -19,14 +19,13 @@ from .files import external_files, is_canonical, read_model, write_model, write_
 from .finding import Finding
 from .graph import Graph
 from .plan import Plan
-from .repair import Options, Result, elsewhere
-from .repair import check as find
+from .repair import Options, Result, elsewhere, examine, quantized
 from .repair import fix as repair
 from .repair import strip as unquantized
 from .report import machine, text
 from .rule import Rule
 from .settings import Settings
-from .target import DEFAULT
+from .target import DEFAULT, Target
 from .verify import verify
 
 WIDE = 200
@@ -41,9 +40,10 @@ def check(args: Namespace) -> int:
     with _steps() as step:
         for path in args.models:
             step(f"{path}: checking")
-            model, rules, options = read_model(path), run.rules(path), run.options(path)
-            found[str(path)] = find(model, rules, options, folder=path.parent)
-            others[str(path)] = elsewhere(model, rules, options, folder=path.parent) if args.format == "text" else {}
+            rules, options = run.rules(path), run.options(path)
+            graph = quantized(Graph(read_model(path), path.parent, target=Target.named(options.target)))
+            found[str(path)] = examine(graph, rules, options)
+            others[str(path)] = elsewhere(graph, rules)
     console = terminal()
     if args.format == "json":
         text.say(console, machine.findings_json(found))

@@ -160,7 +160,11 @@ def check(
         RuleError: a rule crashed, or the policy is unknown.
     """
     options = options or Options()
-    graph = quantized(Graph(model, folder, target=Target.named(options.target)))
+    return examine(quantized(Graph(model, folder, target=Target.named(options.target))), rules, options)
+
+
+def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
+    """What the rules find in a graph, ties solved; as `check`."""
     return resolve(graph, scan(graph, rules), options)[1]
 
 
@@ -319,17 +323,14 @@ class _Work:
             self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
 
 
-def elsewhere(
-    model: onnx.ModelProto, rules: Sequence[Rule], options: Options | None = None, *, folder: Path | None = None
-) -> dict[str, tuple[Finding, ...]]:
-    """For each target but the one that the options name, what its own rules find in the model as it is.
+def elsewhere(graph: Graph, rules: Sequence[Rule]) -> dict[str, tuple[Finding, ...]]:
+    """For each target but the graph's own, what the rules that depend on it find.
 
     Raises:
-        ModelError: the model has no Q/DQ or cannot be imported.
         RuleError: a rule crashed.
     """
-    graph, mine = quantized(Graph(model, folder)), [r for r in rules if r.by_target]
-    others = [name for name in NAMES if name != (options or Options()).target]
+    mine = [r for r in rules if r.by_target]
+    others = [name for name in NAMES if name != graph.target.name]
     return {name: scan(graph.aimed_at(Target.named(name)), mine) for name in others}
 
 
