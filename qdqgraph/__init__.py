@@ -1,8 +1,7 @@
 """qdqgraph repairs Q/DQ scales and places in ONNX graphs, so that TensorRT fuses them into INT8 kernels.
 
-    import onnx, qdqgraph
-    result = qdqgraph.fix(onnx.load("model.onnx"), qdqgraph.rules())
-    onnx.save(result.model, "fixed.onnx")
+    import qdqgraph
+    result = qdqgraph.fix("model.onnx", output="fixed.onnx")
 
 This is the public face: a rule file imports this package and nothing else of it. Importing it loads neither torch nor
 onnxruntime nor tensorrt.
@@ -19,6 +18,7 @@ from .graph import Graph, Node, Reader, key, label
 from .grid import Grid
 from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, pairs, scale_from_amax
 from .patterns import (
+    BINARY,
     POOLS,
     WEIGHTED,
     Move,
@@ -40,9 +40,10 @@ from .unpair import unpaired
 from .weights import channel_axis, fixed, readers, refitted, rescaled, shifted, symmetric, weights
 
 if TYPE_CHECKING:
+    from .api import check, fix, strip
     from .catalog import load as rules
     from .plan import Plan
-    from .repair import Options, Result, check, fix
+    from .repair import Options, Result
 
 __version__ = "0.1.0"
 
@@ -50,9 +51,10 @@ LATE = {
     "Options": ("repair", "Options"),
     "Plan": ("plan", "Plan"),
     "Result": ("repair", "Result"),
-    "check": ("repair", "check"),
-    "fix": ("repair", "fix"),
+    "check": ("api", "check"),
+    "fix": ("api", "fix"),
     "rules": ("catalog", "load"),
+    "strip": ("api", "strip"),
 }
 """Names that load on first use: a rule file needs none of them, and importing this package stays under 0.05 s."""
 
@@ -65,6 +67,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "BINARY",
     "INT8_BOUND",
     "POOLS",
     "WEIGHTED",
@@ -133,6 +136,7 @@ __all__ = [
     "shifted",
     "sites",
     "skips_convolution",
+    "strip",
     "symmetric",
     "unpaired",
     "weights",

@@ -110,6 +110,8 @@ class Draft:
             self._instead[id(node)] = []
             self._reads.subtract(_reads(node))
             self._lost.extend(_reads(node))
+            if node.op_type == "QuantizeLinear":
+                self._retyped.update(node.output)
         kept = []
         for place, node in enumerate(new):
             for index, name in enumerate(node.input):
@@ -125,7 +127,9 @@ class Draft:
         for node in kept:
             self._of.update((name, node) for name in node.output if name)
             self._reads.update(_reads(node))
-        if old:
+        if not old:
+            self._behind.setdefault("", []).extend(kept)  # `finish` moves them behind what they read
+        else:
             self._instead[id(max(old, key=lambda n: self._positions[id(n)]))] = kept
         for rewire in edit.rewires:
             self.set_input(rewire.reader, names.get(rewire.tensor, rewire.tensor))

@@ -92,9 +92,9 @@ class Graph:
         self._memo: dict[object, object] = {}
 
     def aimed_at(self, target: Target) -> Graph:
-        """The same graph for another generation of TensorRT."""
+        """The same graph for another generation of TensorRT; what `once` keeps depends on no target."""
         other = copy(self)
-        other.target, other._memo = target, {}
+        other.target = target
         return other
 
     @property
@@ -132,12 +132,6 @@ class Graph:
         return self.model.graph.node[self._positions[id(node)]]
 
     # Tensors
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """Every name of a value of the graph."""
-        made = {t.name for n in self._nodes for t in (*n.inputs, *n.outputs)}
-        return frozenset(made | self.inputs | set(self.initializers))
 
     @cached_property
     def _producers(self) -> dict[str, gs.Node]:

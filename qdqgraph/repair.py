@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import onnx
 
-from .edit import PlacePair
+from .edit import Graft, PlacePair
 from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
 from .lower import Scales, lower
 from .pair import bits_lost, is_foreign, pairs
 from .plan import Plan
+from .requests import Form, readers_at, store_weights
+from .requests import strip as unquantized
 from .rule import Rule
 from .solver import Change, Policy, Solution, solve
-from .target import Target
+from .target import DEFAULT, NAMES, Target
 
 ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
@@ -42,7 +44,8 @@ class Options:
         exact: apply bit-exact repairs only.
         only, skip: globs on tensor and node names; findings elsewhere are reported, not repaired.
         also: codes of rules whose repairs are applied on request only.
-        target: the generation of TensorRT that the model is for.
+        target: the generation of TensorRT that the model is for, by its name.
+        weights: store quantized weights as "int8" or as "float" numbers in front of their Q; None leaves them.
     """
 
     policy: str = "max"
@@ -51,7 +54,8 @@ class Options:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
-    target: Target = field(default_factory=Target.named)
+    target: str = DEFAULT
+    weights: Form | None = None
 
     def wants(self, finding: Finding) -> bool:
         """Whether the finding's repair is to be applied: by itself, or as it was asked for."""
@@ -156,7 +160,11 @@ def check(
         RuleError: a rule crashed, or the policy is unknown.
     """
     options = options or Options()
-    graph = quantized(Graph(model, folder, target=options.target))
+    return examine(quantized(Graph(model, folder, target=Target.named(options.target))), rules, options)
+
+
+def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
+    """What the rules find in a graph, ties solved; as `check`."""
     return resolve(graph, scan(graph, rules), options)[1]
 
 
@@ -197,30 +205,44 @@ def fix(
     """
     options = options or Options()
     Policy.parse(options.policy)
-    graph = quantized(Graph(model, folder, target=options.target))
-    before = pairs(graph)
+    graph = quantized(Graph(model, folder, target=Target.named(options.target)))
     work = _Work(rules, options, progress)
     exact = work.rounds(graph, "exact")
     final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
-    solution, left = resolve(final, work.scan(final), options)
-    illegal = [f for f in left if f.severity is Severity.ERROR]
+    if options.weights is not None:
+        final = work.requested(final, store_weights(final, options.weights))
+    result = work.result(graph, exact, final)
+    illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
-        raise RepairError(_illegal(illegal))
-    after = pairs(final)
-    old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
-    return Result(
-        model=final.model,
-        plan=Plan.between(model, final.model),
-        exact=exact.model,
-        applied=tuple(work.applied),
-        left=left,
-        changes=tuple(work.changes.values()),
-        pairs_before=len(old),
-        pairs_after=len(new),
-        pairs_added=len(new - old),
-        pairs_removed=len(old - new),
-        groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
-    )
+        raise RepairError(_illegal(illegal, options))
+    return result
+
+
+def strip(
+    model: onnx.ModelProto,
+    nodes: Sequence[str] = (),
+    rules: Sequence[Rule] = (),
+    *,
+    folder: Path | None = None,
+) -> Result:
+    """Takes the pairs off the inputs of chosen nodes, so that they run in floating point; nothing else changes.
+
+    Args:
+        nodes: globs on the names of nodes and of what they make.
+        rules: nodes that these rules speak of are chosen, too.
+
+    Raises:
+        ModelError: the model has no Q/DQ or cannot be imported; a glob names no node; nothing chosen is quantized.
+    """
+    graph = quantized(Graph(model, folder))
+    options = Options()
+    work = _Work(rules, options, lambda message: None)
+    found = resolve(graph, work.scan(graph), options)[1]
+    chosen = (*nodes, *readers_at(graph, found))
+    if not chosen:
+        raise ModelError("nothing to strip: no node is named, and the rules find nothing")
+    final = work.requested(graph, unquantized(graph, chosen))
+    return work.result(graph, graph, final)
 
 
 Stage = Literal["exact", "legal", "all"]
@@ -258,9 +280,36 @@ class _Work:
             self.applied += done
             if not keep:
                 self._note(solution.changes)
-            graph = Graph(model, graph.folder, known=graph)
+            kept = not any(isinstance(e, Graft) for f in done for e in f.edits)  # new tensors have new shapes
+            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied {codes}")
+
+    def requested(self, graph: Graph, asked: Iterable[Finding]) -> Graph:
+        """Carries out what the user asked for; what cannot be done stays out."""
+        asked = [f for f in asked if f.edits]
+        model, done = lower(graph, _solved(graph, (), self.options, True), asked, exact=True)
+        self.applied += done
+        return Graph(model, graph.folder, target=graph.target) if done else graph
+
+    def result(self, graph: Graph, exact: Graph, final: Graph) -> Result:
+        """What became of `graph`: `final`, after the bit-exact repairs `exact`."""
+        solution, left = resolve(final, self.scan(final), self.options)
+        before, after = pairs(graph), pairs(final)
+        old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
+        return Result(
+            model=final.model,
+            plan=Plan.between(graph.model, final.model),
+            exact=exact.model,
+            applied=tuple(self.applied),
+            left=left,
+            changes=tuple(self.changes.values()),
+            pairs_before=len(old),
+            pairs_after=len(new),
+            pairs_added=len(new - old),
+            pairs_removed=len(old - new),
+            groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+        )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:
         """What the rules find; the last graph's findings are kept, as every phase begins where another ended."""
@@ -274,8 +323,22 @@ class _Work:
             self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
 
 
-def _illegal(findings: Sequence[Finding]) -> str:
+def elsewhere(graph: Graph, rules: Sequence[Rule]) -> dict[str, tuple[Finding, ...]]:
+    """For each target but the graph's own, what the rules that depend on it find.
+
+    Raises:
+        RuleError: a rule crashed.
+    """
+    mine = [r for r in rules if r.by_target]
+    others = [name for name in NAMES if name != graph.target.name]
+    return {name: scan(graph.aimed_at(Target.named(name)), mine) for name in others}
+
+
+def _illegal(findings: Sequence[Finding], options: Options) -> str:
     """Why the model was not repaired, finding by finding."""
-    lines = [f"{f.place}: {f.code} {f.message}" for f in findings]
-    more = [f"... and {len(lines) - 10} more; see: qdqgraph check MODEL --select QDQ4"] if len(lines) > 10 else []
-    return "\n  ".join(["TensorRT would refuse the model, and no rule repairs it:", *lines[:10], *more])
+    lines = [f"{f.place}: {f.code} {f.message}; {f.refused or f.help}" for f in findings]
+    asked = sorted({f.code for f in findings if f.edits and f.safety is Safety.MANUAL})
+    forbidden = options.exact and any(f.edits and f.safety is Safety.LOSSY for f in findings)
+    advice = [f"repairs on request: add --also {','.join(asked)}"] if asked else []
+    advice += ["lossy repairs exist: leave out --exact"] if forbidden else []
+    return "\n  ".join([f"{Target.named(options.target).title} would refuse the model:", *lines, *advice])

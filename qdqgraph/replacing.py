@@ -13,22 +13,22 @@ from .edit import Graft
 from .graph import Graph, key
 
 
-def replace(
-    graph: Graph, nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: Sequence[gs.Node] = ()
-) -> Graft:
+def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: Sequence[gs.Node] = ()) -> Graft:
     """New nodes in the place of `nodes`.
 
     Args:
         nodes: the nodes that go; whatever else reads of their outputs, `by` makes under the same name.
-        by: the new nodes, in order. A Constant becomes an initializer; names that are new are made unique.
+        by: the new nodes, in order. A Constant becomes an initializer. What they make beside the outputs of `nodes` is
+            new, and its names are made unique.
         unread: nodes in front that go too, where nothing else reads them.
     """
     made = dict.fromkeys(name for node in by for name in node.output if name)
+    kept = {t.name for n in nodes for t in n.outputs}
     reads = [(key(n), i) for n in (*nodes, *unread) for i, t in enumerate(n.inputs) if t.name]
     return Graft(
         tuple(n.SerializeToString(deterministic=True) for n in by),
         tuple(range(len(by))),
-        tuple(name for name in made if name not in graph.names),
+        tuple(name for name in made if name not in kept),
         tuple(key(n) for n in nodes),
         tuple(key(n) for n in unread),
         (),

@@ -80,6 +80,8 @@ class Rule(ABC):
     """Error where TensorRT refuses the graph."""
     examples: Sequence[Example | Counterexample]
     """At least one example and one counterexample."""
+    by_target: bool = False
+    """Whether what the rule finds depends on the graph's target."""
     file: Path = Path()
     """Where the rule comes from; set by the catalog."""
 

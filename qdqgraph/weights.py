@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .edit import Constant, SetPair
+from .edit import Constant, Graft, SetPair
 from .graph import Graph, Reader, key
 from .grid import Grid
 from .pair import INT8_BOUND, Pair, bits_lost
+from .patterns import moved
+from .replacing import attributes, constant, operator, replace
 
 
 def readers(graph: Graph, pair: Pair) -> tuple[Reader, ...]:
@@ -108,20 +110,66 @@ def fixed(pair: Pair) -> bool:
     return not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
 
 
-def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair, float] | None:
-    """The pair on a symmetric INT8 grid that clips nothing, and the bits that it loses; None where that cannot be
+def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
+    """The pair on a symmetric INT8 grid that clips nothing more, and the bits that it loses; None where that cannot be
     done: parameters that are not constant or disagree, integers that something else reads.
 
-    An activation keeps its range: scale = largest magnitude / 127. Weights take the range of their real values, for
-    each output channel where the operator that reads them allows it, which costs less.
+    An activation keeps its range: scale = largest magnitude / 127. A range that begins at zero is also how onnxruntime
+    writes a Relu that it took out, so the Relu stands in front again, unless what is quantized cannot be negative.
+    Weights take the range of their real values, for each output channel where the operator that reads them allows it,
+    which costs less. Source for the Relu: quantize_static removes one in front of an asymmetric pair
+    (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/python/tools/quantization/operators/activation.py).
     """
     grid = Grid.of(pair)
     if grid is None or pair.scale is None or not (pair.scale > 0).all() or fixed(pair):
         return None
-    if pair.kind == "activation":
-        edit = rescaled(graph, pair, np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype), None)
-    else:
+    edit: SetPair | Graft | None
+    if pair.kind != "activation":
         edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= 13 else None)
-    if edit is None:
+        scale = None if edit is None else edit.scale.array
+    else:
+        scale = np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype)
+        edit = _behind_relu(graph, pair, scale) if cuts(graph, pair) else rescaled(graph, pair, scale, None)
+    if edit is None or scale is None:
         return None
-    return edit, max(bits_lost(float(edit.scale.array.max()), float(pair.scale.max())), 0.0)
+    return edit, max(bits_lost(float(scale.max()), float(pair.scale.max())), 0.0)
+
+
+def _behind_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
+    """The pair with another scale, and a Relu in front of it."""
+    assert pair.quantize is not None
+    real, own, zero = (f"{pair.tensor}_{name}" for name in ("relu", "scale", "int8"))
+    kept = attributes(graph, pair.quantize, "axis", "output_dtype")
+    nodes = [
+        constant(own, scale),
+        constant(zero, np.zeros((), np.int8)),
+        operator("Relu", [pair.tensor], real),
+        operator("QuantizeLinear", [real, own, zero], key(pair.quantize), kept),
+    ]
+    for dequantize in pair.dequantizes:
+        kept = attributes(graph, dequantize, "axis")
+        nodes.append(operator("DequantizeLinear", [key(pair.quantize), own, zero], key(dequantize), kept))
+    return replace(pair.nodes, nodes)
+
+
+def cuts(graph: Graph, pair: Pair) -> bool:
+    """Whether the pair takes negative numbers away, as a Relu does: its range begins at zero, its tensor may not."""
+    grid = Grid.of(pair)
+    if grid is None or pair.kind != "activation":
+        return False
+    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).all()) and not nonnegative(graph, pair.tensor)
+
+
+def nonnegative(graph: Graph, tensor: str) -> bool:
+    """Whether the tensor cannot hold a negative number, as far as the nodes in front of it tell."""
+    node = graph.producer(tensor)
+    if node is None:
+        return False
+    if node.op in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"):
+        return True
+    if node.op == "Clip":
+        least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None
+        low = node.attrs.get("min", -1.0) if least is None else float(least.reshape(-1)[0])
+        return bool(low >= 0)
+    move = moved(graph, node)
+    return move is not None and bool(move[0]) and all(nonnegative(graph, source) for source in move[0])

@@ -4,14 +4,31 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, bits_lost, fixed, pairs, rescaled
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Rule,
+    Safety,
+    Severity,
+    bits_lost,
+    fixed,
+    pairs,
+    rescaled,
+    unpaired,
+)
+
+MOST = 1.0
+"""Bits that the finest channel may lose to one scale."""
 
 
 class ActivationPerChannel(Rule):
     """An activation is quantized per channel.
 
     Why: TensorRT takes one scale for an activation; per-channel scales are for weights, which are constants. The
-    repair takes the largest: nothing is clipped, and channels with a smaller scale lose what lies between.
+    repair takes the largest: nothing is clipped, and channels with a smaller scale lose what lies between. Where that is
+    more than one bit the tensor stays in floating point instead. NNCF quantizes the inputs of depthwise convolutions so.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
     """
 
@@ -57,10 +74,13 @@ class ActivationPerChannel(Rule):
                 continue
             what = f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT takes one"
             plain = pair.symmetric and pair.types[1] == "int8" and (pair.scale > 0).all() and not fixed(pair)
-            edit = rescaled(graph, pair, np.asarray(pair.scale.max()), None) if plain else None
-            if edit is None:
-                yield self.finding(pair.nodes[0], what, help="calibrate it per tensor")
+            lost = bits_lost(float(pair.scale.max()), float(pair.scale.min())) if plain else 0.0
+            if plain and lost > MOST:
+                help = f"leave it in floating point: with one scale the finest channel would lose {lost:.2f} bits"
+                yield self.finding(pair.nodes[0], what, help=help, edits=unpaired(graph, pair))
                 continue
-            lost = bits_lost(float(pair.scale.max()), float(pair.scale.min()))
-            help = f"take the largest; the finest channel loses {lost:.2f} bits"
-            yield self.finding(pair.nodes[0], what, help=help, edits=[edit])
+            edit = rescaled(graph, pair, np.asarray(pair.scale.max()), None) if plain else None
+            help = "calibrate it per tensor"
+            if edit is not None:
+                help = f"take the largest; the finest channel loses {lost:.2f} bits"
+            yield self.finding(pair.nodes[0], what, help=help, edits=() if edit is None else [edit])

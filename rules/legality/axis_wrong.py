@@ -35,6 +35,7 @@ class AxisWrong(Rule):
     """
 
     code, name, safety = "QDQ405", "axis-wrong", Safety.LOSSY
+    by_target = True
     severity = Severity.ERROR
 
     examples = [

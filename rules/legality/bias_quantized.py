@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph import (
+    BINARY,
     Counterexample,
     Example,
     Finding,
     Graph,
     Grid,
     Pair,
+    Reader,
     Rule,
     Safety,
     Severity,
@@ -23,11 +25,12 @@ from qdqgraph import (
 
 
 class BiasQuantized(Rule):
-    """A bias is quantized.
+    """A bias, or another constant that is no weight, is quantized.
 
     Why: TensorRT keeps biases in high precision and has no INT32 DequantizeLinear: the parser refuses the graph.
-    onnxruntime's quantize_static writes such biases unless told `QuantizeBias=False`. The float that a bias stands for
-    takes its place; no number changes.
+    onnxruntime's quantize_static writes such biases unless told `QuantizeBias=False`. It also stores the constants of
+    element-wise operators as INT8; where one is broadcast, TensorRT puts a reshape between it and its DequantizeLinear
+    and then refuses to build. The floats that they stand for take their place; no number changes.
     Source: https://github.com/microsoft/onnxruntime/issues/14229, https://github.com/onnx/onnx-tensorrt/issues/850
     """
 
@@ -59,6 +62,28 @@ class BiasQuantized(Rule):
                 y = Conv (d, k, bias)
             }""",
         ),
+        Example(
+            "a constant of an element-wise operator",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, int8 c = {24}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                three = DequantizeLinear (c, s, z)
+                y = Add (d, three)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, float three = {3}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = Add (d, three)
+            }""",
+        ),
         Counterexample(
             "a float bias",
             """
@@ -76,25 +101,28 @@ class BiasQuantized(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            if pair.kind == "bias" or (pair.kind == "weight" and _is_bias(graph, pair)):
-                values = _values(graph, pair)
-                edits = (
-                    ()
-                    if values is None
-                    else [replace(graph, [d], [constant(key(d), values)]) for d in pair.dequantizes]
-                )
-                yield self.finding(
-                    pair.nodes[0],
-                    f"'{pair.tensor}' is a bias quantized to {pair.types[1].upper()}; TensorRT takes float biases",
-                    help="store the float that it stands for",
-                    edits=edits,
-                )
+            found = readers(graph, pair)
+            bias = pair.kind == "bias" or (bool(found) and all(_bias(r) for r in found))
+            operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
+            if pair.kind == "activation" or not (bias or operand):
+                continue
+            values = _values(graph, pair)
+            edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
+            what = "a bias" if bias else "a constant, no weight,"
+            yield self.finding(
+                pair.nodes[0],
+                f"'{pair.tensor}' is {what} quantized to {pair.types[1].upper()}; TensorRT takes floats there",
+                help="store the float that it stands for",
+                edits=edits,
+            )
 
 
-def _is_bias(graph: Graph, pair: Pair) -> bool:
-    """Whether the third input of Conv, ConvTranspose or Gemm, and nothing else, reads the pair."""
-    found = readers(graph, pair)
-    return bool(found) and all(r.index == 2 and r.node.op in ("Conv", "ConvTranspose", "Gemm") for r in found)
+def _bias(reader: Reader) -> bool:
+    return reader.index == 2 and reader.node.op in ("Conv", "ConvTranspose", "Gemm")
+
+
+def _operand(reader: Reader) -> bool:
+    return reader.index >= 0 and reader.node.op in (*BINARY, "PRelu", "Where", "Clip", "BatchNormalization")
 
 
 def _values(graph: Graph, pair: Pair) -> np.ndarray | None:

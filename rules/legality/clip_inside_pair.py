@@ -147,7 +147,7 @@ def _repair(
         stored = grid.integers(weights)
     if stored is not None:
         clipped = np.clip(stored.astype(np.int64), low, high).astype(stored.dtype)
-        return [replace(graph, [clip], [constant(key(clip), clipped)])], Safety.EXACT
+        return [replace([clip], [constant(key(clip), clipped)])], Safety.EXACT
     if grid is None or pair is None or pair.quantize is None:
         return None, Safety.EXACT
     through = [Rewire(r.key, key(pair.quantize)) for r in graph.readers(key(clip))]
@@ -166,4 +166,4 @@ def _repair(
         operator("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], f"{name}_real"),
         operator("QuantizeLinear", [f"{name}_real", *(t.name for t in pair.quantize.inputs[1:])], name),
     ]
-    return [replace(graph, [pair.quantize, clip], nodes)], Safety.EXACT
+    return [replace([pair.quantize, clip], nodes)], Safety.EXACT

@@ -111,7 +111,6 @@ def _between(graph: Graph, node: Node, sources: tuple[str, ...], results: tuple[
     inputs = [real.get(t.name, t.name) for t in node.inputs]
     outputs = [made.get(t.name, t.name) for t in node.outputs]
     return replace(
-        graph,
         [node],
         [
             *(operator("DequantizeLinear", [t, *grid], real[t]) for t in real),

@@ -83,6 +83,6 @@ class OperatorForeign(Rule):
             domain = f" of domain {node.domain}" if node.domain else ""
             standard = node.op in ("QuantizeLinear", "DequantizeLinear") and graph.opset >= 13
             inputs = [t.name for t in node.inputs]
-            edits = [replace(graph, [node], [operator(node.op, inputs, key(node), attributes(graph, node))])]
+            edits = [replace([node], [operator(node.op, inputs, key(node), attributes(graph, node))])]
             help = "write it in the standard domain" if standard else "export the model with Q/DQ pairs"
             yield self.finding(node, f"TensorRT has no {node.op}{domain}", help=help, edits=edits if standard else ())

@@ -176,7 +176,7 @@ def _written(
         ),
         operator(node.op.removesuffix("Integer"), [left, f"{name}_weights"], name, attributes(graph, node)),
     ]
-    return replace(graph, [product], nodes, unread=unread)
+    return replace([product], nodes, unread=unread)
 
 
 def _sole_reader(graph: Graph, tensor: str, op: str) -> Node | None:

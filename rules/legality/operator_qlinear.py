@@ -182,7 +182,7 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
     nodes.append(operator(form.op, inputs, real, kept))
     if result:
         nodes.append(operator("QuantizeLinear", [real, result, _name(node, form.result + 1)], key(node)))
-    return replace(graph, [node], nodes)
+    return replace([node], nodes)
 
 
 def _channels(node: Node, form: Form) -> int:

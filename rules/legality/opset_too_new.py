@@ -15,6 +15,7 @@ class OpsetTooNew(Rule):
     """
 
     code, name, safety = "QDQ413", "opset-too-new", Safety.MANUAL
+    by_target = True
 
     examples = [
         Example(

@@ -11,7 +11,8 @@ class ZeroPointNotZero(Rule):
     """A zero-point is not zero.
 
     Why: TensorRT quantizes symmetrically: every zero-point must be a constant zero, and the parser refuses others. The
-    repair keeps the range, so that nothing is clipped: scale = largest magnitude / 127, at most one bit coarser. Weights
+    repair keeps the range, so that nothing more is clipped: scale = largest magnitude / 127, at most one bit coarser. A
+    range that begins at zero is a Relu, too: onnxruntime takes Relus out in front of such pairs. It is written again. Weights
     are rounded anew from the numbers they stand for, for each output channel where that is allowed.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer),
     https://github.com/NVIDIA/TensorRT/issues/2774
@@ -37,6 +38,26 @@ class ZeroPointNotZero(Rule):
             <float s = {0.10314961}, int8 z = {0}>
             {
                 q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
+        Example(
+            "a range from zero: the Relu that it stands for",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {-128}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.20078741}, int8 z = {0}>
+            {
+                r = Relu (x)
+                q = QuantizeLinear (r, s, z)
                 y = DequantizeLinear (q, s, z)
             }""",
         ),
