@@ -37,13 +37,13 @@ def opened(path: Path, target: Target, profile: Path | None = None) -> Engine:
         ModelError, EngineError: the file cannot be read, or holds something else.
     """
     if path.suffix.lower() == ".onnx":
-        return forecast(Graph(read_model(path), path.parent), target, path.name)
+        return forecast(Graph(read_model(path), path.parent, target=target), path.name)
     return open_engine(path, profile=profile)
 
 
 def _forecast(args: Namespace) -> int:
-    graph = Graph(read_model(args.model), args.model.parent)
-    return _show(args, forecast(graph, Target.named(args.target), args.model.name))
+    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(args.target))
+    return _show(args, forecast(graph, args.model.name))
 
 
 def _build(args: Namespace) -> int:
