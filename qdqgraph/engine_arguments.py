@@ -19,9 +19,10 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
         verbs, "build", "build an engine with a real TensorRT", "qdqgraph engine build model.onnx --with tensorrt-rtx"
     )
     build.add_argument("model", type=Path, metavar="MODEL")
-    help = "tensorrt-rtx builds on any CPU; the others need the GPU"
-    build.add_argument("--with", dest="library", choices=["tensorrt-rtx", "tensorrt"], required=True, help=help)
-    help = "qdq: INT8 where the file has Q/DQ (default); fp16: no INT8"
+    help = "tensorrt-rtx and openvino run on any CPU; tensorrt and trtexec need the GPU"
+    choices = ["tensorrt-rtx", "tensorrt", "trtexec", "openvino"]
+    build.add_argument("--with", dest="library", choices=choices, required=True, help=help)
+    help = "qdq: INT8 where the file has Q/DQ (default); fp16: no INT8; best: what TensorRT would choose"
     build.add_argument("--mode", choices=["qdq", "fp16", "best"], default="qdq", help=help)
     help = "an input with open dimensions (default: batch 1, pictures of 320 pixels)"
     build.add_argument("--shape", action="append", default=[], metavar="NAME:1x3x224x224", help=help)

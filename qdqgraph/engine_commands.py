@@ -7,7 +7,8 @@ from pathlib import Path
 
 from . import catalog
 from .commands import Run, terminal
-from .engines import tensorrt
+from .engines import openvino, tensorrt, trtexec
+from .engines.build import Build, RefusedError
 from .engines.diff import diff
 from .engines.forecast import forecast
 from .engines.layers import Engine
@@ -15,7 +16,6 @@ from .engines.limits import Limits
 from .engines.refusal import explain
 from .engines.saved import open_engine, to_json
 from .engines.storage import Storage
-from .engines.tensorrt import Build, RefusedError
 from .errors import EngineError, ModelError
 from .files import read_model, write_text
 from .graph import Graph
@@ -94,7 +94,11 @@ def built(model: Path, library: str, how: Build) -> Engine:
     """
     graph = Graph(read_model(model), model.parent)
     try:
-        return tensorrt.build(model, library, how)
+        if library == "trtexec":
+            return trtexec.build(graph, model, how)
+        if library == "openvino":
+            return openvino.build(graph, model, how)
+        return tensorrt.build(graph, model, library, how)
     except RefusedError as error:
         findings = resolve(graph, scan(graph, catalog.load()), Options())[1]
         lines = [refusal.sentence for refusal in explain(graph, error.errors, findings)]

@@ -15,12 +15,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qdqgraph.cli import main
 from qdqgraph.engines import limits, listing
+from qdqgraph.engines.build import Build
 from qdqgraph.engines.limits import Limits
 from qdqgraph.engines.names import is_quantizer
 from qdqgraph.engines.saved import open_engine
 from qdqgraph.engines.storage import Storage
-from qdqgraph.engines.tensorrt import Build, build
+from qdqgraph.engines.tensorrt import build
 from qdqgraph.errors import EngineError
+from qdqgraph.graph import Graph
 
 CHAIN = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
     a = t.conv4 (x, s1)
@@ -45,7 +47,8 @@ def written(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 def stored(text: str, folder: Path) -> Storage:
-    return Storage.of(build(written(model_of(text), folder), "tensorrt-rtx", Build()))
+    model = model_of(text)
+    return Storage.of(build(Graph(model), written(model, folder), "tensorrt-rtx", Build()))
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def rtx() -> None:
 @pytest.mark.usefixtures("rtx")
 def test_a_model_builds_without_a_gpu_and_its_kernels_name_their_nodes(tmp_path: Path) -> None:
     model = model_of(CHAIN)
-    engine = build(written(model, tmp_path), "tensorrt-rtx", Build())
+    engine = build(Graph(model), written(model, tmp_path), "tensorrt-rtx", Build())
     named = {n for layer in engine.layers for n in (*layer.nodes, *layer.quantizers)}
     assert named and engine.bindings == () and engine.source.startswith("TensorRT-RTX 1.")
     assert any("proven on TensorRT-RTX" in note for note in engine.notes)

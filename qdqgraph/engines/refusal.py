@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..finding import Finding, Severity
 from ..graph import Graph, Node, key, label
 from ..pair import pairs
-from .tensorrt import ParserError
+from .build import ParserError
 
 WORDS = (
     (re.compile(r"shiftIsAllZeros|zero.?point is not", re.IGNORECASE), ("QDQ401", "QDQ402")),

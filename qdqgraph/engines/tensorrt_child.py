@@ -12,9 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SPATIAL = 320
-"""Height and width where the file leaves them open: a multiple of 32, as detectors need."""
-
 
 def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Parses and builds; the result as JSON: version, shapes, errors of the parser, or where it failed."""
@@ -31,7 +28,7 @@ def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
                 print(message, flush=True)  # noqa: T201 - the log of this process
 
     log = Log()
-    result: dict[str, Any] = {"version": str(trt.__version__), "shapes": {}, "errors": []}
+    result: dict[str, Any] = {"version": str(trt.__version__), "errors": []}
     builder = trt.Builder(log)
     network = builder.create_network(_flags(trt, job))
     parser = trt.OnnxParser(network, log)
@@ -45,7 +42,8 @@ def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if job["compute_capability"]:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, job["compute_capability"]), 0)
-    result["shapes"] = _profile(builder, network, config, job["shapes"])
+    if job["shapes"]:
+        _profile(builder, network, config, job["shapes"])
     blob = builder.build_serialized_network(network, config)
     if blob is None:
         said = [text for severity, text in lines if severity <= int(trt.ILogger.ERROR)]
@@ -75,29 +73,17 @@ def _error(error: Any) -> dict[str, Any]:
     }
 
 
-def _profile(builder: Any, network: Any, config: Any, given: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Gives every input with open dimensions one shape; returns the shapes that were chosen."""
-    chosen: dict[str, list[int]] = {}
-    profile = None
+def _profile(builder: Any, network: Any, config: Any, shapes: dict[str, list[int]]) -> None:
+    """Gives every input with open dimensions its one shape, and every input that is a shape ones."""
+    profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        dims = [int(d) for d in tensor.shape]
-        if -1 not in dims and not tensor.is_shape_tensor:
-            continue
-        profile = profile or builder.create_optimization_profile()
-        size = given.get(tensor.name) or [_open(i, len(dims)) if d == -1 else d for i, d in enumerate(dims)]
         if tensor.is_shape_tensor:
-            profile.set_shape_input(tensor.name, size or [1], size or [1], size or [1])
-        else:
-            profile.set_shape(tensor.name, size, size, size)
-        chosen[tensor.name] = size
-    if profile is not None:
-        config.add_optimization_profile(profile)
-    return chosen
-
-
-def _open(index: int, rank: int) -> int:
-    return SPATIAL if rank == 4 and index > 1 else 1
+            ones = [1] * max(1, *(int(d) for d in tensor.shape), 1)
+            profile.set_shape_input(tensor.name, ones, ones, ones)
+        elif tensor.name in shapes:
+            profile.set_shape(tensor.name, *(shapes[tensor.name],) * 3)
+    config.add_optimization_profile(profile)
 
 
 def _inspected(trt: Any, log: Any, blob: bytes, folder: Path) -> str:

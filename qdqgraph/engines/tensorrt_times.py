@@ -39,14 +39,13 @@ def measure(trt: Any, engine: Any, context: Any, folder: Path) -> str:
             memory.append(place)
             cuda.cudaMemset(place, 0, ctypes.c_size_t(size))
             context.set_tensor_address(name, place.value)
-        _run(trt, context, cuda, folder)
+        return _run(trt, context, cuda, folder)
     finally:
         for place in memory:
             cuda.cudaFree(place)
-    return ""
 
 
-def _run(trt: Any, context: Any, cuda: Any, folder: Path) -> None:
+def _run(trt: Any, context: Any, cuda: Any, folder: Path) -> str:
     spent: dict[str, list[float]] = defaultdict(list)
 
     class Profiler(trt.IProfiler):
@@ -62,13 +61,18 @@ def _run(trt: Any, context: Any, cuda: Any, folder: Path) -> None:
         cuda.cudaDeviceSynchronize()
         return (time.perf_counter() - start) * 1000
 
+    if error := cuda.cudaDeviceSynchronize():
+        return f"the CUDA runtime reports error {error}: layers have no times"
     runs = [once() for _ in range(WARM + RUNS)][WARM:]
     context.profiler = Profiler()
     for _ in range(RUNS):
         once()
+    if not spent:
+        return "TensorRT's profiler reported nothing: layers have no times"
     rows = [{"name": name, "averageMs": sum(times) / RUNS} for name, times in spent.items()]
     (folder / "profile.json").write_text(json.dumps([{"count": RUNS}, *rows]), encoding="utf-8")
     (folder / "times.json").write_text(json.dumps([{"computeMs": t, "latencyMs": t} for t in runs]), encoding="utf-8")
+    return ""
 
 
 def _library() -> Any:

@@ -28,7 +28,7 @@ def show_engine(console: Console, engine: Engine) -> None:
     say(console, "  computing in: " + _counted(Counter(x.precision for x in engine.working if not x.cause)))
     if engine.times is not None:
         t = engine.times
-        say(console, f"  {t.runs} runs: median {t.compute_ms:.3f} ms on the GPU, {t.latency_ms:.3f} ms with copies")
+        say(console, f"  {t.runs} runs: median {t.compute_ms:.3f} ms, {t.latency_ms:.3f} ms with copies")
     for note in engine.notes:
         say(console, f"  note: {note}")
     for layer in engine.layers:
