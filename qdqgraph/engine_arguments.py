@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .target import DEFAULT, NAMES
+
 Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
 
 
@@ -35,6 +37,15 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     read.add_argument("--profile", type=Path, metavar="FILE", help="of trtexec --exportProfile: times of layers")
     read.add_argument("--times", type=Path, metavar="FILE", help="of trtexec --exportTimes: times of whole runs")
     _saving(read)
+    forecast = make(
+        verbs,
+        "forecast",
+        "which kernels TensorRT will form, by its documented rules",
+        "qdqgraph engine forecast model.onnx --target trt-10",
+    )
+    forecast.add_argument("model", type=Path, metavar="MODEL")
+    _target(forecast)
+    _saving(forecast)
     diff = make(
         verbs, "diff", "what differs between two engines; exit 1 where B is worse", "qdqgraph engine diff a.json b.json"
     )
@@ -42,7 +53,13 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     diff.add_argument("b", type=Path, metavar="B")
     for side in "ab":
         diff.add_argument(f"--profile-{side}", type=Path, metavar="FILE", help=f"times of the layers of {side.upper()}")
+    _target(diff)
     diff.add_argument("--json", action="store_true", help="print the differences as JSON and nothing else")
+
+
+def _target(verb: argparse.ArgumentParser) -> None:
+    help = f"the TensorRT to forecast for: {', '.join(NAMES)} (default: {DEFAULT})"
+    verb.add_argument("--target", default=DEFAULT, metavar="TARGET", help=help)
 
 
 def _saving(verb: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from . import catalog
 from .commands import terminal
 from .engines import tensorrt
 from .engines.diff import diff
+from .engines.forecast import forecast
 from .engines.layers import Engine
 from .engines.limits import Limits
 from .engines.refusal import explain
@@ -21,11 +22,28 @@ from .graph import Graph
 from .repair import Options, resolve, scan
 from .report import engine as report
 from .report import text
+from .target import Target
 
 
 def engine(args: Namespace) -> int:
     """`qdqgraph engine WHAT`."""
-    return int({"build": _build, "read": _read, "diff": _diff}[args.what](args))
+    return int({"build": _build, "read": _read, "forecast": _forecast, "diff": _diff}[args.what](args))
+
+
+def opened(path: Path, target: Target, profile: Path | None = None) -> Engine:
+    """The engine in a file; of a model its forecast.
+
+    Raises:
+        ModelError, EngineError: the file cannot be read, or holds something else.
+    """
+    if path.suffix.lower() == ".onnx":
+        return forecast(Graph(read_model(path), path.parent), target, path.name)
+    return open_engine(path, profile=profile)
+
+
+def _forecast(args: Namespace) -> int:
+    graph = Graph(read_model(args.model), args.model.parent)
+    return _show(args, forecast(graph, Target.named(args.target), args.model.name))
 
 
 def _build(args: Namespace) -> int:
@@ -78,7 +96,8 @@ def _show(args: Namespace, found: Engine) -> int:
 
 def _diff(args: Namespace) -> int:
     """0 where B is not worse, 1 where it is."""
-    a, b = open_engine(args.a, profile=args.profile_a), open_engine(args.b, profile=args.profile_b)
+    target = Target.named(args.target)
+    a, b = opened(args.a, target, args.profile_a), opened(args.b, target, args.profile_b)
     found = diff(a, b)
     if args.json:
         text.say(terminal(), report.diff_json(found))

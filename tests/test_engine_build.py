@@ -154,7 +154,17 @@ def test_a_layer_list_in_another_form_is_refused() -> None:
 
 
 def test_q_and_dq_are_told_by_the_operator_in_their_names() -> None:
-    assert all(map(is_quantizer, ("QuantizeLinear_7", "/a/_input_quantizer/DequantizeLinear", "x_quantize_scale_node")))
+    assert all(
+        map(
+            is_quantizer,
+            (
+                "QuantizeLinear_7",
+                "/a/_input_quantizer/DequantizeLinear",
+                "x_quantize_scale_node",
+                "QuantLinearNode__838",
+            ),
+        )
+    )
     assert not any(map(is_quantizer, ("/conv/Conv", "quant_conv", "ConvInteger")))
 
 

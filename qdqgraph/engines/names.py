@@ -15,7 +15,7 @@ OWN = re.compile(
 REFORMATTING = re.compile(r"^Reformatting CopyNode for (Input|Output) Tensor \d+ to ")
 FOREIGN = re.compile(r"^\{ForeignNode\[(.*)\]\}$", re.DOTALL)
 PROFILE = re.compile(r"\s*\[profile (\d+)\]$")
-QUANTIZER = re.compile(r"quantize_?(linear|scale_node)", re.IGNORECASE)
+QUANTIZER = re.compile(r"quant(ize)?_?(linear|scale_node)", re.IGNORECASE)
 
 
 def of_layer(name: str, metadata: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
