@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import qdqgraph
 from qdqgraph import Graph, ModelError, Options, RepairError, Safety, key, numerics, pairs
+from qdqgraph.engines.tensorrt import Build, RefusedError
+from qdqgraph.engines.tensorrt import build as engine
 
 RULES = qdqgraph.rules()
 LEGAL = [r for r in RULES if r.code.startswith("QDQ4")]
@@ -138,6 +140,13 @@ def test_what_onnxruntime_quantizes_becomes_legal_and_stays_the_same_network(for
     agreement = numerics.compare(onnx.load(path), result.model, feeds, tmp_path)["y"]
     assert agreement.sqnr > 20
     assert result.plan.inverse().apply(result.model).SerializeToString() == onnx.load(path).SerializeToString()
+    pytest.importorskip("tensorrt_rtx")
+    fixed = tmp_path / "fixed.onnx"
+    onnx.save(result.model, fixed)
+    with pytest.raises(RefusedError):
+        engine(path, "tensorrt-rtx", Build())
+    built = [k for k in engine(fixed, "tensorrt-rtx", Build()).layers if k.kind == "correlation"]
+    assert len(built) == 3 and all(k.precision == "INT8" for k in built)
 
 
 def test_dynamic_quantization_keeps_its_weights_and_runs_in_floating_point(tmp_path: Path) -> None:
