@@ -4,6 +4,7 @@
     ├── ModelError      the file cannot be read, is no ONNX, or cannot be used
     ├── RuleError       a rule file cannot be loaded or contradicts itself
     ├── PlanError       a plan is damaged or does not fit the model (stale)
+    ├── TorchError      the PyTorch model, its configuration or its calibration cannot be used
     └── RepairError     the repair was refused: illegal graph, not bit-exact, no fixpoint
 
 The command line prints the message of any of them as one sentence and exits with 2.
@@ -24,6 +25,10 @@ class RuleError(QdqgraphError):
 
 class PlanError(QdqgraphError):
     """A plan cannot be read, or was made for another model."""
+
+
+class TorchError(QdqgraphError):
+    """The PyTorch model, its configuration or its calibration cannot be used."""
 
 
 class RepairError(QdqgraphError):

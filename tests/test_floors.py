@@ -24,6 +24,7 @@ FLOORS = [
     {"repair"},
     {"files", "follow", "testing", "verify"},
     {"report", "scaffold", "settings", "why"},
+    {"torch"},
     {"commands"},
     {"rule_commands"},
     {"cli"},
