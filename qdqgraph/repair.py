@@ -142,9 +142,9 @@ def _placed(scales: Scales, finding: Finding) -> Finding | None:
         if not isinstance(edit, PlacePair):
             continue
         source, agreed = scales.source(edit)
-        if not agreed:
+        if not agreed and not edit.calibrate:
             return None
-        if not source:
+        if not source or edit.calibrate:
             return replace(
                 finding, refused=f"no scale of '{edit.tensor}' is known in the graph: calibrate it and quantize it"
             )

@@ -26,6 +26,7 @@ FLOORS = [
     {"engines", "files", "follow", "testing", "verify"},
     {"api"},
     {"report", "scaffold", "settings", "why"},
+    {"torch"},
     {"commands"},
     {"engine_arguments", "engine_commands", "rule_commands"},
     {"cli"},
