@@ -219,7 +219,7 @@ def _text(field: Field, data: bytes) -> str:
     if field == "opset_import":
         opset = onnx.OperatorSetIdProto.FromString(data)
         return f"opset {opset.domain or 'ai.onnx'} {opset.version}"
-    return f"{field} {onnx.printer.to_text(onnx.ValueInfoProto.FromString(data))}"
+    return f"{field} {onnx.helper.printable_value_info(onnx.ValueInfoProto.FromString(data)).lstrip('%')}"
 
 
 def to_json(edit: Edit) -> dict[str, Any]:
