@@ -367,7 +367,9 @@ def test_a_node_without_a_form_in_the_new_set_is_named() -> None:
 # The command
 
 
-def test_fix_makes_fp16_its_last_step_and_undo_gives_the_file_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fix_makes_fp16_its_last_step_and_undo_gives_the_file_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given, fixed, plan, back = (str(tmp_path / name) for name in ("m.onnx", "f.onnx", "p.json", "b.onnx"))
     onnx.save(weighted([0.01, 0.02, 1e-7, 0.03], INTEGERS), given)
     assert main(["fix", given, "-o", fixed, "--fp16", "--keep-io", "--diff", "--plan", plan, "--no-config"]) == 0
