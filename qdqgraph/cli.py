@@ -51,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
     engine = _verb(verbs, "engine", "read and compare engines", "qdqgraph engine diff a.json b.json")
     engine_arguments.add(engine, _verb)
+    draw = _verb(verbs, "draw", "draw a model with its groups and findings", "qdqgraph draw model.onnx -o model.svg")
+    draw.add_argument("model", type=Path, metavar="MODEL")
+    _common(draw)
+    engine_arguments.picture(draw)
     return top
 
 

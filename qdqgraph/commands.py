@@ -14,6 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from . import catalog, numerics
 from .difference import differences
+from .engines.cost import priced
+from .engines.forecast import forecast
 from .errors import ModelError, PlanError
 from .files import external_files, is_canonical, read_model, write_model, write_text
 from .finding import Finding
@@ -43,7 +45,7 @@ def check(args: Namespace) -> int:
             step(f"{path}: checking")
             rules, options = run.rules(path), run.options(path)
             graph = quantized(Graph(read_model(path), path.parent, target=Target.named(options.target)))
-            found[str(path)] = examine(graph, rules, options)
+            found[str(path)] = priced(examine(graph, rules, options), forecast(graph, path.name))
             others[str(path)] = elsewhere(graph, rules)
     console = terminal()
     if args.format == "json":

@@ -56,6 +56,21 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     _target(diff)
     diff.add_argument("--json", action="store_true", help="print the differences as JSON and nothing else")
 
+    draw = make(verbs, "draw", "draw one engine, or two side by side", "qdqgraph engine draw a.json b.json -o both.svg")
+    draw.add_argument("a", type=Path, metavar="A", help="layer info, a saved engine, or a model to forecast")
+    draw.add_argument("b", type=Path, metavar="B", nargs="?")
+    for side in "ab":
+        draw.add_argument(f"--profile-{side}", type=Path, metavar="FILE", help=f"times of the layers of {side.upper()}")
+    draw.add_argument("--by", choices=["bytes", "time"], default="bytes", help="what the bars show (default: bytes)")
+    picture(draw)
+    _target(draw)
+
+
+def picture(verb: argparse.ArgumentParser) -> None:
+    """The options of a command that writes a picture."""
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="where to write: .svg or .dot")
+    verb.add_argument("--force", action="store_true", help="overwrite existing files")
+
 
 def _target(verb: argparse.ArgumentParser) -> None:
     help = f"the TensorRT to forecast for: {', '.join(NAMES)} (default: {DEFAULT})"

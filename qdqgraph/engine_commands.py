@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from . import catalog
-from .commands import terminal
+from .commands import Run, terminal
 from .engines import tensorrt
 from .engines.diff import diff
 from .engines.forecast import forecast
@@ -19,15 +19,46 @@ from .engines.tensorrt import Build, RefusedError
 from .errors import EngineError, ModelError
 from .files import read_model, write_text
 from .graph import Graph
+from .pair import pairs
 from .repair import Options, resolve, scan
 from .report import engine as report
+from .report import engine_drawing as pictures
 from .report import text
+from .report.drawing import Drawing, svg
 from .target import Target
 
 
 def engine(args: Namespace) -> int:
     """`qdqgraph engine WHAT`."""
-    return int({"build": _build, "read": _read, "forecast": _forecast, "diff": _diff}[args.what](args))
+    verbs = {"build": _build, "read": _read, "forecast": _forecast, "diff": _diff, "draw": _draw}
+    return int(verbs[args.what](args))
+
+
+def draw(args: Namespace) -> int:
+    """`qdqgraph draw MODEL -o OUT`: the Q/DQ graph with its groups and findings."""
+    run = Run.of(args)
+    rules, options = run.rules(args.model), run.options(args.model)
+    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
+    solution, findings = resolve(graph, scan(graph, rules), options)
+    groups = [group.sites for group in solution.groups if sum(bool(pairs(graph).at(s)) for s in group.sites) > 1]
+    return _picture(args, [(args.model.name, pictures.of_graph(graph, groups, findings))])
+
+
+def _draw(args: Namespace) -> int:
+    target, chosen = Target.named(args.target), ((args.a, args.profile_a), (args.b, args.profile_b))
+    engines = [opened(path, target, profile) for path, profile in chosen if path is not None]
+    titles = [f"{engine.name} ({engine.source})" for engine in engines]
+    return _picture(args, list(zip(titles, pictures.of_engines(engines, args.by), strict=True)))
+
+
+def _picture(args: Namespace, parts: list[tuple[str, Drawing]]) -> int:
+    """Writes drawings side by side, as SVG or DOT by the name of the file."""
+    form = {".svg": svg, ".dot": pictures.dot}.get(args.output.suffix.lower())
+    if form is None:
+        raise ModelError(f"{args.output}: name it .svg or .dot")
+    write_text(form(parts), args.output, force=args.force)
+    text.say(terminal(), f"{args.output}: {sum(len(d.boxes) for _, d in parts)} boxes")
+    return 0
 
 
 def opened(path: Path, target: Target, profile: Path | None = None) -> Engine:
@@ -37,13 +68,13 @@ def opened(path: Path, target: Target, profile: Path | None = None) -> Engine:
         ModelError, EngineError: the file cannot be read, or holds something else.
     """
     if path.suffix.lower() == ".onnx":
-        return forecast(Graph(read_model(path), path.parent), target, path.name)
+        return forecast(Graph(read_model(path), path.parent, target=target), path.name)
     return open_engine(path, profile=profile)
 
 
 def _forecast(args: Namespace) -> int:
-    graph = Graph(read_model(args.model), args.model.parent)
-    return _show(args, forecast(graph, Target.named(args.target), args.model.name))
+    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(args.target))
+    return _show(args, forecast(graph, args.model.name))
 
 
 def _build(args: Namespace) -> int:
@@ -106,4 +137,4 @@ def _diff(args: Namespace) -> int:
     return int(bool(found.worse))
 
 
-__all__ = ["engine"]
+__all__ = ["draw", "engine"]

@@ -26,7 +26,7 @@ NVIDIA = Path(__file__).parents[2] / "shared" / "data" / "nvidia-engines"
 
 
 def foretold(text: str, target: str = "trt-10") -> tuple[Layer, ...]:
-    return forecast(Graph(model_of(text)), Target.named(target), "m").layers
+    return forecast(Graph(model_of(text), target=Target.named(target)), "m").layers
 
 
 def names(layers: tuple[Layer, ...]) -> list[list[str]]:
@@ -189,7 +189,7 @@ def test_every_reformat_says_why() -> None:
 def test_any_graph_is_forecast_whole(model: onnx.ModelProto) -> None:
     """Every tensor is made before it is read, and reformats stand only where two forms meet."""
     graph = Graph(model)
-    layers = forecast(graph, Target.named(), "m").layers
+    layers = forecast(graph, "m").layers
     made = set(graph.inputs)
     for layer in layers:
         assert {t.name for t in layer.inputs} <= made, layer.name
@@ -204,7 +204,7 @@ def test_any_graph_is_forecast_whole(model: onnx.ModelProto) -> None:
 
 def against(name: str, residual: bool) -> Diff:
     folder = NVIDIA if NVIDIA.is_dir() else DATA
-    found = forecast(Graph(torchscript.resnet18(residual=residual)), Target.named("trt-8.6"), "forecast")
+    found = forecast(Graph(torchscript.resnet18(residual=residual), target=Target.named("trt-8.6")), "forecast")
     return diff(found, open_engine(folder / f"{name}.graph.json"))
 
 
@@ -231,7 +231,7 @@ def test_the_forecast_says_what_nvidias_kernels_read_and_write_as_int8(name: str
 
 def test_the_forecast_of_nvidias_mobilenet_v2_has_its_kernels() -> None:
     """Depthwise convolutions, Clip, skips without ReLU: 52 convolution kernels, one layout copy that depends on tactics."""
-    found = forecast(Graph(torchscript.mobilenet_v2(residual=True)), Target.named("trt-8.6"), "forecast")
+    found = forecast(Graph(torchscript.mobilenet_v2(residual=True)), "forecast")
     real = [of_layer(line, "") for line in (DATA / "mobilenet_v2_residuals.layers.txt").read_text().splitlines()]
     theirs = {frozenset(nodes) for nodes, _ in real if nodes}
     known = frozenset().union(*theirs)
@@ -239,6 +239,17 @@ def test_the_forecast_of_nvidias_mobilenet_v2_has_its_kernels() -> None:
     kernels = {k for k in theirs if not any(n.startswith(("Global", "Gemm", "classifier")) for n in k)}
     assert kernels <= ours and len(kernels) == 52
     assert len(found.reformats) == len([1 for nodes, quantizers in real if quantizers and not nodes]) == 2
+
+
+def test_check_says_what_a_finding_costs_in_the_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.onnx"
+    onnx.save(model_of(SKIP.replace("k = {}", "").replace("(b, k)", "(b, r)").format()), file)
+    assert main(["check", str(file), "--select", "QDQ201"]) == 1
+    said = capsys.readouterr().out
+    tensor = 4 * 16 * 16
+    reformat = 2 * tensor + tensor
+    written_and_read_in_fp16 = 2 * tensor
+    assert f"costs {reformat + written_and_read_in_fp16:,} bytes a run" in said
 
 
 def test_the_commands_take_a_model_in_place_of_an_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,6 @@ import onnx_graphsurgeon as gs
 from ..graph import Graph, key, label
 from ..pair import Pair, pairs
 from ..patterns import Use, sites
-from ..target import Target
 from .evidence import reason
 from .grids import passes
 from .kernels import VIEWS, Kernel, Partition
@@ -28,26 +27,21 @@ FLOAT_ONLY = frozenset(
 """Operators without an INT8 kernel; those of other domains have none either."""
 
 
-def forecast(graph: Graph, target: Target, name: str) -> Engine:
-    """The engine that the documented rules foretell.
-
-    Args:
-        target: which generation of TensorRT; it decides in what type the unquantized part runs.
-        name: what to call the engine.
-    """
-    layers = _Forecast(graph, target).layers()
+def forecast(graph: Graph, name: str) -> Engine:
+    """The engine that the documented rules foretell for the graph's target, under this name."""
+    layers = _Forecast(graph).layers()
     notes = ["a forecast by documented rules: layouts, and what TensorRT decides by measuring, are not in it"]
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
         notes.append("a tensor with an open dimension has no known size and counts as 0 bytes; an open batch is 1")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
-    return Engine(name, f"forecast for {target.name}", layers, ends, notes=tuple(notes))
+    return Engine(name, f"forecast for {graph.target.name}", layers, ends, notes=tuple(notes))
 
 
 class _Forecast:
     """One pass over the kernels in the order they run; each takes what its sources made, converted where it must be."""
 
-    def __init__(self, graph: Graph, target: Target) -> None:
-        self.graph, self.memory = graph, Memory(graph, target)
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.memory = graph, Memory(graph)
         self.table, self.parts = pairs(graph), Partition(graph)
         self.pooled: set[str] = set()
 

@@ -10,7 +10,6 @@ import onnx_graphsurgeon as gs
 from ..graph import Graph, Reader, key, label
 from ..pair import Pair, pairs
 from ..patterns import Use
-from ..target import Target
 from .evidence import reason
 from .grids import Grid, Grids, grid_of, passes, values
 from .layers import UNKNOWN, Layer, Reason, Tensor
@@ -40,8 +39,8 @@ class Memory:
         layers: in the order they run.
     """
 
-    def __init__(self, graph: Graph, target: Target) -> None:
-        self.graph, self.target = graph, target
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
         self.table, self.grids = pairs(graph), Grids(graph)
         self.layers: list[Layer] = []
         self._forms: dict[str, Form] = {}
@@ -186,7 +185,7 @@ class Memory:
         if kind not in FLOATS:
             return kind
         inside = name not in self.graph.inputs and name not in self.graph.outputs
-        return "FP16" if inside and not self.target.strong and kind == "FLOAT" else FLOATS[kind]
+        return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
 
 
 def _widest(tensors: tuple[Tensor, ...]) -> str:
