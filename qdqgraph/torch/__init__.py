@@ -13,15 +13,20 @@ library's traps. The rest of qdqgraph never imports this package.
 from .calibrate import Calibrated, calibrate
 from .config import Config, Layers, Operator, Spec
 from .export import export
+from .finetune import Finetuned, Training, finetune
+from .fold import fold_norms
 from .link import Linked, link, tie
 from .places import QuantAdd, QuantConcat
 from .probe import Probe, probe
 from .quantizer import Quantizer, adopt, quantizers
 from .replace import Quantized, quantize
+from .sensitivity import Sensitivity, apply_sensitivity, sensitivity
+from .state import load, save
 
 __all__ = [
     "Calibrated",
     "Config",
+    "Finetuned",
     "Layers",
     "Linked",
     "Operator",
@@ -30,13 +35,21 @@ __all__ = [
     "QuantConcat",
     "Quantized",
     "Quantizer",
+    "Sensitivity",
     "Spec",
+    "Training",
     "adopt",
+    "apply_sensitivity",
     "calibrate",
     "export",
+    "finetune",
+    "fold_norms",
     "link",
+    "load",
     "probe",
     "quantize",
     "quantizers",
+    "save",
+    "sensitivity",
     "tie",
 ]
