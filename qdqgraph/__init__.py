@@ -42,17 +42,20 @@ from .weights import channel_axis, fixed, readers, refitted, rescaled, shifted, 
 if TYPE_CHECKING:
     from .api import check, fix, strip
     from .catalog import load as rules
+    from .half import Halved, halve
     from .plan import Plan
     from .repair import Options, Result
 
 __version__ = "0.1.0"
 
 LATE = {
+    "Halved": ("half", "Halved"),
     "Options": ("repair", "Options"),
     "Plan": ("plan", "Plan"),
     "Result": ("repair", "Result"),
     "check": ("api", "check"),
     "fix": ("api", "fix"),
+    "halve": ("half", "halve"),
     "rules": ("catalog", "load"),
     "strip": ("api", "strip"),
 }
@@ -78,6 +81,7 @@ __all__ = [
     "Graft",
     "Graph",
     "Grid",
+    "Halved",
     "ModelError",
     "Move",
     "Node",
@@ -115,6 +119,7 @@ __all__ = [
     "constant",
     "fix",
     "fixed",
+    "halve",
     "is_foreign",
     "key",
     "label",

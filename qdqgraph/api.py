@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from . import catalog, repair
 from .errors import ModelError
 from .files import read_model, write_model
 from .finding import Finding
+from .half import finished
 from .repair import Options, Result
 from .rule import Rule
 
@@ -26,6 +27,9 @@ def fix(
     *,
     output: str | os.PathLike[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
+    fp16: bool = False,
+    keep_io: bool = False,
+    ranges: Mapping[str, float] | None = None,
     **settings: Any,
 ) -> Result:
     """Repairs a model: what `qdqgraph fix` does, without its numeric check.
@@ -36,13 +40,17 @@ def fix(
         options: what the repair may do; or say it by name, such as `max_bits_lost=1.5` or `target="trt-11"`.
         output: where to write the result, whole or not at all; an existing file is replaced.
         folder: where external data lie; the folder of the file by default.
+        fp16, keep_io, ranges: make everything that is not INT8 FP16 at the end, as `halve` does.
 
     Raises:
         ModelError: the model has no Q/DQ, or cannot be read, imported or written; or an option has no such name.
         RepairError: TensorRT would refuse the graph and no rule repairs that; the message says why, node by node.
     """
     found, place, source = _read(model, folder)
-    result = repair.fix(found, _rules(rules), _options(options, settings), folder=place)
+    chosen = _options(options, settings)
+    result = repair.fix(found, _rules(rules), chosen, folder=place)
+    if fp16:
+        result, _ = finished(found, result, place, keep_io=keep_io, ranges=ranges, skip=chosen.skip)
     if output is not None:
         write_model(result.model, Path(output), source, force=True)
     return result

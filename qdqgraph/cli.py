@@ -129,6 +129,8 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--exact", action="store_true", help="bit-exact repairs only")
     help = "store quantized weights as INT8 integers, or as float numbers in front of their Q"
     verb.add_argument("--weights", choices=["int8", "float"], help=help)
+    verb.add_argument("--fp16", action="store_true", help="then FP16 around INT8, for strongly typed builds")
+    verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
     _repeated(verb, "--also", "CODES", "apply these repairs too, which are made on request only")
     _repeated(verb, "--only", "GLOB", "repair only these nodes or tensors")
     _repeated(verb, "--except", "GLOB", "leave these as they are", dest="skip")

@@ -12,7 +12,7 @@ import onnx
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import catalog
+from . import catalog, numerics
 from .difference import differences
 from .engines.cost import priced
 from .engines.forecast import forecast
@@ -20,6 +20,7 @@ from .errors import ModelError, PlanError
 from .files import external_files, is_canonical, read_model, write_model, write_text
 from .finding import Finding
 from .graph import Graph
+from .half import Halved, finished
 from .plan import Plan
 from .repair import Options, Result, elsewhere, examine, quantized
 from .repair import fix as repair
@@ -63,6 +64,10 @@ def fix(args: Namespace) -> int:
     """`qdqgraph fix MODEL -o OUT`: 0 when a file was written, or would be under --dry-run."""
     if args.output is None and not args.dry_run:
         raise ModelError("say where to write with -o OUT, or try it with --dry-run")
+    if args.keep_io and not args.fp16:
+        raise ModelError("--keep-io says what --fp16 does to inputs and outputs; give both")
+    if args.exact and args.fp16:
+        raise ModelError("--fp16 rounds numbers, so it is not --exact; give one of them")
     if not args.dry_run:
         _free(args)
     run, model, folder = Run.of(args), read_model(args.model), args.model.parent
@@ -70,6 +75,7 @@ def fix(args: Namespace) -> int:
     external_files(model, folder)
     with _steps() as step:
         result = repair(model, rules, options, folder=folder, progress=step)
+        result, half = _halved(args, model, result, options, step) if args.fp16 else (result, None)
         verification = None
         if not args.no_numerics:
             step("comparing outputs in ONNX Runtime")
@@ -80,14 +86,29 @@ def fix(args: Namespace) -> int:
     console = terminal()
     if args.json:
         out = None if args.dry_run else str(args.output)
-        text.say(console, machine.result_json(str(args.model), out, result, verification))
+        text.say(console, machine.result_json(str(args.model), out, result, verification, half))
     else:
         text.show_result(console, str(args.model), result, verification)
+        if half is not None:
+            text.show_half(console, str(args.model), half)
         if args.diff:
             text.say(console, result.plan.diff())
     if not args.dry_run:
         _save_plan(args, result, model)
     return 0
+
+
+def _halved(
+    args: Namespace, model: onnx.ModelProto, result: Result, options: Options, step: Callable[[str], None]
+) -> tuple[Result, Halved]:
+    """The repair with FP16 as its last step; ranges come from the data of the numeric check."""
+    folder, ranges = args.model.parent, None
+    if not args.no_numerics and numerics.available():
+        step("measuring ranges in ONNX Runtime")
+        feeds = numerics.load(args.data, model) if args.data else numerics.noise(model)
+        ranges = numerics.ranges(model, feeds, folder)
+    step("FP16 around INT8")
+    return finished(model, result, folder, keep_io=args.keep_io, ranges=ranges, skip=options.skip)
 
 
 def strip(args: Namespace) -> int:

@@ -15,10 +15,30 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .edit import Graft, NodeInput
-from .errors import PlanError
+from .errors import ModelError, PlanError
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast"})
 """Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
+
+
+def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without initializers that stand in it twice; the model itself where none does.
+
+    Raises:
+        ModelError: two initializers of one name differ.
+    """
+    first: dict[str, onnx.TensorProto] = {}
+    for tensor in model.graph.initializer:
+        if tensor.name in first and first[tensor.name] != tensor:
+            raise ModelError(f"the initializer '{tensor.name}' stands in the file twice, with different values")
+        first[tensor.name] = tensor
+    if len(first) == len(model.graph.initializer):
+        return model
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    del new.graph.initializer[:]
+    new.graph.initializer.extend(first.values())
+    return new
 
 
 class Draft:

@@ -42,12 +42,14 @@ class PlacePair:
         like: the site whose scale the pair takes; the tensor itself by default.
         agree: tensors behind: every Q that their raw values reach must have that scale, or the pair would round what
             is not rounded so today.
+        calibrate: no scale in the graph fits the tensor, its own must come from data; a repair of the file leaves it.
     """
 
     tensor: str
     readers: tuple[NodeInput, ...]
     like: str = ""
     agree: tuple[str, ...] = ()
+    calibrate: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def _text(field: Field, data: bytes) -> str:
     if field == "opset_import":
         opset = onnx.OperatorSetIdProto.FromString(data)
         return f"opset {opset.domain or 'ai.onnx'} {opset.version}"
-    return f"{field} {onnx.printer.to_text(onnx.ValueInfoProto.FromString(data))}"
+    return f"{field} {onnx.helper.printable_value_info(onnx.ValueInfoProto.FromString(data)).lstrip('%')}"
 
 
 def to_json(edit: Edit) -> dict[str, Any]:

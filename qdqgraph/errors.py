@@ -5,6 +5,7 @@
     ├── RuleError       a rule file cannot be loaded or contradicts itself
     ├── PlanError       a plan is damaged or does not fit the model (stale)
     ├── EngineError     an engine cannot be read, built or compared
+    ├── TorchError      the PyTorch model, its configuration or its calibration cannot be used
     └── RepairError     the repair was refused: illegal graph, not bit-exact, no fixpoint
 
 The command line prints the message of any of them as one sentence and exits with 2.
@@ -29,6 +30,10 @@ class PlanError(QdqgraphError):
 
 class EngineError(QdqgraphError):
     """An engine, or what an engine exported, is unusable, or no engine could be built."""
+
+
+class TorchError(QdqgraphError):
+    """The PyTorch model, its configuration or its calibration cannot be used."""
 
 
 class RepairError(QdqgraphError):

@@ -155,7 +155,7 @@ class _Lowering:
     def write(self, edit: SetPair) -> None:
         """Writes a pair's parameters anew; pairs that end with equal zero-points share them."""
         tensor = self.graph.node(edit.nodes[0]).inputs[0].name
-        scale = self.draft.add_constant(f"{tensor}_scale", edit.scale.array)
+        scale = self._kept_scale(edit) or self.draft.add_constant(f"{tensor}_scale", edit.scale.array)
         if edit.zero_point not in self.zero_points:
             zero_point = edit.zero_point.array
             name = f"{'zero' if not zero_point.any() else tensor}_{zero_point.dtype}"
@@ -167,6 +167,13 @@ class _Lowering:
             self.draft.set_parameters(node, scale, self.zero_points[edit.zero_point], edit.axis)
             if integers is not None and self.graph.node(node).op == "DequantizeLinear":
                 self.draft.set_input((node, 0), integers)
+
+    def _kept_scale(self, edit: SetPair) -> str:
+        """The initializer that the pair's nodes read already, where it is the scale asked for; else nothing."""
+        names = {self.graph.node(node).inputs[1].name for node in edit.nodes}
+        name = names.pop()
+        array = self.graph.array(name) if not names and name in self.graph.initializers else None
+        return name if array is not None and Constant.of(array) == edit.scale else ""
 
     def share(self, group: Group) -> tuple[str, str]:
         """Lets all pairs of a group read one scale and one zero-point initializer; returns their names."""

@@ -14,6 +14,7 @@ from typing import Literal
 
 import onnx
 
+from .draft import distinct
 from .edit import Graft, PlacePair
 from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
@@ -141,9 +142,9 @@ def _placed(scales: Scales, finding: Finding) -> Finding | None:
         if not isinstance(edit, PlacePair):
             continue
         source, agreed = scales.source(edit)
-        if not agreed:
+        if not agreed and not edit.calibrate:
             return None
-        if not source:
+        if not source or edit.calibrate:
             return replace(
                 finding, refused=f"no scale of '{edit.tensor}' is known in the graph: calibrate it and quantize it"
             )
@@ -205,13 +206,13 @@ def fix(
     """
     options = options or Options()
     Policy.parse(options.policy)
-    graph = quantized(Graph(model, folder, target=Target.named(options.target)))
+    graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
     work = _Work(rules, options, progress)
     exact = work.rounds(graph, "exact")
     final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
     if options.weights is not None:
         final = work.requested(final, store_weights(final, options.weights))
-    result = work.result(graph, exact, final)
+    result = work.result(model, graph, exact, final)
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
         raise RepairError(_illegal(illegal, options))
@@ -234,7 +235,7 @@ def strip(
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported; a glob names no node; nothing chosen is quantized.
     """
-    graph = quantized(Graph(model, folder))
+    graph = quantized(Graph(distinct(model), folder))
     options = Options()
     work = _Work(rules, options, lambda message: None)
     found = resolve(graph, work.scan(graph), options)[1]
@@ -242,7 +243,7 @@ def strip(
     if not chosen:
         raise ModelError("nothing to strip: no node is named, and the rules find nothing")
     final = work.requested(graph, unquantized(graph, chosen))
-    return work.result(graph, graph, final)
+    return work.result(model, graph, graph, final)
 
 
 Stage = Literal["exact", "legal", "all"]
@@ -292,14 +293,14 @@ class _Work:
         self.applied += done
         return Graph(model, graph.folder, target=graph.target) if done else graph
 
-    def result(self, graph: Graph, exact: Graph, final: Graph) -> Result:
-        """What became of `graph`: `final`, after the bit-exact repairs `exact`."""
+    def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Result:
+        """What became of `model`, read as `graph`: `final`, after the bit-exact repairs `exact`."""
         solution, left = resolve(final, self.scan(final), self.options)
         before, after = pairs(graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
         return Result(
             model=final.model,
-            plan=Plan.between(graph.model, final.model),
+            plan=Plan.between(model, final.model),
             exact=exact.model,
             applied=tuple(self.applied),
             left=left,

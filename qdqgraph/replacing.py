@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,11 +54,14 @@ def operator(
     attributes: Sequence[onnx.AttributeProto] = (),
     *,
     axis: int | None = None,
+    to: np.dtype[Any] | None = None,
 ) -> onnx.NodeProto:
-    """A node of the standard domain, for `replace`; trailing empty inputs are left out."""
+    """A node of the standard domain, for `replace`; trailing empty inputs are left out. `to` is that of a Cast."""
     names = list(inputs)
     while names and not names[-1]:
         names.pop()
     node = helper.make_node(op, names, [outputs] if isinstance(outputs, str) else list(outputs), axis=axis)
+    if to is not None:
+        node.attribute.append(helper.make_attribute("to", helper.np_dtype_to_tensor_dtype(to)))
     node.attribute.extend(attributes)
     return node

@@ -1,6 +1,7 @@
 """Models for tests, in ONNX text: `t.pair`, `t.conv4` and their like are inlined, so that a test shows only its shape."""
 
 import re
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -81,6 +82,13 @@ def reads_pair(model: onnx.ModelProto, output: str, index: int) -> bool:
     graph = Graph(model)
     node = graph.producer(output)
     return node is not None and pairs(graph).made(node.inputs[index].name) is not None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """The networks are small: more threads of torch gain nothing, and cost much beside other work."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture

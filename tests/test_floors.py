@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qdqgraph"
 FLOORS = [
     {"errors", "lines", "shapes"},
-    {"target", "tomlfile"},
-    {"graph"},
+    {"protos", "target", "tomlfile"},
+    {"graph", "rounding"},
     {"edit", "pair"},
     {"finding", "grid", "named", "patterns", "replacing"},
     {"blocks", "rule", "weights"},
@@ -24,8 +24,10 @@ FLOORS = [
     {"catalog"},
     {"repair"},
     {"engines", "files", "follow", "testing", "verify"},
+    {"half"},
     {"api"},
     {"report", "scaffold", "settings", "why"},
+    {"torch"},
     {"commands"},
     {"engine_arguments", "engine_commands", "rule_commands"},
     {"cli"},

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import qdqgraph
 from qdqgraph import Graph, ModelError, Options, RepairError, Safety, key, numerics, pairs
+from qdqgraph.engines.tensorrt import Build, RefusedError
+from qdqgraph.engines.tensorrt import build as engine
 
 RULES = qdqgraph.rules()
 LEGAL = [r for r in RULES if r.code.startswith("QDQ4")]
@@ -138,6 +140,13 @@ def test_what_onnxruntime_quantizes_becomes_legal_and_stays_the_same_network(for
     agreement = numerics.compare(onnx.load(path), result.model, feeds, tmp_path)["y"]
     assert agreement.sqnr > 20
     assert result.plan.inverse().apply(result.model).SerializeToString() == onnx.load(path).SerializeToString()
+    pytest.importorskip("tensorrt_rtx")
+    fixed = tmp_path / "fixed.onnx"
+    onnx.save(result.model, fixed)
+    with pytest.raises(RefusedError):
+        engine(path, "tensorrt-rtx", Build())
+    built = [k for k in engine(fixed, "tensorrt-rtx", Build()).layers if k.kind == "correlation"]
+    assert len(built) == 3 and all(k.precision == "INT8" for k in built)
 
 
 def test_dynamic_quantization_keeps_its_weights_and_runs_in_floating_point(tmp_path: Path) -> None:
@@ -195,6 +204,33 @@ def test_the_target_decides_the_axis_of_a_transposed_convolution(target: str, ax
         assert bool(result.applied) == (axis_given != axis)
         x = np.random.default_rng(1).uniform(-8, 8, (1, 2, 4, 4)).astype(np.float32)
         assert numerics.agreement([outputs(model, x)], [outputs(result.model, x)]).sqnr > 35
+
+
+def test_initializers_that_stand_twice_are_left_once() -> None:
+    model = one_pair("int8", 0.1, 0)
+    model.graph.initializer.append(model.graph.initializer[-1])
+    result = qdqgraph.fix(model, LEGAL)
+    onnx.checker.check_model(result.model)
+    assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
+    model.graph.initializer[-1].ClearField("int32_data")
+    model.graph.initializer[-1].int32_data.append(7)
+    with pytest.raises(ModelError, match="stands in the file twice, with different values"):
+        qdqgraph.fix(model)
+
+
+@given(dtype=st.sampled_from(["uint8", "int8"]), zero_point=st.integers(-128, 127), seed=st.integers(0, 99))
+def test_integers_that_the_network_takes_and_gives_keep_their_type(dtype: str, zero_point: int, seed: int) -> None:
+    zero_point += 128 if dtype == "uint8" else 0
+    model = build(
+        f"""g ({dtype}[1,2,3,3] x) => ({dtype}[1,2,3,3] y) <float s = {{0.05}}, float t = {{0.07}}, {dtype} z = {{{zero_point}}}> {{
+            d = DequantizeLinear (x, s, z) a = Relu (d) y = QuantizeLinear (a, t, z) }}"""
+    )
+    result = qdqgraph.fix(model, LEGAL)
+    bounds = np.iinfo(dtype)
+    x = np.random.default_rng(seed).integers(bounds.min, bounds.max, (1, 2, 3, 3), endpoint=True).astype(dtype)
+    before, after = outputs(model, x), outputs(result.model, x)
+    assert before.dtype == after.dtype == dtype
+    assert np.all(np.abs(before.astype(int) - after.astype(int)) <= 1)
 
 
 # Weights in either form, and layers without pairs

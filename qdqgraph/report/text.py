@@ -14,6 +14,7 @@ from rich.text import Text
 from ..catalog import builtin_folder
 from ..finding import Finding, Severity
 from ..graph import Graph
+from ..half import Halved
 from ..repair import Result
 from ..rule import Counterexample, Documentation, Rule
 from ..testing import parse
@@ -74,6 +75,19 @@ def show_stripped(console: Console, path: str, result: Result) -> None:
     """One line an input that reads real numbers now."""
     for finding in result.applied:
         say(console, f"{path}: {finding.message}; now: {finding.help}")
+
+
+def show_half(console: Console, path: str, half: Halved) -> None:
+    """What stayed FP32 and why, one line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for kept in half.kept:
+        reasons.setdefault(kept.reason, []).append(f"{kept.node} ({kept.op})")
+    say(console, Text("FP16", "bold"))
+    change = f"rounding changes a scale by at most {half.scale_change:.2%}"
+    say(console, f" {half.casts} Casts, {change}; {len(half.kept)} stay FP32{':' if half.kept else ''}")
+    for reason, nodes in reasons.items():
+        more = f" and {len(nodes) - SHOWN} more, all with --json" if len(nodes) > SHOWN else ""
+        say(console, f"{path}: {', '.join(nodes[:SHOWN])}{more}: stays FP32: {reason}")
 
 
 def _changes(result: Result) -> Table:

@@ -113,15 +113,11 @@ class AverageOrMulUnpaired(Rule):
         node = graph.node(place)
         size = 4 * graph.elements(tensor)
         known = tensor in sites(graph).covered
-        help = (
-            f"read '{tensor}' through its pair"
-            if known
-            else f"no scale of '{tensor}' is known: calibrate a quantizer there"
-        )
+        help = f"read '{tensor}' through its pair" if known else f"calibrate a quantizer for '{tensor}'"
         return self.finding(
             node,
             f"the {node.op} between INT8 layers reads '{tensor}' as float" + (f", {size:,} bytes" if size else ""),
             help=help,
             cost=size,
-            edits=[PlacePair(tensor, ((place, index),))] if known else [],
+            edits=[PlacePair(tensor, ((place, index),), calibrate=not known)],
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, key, moved, sites
+from qdqgraph import Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, key, moved, sites
 
 
 class ConcatWithoutScale(Rule):
@@ -73,4 +73,5 @@ class ConcatWithoutScale(Rule):
                 + (f", {size:,} bytes" if size else ""),
                 help=f"calibrate a quantizer for '{made}'",
                 cost=size,
+                edits=[PlacePair(made, tuple(r.key for r in graph.readers(made) if r.index >= 0), calibrate=True)],
             )

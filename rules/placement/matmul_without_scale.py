@@ -8,6 +8,7 @@ from qdqgraph import (
     Example,
     Finding,
     Graph,
+    PlacePair,
     Rule,
     Safety,
     activation,
@@ -77,6 +78,7 @@ class MatmulWithoutScale(Rule):
                 help=f"calibrate quantizers for '{names[0]}' and '{names[1]}'",
                 cost=size,
                 place=key(node),
+                edits=[PlacePair(name, ((key(node), index),), calibrate=True) for index, name in enumerate(names)],
             )
 
 

@@ -103,11 +103,9 @@ class ResidualSkipUnpaired(Rule):
     def _skip(self, graph: Graph, add: str, side: Side, alone: bool) -> Finding:
         node = graph.node(add)
         size = 4 * graph.elements(side.tensor)
-        if side.site in sites(graph).covered:
-            edits = [PlacePair(side.tensor, ((add, side.index),))]
-            help = f"read '{side.tensor}' through its pair"
-        else:
-            edits, help = [], f"no scale of '{side.tensor}' is known in the graph: calibrate a quantizer there"
+        known = side.site in sites(graph).covered
+        help = f"read '{side.tensor}' through its pair" if known else f"calibrate a quantizer for '{side.tensor}'"
+        edits = [PlacePair(side.tensor, ((add, side.index),), calibrate=not known)]
         if side.fusible:
             message = (
                 f"both sides of the residual Add are bare convolutions; '{side.tensor}', the shorter one, needs a pair"

@@ -1,0 +1,55 @@
+"""The PyTorch side: quantize a model, let the graph rules tie its quantizers, calibrate, analyse, fine-tune, export.
+
+    from qdqgraph.torch import calibrate, export, link, quantize
+    quantize(model)
+    link(model, example)
+    calibrate(model, loader, batches=32, method="entropy")
+    export(model, example, "model.onnx")
+
+Calibrators and fake quantization are pytorch-quantization's; what stands here is the graph, and ways round the
+library's traps. The rest of qdqgraph never imports this package.
+"""
+
+from .calibrate import Calibrated, calibrate
+from .config import Config, Layers, Operator, Spec
+from .export import export
+from .finetune import Finetuned, Training, finetune
+from .fold import fold_norms
+from .link import Linked, link, tie
+from .places import QuantAdd, QuantConcat
+from .probe import Probe, probe
+from .quantizer import Quantizer, adopt, quantizers
+from .replace import Quantized, quantize
+from .sensitivity import Sensitivity, apply_sensitivity, sensitivity
+from .state import load, save
+
+__all__ = [
+    "Calibrated",
+    "Config",
+    "Finetuned",
+    "Layers",
+    "Linked",
+    "Operator",
+    "Probe",
+    "QuantAdd",
+    "QuantConcat",
+    "Quantized",
+    "Quantizer",
+    "Sensitivity",
+    "Spec",
+    "Training",
+    "adopt",
+    "apply_sensitivity",
+    "calibrate",
+    "export",
+    "finetune",
+    "fold_norms",
+    "link",
+    "load",
+    "probe",
+    "quantize",
+    "quantizers",
+    "save",
+    "sensitivity",
+    "tie",
+]

@@ -1,0 +1,198 @@
+"""`calibrate`: finds each quantizer's amax from data, by pytorch-quantization's calibrators."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from ..errors import TorchError
+from .histogram import Histogram
+from .policy import chosen
+from .quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers, quiet
+
+Feed = Callable[[nn.Module, Any], Any]
+"""Runs the model on what a loader yields."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration found.
+
+    Attributes:
+        amax: the largest amax by quantizer path; unseen quantizers are left out.
+        unseen: quantizers that no batch reached; they keep no amax, so that an export through them is refused.
+        zero: quantizers that saw nothing but zeros.
+        broken: quantizers that saw NaN or infinity. Batches that held them count in no histogram; with method max the
+            quantizer keeps no amax.
+    """
+
+    amax: Mapping[str, float]
+    unseen: tuple[str, ...]
+    zero: tuple[str, ...]
+    broken: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.amax)} quantizers calibrated"]
+        for what, names in (
+            ("no batch reached", self.unseen),
+            ("nothing but zeros reached", self.zero),
+            ("NaN or infinity reached", self.broken),
+        ):
+            lines += [f"{what} {name}" for name in names]
+        return "\n".join(lines)
+
+
+def calibrate(
+    model: nn.Module,
+    loader: Iterable[Any],
+    batches: int | None = None,
+    method: str = "",
+    *,
+    percentile: float | None = None,
+    layers: Mapping[str, str] | None = None,
+    feed: Feed | None = None,
+    progress: bool = True,
+) -> Calibrated:
+    """Gives every enabled quantizer its amax from float runs over the batches; weights take their largest magnitude.
+
+    Args:
+        loader: yields inputs; of a tuple, list or dictionary the first entry is the input, on any device.
+        batches: how many to take; None: all.
+        method: max, percentile, entropy or mse; "" leaves it to what `quantize` was told, max where that was nothing.
+        percentile: of values that stay within amax, in percent.
+        layers: methods of some activations' quantizers, by glob on their path or a module's; they stand above `method`.
+        feed: runs the model on what the loader yields, where the first entry is not all that it needs.
+        progress: show a bar on a terminal.
+
+    Raises:
+        TorchError: a method is unknown, a glob fits no quantizer, the loader yields nothing, or an axis is given where
+        a
+            histogram is searched.
+    """
+    found = {n: q for n, q in quantizers(model).items() if not q._disabled}
+    if not found:
+        raise TorchError("the model holds no enabled quantizers: quantize it first")
+    methods = _methods(found, method, layers or {})
+    for name, quantizer in found.items():
+        _prepare(name, quantizer, methods[name])
+    with quiet(), _collecting(model, found.values()):
+        _run(model, loader, batches, feed or first_input, progress, found)
+        amaxes = {name: _amax(q, methods[name], percentile or q.percentile or 99.99) for name, q in found.items()}
+    broken = [n for n, q in found.items() if _broken(q, amaxes[n])]
+    for name, quantizer in found.items():
+        amax = amaxes[name]
+        finite = amax is not None and bool(torch.isfinite(amax).all())
+        quantizer.set_amax(amax if finite else None)
+    kept = {n: float(a.max()) for n, a in amaxes.items() if a is not None and found[n].amax is not None}
+    unseen = [n for n, a in amaxes.items() if a is None and n not in broken]
+    zero = [n for n, largest in kept.items() if largest == 0]
+    for quantizer in found.values():
+        quantizer._calibrator.reset()
+    return Calibrated(kept, tuple(unseen), tuple(zero), tuple(broken))
+
+
+def first_input(model: nn.Module, batch: Any) -> Any:
+    """Runs the model on the first entry of what a loader yields, on the model's device."""
+    while not isinstance(batch, Tensor):
+        if isinstance(batch, Mapping) and batch:
+            batch = next(iter(batch.values()))
+        elif isinstance(batch, tuple | list) and batch:
+            batch = batch[0]
+        else:
+            raise TorchError(f"the loader yields {type(batch).__name__}; give a feed that runs the model on it")
+    place = next(itertools.chain(model.parameters(), model.buffers()), batch)
+    kind = place.dtype if batch.is_floating_point() and place.is_floating_point() else batch.dtype
+    return model(batch.to(place.device, kind))
+
+
+def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, str]) -> dict[str, str]:
+    """The method of each quantizer."""
+    for name in (method, *layers.values()):
+        if name and name not in METHODS:
+            raise TorchError(f"there is no calibration method {name!r}: write {', '.join(METHODS)}")
+    own = {n: q.method or "max" if is_weight(n) else method or q.method or "max" for n, q in found.items()}
+    for pattern, special in layers.items():
+        for name in chosen(found, pattern, "layers"):
+            if not is_weight(name) or "weight_quantizer" in pattern:
+                own[name] = special
+    return own
+
+
+def _prepare(name: str, quantizer: Quantizer, method: str) -> None:
+    """Gives a quantizer a fresh calibrator."""
+    axis = quantizer._axis
+    if method == "max":
+        quantizer._calibrator = MaxCalibrator(quantizer.num_bits, axis, quantizer.unsigned)
+        return
+    if axis is not None:
+        raise TorchError(f"{name}: method {method!r} searches one histogram; its amax has axis {axis}")
+    quantizer._calibrator = Histogram(quantizer.num_bits, quantizer.unsigned)
+
+
+@contextmanager
+def _collecting(model: nn.Module, found: Iterable[Quantizer]) -> Iterator[None]:
+    """The model in eval mode, its quantizers collecting instead of rounding; afterwards as it was, and rounding."""
+    modes = {m: m.training for m in model.modules()}
+    model.eval()
+    for quantizer in found:
+        quantizer.disable_quant()
+        quantizer.enable_calib()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for quantizer in found:
+            quantizer.disable_calib()
+            quantizer.enable_quant()
+        for module, training in modes.items():
+            module.training = training
+
+
+def _run(
+    model: nn.Module,
+    loader: Iterable[Any],
+    batches: int | None,
+    feed: Feed,
+    progress: bool,
+    found: Mapping[str, Quantizer],
+) -> None:
+    taken: Iterable[Any] = itertools.islice(loader, batches)
+    console = Console(stderr=True)
+    if progress and console.is_terminal and sys.stderr is not None:
+        total = batches if batches is not None else operator.length_hint(loader) or None
+        taken = track(taken, "calibrating", total=total, console=console, transient=True)
+    count = 0
+    for batch in taken:
+        feed(model, batch)
+        if not count:
+            for name, quantizer in found.items():
+                if is_weight(name):
+                    quantizer.disable_calib()  # weights are the same in every batch
+        count += 1
+    if not count:
+        raise TorchError("the loader yields no batch to calibrate with")
+
+
+def _amax(quantizer: Quantizer, method: str, percentile: float) -> Tensor | None:
+    calibrator = quantizer._calibrator
+    if isinstance(calibrator, Histogram):
+        return calibrator.compute_amax(method, percentile=percentile)
+    found: Tensor | None = calibrator.compute_amax()
+    return found
+
+
+def _broken(quantizer: Quantizer, amax: Tensor | None) -> bool:
+    calibrator = quantizer._calibrator
+    if isinstance(calibrator, Histogram):
+        return calibrator.broken > 0
+    return amax is not None and not bool(torch.isfinite(amax).all())

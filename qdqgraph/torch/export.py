@@ -1,0 +1,181 @@
+"""ONNX files with Q/DQ from a quantized model, by torch's TorchScript exporter or its dynamo exporter."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ..errors import TorchError
+from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
+from .quantizer import Quantizer, quantizers
+
+OPSETS = range(13, 21)
+"""Opsets of an export: 13 is the first with an axis, 20 the last that the TorchScript exporter writes."""
+SHOWN = 8
+"""Names that a message lists before it only counts."""
+
+
+def export(
+    model: nn.Module,
+    example: Any,
+    path: Path | str,
+    *,
+    opset: int = 17,
+    dynamo: bool = False,
+    input_names: Sequence[str] = ("images",),
+    output_names: Sequence[str] | None = None,
+    dynamic_batch: bool = False,
+    uint8: bool = False,
+) -> onnx.ModelProto:
+    """Writes a model with its quantizers as Q/DQ pairs; the model is left as it was.
+
+    Weights stay float in front of their pairs, as TensorRT reads them: per channel with the axis that their quantizer
+    has. A half-precision model gives half-precision scales and no Cast, from opset 19 on.
+
+    Args:
+        example: the input tensor, or a tuple of the inputs; shapes are fixed to its own but for a dynamic batch.
+        opset: 13 to 20, with the dynamo exporter 18 to 20; 17 serves every TensorRT since 8.5.
+        dynamo: use torch.export instead of tracing.
+        dynamic_batch: leave the first dimension of every input and output open.
+        uint8: write unsigned quantizers as UINT8, for an engine that takes it.
+
+    Returns:
+        The model that was written.
+
+    Raises:
+        TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; or the opset
+        does
+            not fit. Nothing is written then.
+    """
+    inputs = example if isinstance(example, tuple) else (example,)
+    _check(model, inputs, opset, dynamo, uint8)
+    model_proto = traced(
+        model,
+        inputs,
+        opset=opset,
+        dynamo=dynamo,
+        input_names=list(input_names)[: len(inputs)] if len(input_names) >= len(inputs) else None,
+        output_names=output_names,
+        dynamic_batch=dynamic_batch,
+    )
+    onnx.checker.check_model(model_proto)
+    Path(path).write_bytes(model_proto.SerializeToString(deterministic=True))
+    return model_proto
+
+
+def traced(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    *,
+    opset: int,
+    dynamo: bool,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_batch: bool = False,
+    writing: Writing | None = None,
+) -> onnx.ModelProto:
+    """The model as torch exports it, with pairs in the place of its quantizers.
+
+    Raises:
+        TorchError: a quantizer that runs has no usable amax.
+    """
+    options: dict[str, Any] = {}
+    if dynamic_batch and dynamo:
+        options["dynamic_shapes"] = tuple(
+            {0: torch.export.Dim("batch")} if isinstance(x, Tensor) and x.dim() else None for x in inputs
+        )
+    elif dynamic_batch:
+        outputs = list(output_names or ())
+        options["dynamic_axes"] = {name: {0: "batch"} for name in (*(input_names or ()), *outputs)}
+    buffer = io.BytesIO()
+    with written(model, writing or Writing(opset, dynamo)), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shapes that the tracer takes for constants, and of the exporter's age
+        if dynamo:
+            program = torch.onnx.export(
+                model,
+                inputs,
+                dynamo=True,
+                opset_version=opset,
+                input_names=input_names,
+                output_names=output_names,
+                verbose=False,
+                **options,
+            )
+            assert program is not None
+            return program.model_proto
+        torch.onnx.export(
+            model,
+            inputs,
+            cast(Any, buffer),  # a stream, which the TorchScript exporter takes
+            dynamo=False,
+            opset_version=opset,
+            input_names=input_names,
+            output_names=output_names,
+            **options,
+        )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+@contextmanager
+def written(model: nn.Module, writing: Writing) -> Iterator[None]:
+    """The model in eval mode, with quantizers that write pairs; afterwards as it was."""
+    modes = {m: m.training for m in model.modules()}
+    found = quantizers(model)
+    model.eval()
+    try:
+        with restored(found.values(), "_writing", "_grid"):
+            for name, quantizer in found.items():
+                quantizer._writing, quantizer._grid = writing, _grid(name, quantizer)
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _grid(name: str, quantizer: Quantizer) -> Grid | TorchError:
+    """What a quantizer rounds to, or why it cannot be exported, for the case that it runs."""
+    try:
+        return quantizer.grid()
+    except TorchError as error:
+        return TorchError(f"the quantizer {name} cannot be exported: {error}")
+
+
+def _check(model: nn.Module, inputs: tuple[Any, ...], opset: int, dynamo: bool, uint8: bool) -> None:
+    """Refuses what TensorRT or the exporter would refuse, before anything runs."""
+    allowed = range(18, 21) if dynamo else OPSETS
+    if opset not in allowed:
+        which = "the dynamo" if dynamo else "the TorchScript"
+        raise TorchError(f"opset {opset}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
+    half = any(x.dtype in (torch.half, torch.bfloat16) for x in model.parameters())
+    half = half or any(isinstance(x, Tensor) and x.dtype in (torch.half, torch.bfloat16) for x in inputs)
+    if half and opset < TYPED_OPSET:
+        raise TorchError(
+            f"half precision needs opset {TYPED_OPSET} or later: earlier pairs take float32 alone, so every pair "
+            "would stand between two Casts"
+        )
+    found = {n: q for n, q in quantizers(model).items() if not q._disabled}
+    odd = {n: q for n, q in found.items() if (q.num_bits, q.unsigned) not in INTEGERS}
+    if odd:
+        bits = sorted({q.num_bits for q in odd.values()})
+        raise TorchError(f"TensorRT has INT8 pairs alone, not {bits} bits: {listed(odd)}; give them num_bits = 8")
+    unsigned = [n for n, q in found.items() if q.unsigned]
+    if unsigned and not uint8:
+        raise TorchError(
+            f"TensorRT refuses UINT8 pairs: {listed(unsigned)}; quantize them signed, or export with uint8=True for "
+            "another engine"
+        )
+
+
+def listed(names: Mapping[str, Quantizer] | Sequence[str]) -> str:
+    """Names for a message: the first few, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return ", ".join(every[:SHOWN]) + more

@@ -1,0 +1,109 @@
+"""How a quantizer becomes QuantizeLinear and DequantizeLinear, with either of torch's two ONNX exporters.
+
+Written here rather than through torch's fake-quantize operators, so that the file holds what TensorRT wants: a scale of
+the tensor's own type (no Cast around the pair in half precision), an INT8 zero-point without a Cast, `axis` always
+there for a vector of scales, and no `amax.item()`, which the dynamo exporter cannot trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+INTEGERS = {(8, False): torch.int8, (8, True): torch.uint8}
+"""Integer type by number of bits and whether it is unsigned; what the pairs of an export can have."""
+TYPED_OPSET = 19
+"""The first opset whose QuantizeLinear takes half precision."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a pair rounds to.
+
+    Attributes:
+        scale: ONNX's scale, amax / 127, float64: [] for one scale, [C] for one a channel. No tensor, as it is a
+        constant
+            of the graph whatever the tracer does.
+        axis: the channel axis; None for one scale.
+        integers: the integer type.
+    """
+
+    scale: NDArray[np.float64]
+    axis: int | None
+    integers: torch.dtype = torch.int8
+
+
+@dataclass
+class Writing:
+    """An export in progress: a tensor that is read twice through equal grids gets one pair.
+
+    Attributes:
+        opset: the opset of the export.
+        dynamo: whether torch.export traces it.
+    """
+
+    opset: int
+    dynamo: bool
+    _made: dict[tuple[int, int, bytes, int | None], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def pair(self, x: Tensor, grid: Grid) -> Tensor:
+        """The tensor behind its pair."""
+        at = (id(x), x._version, grid.scale.tobytes(), grid.axis)
+        if at not in self._made:
+            scale = torch.tensor(grid.scale.tolist(), dtype=x.dtype, device=x.device)
+            zero = torch.zeros(grid.scale.shape, dtype=grid.integers, device=x.device)
+            made = self._dynamo(x, scale, zero, grid.axis) if self.dynamo else _apply(_Pair, x, scale, zero, grid.axis)
+            self._made[at] = (x, made)  # the input is kept, or another tensor could get its id
+        return self._made[at][1]
+
+    def made(self, x: Tensor) -> bool:
+        """Whether the tensor comes out of a pair, and is as it came."""
+        return any(x is made and not x._version for _, made in self._made.values())
+
+    def _dynamo(self, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
+        attrs: dict[str, Any] = {} if axis is None else {"axis": axis}
+        write = torch.onnx.ops.symbolic
+        integers = write("QuantizeLinear", (x, scale, zero), attrs, dtype=zero.dtype, shape=x.shape, version=self.opset)
+        made: Tensor = write(
+            "DequantizeLinear", (integers, scale, zero), attrs, dtype=x.dtype, shape=x.shape, version=self.opset
+        )
+        return made
+
+
+def _apply(function: Any, *args: Any) -> Any:
+    """Calls an autograd function; torch leaves that untyped."""
+    return function.apply(*args)
+
+
+class _Pair(torch.autograd.Function):
+    """The pair for the TorchScript exporter, which calls `symbolic`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
+        """What the tracer runs: shapes are all it needs."""
+        return x.clone()
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, scale: Any, zero: Any, axis: int | None) -> Any:
+        """The two nodes."""
+        attrs = {} if axis is None else {"axis_i": axis}
+        integers = g.op("QuantizeLinear", x, scale, zero, **attrs)
+        return g.op("DequantizeLinear", integers, scale, zero, **attrs).setType(x.type())
+
+
+@contextmanager
+def restored(quantizers: Any, *names: str) -> Iterator[None]:
+    """Gives attributes of quantizers their values back when the block ends."""
+    kept = [(q, name, getattr(q, name)) for q in quantizers for name in names]
+    try:
+        yield
+    finally:
+        for quantizer, name, value in kept:
+            setattr(quantizer, name, value)

@@ -1,0 +1,177 @@
+"""A throw-away export that tells which quantizer, and which place where one could stand, feeds which input of the
+graph.
+
+Every quantizer gets an amax of its own, and so does every place where a tensor enters a functional operator. The scales
+in the exported file are then their names: nothing is guessed from weights or node names, calls of functions and modules
+that are used twice included. Places that are not asked for are taken out of the graph again: what remains is what the
+model exports, with a known place behind each input of each node.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ..edit import NodeInput
+from ..errors import TorchError
+from ..graph import Graph, key
+from ..named import SCOPES, quantizer_path
+from ..pair import Pair, pairs
+from .export import traced
+from .functional import Call, Place, Scope, Scopes, attach, attached, detach
+from .pairing import Grid, Writing, restored
+from .places import places
+from .quantizer import is_weight, paths, quantizers
+
+BASE, STEP = 2.0, 2.0**-19
+"""The first amax and the distance to the next: float32 keeps them apart, and all of them together differ by so little
+that no tie between them costs a hundredth of a bit."""
+OPSET = {False: 17, True: 18}
+"""The probe's opset, by whether the dynamo exporter writes it."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An exported graph with a name for each scale.
+
+    Attributes:
+        model: every quantizer and every place as a pair.
+        quantizers: path of a quantizer by its scale; places: place by its scale.
+        aliases: every path of each quantizer, by its first.
+    """
+
+    model: onnx.ModelProto
+    quantizers: Mapping[float, str]
+    places: Mapping[float, Place]
+    aliases: Mapping[str, tuple[str, ...]]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph of everything."""
+        return Graph(self.model)
+
+    @cached_property
+    def at(self) -> Mapping[NodeInput, Place]:
+        """The places by the node inputs that read their pairs."""
+        return dict(self._readers(self.places))
+
+    @cached_property
+    def reads(self) -> Mapping[NodeInput, str]:
+        """The quantizers by the node inputs that read their pairs."""
+        return dict(self._readers(self.quantizers))
+
+    def _readers(self, names: Mapping[float, Any]) -> list[tuple[NodeInput, Any]]:
+        return [
+            (reader.key, names[value])
+            for pair in pairs(self.graph)
+            if (value := scale_of(pair)) in names
+            for node in pair.dequantizes
+            for reader in self.graph.readers(key(node))
+        ]
+
+    def only(self, wanted: Collection[Place]) -> onnx.ModelProto:
+        """The graph with the quantizers and the wanted places alone; Q nodes bear the paths of their quantizers."""
+        gone = {value for value, place in self.places.items() if place not in wanted}
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        removed: dict[str, str] = {}
+        names: dict[str, str] = {}
+        for pair in pairs(self.graph):
+            if pair.quantize is None:
+                continue
+            if scale_of(pair) in gone:
+                removed.update({key(n): pair.tensor for n in pair.dequantizes})
+                removed[key(pair.quantize)] = ""
+            elif (path := self.quantizers.get(scale_of(pair))) is not None:
+                own = quantizer_path(self.graph, pair.quantize)
+                names[key(pair.quantize)] = own if own in self.aliases[path] else path
+        kept = [node for node in model.graph.node if not node.output or node.output[0] not in removed]
+        for node in kept:
+            for i, name in enumerate(node.input):
+                node.input[i] = removed.get(name, name)
+            if node.output and node.output[0] in names:
+                node.name = "/" + names[node.output[0]].replace(".", "/") + "/QuantizeLinear"
+                scopes = [p for p in node.metadata_props if p.key != SCOPES]
+                del node.metadata_props[:]
+                node.metadata_props.extend(scopes)
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+        return model
+
+
+def scale_of(pair: Pair) -> float:
+    """The scale of a pair; the first of a vector, whose entries are equal in a probe."""
+    return float(np.ravel(pair.scale)[0]) if pair.scale is not None and pair.scale.size else 0.0
+
+
+def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
+    """Exports the graph; the model is left as it was.
+
+    Args:
+        model: quantized, calibrated or not.
+        example: an input, or a tuple of inputs.
+        dynamo: use the dynamo exporter.
+
+    Raises:
+        TorchError: torch cannot export the model.
+    """
+    inputs = example if isinstance(example, tuple) else (example,)
+    if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
+        # Half precision cannot tell that many scales apart; the structure is the same in float.
+        model = copy.deepcopy(model).float()
+        inputs = tuple(x.float() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+    found = quantizers(model)
+    names: dict[float, str] = {}
+    candidates: dict[float, Place] = {}
+    known: dict[Place, float] = {}
+    standing = {place: model.get_submodule(path) for path, place in places(model).items()}
+    writing = Writing(OPSET[dynamo], dynamo)
+
+    def unused() -> float:
+        return float(np.float32((BASE + STEP * (len(names) + len(candidates))) / 127))
+
+    def enter(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
+        place = Place(scope.path, call, operand)
+        if place in standing:
+            own: nn.Module = standing[place]
+            return own
+        if place not in known:
+            known[place] = unused()
+            candidates[known[place]] = place
+        grid = Grid(np.array(known[place]), None)
+        return lambda x: x if writing.made(x) else writing.pair(x, grid)
+
+    before = attached(model)
+    with restored(found.values(), "_probe"):
+        for path, quantizer in found.items():
+            quantizer._probe = unused()
+            names[quantizer._probe] = path
+        attach(model, Scopes(enter))
+        try:
+            proto = traced(model, inputs, opset=OPSET[dynamo], dynamo=dynamo, writing=writing)
+        except TorchError:
+            raise
+        except Exception as error:  # whatever the exporter raises
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise TorchError(
+                f"torch cannot export the model: {type(error).__name__}: {reason[:300]}; "
+                f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
+            ) from error
+        finally:
+            detach(model)
+            if before is not None:
+                attach(model, before)
+    aliases: dict[str, list[str]] = {path: [] for path in found}
+    first = {id(q): path for path, q in found.items()}
+    for path, quantizer in paths(model).items():
+        aliases[first[id(quantizer)]].append(path)
+    activations = {value: path for value, path in names.items() if not is_weight(path)}
+    return Probe(proto, activations, candidates, {k: tuple(v) for k, v in aliases.items()})

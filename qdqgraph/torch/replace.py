@@ -1,0 +1,157 @@
+"""`quantize`: every module that pytorch-quantization has a twin for becomes its twin, in place.
+
+Instances are re-classed: parameters, buffers, hooks, dtype and whatever else an instance carries stay, and the
+constructors, which do not know newer arguments of torch, are never called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import Conv1d, Conv2d, Conv3d
+
+from ..errors import TorchError
+from .config import Config, Spec, specs
+from .insert import insert
+from .policy import chosen
+from .quantizer import Quantizer, qnn, quant_modules
+
+
+class QuantConv1d(qnn.QuantConv1d, Conv1d):
+    """The library's, with every padding mode: its own forward halves circular padding and makes zeros of the others."""
+
+    _quant: Any
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As torch's own convolution, on the quantized input and weight."""
+        quantized, weight = self._quant(input)
+        return self._conv_forward(quantized, weight, self.bias)
+
+
+class QuantConv2d(qnn.QuantConv2d, Conv2d):
+    """See `QuantConv1d`."""
+
+    _quant: Any
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As torch's own convolution, on the quantized input and weight."""
+        quantized, weight = self._quant(input)
+        return self._conv_forward(quantized, weight, self.bias)
+
+
+class QuantConv3d(qnn.QuantConv3d, Conv3d):
+    """See `QuantConv1d`."""
+
+    _quant: Any
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As torch's own convolution, on the quantized input and weight."""
+        quantized, weight = self._quant(input)
+        return self._conv_forward(quantized, weight, self.bias)
+
+
+OWN = {twin.__name__: twin for twin in (QuantConv1d, QuantConv2d, QuantConv3d)}
+TWINS: dict[type[nn.Module], type[nn.Module]] = {
+    getattr(torch.nn.modules, entry.mod_name): OWN.get(entry.replace_mod.__name__, entry.replace_mod)
+    for entry in quant_modules._DEFAULT_QUANT_MAP
+}
+"""Twins by the classes of torch.nn.modules, which stay torch's where the library's `initialize` has patched
+torch.nn."""
+TRANSPOSED = (qnn.QuantConvTranspose1d, qnn.QuantConvTranspose2d, qnn.QuantConvTranspose3d)
+"""Their weights are [in, out / groups, ...]: the output channels are axis 1, where the library's default says 0."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What `quantize` did, by module path.
+
+    Attributes:
+        replaced: modules that became their twins.
+        ignored: modules that the configuration leaves as they are.
+        left: modules that have no twin of their own, though their base class has: subclasses, which may compute
+            something else, and LSTMs with projections.
+        placed: quantizers at functional operators.
+    """
+
+    replaced: tuple[str, ...]
+    ignored: tuple[str, ...]
+    left: tuple[str, ...]
+    placed: tuple[str, ...]
+
+
+def quantize(model: nn.Module, config: Config | None = None, example: Any = None) -> Quantized:
+    """Quantizes a model in place; amax is for `calibrate` to find.
+
+    Args:
+        config: which modules and how; None: all, INT8, max, weights per output channel.
+        example: an input, or a tuple of inputs; needed where the configuration names functional operators.
+
+    Raises:
+        TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,
+            or the model is quantized already. The model is as it was then.
+    """
+    config = config or Config()
+    if type(model) in TWINS:
+        raise TorchError(f"the model is a bare {type(model).__name__}; put it into a module, which then holds its twin")
+    modules = {n: m for n, m in model.named_modules() if type(m) in TWINS and _has_twin(m)}
+    if not modules and any(isinstance(m, Quantizer | qnn.TensorQuantizer) for m in model.modules()):
+        raise TorchError("the model holds quantizers already: link and calibrate it")
+    if config.operators and example is None:
+        raise TorchError("functional operators are found by running the model: give an example input")
+    ignored = chosen(modules, config.ignore, "ignore")
+    meant = [(entry, chosen(modules, entry.modules, "layers")) for entry in config.layers]
+    parts = {
+        path: _quantizers(path, module, *specs(config, [e for e, paths in meant if path in paths]))
+        for path, module in modules.items()
+        if path not in ignored
+    }
+    for path, children in parts.items():
+        retype(modules[path], children)
+    left = [n for n, m in model.named_modules() if n not in modules and _like_twin(m)]
+    placed = [path for entry in config.operators for path in insert(model, example, entry, config.input)]
+    return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(placed))
+
+
+def retype(module: nn.Module, children: dict[str, nn.Module]) -> None:
+    """Makes a module its twin, with these quantizers."""
+    module.__class__ = TWINS[type(module)]
+    object.__setattr__(module, "_fake_quant", True)
+    for name, child in children.items():
+        module.add_module(name, child)
+    if isinstance(module, qnn.QuantLSTM):
+        module.dropout_state, module._data_ptrs = {}, []
+
+
+def default_axis(module: nn.Module) -> int:
+    """The axis of the output channels of a module's weight."""
+    return 1 if isinstance(module, TRANSPOSED) or issubclass(TWINS.get(type(module), nn.Module), TRANSPOSED) else 0
+
+
+def _has_twin(module: nn.Module) -> bool:
+    return not getattr(module, "proj_size", 0)  # the library's LSTM knows no projections
+
+
+def _like_twin(module: nn.Module) -> bool:
+    quantized = isinstance(module, tuple(TWINS.values()))
+    return not quantized and isinstance(module, tuple(TWINS))
+
+
+def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
+    """The quantizers of a module's twin, by the library's names."""
+    twin = TWINS[type(module)]
+    try:
+        if issubclass(twin, qnn.QuantLSTM):
+            count = module.num_layers * (2 if module.bidirectional else 1)
+            return {
+                "_input_quantizers": nn.ModuleList(input.quantizer(None) for _ in range(count)),
+                "_weight_quantizers": nn.ModuleList(weight.quantizer(0) for _ in range(count)),
+            }
+        found: dict[str, nn.Module] = {"_input_quantizer": input.quantizer(None)}
+        if getattr(module, "weight", None) is not None or hasattr(module, "weight_ih"):
+            found["_weight_quantizer"] = weight.quantizer(default_axis(module))
+        return found
+    except TorchError as error:
+        raise TorchError(f"{path}: {error}") from error

@@ -1,0 +1,252 @@
+"""`sensitivity`: what each layer's quantization costs, by switching layers off one at a time, or on one at a time.
+
+Layers whose quantizers are shared are one unit: a quantizer that is off is off for all of them. Units are known by
+their paths, exactly, never by parts of names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from ..errors import TorchError
+from ..files import write_text
+from .link import Linked, link
+from .quantizer import Quantizer, paths, quantizers
+
+QUANTIZER = re.compile(r"\._(input\d*|weight)_quantizers?(\.\d+)?$")
+"""How the library names the quantizers of a module."""
+Direction = Literal["disable", "enable"]
+Evaluate = Callable[[nn.Module], float]
+"""Scores a model; more is better."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Layers, or blocks, that are switched together.
+
+    Attributes:
+        name: the first layer's path; layers: all of them; score: the model's score with the unit switched; cost: what
+        its
+            quantization costs: the score gained by switching it off, or lost by switching it on alone.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    score: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Scores of a model with single units switched.
+
+    Attributes:
+        direction: "disable": all on but one; "enable": all off but one.
+        quantized: the score with every unit on; unquantized: with every unit off.
+        units: the most expensive first.
+    """
+
+    direction: Direction
+    quantized: float
+    unquantized: float
+    units: tuple[Unit, ...]
+
+    def to_json(self) -> str:
+        """The result as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Sensitivity:
+        """Reads a result.
+
+        Raises:
+            TorchError: it is none.
+        """
+        try:
+            data = json.loads(text)
+            units = [Unit(u["name"], tuple(u["layers"]), float(u["score"]), float(u["cost"])) for u in data["units"]]
+            return cls(data["direction"], float(data["quantized"]), float(data["unquantized"]), tuple(units))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TorchError(f"this is no sensitivity result: {type(error).__name__}: {error}") from error
+
+    def to_csv(self) -> str:
+        """Rank, unit, score and cost, one unit a line."""
+        lines = ["rank,unit,layers,score,cost"]
+        for rank, u in enumerate(self.units, start=1):
+            lines.append(f"{rank},{u.name},{' '.join(u.layers)},{u.score!r},{u.cost!r}")
+        return "\n".join(lines) + "\n"
+
+
+def layer_of(path: str) -> str:
+    """The layer that a quantizer belongs to: the module or the functional call that holds it."""
+    return QUANTIZER.sub("", path)
+
+
+def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[str, ...], tuple[Quantizer, ...]]:
+    """The enabled quantizers by unit: the layers that share quantizers with each other, directly or through others.
+
+    Args:
+        blocks: paths of modules whose layers are one unit each; None: each layer by itself.
+
+    Raises:
+        TorchError: there is no module at a path, or no enabled quantizer inside.
+    """
+    modules = dict(model.named_modules())
+    for block in blocks or ():
+        if block not in modules:
+            raise TorchError(f"there is no module {block!r} to take for a block")
+    members: dict[str, set[str]] = {}
+    held: dict[str, dict[int, Quantizer]] = {}
+    for path, quantizer in paths(model).items():
+        if quantizer._disabled:
+            continue
+        layer = layer_of(path)
+        owner = next((b for b in blocks or () if layer == b or layer.startswith(f"{b}.")), layer)
+        members.setdefault(owner, set()).add(layer)
+        held.setdefault(owner, {})[id(quantizer)] = quantizer
+    groups: list[tuple[list[str], dict[int, Quantizer]]] = []
+    for owner, own in held.items():
+        names, merged = [owner], dict(own)
+        apart = []
+        for group in groups:
+            if group[1].keys() & merged.keys():
+                names, merged = [*group[0], *names], {**group[1], **merged}
+            else:
+                apart.append(group)
+        groups = [*apart, (names, merged)]
+    return {tuple(names): tuple(found.values()) for names, found in groups}
+
+
+def sensitivity(
+    model: nn.Module,
+    evaluate: Evaluate,
+    *,
+    direction: Direction = "disable",
+    blocks: Sequence[str] | None = None,
+    file: Path | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Sensitivity:
+    """Scores a calibrated model with each unit switched off, or on, by itself.
+
+    Args:
+        evaluate: scores the model; more is better.
+        blocks: paths of modules to be switched as a whole.
+        file: JSON that is written after each unit, and read again where it is there: an interrupted run goes on.
+        progress: called with one line a unit.
+
+    Raises:
+        TorchError: the model holds no enabled quantizers, or `file` belongs to another run.
+    """
+    groups = units(model, blocks)
+    if not groups:
+        raise TorchError("the model holds no enabled quantizers: quantize and calibrate it first")
+    every = {id(q): q for found in groups.values() for q in found}
+    done = _resumed(file, direction, set(groups)) if file is not None and file.exists() else None
+    if done is None:
+        with _switched(every.values(), off=every.values()):
+            unquantized = evaluate(model)
+        done = Sensitivity(direction, evaluate(model), unquantized, ())
+    for layers, own in groups.items():
+        if any(u.layers == layers for u in done.units):
+            continue
+        ids = {id(q) for q in own}
+        off = own if direction == "disable" else [q for q in every.values() if id(q) not in ids]
+        with _switched(every.values(), off=off):
+            score = evaluate(model)
+        cost = score - done.quantized if direction == "disable" else done.unquantized - score
+        ranked = sorted((*done.units, Unit(layers[0], layers, score, cost)), key=lambda u: (-u.cost, u.name))
+        done = Sensitivity(direction, done.quantized, done.unquantized, tuple(ranked))
+        progress(f"{layers[0]}: {score:.6g}")
+        if file is not None:
+            write_text(done.to_json(), file, force=True)
+    return done
+
+
+def _resumed(file: Path, direction: Direction, known: set[tuple[str, ...]]) -> Sensitivity:
+    done = Sensitivity.from_json(file.read_text(encoding="utf-8"))
+    if done.direction != direction or {u.layers for u in done.units} - known:
+        raise TorchError(f"{file}: this is the result of another run: remove it, or write elsewhere")
+    return done
+
+
+@contextmanager
+def _switched(every: Iterable[Quantizer], off: Iterable[Quantizer]) -> Iterator[None]:
+    """Quantizers off for a while; all of `every` are on again afterwards."""
+    try:
+        for quantizer in off:
+            quantizer.disable()
+        yield
+    finally:
+        for quantizer in every:
+            quantizer.enable()
+
+
+def apply_sensitivity(
+    model: nn.Module,
+    result: Sensitivity,
+    *,
+    top: int | None = None,
+    budget: float | None = None,
+    example: Any = None,
+) -> tuple[tuple[str, ...], Linked | None]:
+    """Switches the quantization of the most expensive units off, in place.
+
+    Args:
+        top: how many units.
+        budget: instead, as many as it takes until the costs that remain add up to at most this much.
+        example: an input, or a tuple of inputs: the model is linked again, as fewer quantizers have other needs.
+        Calibrate
+            it afterwards.
+
+    Returns:
+        The layers that were switched off, and what linking did.
+
+    Raises:
+        TorchError: neither or both of `top` and `budget` are given, or a unit is none of the model's.
+    """
+    if (top is None) == (budget is None):
+        raise TorchError("say either how many units to switch off (top) or what may remain (budget)")
+    chosen = list(result.units[:top]) if top is not None else _over(result.units, float(budget or 0.0))
+    known = units(model)
+    by_layer: dict[str, set[int]] = {}
+    found = {id(q): q for q in quantizers(model).values()}
+    for path, quantizer in paths(model).items():
+        by_layer.setdefault(layer_of(path), set()).add(id(quantizer))
+    layers = [layer for unit in chosen for layer in _layers(unit, by_layer)]
+    if not known:
+        raise TorchError("the model holds no enabled quantizers")
+    for layer in layers:
+        for number in by_layer[layer]:
+            found[number].disable()
+    linked = link(model, example) if example is not None and units(model) else None
+    return tuple(layers), linked
+
+
+def _layers(unit: Unit, known: Mapping[str, set[int]]) -> list[str]:
+    """The model's layers that a unit names, itself or by a block."""
+    inside = [n for n in known for layer in unit.layers if n == layer or n.startswith(f"{layer}.")]
+    if not inside:
+        raise TorchError(f"the model has no quantized layer {unit.name!r}: the result is another network's")
+    return inside
+
+
+def _over(ranked: Sequence[Unit], budget: float) -> list[Unit]:
+    """The first units, so that what the rest costs is at most the budget; units that cost nothing are never among
+    them."""
+    costly = [u for u in ranked if u.cost > 0]
+    rest = sum(u.cost for u in costly)
+    chosen = []
+    for unit in costly:
+        if rest <= budget:
+            break
+        chosen.append(unit)
+        rest -= unit.cost
+    return chosen

@@ -1,0 +1,122 @@
+"""A calibrated or trained model on disk: weights, amax, and where its quantizers stand and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import TorchError
+from .functional import Call, Place
+from .link import tie
+from .places import place, places
+from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
+from .replace import TWINS, retype
+
+VERSION = 1
+
+
+def save(model: nn.Module, path: Path | str) -> None:
+    """Writes a quantized model's state; `load` restores it into the same network as it was before `quantize`.
+
+    Raises:
+        TorchError: the model holds no quantizers, or the file cannot be written.
+    """
+    found = quantizers(model)
+    if not found:
+        raise TorchError("the model holds no quantizers: there is no quantized state to save")
+    first = {id(q): name for name, q in found.items()}
+    content = {
+        "version": VERSION,
+        "modules": [n for n, m in model.named_modules() if type(m) in set(TWINS.values())],
+        "quantizers": {name: _described(q) for name, q in found.items()},
+        "places": {
+            name: (p.module, p.call.operator, p.call.where, p.call.count, p.operand)
+            for name, p in places(model).items()
+        },
+        "shared": {name: first[id(q)] for name, q in paths(model).items() if first[id(q)] != name},
+        "state": {n: t.detach().cpu() for n, t in model.state_dict().items()},
+    }
+    try:
+        torch.save(content, path)
+    except (OSError, RuntimeError) as error:
+        raise TorchError(f"{path}: cannot be written: {error}") from error
+
+
+def load(model: nn.Module, path: Path | str) -> None:
+    """Restores a state in place; nothing is calibrated again, on whatever device the model is.
+
+    Args:
+        model: the network as it was before `quantize`, or quantized alike already.
+
+    Raises:
+        TorchError: the file is no such state, or of another network.
+    """
+    content = _read(Path(path))
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    try:
+        _rebuild(model, content)
+        model.load_state_dict(content["state"])
+    except (KeyError, AttributeError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()
+        raise TorchError(f"{path}: this is the state of another network: {' '.join(reason[:2])[:300]}") from error
+    model.to(device)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler meets in a file that is none of its own
+        reason = (str(error).splitlines() or [""])[0]
+        raise TorchError(f"{path}: cannot be read as a quantized state: {type(error).__name__}: {reason}") from error
+    if not isinstance(content, Mapping) or content.get("version") != VERSION:
+        raise TorchError(f"{path}: this is no quantized state that this version writes (version {VERSION})")
+    return content
+
+
+def _described(quantizer: Quantizer) -> dict[str, Any]:
+    return {
+        "num_bits": quantizer.num_bits,
+        "unsigned": quantizer.unsigned,
+        "axis": quantizer.axis,
+        "method": quantizer.method,
+        "percentile": quantizer.percentile,
+        "disabled": quantizer._disabled,
+    }
+
+
+def _quantizer(entry: Mapping[str, Any]) -> Quantizer:
+    descriptor = QuantDescriptor(entry["num_bits"], axis=entry["axis"], unsigned=entry["unsigned"])
+    return made(descriptor, entry["method"], entry["percentile"])
+
+
+def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
+    """Twins, functional quantizers, ties and switches as the state says."""
+    described = {**content["quantizers"], **{n: content["quantizers"][f] for n, f in content["shared"].items()}}
+    for name in content["modules"]:
+        module = model.get_submodule(name)
+        if type(module) in TWINS:
+            retype(module, _children(name, described))
+    known = paths(model)
+    for name, (module_path, operator, where, count, operand) in content["places"].items():
+        if name not in known:
+            at = Place(module_path, Call(operator, where, count), operand)
+            if place(model, at, _quantizer(described[name])) != name:
+                raise KeyError(f"the functional quantizer {name} stands elsewhere")
+    tie(model, [(first, name) for name, first in content["shared"].items()])
+    for name, quantizer in quantizers(model).items():
+        quantizer._disabled = described[name]["disabled"]
+
+
+def _children(name: str, described: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """The quantizers of a module's twin; those of an LSTM are lists."""
+    inside = {n.removeprefix(f"{name}."): e for n, e in described.items() if n.startswith(f"{name}._")}
+    single = {n: _quantizer(e) for n, e in inside.items() if n in ("_input_quantizer", "_weight_quantizer")}
+    lists: dict[str, list[Quantizer]] = {}
+    for n, entry in sorted(inside.items(), key=lambda e: int(e[0].rpartition(".")[2]) if "s." in e[0] else 0):
+        if n.startswith(("_input_quantizers.", "_weight_quantizers.")):
+            lists.setdefault(n.rpartition(".")[0], []).append(_quantizer(entry))
+    return {**single, **{n: nn.ModuleList(members) for n, members in lists.items()}}
