@@ -141,6 +141,8 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     help = "inputs for the numeric check, else seeded noise"
     verb.add_argument("--data", type=Path, metavar="FILE.npz", help=help)
     verb.add_argument("--no-numerics", action="store_true", help="leave the numeric check out")
+    help = "build before and after on TensorRT-RTX and compare, before anything is written"
+    verb.add_argument("--verify", action="store_true", help=help)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="where the numeric check runs")
 
 

@@ -16,6 +16,7 @@ from . import catalog, numerics
 from .difference import differences
 from .engines.cost import priced
 from .engines.forecast import forecast
+from .engines.prove import prove
 from .errors import ModelError, PlanError
 from .files import external_files, is_canonical, read_model, write_model, write_text
 from .finding import Finding
@@ -25,6 +26,7 @@ from .plan import Plan
 from .repair import Options, Result, elsewhere, examine, quantized
 from .repair import fix as repair
 from .repair import strip as unquantized
+from .report import engine as engines
 from .report import machine, text
 from .rule import Rule
 from .settings import Settings
@@ -80,17 +82,23 @@ def fix(args: Namespace) -> int:
         if not args.no_numerics:
             step("comparing outputs in ONNX Runtime")
             verification = verify(model, result, folder, data=args.data, provider=args.provider)
+        proof = None
+        if args.verify:
+            step("building before and after on TensorRT-RTX")
+            proof = prove(args.model, model, result.model, Target.named(options.target))
         if not args.dry_run:
             step("checking and writing")
             _warn(write_model(result.model, args.output, args.model, force=args.force))
     console = terminal()
     if args.json:
         out = None if args.dry_run else str(args.output)
-        text.say(console, machine.result_json(str(args.model), out, result, verification, half))
+        text.say(console, machine.result_json(str(args.model), out, result, verification, half, proof))
     else:
         text.show_result(console, str(args.model), result, verification)
         if half is not None:
             text.show_half(console, str(args.model), half)
+        if proof is not None:
+            engines.show_proof(console, proof)
         if args.diff:
             text.say(console, result.plan.diff())
     if not args.dry_run:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .engines.builder import LIBRARIES
 from .target import DEFAULT, NAMES
 
 Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
@@ -20,8 +21,7 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     )
     build.add_argument("model", type=Path, metavar="MODEL")
     help = "tensorrt-rtx and openvino run on any CPU; tensorrt and trtexec need the GPU"
-    choices = ["tensorrt-rtx", "tensorrt", "trtexec", "openvino"]
-    build.add_argument("--with", dest="library", choices=choices, required=True, help=help)
+    build.add_argument("--with", dest="library", choices=LIBRARIES, required=True, help=help)
     help = "qdq: INT8 where the file has Q/DQ (default); fp16: no INT8; best: what TensorRT would choose"
     build.add_argument("--mode", choices=["qdq", "fp16", "best"], default="qdq", help=help)
     help = "an input with open dimensions (default: batch 1, pictures of 320 pixels)"

@@ -5,22 +5,20 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from . import catalog
 from .commands import Run, terminal
-from .engines import openvino, tensorrt, trtexec
-from .engines.build import Build, RefusedError
+from .engines.build import Build
+from .engines.builder import built
 from .engines.diff import diff
 from .engines.forecast import forecast
 from .engines.layers import Engine
 from .engines.limits import Limits
-from .engines.refusal import explain
 from .engines.saved import open_engine, to_json
 from .engines.storage import Storage
-from .errors import EngineError, ModelError
+from .errors import ModelError
 from .files import read_model, write_text
 from .graph import Graph
 from .pair import pairs
-from .repair import Options, resolve, scan
+from .repair import resolve, scan
 from .report import engine as report
 from .report import engine_drawing as pictures
 from .report import text
@@ -84,25 +82,6 @@ def _build(args: Namespace) -> int:
     if args.library == "tensorrt-rtx" and not args.json:
         report.show_storage(terminal(), Storage.of(found))
     return _show(args, found)
-
-
-def built(model: Path, library: str, how: Build) -> Engine:
-    """The engine that a library builds of a model.
-
-    Raises:
-        EngineError: it cannot be built; a refusal is translated into findings of the rules.
-    """
-    graph = Graph(read_model(model), model.parent)
-    try:
-        if library == "trtexec":
-            return trtexec.build(graph, model, how)
-        if library == "openvino":
-            return openvino.build(graph, model, how)
-        return tensorrt.build(graph, model, library, how)
-    except RefusedError as error:
-        findings = resolve(graph, scan(graph, catalog.load()), Options())[1]
-        lines = [refusal.sentence for refusal in explain(graph, error.errors, findings)]
-        raise EngineError("\n  ".join([str(error), *lines])) from error
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

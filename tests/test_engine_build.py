@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 import time
@@ -169,6 +170,28 @@ def test_q_and_dq_are_told_by_the_operator_in_their_names() -> None:
         )
     )
     assert not any(map(is_quantizer, ("/conv/Conv", "quant_conv", "ConvInteger")))
+
+
+@pytest.mark.usefixtures("rtx")
+def test_fix_verify_builds_before_and_after_and_claims_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = written(model_of(RESIDUAL.replace("SKIP", "k = Identity (r)")), tmp_path), tmp_path / "fixed.onnx"
+    assert main(["fix", str(file), "-o", str(out), "--verify", "--no-numerics"]) == 0
+    said = capsys.readouterr().out
+    assert "Engines before and after: forecast for a GPU, proven on TensorRT-RTX\n" in said
+    assert "forecast for trt-10, before: " in said and "after (TensorRT-RTX 1." in said
+    assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics", "--json"]) == 0
+    engines = json.loads(capsys.readouterr().out)["engines"]
+    assert engines["claim"] == "forecast for a GPU, proven on TensorRT-RTX"
+    assert engines["forecast"]["b"]["reformats"] <= engines["forecast"]["a"]["reformats"]
+
+
+@pytest.mark.usefixtures("rtx")
+def test_fix_verify_tells_why_the_original_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx.save(illegal(3, 0.1), file := tmp_path / "m.onnx")
+    assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics"]) == 0
+    assert "the model as it came cannot be built: TensorRT-RTX" in capsys.readouterr().out
 
 
 def program(text: str) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import qdqgraph
 from qdqgraph import Graph, ModelError, Options, RepairError, Safety, key, numerics, pairs
-from qdqgraph.engines.tensorrt import Build, RefusedError
-from qdqgraph.engines.tensorrt import build as engine
+from qdqgraph.engines.build import Build, RefusedError
+from qdqgraph.engines.builder import built as engine
 
 RULES = qdqgraph.rules()
 LEGAL = [r for r in RULES if r.code.startswith("QDQ4")]

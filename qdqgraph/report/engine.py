@@ -13,7 +13,9 @@ from rich.text import Text
 from ..engines.diff import Diff, Totals
 from ..engines.layers import Engine, Layer, Tensor
 from ..engines.match import Group
+from ..engines.prove import Proof
 from ..engines.storage import Storage
+from ..engines.tensorrt import PROOF
 from .text import say
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
@@ -45,6 +47,32 @@ def show_storage(console: Console, found: Storage) -> None:
         f"  {found.layers} layers: {found.convolutions} convolutions ({found.int8_convolutions} read INT8), "
         f"{found.pools} pools, {found.moves} moves; all of them move {found.moved:,} bytes",
     )
+
+
+def show_proof(console: Console, proof: Proof) -> None:
+    """Both engine diffs of a repair, and what may be said of them."""
+    say(console, Text(f"Engines before and after: {PROOF}", "bold"))
+    for engine, totals in zip(("before", "after"), proof.foretold.totals, strict=True):
+        say(console, f"  {proof.foretold.a.source}, {engine}: {_totals(totals)}")
+    for word, storage in (("before", proof.before), ("after", proof.after)):
+        if storage is not None:
+            say(console, Text(f"TensorRT-RTX, {word}", "bold"))
+            show_storage(console, storage)
+    if proof.real is None:
+        say(console, f"  the model as it came cannot be built: {proof.refused}")
+    else:
+        show_diff(console, proof.real)
+
+
+def proof_entry(proof: Proof) -> dict[str, object]:
+    """The same as JSON."""
+    return {
+        "claim": PROOF,
+        "forecast": json.loads(diff_json(proof.foretold)),
+        "tensorrt_rtx": None if proof.real is None else json.loads(diff_json(proof.real)),
+        "boundary_bytes": [s and s.boundary_bytes for s in (proof.before, proof.after)],
+        "refused": proof.refused,
+    }
 
 
 def _line(layer: Layer) -> Text:

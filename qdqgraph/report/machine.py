@@ -7,10 +7,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..engines.prove import Proof
 from ..finding import Finding
 from ..half import Halved
 from ..repair import Result
 from ..verify import Verification
+from .engine import proof_entry
 
 FORMAT = 1
 """Version of the JSON form."""
@@ -41,9 +43,14 @@ def findings_json(found: Mapping[str, Sequence[Finding]]) -> str:
 
 
 def result_json(
-    path: str, out: str | None, result: Result, verification: Verification | None, half: Halved | None = None
+    path: str,
+    out: str | None,
+    result: Result,
+    verification: Verification | None,
+    half: Halved | None = None,
+    proof: Proof | None = None,
 ) -> str:
-    """A repair: what was applied, what is left, every changed scale, the numeric check."""
+    """A repair: what was applied, what is left, every changed scale, the numeric check, the engines."""
     content: dict[str, Any] = {
         "format": FORMAT,
         "file": path,
@@ -65,6 +72,7 @@ def result_json(
         "left": [finding_entry(f) for f in result.left],
         "fp16": None if half is None else _half(half),
         "numeric_check": None if verification is None else _verification(verification),
+        "engines": None if proof is None else proof_entry(proof),
     }
     return json.dumps(content, indent=1)
 
