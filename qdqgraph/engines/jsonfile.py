@@ -9,8 +9,11 @@ from ..errors import EngineError
 
 MAX_BYTES = 64 * 2**20
 """Layer info of a network with 5,000 layers is some 10 MiB."""
-MAX_VALUES = 4_000_000
+MAX_VALUES = 2_000_000
 """Values in a file: each costs up to 100 bytes of memory once it is read, however short its text."""
+
+MAX_LAYERS = 100_000
+"""Layers of an engine; a thousand are many."""
 
 
 def load(path: Path, what: str) -> object:
@@ -52,6 +55,18 @@ def entries(value: object, place: str) -> list[dict[str, object]]:
         if not isinstance(entry, dict):
             raise EngineError(f"{place}[{index}] should be an object, and is {kind(entry)}")
     return value
+
+
+def layers(value: object, place: str) -> list[dict[str, object]]:
+    """The layers of an engine, a list of objects.
+
+    Raises:
+        EngineError: it is something else, or there are more than any engine has.
+    """
+    found = entries(value, place)
+    if len(found) > MAX_LAYERS:
+        raise EngineError(f"{place} holds {len(found):,} layers; no engine has more than {MAX_LAYERS:,}")
+    return found
 
 
 def text(entry: dict[str, object], key: str, place: str, default: str | None = None) -> str:

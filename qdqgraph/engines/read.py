@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import EngineError
 from . import formats, names
-from .jsonfile import entries, kind, number, text
+from .jsonfile import entries, kind, layers, number, text
 from .layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
 
 DETAILED = "build the engine again with --profilingVerbosity=detailed and export --exportLayerInfo once more"
@@ -39,7 +39,7 @@ def engine_of(content: object, name: str, *, place: str, source: str = "trtexec"
     rows = content["Layers"]
     if isinstance(rows, list) and rows and all(isinstance(row, str) for row in rows):
         raise EngineError(f"{place}: it names the layers and says nothing else about them; {DETAILED}")
-    listed = entries(rows, f"{place}: Layers")
+    listed = layers(rows, f"{place}: Layers")
     found = settled_all([_layer(row, f"{place}: Layers[{i}]") for i, row in enumerate(listed)])
     first = [layer for layer in found if _profile(layer.name) in (None, 0)]
     notes: list[str] = []

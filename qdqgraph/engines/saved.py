@@ -12,7 +12,7 @@ from typing import Any
 import fastjsonschema
 
 from ..errors import EngineError
-from .jsonfile import load
+from .jsonfile import layers, load
 from .layers import Engine, Layer, Reason, Tensor, Times
 from .read import engine_of, runs, timed
 
@@ -101,6 +101,7 @@ def _from_json(content: dict[str, Any], path: Path) -> Engine:
     version = content["qdqgraph_engine"]
     if version != FORMAT:
         raise EngineError(f"{path}: this engine has format {str(version)[:20]}; this qdqgraph reads format {FORMAT}")
+    layers(content.get("layers"), f"{path}: layers")
     try:
         _valid()(content)
     except fastjsonschema.JsonSchemaValueException as error:
