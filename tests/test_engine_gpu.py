@@ -78,6 +78,16 @@ def test_11x_has_neither_best_nor_fp16_and_the_refusal_says_why(
     assert ("strongly typed" in said) if mode == "best" else ("convert the model to FP16" in said)
 
 
+def test_a_dimension_of_minus_one_is_an_open_one(trtexec: Path) -> None:
+    model = model_of(FLOAT)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim:
+        if dim.HasField("dim_param"):
+            dim.dim_value = -1
+    command = ["engine", "build", str(written(model, trtexec)), "--with", "trtexec", "--keep", str(trtexec / "k")]
+    assert main(command) == 0
+    assert "--shapes=x:1x3x320x320" in arguments(trtexec / "k" / "trtexec.log")
+
+
 def test_open_dimensions_are_given_to_trtexec(trtexec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(model_of(FLOAT), trtexec)
     command = ["engine", "build", str(file), "--with", "trtexec", "--mode", "best", "--keep", str(trtexec / "k")]
