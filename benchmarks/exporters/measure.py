@@ -22,7 +22,10 @@ from qdqgraph.finding import Safety
 
 from .networks import NETWORKS, from_wheel, photos, prepared
 
-BITS = re.compile(r"(\d+(?:\.\d+)?) bits")
+COARSER = re.compile(r"(\d+\.\d+) bits coarser")
+"""How a repair that changes a range names its loss."""
+RANGES = ("QDQ401", "QDQ402")
+"""Rules whose repairs change a range, UINT8 and a zero-point; other lossy ones move or remove a rounding."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def cell(path: Path, wheels: Path, folder: Path, asking: Sequence[str] = ("QDQ40
     given = feeds(original, network)
     ours, theirs, bare = (numerics.run(m, given, folder) for m in (original, result.model, result.exact))
     lossy = [f for f in result.applied if f.safety is Safety.LOSSY and f.tie is None]
-    said = [max((float(b) for b in BITS.findall(f"{f.message} {f.help}")), default=None) for f in lossy]
+    said = [max((float(b) for b in COARSER.findall(f"{f.message} {f.help}")), default=None) for f in lossy]
     exporter = final = math.nan
     if NETWORKS[network].path:
         base = prepared(network, from_wheel(network, wheels))

