@@ -55,6 +55,7 @@ class Normed(nn.Module):
         module: Any
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                assert module.running_mean is not None and module.running_var is not None
                 nn.init.uniform_(module.running_mean)
                 nn.init.uniform_(module.running_var, 0.5, 2)
 

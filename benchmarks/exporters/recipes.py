@@ -1,4 +1,4 @@
-"""The exporters of the matrix: each is a recipe of docs/recipes.md, run as it stands or with its `settings` line set."""
+"""The exporters of the matrix: each is a recipe of docs/recipes.md, run as it stands or with its `settings` set."""
 
 from __future__ import annotations
 
