@@ -140,6 +140,8 @@ def _free(args: Namespace) -> None:
         ModelError: an output exists.
     """
     for path in (args.output, args.plan):
+        if path is not None and not path.parent.is_dir():
+            raise ModelError(f"{path}: there is no folder {path.parent}")
         if path is not None and path.exists() and not args.force:
             raise ModelError(f"{path} exists; give --force to overwrite it")
 

@@ -25,24 +25,28 @@ class Grid:
 
     @classmethod
     def of(cls, pair: Pair) -> Grid | None:
-        """A pair's grid; None where scale or zero-point are not constant, or the pair is blocked (opset 21)."""
+        """A pair's grid; None where scale or zero-point are not constant, the pair is blocked, or its type is
+        not made of whole bytes of integers (FP8, INT4)."""
         if pair.scale is None or pair.scale.ndim > 1 or any(n.attrs.get("block_size") for n in pair.nodes):
             return None
         zero_point = np.zeros((), np.uint8) if pair.zero_point is None else pair.zero_point
         if len(pair.nodes[0].inputs) > 2 and pair.nodes[0].inputs[2].name and pair.zero_point is None:
             return None
+        if zero_point.dtype.kind not in "iu":
+            return None
         return cls(pair.scale, zero_point, 1 if pair.axis is None else pair.axis)
 
     def reals(self, integers: np.ndarray) -> np.ndarray:
-        """(integer - zero_point) · scale, in the scale's type, as DequantizeLinear computes it."""
+        """(integer - zero_point) · scale, rounded once to the scale's type, as DequantizeLinear computes it."""
         scale, zero_point = (self._along(a, integers.ndim) for a in (self.scale, self.zero_point))
-        return (integers.astype(np.int64) - zero_point.astype(np.int64)).astype(scale.dtype) * scale
+        steps = integers.astype(np.int64) - zero_point.astype(np.int64)
+        return np.asarray(steps.astype(np.float32) * scale.astype(np.float32)).astype(scale.dtype)
 
     def integers(self, reals: np.ndarray) -> np.ndarray:
         """The nearest integers, ties to even, saturated to the zero-point's type, as QuantizeLinear computes them."""
         scale, zero_point = (self._along(a, reals.ndim) for a in (self.scale, self.zero_point))
         bounds = np.iinfo(self.zero_point.dtype)
-        moved = np.rint(reals / scale).astype(np.float64) + zero_point
+        moved = np.rint(reals.astype(np.float32) / scale.astype(np.float32)).astype(np.float64) + zero_point
         return np.clip(moved, bounds.min, bounds.max).astype(self.zero_point.dtype)
 
     def fits(self, array: np.ndarray) -> bool:

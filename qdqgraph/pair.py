@@ -193,7 +193,8 @@ class Pairs:
         readers = graph.readers(integers)
         mine = tuple(r.node for r in readers if r.node.op == "DequantizeLinear" and r.index == 0)
         # Several DequantizeLinears may read one integer weight with scales of their own: each is a pair then.
-        same = [d for d in mine if _parameters(d) == _parameters(node)] if quantize is None else list(mine)
+        alike = (_parameters(node), _form(node))
+        same = [d for d in mine if (_parameters(d), _form(d)) == alike] if quantize is None else list(mine)
         dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
         zero_name = node.inputs[2].name if len(node.inputs) > 2 else ""
@@ -227,8 +228,16 @@ def _parameters(node: gs.Node) -> tuple[str, ...]:
     return tuple(t.name for t in node.inputs[1:])
 
 
+def _form(node: gs.Node) -> tuple[object, object]:
+    """Along which axis, and in which blocks, the scales run; of no meaning where there is one scale."""
+    return node.attrs.get("axis", 1), node.attrs.get("block_size", 0)
+
+
 def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
     """Whether a DequantizeLinear undoes its QuantizeLinear: the same scale and zero-point, bit for bit."""
+    scale = graph.value(quantize.inputs[1].name) if len(quantize.inputs) > 1 else None
+    if _form(quantize) != _form(dequantize) and (scale is None or scale.size > 1):
+        return False
     ours, theirs = _parameters(quantize), _parameters(dequantize)
     if ours == theirs:
         return True

@@ -1,6 +1,6 @@
 """What a user asks for, beside what rules find: pairs taken off chosen layers, weights stored in another form.
 
-A request reads a graph and proposes edits, as a rule does; `repair.carry_out` makes them, and the plan holds them.
+A request reads a graph and proposes edits, as a rule does; `repair` makes them, and the plan holds them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .graph import Graph, Reader, key, label
 from .grid import Grid
 from .pair import Pair, is_pair, pairs
 from .replacing import constant, operator, replace
-from .weights import cuts, weights
+from .weights import cut, cuts, weights
 
 Form = Literal["int8", "float"]
 
@@ -103,25 +103,25 @@ def _as_reals(graph: Graph, pair: Pair, grid: Grid, array: np.ndarray) -> Graft:
 def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
     tensor = reader.node.inputs[reader.index].name
     pair = pairs(graph).made(tensor)
-    if pair is None:
+    if pair is None or not pair.agrees:
         return
     edits: tuple[Proposal, ...] = ()
     if pair.quantize is not None and cuts(graph, pair):
-        edits = (_own(reader.key, operator("Relu", [pair.tensor], f"{pair.tensor}_relu")),)
+        edits = (_own(reader.key, cut(graph, pair, f"{pair.tensor}_cut")),)
     elif pair.quantize is not None:
         edits = (Rewire(reader.key, pair.tensor),)
     elif (reals := weights(graph, pair)) is not None and pair.kind != "activation":
-        edits = (_own(reader.key, constant(f"{pair.tensor}_real", reals)),)
+        edits = (_own(reader.key, [constant(f"{pair.tensor}_real", reals)]),)
     what = f"input {reader.index} of {label(reader.node)} reads '{tensor}' through a pair"
     help = "read the real numbers" if edits else "the file holds no real numbers to read instead"
     yield _finding("strip", f"{key(reader.node)}:{reader.index}", what, help, edits, Safety.LOSSY)
 
 
-def _own(reader: NodeInput, node: onnx.NodeProto) -> Graft:
-    """A new node that this reader alone reads; what it read before may have other readers."""
-    name = node.output[0]
-    data = node.SerializeToString(deterministic=True)
-    return Graft((data,), (0,), (name,), (), (), (Rewire(reader, name),), (reader,))
+def _own(reader: NodeInput, nodes: Sequence[onnx.NodeProto]) -> Graft:
+    """New nodes whose last one this reader alone reads; what it read before may have other readers."""
+    data = tuple(node.SerializeToString(deterministic=True) for node in nodes)
+    fresh = tuple(node.output[0] for node in nodes)
+    return Graft(data, tuple(range(len(nodes))), fresh, (), (), (Rewire(reader, fresh[-1]),), (reader,))
 
 
 def _finding(name: str, place: str, message: str, help: str, edits: tuple[Proposal, ...], safety: Safety) -> Finding:

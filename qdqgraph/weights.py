@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from .edit import Constant, Graft, SetPair
@@ -123,6 +124,8 @@ def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
     grid = Grid.of(pair)
     if grid is None or pair.scale is None or not (pair.scale > 0).all() or fixed(pair):
         return None
+    if pair.kind == "activation" and grid.scale.size * grid.zero_point.size > 1:
+        return None
     edit: SetPair | Graft | None
     if pair.kind != "activation":
         edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= 13 else None)
@@ -158,6 +161,20 @@ def cuts(graph: Graph, pair: Pair) -> bool:
     if grid is None or pair.kind != "activation":
         return False
     return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).all()) and not nonnegative(graph, pair.tensor)
+
+
+def cut(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto]:
+    """What a pair that cuts does to real numbers, without their rounding: a Clip to its range, which makes `name`."""
+    grid = Grid.of(pair)
+    assert grid is not None
+    bounds = np.iinfo(grid.zero_point.dtype)
+    low, high = (
+        grid.reals(np.asarray(bound)).reshape(-1).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)
+    )
+    if graph.opset < 11 or high.size > 1:
+        return [operator("Relu", [pair.tensor], name)]
+    ends = [constant(f"{name}_{end}", bound.reshape(())) for end, bound in (("low", low), ("high", high))]
+    return [*ends, operator("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], name)]
 
 
 def nonnegative(graph: Graph, tensor: str) -> bool:

@@ -17,6 +17,7 @@ from qdqgraph import (
     Rule,
     Safety,
     Severity,
+    attributes,
     constant,
     key,
     operator,
@@ -164,6 +165,11 @@ def _repair(
     nodes = [constant(f"{name}_{end}", limit) for end, limit in zip(("low", "high"), limits, strict=True)]
     nodes += [
         operator("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], f"{name}_real"),
-        operator("QuantizeLinear", [f"{name}_real", *(t.name for t in pair.quantize.inputs[1:])], name),
+        operator(
+            "QuantizeLinear",
+            [f"{name}_real", *(t.name for t in pair.quantize.inputs[1:])],
+            name,
+            attributes(graph, pair.quantize),
+        ),
     ]
     return [replace([pair.quantize, clip], nodes)], Safety.EXACT

@@ -104,6 +104,8 @@ class IntegersAtTheEdge(Rule):
         for pair in pairs(graph):
             grid = Grid.of(pair)
             taken = grid is None or (grid.zero_point.dtype == np.int8 and not grid.zero_point.any())
+            if grid is not None and (grid.zero_point.dtype.itemsize > 1 or grid.scale.dtype != np.float32):
+                continue
             if grid is None or taken or grid.scale.size > 1 or not (grid.scale > 0).all() or graph.opset < 11:
                 continue
             if pair.quantize is None and pair.tensor in graph.inputs:

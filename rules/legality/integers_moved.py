@@ -78,7 +78,7 @@ class IntegersMoved(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         known: dict[str, Parameters] = {}
         for node in graph.nodes():
-            if node.op == "QuantizeLinear":
+            if node.op == "QuantizeLinear" and _plain(graph, node):
                 known[key(node)] = tuple(t.name for t in node.inputs[1:3])
             move = moved(graph, node)
             if move is None:
@@ -88,13 +88,20 @@ class IntegersMoved(Rule):
             if not found:
                 continue
             known.update((t, found[0]) for t in results)
-            fits = len(found) == len(sources) and all(_same(graph, found[0], other) for other in found)
+            whole = node.op != "Pad" and (node.op != "Concat" or len(sources) == len(node.inputs))
+            fits = whole and len(found) == len(sources) and all(_same(graph, found[0], other) for other in found)
             yield self.finding(
                 node,
                 f"{node.op} moves the integers '{sources[0]}'",
                 help="move the real numbers, between DQ and Q" if fits else "export the model with Q/DQ pairs",
                 edits=[_between(graph, node, sources, results, found[0])] if fits else (),
             )
+
+
+def _plain(graph: Graph, quantize: Node) -> bool:
+    """Whether the node has one scale, and its inputs alone say to which type it rounds."""
+    scale = graph.value(quantize.inputs[1].name)
+    return scale is not None and scale.size == 1 and not quantize.attrs.get("output_dtype")
 
 
 def _same(graph: Graph, a: Parameters, b: Parameters) -> bool:

@@ -129,6 +129,9 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
         return None
     factor = next(t.name for t in product.inputs if t.name != key(cast))
     dynamic = source.op == "DynamicQuantizeLinear"
+    own_zero = source.outputs[2].name if dynamic else source.inputs[2].name if len(source.inputs) > 2 else ""
+    if own_zero != (node.inputs[2].name if len(node.inputs) > 2 else ""):
+        return None
     unread = [node, cast]
     if dynamic:
         scales = graph.producer(factor)
@@ -136,14 +139,14 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
         if scales is None or source.outputs[1].name not in operands:
             return None
         operands.remove(source.outputs[1].name)
-        scale, left = graph.value(operands[0]), source.inputs[0].name
+        scale, left = graph.array(operands[0]), source.inputs[0].name
         unread += [scales, source]
     else:
-        both, own = graph.value(factor), graph.value(source.inputs[1].name)
+        both, own = graph.array(factor), graph.value(source.inputs[1].name)
         if both is None or own is None or own.size > 1:
             return None
         scale, left = (both / own.reshape(())).astype(both.dtype), f"{key(product)}_input"
-    if scale is None:
+    if scale is None or not _by_channel(node, scale):
         return None
     return _written(graph, node, product, scale, left, None if dynamic else source, unread)
 
@@ -177,6 +180,14 @@ def _written(
         operator(node.op.removesuffix("Integer"), [left, f"{name}_weights"], name, attributes(graph, node)),
     ]
     return replace([product], nodes, unread=unread)
+
+
+def _by_channel(node: Node, scale: np.ndarray) -> bool:
+    """Whether a scale is one number, or runs along the output channels: the last of a product, the second of an image."""
+    if scale.size == 1:
+        return True
+    axis = scale.ndim - 1 if node.op == "MatMulInteger" else 1 if scale.ndim >= 4 else 0
+    return scale.shape[axis] == scale.size and (node.op == "MatMulInteger" or scale.ndim >= 3)
 
 
 def _sole_reader(graph: Graph, tensor: str, op: str) -> Node | None:

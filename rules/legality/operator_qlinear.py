@@ -44,7 +44,7 @@ class Form:
 
 
 FORMS = {
-    "QLinearConv": Form("Conv", (0, 3), 6, bias=8),
+    "QLinearConv": Form("Conv", (0, 3), 6, bias=8, drop=(("channels_last", 0),)),
     "QLinearMatMul": Form("MatMul", (0, 3), 6),
     "QGemm": Form("Gemm", (0, 3), 7, bias=6),
     "QLinearAdd": Form("Add", (0, 3), 6),
@@ -157,6 +157,17 @@ def _obstacle(graph: Graph, node: Node) -> str:
             return f"its attribute {name} = {node.attrs[name]} has no counterpart"
     if node.op == "QLinearSoftmax" and (node.attrs.get("opset", 13) >= 13) != (graph.opset >= 13):
         return "its Softmax is that of another operator set"
+    if node.op == "QLinearSoftmax" and graph.opset < 13 and "axis" not in node.attrs:
+        return "its axis is not written, and its default is not that of Softmax"
+    for place, start in enumerate(form.operands):
+        scale = graph.value(_name(node, start + 1))
+        if scale is None or scale.size == 1:
+            continue
+        shape = graph.shape(_name(node, start))
+        if place == 0 or (form.op == "MatMul" and (shape is None or len(shape) != 2)):
+            return "its scales run along an axis that Q/DQ has no place for"
+        if graph.opset < 13:
+            return "scales for each channel need operator set 13: convert the model to it first"
     if form.bias >= 0 and _name(node, form.bias) and _bias(graph, node, form) is None:
         return "its bias or its scales are not constant"
     return ""
