@@ -1,8 +1,8 @@
 """A later operator set for a model, node by node.
 
-`onnx.version_converter` rewrites a whole model and loses what its internal form does not know: metadata, doc strings,
-functions (measured, onnx 1.23). Most operators do not change between two sets. So only a node whose operator did is
-converted, alone in a model of its own, and what comes back takes its place; all else stays as it was.
+`onnx.version_converter` rewrites a whole model and loses what its internal form does not know: functions, metadata of
+graph and nodes (measured, onnx 1.23). Most operators do not change between two sets. So only a node whose operator did
+is converted, alone in a model of its own, and what comes back takes its place; all else stays as it was.
 """
 
 from __future__ import annotations
