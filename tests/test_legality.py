@@ -277,6 +277,51 @@ def test_strip_keeps_a_relu_that_the_pair_stood_for() -> None:
     assert np.array_equal(outputs(qdqgraph.strip(model, ["y"]).model, x), -np.maximum(x, 0))
 
 
+@pytest.mark.parametrize("dtype, top", [("uint8", 255), ("uint16", 65535)])
+def test_a_clip_that_a_pair_stood_for_stays_when_the_pair_goes(dtype: str, top: int) -> None:
+    """quantize_static takes Clip(0, 6) out in front of an asymmetric pair: 16-bit pairs and stripped layers keep it."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["" : 21]>
+        g ({SHAPE} x) => ({SHAPE} y) <float s = {{{6 / top!r}}}, {dtype} z = {{0}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Neg (d) }}"""
+    )
+    result = qdqgraph.strip(model, ["y"]) if dtype == "uint8" else qdqgraph.fix(model, LEGAL)
+    x = np.linspace(-9, 9, 18, dtype=np.float32).reshape(1, 2, 3, 3)
+    assert np.allclose(outputs(result.model, x), -np.clip(x, 0, 6), atol=1e-5)
+
+
+def test_an_asymmetric_activation_per_channel_is_refused_not_flattened() -> None:
+    model = build(
+        f"""g ({SHAPE} x) => ({SHAPE} y) <float[2] s = {{0.0001, 0.1}}, uint8[2] z = {{10, 10}}> {{
+            q = QuantizeLinear <axis = 1> (x, s, z) y = DequantizeLinear <axis = 1> (q, s, z) }}"""
+    )
+    with pytest.raises(RepairError, match="QDQ404 the activation 'x' has 2 scales"):
+        qdqgraph.fix(model)
+
+
+def test_pairs_along_different_axes_are_different_pairs() -> None:
+    model = build(
+        """g (float[1,2,3,3] x) => (float[1,2,3,3] y, float[1,2,3,3] v) <float s = {0.1}, int8 z = {0}, uint8[2,2,1,1] w = {1, 200, 90, 255},
+            float[2] sw = {0.01, 0.5}, uint8[2] zw = {128, 128}> {
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear <axis = 0> (w, sw, zw) k2 = DequantizeLinear <axis = 1> (w, sw, zw)
+            y = Conv (d, k) v = Conv (d, k2) }"""
+    )
+    x = np.random.default_rng(0).uniform(-9, 9, (1, 2, 3, 3)).astype(np.float32)
+    feeds = [{"x": x}]
+    found = numerics.compare(model, qdqgraph.fix(model, LEGAL).model, feeds, Path())
+    assert found["y"].identical and found["v"].sqnr > 35
+
+
+def test_dynamic_quantization_with_another_zero_point_is_refused() -> None:
+    model = build(
+        """g (float[1,2] x) => (float[1,2] y) <int8[2,2] w = {64, 32, 16, 8}, float sw = {0.01}> {
+            q, s, z = DynamicQuantizeLinear (x) i = MatMulInteger (q, w) f = Cast <to = 1> (i) m = Mul (s, sw) y = Mul (f, m) }"""
+    )
+    with pytest.raises(RepairError, match="QDQ411 TensorRT has no MatMulInteger"):
+        qdqgraph.fix(model)
+
+
 def test_strip_by_rule_takes_what_the_rule_speaks_of() -> None:
     model = build(
         f"""g ({SHAPE} x) => ({SHAPE} y) <float s = {{0}}, int8 z = {{0}}> {{
