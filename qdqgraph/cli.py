@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, commands, rule_commands
+from . import __version__, commands, rule_commands, torch_commands
 from .errors import QdqgraphError
 
 
@@ -43,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
     _common(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
+    side = _verb(verbs, "torch", "quantize, analyse and train a PyTorch network", "qdqgraph torch quantize --help")
+    torch_verbs = side.add_subparsers(dest="what", required=True, metavar="WHAT")
+    torch_commands.arguments(lambda name, text, example: _verb(torch_verbs, name, text, example))
     return top
 
 
@@ -129,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
-    module = rule_commands if hasattr(rule_commands, args.verb) else commands
-    command = getattr(module, args.verb)
+    modules = (rule_commands, torch_commands, commands)
+    command = next(getattr(m, args.verb) for m in modules if args.verb in m.__all__)
     try:
         return int(command(args))
     except QdqgraphError as error:

@@ -26,7 +26,7 @@ FLOORS = [
     {"report", "scaffold", "settings", "why"},
     {"torch"},
     {"commands"},
-    {"rule_commands"},
+    {"rule_commands", "torch_commands"},
     {"cli"},
     {"__main__"},
 ]
