@@ -1,8 +1,7 @@
 """qdqgraph repairs Q/DQ scales and places in ONNX graphs, so that TensorRT fuses them into INT8 kernels.
 
-    import onnx, qdqgraph
-    result = qdqgraph.fix(onnx.load("model.onnx"), qdqgraph.rules())
-    onnx.save(result.model, "fixed.onnx")
+    import qdqgraph
+    result = qdqgraph.fix("model.onnx", output="fixed.onnx")
 
 This is the public face: a rule file imports this package and nothing else of it. Importing it loads neither torch nor
 onnxruntime nor tensorrt.
@@ -12,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
-from .edit import NodeInput, PerChannel, PlacePair, Rewire
+from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
-from .pair import Pair, bits_lost, is_foreign, pairs, scale_from_amax
+from .grid import Grid
+from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, pairs, scale_from_amax
 from .patterns import (
+    BINARY,
     POOLS,
     WEIGHTED,
     Move,
@@ -32,22 +33,31 @@ from .patterns import (
     self_gate,
     sites,
 )
+from .replacing import attributes, constant, operator, replace
 from .rule import Counterexample, Example, Rule
+from .target import Target
+from .unpair import unpaired
+from .weights import channel_axis, fixed, readers, refitted, rescaled, shifted, symmetric, weights
 
 if TYPE_CHECKING:
+    from .api import check, fix, strip
     from .catalog import load as rules
+    from .half import Halved, halve
     from .plan import Plan
-    from .repair import Options, Result, check, fix
+    from .repair import Options, Result
 
 __version__ = "0.1.0"
 
 LATE = {
+    "Halved": ("half", "Halved"),
     "Options": ("repair", "Options"),
     "Plan": ("plan", "Plan"),
     "Result": ("repair", "Result"),
-    "check": ("repair", "check"),
-    "fix": ("repair", "fix"),
+    "check": ("api", "check"),
+    "fix": ("api", "fix"),
+    "halve": ("half", "halve"),
     "rules": ("catalog", "load"),
+    "strip": ("api", "strip"),
 }
 """Names that load on first use: a rule file needs none of them, and importing this package stays under 0.05 s."""
 
@@ -60,22 +70,28 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "BINARY",
+    "INT8_BOUND",
     "POOLS",
     "WEIGHTED",
+    "Constant",
     "Counterexample",
     "Example",
     "Finding",
+    "Graft",
     "Graph",
+    "Grid",
+    "Halved",
     "ModelError",
     "Move",
     "Node",
     "NodeInput",
     "Options",
     "Pair",
-    "PerChannel",
     "PlacePair",
     "Plan",
     "PlanError",
+    "Proposal",
     "QdqgraphError",
     "Reader",
     "RepairError",
@@ -85,31 +101,48 @@ __all__ = [
     "Rule",
     "RuleError",
     "Safety",
+    "SetPair",
     "Severity",
     "Side",
+    "Target",
     "Tie",
     "Use",
     "activation",
+    "attributes",
     "bits_lost",
     "block",
     "carried",
+    "channel_axis",
     "check",
     "closed",
     "common_grid",
+    "constant",
     "fix",
+    "fixed",
+    "halve",
     "is_foreign",
     "key",
     "label",
     "moved",
     "opens_block",
+    "operator",
     "pairs",
     "pointwise",
+    "readers",
+    "refitted",
+    "replace",
+    "rescaled",
     "residual",
     "residuals",
     "rules",
     "scale_from_amax",
     "scales_at",
     "self_gate",
+    "shifted",
     "sites",
     "skips_convolution",
+    "strip",
+    "symmetric",
+    "unpaired",
+    "weights",
 ]

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, commands, rule_commands, torch_commands
+from . import __version__, commands, engine_arguments, engine_commands, rule_commands, torch_commands
 from .errors import QdqgraphError
+from .target import NAMES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,6 +26,11 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     _check(_verb(verbs, "check", "list what keeps TensorRT from fusing", "qdqgraph check model.onnx --select QDQ1"))
     _fix(_verb(verbs, "fix", "repair a model and write it", "qdqgraph fix model.onnx -o fixed.onnx --data inputs.npz"))
+    _strip(
+        _verb(
+            verbs, "strip", "take the pairs off chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
+        )
+    )
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan: the original, to the byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
@@ -43,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
     _common(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
+    engine = _verb(verbs, "engine", "read and compare engines", "qdqgraph engine diff a.json b.json")
+    engine_arguments.add(engine, _verb)
+    draw = _verb(verbs, "draw", "draw a model with its groups and findings", "qdqgraph draw model.onnx -o model.svg")
+    draw.add_argument("model", type=Path, metavar="MODEL")
+    _common(draw)
+    engine_arguments.picture(draw)
     side = _verb(verbs, "torch", "quantize, analyse and train a PyTorch network", "qdqgraph torch quantize --help")
     torch_verbs = side.add_subparsers(dest="what", required=True, metavar="WHAT")
     torch_commands.arguments(lambda name, text, example: _verb(torch_verbs, name, text, example))
@@ -91,6 +103,8 @@ def _common(verb: argparse.ArgumentParser) -> None:
     _repeated(verb, "--ignore", "CODES", "not these rules")
     help = "scale of a group: max (default), output, input, anchor:SITE, fixed:VALUE"
     verb.add_argument("--policy", help=help)
+    help = "the TensorRT that the model is for (default trt-10)"
+    verb.add_argument("--target", choices=NAMES, help=help)
     help = "refuse a tie that costs a tensor more (default 1.0)"
     verb.add_argument("--max-bits-lost", type=float, metavar="BITS", help=help)
 
@@ -116,6 +130,11 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     _output(verb, required=False)
     _common(verb)
     verb.add_argument("--exact", action="store_true", help="bit-exact repairs only")
+    help = "store quantized weights as INT8 integers, or as float numbers in front of their Q"
+    verb.add_argument("--weights", choices=["int8", "float"], help=help)
+    verb.add_argument("--fp16", action="store_true", help="then FP16 around INT8, for strongly typed builds")
+    verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
+    _repeated(verb, "--also", "CODES", "apply these repairs too, which are made on request only")
     _repeated(verb, "--only", "GLOB", "repair only these nodes or tensors")
     _repeated(verb, "--except", "GLOB", "leave these as they are", dest="skip")
     verb.add_argument("--dry-run", action="store_true", help="do everything but write")
@@ -125,14 +144,27 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     help = "inputs for the numeric check, else seeded noise"
     verb.add_argument("--data", type=Path, metavar="FILE.npz", help=help)
     verb.add_argument("--no-numerics", action="store_true", help="leave the numeric check out")
+    help = "build before and after on TensorRT-RTX and compare, before anything is written"
+    verb.add_argument("--verify", action="store_true", help=help)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="where the numeric check runs")
+
+
+def _strip(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL")
+    _output(verb, required=True)
+    verb.add_argument(
+        "--nodes", nargs="+", action="extend", default=[], metavar="GLOB", help="nodes, or what they make"
+    )
+    _rules_option(verb)
+    _repeated(verb, "--select", "CODES", "the layers that these rules speak of")
+    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
-    modules = (rule_commands, torch_commands, commands)
+    modules = (rule_commands, engine_commands, torch_commands, commands)
     command = next(getattr(m, args.verb) for m in modules if args.verb in m.__all__)
     try:
         return int(command(args))

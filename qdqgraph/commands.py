@@ -12,19 +12,25 @@ import onnx
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from . import catalog
+from . import catalog, numerics
 from .difference import differences
+from .engines.cost import priced
+from .engines.forecast import forecast
+from .engines.prove import prove
 from .errors import ModelError, PlanError
 from .files import external_files, is_canonical, read_model, write_model, write_text
 from .finding import Finding
 from .graph import Graph
+from .half import Halved, finished
 from .plan import Plan
-from .repair import Options
-from .repair import check as find
+from .repair import Options, Result, elsewhere, examine, quantized
 from .repair import fix as repair
+from .repair import strip as unquantized
+from .report import engine as engines
 from .report import machine, text
 from .rule import Rule
 from .settings import Settings
+from .target import DEFAULT, Target
 from .verify import verify
 
 WIDE = 200
@@ -35,16 +41,21 @@ def check(args: Namespace) -> int:
     """`qdqgraph check MODEL…`: 0 clean, 1 findings."""
     run = Run.of(args)
     found: dict[str, Sequence[Finding]] = {}
+    others: dict[str, Mapping[str, Sequence[Finding]]] = {}
     with _steps() as step:
         for path in args.models:
             step(f"{path}: checking")
-            found[str(path)] = find(read_model(path), run.rules(path), run.options(path), folder=path.parent)
+            rules, options = run.rules(path), run.options(path)
+            graph = quantized(Graph(read_model(path), path.parent, target=Target.named(options.target)))
+            found[str(path)] = priced(examine(graph, rules, options), forecast(graph, path.name))
+            others[str(path)] = elsewhere(graph, rules)
     console = terminal()
     if args.format == "json":
         text.say(console, machine.findings_json(found))
     for path, findings in found.items():
         if args.format == "text":
             text.show_findings(console, path, findings)
+            text.show_elsewhere(console, path, findings, others[path])
         elif args.format == "github":
             for line in machine.github_lines(path, findings):
                 text.say(console, line)
@@ -55,36 +66,90 @@ def fix(args: Namespace) -> int:
     """`qdqgraph fix MODEL -o OUT`: 0 when a file was written, or would be under --dry-run."""
     if args.output is None and not args.dry_run:
         raise ModelError("say where to write with -o OUT, or try it with --dry-run")
-    for path in (args.output, args.plan) if not args.dry_run else ():
-        if path is not None and path.exists() and not args.force:
-            raise ModelError(f"{path} exists; give --force to overwrite it")
+    if args.keep_io and not args.fp16:
+        raise ModelError("--keep-io says what --fp16 does to inputs and outputs; give both")
+    if args.exact and args.fp16:
+        raise ModelError("--fp16 rounds numbers, so it is not --exact; give one of them")
+    if not args.dry_run:
+        _free(args)
     run, model, folder = Run.of(args), read_model(args.model), args.model.parent
     rules, options = run.rules(args.model), run.options(args.model)
     external_files(model, folder)
     with _steps() as step:
         result = repair(model, rules, options, folder=folder, progress=step)
+        result, half = _halved(args, model, result, options, step) if args.fp16 else (result, None)
         verification = None
         if not args.no_numerics:
             step("comparing outputs in ONNX Runtime")
             verification = verify(model, result, folder, data=args.data, provider=args.provider)
+        proof = None
+        if args.verify:
+            step("building before and after on TensorRT-RTX")
+            proof = prove(args.model, model, result.model, Target.named(options.target))
         if not args.dry_run:
             step("checking and writing")
             _warn(write_model(result.model, args.output, args.model, force=args.force))
     console = terminal()
     if args.json:
         out = None if args.dry_run else str(args.output)
-        text.say(console, machine.result_json(str(args.model), out, result, verification))
+        text.say(console, machine.result_json(str(args.model), out, result, verification, half, proof))
     else:
         text.show_result(console, str(args.model), result, verification)
+        if half is not None:
+            text.show_half(console, str(args.model), half)
+        if proof is not None:
+            engines.show_proof(console, proof)
         if args.diff:
             text.say(console, result.plan.diff())
-    if args.plan is not None and not args.dry_run:
-        write_text(result.plan.to_json(), args.plan, force=args.force)
-        if not is_canonical(args.model, model):
-            _warn(
-                f"{args.model} is not written as protobuf writes it; undo restores the same model, not the same bytes"
-            )
+    if not args.dry_run:
+        _save_plan(args, result, model)
     return 0
+
+
+def _halved(
+    args: Namespace, model: onnx.ModelProto, result: Result, options: Options, step: Callable[[str], None]
+) -> tuple[Result, Halved]:
+    """The repair with FP16 as its last step; ranges come from the data of the numeric check."""
+    folder, ranges = args.model.parent, None
+    if not args.no_numerics and numerics.available():
+        step("measuring ranges in ONNX Runtime")
+        feeds = numerics.load(args.data, model) if args.data else numerics.noise(model)
+        ranges = numerics.ranges(model, feeds, folder)
+    step("FP16 around INT8")
+    return finished(model, result, folder, keep_io=args.keep_io, ranges=ranges, skip=options.skip)
+
+
+def strip(args: Namespace) -> int:
+    """`qdqgraph strip MODEL --nodes GLOB… -o OUT`."""
+    if not args.nodes and not args.select:
+        raise ModelError("say which layers with --nodes GLOB or --select CODES")
+    _free(args)
+    rules = Run.of(args).selected(args.select) if args.select else ()
+    model = read_model(args.model)
+    result = unquantized(model, args.nodes, rules, folder=args.model.parent)
+    _warn(write_model(result.model, args.output, args.model, force=args.force))
+    text.show_stripped(terminal(), str(args.model), result)
+    _save_plan(args, result, model)
+    return 0
+
+
+def _free(args: Namespace) -> None:
+    """Refuses to overwrite a file that --force does not give up.
+
+    Raises:
+        ModelError: an output exists.
+    """
+    for path in (args.output, args.plan):
+        if path is not None and path.exists() and not args.force:
+            raise ModelError(f"{path} exists; give --force to overwrite it")
+
+
+def _save_plan(args: Namespace, result: Result, model: onnx.ModelProto) -> None:
+    if args.plan is None:
+        return
+    write_text(result.plan.to_json(), args.plan, force=args.force)
+    if not is_canonical(args.model, model):
+        _warn(f"{args.model} is not written as protobuf writes it; undo restores the same model, not the same bytes")
 
 
 def apply(args: Namespace) -> int:
@@ -141,9 +206,7 @@ class Run:
     def rules(self, model: Path) -> tuple[Rule, ...]:
         """The rules to run on a model."""
         own = self.settings.of(model)
-        given, left_out = (
-            [c for entry in group for c in entry.split(",") if c] for group in (self.args.select, self.args.ignore)
-        )
+        given, left_out = _codes(self.args.select), _codes(self.args.ignore)
         chosen, ignored = given or own.get("select", ()), [*own.get("ignore", ()), *left_out]
         for name in (*chosen, *ignored):
             if now := self.moved.get(name.upper(), self.moved.get(name)):
@@ -159,7 +222,27 @@ class Run:
             exact=getattr(args, "exact", False) or own.get("exact", False),
             only=(*getattr(args, "only", ()), *own.get("only", ())),
             skip=(*getattr(args, "skip", ()), *own.get("except", ())),
+            also=self._requested([*_codes(getattr(args, "also", ())), *own.get("also", ())]),
+            target=args.target or own.get("target", DEFAULT),
+            weights=getattr(args, "weights", None),
         )
+
+    def _requested(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Codes of the rules named under --also; a name that no rule has is an error."""
+        return tuple(r.code for r in self.selected(names)) if names else ()
+
+    def selected(self, entries: Sequence[str]) -> tuple[Rule, ...]:
+        """The rules of these codes, prefixes or names, and no others.
+
+        Raises:
+            RuleError: no rule has one of them.
+        """
+        return catalog.select(self.loaded, _codes(entries), (), self.moved)
+
+
+def _codes(entries: Sequence[str]) -> list[str]:
+    """Codes, prefixes or names as they are given on the command line: repeated, or separated by commas."""
+    return [code for entry in entries for code in entry.split(",") if code]
 
 
 def _warn(sentence: str) -> None:
@@ -186,4 +269,4 @@ def _steps() -> Iterator[Callable[[str], None]]:
         yield lambda message: bar.update(task, description=message)
 
 
-__all__ = ["Run", "apply", "check", "diff", "fix", "terminal", "undo"]
+__all__ = ["Run", "apply", "check", "diff", "fix", "strip", "terminal", "undo"]

@@ -15,10 +15,30 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .edit import Graft, NodeInput
-from .errors import PlanError
+from .errors import ModelError, PlanError
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast"})
 """Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
+
+
+def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without initializers that stand in it twice; the model itself where none does.
+
+    Raises:
+        ModelError: two initializers of one name differ.
+    """
+    first: dict[str, onnx.TensorProto] = {}
+    for tensor in model.graph.initializer:
+        if tensor.name in first and first[tensor.name] != tensor:
+            raise ModelError(f"the initializer '{tensor.name}' stands in the file twice, with different values")
+        first[tensor.name] = tensor
+    if len(first) == len(model.graph.initializer):
+        return model
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    del new.graph.initializer[:]
+    new.graph.initializer.extend(first.values())
+    return new
 
 
 class Draft:
@@ -39,6 +59,7 @@ class Draft:
         self._lost: list[str] = []
         self._instead: dict[int, list[onnx.NodeProto]] = {}
         self._may_go: set[int] = set()
+        self._retyped: set[str] = set()
         self._positions = {id(n): i for i, n in enumerate(self._nodes)}
 
     def input(self, reader: NodeInput) -> str:
@@ -52,16 +73,22 @@ class Draft:
         if old == tensor:
             return
         node.input[index] = tensor
-        self._reads[old] -= 1
         self._reads[tensor] += 1
-        self._lost.append(old)
+        if old:
+            self._reads[old] -= 1
+            self._lost.append(old)
 
-    def set_attribute(self, key: str, name: str, value: int) -> None:
-        """Gives a node an integer attribute, new or changed."""
+    def set_parameters(self, key: str, scale: str, zero_point: str, axis: int | None) -> None:
+        """Gives a QuantizeLinear or DequantizeLinear other parameters, and the type that follows from them."""
         node = self._of[key]
-        kept = [a for a in node.attribute if a.name != name]
+        while len(node.input) < 3:
+            node.input.append("")
+        self.set_input((key, 1), scale)
+        self.set_input((key, 2), zero_point)
+        kept = [a for a in node.attribute if a.name not in ("axis", "output_dtype")]
         del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute(name, value)])
+        node.attribute.extend(kept if axis is None else [*kept, helper.make_attribute("axis", axis)])
+        self._retyped.update(node.output)
 
     def add_constant(self, name: str, array: np.ndarray) -> str:
         """A new initializer; returns its name, made unique over all values of the model.
@@ -103,6 +130,8 @@ class Draft:
             self._instead[id(node)] = []
             self._reads.subtract(_reads(node))
             self._lost.extend(_reads(node))
+            if node.op_type == "QuantizeLinear":
+                self._retyped.update(node.output)
         kept = []
         for place, node in enumerate(new):
             for index, name in enumerate(node.input):
@@ -118,7 +147,9 @@ class Draft:
         for node in kept:
             self._of.update((name, node) for name in node.output if name)
             self._reads.update(_reads(node))
-        if old:
+        if not old:
+            self._behind.setdefault("", []).extend(kept)  # `finish` moves them behind what they read
+        else:
             self._instead[id(max(old, key=lambda n: self._positions[id(n)]))] = kept
         for rewire in edit.rewires:
             self.set_input(rewire.reader, names.get(rewire.tensor, rewire.tensor))
@@ -152,7 +183,17 @@ class Draft:
         graph = self._model.graph
         del graph.node[:]
         graph.node.extend(copies)
+        self._forget_types()
         return self._model
+
+    def _forget_types(self) -> None:
+        """Drops the declared types of tensors that are made in another way now, where they may have changed."""
+        declared = self._model.graph.value_info
+        kept = [v for v in declared if v.name not in self._retyped]
+        if len(kept) < len(declared):
+            copies = [onnx.ValueInfoProto.FromString(v.SerializePartialToString()) for v in kept]
+            del declared[:]
+            declared.extend(copies)
 
     def _placed(self) -> Iterator[onnx.NodeProto]:
         yield from self._behind.get("", ())

@@ -1,9 +1,9 @@
 """Changes as values: what a rule may propose, and the reversible edits a plan is made of.
 
-A rule proposes a `Rewire`, a `PlacePair`, a `PerChannel` or a `Graft`; they name tensors and node inputs only, never
+A rule proposes a `Rewire`, a `PlacePair`, a `SetPair` or a `Graft`; they name tensors and node inputs only, never
 positions, so that the proposals of many rules can be applied in one round. What a whole repair did to the file is then
-written down as `Insert`, `Remove` and `SetInput`: each carries old and new, so it can be checked before it is applied
-and undone exactly.
+written down as `Insert`, `Remove`, `SetInput` and `SetVersion`: each carries old and new, so it can be checked before
+it is applied and undone exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from .errors import PlanError
 
@@ -51,17 +53,38 @@ class PlacePair:
 
 
 @dataclass(frozen=True)
-class PerChannel:
-    """Write the one scale of a weight pair out for every channel: the same numbers, in per-channel form.
+class Constant:
+    """An array as a value that can be compared: a serialized TensorProto without a name."""
+
+    data: bytes
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Constant:
+        """The constant that holds this array."""
+        return cls(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape)).SerializeToString())
+
+    @property
+    def array(self) -> np.ndarray:
+        """The array again."""
+        return numpy_helper.to_array(onnx.TensorProto.FromString(self.data))
+
+
+@dataclass(frozen=True)
+class SetPair:
+    """Write the parameters of a pair anew.
 
     Attributes:
         nodes: keys of the pair's QuantizeLinear and DequantizeLinears.
-        axis: the channel axis; channels: its size.
+        scale, zero_point: of shape [] or, per channel, [C].
+        axis: the channel axis; None where there is one scale.
+        integers: what the DequantizeLinears read from now on, where the file holds integer weights and they change.
     """
 
     nodes: tuple[str, ...]
-    axis: int
-    channels: int
+    scale: Constant
+    zero_point: Constant
+    axis: int | None = None
+    integers: Constant | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +110,7 @@ class Graft:
     reads: tuple[NodeInput, ...]
 
 
-Proposal = Rewire | PlacePair | PerChannel | Graft
+Proposal = Rewire | PlacePair | SetPair | Graft
 
 
 def touched(proposal: Proposal) -> tuple[NodeInput, ...]:
@@ -98,17 +121,23 @@ def touched(proposal: Proposal) -> tuple[NodeInput, ...]:
         return proposal.readers
     if isinstance(proposal, Graft):
         return tuple(dict.fromkeys((*proposal.reads, *(r.reader for r in proposal.rewires))))
-    return tuple((node, index) for node in proposal.nodes for index in (1, 2))
+    return tuple((node, index) for node in proposal.nodes for index in (0, 1, 2))
 
 
-Field = Literal["node", "initializer", "metadata_props"]
-"""The repeated fields of a model that a plan may change; metadata_props is the model's own."""
+Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import"]
+"""The repeated fields of a model that a plan may change; the last two are the model's own, the others its graph's."""
 
-ITEM: Mapping[Field, type[onnx.NodeProto] | type[onnx.TensorProto] | type[onnx.StringStringEntryProto]] = {
+ITEM: Mapping[Field, type[Any]] = {
     "node": onnx.NodeProto,
     "initializer": onnx.TensorProto,
+    "value_info": onnx.ValueInfoProto,
+    "input": onnx.ValueInfoProto,
+    "output": onnx.ValueInfoProto,
     "metadata_props": onnx.StringStringEntryProto,
+    "opset_import": onnx.OperatorSetIdProto,
 }
+NAMED_BY: Mapping[Field, str] = {"metadata_props": "key", "opset_import": "domain"}
+"""The attribute that names an item of a field, where it is not `name`."""
 
 
 @dataclass(frozen=True)
@@ -151,13 +180,27 @@ class SetInput:
         return SetInput(self.node, self.index, self.new, self.old)
 
 
-Edit = Insert | Remove | SetInput
+@dataclass(frozen=True)
+class SetVersion:
+    """The model's ir_version."""
+
+    old: int
+    new: int
+
+    def inverse(self) -> SetVersion:
+        """The edit that undoes this one."""
+        return SetVersion(self.new, self.old)
+
+
+Edit = Insert | Remove | SetInput | SetVersion
 
 
 def describe(edit: Edit) -> str:
     """One line for people, in ONNX text where the edit holds an item."""
     if isinstance(edit, SetInput):
         return f"~ {edit.node}: input {edit.index}: {edit.old} -> {edit.new}"
+    if isinstance(edit, SetVersion):
+        return f"~ ir_version: {edit.old} -> {edit.new}"
     sign = "+" if isinstance(edit, Insert) else "-"
     return f"{sign} {_text(edit.field, edit.data)}"
 
@@ -170,14 +213,21 @@ def _text(field: Field, data: bytes) -> str:
         array = onnx.numpy_helper.to_array(tensor) if not tensor.external_data else None
         shown = f" = {array.reshape(-1)[0]:.9g}" if array is not None and array.size == 1 else ""
         return f"initializer {tensor.name} {onnx.TensorProto.DataType.Name(tensor.data_type)}{list(tensor.dims)}{shown}"
-    entry = onnx.StringStringEntryProto.FromString(data)
-    return f"metadata {entry.key} = {entry.value}"
+    if field == "metadata_props":
+        entry = onnx.StringStringEntryProto.FromString(data)
+        return f"metadata {entry.key} = {entry.value}"
+    if field == "opset_import":
+        opset = onnx.OperatorSetIdProto.FromString(data)
+        return f"opset {opset.domain or 'ai.onnx'} {opset.version}"
+    return f"{field} {onnx.helper.printable_value_info(onnx.ValueInfoProto.FromString(data)).lstrip('%')}"
 
 
 def to_json(edit: Edit) -> dict[str, Any]:
     """The edit as JSON; items as base64 of their protobuf, with their text for people."""
     if isinstance(edit, SetInput):
         return {"edit": "set_input", "node": edit.node, "index": edit.index, "old": edit.old, "new": edit.new}
+    if isinstance(edit, SetVersion):
+        return {"edit": "set_version", "old": edit.old, "new": edit.new}
     kind = "insert" if isinstance(edit, Insert) else "remove"
     data = base64.b64encode(edit.data).decode()
     return {"edit": kind, "field": edit.field, "index": edit.index, "text": _text(edit.field, edit.data), "data": data}
@@ -193,6 +243,8 @@ def from_json(entry: Any) -> Edit:
         kind = entry["edit"]
         if kind == "set_input":
             return SetInput(str(entry["node"]), int(entry["index"]), str(entry["old"]), str(entry["new"]))
+        if kind == "set_version":
+            return SetVersion(int(entry["old"]), int(entry["new"]))
         field = entry["field"]
         if kind in ("insert", "remove") and field in ITEM:
             data = base64.b64decode(entry["data"], validate=True)

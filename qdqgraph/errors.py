@@ -4,6 +4,7 @@
     ├── ModelError      the file cannot be read, is no ONNX, or cannot be used
     ├── RuleError       a rule file cannot be loaded or contradicts itself
     ├── PlanError       a plan is damaged or does not fit the model (stale)
+    ├── EngineError     an engine cannot be read, built or compared
     ├── TorchError      the PyTorch model, its configuration or its calibration cannot be used
     └── RepairError     the repair was refused: illegal graph, not bit-exact, no fixpoint
 
@@ -25,6 +26,10 @@ class RuleError(QdqgraphError):
 
 class PlanError(QdqgraphError):
     """A plan cannot be read, or was made for another model."""
+
+
+class EngineError(QdqgraphError):
+    """An engine, or what an engine exported, is unusable, or no engine could be built."""
 
 
 class TorchError(QdqgraphError):

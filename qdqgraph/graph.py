@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from onnx import numpy_helper
 
 from . import shapes
 from .errors import ModelError
+from .target import Target
 
 T = TypeVar("T")
 Node: TypeAlias = gs.Node
@@ -64,13 +66,22 @@ class Graph:
         model: the model; must not be changed while the view is in use.
         folder: where external data files lie (the folder of the model's file).
         known: an earlier view of the same network; its shapes serve this one, as repairs change none.
+        target: the generation of TensorRT that the model is for.
 
     Raises:
         ModelError: the graph cannot be imported.
     """
 
-    def __init__(self, model: onnx.ModelProto, folder: Path | None = None, *, known: Graph | None = None) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        folder: Path | None = None,
+        *,
+        known: Graph | None = None,
+        target: Target | None = None,
+    ) -> None:
         self.model = model
+        self.target: Target = target or (known.target if known is not None else Target.named())
         self._known_types = known._types if known is not None else None
         self.folder = folder or Path()
         try:
@@ -79,6 +90,12 @@ class Graph:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._nodes = tuple(self.gs.nodes)
         self._memo: dict[object, object] = {}
+
+    def aimed_at(self, target: Target) -> Graph:
+        """The same graph for another generation of TensorRT; what `once` keeps depends on no target."""
+        other = copy(self)
+        other.target = target
+        return other
 
     @property
     def opset(self) -> int:
@@ -109,6 +126,10 @@ class Graph:
     def position(self, node: gs.Node) -> int:
         """The node's place in the file; ONNX files are topologically sorted."""
         return self._positions[id(node)]
+
+    def proto(self, node: gs.Node) -> onnx.NodeProto:
+        """The node as the file has it; must not be changed."""
+        return self.model.graph.node[self._positions[id(node)]]
 
     # Tensors
 
@@ -181,9 +202,21 @@ class Graph:
         if source in self.initializers:
             array = _array(self.initializers[source], self.folder)
         else:
-            array = _constant_value(self._producers[source])
+            array = _constant_value(self.proto(self._producers[source]))
         for node in reversed(passed):
             array = None if array is None else _passed_value(node, array)
+        return array
+
+    def array(self, tensor: str) -> np.ndarray | None:
+        """A constant with its shape: an initializer, a Constant, or one of them transposed.
+
+        Returns None where it is none of these, or its external data cannot be read.
+        """
+        source, passed = self._chain(tensor, frozenset({"Identity", "Transpose"}))
+        array = None if source is None else self.value(source)
+        for node in reversed(passed):
+            if array is not None and node.op == "Transpose":
+                array = np.transpose(array, node.attrs.get("perm"))
         return array
 
     def _chain(self, tensor: str, through: frozenset[str]) -> tuple[str | None, list[gs.Node]]:
@@ -281,12 +314,13 @@ def _passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
     return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape") else None
 
 
-def _constant_value(node: gs.Node) -> np.ndarray | None:
-    for name, value in node.attrs.items():
-        if name == "value":
-            return np.asarray(value.values)
-        if name in ("value_float", "value_floats"):
+def _constant_value(node: onnx.NodeProto) -> np.ndarray | None:
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            return numpy_helper.to_array(attribute.t)
+        if attribute.name in ("value_float", "value_floats"):
+            value = onnx.helper.get_attribute_value(attribute)
             return np.asarray(value, np.float32)
-        if name in ("value_int", "value_ints"):
-            return np.asarray(value, np.int64)
+        if attribute.name in ("value_int", "value_ints"):
+            return np.asarray(onnx.helper.get_attribute_value(attribute), np.int64)
     return None

@@ -1,8 +1,7 @@
 """Lowering: one round of accepted findings becomes edits of a `Draft`.
 
 Groups first: every pair of a group that changes or grows reads one shared scale initializer. Then placements and
-rewirings, each node input at most once a round; what conflicts waits for the next round. INT32 biases whose scale is
-input scale x weight scale follow their input's scale.
+rewirings, each node input at most once a round; what conflicts waits for the next round.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import numpy as np
 import onnx
 
 from .draft import Draft
-from .edit import Graft, NodeInput, PerChannel, PlacePair, Rewire, touched
+from .edit import Constant, Graft, NodeInput, PlacePair, Rewire, SetPair, touched
 from .finding import Finding
 from .graph import Graph, key
 from .pair import Pair, pairs
-from .patterns import WEIGHTED, closed, sites
+from .patterns import closed
 from .solver import ORIGINAL, Group, Solution, originals
 
 Grid = tuple[float, tuple[str, str]]
@@ -111,6 +110,7 @@ class _Lowering:
         self.taken: set[NodeInput] = set()
         self.shared: dict[int, tuple[str, str]] = {}
         self.placed: dict[tuple[str, bytes], str] = {}
+        self.zero_points: dict[Constant, str] = {}
 
     def carry_out(self, finding: Finding) -> bool:
         """Applies a finding's edits, all or none; False where another finding was first at one of its inputs."""
@@ -119,8 +119,8 @@ class _Lowering:
             return False
         self.taken.update(wanted)
         for edit in finding.edits:
-            if isinstance(edit, PerChannel):
-                self.spread(edit)
+            if isinstance(edit, SetPair):
+                self.write(edit)
                 continue
             if isinstance(edit, Graft):
                 self.draft.graft(edit, finding.code)
@@ -152,26 +152,34 @@ class _Lowering:
             scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)))
         return self.draft.add_pair(tensor, scale, zero_point, code)
 
-    def spread(self, edit: PerChannel) -> None:
-        """Writes a weight pair's one scale out for every channel."""
-        first = pairs(self.graph).of(self.graph.node(edit.nodes[0]))
-        assert first is not None
-        scale = np.full(edit.channels, first.value, first.types[0])
-        scale_name = self.draft.add_constant(f"{first.tensor}_scales", scale)
-        zero_name = self.draft.add_constant(f"{first.tensor}_zero_points", np.zeros(edit.channels, first.types[1]))
+    def write(self, edit: SetPair) -> None:
+        """Writes a pair's parameters anew; pairs that end with equal zero-points share them."""
+        tensor = self.graph.node(edit.nodes[0]).inputs[0].name
+        scale = self._kept_scale(edit) or self.draft.add_constant(f"{tensor}_scale", edit.scale.array)
+        if edit.zero_point not in self.zero_points:
+            zero_point = edit.zero_point.array
+            name = f"{'zero' if not zero_point.any() else tensor}_{zero_point.dtype}"
+            self.zero_points[edit.zero_point] = self.draft.add_constant(name, zero_point)
+        integers = None
+        if edit.integers is not None:
+            integers = self.draft.add_constant(f"{tensor}_integers", edit.integers.array)
         for node in edit.nodes:
-            self.draft.set_input((node, 1), scale_name)
-            self.draft.set_input((node, 2), zero_name)
-            self.draft.set_attribute(node, "axis", edit.axis)
+            self.draft.set_parameters(node, scale, self.zero_points[edit.zero_point], edit.axis)
+            if integers is not None and self.graph.node(node).op == "DequantizeLinear":
+                self.draft.set_input((node, 0), integers)
+
+    def _kept_scale(self, edit: SetPair) -> str:
+        """The initializer that the pair's nodes read already, where it is the scale asked for; else nothing."""
+        names = {self.graph.node(node).inputs[1].name for node in edit.nodes}
+        name = names.pop()
+        array = self.graph.array(name) if not names and name in self.graph.initializers else None
+        return name if array is not None and Constant.of(array) == edit.scale else ""
 
     def share(self, group: Group) -> tuple[str, str]:
         """Lets all pairs of a group read one scale and one zero-point initializer; returns their names."""
         if id(group) not in self.shared:
             assert group.scale is not None
             members = [p for s in group.sites for p in pairs(self.graph).at(s)]
-            for pair in members:
-                if pair.value != float(group.scale):
-                    self._rescale_biases(pair, float(group.scale) / pair.value)
             self.shared[id(group)] = self._constants(group.anchor or group.sites[0], members, group.scale)
             self._merge(members)
         return self.shared[id(group)]
@@ -215,25 +223,3 @@ class _Lowering:
         for site, own in finest.items():
             if site not in kept:
                 self.draft.set_metadata(ORIGINAL + site, repr(own))
-
-    def _rescale_biases(self, pair: Pair, factor: float) -> None:
-        """INT32 biases have scale = input scale x weight scale: both scale and integers follow the input's scale."""
-        for use in sites(self.graph).uses(pair.site):
-            node = use.reader.node
-            if use.pair is not pair or use.reader.index != 0 or node.op not in WEIGHTED or len(node.inputs) < 3:
-                continue
-            bias = pairs(self.graph).made(node.inputs[2].name)
-            if bias is not None and bias.kind == "bias" and bias.scale is not None:
-                self._rescale(bias, bias.scale, factor)
-
-    def _rescale(self, bias: Pair, scale: np.ndarray, factor: float) -> None:
-        integers = self.graph.value(bias.tensor)
-        if integers is None:
-            return
-        new = (scale.astype(np.float64) * factor).astype(scale.dtype)
-        bounds = np.iinfo(np.int32)
-        moved = np.rint(integers * (scale.astype(np.float64) / new.astype(np.float64)))
-        moved = np.clip(moved, bounds.min, bounds.max).astype(np.int32).reshape(integers.shape)
-        name = key(bias.dequantizes[0])
-        self.draft.set_input((name, 0), self.draft.add_constant(f"{bias.tensor}_rescaled", moved))
-        self.draft.set_input((name, 1), self.draft.add_constant(f"{bias.tensor}_rescaled_scale", new))

@@ -15,14 +15,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper
 
+from . import shapes
 from .errors import ModelError
 from .graph import Graph
 from .pair import INT8_BOUND, pairs
+from .rounding import rounded
 
 Feed = dict[str, np.ndarray]
 UNKNOWN = 224
 """Stands for an unknown spatial dimension of an image; divisible by 32, which detectors need."""
+REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -102,7 +106,9 @@ def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
 def run(
     model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path, provider: str = PROVIDERS["cpu"]
 ) -> list[list[Any]]:
-    """The model's outputs for each sample.
+    """The model's outputs for each sample; on the CPU FP16 is rounded as a GPU would (`rounding`).
+
+    Floating-point samples are given in the model's own types, FP32 or FP16.
 
     Raises:
         ModelError: onnxruntime cannot load or run the model.
@@ -114,11 +120,41 @@ def run(
     options.log_severity_level = 4
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
     try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
-        return [session.run(None, dict(feed)) for feed in feeds]
+        stored = rounded(model) if provider == PROVIDERS["cpu"] else model
+        session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
+        return [session.run(None, _cast(model, feed)) for feed in feeds]
     except Exception as error:  # onnxruntime's own exceptions derive from Exception alone
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"onnxruntime cannot run the model: {reason[0][:300]}") from error
+
+
+def _cast(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Feed:
+    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    real = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items() if kind in REAL}
+    return {n: a.astype(real[n], copy=False) if n in real and a.dtype.kind == "f" else a for n, a in feed.items()}
+
+
+def ranges(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path) -> dict[str, float]:
+    """The largest magnitude that each FP32 tensor reaches on the samples; subgraphs are left out.
+
+    Raises:
+        ModelError: onnxruntime cannot load or run the model.
+    """
+    known = shapes.infer(model)
+    made = (name for node in model.graph.node if node.op_type != "Constant" for name in node.output)
+    read = [i.name for i in _inputs(model)]
+    names = [n for n in (*read, *made) if n in known and known[n][0] == onnx.TensorProto.FLOAT]
+    widened = onnx.ModelProto()
+    widened.CopyFrom(model)
+    del widened.graph.output[:]
+    # Reduced in the graph: a detector's tensors together would fill the memory.
+    for index, name in enumerate(names):
+        size, amax = f"qdqgraph_size_{index}", f"qdqgraph_amax_{index}"
+        widened.graph.node.append(onnx.helper.make_node("Abs", [name], [size]))
+        widened.graph.node.append(onnx.helper.make_node("ReduceMax", [size], [amax], keepdims=0))
+        widened.graph.output.append(onnx.helper.make_tensor_value_info(amax, onnx.TensorProto.FLOAT, []))
+    found = np.asarray(run(widened, feeds, folder), np.float64).reshape(len(feeds), len(names))
+    return dict(zip(names, np.nan_to_num(found, nan=math.inf).max(axis=0, initial=0).tolist(), strict=True))
 
 
 def compare(
@@ -139,13 +175,14 @@ def compare(
 
 
 def agreement(reference: Sequence[Any], found: Sequence[Any]) -> Agreement:
-    """How the samples of one output agree; outputs that are no arrays are compared for equality only."""
+    """How the samples of one output agree; outputs that are no arrays are compared for equality
+    only. FP16 is compared with FP32 by value."""
     identical, signal, error = True, 0.0, 0.0
     for a, b in zip(reference, found, strict=True):
         x, y = np.asarray(a), np.asarray(b)
-        if x.shape != y.shape or x.dtype != y.dtype:
+        if x.shape != y.shape or (x.dtype != y.dtype and (x.dtype.kind, y.dtype.kind) != ("f", "f")):
             return Agreement(-math.inf, False)
-        identical = identical and x.tobytes() == y.tobytes()
+        identical = identical and x.dtype == y.dtype and x.tobytes() == y.tobytes()
         if x.dtype.kind in "fiub":
             wide = x.astype(np.float64)
             signal += float(np.sum(wide**2))

@@ -43,6 +43,11 @@ def is_foreign(node: gs.Node) -> bool:
     return node.op.startswith(FOREIGN) or (custom and node.op in ("QuantizeLinear", "DequantizeLinear"))
 
 
+def is_pair(node: gs.Node) -> bool:
+    """Whether the node is a QuantizeLinear or DequantizeLinear, of any domain."""
+    return node.op in ("QuantizeLinear", "DequantizeLinear")
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """One quantization of one tensor.

@@ -1,7 +1,8 @@
 """`Plan`: everything a repair does to a file, as a frozen value: shown, saved, applied, refused when stale, undone.
 
-A plan is the net difference of two models (`Plan.between`): nodes, initializers and metadata entries that came or
-went, at their places, and inputs that changed. What it does not name stays byte for byte as it was.
+A plan is the net difference of two models (`Plan.between`): nodes, initializers, value infos, inputs and outputs,
+metadata entries and operator sets that came or went, at their places, and node inputs that changed. What it does not
+name stays byte for byte as it was.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, cast
 
 import onnx
 
-from .edit import ITEM, Edit, Field, Insert, Remove, SetInput, describe, from_json, to_json
+from .edit import ITEM, NAMED_BY, Edit, Field, Insert, Remove, SetInput, SetVersion, describe, from_json, to_json
 from .errors import PlanError
 
 FORMAT = 1
@@ -48,9 +50,11 @@ class Plan:
         edits: list[Edit] = []
         for field in ITEM:
             edits += _difference(field, _items(before, field), _items(after, field))
+        if before.ir_version != after.ir_version:
+            edits.append(SetVersion(before.ir_version, after.ir_version))
         plan = cls(digest(before), digest(after), tuple(edits))
         if digest(plan._edited(before)) != plan.result:
-            raise PlanError("the change touches more than nodes, initializers and metadata; it cannot be a plan")
+            raise PlanError("the change touches more than a plan names; it cannot be a plan")
         return plan
 
     def apply(self, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -110,9 +114,14 @@ class Plan:
         new.CopyFrom(model)
         inputs = {(e.node, e.index): e for e in self.edits if isinstance(e, SetInput)}
         for field in ITEM:
-            mine = [e for e in self.edits if not isinstance(e, SetInput) and e.field == field]
+            mine = [e for e in self.edits if isinstance(e, Insert | Remove) and e.field == field]
             if mine:
                 _splice(new, field, mine)
+        for version in self.edits:
+            if isinstance(version, SetVersion):
+                if new.ir_version != version.old:
+                    raise PlanError(f"the plan is stale: ir_version is {new.ir_version}, not {version.old}")
+                new.ir_version = version.new
         for node in new.graph.node if inputs else ():
             for index, name in enumerate(node.input):
                 edit = inputs.pop((_key(node), index), None)
@@ -127,7 +136,7 @@ class Plan:
 
 
 def _items(model: onnx.ModelProto, field: Field) -> Any:
-    return model.metadata_props if field == "metadata_props" else getattr(model.graph, field)
+    return getattr(model if field in ("metadata_props", "opset_import") else model.graph, field)
 
 
 def _key(node: onnx.NodeProto) -> str:
@@ -165,7 +174,7 @@ def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> li
     new = [item.SerializeToString(deterministic=True) for item in after]
     if old == new:
         return []
-    names = (lambda n: _key(n)) if field == "node" else (lambda n: n.key if field == "metadata_props" else n.name)
+    names = _key if field == "node" else attrgetter(NAMED_BY.get(field, "name"))
     where = {names(item): i for i, item in enumerate(before)}
     edits: list[Edit] = []
     same: list[tuple[int, int]] = []

@@ -10,18 +10,23 @@ import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import onnx
 
-from .edit import PlacePair
+from .draft import distinct
+from .edit import Graft, PlacePair
 from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
 from .lower import Scales, lower
 from .pair import bits_lost, is_foreign, pairs
 from .plan import Plan
+from .requests import Form, readers_at, store_weights
+from .requests import strip as unquantized
 from .rule import Rule
 from .solver import Change, Policy, Solution, solve
+from .target import DEFAULT, NAMES, Target
 
 ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
@@ -39,6 +44,9 @@ class Options:
         max_bits_lost: the guard: how many bits a site may lose to its group's scale.
         exact: apply bit-exact repairs only.
         only, skip: globs on tensor and node names; findings elsewhere are reported, not repaired.
+        also: codes of rules whose repairs are applied on request only.
+        target: the generation of TensorRT that the model is for, by its name.
+        weights: store quantized weights as "int8" or as "float" numbers in front of their Q; None leaves them.
     """
 
     policy: str = "max"
@@ -46,6 +54,13 @@ class Options:
     exact: bool = False
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    target: str = DEFAULT
+    weights: Form | None = None
+
+    def wants(self, finding: Finding) -> bool:
+        """Whether the finding's repair is to be applied: by itself, or as it was asked for."""
+        return self.covers(finding) and (finding.repairable or (finding.code in self.also and bool(finding.edits)))
 
     def covers(self, finding: Finding) -> bool:
         """Whether the finding lies in the part of the network that is to be repaired."""
@@ -146,7 +161,11 @@ def check(
         RuleError: a rule crashed, or the policy is unknown.
     """
     options = options or Options()
-    graph = quantized(Graph(model, folder))
+    return examine(quantized(Graph(model, folder, target=Target.named(options.target))), rules, options)
+
+
+def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
+    """What the rules find in a graph, ties solved; as `check`."""
     return resolve(graph, scan(graph, rules), options)[1]
 
 
@@ -187,30 +206,48 @@ def fix(
     """
     options = options or Options()
     Policy.parse(options.policy)
-    graph = quantized(Graph(model, folder))
-    before = pairs(graph)
+    graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
     work = _Work(rules, options, progress)
-    exact = work.rounds(graph, exact=True)
-    final = exact if options.exact else work.rounds(exact, exact=False)
-    solution, left = resolve(final, work.scan(final), options)
-    illegal = [f for f in left if f.severity is Severity.ERROR]
+    exact = work.rounds(graph, "exact")
+    final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
+    if options.weights is not None:
+        final = work.requested(final, store_weights(final, options.weights))
+    result = work.result(model, graph, exact, final)
+    illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
-        raise RepairError(_illegal(illegal))
-    after = pairs(final)
-    old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
-    return Result(
-        model=final.model,
-        plan=Plan.between(model, final.model),
-        exact=exact.model,
-        applied=tuple(work.applied),
-        left=left,
-        changes=tuple(work.changes.values()),
-        pairs_before=len(old),
-        pairs_after=len(new),
-        pairs_added=len(new - old),
-        pairs_removed=len(old - new),
-        groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
-    )
+        raise RepairError(_illegal(illegal, options))
+    return result
+
+
+def strip(
+    model: onnx.ModelProto,
+    nodes: Sequence[str] = (),
+    rules: Sequence[Rule] = (),
+    *,
+    folder: Path | None = None,
+) -> Result:
+    """Takes the pairs off the inputs of chosen nodes, so that they run in floating point; nothing else changes.
+
+    Args:
+        nodes: globs on the names of nodes and of what they make.
+        rules: nodes that these rules speak of are chosen, too.
+
+    Raises:
+        ModelError: the model has no Q/DQ or cannot be imported; a glob names no node; nothing chosen is quantized.
+    """
+    graph = quantized(Graph(distinct(model), folder))
+    options = Options()
+    work = _Work(rules, options, lambda message: None)
+    found = resolve(graph, work.scan(graph), options)[1]
+    chosen = (*nodes, *readers_at(graph, found))
+    if not chosen:
+        raise ModelError("nothing to strip: no node is named, and the rules find nothing")
+    final = work.requested(graph, unquantized(graph, chosen))
+    return work.result(model, graph, graph, final)
+
+
+Stage = Literal["exact", "legal", "all"]
+STAGES: dict[Stage, str] = {"exact": "exact repairs", "legal": "legality", "all": "lossy repairs"}
 
 
 class _Work:
@@ -222,23 +259,58 @@ class _Work:
         self.changes: dict[str, Change] = {}
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
 
-    def rounds(self, graph: Graph, *, exact: bool) -> Graph:
-        """Applies rounds until no proposal is left; returns the last graph."""
+    def rounds(self, graph: Graph, stage: Stage) -> Graph:
+        """Applies rounds until no proposal is left; returns the last graph.
+
+        What is bit-exact comes first. Then what TensorRT refuses is made legal, so that ties see every scale that the
+        network will have. Scales are unified last.
+        """
         done: list[Finding] = []
+        keep = stage != "all"
         for number in range(1, ROUNDS + 1):
-            self.progress(f"{'exact' if exact else 'lossy'} repairs, round {number}")
-            solution, found = resolve(graph, self.scan(graph), self.options, exact=exact)
-            mine = [f for f in found if f.repairable and self.options.covers(f)]
-            mine = [f for f in mine if not exact or f.safety is Safety.EXACT]
-            model, done = lower(graph, solution, mine, exact=exact)
+            self.progress(f"{STAGES[stage]}, round {number}")
+            solution, found = resolve(graph, self.scan(graph), self.options, exact=keep)
+            mine = [f for f in found if self.options.wants(f)]
+            if stage == "exact":
+                mine = [f for f in mine if f.safety is Safety.EXACT]
+            elif stage == "legal":
+                mine = [f for f in mine if f.severity is Severity.ERROR and f.edits]
+            model, done = lower(graph, solution, mine, exact=keep)
             if not done:
                 return graph
             self.applied += done
-            if not exact:
+            if not keep:
                 self._note(solution.changes)
-            graph = Graph(model, graph.folder, known=graph)
+            kept = not any(isinstance(e, Graft) for f in done for e in f.edits)  # new tensors have new shapes
+            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied {codes}")
+
+    def requested(self, graph: Graph, asked: Iterable[Finding]) -> Graph:
+        """Carries out what the user asked for; what cannot be done stays out."""
+        asked = [f for f in asked if f.edits]
+        model, done = lower(graph, _solved(graph, (), self.options, True), asked, exact=True)
+        self.applied += done
+        return Graph(model, graph.folder, target=graph.target) if done else graph
+
+    def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Result:
+        """What became of `model`, read as `graph`: `final`, after the bit-exact repairs `exact`."""
+        solution, left = resolve(final, self.scan(final), self.options)
+        before, after = pairs(graph), pairs(final)
+        old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
+        return Result(
+            model=final.model,
+            plan=Plan.between(model, final.model),
+            exact=exact.model,
+            applied=tuple(self.applied),
+            left=left,
+            changes=tuple(self.changes.values()),
+            pairs_before=len(old),
+            pairs_after=len(new),
+            pairs_added=len(new - old),
+            pairs_removed=len(old - new),
+            groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+        )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:
         """What the rules find; the last graph's findings are kept, as every phase begins where another ended."""
@@ -252,8 +324,22 @@ class _Work:
             self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
 
 
-def _illegal(findings: Sequence[Finding]) -> str:
+def elsewhere(graph: Graph, rules: Sequence[Rule]) -> dict[str, tuple[Finding, ...]]:
+    """For each target but the graph's own, what the rules that depend on it find.
+
+    Raises:
+        RuleError: a rule crashed.
+    """
+    mine = [r for r in rules if r.by_target]
+    others = [name for name in NAMES if name != graph.target.name]
+    return {name: scan(graph.aimed_at(Target.named(name)), mine) for name in others}
+
+
+def _illegal(findings: Sequence[Finding], options: Options) -> str:
     """Why the model was not repaired, finding by finding."""
-    lines = [f"{f.place}: {f.code} {f.message}" for f in findings]
-    more = [f"... and {len(lines) - 10} more; see: qdqgraph check MODEL --select QDQ4"] if len(lines) > 10 else []
-    return "\n  ".join(["TensorRT would refuse the model, and no rule repairs it:", *lines[:10], *more])
+    lines = [f"{f.place}: {f.code} {f.message}; {f.refused or f.help}" for f in findings]
+    asked = sorted({f.code for f in findings if f.edits and f.safety is Safety.MANUAL})
+    forbidden = options.exact and any(f.edits and f.safety is Safety.LOSSY for f in findings)
+    advice = [f"repairs on request: add --also {','.join(asked)}"] if asked else []
+    advice += ["lossy repairs exist: leave out --exact"] if forbidden else []
+    return "\n  ".join([f"{Target.named(options.target).title} would refuse the model:", *lines, *advice])

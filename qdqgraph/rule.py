@@ -80,6 +80,8 @@ class Rule(ABC):
     """Error where TensorRT refuses the graph."""
     examples: Sequence[Example | Counterexample]
     """At least one example and one counterexample."""
+    by_target: bool = False
+    """Whether what the rule finds depends on the graph's target."""
     file: Path = Path()
     """Where the rule comes from; set by the catalog."""
 
@@ -98,9 +100,13 @@ class Rule(ABC):
         edits: Sequence[Proposal] = (),
         place: str = "",
         severity: Severity | None = None,
+        safety: Safety | None = None,
     ) -> Finding:
-        """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default."""
-        safety = self.safety if tie is not None or edits else Safety.MANUAL
+        """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default.
+
+        `severity` and `safety` are the rule's, unless this finding is milder or surer.
+        """
+        safety = (safety or self.safety) if tie is not None or edits else Safety.MANUAL
         place = place or key(at)
         return Finding(
             self.code,

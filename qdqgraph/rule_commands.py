@@ -11,6 +11,7 @@ from .files import read_model, write_text
 from .graph import Graph
 from .report import pages, text
 from .rule import Rule
+from .target import Target
 from .why import why as reasons
 
 
@@ -25,8 +26,9 @@ def why(args: Namespace) -> int:
     """`qdqgraph why CODE MODEL --at TENSOR`: 0 where the rule speaks there, 1 where it does not."""
     run = Run.of(args)
     rule = catalog.find(run.loaded, args.code, run.moved)
-    graph = Graph(read_model(args.model), args.model.parent)
-    answer = reasons(graph, rule, args.at, run.loaded, run.options(args.model))
+    options = run.options(args.model)
+    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
+    answer = reasons(graph, rule, args.at, run.loaded, options)
     for line in answer.lines:
         text.say(terminal(), line)
     return 0 if answer.speaks else 1

@@ -1,8 +1,8 @@
 """`Settings`: what `[tool.qdqgraph]` in a pyproject.toml says, for all models and for each.
 
 The nearest pyproject.toml at or above the working directory that has the table is read, as other tools do. A model's
-own settings replace the general ones, except `ignore`, `only` and `except`, which add to them; the command line stands
-above both.
+own settings replace the general ones, except `ignore`, `only`, `except` and `also`, which add to them; the command line
+stands above both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .tomlfile import TomlFile
 
 TABLE = ("tool", "qdqgraph")
 SCHEMA = Path(__file__).with_name("settings.schema.json")
-ADDING = ("ignore", "only", "except")
+ADDING = ("ignore", "only", "except", "also")
 """Settings of one model that add to the general ones; the others replace them."""
 
 

@@ -221,5 +221,7 @@ FOLDS: dict[str, Fold] = {
 def _known(kind: onnx.TypeProto) -> Known | None:
     if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
         return None
-    dims = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.tensor_type.shape.dim)
+    # Paddle writes an open dimension as -1.
+    sizes = (d.dim_value if d.HasField("dim_value") else -1 for d in kind.tensor_type.shape.dim)
+    dims = tuple(None if size < 0 else size for size in sizes)
     return kind.tensor_type.elem_type, dims

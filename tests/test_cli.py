@@ -17,8 +17,9 @@ from qdqgraph.cli import main
 
 TEXT = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }"
 CLEAN = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }"
-ILLEGAL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float s = {0.1}, uint8 z = {128}> {
-    q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }"""
+ILLEGAL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float s = {0}, int8 z = {0}, float t = {0.1}, int8 o = {3}> {
+    q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Sigmoid (d)
+    p = QuantizeLinear (x, t, o) v = DequantizeLinear (p, t, o) }"""
 
 
 @pytest.fixture
@@ -105,8 +106,35 @@ def test_an_illegal_model_is_refused_and_nothing_is_written(tmp_path: Path, caps
     out = tmp_path / "fixed.onnx"
     assert main(["fix", str(saved(tmp_path, ILLEGAL)), "-o", str(out)]) == 2
     error = capsys.readouterr().err
-    assert "TensorRT would refuse the model" in error and "QDQ401" in error and "QDQ402" in error
+    assert "TensorRT 10.2 to 10.16 would refuse the model:" in error
+    assert "q: QDQ403 the scale of 'x' is 0" in error and "add --also QDQ403" in error and "QDQ401" not in error
     assert not out.exists()
+
+
+def test_a_repair_on_request_and_one_that_exact_forbids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = saved(tmp_path, ILLEGAL), tmp_path / "fixed.onnx"
+    assert main(["fix", str(path), "-o", str(out), "--also", "QDQ403", "--exact"]) == 2
+    assert "lossy repairs exist: leave out --exact" in capsys.readouterr().err
+    assert main(["fix", str(path), "-o", str(out), "--also", "scale-not-positive"]) == 0
+    shown = capsys.readouterr().out
+    assert "QDQ401 the zero-point of 'x' is 3" in shown and "bits coarser" in shown
+    assert main(["check", str(out), "--select", "QDQ4"]) == 0
+    assert main(["fix", str(path), "-o", str(out), "--force", "--also", "QDQ999"]) == 2
+    assert "no rule matches 'QDQ999'" in capsys.readouterr().err
+
+
+def test_check_says_what_other_targets_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """g (float[1,2,4,4] x) => (float[1,3,8,8] y) <float s = {0.1}, int8 z = {0}, int8[2,3,2,2] w = {WEIGHTS},
+        float[3] sw = {0.1, 0.1, 0.1}, int8[3] zw = {0, 0, 0}> {
+        q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) k = DequantizeLinear <axis = 1> (w, sw, zw)
+        y = ConvTranspose <strides = [2, 2]> (d, k) }"""
+    path = saved(tmp_path, text.replace("WEIGHTS", ", ".join(map(str, range(24)))))
+    assert main(["check", str(path)]) == 0
+    assert "on trt-8.6, not here: k: QDQ405 the weights 'w' are quantized along axis 1" in capsys.readouterr().out
+    assert main(["check", str(path), "--target", "trt-8.6"]) == 1
+    assert "QDQ405" in capsys.readouterr().out
+    assert main(["fix", str(path), "--target", "trt-8.6", "-o", str(tmp_path / "fixed.onnx")]) == 0
+    assert main(["check", str(tmp_path / "fixed.onnx"), "--target", "trt-8.6"]) == 0
 
 
 def test_existing_files_need_force(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

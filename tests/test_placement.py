@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from conftest import build, fixed, reads_pair, scales
 
-import qdqgraph
 from qdqgraph import Graph, residuals
 from qdqgraph.numerics import compare, noise
 
@@ -119,27 +117,6 @@ def test_duplicates_that_a_tie_makes_are_merged() -> None:
     result = fixed(build(text))
     assert sum(n.op_type == "QuantizeLinear" for n in result.model.graph.node) == 1
     assert result.pairs_before == 2 and result.pairs_after == 1
-
-
-def test_int32_biases_follow_the_scale_of_their_input() -> None:
-    """Illegal for TensorRT, but where the user ignores that the numbers must stay right."""
-    text = f"""g ({X}) => (float[1,1,8,8] y, float[1,4,8,8] v)
-        <int8[1,4,1,1] w = {{10, 20, 30, 40}}, float[1] sw = {{0.01}}, int32[1] b = {{1500}}, float[1] sb = {{0.001}},
-         int8 z = {{0}}, int8[1] zw = {{0}}, int32[1] zb = {{0}}> {{
-        a = Relu (x)  v = t.conv4 (a, s2)
-        q = QuantizeLinear (a, s1, z)  d = DequantizeLinear (q, s1, z)
-        k = DequantizeLinear <axis = 0> (w, sw, zw)  bias = DequantizeLinear <axis = 0> (b, sb, zb)
-        y = Conv (d, k, bias) }}"""
-    model = build(text)
-    rules = [r for r in qdqgraph.rules() if r.code != "QDQ406"]
-    result = qdqgraph.fix(model, rules)
-    graph = Graph(result.model)
-    dequantize = graph.producer("bias")
-    assert dequantize is not None
-    integers, scale = (graph.value(t.name) for t in dequantize.inputs[:2])
-    assert integers is not None and scale is not None
-    assert scale[0] == np.float32(np.float64(np.float32(0.001)) * (np.float32(0.11) / np.float64(np.float32(0.1))))
-    assert integers[0] == round(1500 * 0.1 / 0.11) and integers.dtype == np.int32
 
 
 def test_a_tensor_captured_by_a_subgraph_is_a_float_reader() -> None:

@@ -52,10 +52,12 @@ class Normed(nn.Module):
         self.other, self.c = nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6)
         self.twice, self.d, self.e = nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6), nn.BatchNorm2d(6)
         self.fc, self.f = nn.Linear(6, 3), nn.BatchNorm1d(3)
+        module: Any
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                nn.init.uniform_(module.get_buffer("running_mean"))
-                nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2)
+                assert module.running_mean is not None and module.running_var is not None
+                nn.init.uniform_(module.running_mean)
+                nn.init.uniform_(module.running_var, 0.5, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.b(self.up(torch.relu(self.a(self.conv(x)))))

@@ -7,9 +7,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..engines.prove import Proof
 from ..finding import Finding
+from ..half import Halved
 from ..repair import Result
 from ..verify import Verification
+from .engine import proof_entry
 
 FORMAT = 1
 """Version of the JSON form."""
@@ -39,8 +42,15 @@ def findings_json(found: Mapping[str, Sequence[Finding]]) -> str:
     return json.dumps({"format": FORMAT, "files": files}, indent=1)
 
 
-def result_json(path: str, out: str | None, result: Result, verification: Verification | None) -> str:
-    """A repair: what was applied, what is left, every changed scale, the numeric check."""
+def result_json(
+    path: str,
+    out: str | None,
+    result: Result,
+    verification: Verification | None,
+    half: Halved | None = None,
+    proof: Proof | None = None,
+) -> str:
+    """A repair: what was applied, what is left, every changed scale, the numeric check, the engines."""
     content: dict[str, Any] = {
         "format": FORMAT,
         "file": path,
@@ -60,9 +70,16 @@ def result_json(path: str, out: str | None, result: Result, verification: Verifi
         ],
         "applied": [finding_entry(f) for f in result.applied],
         "left": [finding_entry(f) for f in result.left],
+        "fp16": None if half is None else _half(half),
         "numeric_check": None if verification is None else _verification(verification),
+        "engines": None if proof is None else proof_entry(proof),
     }
     return json.dumps(content, indent=1)
+
+
+def _half(half: Halved) -> dict[str, Any]:
+    kept = [{"node": k.node, "op": k.op, "reason": k.reason} for k in half.kept]
+    return {"casts": half.casts, "scale_change": half.scale_change, "stays_fp32": kept}
 
 
 def _verification(verification: Verification) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -14,6 +14,7 @@ from rich.text import Text
 from ..catalog import builtin_folder
 from ..finding import Finding, Severity
 from ..graph import Graph
+from ..half import Halved
 from ..repair import Result
 from ..rule import Counterexample, Documentation, Rule
 from ..testing import parse
@@ -44,6 +45,18 @@ def show_findings(console: Console, path: str, findings: Iterable[Finding]) -> N
         say(console, line)
 
 
+def show_elsewhere(
+    console: Console, path: str, findings: Iterable[Finding], others: Mapping[str, Iterable[Finding]]
+) -> None:
+    """One line for each other target that finds something else in the model."""
+    here = {(f.code, f.place, f.message) for f in findings}
+    for name, found in others.items():
+        more = [f for f in found if f.order not in here]
+        if more:
+            rest = f" and {len(more) - 1} more" if len(more) > 1 else ""
+            say(console, f"{path}: on {name}, not here: {more[0].place}: {more[0].code} {more[0].message}{rest}")
+
+
 def show_result(console: Console, path: str, result: Result, verification: Verification | None) -> None:
     """The repair line by line, then the table."""
     for finding in result.applied:
@@ -56,6 +69,25 @@ def show_result(console: Console, path: str, result: Result, verification: Verif
     if result.left:
         say(console, Text("Left as it is:", "bold"))
         show_findings(console, path, result.left)
+
+
+def show_stripped(console: Console, path: str, result: Result) -> None:
+    """One line an input that reads real numbers now."""
+    for finding in result.applied:
+        say(console, f"{path}: {finding.message}; now: {finding.help}")
+
+
+def show_half(console: Console, path: str, half: Halved) -> None:
+    """What stayed FP32 and why, one line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for kept in half.kept:
+        reasons.setdefault(kept.reason, []).append(f"{kept.node} ({kept.op})")
+    say(console, Text("FP16", "bold"))
+    change = f"rounding changes a scale by at most {half.scale_change:.2%}"
+    say(console, f" {half.casts} Casts, {change}; {len(half.kept)} stay FP32{':' if half.kept else ''}")
+    for reason, nodes in reasons.items():
+        more = f" and {len(nodes) - SHOWN} more, all with --json" if len(nodes) > SHOWN else ""
+        say(console, f"{path}: {', '.join(nodes[:SHOWN])}{more}: stays FP32: {reason}")
 
 
 def _changes(result: Result) -> Table:

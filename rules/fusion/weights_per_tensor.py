@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Pair, PerChannel, Rule, Safety, key, pairs
+import numpy as np
+
+from qdqgraph import Constant, Counterexample, Example, Finding, Graph, Pair, Rule, Safety, SetPair, key, pairs
 
 
 class WeightsPerTensor(Rule):
@@ -84,8 +86,13 @@ class WeightsPerTensor(Rule):
                     convolution,
                     f"the weights '{pair.tensor}' have one scale for {channels} channels",
                     help="write the scale out for every channel",
-                    edits=[PerChannel(tuple(key(n) for n in pair.nodes), 0, channels)],
+                    edits=[_spread(pair, channels)],
                 )
+
+
+def _spread(pair: Pair, channels: int) -> SetPair:
+    scale, zero_point = np.full(channels, pair.value, pair.types[0]), np.zeros(channels, np.int8)
+    return SetPair(tuple(key(n) for n in pair.nodes), Constant.of(scale), Constant.of(zero_point), 0)
 
 
 def _channels(graph: Graph, pair: Pair) -> int:

@@ -2,17 +2,37 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, pairs
+import numpy as np
+
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Rule,
+    Safety,
+    Severity,
+    bits_lost,
+    fixed,
+    pairs,
+    rescaled,
+    unpaired,
+)
+
+MOST = 1.0
+"""Bits that the finest channel may lose to one scale."""
 
 
 class ActivationPerChannel(Rule):
     """An activation is quantized per channel.
 
-    Why: TensorRT takes one scale for an activation; per-channel scales are for weights, which are constants.
+    Why: TensorRT takes one scale for an activation; per-channel scales are for weights, which are constants. The
+    repair takes the largest: nothing is clipped, and channels with a smaller scale lose what lies between. Where that is
+    more than one bit the tensor stays in floating point instead. NNCF quantizes the inputs of depthwise convolutions so.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
     """
 
-    code, name, safety = "QDQ404", "activation-per-channel", Safety.MANUAL
+    code, name, safety = "QDQ404", "activation-per-channel", Safety.LOSSY
     severity = Severity.ERROR
 
     examples = [
@@ -25,6 +45,14 @@ class ActivationPerChannel(Rule):
             {
                 q = QuantizeLinear <axis = 1> (x, s, z)
                 y = DequantizeLinear <axis = 1> (q, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.2}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
             }""",
         ),
         Counterexample(
@@ -42,9 +70,17 @@ class ActivationPerChannel(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            if pair.kind == "activation" and pair.scale is not None and pair.scale.size > 1:
-                yield self.finding(
-                    pair.nodes[0],
-                    f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT takes one",
-                    help="calibrate it per tensor",
-                )
+            if pair.kind != "activation" or pair.scale is None or pair.scale.size == 1:
+                continue
+            what = f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT takes one"
+            plain = pair.symmetric and pair.types[1] == "int8" and (pair.scale > 0).all() and not fixed(pair)
+            lost = bits_lost(float(pair.scale.max()), float(pair.scale.min())) if plain else 0.0
+            if plain and lost > MOST:
+                help = f"leave it in floating point: with one scale the finest channel would lose {lost:.2f} bits"
+                yield self.finding(pair.nodes[0], what, help=help, edits=unpaired(graph, pair))
+                continue
+            edit = rescaled(graph, pair, np.asarray(pair.scale.max()), None) if plain else None
+            help = "calibrate it per tensor"
+            if edit is not None:
+                help = f"take the largest; the finest channel loses {lost:.2f} bits"
+            yield self.finding(pair.nodes[0], what, help=help, edits=() if edit is None else [edit])

@@ -2,7 +2,25 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Pair, Rule, Safety, Severity, pairs
+import numpy as np
+
+from qdqgraph import (
+    Constant,
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Grid,
+    Pair,
+    Rule,
+    Safety,
+    SetPair,
+    Severity,
+    channel_axis,
+    key,
+    pairs,
+    refitted,
+)
 
 
 class AxisWrong(Rule):
@@ -10,12 +28,14 @@ class AxisWrong(Rule):
 
     Why: TensorRT wants the scales of a convolution's weights along output channels: axis 0 for Conv, and for Gemm
     axis 0 with transB, 1 without. Where the attribute is missing ONNX means 1 and TensorRT's parser 0. For
-    ConvTranspose the right axis changed between versions (0 from 8.4 to 10.1, 1 since 10.2), so it is not judged.
+    ConvTranspose the right axis changed between versions (0 from 8.4 to 10.1, 1 since 10.2), so the target decides. The
+    repair rounds the weights anew, from the numbers that they stand for, along the right axis.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/onnxOpImporters.cpp,
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
 
-    code, name, safety = "QDQ405", "axis-wrong", Safety.MANUAL
+    code, name, safety = "QDQ405", "axis-wrong", Safety.LOSSY
+    by_target = True
     severity = Severity.ERROR
 
     examples = [
@@ -24,25 +44,45 @@ class AxisWrong(Rule):
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2,4,4] x) => (float[1,2,4,4] y)
-            <float s = {0.1}, int8 z = {0}, int8[2,2,1,1] w = {64, 32, 16, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
+            <float s = {0.1}, int8 z = {0}, int8[2,2,1,1] w = {64, 16, 16, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
             {
                 q = QuantizeLinear (x, s, z)
                 d = DequantizeLinear (q, s, z)
                 k = DequantizeLinear <axis = 1> (w, sw, zw)
                 y = Conv (d, k)
             }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[2,2,1,1] w = {127, 63, 127, 127}, float[2] sw = {0.0050393702, 0.0012598425}, int8[2] zw = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear <axis = 0> (w, sw, zw)
+                y = Conv (d, k)
+            }""",
         ),
         Example(
-            "no axis",
+            "no axis: the only one that fits the number of scales is written",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
-            g (float[1,1,4,4] x) => (float[1,2,4,4] y)
-            <float s = {0.1}, int8 z = {0}, int8[2,1,1,1] w = {64, 32}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
+            g (float[1,2] x) => (float[1,3] y)
+            <float s = {0.1}, int8 z = {0}, int8[2,3] w = {64, 32, 16, 8, 4, 2}, float[3] sw = {0.01, 0.02, 0.03}, int8[3] zw = {0, 0, 0}>
             {
                 q = QuantizeLinear (x, s, z)
                 d = DequantizeLinear (q, s, z)
                 k = DequantizeLinear (w, sw, zw)
-                y = Conv (d, k)
+                y = Gemm (d, k)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2] x) => (float[1,3] y)
+            <float s = {0.1}, int8 z = {0}, int8[2,3] w = {64, 32, 16, 8, 4, 2}, float[3] sw = {0.01, 0.02, 0.03}, int8[3] zw = {0, 0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear <axis = 1> (w, sw, zw)
+                y = Gemm (d, k)
             }""",
         ),
         Counterexample(
@@ -63,27 +103,39 @@ class AxisWrong(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
             if pair.kind == "weight" and pair.scale is not None and pair.scale.ndim == 1 and pair.scale.size > 1:
-                fault = self._fault(graph, pair)
-                if fault:
-                    yield self.finding(
-                        pair.nodes[0],
-                        f"the weights '{pair.tensor}' {fault}",
-                        help="write the axis of the output channels",
-                    )
+                fault = _fault(graph, pair)
+                if not fault:
+                    continue
+                edit, exact = _repair(graph, pair)
+                yield self.finding(
+                    pair.nodes[0],
+                    f"the weights '{pair.tensor}' {fault}",
+                    help="write the axis" if exact else "round the weights anew along the axis of the output channels",
+                    edits=() if edit is None else (edit,),
+                    safety=Safety.EXACT if exact else None,
+                )
 
-    def _fault(self, graph: Graph, pair: Pair) -> str:
-        size = 0 if pair.scale is None else pair.scale.size
-        if pair.axis is None:
-            return f"have {size} scales and no axis: ONNX means 1, TensorRT 0"
-        shape = graph.shape(pair.tensor)
-        axis = pair.axis
-        if shape is not None:
-            axis += len(shape) if axis < 0 else 0
-            if not 0 <= axis < len(shape) or shape[axis] not in (size, None):
-                return f"of shape {list(shape)} have {size} scales along axis {pair.axis}"
-        readers = [r for d in pair.dequantizes for t in d.outputs for r in graph.readers(t.name) if r.index == 1]
-        for reader in readers:
-            wanted = {"Conv": 0, "Gemm": 0 if reader.node.attrs.get("transB", 0) else 1}.get(reader.node.op)
-            if wanted is not None and axis != wanted:
-                return f"are quantized along axis {pair.axis}; {reader.node.op} needs {wanted}"
-        return ""
+
+def _fault(graph: Graph, pair: Pair) -> str:
+    size = 0 if pair.scale is None else pair.scale.size
+    if pair.axis is None:
+        return f"have {size} scales and no axis: ONNX means 1, TensorRT 0"
+    shape, axis = graph.shape(pair.tensor), pair.axis
+    if shape is not None:
+        axis += len(shape) if axis < 0 else 0
+        if not 0 <= axis < len(shape) or shape[axis] not in (size, None):
+            return f"of shape {list(shape)} have {size} scales along axis {pair.axis}"
+    wanted = channel_axis(graph, pair)
+    return "" if wanted in (None, axis) else f"are quantized along axis {pair.axis}; their operator needs {wanted}"
+
+
+def _repair(graph: Graph, pair: Pair) -> tuple[SetPair | None, bool]:
+    """The pair along the right axis, and whether the file means the same numbers before and after."""
+    wanted, shape, grid = channel_axis(graph, pair), graph.shape(pair.tensor), Grid.of(pair)
+    if wanted is None or shape is None or grid is None or not pair.symmetric or pair.types[1] != "int8":
+        return None, False
+    fits = grid.axis < len(shape) and shape[grid.axis] == grid.scale.size
+    if grid.axis == wanted or (not fits and shape[wanted] == grid.scale.size):
+        nodes, zeros = tuple(key(n) for n in pair.nodes), Constant.of(np.zeros(grid.scale.size, np.int8))
+        return SetPair(nodes, Constant.of(grid.scale), zeros, wanted), fits
+    return (refitted(graph, pair, wanted) if fits else None), False

@@ -2,31 +2,63 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, is_foreign
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Rule,
+    Safety,
+    Severity,
+    attributes,
+    is_foreign,
+    key,
+    operator,
+    replace,
+)
 
 
 class OperatorForeign(Rule):
     """A quantized operator is not in the Q/DQ form.
 
-    Why: TensorRT reads explicit Q/DQ only. It has no QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger or
-    DynamicQuantizeLinear, and does not know the Q/DQ of other operator domains.
-    Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
+    Why: TensorRT reads explicit Q/DQ only. It knows no operators that compute on integers, no dynamic quantization, and
+    not the Q/DQ of other operator domains. Q/DQ of the domain com.microsoft are the standard ones by another name. For
+    operators with a Q/DQ form of their own see QDQ410 and QDQ411.
+    Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
+    https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """
 
-    code, name, safety = "QDQ407", "operator-foreign", Safety.MANUAL
+    code, name, safety = "QDQ407", "operator-foreign", Safety.EXACT
     severity = Severity.ERROR
 
     examples = [
         Example(
-            "QLinearConv",
+            "Q/DQ of another domain",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = com.microsoft.QuantizeLinear (x, s, z)
+                y = com.microsoft.DequantizeLinear (q, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
+        Example(
+            "dynamic quantization: its scale is not in the file",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
-            <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}>
             {
-                q = QuantizeLinear (x, s, z)
-                c = QLinearConv (q, s, z, w, s, z, s, z)
-                y = DequantizeLinear (c, s, z)
+                q, s, z = DynamicQuantizeLinear (x)
+                y = DequantizeLinear (q, s, z)
             }""",
         ),
         Counterexample(
@@ -42,12 +74,15 @@ class OperatorForeign(Rule):
         ),
     ]
 
+    ELSEWHERE = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger")
+
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            if is_foreign(node):
-                domain = f" of domain {node.domain}" if node.domain else ""
-                yield self.finding(
-                    node,
-                    f"TensorRT has no {node.op}{domain}",
-                    help="export the model with QuantizeLinear/DequantizeLinear pairs",
-                )
+            if not is_foreign(node) or node.op.startswith(self.ELSEWHERE):
+                continue
+            domain = f" of domain {node.domain}" if node.domain else ""
+            standard = node.op in ("QuantizeLinear", "DequantizeLinear") and graph.opset >= 13
+            inputs = [t.name for t in node.inputs]
+            edits = [replace([node], [operator(node.op, inputs, key(node), attributes(graph, node))])]
+            help = "write it in the standard domain" if standard else "export the model with Q/DQ pairs"
+            yield self.finding(node, f"TensorRT has no {node.op}{domain}", help=help, edits=edits if standard else ())

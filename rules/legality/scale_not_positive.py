@@ -1,17 +1,33 @@
 """QDQ403."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, pairs
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Pair,
+    Proposal,
+    Rule,
+    Safety,
+    Severity,
+    channel_axis,
+    pairs,
+    refitted,
+    unpaired,
+)
 
 
 class ScaleNotPositive(Rule):
-    """A scale is zero, negative, infinite or no number.
+    """A scale is zero, negative, denormal, infinite or no number.
 
-    Why: every coefficient of a scale must be a positive number, else the parser refuses the graph. Channels whose
-    weights are all zero, and quantizers that never saw data, leave such scales.
+    Why: every coefficient of a scale must be a positive number, else the parser refuses the graph; a denormal one is
+    zero to a GPU. Channels whose weights are all zero, and quantizers that never saw data, leave such scales. What
+    they should be is not in the file, so the repair waits for a request: weights get scales that fit them, an
+    activation without a range stays in floating point.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer),
     https://github.com/NVIDIA/TensorRT/issues/2498
     """
@@ -49,13 +65,22 @@ class ScaleNotPositive(Rule):
             if pair.scale is None:
                 continue
             values = pair.scale.astype(np.float64).reshape(-1)
-            bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+            bad = np.flatnonzero(~(np.isfinite(values) & (values >= np.finfo(np.float32).smallest_normal)))
             if not bad.size:
                 continue
-            shown = ", ".join(f"{values[i]:g}" + (f" at channel {i}" if values.size > 1 else "") for i in bad[:4])
-            more = f" and {bad.size - 4} more" if bad.size > 4 else ""
+            shown = ", ".join(f"{values[i]:g}" + (f" at channel {i}" if values.size > 1 else "") for i in bad)
             yield self.finding(
                 pair.nodes[0],
-                f"the scale of '{pair.tensor}' is {shown}{more}; TensorRT takes positive numbers only",
-                help="calibrate this quantizer, or take it out of quantization",
+                f"the scale of '{pair.tensor}' is {shown}; TensorRT takes positive numbers only",
+                help="calibrate this quantizer, or take it out of quantization; on request",
+                edits=_repair(graph, pair),
             )
+
+
+def _repair(graph: Graph, pair: Pair) -> Sequence[Proposal]:
+    """Scales that fit the weights; an activation has no range to take one from, and stays in floating point."""
+    if pair.kind == "activation":
+        return unpaired(graph, pair)
+    several = pair.scale is not None and pair.scale.size > 1
+    edit = refitted(graph, pair, channel_axis(graph, pair) if several else None)
+    return () if edit is None else (edit,)

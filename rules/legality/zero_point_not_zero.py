@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, pairs
+import numpy as np
+
+from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, pairs, symmetric
 
 
 class ZeroPointNotZero(Rule):
     """A zero-point is not zero.
 
-    Why: TensorRT quantizes symmetrically: every zero-point must be a constant zero, and the parser refuses others.
+    Why: TensorRT quantizes symmetrically: every zero-point must be a constant zero, and the parser refuses others. The
+    repair keeps the range, so that nothing more is clipped: scale = largest magnitude / 127, at most one bit coarser. A
+    range that begins at zero is a Relu, too: onnxruntime takes Relus out in front of such pairs. It is written again. Weights
+    are rounded anew from the numbers they stand for, for each output channel where that is allowed.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer),
     https://github.com/NVIDIA/TensorRT/issues/2774
     """
 
-    code, name, safety = "QDQ401", "zero-point-not-zero", Safety.MANUAL
+    code, name, safety = "QDQ401", "zero-point-not-zero", Safety.LOSSY
     severity = Severity.ERROR
 
     examples = [
@@ -26,6 +31,57 @@ class ZeroPointNotZero(Rule):
             {
                 q = QuantizeLinear (x, s, z)
                 y = DequantizeLinear (q, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.10314961}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
+        Example(
+            "a range from zero: the Relu that it stands for",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {-128}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.20078741}, int8 z = {0}>
+            {
+                r = Relu (x)
+                q = QuantizeLinear (r, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
+        Example(
+            "asymmetric weights",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[2,1,1,1] w = {101, -26}, float sw = {0.5}, int8 zw = {-26}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear (w, sw, zw)
+                y = Conv (d, k)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[2,1,1,1] w = {127, 0}, float[2] sw = {0.5, 0.5}, int8[2] zw = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear <axis = 0> (w, sw, zw)
+                y = Conv (d, k)
             }""",
         ),
         Counterexample(
@@ -45,12 +101,14 @@ class ZeroPointNotZero(Rule):
         for pair in pairs(graph):
             nodes = pair.nodes[:1] if pair.agrees else pair.nodes
             names = [n.inputs[2].name for n in nodes if len(n.inputs) > 2 and n.inputs[2].name]
-            found = {int(v) for name in names if (zero := graph.value(name)) is not None for v in zero.reshape(-1) if v}
+            zeros = [zero for name in names if (zero := graph.value(name)) is not None and zero.dtype == np.int8]
+            found = sorted({int(v) for zero in zeros for v in zero.reshape(-1) if v})
             if found:
-                values = sorted(found)
-                shown = ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
-                yield self.finding(
-                    pair.nodes[0],
-                    f"the zero-point of '{pair.tensor}' is {shown}; TensorRT takes zero only",
-                    help="quantize symmetrically",
-                )
+                shown = ", ".join(map(str, found[:4])) + (", ..." if len(found) > 4 else "")
+                what = f"the zero-point of '{pair.tensor}' is {shown}; TensorRT takes zero only"
+                edit, lost = symmetric(graph, pair) or (None, 0.0)
+                if edit is None:
+                    yield self.finding(pair.nodes[0], what, help="quantize symmetrically")
+                    continue
+                help = f"quantize symmetrically, {lost:.2f} bits coarser"
+                yield self.finding(pair.nodes[0], what, help=help, edits=[edit])

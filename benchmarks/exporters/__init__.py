@@ -1,0 +1,1 @@
+"""The matrix of exporters and networks, see `__main__`."""

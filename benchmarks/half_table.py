@@ -1,0 +1,107 @@
+"""What FP16 around INT8 changes in a real TensorRT build, and what it costs: one row a network.
+
+    python benchmarks/half_table.py --judge JUDGE.py [--also CODES] MODEL.onnx [...]
+
+JUDGE.py as in placement_table.py; of its `boundary` the bytes stored as Float and as Half between convolution blocks
+are shown. Each model is repaired first; FP32 and FP16 form of the repaired model are compared. A MODEL.npz beside a
+model holds its inputs; without one they are seeded noise. Beside the SQNR of the FP16 form stands what rounding nothing
+but the input to FP16 does to the FP32 form, because INT8 rounds a value between two steps either way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+import qdqgraph
+from qdqgraph import numerics
+from qdqgraph.half import Halved, halve
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.placement_table import judged
+
+COLUMNS = (
+    "network, Float before, Float after, Half after, INT8 conv, Casts, stays FP32, scales change, SQNR dB, "
+    "input alone dB, s"
+)
+
+
+def worst(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
+    """The smallest SQNR of any floating-point output."""
+    columns = range(len(reference[0]))
+    wide = [[[np.asarray(o[i], np.float64) for o in side] for side in (reference, found)] for i in columns]
+    return min(numerics.agreement(*sides).sqnr for i, sides in enumerate(wide) if reference[0][i].dtype.kind == "f")
+
+
+def in_half(feeds: list[numerics.Feed]) -> list[numerics.Feed]:
+    """The samples, floating-point ones rounded to FP16."""
+    return [{n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in feed.items()} for feed in feeds]
+
+
+def stays(made: Halved) -> str:
+    """How many nodes stay FP32, by operator."""
+    counts = Counter(k.op for k in made.kept)
+    return ", ".join(f"{count} {op}" for op, count in counts.most_common()) or "nothing"
+
+
+def row(path: Path, judge: Path, folder: Path, also: tuple[str, ...]) -> str:
+    """One line of the table."""
+    model = qdqgraph.fix(str(path), also=also).model
+    data = path.with_suffix(".npz")
+    feeds = numerics.load(data, model) if data.exists() else numerics.noise(model)
+    start = time.perf_counter()
+    made = halve(model, path.parent, ranges=numerics.ranges(model, feeds, path.parent))
+    seconds = time.perf_counter() - start
+    files = [folder / f"{path.stem}.fp32.onnx", folder / f"{path.stem}.fp16.onnx"]
+    for one, file in zip((model, made.model), files, strict=True):
+        onnx.save(one, file)
+        onnx.checker.check_model(str(file), full_check=True)
+    reference = numerics.run(model, feeds, path.parent)
+    found = numerics.run(made.model, feeds, folder)
+    nudged = numerics.run(model, in_half(feeds), path.parent)
+    before, after = judged(judge, files)
+    if not (before["ok"] and after["ok"]):
+        return f"| {path.stem} | build: before {before}, after {after} |"
+    cells = [
+        path.stem,
+        f"{before['boundary'].get('Float', 0):,}",
+        f"{after['boundary'].get('Float', 0):,}",
+        f"{after['boundary'].get('Half', 0):,}",
+        f"{before['conv_int8']} → {after['conv_int8']}",
+        str(made.casts),
+        stays(made),
+        f"{made.scale_change:.1e}",
+        f"{worst(reference, found):.1f}",
+        f"{worst(reference, nudged):.1f}",
+        f"{seconds:.1f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--judge", type=Path, required=True)
+    parser.add_argument("--also", action="append", default=[])
+    args = parser.parse_args()
+    print("| " + COLUMNS.replace(", ", " | ") + " |")
+    print("|" + " --- |" * len(COLUMNS.split(", ")))
+    with tempfile.TemporaryDirectory() as folder:
+        for path in args.models:
+            try:
+                print(row(path, args.judge, Path(folder), tuple(args.also)), flush=True)
+            except qdqgraph.QdqgraphError as error:
+                print(f"| {path.stem} | FAILED: {str(error).splitlines()[0]} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

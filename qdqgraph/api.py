@@ -1,0 +1,119 @@
+"""The calls for those who own an export pipeline: a model or its path in, everything else by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from . import catalog, repair
+from .errors import ModelError
+from .files import read_model, write_model
+from .finding import Finding
+from .half import finished
+from .repair import Options, Result
+from .rule import Rule
+
+Model = onnx.ModelProto | str | os.PathLike[str]
+
+
+def fix(
+    model: Model,
+    rules: Sequence[Rule] | None = None,
+    options: Options | None = None,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    fp16: bool = False,
+    keep_io: bool = False,
+    ranges: Mapping[str, float] | None = None,
+    **settings: Any,
+) -> Result:
+    """Repairs a model: what `qdqgraph fix` does, without its numeric check.
+
+    Args:
+        model: a model, which is left as it is, or the path of one.
+        rules: the rules to repair by; the built-in and installed ones by default.
+        options: what the repair may do; or say it by name, such as `max_bits_lost=1.5` or `target="trt-11"`.
+        output: where to write the result, whole or not at all; an existing file is replaced.
+        folder: where external data lie; the folder of the file by default.
+        fp16, keep_io, ranges: make everything that is not INT8 FP16 at the end, as `halve` does.
+
+    Raises:
+        ModelError: the model has no Q/DQ, or cannot be read, imported or written; or an option has no such name.
+        RepairError: TensorRT would refuse the graph and no rule repairs that; the message says why, node by node.
+    """
+    found, place, source = _read(model, folder)
+    chosen = _options(options, settings)
+    result = repair.fix(found, _rules(rules), chosen, folder=place)
+    if fp16:
+        result, _ = finished(found, result, place, keep_io=keep_io, ranges=ranges, skip=chosen.skip)
+    if output is not None:
+        write_model(result.model, Path(output), source, force=True)
+    return result
+
+
+def check(
+    model: Model,
+    rules: Sequence[Rule] | None = None,
+    options: Options | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> tuple[Finding, ...]:
+    """What keeps TensorRT from building or fusing a model; see `fix` for the arguments.
+
+    Raises:
+        ModelError: the model has no Q/DQ, or cannot be read or imported; or an option has no such name.
+    """
+    found, place, _ = _read(model, folder)
+    return repair.check(found, _rules(rules), _options(options, settings), folder=place)
+
+
+def strip(
+    model: Model,
+    nodes: Sequence[str] = (),
+    rules: Sequence[Rule] = (),
+    *,
+    output: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> Result:
+    """Takes the pairs off the inputs of chosen layers, so that they run in floating point: what `qdqgraph strip` does.
+
+    Args:
+        nodes: globs on the names of nodes, and of what they make.
+        rules: layers that these rules speak of are chosen, too.
+
+    Raises:
+        ModelError: as `fix`; or a glob names no node, or nothing that is chosen is quantized.
+    """
+    found, place, source = _read(model, folder)
+    result = repair.strip(found, nodes, rules, folder=place)
+    if output is not None:
+        write_model(result.model, Path(output), source, force=True)
+    return result
+
+
+def _read(model: Model, folder: str | os.PathLike[str] | None) -> tuple[onnx.ModelProto, Path, Path]:
+    """The model, the folder of its external data, and the path it stands for."""
+    if isinstance(model, onnx.ModelProto):
+        place = Path(folder or ".")
+        return model, place, place / "model.onnx"
+    path = Path(model)
+    return read_model(path), Path(folder or path.parent), path
+
+
+def _rules(rules: Sequence[Rule] | None) -> Sequence[Rule]:
+    return catalog.load() if rules is None else rules
+
+
+def _options(options: Options | None, settings: dict[str, Any]) -> Options:
+    if options is not None and settings:
+        raise ModelError("give options, or settings by name, not both")
+    unknown = [name for name in settings if name not in Options.__dataclass_fields__]
+    if unknown:
+        raise ModelError(f"no option {unknown[0]!r}; there are {', '.join(Options.__dataclass_fields__)}")
+    return options or Options(**settings)

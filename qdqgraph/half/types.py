@@ -1,0 +1,93 @@
+"""The type of every tensor, once it is known which nodes stay FP32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .net import FLOAT, HALF, REAL, Net, is_pair_node
+
+Slot = tuple[int, int]
+Made = tuple[str, int]
+"""A tensor's source name, in one type."""
+
+
+@dataclass(frozen=True)
+class Types:
+    """The type of every FP32 or FP16 tensor at its source, and what its readers want.
+
+    Attributes:
+        native: type in which a tensor is made; constants are absent, they exist in whatever is wanted.
+        wants: type that each node input wants; absent where any will do.
+        demands: names that must exist in a given type: graph outputs, and what subgraphs read.
+    """
+
+    native: Mapping[str, int]
+    wants: Mapping[Slot, int]
+    demands: Mapping[Made, tuple[str, ...]]
+
+
+def typed(net: Net, stay: Mapping[int, str], *, keep_io: bool) -> Types:
+    """The types that follow from the nodes that stay as they are."""
+    wants = {
+        (i, j): kind
+        for i in range(len(net.nodes))
+        if i not in net.casts
+        for j in range(len(net.nodes[i].input))
+        if (kind := _wanted(net, stay, i, j))
+    }
+    native: dict[str, int] = {}
+    for name in net.inputs:
+        if net.is_real(name):
+            mine = {wants[r] for r in net.readers.get(name, []) if r in wants}
+            held = keep_io or name in net.captured or mine == {FLOAT}
+            native[name] = net.types[name] if held else HALF
+    demands: dict[Made, list[str]] = {}
+    for position, node in enumerate(net.nodes):
+        if position in net.casts or node.op_type == "Constant":
+            continue
+        for index, name in enumerate(node.output):
+            if name and net.is_real(name):
+                free = position not in stay and index in net.forms[position].makes
+                native[name] = HALF if free else net.types[name]
+                if is_pair_node(node):
+                    native[name] = _unpaired(net, position, wants, keep_io)
+    for name in net.outputs:
+        source = net.source(name)
+        if source in native:
+            declared = keep_io or name in net.captured
+            demands.setdefault((source, net.types[name] if declared else native[source]), []).append(name)
+    for name in sorted(net.captured):
+        source = net.source(name)
+        if source in native and name not in net.outputs:
+            demands.setdefault((source, net.types[name]), []).append(name)
+    return Types(native, wants, {made: tuple(found) for made, found in demands.items()})
+
+
+def _wanted(net: Net, stay: Mapping[int, str], position: int, index: int) -> int:
+    """The type that an input wants; 0 where any will do."""
+    node, form = net.nodes[position], net.forms[position]
+    declared = net.types.get(node.input[index], 0)
+    if declared not in REAL:
+        return 0
+    if position in net.scales:
+        held = net.scales[position].half is not None
+        if net.is_constant(net.source(node.input[0])) and index == 0:
+            return declared
+        computed = net.scales[position].exact is None or net.is_constant(net.source(node.input[index]))
+        return declared if not held and (index == 0 or computed) else 0
+    if position in stay or index not in form.reads:
+        return declared
+    return 0 if form.follows else HALF
+
+
+def _unpaired(net: Net, position: int, wants: Mapping[Slot, int], keep_io: bool) -> int:
+    """The type that a DequantizeLinear makes first: FP16, unless its scale or all its readers are FP32."""
+    name = net.nodes[position].output[0]
+    if net.scales[position].half is None:
+        return net.types[name]
+    found = {wants[r] for r in net.readers.get(name, []) if r in wants}
+    kept = any(net.source(o) == name for o in net.outputs) or any(net.source(c) == name for c in net.captured)
+    if kept:
+        found.add(FLOAT if keep_io else HALF)
+    return FLOAT if found == {FLOAT} else HALF

@@ -1,0 +1,89 @@
+"""Questions to a ModelProto that its fields do not answer at once: all names, all element types, the graphs inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import TensorProto
+
+from . import shapes
+
+STANDARD = ("", "ai.onnx")
+
+
+def version(model: onnx.ModelProto) -> int:
+    """Version of the standard operator set that the model imports."""
+    return max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
+
+
+def names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every tensor name of a graph and of the graphs inside it."""
+    for item in (*graph.initializer, *graph.input, *graph.output):
+        yield item.name
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for inner in subgraphs(node):
+            yield from names(inner)
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds: branches of an If, bodies of Loop and Scan."""
+    for attribute in node.attribute:
+        yield from (attribute.g,) if attribute.HasField("g") else attribute.graphs
+
+
+def fresh(wanted: str, taken: set[str]) -> str:
+    """A name nobody has: `wanted` itself, or with the first number that is free; taken from then on."""
+    name, number = wanted, 1
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """The element type of every tensor of the main graph whose type is known."""
+    graph = model.graph
+    types = {t.name: t.data_type for t in graph.initializer}
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        if info.type.HasField("tensor_type") and info.type.tensor_type.elem_type:
+            types.setdefault(info.name, info.type.tensor_type.elem_type)
+    for name, known in shapes.infer(model).items():
+        types.setdefault(name, known[0])
+    opset = version(model)
+    for node in graph.node:
+        if any(name and name not in types for name in node.output) and node.domain in STANDARD:
+            for name, found in _inner(node):
+                types.setdefault(name, found)
+            _bind(node, opset, types)
+    return types
+
+
+def _inner(node: onnx.NodeProto) -> Iterator[tuple[str, int]]:
+    """Types of the outputs of If, Loop and Scan, as their graphs declare them; Loop's first is its condition."""
+    for graph in subgraphs(node):
+        made = [o.type.tensor_type.elem_type for o in graph.output][node.op_type == "Loop" :]
+        yield from ((name, kind) for name, kind in zip(node.output, made, strict=False) if name and kind)
+
+
+def _bind(node: onnx.NodeProto, opset: int, types: dict[str, int]) -> None:
+    """Types of outputs whose shape onnx could not infer: those of the inputs that share their type variable."""
+    if not onnx.defs.has(node.op_type, opset):
+        return
+    schema = onnx.defs.get_schema(node.op_type, opset)
+    bound: dict[str, int] = {}
+    for index, name in enumerate(node.input):
+        if name in types and schema.inputs:
+            bound.setdefault(schema.inputs[min(index, len(schema.inputs) - 1)].type_str, types[name])
+    if node.op_type == "Cast":
+        bound[schema.outputs[0].type_str] = next(int(a.i) for a in node.attribute if a.name == "to")
+    for index, name in enumerate(node.output):
+        kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str if schema.outputs else ""
+        if name and name not in types:
+            found = bound.get(kind) or _NAMED.get(kind)
+            if found:
+                types[name] = found
+
+
+_NAMED = {"tensor(float)": TensorProto.FLOAT, "tensor(int64)": TensorProto.INT64, "tensor(bool)": TensorProto.BOOL}

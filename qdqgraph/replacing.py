@@ -1,0 +1,67 @@
+"""`replace`: what a Python rule proposes where nodes go and others take their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import helper, numpy_helper
+
+from .edit import Graft
+from .graph import Graph, key
+
+
+def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: Sequence[gs.Node] = ()) -> Graft:
+    """New nodes in the place of `nodes`.
+
+    Args:
+        nodes: the nodes that go; whatever else reads of their outputs, `by` makes under the same name.
+        by: the new nodes, in order. A Constant becomes an initializer. What they make beside the outputs of `nodes` is
+            new, and its names are made unique.
+        unread: nodes in front that go too, where nothing else reads them.
+    """
+    made = dict.fromkeys(name for node in by for name in node.output if name)
+    kept = {t.name for n in nodes for t in n.outputs}
+    reads = [(key(n), i) for n in (*nodes, *unread) for i, t in enumerate(n.inputs) if t.name]
+    return Graft(
+        tuple(n.SerializeToString(deterministic=True) for n in by),
+        tuple(range(len(by))),
+        tuple(name for name in made if name not in kept),
+        tuple(key(n) for n in nodes),
+        tuple(key(n) for n in unread),
+        (),
+        tuple(reads),
+    )
+
+
+def constant(name: str, array: np.ndarray) -> onnx.NodeProto:
+    """A Constant node for `replace`, which stores it as an initializer of that name."""
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
+
+
+def attributes(graph: Graph, node: gs.Node, *leave: str) -> list[onnx.AttributeProto]:
+    """The node's attributes as the file has them, without those named."""
+    return [a for a in graph.proto(node).attribute if a.name not in leave]
+
+
+def operator(
+    op: str,
+    inputs: Sequence[str],
+    outputs: str | Sequence[str],
+    attributes: Sequence[onnx.AttributeProto] = (),
+    *,
+    axis: int | None = None,
+    to: np.dtype[Any] | None = None,
+) -> onnx.NodeProto:
+    """A node of the standard domain, for `replace`; trailing empty inputs are left out. `to` is that of a Cast."""
+    names = list(inputs)
+    while names and not names[-1]:
+        names.pop()
+    node = helper.make_node(op, names, [outputs] if isinstance(outputs, str) else list(outputs), axis=axis)
+    if to is not None:
+        node.attribute.append(helper.make_attribute("to", helper.np_dtype_to_tensor_dtype(to)))
+    node.attribute.extend(attributes)
+    return node

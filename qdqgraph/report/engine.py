@@ -1,0 +1,190 @@
+"""Engines and their differences as text."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.text import Text
+
+from ..engines.diff import Diff, Totals
+from ..engines.layers import Engine, Layer, Tensor
+from ..engines.match import Group
+from ..engines.prove import Proof
+from ..engines.storage import Storage
+from ..engines.tensorrt import PROOF
+from .text import say
+
+LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
+
+
+def show_engine(console: Console, engine: Engine) -> None:
+    """Totals, then one line a layer: precision, time, bytes, what it is, why."""
+    say(console, Text(f"{engine.name}: {engine.source}", "bold"))
+    say(console, f"  {_totals(Totals.of(engine.layers))}")
+    if engine.causes:
+        say(console, "  reformats by cause: " + _counted(engine.causes))
+    say(console, "  computing in: " + _counted(Counter(x.precision for x in engine.working if not x.cause)))
+    if engine.times is not None:
+        t = engine.times
+        say(console, f"  {t.runs} runs: median {t.compute_ms:.3f} ms, {t.latency_ms:.3f} ms with copies")
+    for note in engine.notes:
+        say(console, f"  note: {note}")
+    for layer in engine.layers:
+        say(console, _line(layer))
+
+
+def show_storage(console: Console, found: Storage) -> None:
+    """What an engine of TensorRT-RTX stores between convolution blocks: the figures by which placements are judged."""
+    stored = ", ".join(f"{precision} {count:,}" for precision, count in found.boundary.most_common())
+    say(console, Text("Between convolution blocks", "bold"))
+    say(console, f"  {found.boundary_bytes:,} bytes are written ({stored}), {found.float_bytes:,} of them as float")
+    say(
+        console,
+        f"  {found.layers} layers: {found.convolutions} convolutions ({found.int8_convolutions} read INT8), "
+        f"{found.pools} pools, {found.moves} moves; all of them move {found.moved:,} bytes",
+    )
+
+
+def show_proof(console: Console, proof: Proof) -> None:
+    """Both engine diffs of a repair, and what may be said of them."""
+    say(console, Text(f"Engines before and after: {PROOF}", "bold"))
+    for engine, totals in zip(("before", "after"), proof.foretold.totals, strict=True):
+        say(console, f"  {proof.foretold.a.source}, {engine}: {_totals(totals)}")
+    for word, storage in (("before", proof.before), ("after", proof.after)):
+        if storage is not None:
+            say(console, Text(f"TensorRT-RTX, {word}", "bold"))
+            show_storage(console, storage)
+    if proof.real is None:
+        say(console, f"  the model as it came cannot be built: {proof.refused}")
+    else:
+        show_diff(console, proof.real)
+
+
+def proof_entry(proof: Proof) -> dict[str, object]:
+    """The same as JSON."""
+    return {
+        "claim": PROOF,
+        "forecast": json.loads(diff_json(proof.foretold)),
+        "tensorrt_rtx": None if proof.real is None else json.loads(diff_json(proof.real)),
+        "boundary_bytes": [s and s.boundary_bytes for s in (proof.before, proof.after)],
+        "refused": proof.refused,
+    }
+
+
+def _line(layer: Layer) -> Text:
+    time = "" if layer.time_ms is None else f"{layer.time_ms:.3f} ms"
+    head = f"  {layer.precision:<5} {time:>9} {layer.bytes:>12,} B  {layer.kind:<18} "
+    line = Text(head, LOUD.get(layer.cause, ""))
+    line.append(f"[{layer.cause}] " if layer.cause else "").append(layer.name)
+    for reason in layer.why:
+        line.append(f"\n{'':>12}{reason.rule}: {reason.text} ({reason.link})", "dim")
+    return line
+
+
+def _totals(totals: Totals) -> str:
+    time = "" if totals.time_ms is None else f", {totals.time_ms:.3f} ms (sum of layer times)"
+    return f"{totals.layers} layers, {totals.reformats} reformats, {totals.bytes:,} bytes read and written{time}"
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "nothing"
+
+
+def show_diff(console: Console, found: Diff) -> None:
+    """What differs, from fusion down to layouts, then the totals and the verdict."""
+    for title, layers in (("Reformats gone", found.gone), ("Reformats new", found.come)):
+        _head(console, title, len(layers))
+        for layer in layers:
+            say(console, f"  [{layer.cause}] {layer.name}: {_moved(layer)}{_cost((layer,))}")
+    _head(console, "Fused differently", len(found.regrouped))
+    for group in found.regrouped:
+        say(console, f"  {_side(group.a)}\n    -> {_side(group.b)}")
+    _head(console, "Precision changed", len(found.retyped))
+    for group in found.retyped:
+        say(console, f"  {group.b[0].name}: {_types(group.a[0])} -> {_types(group.b[0])}{_change(group)}")
+    _head(console, "Layout changed", len(found.reshaped))
+    for group in found.reshaped:
+        say(console, f"  {group.b[0].name}: {_layouts(group.a[0])} -> {_layouts(group.b[0])}{_change(group)}")
+    for title, layers in ((f"Only in {found.a.name}", found.lost), (f"Only in {found.b.name}", found.added)):
+        if layers:
+            _head(console, title, len(layers))
+            for layer in layers:
+                say(console, f"  {layer.name}{_cost((layer,))}")
+    say(console, Text("Totals", "bold"))
+    for engine, totals in zip((found.a, found.b), found.totals, strict=True):
+        say(console, f"  {engine.name} ({engine.source}): {_totals(totals)}")
+        for note in engine.notes:
+            say(console, f"    note: {note}")
+    say(console, f"  {found.same} kernels compute the same nodes in both")
+    say(console, f"{found.b.name} is worse: {found.worse}" if found.worse else f"{found.b.name} is not worse")
+
+
+def _head(console: Console, title: str, count: int) -> None:
+    say(console, Text(f"{title}: {count or 'none'}", "bold"))
+
+
+def _moved(layer: Layer) -> str:
+    return " and ".join(map(_tensor, layer.inputs)) + " -> " + " and ".join(map(_tensor, layer.outputs))
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"'{tensor.name}' {tensor.precision} {tensor.layout}".rstrip()
+
+
+def _cost(layers: Iterable[Layer]) -> str:
+    totals = Totals.of(layers)
+    return f", {totals.bytes:,} bytes" + ("" if totals.time_ms is None else f", {totals.time_ms:.3f} ms")
+
+
+def _side(layers: tuple[Layer, ...], most: int = 6) -> str:
+    names = [layer.name for layer in layers[:most]] + ([f"{len(layers) - most} more"] if len(layers) > most else [])
+    return " | ".join(names) + _cost(layers)
+
+
+def _types(layer: Layer) -> str:
+    sides = ("+".join(t.precision for t in side) for side in (layer.inputs, layer.outputs))
+    return f"{layer.precision} ({' in, '.join(sides)} out)"
+
+
+def _layouts(layer: Layer) -> str:
+    return " ".join(t.layout for t in (*layer.inputs, *layer.outputs))
+
+
+def _change(group: Group) -> str:
+    before, after = Totals.of(group.a), Totals.of(group.b)
+    time = ""
+    if before.time_ms is not None and after.time_ms is not None:
+        time = f", {after.time_ms - before.time_ms:+.3f} ms"
+    return f", {after.bytes - before.bytes:+,} bytes{time}"
+
+
+def diff_json(found: Diff) -> str:
+    """The differences as JSON: names of layers, totals, the verdict."""
+
+    def names(layers: Iterable[Layer]) -> list[str]:
+        return [layer.name for layer in layers]
+
+    def groups(them: Iterable[Group]) -> list[dict[str, list[str]]]:
+        return [{"a": names(g.a), "b": names(g.b)} for g in them]
+
+    return json.dumps(
+        {
+            "format": 1,
+            "a": {"name": found.a.name, "source": found.a.source, **asdict(found.totals[0])},
+            "b": {"name": found.b.name, "source": found.b.source, **asdict(found.totals[1])},
+            "reformats_gone": names(found.gone),
+            "reformats_new": names(found.come),
+            "fused_differently": groups(found.regrouped),
+            "precision_changed": groups(found.retyped),
+            "layout_changed": groups(found.reshaped),
+            "only_a": names(found.lost),
+            "only_b": names(found.added),
+            "same": found.same,
+            "worse": found.worse,
+        },
+        indent=1,
+    )

@@ -1,0 +1,175 @@
+"""Weights and their channels: the real numbers behind a weight pair, and the pair on another grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .edit import Constant, Graft, SetPair
+from .graph import Graph, Reader, key
+from .grid import Grid
+from .pair import INT8_BOUND, Pair, bits_lost
+from .patterns import moved
+from .replacing import attributes, constant, operator, replace
+
+
+def readers(graph: Graph, pair: Pair) -> tuple[Reader, ...]:
+    """The node inputs that read what the pair dequantizes."""
+    return tuple(r for d in pair.dequantizes for r in graph.readers(key(d)))
+
+
+def channel_axis(graph: Graph, pair: Pair) -> int | None:
+    """The axis of the output channels of a weight pair; None where its readers have none, or disagree.
+
+    Conv 0; Gemm 0 with transB, else 1; MatMul the last; ConvTranspose as the target says, without groups only (with
+    groups no axis counts the output channels). A Transpose between the pair and the reader is seen through.
+    Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
+    """
+    shape = graph.shape(pair.tensor)
+    axes = {_axis(graph, r, len(shape)) for r in readers(graph, pair)} if shape is not None else set()
+    return axes.pop() if len(axes) == 1 else None
+
+
+def _axis(graph: Graph, reader: Reader, rank: int) -> int | None:
+    node: gs.Node = reader.node
+    if node.op == "Transpose" and reader.index == 0:
+        inner = {_axis(graph, r, rank) for t in node.outputs for r in graph.readers(t.name)}
+        axis = inner.pop() if len(inner) == 1 else None
+        order = node.attrs.get("perm", tuple(reversed(range(rank))))
+        return None if axis is None else int(order[axis])
+    if reader.index != 1:
+        return None
+    if node.op == "Conv":
+        return 0
+    if node.op == "Gemm":
+        return 0 if node.attrs.get("transB", 0) else 1
+    if node.op == "MatMul":
+        return rank - 1 if rank == 2 else None
+    if node.op == "ConvTranspose":
+        return graph.target.deconvolution_axis if node.attrs.get("group", 1) == 1 else None
+    return None
+
+
+def weights(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """The real numbers that a weight pair stands for: those in front of its QuantizeLinear, or what its integers mean;
+    None where they are not in the file, or not of one form."""
+    array, grid = graph.array(pair.tensor), Grid.of(pair)
+    if array is None or pair.quantize is not None:
+        return array
+    return None if grid is None or not grid.fits(array) else grid.reals(array)
+
+
+def rescaled(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:
+    """The pair with another, symmetric INT8 grid; integer weights follow from their exact real values.
+
+    Args:
+        scale: shape [] or [C], of the pair's scale type.
+        axis: the channel axis; None for one scale.
+    """
+    zero_point = np.zeros(scale.shape, np.int8)
+    integers = None
+    if pair.quantize is None:
+        reals = weights(graph, pair)
+        if reals is None:
+            return None
+        integers = Constant.of(np.maximum(Grid(scale, zero_point, axis or 0).integers(reals), -INT8_BOUND))
+    nodes = tuple(key(n) for n in pair.nodes)
+    return SetPair(nodes, Constant.of(scale), Constant.of(zero_point), axis, integers)
+
+
+def refitted(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
+    """A weight pair with the symmetric scales that fit the real numbers, for each channel of the axis; None where they
+    are not in the file or not finite. A channel of zeros fits any scale: it takes that of the widest."""
+    reals = weights(graph, pair)
+    if pair.scale is None or fixed(pair) or reals is None or not reals.size or not np.isfinite(reals).all():
+        return None
+    others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
+    amax = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
+    amax = np.where(amax > 0, amax, amax.max() or 1.0)
+    return rescaled(graph, pair, np.asarray(amax / INT8_BOUND, pair.scale.dtype), axis)
+
+
+def shifted(graph: Graph, pair: Pair) -> SetPair | None:
+    """A UINT8 pair around 128 as the INT8 pair around 0 that means the same numbers, bit for bit; None for others."""
+    if pair.zero_point is None or pair.zero_point.dtype != np.uint8 or not (pair.zero_point == 128).all():
+        return None
+    if pair.scale is None or fixed(pair):
+        return None
+    integers = None
+    if pair.quantize is None:
+        array = graph.array(pair.tensor)
+        if array is None:
+            return None
+        integers = Constant.of((array.astype(np.int16) - 128).astype(np.int8))
+    nodes, zero_point = tuple(key(n) for n in pair.nodes), np.zeros(pair.zero_point.shape, np.int8)
+    return SetPair(nodes, Constant.of(pair.scale), Constant.of(zero_point), pair.axis, integers)
+
+
+def fixed(pair: Pair) -> bool:
+    """Whether the parameters cannot change: the nodes disagree, or something else reads or makes the integers."""
+    return not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
+
+
+def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
+    """The pair on a symmetric INT8 grid that clips nothing more, and the bits that it loses; None where that cannot be
+    done: parameters that are not constant or disagree, integers that something else reads.
+
+    An activation keeps its range: scale = largest magnitude / 127. A range that begins at zero is also how onnxruntime
+    writes a Relu that it took out, so the Relu stands in front again, unless what is quantized cannot be negative.
+    Weights take the range of their real values, for each output channel where the operator that reads them allows it,
+    which costs less. Source for the Relu: quantize_static removes one in front of an asymmetric pair
+    (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/python/tools/quantization/operators/activation.py).
+    """
+    grid = Grid.of(pair)
+    if grid is None or pair.scale is None or not (pair.scale > 0).all() or fixed(pair):
+        return None
+    edit: SetPair | Graft | None
+    if pair.kind != "activation":
+        edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= 13 else None)
+        scale = None if edit is None else edit.scale.array
+    else:
+        scale = np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype)
+        edit = _behind_relu(graph, pair, scale) if cuts(graph, pair) else rescaled(graph, pair, scale, None)
+    if edit is None or scale is None:
+        return None
+    return edit, max(bits_lost(float(scale.max()), float(pair.scale.max())), 0.0)
+
+
+def _behind_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
+    """The pair with another scale, and a Relu in front of it."""
+    assert pair.quantize is not None
+    real, own, zero = (f"{pair.tensor}_{name}" for name in ("relu", "scale", "int8"))
+    kept = attributes(graph, pair.quantize, "axis", "output_dtype")
+    nodes = [
+        constant(own, scale),
+        constant(zero, np.zeros((), np.int8)),
+        operator("Relu", [pair.tensor], real),
+        operator("QuantizeLinear", [real, own, zero], key(pair.quantize), kept),
+    ]
+    for dequantize in pair.dequantizes:
+        kept = attributes(graph, dequantize, "axis")
+        nodes.append(operator("DequantizeLinear", [key(pair.quantize), own, zero], key(dequantize), kept))
+    return replace(pair.nodes, nodes)
+
+
+def cuts(graph: Graph, pair: Pair) -> bool:
+    """Whether the pair takes negative numbers away, as a Relu does: its range begins at zero, its tensor may not."""
+    grid = Grid.of(pair)
+    if grid is None or pair.kind != "activation":
+        return False
+    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).all()) and not nonnegative(graph, pair.tensor)
+
+
+def nonnegative(graph: Graph, tensor: str) -> bool:
+    """Whether the tensor cannot hold a negative number, as far as the nodes in front of it tell."""
+    node = graph.producer(tensor)
+    if node is None:
+        return False
+    if node.op in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"):
+        return True
+    if node.op == "Clip":
+        least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None
+        low = node.attrs.get("min", -1.0) if least is None else float(least.reshape(-1)[0])
+        return bool(low >= 0)
+    move = moved(graph, node)
+    return move is not None and bool(move[0]) and all(nonnegative(graph, source) for source in move[0])

@@ -1,0 +1,132 @@
+"""QDQ406."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from qdqgraph import (
+    BINARY,
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Grid,
+    Pair,
+    Reader,
+    Rule,
+    Safety,
+    Severity,
+    constant,
+    key,
+    pairs,
+    readers,
+    replace,
+)
+
+
+class BiasQuantized(Rule):
+    """A bias, or another constant that is no weight, is quantized.
+
+    Why: TensorRT keeps biases in high precision and has no INT32 DequantizeLinear: the parser refuses the graph.
+    onnxruntime's quantize_static writes such biases unless told `QuantizeBias=False`. It also stores the constants of
+    element-wise operators as INT8; where one is broadcast, TensorRT puts a reshape between it and its DequantizeLinear
+    and then refuses to build. The floats that they stand for take their place; no number changes.
+    Source: https://github.com/microsoft/onnxruntime/issues/14229, https://github.com/onnx/onnx-tensorrt/issues/850
+    """
+
+    code, name, safety = "QDQ406", "bias-quantized", Safety.EXACT
+    severity = Severity.ERROR
+
+    examples = [
+        Example(
+            "an INT32 bias",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}, int32[1] b = {5}, float sb = {0.001}, int32 zb = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear (w, sw, z)
+                bias = DequantizeLinear (b, sb, zb)
+                y = Conv (d, k, bias)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}, float[1] bias = {0.0050000004}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear (w, sw, z)
+                y = Conv (d, k, bias)
+            }""",
+        ),
+        Example(
+            "a constant of an element-wise operator",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, int8 c = {24}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                three = DequantizeLinear (c, s, z)
+                y = Add (d, three)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, float three = {3}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = Add (d, three)
+            }""",
+        ),
+        Counterexample(
+            "a float bias",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}, float[1] b = {0.5}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear (w, sw, z)
+                y = Conv (d, k, b)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for pair in pairs(graph):
+            found = readers(graph, pair)
+            bias = pair.kind == "bias" or (bool(found) and all(_bias(r) for r in found))
+            operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
+            if pair.kind == "activation" or not (bias or operand):
+                continue
+            values = _values(graph, pair)
+            edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
+            what = "a bias" if bias else "a constant, no weight,"
+            yield self.finding(
+                pair.nodes[0],
+                f"'{pair.tensor}' is {what} quantized to {pair.types[1].upper()}; TensorRT takes floats there",
+                help="store the float that it stands for",
+                edits=edits,
+            )
+
+
+def _bias(reader: Reader) -> bool:
+    return reader.index == 2 and reader.node.op in ("Conv", "ConvTranspose", "Gemm")
+
+
+def _operand(reader: Reader) -> bool:
+    return reader.index >= 0 and reader.node.op in (*BINARY, "PRelu", "Where", "Clip", "BatchNormalization")
+
+
+def _values(graph: Graph, pair: Pair) -> np.ndarray | None:
+    array, grid = graph.array(pair.tensor), Grid.of(pair)
+    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
+        return None
+    return grid.reals(array if pair.quantize is None else grid.integers(array))

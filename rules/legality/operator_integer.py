@@ -1,0 +1,185 @@
+"""QDQ411."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graft,
+    Graph,
+    Node,
+    Rule,
+    Safety,
+    Severity,
+    attributes,
+    constant,
+    key,
+    operator,
+    replace,
+)
+
+
+class OperatorInteger(Rule):
+    """A convolution or matrix product computes INT32 from integers, as dynamic quantization writes it.
+
+    Why: TensorRT has no ConvInteger, MatMulInteger and DynamicQuantizeLinear. Its input's scale is computed while the
+    network runs, and TensorRT wants a constant: the repair takes the rounding of the input away and keeps the weights
+    quantized, so the layer runs in floating point. Where the scale is constant the input keeps its pair.
+    Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
+    """
+
+    code, name, safety = "QDQ411", "operator-integer", Safety.LOSSY
+    severity = Severity.ERROR
+
+    examples = [
+        Example(
+            "dynamic quantization",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2] x) => (float[1,2] y)
+            <int8[2,2] w = {64, 32, 16, 8}, int8 zw = {0}, float sw = {0.01}>
+            {
+                q, s, z = DynamicQuantizeLinear (x)
+                i = MatMulInteger (q, w, z, zw)
+                f = Cast <to = 1> (i)
+                m = Mul (s, sw)
+                y = Mul (f, m)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2] x) => (float[1,2] y)
+            <int8[2,2] w = {64, 32, 16, 8}, int8 zw = {0}, float sw = {0.01}>
+            {
+                k = DequantizeLinear (w, sw, zw)
+                y = MatMul (x, k)
+            }""",
+        ),
+        Example(
+            "a constant scale",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, int8[1,1,1,1] w = {64}, int8 zw = {0}, float m = {0.03125}>
+            {
+                q = QuantizeLinear (x, s, z)
+                i = ConvInteger (q, w, z, zw)
+                f = Cast <to = 1> (i)
+                y = Mul (f, m)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, int8[1,1,1,1] w = {64}, int8 zw = {0}, float sw = {0.25}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear (w, sw, zw)
+                y = Conv (d, k)
+            }""",
+        ),
+        Example(
+            "integers that are used as they are",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2] x) => (int32[1,2] i)
+            <int8[2,2] w = {64, 32, 16, 8}, int8 zw = {0}, float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                i = MatMulInteger (q, w, z, zw)
+            }""",
+        ),
+        Counterexample(
+            "Q/DQ",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2] x) => (float[1,2] y)
+            <int8[2,2] w = {64, 32, 16, 8}, int8 zw = {0}, float sw = {0.01}>
+            {
+                k = DequantizeLinear (w, sw, zw)
+                y = MatMul (x, k)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes("ConvInteger", "MatMulInteger"):
+            edit = _in_pairs(graph, node)
+            yield self.finding(
+                node,
+                f"TensorRT has no {node.op}",
+                help="export the model with Q/DQ pairs" if edit is None else "compute on real numbers",
+                edits=() if edit is None else [edit],
+            )
+
+
+def _in_pairs(graph: Graph, node: Node) -> Graft | None:
+    """Conv or MatMul in the place of everything from the integers to the product with both scales."""
+    source = graph.producer(node.inputs[0].name)
+    cast = _sole_reader(graph, key(node), "Cast")
+    product = None if cast is None else _sole_reader(graph, key(cast), "Mul")
+    if (
+        source is None
+        or cast is None
+        or product is None
+        or source.op not in ("DynamicQuantizeLinear", "QuantizeLinear")
+    ):
+        return None
+    factor = next(t.name for t in product.inputs if t.name != key(cast))
+    dynamic = source.op == "DynamicQuantizeLinear"
+    unread = [node, cast]
+    if dynamic:
+        scales = graph.producer(factor)
+        operands = [] if scales is None or scales.op != "Mul" else [t.name for t in scales.inputs]
+        if scales is None or source.outputs[1].name not in operands:
+            return None
+        operands.remove(source.outputs[1].name)
+        scale, left = graph.value(operands[0]), source.inputs[0].name
+        unread += [scales, source]
+    else:
+        both, own = graph.value(factor), graph.value(source.inputs[1].name)
+        if both is None or own is None or own.size > 1:
+            return None
+        scale, left = (both / own.reshape(())).astype(both.dtype), f"{key(product)}_input"
+    if scale is None:
+        return None
+    return _written(graph, node, product, scale, left, None if dynamic else source, unread)
+
+
+def _written(
+    graph: Graph, node: Node, product: Node, scale: np.ndarray, left: str, quantize: Node | None, unread: list[Node]
+) -> Graft | None:
+    weights, zero_name = node.inputs[1].name, node.inputs[3].name if len(node.inputs) > 3 else ""
+    zero_point, array = graph.value(zero_name) if zero_name else None, graph.array(weights)
+    if array is None or (zero_name and zero_point is None):
+        return None
+    scale = scale.reshape(()) if scale.size == 1 else scale.reshape(-1)
+    zero = np.zeros((), array.dtype) if zero_point is None else zero_point
+    if scale.ndim == 0 and zero.size > 1:
+        scale = np.full(zero.size, scale)
+    zeros = np.broadcast_to(zero.reshape(()) if zero.size == 1 else zero.reshape(-1), scale.shape).astype(array.dtype)
+    channels = 0 if node.op == "ConvInteger" else array.ndim - 1
+    name = key(product)
+    nodes = []
+    if quantize is not None:
+        nodes.append(operator("DequantizeLinear", [key(quantize), *(t.name for t in quantize.inputs[1:])], left))
+    nodes += [
+        constant(f"{name}_scale", scale),
+        constant(f"{name}_zero_point", zeros),
+        operator(
+            "DequantizeLinear",
+            [weights, f"{name}_scale", f"{name}_zero_point"],
+            f"{name}_weights",
+            axis=channels if scale.ndim else None,
+        ),
+        operator(node.op.removesuffix("Integer"), [left, f"{name}_weights"], name, attributes(graph, node)),
+    ]
+    return replace([product], nodes, unread=unread)
+
+
+def _sole_reader(graph: Graph, tensor: str, op: str) -> Node | None:
+    found = graph.readers(tensor)
+    alone = len(found) == 1 and found[0].node.op == op and tensor not in graph.outputs
+    return found[0].node if alone else None

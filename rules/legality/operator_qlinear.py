@@ -1,0 +1,210 @@
+"""QDQ410."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graft,
+    Graph,
+    Grid,
+    Node,
+    Rule,
+    Safety,
+    Severity,
+    attributes,
+    constant,
+    key,
+    operator,
+    replace,
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a QLinear operator reads in Q/DQ form.
+
+    Attributes:
+        op: the operator on real numbers.
+        operands: where each (integers, scale, zero-point) begins among the inputs.
+        result: where (scale, zero-point) of the result stand.
+        bias: the index of an INT32 bias, whose scale is the product of the operands' scales.
+        drop: attributes that the operator on real numbers does not have, with the one value that changes nothing.
+    """
+
+    op: str
+    operands: tuple[int, ...]
+    result: int
+    bias: int = -1
+    drop: tuple[tuple[str, int], ...] = ()
+
+
+FORMS = {
+    "QLinearConv": Form("Conv", (0, 3), 6, bias=8),
+    "QLinearMatMul": Form("MatMul", (0, 3), 6),
+    "QGemm": Form("Gemm", (0, 3), 7, bias=6),
+    "QLinearAdd": Form("Add", (0, 3), 6),
+    "QLinearMul": Form("Mul", (0, 3), 6),
+    "QLinearSigmoid": Form("Sigmoid", (0,), 3),
+    "QLinearLeakyRelu": Form("LeakyRelu", (0,), 3),
+    "QLinearAveragePool": Form("AveragePool", (0,), 3, drop=(("channels_last", 0),)),
+    "QLinearGlobalAveragePool": Form("GlobalAveragePool", (0,), 3, drop=(("channels_last", 0),)),
+    "QLinearSoftmax": Form("Softmax", (0,), 3),
+    "QLinearWhere": Form("Where", (1, 4), 7),
+    "QLinearConcat": Form("Concat", (), 0),
+}
+
+
+class OperatorQlinear(Rule):
+    """An operator computes on integers, in the QOperator form.
+
+    Why: TensorRT reads explicit Q/DQ only, and has no QLinearConv or its kind. The same network in Q/DQ form computes on
+    the numbers that the integers stand for; it differs in the last step of a rounding here and there.
+    Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
+    https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+    """
+
+    code, name, safety = "QDQ410", "operator-qlinear", Safety.LOSSY
+    severity = Severity.ERROR
+
+    examples = [
+        Example(
+            "QLinearConv with a bias",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.0625}, int32[1] b = {128}>
+            {
+                q = QuantizeLinear (x, s, z)
+                c = QLinearConv (q, s, z, w, sw, z, s, z, b)
+                y = DequantizeLinear (c, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.125}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.0625}, float[1] bias = {1}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear (w, sw, z)
+                r = Conv (d, k, bias)
+                c = QuantizeLinear (r, s, z)
+                y = DequantizeLinear (c, s, z)
+            }""",
+        ),
+        Example(
+            "QLinearConcat of onnxruntime",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.125}, float t = {0.25}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                p = QuantizeLinear (x, t, z)
+                c = com.microsoft.QLinearConcat <axis = 1> (t, z, q, s, z, p, t, z)
+                y = DequantizeLinear (c, t, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.125}, float t = {0.25}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                p = QuantizeLinear (x, t, z)
+                d = DequantizeLinear (q, s, z)
+                e = DequantizeLinear (p, t, z)
+                r = Concat <axis = 1> (d, e)
+                c = QuantizeLinear (r, t, z)
+                y = DequantizeLinear (c, t, z)
+            }""",
+        ),
+        Counterexample(
+            "Q/DQ",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes():
+            if node.op.startswith("QLinear") or node.op == "QGemm":
+                obstacle = _obstacle(graph, node)
+                yield self.finding(
+                    node,
+                    f"TensorRT has no {node.op}",
+                    help=obstacle or "compute on the numbers that the integers stand for, between Q and DQ",
+                    edits=() if obstacle else [_in_pairs(graph, node, FORMS[node.op])],
+                )
+
+
+def _obstacle(graph: Graph, node: Node) -> str:
+    """Why the operator has no Q/DQ form here; empty where it has one."""
+    form = FORMS.get(node.op)
+    if form is None:
+        return "no Q/DQ form of this operator is known: export the model with Q/DQ pairs"
+    for name, neutral in form.drop:
+        if node.attrs.get(name, neutral) != neutral:
+            return f"its attribute {name} = {node.attrs[name]} has no counterpart"
+    if node.op == "QLinearSoftmax" and (node.attrs.get("opset", 13) >= 13) != (graph.opset >= 13):
+        return "its Softmax is that of another operator set"
+    if form.bias >= 0 and _name(node, form.bias) and _bias(graph, node, form) is None:
+        return "its bias or its scales are not constant"
+    return ""
+
+
+def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
+    starts = form.operands or tuple(range(2, len(node.inputs), 3))
+    result = _name(node, form.result)
+    real = f"{key(node)}_real" if result else key(node)
+    nodes, inputs = [], [_name(node, i) for i in range(starts[0])] if form.operands else []
+    for place, start in enumerate(starts):
+        integers, scale, zero_point = (_name(node, start + i) for i in range(3))
+        name = f"{key(node)}_operand{place}"
+        value = graph.value(scale)
+        axis = _channels(node, form) if value is not None and value.size > 1 else None
+        nodes.append(operator("DequantizeLinear", [integers, scale, zero_point], name, axis=axis))
+        inputs.append(name)
+    bias = _bias(graph, node, form)
+    if bias is not None:
+        nodes.append(constant(f"{key(node)}_bias", bias))
+        inputs.append(f"{key(node)}_bias")
+    kept = attributes(graph, node, "opset", *(name for name, _ in form.drop))
+    nodes.append(operator(form.op, inputs, real, kept))
+    if result:
+        nodes.append(operator("QuantizeLinear", [real, result, _name(node, form.result + 1)], key(node)))
+    return replace([node], nodes)
+
+
+def _channels(node: Node, form: Form) -> int:
+    """The axis that a vector of weight scales runs along."""
+    if form.op == "Conv":
+        return 0
+    return 0 if form.op == "Gemm" and node.attrs.get("transB", 0) else 1
+
+
+def _bias(graph: Graph, node: Node, form: Form) -> np.ndarray | None:
+    """The real numbers of an INT32 bias: integers · input scale · weight scale · alpha."""
+    if form.bias < 0 or not _name(node, form.bias):
+        return None
+    integers = graph.array(_name(node, form.bias))
+    scales = [graph.value(_name(node, start + 1)) for start in form.operands]
+    if integers is None or any(s is None for s in scales):
+        return None
+    scale = np.prod(np.broadcast_arrays(*[np.asarray(s).reshape(-1) for s in scales]), axis=0)
+    scale = (scale * float(node.attrs.get("alpha", 1.0))).astype(np.float32)
+    grid = Grid(scale, np.zeros((), np.int32), integers.ndim - 1)
+    return grid.reals(integers)
+
+
+def _name(node: Node, index: int) -> str:
+    return str(node.inputs[index].name) if index < len(node.inputs) else ""
