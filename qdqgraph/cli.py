@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, commands, engine_arguments, engine_commands, rule_commands
+from . import __version__, commands, engine_arguments, engine_commands, rule_commands, torch_commands
 from .errors import QdqgraphError
 from .target import NAMES
 
@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     draw.add_argument("model", type=Path, metavar="MODEL")
     _common(draw)
     engine_arguments.picture(draw)
+    side = _verb(verbs, "torch", "quantize, analyse and train a PyTorch network", "qdqgraph torch quantize --help")
+    torch_verbs = side.add_subparsers(dest="what", required=True, metavar="WHAT")
+    torch_commands.arguments(lambda name, text, example: _verb(torch_verbs, name, text, example))
     return top
 
 
@@ -161,8 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
-    module = next(m for m in (rule_commands, engine_commands, commands) if args.verb in m.__all__)
-    command = getattr(module, args.verb)
+    modules = (rule_commands, engine_commands, torch_commands, commands)
+    command = next(getattr(m, args.verb) for m in modules if args.verb in m.__all__)
     try:
         return int(command(args))
     except QdqgraphError as error:

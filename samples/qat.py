@@ -141,7 +141,7 @@ def flow(method: str, network: nn.Module, data: Parts, folder: Path, epochs: int
         tuned,
         network,
         data.tune,
-        training=side.Training(epochs=epochs, rate=2e-4),
+        training=side.Training(epochs=epochs, rate=1e-3),
         evaluate=judged,
         loss=lambda found, batch: nn.functional.cross_entropy(found, batch[1]),
         checkpoint=folder / f"{method}-qat.pt",
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=fashion.FOLDER, help=f"the images (default: {fashion.FOLDER})")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/qat"), help="for files (default: build/qat)")
     parser.add_argument("--epochs", type=int, default=6, help="of training the float network (default: 6)")
-    parser.add_argument("--tune", type=int, default=3, help="epochs of quantization-aware training (default: 3)")
+    parser.add_argument("--tune", type=int, default=6, help="epochs of quantization-aware training (default: 6)")
     parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be given again")
     args = parser.parse_args()
     torch.set_num_threads(1)

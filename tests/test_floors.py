@@ -30,7 +30,7 @@ FLOORS = [
     {"report", "scaffold", "settings", "why"},
     {"torch"},
     {"commands"},
-    {"engine_arguments", "engine_commands", "rule_commands"},
+    {"engine_arguments", "engine_commands", "rule_commands", "torch_commands"},
     {"cli"},
     {"__main__"},
 ]

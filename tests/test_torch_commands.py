@@ -1,0 +1,186 @@
+"""`qdqgraph torch`: the whole flow on digits that scikit-learn-sized networks can learn, and the user's own mistakes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("pytorch_quantization")
+
+import qdqgraph
+from qdqgraph.cli import main
+
+NETS = """
+import torch
+from torch import nn
+from torch.nn import functional
+
+torch.set_num_threads(1)
+
+
+class Net(nn.Module):
+    '''Stripes or checks: a residual Add, a Concat, a MaxPool.'''
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.a, self.b, self.c = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(16, 8, 1)
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        x = x + self.b(torch.relu(self.a(x)))
+        x = self.c(torch.cat([x, functional.max_pool2d(x, 3, 1, 1)], 1))
+        return self.fc(torch.relu(x).mean((2, 3)))
+
+
+def images(seed, count=64):
+    made = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 2, (count,), generator=made)
+    grid = torch.arange(8)
+    stripes, checks = (grid[None] + 0 * grid[:, None]) % 2, (grid[None] + grid[:, None]) % 2
+    pictures = torch.stack([checks if label else stripes for label in labels])[:, None].float()
+    return pictures + 0.8 * torch.randn(pictures.shape, generator=made), labels
+
+
+def build():
+    torch.manual_seed(0)
+    net = Net().train()
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    for step in range(60):
+        pictures, labels = images(step)
+        loss = functional.cross_entropy(net(pictures), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return net.eval()
+
+
+def batches():
+    return [images(seed) for seed in range(100, 104)]
+
+
+def nothing():
+    return []
+
+
+def score(net):
+    pictures, labels = images(999, 400)
+    with torch.no_grad():
+        return float((net(pictures).argmax(1) == labels).float().mean())
+
+
+def broken():
+    return {}["weights"]
+
+
+def text(net=None):
+    return "good"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "mynets.py").write_text(textwrap.dedent(NETS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("mynets", None)
+
+
+COMMON = ["--model", "mynets:build", "--data", "mynets:batches", "--eval", "mynets:score"]
+
+
+def scores(out: str) -> dict[str, float]:
+    lines = [line.split(": ") for line in out.splitlines()]
+    return {line[0]: float(line[1]) for line in lines if line[0] in ("float", "calibrated", "fine-tuned")}
+
+
+def test_quantize_scores_saves_and_writes_a_file_without_findings(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("q.toml").write_text('[input]\nmethod = "percentile"\n')
+    args = ["torch", "quantize", *COMMON, "--config", "q.toml", "-o", "net.onnx", "--save-ptq", "ptq.pt"]
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    found = scores(out)
+    assert found["float"] > 0.9 and found["calibrated"] >= found["float"] - 0.02
+    assert "linked: " in out and "net.onnx: 0 findings" in out
+    assert not qdqgraph.check(onnx.load("net.onnx"), qdqgraph.rules())
+    assert main(args) == 2 and "exists; give --force" in capsys.readouterr().err
+    again = ["torch", "quantize", *COMMON, "--load", "ptq.pt", "-o", "again.onnx"]
+    assert main(again) == 0
+    assert scores(capsys.readouterr().out)["calibrated"] == found["calibrated"]
+    assert Path("again.onnx").read_bytes() == Path("net.onnx").read_bytes()
+
+
+def test_sensitivity_writes_ranking_table_and_picture_and_goes_on_where_it_stopped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["torch", "sensitivity", *COMMON, "-o", "layers.json", "--direction", "enable"]
+    assert main(args) == 0
+    capsys.readouterr()
+    data = json.loads(Path("layers.json").read_text())
+    assert {"stem", "fc"} <= {layer for u in data["units"] for layer in u["layers"]}
+    assert Path("layers.csv").read_text().startswith("rank,unit") and "<svg" in Path("layers.svg").read_text()
+    data["units"] = data["units"][1:]
+    Path("layers.json").write_text(json.dumps(data))
+    assert main(args) == 0
+    assert len(json.loads(Path("layers.json").read_text())["units"]) == len(data["units"]) + 1
+    assert main([*args, "--block", "c", "--force"]) == 0
+
+
+def test_finetune_trains_scores_saves_and_exports(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["torch", "finetune", *COMMON, "-o", "net.onnx", "--save-qat", "qat.pt", "--epochs", "2", "--rate", "1e-3"]
+    assert main(args) == 0
+    out = capsys.readouterr().out
+    found = scores(out)
+    assert found["fine-tuned"] >= found["calibrated"] and "epoch 2 of 2: loss" in out
+    assert Path("qat.pt").exists() and "net.onnx: 0 findings" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--model": "mynets"}, "write package.module:function"),
+        ({"--model": "nonets:build"}, "there is no module 'nonets'"),
+        ({"--model": "mynets:biuld"}, "has no 'biuld'"),
+        ({"--model": "mynets:text"}, "gives a str, which is no torch module"),
+        ({"--data": "mynets:nothing"}, "yields nothing"),
+        ({"--data": "mynets:text"}, "yields str"),
+        ({"--eval": "mynets:text"}, "'good', which is no number"),
+        ({"--config": "missing.toml"}, "cannot be read"),
+        ({"-o": "nowhere/net.onnx"}, "there is no folder"),
+        ({"--opset": "9"}, "opset 13 to 20"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_write_nothing(
+    folder: Path, changes: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = dict(zip(COMMON[::2], COMMON[1::2], strict=True)) | {"-o": "net.onnx"} | changes
+    assert main(["torch", "quantize", *(word for pair in options.items() for word in pair)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and error.count("\n") == 0 and error.startswith("qdqgraph: ")
+    assert not Path("net.onnx").exists()
+
+
+def test_errors_in_the_users_own_code_keep_their_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["torch", "quantize", "--model", "mynets:broken", "--data", "mynets:batches", "-o", "net.onnx"]
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert 'return {}["weights"]' in error and "torch_commands" not in error
+    assert (
+        error.rstrip().splitlines()[-1] == "qdqgraph: mynets:broken failed with the KeyError above; nothing was written"
+    )
+    (folder / "mynets.py").write_text("import missing_package\n")
+    sys.modules.pop("mynets", None)
+    assert main(["torch", "quantize", *COMMON, "-o", "net.onnx"]) == 2
+    error = capsys.readouterr().err
+    assert "import missing_package" in error and "failed with the ModuleNotFoundError above" in error
