@@ -7,6 +7,7 @@ from qdqgraph import (
     Example,
     Finding,
     Graph,
+    Node,
     Pair,
     Rewire,
     Rule,
@@ -15,17 +16,21 @@ from qdqgraph import (
     key,
     opens_block,
     pairs,
+    pointwise,
+    self_gate,
     sites,
 )
 
 
 class PairInsideBlock(Rule):
-    """A pair stands between a convolution, or its residual Add, and the BatchNormalization or activation behind.
+    """A pair stands inside a convolution block: in front of its BatchNormalization or activation, or inside that.
 
     Why: TensorRT fuses Conv, BatchNormalization, residual Add and activation into one INT8 kernel only where nothing
-    stands between; a pair there ends the kernel early and rounds twice.
+    stands between; a pair there ends the kernel early and rounds twice. x * sigmoid(x) is one activation: a pair on the
+    sigmoid stands inside it, as exporters write it that quantize every operator.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
-    (placement recommendation 3), https://github.com/NVIDIA/TensorRT/issues/2383
+    (placement recommendation 3), https://github.com/NVIDIA/TensorRT/issues/2383,
+    https://github.com/NVIDIA/TensorRT/issues/3205
     When not: where nothing behind the activation is quantized, removing the pair would leave the next layer float;
     such a pair is reported and stays.
     """
@@ -65,6 +70,39 @@ class PairInsideBlock(Rule):
                 }""",
         ),
         Example(
+            "on the gate of a SiLU",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, float u = {0.00787}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    g = Sigmoid (c)
+                    qg = QuantizeLinear (g, u, z)
+                    dg = DequantizeLinear (qg, u, z)
+                    m = Mul (c, dg)
+                    qm = QuantizeLinear (m, s, z)
+                    y = DequantizeLinear (qm, s, z)
+                }""",
+            after="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    g = Sigmoid (c)
+                    m = Mul (c, g)
+                    qm = QuantizeLinear (m, s, z)
+                    y = DequantizeLinear (qm, s, z)
+                }""",
+        ),
+        Example(
             "no pair behind the activation: reported only",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
@@ -100,8 +138,10 @@ class PairInsideBlock(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            if pair.tieable and pair.quantize is not None and not pair.pinned:
+            if _plain(pair):
                 yield from self._inside(graph, pair)
+        for product in graph.nodes("Mul"):
+            yield from self._on_gate(graph, product)
 
     def _inside(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
         maker = graph.producer(pair.tensor)
@@ -122,6 +162,29 @@ class PairInsideBlock(Rule):
             cost=4 * graph.elements(pair.tensor),
         )
 
+    def _on_gate(self, graph: Graph, product: Node) -> Iterator[Finding]:
+        """The pairs on the way from x to f(x), where the product x * f(x) is the activation of a block."""
+        x = self_gate(graph, product)
+        maker = None if x is None else graph.producer(pairs(graph).root(x))
+        if x is None or maker is None or not opens_block(graph, maker):
+            return
+        node, index = product, [t.name != x for t in product.inputs].index(True)
+        while node is not maker:
+            tensor = node.inputs[index].name
+            pair, site = pairs(graph).made(tensor), pairs(graph).root(tensor)
+            if pair is not None and site != pairs(graph).root(x) and _plain(pair):
+                behind = self._quantized_behind(graph, key(product))
+                yield self.finding(
+                    pair.nodes[0],
+                    f"a pair stands on '{pair.tensor}', inside the activation that '{key(product)}' ends",
+                    help=f"read '{pair.tensor}' bare" if behind else "move the pair behind the activation",
+                    edits=[Rewire((key(node), index), pair.tensor)] if behind else [],
+                    cost=4 * graph.elements(pair.tensor),
+                )
+            node = graph.node(site)
+            source = "" if node is maker else pointwise(graph, node)
+            index = 0 if node is maker else [t.name for t in node.inputs].index(source)
+
     def _quantized_behind(self, graph: Graph, tensor: str) -> bool:
         """Whether the block's end, reached through further element-wise steps, is quantized."""
         for _ in range(6):
@@ -132,3 +195,7 @@ class PairInsideBlock(Rule):
                 return False
             tensor = following.pop()
         return False
+
+
+def _plain(pair: Pair) -> bool:
+    return pair.tieable and pair.quantize is not None and not pair.pinned
