@@ -16,7 +16,7 @@ from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, pairs, scale_from_amax
+from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, is_pair, pairs, scale_from_amax
 from .patterns import (
     BINARY,
     POOLS,
@@ -43,14 +43,15 @@ if TYPE_CHECKING:
     from .api import check, fix, strip
     from .catalog import load as rules
     from .half import Halved, halve
+    from .options import Options
     from .plan import Plan
-    from .repair import Options, Result
+from .repair import Result
 
 __version__ = "0.1.0"
 
 LATE = {
     "Halved": ("half", "Halved"),
-    "Options": ("repair", "Options"),
+    "Options": ("options", "Options"),
     "Plan": ("plan", "Plan"),
     "Result": ("repair", "Result"),
     "check": ("api", "check"),
@@ -121,6 +122,7 @@ __all__ = [
     "fixed",
     "halve",
     "is_foreign",
+    "is_pair",
     "key",
     "label",
     "moved",

@@ -14,7 +14,8 @@ from .errors import ModelError
 from .files import read_model, write_model
 from .finding import Finding
 from .half import finished
-from .repair import Options, Result
+from .options import Options
+from .repair import Result
 from .rule import Rule
 
 Model = onnx.ModelProto | str | os.PathLike[str]

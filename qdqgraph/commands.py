@@ -22,8 +22,9 @@ from .files import external_files, is_canonical, read_model, write_model, write_
 from .finding import Finding
 from .graph import Graph
 from .half import Halved, finished
+from .options import Options
 from .plan import Plan
-from .repair import Options, Result, elsewhere, examine, quantized
+from .repair import Result, elsewhere, examine, quantized
 from .repair import fix as repair
 from .repair import strip as unquantized
 from .report import engine as engines

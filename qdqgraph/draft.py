@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from .edit import Graft, NodeInput
 from .errors import ModelError, PlanError
 
-SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "Constant", "Identity", "Cast"})
+SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
 """Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
 
 
@@ -85,7 +85,8 @@ class Draft:
             node.input.append("")
         self.set_input((key, 1), scale)
         self.set_input((key, 2), zero_point)
-        kept = [a for a in node.attribute if a.name not in ("axis", "output_dtype")]
+        says = ("axis", "output_dtype") if node.op_type == "QuantizeLinear" else ("axis",)
+        kept = [a for a in node.attribute if a.name not in says]
         del node.attribute[:]
         node.attribute.extend(kept if axis is None else [*kept, helper.make_attribute("axis", axis)])
         self._retyped.update(node.output)

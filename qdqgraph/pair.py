@@ -43,6 +43,10 @@ def is_foreign(node: gs.Node) -> bool:
     return node.op.startswith(FOREIGN) or (custom and node.op in ("QuantizeLinear", "DequantizeLinear"))
 
 
+PER_CHANNEL = 13
+"""The first operator set whose Q/DQ take scales for each channel."""
+
+
 def is_pair(node: gs.Node) -> bool:
     """Whether the node is a QuantizeLinear or DequantizeLinear, of any domain."""
     return node.op in ("QuantizeLinear", "DequantizeLinear")

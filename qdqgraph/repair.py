@@ -6,7 +6,6 @@ new model with its plan and never touches the one it was given. Neither opens a 
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,56 +19,21 @@ from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
 from .lower import Scales, lower
-from .pair import bits_lost, is_foreign, pairs
+from .opset import raised
+from .options import Options
+from .pair import PER_CHANNEL, bits_lost, is_foreign, pairs
 from .plan import Plan
-from .requests import Form, readers_at, store_weights
+from .requests import readers_at, store_weights
 from .requests import strip as unquantized
 from .rule import Rule
 from .solver import Change, Policy, Solution, solve
-from .target import DEFAULT, NAMES, Target
+from .target import NAMES, Target
 
 ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
 
 
 EXCLUDED = "it lies outside the part of the network that is to be repaired"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a repair may do.
-
-    Attributes:
-        policy: the scale of a group, see `qdqgraph.solver`.
-        max_bits_lost: the guard: how many bits a site may lose to its group's scale.
-        exact: apply bit-exact repairs only.
-        only, skip: globs on tensor and node names; findings elsewhere are reported, not repaired.
-        also: codes of rules whose repairs are applied on request only.
-        target: the generation of TensorRT that the model is for, by its name.
-        weights: store quantized weights as "int8" or as "float" numbers in front of their Q; None leaves them.
-    """
-
-    policy: str = "max"
-    max_bits_lost: float = 1.0
-    exact: bool = False
-    only: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
-    target: str = DEFAULT
-    weights: Form | None = None
-
-    def wants(self, finding: Finding) -> bool:
-        """Whether the finding's repair is to be applied: by itself, or as it was asked for."""
-        return self.covers(finding) and (finding.repairable or (finding.code in self.also and bool(finding.edits)))
-
-    def covers(self, finding: Finding) -> bool:
-        """Whether the finding lies in the part of the network that is to be repaired."""
-        names = (finding.place, finding.node)
-
-        def hit(globs: Iterable[str]) -> bool:
-            return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)
-
-        return (not self.only or hit(self.only)) and not hit(self.skip)
 
 
 @dataclass(frozen=True)
@@ -207,11 +171,14 @@ def fix(
     options = options or Options()
     Policy.parse(options.policy)
     graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
+    if graph.opset < PER_CHANNEL and any(is_foreign(node) for node in graph.nodes()):
+        graph = Graph(raised(graph.model, PER_CHANNEL), graph.folder, target=graph.target)
     work = _Work(rules, options, progress)
     exact = work.rounds(graph, "exact")
     final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
     if options.weights is not None:
-        final = work.requested(final, store_weights(final, options.weights))
+        asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
+        final = work.requested(final, asked)
     result = work.result(model, graph, exact, final)
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:

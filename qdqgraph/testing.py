@@ -27,8 +27,9 @@ from . import catalog, numerics
 from .errors import ModelError, QdqgraphError
 from .finding import Safety
 from .graph import Graph
+from .options import Options
 from .plan import Plan, digest
-from .repair import Options, Result, fix, scan
+from .repair import Result, fix, scan
 from .rule import Counterexample, Documentation, Example, Rule
 
 LOSSY_FLOOR = 10.0

@@ -86,8 +86,11 @@ def refitted(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
         return None
     others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
     amax = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
-    amax = np.where(amax > 0, amax, amax.max() or 1.0)
-    return rescaled(graph, pair, np.asarray(amax / INT8_BOUND, pair.scale.dtype), axis)
+    # As good as zero is what no scale can hold: a GPU reads a denormal one as zero, and the pair would be refused.
+    kind = pair.scale.dtype
+    least = max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
+    amax = np.where(amax >= least * INT8_BOUND, amax, amax.max() if amax.max() >= least * INT8_BOUND else INT8_BOUND)
+    return rescaled(graph, pair, np.asarray(amax / INT8_BOUND, kind), axis)
 
 
 def shifted(graph: Graph, pair: Pair) -> SetPair | None:
@@ -108,7 +111,8 @@ def shifted(graph: Graph, pair: Pair) -> SetPair | None:
 
 def fixed(pair: Pair) -> bool:
     """Whether the parameters cannot change: the nodes disagree, or something else reads or makes the integers."""
-    return not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
+    blocked = any(node.attrs.get("block_size") for node in pair.nodes)
+    return blocked or not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
 
 
 def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:

@@ -14,7 +14,8 @@ from .finding import Finding
 from .follow import follow
 from .graph import Graph, Node, key, label
 from .named import KINDS, named_sites
-from .repair import Options, resolve, scan
+from .options import Options
+from .repair import resolve, scan
 from .rule import Rule
 from .textrule import TextRule
 from .textrule.match import Trace, matches_at

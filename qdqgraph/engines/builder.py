@@ -7,7 +7,8 @@ from pathlib import Path
 from .. import catalog
 from ..files import read_model
 from ..graph import Graph
-from ..repair import Options, resolve, scan
+from ..options import Options
+from ..repair import resolve, scan
 from . import openvino, tensorrt, trtexec
 from .build import Build, RefusedError
 from .layers import Engine

@@ -10,12 +10,12 @@ from typing import Any
 import onnx
 
 from ..files import external_files
+from ..opset import raised
 from ..plan import Plan
 from ..protos import names, subgraphs
 from ..repair import Result
 from .choose import Reasons, chosen
 from .net import FLOAT, Net
-from .opset import raised
 from .types import Types, typed
 from .weights import folded
 from .write import Writer

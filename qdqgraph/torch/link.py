@@ -20,8 +20,9 @@ from ..edit import NodeInput, PlacePair
 from ..errors import TorchError
 from ..finding import Finding, Severity
 from ..graph import Graph, label
+from ..options import Options
 from ..pair import pairs
-from ..repair import Options, Result, fix
+from ..repair import Result, fix
 from ..rule import Rule
 from .functional import Place
 from .places import place

@@ -7,11 +7,13 @@ from qdqgraph import (
     Example,
     Finding,
     Graph,
+    Node,
     Rule,
     Safety,
     Severity,
     attributes,
     is_foreign,
+    is_pair,
     key,
     operator,
     replace,
@@ -74,15 +76,20 @@ class OperatorForeign(Rule):
         ),
     ]
 
-    ELSEWHERE = ("QLinear", "QGemm", "ConvInteger", "MatMulInteger")
-
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            if not is_foreign(node) or node.op.startswith(self.ELSEWHERE):
+            elsewhere = node.op.startswith(("QLinear", "QGemm")) or node.op in ("ConvInteger", "MatMulInteger")
+            if not is_foreign(node) or elsewhere:
                 continue
             domain = f" of domain {node.domain}" if node.domain else ""
-            standard = node.op in ("QuantizeLinear", "DequantizeLinear") and graph.opset >= 13
+            standard = is_pair(node) and node.domain == "com.microsoft" and _known(graph, node)
             inputs = [t.name for t in node.inputs]
             edits = [replace([node], [operator(node.op, inputs, key(node), attributes(graph, node))])]
             help = "write it in the standard domain" if standard else "export the model with Q/DQ pairs"
             yield self.finding(node, f"TensorRT has no {node.op}{domain}", help=help, edits=edits if standard else ())
+
+
+def _known(graph: Graph, node: Node) -> bool:
+    """Whether the standard operator of this operator set has the form: per channel since 13, 16-bit integers since 21."""
+    zero_point = graph.value(node.inputs[2].name) if len(node.inputs) > 2 else None
+    return graph.opset >= (13 if zero_point is None or zero_point.dtype.itemsize == 1 else 21)

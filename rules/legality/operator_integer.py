@@ -140,7 +140,7 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
             return None
         operands.remove(source.outputs[1].name)
         scale, left = graph.array(operands[0]), source.inputs[0].name
-        unread += [scales, source]
+        unread.append(scales)  # the DynamicQuantizeLinear goes with its last reader
     else:
         both, own = graph.array(factor), graph.value(source.inputs[1].name)
         if both is None or own is None or own.size > 1:

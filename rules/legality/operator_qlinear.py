@@ -166,8 +166,6 @@ def _obstacle(graph: Graph, node: Node) -> str:
         shape = graph.shape(_name(node, start))
         if place == 0 or (form.op == "MatMul" and (shape is None or len(shape) != 2)):
             return "its scales run along an axis that Q/DQ has no place for"
-        if graph.opset < 13:
-            return "scales for each channel need operator set 13: convert the model to it first"
     if form.bias >= 0 and _name(node, form.bias) and _bias(graph, node, form) is None:
         return "its bias or its scales are not constant"
     return ""

@@ -15,6 +15,7 @@ from qdqgraph import (
     Safety,
     SetPair,
     Severity,
+    fixed,
     key,
     pairs,
 )
@@ -101,9 +102,9 @@ class ParametersComputed(Rule):
 
 
 def _stored(pair: Pair) -> list[SetPair]:
-    if pair.scale is None or pair.scale.ndim > 1 or not pair.agrees:
+    given = pair.zero_point  # without one the file does not say which integers are meant: QDQ402 speaks of that
+    if pair.scale is None or given is None or pair.scale.ndim > 1 or given.size > pair.scale.size or fixed(pair):
         return []
-    given = np.zeros((), np.uint8) if pair.zero_point is None else pair.zero_point
     zero_point = np.broadcast_to(given.reshape(-1) if given.size > 1 else given.reshape(()), pair.scale.shape)
     nodes = tuple(key(n) for n in pair.nodes)
     return [SetPair(nodes, Constant.of(pair.scale), Constant.of(zero_point.astype(given.dtype)), pair.axis)]

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx
 from onnx import helper, version_converter
 
-from .. import shapes
-from ..errors import ModelError
-from ..protos import STANDARD, fresh, names, subgraphs, version
+from . import shapes
+from .errors import ModelError
+from .protos import STANDARD, fresh, names, subgraphs, version
 
 
 def raised(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
@@ -88,7 +88,7 @@ class _Raising:
             name = node.name or next(iter(node.output), "")
             reason = str(error).strip().splitlines()[-1][:200]
             raise ModelError(
-                f"node {name!r} ({node.op_type}) has no form in operator set {self.target}, which FP16 Q/DQ need, "
+                f"node {name!r} ({node.op_type}) has no form in operator set {self.target}, which the repair needs, "
                 f"for the onnx package's converter: {reason}; export the model with opset {self.target}"
             ) from error
         if len(made.node) == 1 and not made.initializer and _same(made.node[0], node):
@@ -157,6 +157,6 @@ def _settle(function: onnx.FunctionProto, target: int) -> None:
             since = [onnx.defs.get_schema(node.op_type, v).since_version for v in (entry.version, target)]
             if since[0] != since[1]:
                 raise ModelError(
-                    f"function {function.name!r} uses {node.op_type} of operator set {entry.version}, and FP16 Q/DQ "
-                    f"need {target}: inline the functions (onnx.inliner) or export the model with opset {target}"
+                    f"function {function.name!r} uses {node.op_type} of operator set {entry.version}, and the repair "
+                    f"needs {target}: inline the functions (onnx.inliner) or export the model with opset {target}"
                 )
