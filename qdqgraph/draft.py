@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from .edit import Graft, NodeInput
 from .errors import ModelError, PlanError
+from .protos import fresh, key, reads
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
 """Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
@@ -51,7 +52,7 @@ class Draft:
         self._nodes = list(graph.node)
         self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output if name}
         self._behind: dict[str, list[onnx.NodeProto]] = {}
-        self._reads = Counter(name for n in self._nodes for name in _reads(n))
+        self._reads = Counter(name for n in self._nodes for name in reads(n))
         self._reads.update(o.name for o in graph.output)
         self._inputs = {i.name for i in graph.input}
         self._names = set(self._of) | self._inputs | {i.name for i in graph.initializer} | set(self._reads)
@@ -78,13 +79,13 @@ class Draft:
             self._reads[old] -= 1
             self._lost.append(old)
 
-    def set_parameters(self, key: str, scale: str, zero_point: str, axis: int | None) -> None:
+    def set_parameters(self, node_key: str, scale: str, zero_point: str, axis: int | None) -> None:
         """Gives a QuantizeLinear or DequantizeLinear other parameters, and the type that follows from them."""
-        node = self._of[key]
+        node = self._of[node_key]
         while len(node.input) < 3:
             node.input.append("")
-        self.set_input((key, 1), scale)
-        self.set_input((key, 2), zero_point)
+        self.set_input((node_key, 1), scale)
+        self.set_input((node_key, 2), zero_point)
         says = ("axis", "output_dtype") if node.op_type == "QuantizeLinear" else ("axis",)
         kept = [a for a in node.attribute if a.name not in says]
         del node.attribute[:]
@@ -96,7 +97,7 @@ class Draft:
 
         Before IR version 4 every initializer has to be a graph input as well, so there it is a Constant node in front.
         """
-        name = self._unique(name, self._names)
+        name = fresh(name, self._names)
         if self._model.ir_version < 4:
             node = helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
             self._of[name] = node
@@ -107,8 +108,8 @@ class Draft:
 
     def add_pair(self, tensor: str, scale: str, zero_point: str, code: str) -> str:
         """A QuantizeLinear and a DequantizeLinear behind the tensor's producer; returns the latter's output."""
-        integers = self._unique(f"{tensor}_quantized", self._names)
-        rounded = self._unique(f"{tensor}_dequantized", self._names)
+        integers = fresh(f"{tensor}_quantized", self._names)
+        rounded = fresh(f"{tensor}_dequantized", self._names)
         quantize = self._node("QuantizeLinear", [tensor, scale, zero_point], integers)
         dequantize = self._node("DequantizeLinear", [integers, scale, zero_point], rounded)
         for node in (quantize, dequantize):
@@ -117,20 +118,20 @@ class Draft:
             self._of[node.output[0]] = node
             self._reads.update(node.input)
         producer = self._of.get(tensor)
-        behind = "" if producer is None else _key(producer)
+        behind = "" if producer is None else key(producer)
         self._behind.setdefault(behind, []).extend((quantize, dequantize))
         return rounded
 
     def graft(self, edit: Graft, code: str) -> None:
         """Puts new nodes in the place of others; a Constant among them becomes an initializer."""
-        names = {name: self._unique(name, self._names) for name in edit.fresh}
+        names = {name: fresh(name, self._names) for name in edit.fresh}
         old = [self._of[k] for k in edit.replaced]
         new = [onnx.NodeProto.FromString(data) for data in edit.nodes]
         self._may_go.update(id(self._of[k]) for k in edit.unread)
         for node in old:
             self._instead[id(node)] = []
-            self._reads.subtract(_reads(node))
-            self._lost.extend(_reads(node))
+            self._reads.subtract(reads(node))
+            self._lost.extend(reads(node))
             if node.op_type == "QuantizeLinear":
                 self._retyped.update(node.output)
         kept = []
@@ -143,11 +144,11 @@ class Draft:
                 continue
             kept.append(node)
             if place in edit.new:
-                node.name = self._unique(_key(node), self._node_names)
+                node.name = fresh(key(node), self._node_names)
                 node.metadata_props.add(key="qdqgraph.rule", value=code)
         for node in kept:
             self._of.update((name, node) for name in node.output if name)
-            self._reads.update(_reads(node))
+            self._reads.update(reads(node))
         if not old:
             self._behind.setdefault("", []).extend(kept)  # `finish` moves them behind what they read
         else:
@@ -200,19 +201,11 @@ class Draft:
         yield from self._behind.get("", ())
         for node in self._nodes:
             yield from self._instead.get(id(node), (node,))
-            if name := _key(node):
+            if name := key(node):
                 yield from self._behind.get(name, ())
 
     def _node(self, op: str, inputs: list[str], output: str) -> onnx.NodeProto:
-        return helper.make_node(op, inputs, [output], name=self._unique(output, self._node_names))
-
-    @staticmethod
-    def _unique(name: str, taken: set[str]) -> str:
-        candidate, n = name, 1
-        while candidate in taken:
-            candidate, n = f"{name}_{n}", n + 1
-        taken.add(candidate)
-        return candidate
+        return helper.make_node(op, inputs, [output], name=fresh(output, self._node_names))
 
     def _sweep(self) -> set[int]:
         """Removes what lost its last reader in this draft: Q, DQ, constants. What was unread before stays."""
@@ -242,20 +235,6 @@ class Draft:
         return gone
 
 
-def _key(node: onnx.NodeProto) -> str:
-    return next((name for name in node.output if name), "")
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Every tensor name the node reads; those its subgraphs mention included."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") or attribute.graphs else ():
-            for inner in graph.node:
-                yield from _reads(inner)
-            yield from (o.name for o in graph.output)
-
-
 def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The nodes in topological order; each keeps its place unless it reads what a later one makes.
 
@@ -263,7 +242,7 @@ def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         PlanError: there is a cycle.
     """
     maker = {name: i for i, n in enumerate(nodes) for name in n.output if name}
-    needs = [{maker[name] for name in _reads(n) if name in maker} - {i} for i, n in enumerate(nodes)]
+    needs = [{maker[name] for name in reads(n) if name in maker} - {i} for i, n in enumerate(nodes)]
     if all(max(need, default=-1) < i for i, need in enumerate(needs)):
         return nodes
     waiting: dict[int, list[int]] = {}

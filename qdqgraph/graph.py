@@ -23,6 +23,7 @@ from onnx import numpy_helper
 
 from . import shapes
 from .errors import ModelError
+from .protos import version
 from .target import Target
 
 T = TypeVar("T")
@@ -100,7 +101,7 @@ class Graph:
     @property
     def opset(self) -> int:
         """Version of the standard operator set."""
-        return max((o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+        return version(self.model)
 
     # Nodes
 

@@ -19,6 +19,7 @@ import onnx
 
 from .edit import ITEM, NAMED_BY, Edit, Field, Insert, Remove, SetInput, SetVersion, describe, from_json, to_json
 from .errors import PlanError
+from .protos import key
 
 FORMAT = 1
 """Version of the JSON form; readers refuse another one."""
@@ -124,7 +125,7 @@ class Plan:
                 new.ir_version = version.new
         for node in new.graph.node if inputs else ():
             for index, name in enumerate(node.input):
-                edit = inputs.pop((_key(node), index), None)
+                edit = inputs.pop((key(node), index), None)
                 if edit is None:
                     continue
                 if name != edit.old:
@@ -137,10 +138,6 @@ class Plan:
 
 def _items(model: onnx.ModelProto, field: Field) -> Any:
     return getattr(model if field in ("metadata_props", "opset_import") else model.graph, field)
-
-
-def _key(node: onnx.NodeProto) -> str:
-    return next((name for name in node.output if name), "")
 
 
 def _splice(model: onnx.ModelProto, field: Field, edits: Iterable[Edit]) -> None:
@@ -174,7 +171,7 @@ def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> li
     new = [item.SerializeToString(deterministic=True) for item in after]
     if old == new:
         return []
-    names = _key if field == "node" else attrgetter(NAMED_BY.get(field, "name"))
+    names = key if field == "node" else attrgetter(NAMED_BY.get(field, "name"))
     where = {names(item): i for i, item in enumerate(before)}
     edits: list[Edit] = []
     same: list[tuple[int, int]] = []
@@ -185,7 +182,7 @@ def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> li
     stay = _increasing(same)
     for i, j in stay if field == "node" else ():
         pairs_of_names = zip(before[i].input, after[j].input, strict=True)
-        edits += [SetInput(_key(after[j]), k, a, b) for k, (a, b) in enumerate(pairs_of_names) if a != b]
+        edits += [SetInput(key(after[j]), k, a, b) for k, (a, b) in enumerate(pairs_of_names) if a != b]
     left, right = {i for i, _ in stay}, {j for _, j in stay}
     edits += [Remove(field, i, data) for i, data in enumerate(old) if i not in left]
     edits += [Insert(field, j, data) for j, data in enumerate(new) if j not in right]

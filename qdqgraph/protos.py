@@ -33,6 +33,20 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from (attribute.g,) if attribute.HasField("g") else attribute.graphs
 
 
+def key(node: onnx.NodeProto) -> str:
+    """The name of the node's first named output: what edits call the node by."""
+    return next((name for name in node.output if name), "")
+
+
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Every tensor name that the node reads; those that the graphs inside it mention included."""
+    yield from (name for name in node.input if name)
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from reads(inner)
+        yield from (o.name for o in graph.output)
+
+
 def fresh(wanted: str, taken: set[str]) -> str:
     """A name nobody has: `wanted` itself, or with the first number that is free; taken from then on."""
     name, number = wanted, 1

@@ -12,7 +12,7 @@ import onnx
 from ..files import external_files
 from ..opset import raised
 from ..plan import Plan
-from ..protos import names, subgraphs
+from ..protos import key, names, subgraphs
 from ..repair import Result
 from .choose import Reasons, chosen
 from .net import FLOAT, Net
@@ -111,12 +111,12 @@ def _kept(net: Net, stay: Reasons, types: Types, keep_io: bool) -> Iterator[Kept
             why = "a subgraph reads it" if name in net.captured else "only nodes that stay FP32 read it"
             yield Kept(name, "graph input", why)
     for position, node in enumerate(net.nodes):
-        key = next((name for name in node.output if name), "")
+        place = key(node)
         touched = any(net.types.get(name, FLOAT) == FLOAT for name in (*node.input, *node.output) if name)
         if position in stay and touched:
-            yield Kept(key, node.op_type, stay[position])
+            yield Kept(place, node.op_type, stay[position])
         elif position in net.scales and net.scales[position].half is None:
-            yield Kept(key, node.op_type, f"its scale {net.scales[position].fault}")
+            yield Kept(place, node.op_type, f"its scale {net.scales[position].fault}")
     for name in net.outputs:
         if (
             not keep_io

@@ -15,6 +15,7 @@ from functools import cache, cached_property
 
 import onnx
 
+from ..protos import key
 from ..tomlfile import TextError
 
 STANDARD = ("", "ai.onnx")
@@ -199,7 +200,7 @@ def _function(text: str) -> onnx.FunctionProto:
 
 def _node(proto: onnx.NodeProto, ops: Mapping[str, Sequence[str]]) -> PatternNode:
     return PatternNode(
-        label=proto.name or next((name for name in proto.output if name), ""),
+        label=proto.name or key(proto),
         op=proto.op_type,
         ops=frozenset(ops.get(proto.op_type, (proto.op_type,))),
         domain="" if proto.domain in STANDARD else proto.domain,
