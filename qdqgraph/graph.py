@@ -34,6 +34,10 @@ PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "
 """Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
 
 
+SMALL = 4096
+"""Elements of the largest constants that are kept once they were read: scales and zero-points, not weights."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reader:
     """One input of one node. `index` is -1 where a subgraph of the node captures the tensor."""
@@ -91,6 +95,7 @@ class Graph:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._nodes = tuple(self.gs.nodes)
         self._memo: dict[object, object] = {}
+        self._values: dict[str, np.ndarray | None] = {}
 
     def aimed_at(self, target: Target) -> Graph:
         """The same graph for another generation of TensorRT; what `once` keeps depends on no target."""
@@ -195,8 +200,16 @@ class Graph:
     def value(self, tensor: str) -> np.ndarray | None:
         """The tensor's value where it is a constant, also behind Identity, Cast, Reshape and their like.
 
-        Returns None where it is not constant, or its external data cannot be read.
+        Returns None where it is not constant, or its external data cannot be read. The array is shared: do not change it.
         """
+        if tensor not in self._values:
+            array = self._value(tensor)
+            if array is not None and array.size > SMALL:
+                return array
+            self._values[tensor] = array
+        return self._values[tensor]
+
+    def _value(self, tensor: str) -> np.ndarray | None:
         source, passed = self._chain(tensor, PASS_VALUE)
         if source is None:
             return None
