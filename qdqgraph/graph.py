@@ -24,6 +24,7 @@ from onnx import numpy_helper
 from . import shapes
 from .errors import ModelError
 from .protos import version
+from .sound import refuse_unsound
 from .target import Target
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class Graph:
         target: the generation of TensorRT that the model is for.
 
     Raises:
-        ModelError: the graph cannot be imported.
+        ModelError: the graph cannot be imported, or means nothing (see `sound`).
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class Graph:
         self.target: Target = target or (known.target if known is not None else Target.named())
         self._known_types = known._types if known is not None else None
         self.folder = folder or Path()
+        if known is None:
+            refuse_unsound(model)
         try:
             self.gs: gs.Graph = gs.import_onnx(model)
         except Exception as error:
@@ -200,7 +203,7 @@ class Graph:
     def value(self, tensor: str) -> np.ndarray | None:
         """The tensor's value where it is a constant, also behind Identity, Cast, Reshape and their like.
 
-        Returns None where it is not constant, or its external data cannot be read. The array is shared: do not change it.
+        Returns None where it is not constant, or its external data cannot be read. The array is shared: change a copy.
         """
         if tensor not in self._values:
             array = self._value(tensor)
@@ -325,7 +328,7 @@ def _passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
             return None
     if array.size == 1:
         return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
-    return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape") else None
+    return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten") else None
 
 
 def _constant_value(node: onnx.NodeProto) -> np.ndarray | None:

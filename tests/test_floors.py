@@ -15,6 +15,7 @@ PACKAGE = ROOT / "qdqgraph"
 FLOORS = [
     {"errors", "lines", "shapes"},
     {"protos", "target", "tomlfile"},
+    {"sound"},
     {"graph", "opset", "rounding"},
     {"edit", "pair"},
     {"finding", "grid", "named", "patterns", "replacing"},

@@ -155,10 +155,8 @@ def _obstacle(graph: Graph, node: Node) -> str:
     for name, neutral in form.drop:
         if node.attrs.get(name, neutral) != neutral:
             return f"its attribute {name} = {node.attrs[name]} has no counterpart"
-    if node.op == "QLinearSoftmax" and (node.attrs.get("opset", 13) >= 13) != (graph.opset >= 13):
-        return "its Softmax is that of another operator set"
-    if node.op == "QLinearSoftmax" and graph.opset < 13 and "axis" not in node.attrs:
-        return "its axis is not written, and its default is not that of Softmax"
+    if node.op == "QLinearSoftmax" and _softmax_axis(graph, node) is None:
+        return "its Softmax runs over several axes, as that of an operator set before 13"
     for place, start in enumerate(form.operands):
         scale = graph.value(_name(node, start + 1))
         if scale is None or scale.size == 1:
@@ -187,11 +185,22 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
     if bias is not None:
         nodes.append(constant(f"{key(node)}_bias", bias))
         inputs.append(f"{key(node)}_bias")
-    kept = attributes(graph, node, "opset", *(name for name, _ in form.drop))
-    nodes.append(operator(form.op, inputs, real, kept))
+    softmax = node.op == "QLinearSoftmax"
+    kept = attributes(graph, node, "opset", *(name for name, _ in form.drop), *(("axis",) if softmax else ()))
+    nodes.append(operator(form.op, inputs, real, kept, axis=_softmax_axis(graph, node) if softmax else None))
     if result:
         nodes.append(operator("QuantizeLinear", [real, result, _name(node, form.result + 1)], key(node)))
     return replace([node], nodes)
+
+
+def _softmax_axis(graph: Graph, node: Node) -> int | None:
+    """The axis of a QLinearSoftmax; None where it flattens the axes behind, which Softmax does no more since 13."""
+    shape = graph.shape(_name(node, 0)) or graph.shape(key(node))
+    axis, since = int(node.attrs.get("axis", -1)), int(node.attrs.get("opset", 13))
+    last = axis == -1 or (shape is not None and axis == len(shape) - 1)
+    if last:
+        return -1 if shape is None else len(shape) - 1
+    return axis if (since >= 13) == (graph.opset >= 13) else None
 
 
 def _channels(node: Node, form: Form) -> int:

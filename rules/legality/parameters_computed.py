@@ -86,10 +86,14 @@ class ParametersComputed(Rule):
             made = [name for name in names if (p := graph.producer(name)) is not None and p.op != "Constant"]
             unknown = [name for name in names if graph.value(name) is None]
             if unknown:
+                stored = graph.is_constant(unknown[0])
+                why = (
+                    "cannot be read: its external data are missing" if stored else "is computed while the network runs"
+                )
                 yield self.finding(
                     pair.nodes[0],
-                    f"'{unknown[0]}', a parameter of the pair of '{pair.tensor}', is computed while the network runs",
-                    help="quantize with constant scales",
+                    f"'{unknown[0]}', a parameter of the pair of '{pair.tensor}', {why}",
+                    help="put the external data beside the model" if stored else "quantize with constant scales",
                     severity=Severity.ERROR,
                 )
             elif made:
