@@ -21,9 +21,9 @@ FIELDS: Mapping[int, tuple[str, int]] = {
     TensorProto.UINT8: ("int32_data", 1),
     TensorProto.FLOAT16: ("int32_data", 2),
 }
-"""For each element type where an initializer without raw data keeps its elements, one an entry, and bytes an element."""
+"""For each element type: where an initializer without raw data keeps its elements, one an entry; bytes an element."""
 SMALL = 4096
-"""Elements of the largest initializers that are looked into: what decides a graph is small, and weights are not copied."""
+"""Elements of the largest initializers that are looked into: scales and shapes; weights would be copied."""
 
 
 def refuse_unsound(model: onnx.ModelProto) -> None:
