@@ -37,7 +37,7 @@ from .replacing import attributes, constant, operator, replace
 from .rule import Counterexample, Example, Rule
 from .target import Target
 from .unpair import unpaired
-from .weights import channel_axis, fixed, readers, refitted, rescaled, shifted, symmetric, weights
+from .weights import channel_axis, cuts, fixed, readers, refitted, rescaled, shifted, symmetric, weights
 
 if TYPE_CHECKING:
     from .api import check, fix, strip
@@ -118,6 +118,7 @@ __all__ = [
     "closed",
     "common_grid",
     "constant",
+    "cuts",
     "fix",
     "fixed",
     "halve",

@@ -107,7 +107,8 @@ def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
         return
     edits: tuple[Proposal, ...] = ()
     if pair.quantize is not None and cuts(graph, pair):
-        edits = (_own(reader.key, cut(graph, pair, f"{pair.tensor}_cut")),)
+        nodes = cut(graph, pair, f"{pair.tensor}_cut")
+        edits = () if nodes is None else (_own(reader.key, nodes),)
     elif pair.quantize is not None:
         edits = (Rewire(reader.key, pair.tensor),)
     elif (reals := weights(graph, pair)) is not None and pair.kind != "activation":

@@ -31,6 +31,8 @@ def unpaired(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
         if cutting or key(dequantize) in graph.outputs or any(r.index < 0 for r in readers):
             name = key(dequantize)
             stays = cut(graph, pair, name) if cutting else [operator("Identity", [pair.tensor], name)]
+            if stays is None:
+                return ()
             edits.append(replace([dequantize], stays))
         else:
             edits += [Rewire(r.key, pair.tensor) for r in readers]

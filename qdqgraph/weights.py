@@ -160,37 +160,54 @@ def _behind_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
 
 
 def cuts(graph: Graph, pair: Pair) -> bool:
-    """Whether the pair takes negative numbers away, as a Relu does: its range begins at zero, its tensor may not."""
+    """Whether the pair takes negative numbers away, as a Relu does: its range, or that of one of its channels, begins
+    at zero, and its tensor may not."""
     grid = Grid.of(pair)
     if grid is None or pair.kind != "activation":
         return False
-    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).all()) and not nonnegative(graph, pair.tensor)
+    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).any()) and not nonnegative(graph, pair.tensor)
 
 
-def cut(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto]:
-    """What a pair that cuts does to real numbers, without their rounding: a Clip to its range, which makes `name`."""
-    grid = Grid.of(pair)
+def cut(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
+    """What a pair that cuts does to real numbers, without their rounding: nodes that keep them within its range, or
+    that of each channel, and make `name`; None where the channels' place is unknown."""
+    grid, shape = Grid.of(pair), graph.shape(pair.tensor)
     assert grid is not None
-    bounds = np.iinfo(grid.zero_point.dtype)
-    low, high = (
-        grid.reals(np.asarray(bound)).reshape(-1).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)
-    )
-    if graph.opset < 11 or high.size > 1:
+    bounds, zero = np.iinfo(grid.zero_point.dtype), grid.zero_point.astype(np.float32)
+    ends = [np.asarray((bound - zero) * grid.scale).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)]
+    low, high = (f"{name}_{end}" for end in ("low", "high"))
+    if ends[0].size > 1:
+        if shape is None or not -len(shape) <= grid.axis < len(shape):
+            return None
+        along = [1] * len(shape)
+        along[grid.axis] = ends[0].size
+        between = [operator("Max", [pair.tensor, low], f"{name}_cut"), operator("Min", [f"{name}_cut", high], name)]
+        return [constant(low, ends[0].reshape(along)), constant(high, ends[1].reshape(along)), *between]
+    if graph.opset < 11:
         return [operator("Relu", [pair.tensor], name)]
-    ends = [constant(f"{name}_{end}", bound.reshape(())) for end, bound in (("low", low), ("high", high))]
-    return [*ends, operator("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], name)]
+    ends = [end.reshape(()) for end in ends]
+    return [constant(low, ends[0]), constant(high, ends[1]), operator("Clip", [pair.tensor, low, high], name)]
 
 
 def nonnegative(graph: Graph, tensor: str) -> bool:
     """Whether the tensor cannot hold a negative number, as far as the nodes in front of it tell."""
-    node = graph.producer(tensor)
-    if node is None:
-        return False
-    if node.op in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"):
-        return True
-    if node.op == "Clip":
-        least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None
-        low = node.attrs.get("min", -1.0) if least is None else float(least.reshape(-1)[0])
-        return bool(low >= 0)
-    move = moved(graph, node)
-    return move is not None and bool(move[0]) and all(nonnegative(graph, source) for source in move[0])
+    pending, seen = [tensor], set[str]()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = graph.producer(name)
+        if node is None:
+            return False
+        if node.op in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"):
+            continue
+        if node.op == "Clip":
+            least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None
+            if (node.attrs.get("min", -1.0) if least is None else float(least.reshape(-1)[0])) >= 0:
+                continue
+        move = moved(graph, node)
+        if move is None or not move[0]:
+            return False
+        pending += move[0]
+    return True

@@ -290,13 +290,18 @@ def test_a_clip_that_a_pair_stood_for_stays_when_the_pair_goes(dtype: str, top: 
     assert np.allclose(outputs(result.model, x), -np.clip(x, 0, 6), atol=1e-5)
 
 
-def test_an_asymmetric_activation_per_channel_is_refused_not_flattened() -> None:
+def test_an_asymmetric_activation_per_channel_keeps_each_channel() -> None:
+    """One scale would leave nothing of the finest channel; without its pair the tensor keeps its limits."""
     model = build(
-        f"""g ({SHAPE} x) => ({SHAPE} y) <float[2] s = {{0.0001, 0.1}}, uint8[2] z = {{10, 10}}> {{
-            q = QuantizeLinear <axis = 1> (x, s, z) y = DequantizeLinear <axis = 1> (q, s, z) }}"""
+        f"""g ({SHAPE} x) => ({SHAPE} y) <float[2] s = {{0.0001, 0.1}}, uint8[2] z = {{0, 10}}> {{
+            q = QuantizeLinear <axis = 1> (x, s, z) d = DequantizeLinear <axis = 1> (q, s, z) y = Neg (d) }}"""
     )
-    with pytest.raises(RepairError, match="QDQ404 the activation 'x' has 2 scales"):
-        qdqgraph.fix(model)
+    result = qdqgraph.fix(model)
+    x = np.linspace(-40, 40, 18, dtype=np.float32).reshape(1, 2, 3, 3)
+    assert np.abs(outputs(model, x) - outputs(result.model, x)).max(axis=(0, 2, 3)) == pytest.approx(
+        [0, 0.05], abs=0.06
+    )
+    assert "with one scale the finest channel would lose" in result.applied[0].help
 
 
 def test_pairs_along_different_axes_are_different_pairs() -> None:

@@ -5,14 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph import (
+    INT8_BOUND,
     Counterexample,
     Example,
     Finding,
     Graph,
+    Grid,
     Rule,
     Safety,
     Severity,
     bits_lost,
+    cuts,
     fixed,
     pairs,
     rescaled,
@@ -27,8 +30,8 @@ class ActivationPerChannel(Rule):
     """An activation is quantized per channel.
 
     Why: TensorRT takes one scale for an activation; per-channel scales are for weights, which are constants. The
-    repair takes the largest: nothing is clipped, and channels with a smaller scale lose what lies between. Where that is
-    more than one bit the tensor stays in floating point instead. NNCF quantizes the inputs of depthwise convolutions so.
+    repair takes the largest range: nothing is clipped, and the others lose what lies between. Where that is more than
+    one bit the tensor stays in floating point instead. NNCF quantizes the inputs of depthwise convolutions so.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
     """
 
@@ -55,6 +58,27 @@ class ActivationPerChannel(Rule):
                 y = DequantizeLinear (q, s, z)
             }""",
         ),
+        Example(
+            "asymmetric, of very different ranges: the limits of each channel stay",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float[2] s = {0.125, 0.001953125}, uint8[2] z = {0, 0}>
+            {
+                q = QuantizeLinear <axis = 1> (x, s, z)
+                d = DequantizeLinear <axis = 1> (q, s, z)
+                y = Neg (d)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float[1,2,1,1] lo = {0, 0}, float[1,2,1,1] hi = {31.875, 0.49804688}>
+            {
+                a = Max (x, lo)
+                d = Min (a, hi)
+                y = Neg (d)
+            }""",
+        ),
         Counterexample(
             "one scale",
             """
@@ -70,17 +94,20 @@ class ActivationPerChannel(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
+            grid = Grid.of(pair)
             if pair.kind != "activation" or pair.scale is None or pair.scale.size == 1:
                 continue
             what = f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT takes one"
-            plain = pair.symmetric and pair.types[1] == "int8" and (pair.scale > 0).all() and not fixed(pair)
-            lost = bits_lost(float(pair.scale.max()), float(pair.scale.min())) if plain else 0.0
-            if plain and lost > MOST:
-                help = f"leave it in floating point: with one scale the finest channel would lose {lost:.2f} bits"
-                yield self.finding(pair.nodes[0], what, help=help, edits=unpaired(graph, pair))
+            if grid is None or not (grid.scale > 0).all() or fixed(pair):
+                yield self.finding(pair.nodes[0], what, help="calibrate it per tensor")
                 continue
-            edit = rescaled(graph, pair, np.asarray(pair.scale.max()), None) if plain else None
-            help = "calibrate it per tensor"
-            if edit is not None:
+            amax = grid.amax()
+            lost = bits_lost(float(amax.max()), float(amax.min()))
+            if lost <= MOST and not cuts(graph, pair):
+                edit = rescaled(graph, pair, np.asarray(amax.max() / INT8_BOUND, grid.scale.dtype), None)
                 help = f"take the largest; the finest channel loses {lost:.2f} bits"
-            yield self.finding(pair.nodes[0], what, help=help, edits=() if edit is None else [edit])
+                yield self.finding(pair.nodes[0], what, help=help, edits=() if edit is None else [edit])
+                continue
+            reason = f"with one scale the finest channel would lose {lost:.2f} bits"
+            help = f"leave it in floating point: {reason if lost > MOST else 'its range begins at zero, as a Relu'}"
+            yield self.finding(pair.nodes[0], what, help=help, edits=unpaired(graph, pair))
