@@ -49,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
     _common(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
-    engine = _verb(verbs, "engine", "forecast, build, read, compare and draw engines", "qdqgraph engine diff a.json b.json")
+    text = "forecast, build, read, compare and draw engines"
+    engine = _verb(verbs, "engine", text, "qdqgraph engine diff a.json b.json")
     engine_arguments.add(engine, _verb)
     draw = _verb(verbs, "draw", "draw a model with its groups and findings", "qdqgraph draw model.onnx -o model.svg")
     draw.add_argument("model", type=Path, metavar="MODEL")
