@@ -38,7 +38,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.data.images)) if self.shuffled else torch.arange(len(self.data.images))
-        for chosen in order.split(BATCH):
+        for chosen in torch.split(order, BATCH):
             yield torch.from_numpy(self.data.images[chosen.numpy()]), torch.from_numpy(self.data.labels[chosen.numpy()])
 
 
