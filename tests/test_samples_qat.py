@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("pytorch_quantization")
 
 import qdqgraph
+from qdqgraph import torch as side
 from samples import demo, fashion, qat, record
 
 STEPS = [f"max-{step}" for step in qat.STEPS]
@@ -81,7 +82,7 @@ def test_finished_steps_are_kept_and_the_rest_is_done(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(SystemExit, match="goes on behind the last step"):
-        patched.setattr(qat.side, "finetune", stopped)
+        patched.setattr(side, "finetune", stopped)
         qat.main(words)
     assert not (folder / "max-tuned.json").exists() and capsys.readouterr().out.count("(kept)") == 5
     qat.main(words)
