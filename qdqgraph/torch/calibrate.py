@@ -76,8 +76,7 @@ def calibrate(
 
     Raises:
         TorchError: a method is unknown, a glob fits no quantizer, the loader yields nothing, or an axis is given where
-        a
-            histogram is searched.
+            a histogram is searched.
     """
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
