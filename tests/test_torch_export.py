@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,13 @@ def test_what_tensorrt_refuses_is_refused_by_name(tmp_path: Path) -> None:
     ):
         with pytest.raises(TorchError, match=message):
             export(calibrated(), X, tmp_path / "n.onnx", opset=opset, dynamo=dynamo)
+
+
+def test_the_dynamo_exporter_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TorchError, match=r"needs onnxscript: pip install 'qdqgraph\[dynamo\]'"):
+        export(calibrated(), X, tmp_path / "m.onnx", opset=18, dynamo=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_calibrated_states_load_into_fresh_models_without_a_gpu() -> None:

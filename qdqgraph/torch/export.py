@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +54,8 @@ def export(
 
     Raises:
         TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
-            not fit; or the file cannot be written. Nothing is written then.
+            not fit; onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is
+            written then.
     """
     inputs = example if isinstance(example, tuple) else (example,)
     _check(model, inputs, opset, dynamo, uint8)
@@ -89,8 +91,10 @@ def traced(
     """The model as torch exports it, with pairs in the place of its quantizers.
 
     Raises:
-        TorchError: a quantizer that runs has no usable amax.
+        TorchError: a quantizer that runs has no usable amax, or the dynamo exporter lacks onnxscript.
     """
+    if dynamo and importlib.util.find_spec("onnxscript") is None:
+        raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
     options: dict[str, Any] = {}
     if dynamic_batch and dynamo:
         options["dynamic_shapes"] = tuple(

@@ -11,21 +11,19 @@ what is checkpointed is bound to its module.
 
 from __future__ import annotations
 
-import dis
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any
 
 import torch
 import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from .source import caller
 
 BOTH = ("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum")
 """Operators of two tensors."""
@@ -42,9 +40,6 @@ FIRST = (
     *("softplus", "clamp", "hardtanh", "batch_norm", "neg", "abs", "exp", "sqrt"),
 )
 """Operators of one data tensor; what follows it says how."""
-LIBRARY = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
-"""Files of torch between a call and the code that wrote it."""
 
 
 def operator_of(function: Callable[..., Any]) -> tuple[str, bool]:
@@ -60,7 +55,7 @@ def operator_of(function: Callable[..., Any]) -> tuple[str, bool]:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operator: where it stands in the source, and how often that place ran before in this forward."""
+    """One call of an operator: where it stands (see `source`), and how often it ran before in this forward."""
 
     operator: str
     where: str
@@ -145,7 +140,7 @@ class Scopes(TorchFunctionMode):
         operator, in_place = operator_of(function)
         in_place = in_place or bool(kwargs.get("inplace"))
         operands = _operands(operator, args) if self._stack else {}
-        where, assigned = _where(sys._getframe(1)) if operands else ("", False)
+        where, assigned = caller(sys._getframe(1)) if operands else ("", False)
         if in_place and not assigned:
             operands.pop(0, None)  # the caller goes on with the tensor itself: another cannot stand in for it
         if not where or not operands:
@@ -181,28 +176,6 @@ def _called(
     if operator in LISTS:
         return function([new.get(i, x) for i, x in enumerate(args[0])], *args[1:], **kwargs)
     return function(*(new.get(i, x) for i, x in enumerate(args)), **kwargs)
-
-
-def _where(frame: FrameType | None) -> tuple[str, bool]:
-    """Function, line within it and column of the code that made a call, "" for the quantization library's own; and
-    whether that code is an operator (`a += b`), so that it takes up the result."""
-    while frame is not None:
-        code = frame.f_code
-        file = code.co_filename
-        if "pytorch_quantization" in file:
-            return "", False
-        ours = file.startswith(LIBRARY[1])
-        if not ours and not (file.startswith(LIBRARY[0]) and file.endswith(PLUMBING)):
-            return _written(code, frame.f_lasti)
-        frame = frame.f_back
-    return "", False
-
-
-@lru_cache(maxsize=65536)
-def _written(code: CodeType, instruction: int) -> tuple[str, bool]:
-    line, _, column, _ = list(code.co_positions())[instruction // 2]
-    place = f"{code.co_qualname}:{(line or code.co_firstlineno) - code.co_firstlineno}:{column or 0}"
-    return place, dis.opname[code.co_code[instruction]] == "BINARY_OP"
 
 
 @contextmanager
