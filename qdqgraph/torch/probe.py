@@ -26,10 +26,11 @@ from ..graph import Graph, key
 from ..named import SCOPES, quantizer_path
 from ..pair import Pair, pairs
 from .export import traced
-from .functional import Call, Place, Scope, Scopes, attach, attached, detach
+from .functional import Call, Place
 from .pairing import Grid, Writing, restored
-from .places import places
+from .places import placed, places
 from .quantizer import is_weight, paths, quantizers
+from .scopes import Scope, Scopes, attach, attached, detach
 
 BASE, STEP = 2.0, 2.0**-19
 """The first amax and the distance to the next: float32 keeps them apart, and all of them together differ by so little
@@ -161,14 +162,16 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
             raise
         except Exception as error:  # whatever the exporter raises
             reason = (str(error).strip().splitlines() or [""])[0]
+            other = f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
+            if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
+                other = "it holds scripted modules, which no exporter takes inside of others"
             raise TorchError(
-                f"torch cannot export the model: {type(error).__name__}: {reason[:300]}; "
-                f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
+                f"torch cannot export the model: {type(error).__name__}: {reason[:300]}; {other}"
             ) from error
         finally:
             detach(model)
-            if before is not None:
-                attach(model, before)
+            if before is not None or standing:  # a part may have been linked alone
+                attach(model, before or Scopes(placed))
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}
     for path, quantizer in paths(model).items():

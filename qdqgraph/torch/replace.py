@@ -72,7 +72,7 @@ class Quantized:
         replaced: modules that became their twins.
         ignored: modules that the configuration leaves as they are.
         left: modules that have no twin of their own, though their base class has: subclasses, which may compute
-            something else, and LSTMs with projections.
+            something else, LSTMs with projections, and what is inside scripted modules.
         placed: quantizers at functional operators.
     """
 
@@ -135,6 +135,8 @@ def _has_twin(module: nn.Module) -> bool:
 
 
 def _like_twin(module: nn.Module) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        return getattr(module, "original_name", "") in {kind.__name__ for kind in TWINS}
     quantized = isinstance(module, tuple(TWINS.values()))
     return not quantized and isinstance(module, tuple(TWINS))
 
