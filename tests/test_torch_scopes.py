@@ -180,7 +180,7 @@ def test_a_model_and_its_places_survive_a_copy_and_a_file() -> None:
         assert not torch.equal(other(X), expected) and torch.equal(model(X), expected)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own making
 def test_a_compiled_model_is_refused_where_calls_hold_quantizers() -> None:
     """The compiler moves calls away from the places by which they are known; without such calls it is welcome."""
     with pytest.raises(TorchError, match=r"torch\.compile hides"):
