@@ -56,8 +56,11 @@ class Writing:
     def pair(self, x: Tensor, grid: Grid) -> Tensor:
         """The tensor behind its pair."""
         at = (id(x), x._version, grid.scale.tobytes(), grid.axis)
-        if at not in self._made:
+        if at not in self._made or self._made[at][1]._version:  # one that was changed in place serves nobody else
             scale = torch.tensor(grid.scale.tolist(), dtype=x.dtype, device=x.device)
+            # Where amax / 127 is below what the type can hold, its least positive number stands for it.
+            least = torch.finfo(x.dtype).smallest_normal * torch.finfo(x.dtype).eps
+            scale = torch.where(scale > 0, scale, least)
             zero = torch.zeros(grid.scale.shape, dtype=grid.integers, device=x.device)
             made = self._dynamo(x, scale, zero, grid.axis) if self.dynamo else _apply(_Pair, x, scale, zero, grid.axis)
             self._made[at] = (x, made)  # the input is kept, or another tensor could get its id

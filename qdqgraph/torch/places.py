@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import TorchError
 from .functional import Call, Place
 from .quantizer import QuantDescriptor, Quantizer, made
-from .scopes import Scope, Scopes, attach, attached
+from .scopes import Scope, Scopes, attach, attached, detach
 
 HOLDER = "_functional"
 """The child of a module that holds the quantizers of its calls."""
@@ -88,6 +88,14 @@ def places(model: nn.Module) -> dict[str, Place]:
                 full = f"{path}.{HOLDER}.{name}.{child}".lstrip(".")
                 found[full] = Place(path, operands.call, int(child.removeprefix("_input").removesuffix("_quantizer")))
     return found
+
+
+def remove(model: nn.Module) -> None:
+    """Takes all functional quantizers away again."""
+    for module in list(model.modules()):
+        if isinstance(getattr(module, HOLDER, None), Functional):
+            del module._modules[HOLDER]
+    detach(model)
 
 
 class QuantAdd(nn.Module):

@@ -45,7 +45,7 @@ class Quantizer(qnn.TensorQuantizer):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[...] → the same shape and type."""
-        if self._writing is not None and not self._disabled:
+        if self._writing is not None and not self._disabled and self._if_quant:
             if isinstance(self._grid, TorchError):
                 raise self._grid
             assert self._grid is not None

@@ -14,7 +14,7 @@ from .functional import Call, Place
 from .link import tie
 from .places import place, places
 from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
-from .replace import TWINS, retype
+from .replace import TWINS, retype, take_slow_paths
 
 VERSION = 1
 
@@ -100,6 +100,7 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
         module = model.get_submodule(name)
         if type(module) in TWINS:
             retype(module, _children(name, described))
+    take_slow_paths(model)
     known = paths(model)
     for name, (module_path, operator, where, count, operand) in content["places"].items():
         if name not in known:
