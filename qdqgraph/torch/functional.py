@@ -8,19 +8,11 @@ this forward: branches that do not run move no other call, and a loop's passes a
 
 from __future__ import annotations
 
-import dis
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any
 
-import torch
 from torch import Tensor
-
-from .quantizer import qnn
 
 BOTH = ("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum")
 """Operators of two tensors."""
@@ -39,15 +31,6 @@ FIRST = (
 """Operators of one data tensor; what follows it says how."""
 
 
-def _folder(file: str) -> str:
-    return str(Path(file).parent) + os.sep
-
-
-TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(_folder(qnn.__file__))
-PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
-"""Files of torch between a call and the code that wrote it."""
-
-
 def operator_of(function: Callable[..., Any]) -> tuple[str, bool]:
     """The plain name of a torch function, "add" for `Tensor.add_` and `torch.add`, and whether it changes its first
     operand."""
@@ -61,7 +44,7 @@ def operator_of(function: Callable[..., Any]) -> tuple[str, bool]:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operator: where it stands in the source, and how often that place ran before in this forward."""
+    """One call of an operator: where it stands (see `source`), and how often it ran before in this forward."""
 
     operator: str
     where: str
@@ -116,24 +99,3 @@ def called(
     if operator in LISTS:
         return function([new.get(i, x) for i, x in enumerate(args[0])], *args[1:], **kwargs)
     return function(*(new.get(i, x) for i, x in enumerate(args)), **kwargs)
-
-
-def where(frame: FrameType | None) -> tuple[str, bool]:
-    """Function, line within it and column of the code that made a call, "" for the quantization library's own; and
-    whether that code is an operator (`a += b`), so that it takes up the result."""
-    while frame is not None:
-        code = frame.f_code
-        file = code.co_filename
-        if file.startswith(QUANTIZATION):
-            return "", False
-        if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
-            return _written(code, frame.f_lasti)
-        frame = frame.f_back
-    return "", False
-
-
-@lru_cache(maxsize=65536)
-def _written(code: CodeType, instruction: int) -> tuple[str, bool]:
-    line, _, column, _ = list(code.co_positions())[instruction // 2]
-    place = f"{code.co_qualname}:{(line or code.co_firstlineno) - code.co_firstlineno}:{column or 0}"
-    return place, dis.opname[code.co_code[instruction]] == "BINARY_OP"

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..errors import TorchError
-from .functional import Call, called, operands_of, operator_of, positional, where
+from .functional import Call, called, operands_of, operator_of, positional
+from .source import caller
 
 
 @dataclass
@@ -116,7 +117,7 @@ class Scopes(TorchFunctionMode):
         moved, rest = positional(operator, args, kwargs)
         operands = operands_of(operator, moved)
         scope = next((s for s in reversed(self._stack) if _runs(s.frame)), None) if operands else None
-        place, assigned = where(sys._getframe(1)) if scope is not None else ("", False)
+        place, assigned = caller(sys._getframe(1)) if scope is not None else ("", False)
         if in_place and not assigned:
             operands.pop(0, None)  # the caller goes on with the tensor itself: another cannot stand in for it
         if scope is None or not place or not operands:

@@ -15,6 +15,7 @@ from .link import tie
 from .places import place, places
 from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
 from .replace import TWINS, retype, take_slow_paths
+from .source import is_known
 
 VERSION = 1
 
@@ -105,6 +106,8 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
     for name, (module_path, operator, where, count, operand) in content["places"].items():
         if name not in known:
             at = Place(module_path, Call(operator, where, count), operand)
+            if not is_known(where, type(model.get_submodule(module_path))):
+                raise RuntimeError(f"its code has no {at.call}; where the code has changed, link and calibrate anew")
             if place(model, at, _quantizer(described[name])) != name:
                 raise KeyError(f"the functional quantizer {name} stands elsewhere")
     tie(model, [(first, name) for name, first in content["shared"].items()])
