@@ -230,6 +230,8 @@ def test_a_disabled_quantizer_stays_so_and_a_second_run_forgets_the_first() -> N
         ({"layers": {"9": "max"}}, "no module fits '9'"),
         ({"layers": {"*_weight_quantizer": "mse"}}, "searches one histogram"),
         ({"batches": 0}, "yields no batch"),
+        ({"method": "percentile", "percentile": 0.0}, "above 0, at most 100"),
+        ({"method": "percentile", "percentile": 100.5}, "percentile 100.5"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(options: dict[str, object], message: str) -> None:

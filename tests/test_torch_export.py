@@ -213,3 +213,13 @@ def test_linked_and_functional_quantizers_are_exported_too(build: type[nn.Module
     with torch.no_grad():
         expected = model(X).numpy()
     np.testing.assert_allclose(answers(written, X), expected, atol=0.03 * float(np.abs(expected).max()))
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_an_old_one_stays(tmp_path: Path) -> None:
+    with pytest.raises(TorchError, match="cannot be written"):
+        export(calibrated(), X, tmp_path / "nowhere" / "net.onnx")
+    file = tmp_path / "net.onnx"
+    export(calibrated(), X, file)
+    before = file.read_bytes()
+    export(calibrated(), X, str(file))
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]

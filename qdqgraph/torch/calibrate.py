@@ -75,12 +75,14 @@ def calibrate(
         progress: show a bar on a terminal.
 
     Raises:
-        TorchError: a method is unknown, a glob fits no quantizer, the loader yields nothing, or an axis is given where
-            a histogram is searched.
+        TorchError: a method is unknown, a percentile is none, a glob fits no quantizer, the loader yields nothing, or
+            an axis is given where a histogram is searched.
     """
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
         raise TorchError("the model holds no enabled quantizers: quantize it first")
+    if percentile is not None and not 0 < percentile <= 100:
+        raise TorchError(f"percentile {percentile:g}: write a number above 0, at most 100")
     methods = _methods(found, method, layers or {})
     for name, quantizer in found.items():
         _prepare(name, quantizer, methods[name])

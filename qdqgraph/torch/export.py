@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TorchError
+from ..files import whole
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
 from .quantizer import Quantizer, quantizers
 
@@ -53,7 +54,8 @@ def export(
 
     Raises:
         TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
-            not fit; or onnxscript is missing, which the dynamo exporter needs. Nothing is written then.
+            not fit; the file cannot be written; or onnxscript is missing, which the dynamo exporter needs. Nothing is
+            written then.
     """
     inputs = example if isinstance(example, tuple) else (example,)
     _check(model, inputs, opset, dynamo, uint8)
@@ -67,7 +69,11 @@ def export(
         dynamic_batch=dynamic_batch,
     )
     onnx.checker.check_model(model_proto)
-    Path(path).write_bytes(model_proto.SerializeToString(deterministic=True))
+    try:
+        with whole(Path(path)) as temporary:
+            temporary.write_bytes(model_proto.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise TorchError(f"{path}: cannot be written: {error.strerror or error}") from error
     return model_proto
 
 

@@ -29,8 +29,7 @@ class Grid:
 
     Attributes:
         scale: ONNX's scale, amax / 127, float64: [] for one scale, [C] for one a channel. No tensor, as it is a
-        constant
-            of the graph whatever the tracer does.
+            constant of the graph whatever the tracer does.
         axis: the channel axis; None for one scale.
         integers: the integer type.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import TorchError
+from ..files import whole
 from .functional import Call, Place
 from .link import tie
 from .places import place, places
@@ -21,7 +23,8 @@ VERSION = 1
 
 
 def save(model: nn.Module, path: Path | str) -> None:
-    """Writes a quantized model's state; `load` restores it into the same network as it was before `quantize`.
+    """Writes a quantized model's state, whole or not at all; `load` restores it into the network as it was before
+    `quantize`.
 
     Raises:
         TorchError: the model holds no quantizers, or the file cannot be written.
@@ -42,7 +45,8 @@ def save(model: nn.Module, path: Path | str) -> None:
         "state": {n: t.detach().cpu() for n, t in model.state_dict().items()},
     }
     try:
-        torch.save(content, path)
+        with whole(Path(path)) as temporary:
+            torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
         raise TorchError(f"{path}: cannot be written: {error}") from error
 
@@ -65,6 +69,16 @@ def load(model: nn.Module, path: Path | str) -> None:
         reason = str(error).strip().splitlines()
         raise TorchError(f"{path}: this is the state of another network: {' '.join(reason[:2])[:300]}") from error
     model.to(device)
+
+
+def digest(model: nn.Module) -> str:
+    """A number of a model's weights, buffers and amax: two models that answer alike bit for bit have the same."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        found.update(data.numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _read(path: Path) -> Mapping[str, Any]:
