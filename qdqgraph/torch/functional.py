@@ -14,9 +14,9 @@ from __future__ import annotations
 import dis
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
@@ -27,6 +27,8 @@ import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+HOLDER = "_functional"
+"""The child of a module that holds the quantizers of its calls."""
 BOTH = ("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum")
 """Operators of two tensors."""
 LISTS = ("cat", "concat", "concatenate", "stack")
@@ -88,11 +90,35 @@ Apply = Callable[["Scope", Call, int], Callable[[Tensor], Tensor] | None]
 
 @dataclass
 class Scope:
-    """A module whose forward runs: its path, the module itself, and how often each call ran so far."""
+    """A module whose forward runs: its path, the module itself, and how often each call ran so far.
+
+    Attributes:
+        children: the module's children with the quantizers of its calls. A forward that runs all its children must not
+            run these: while the scope is open, they are out of the module's sight.
+    """
 
     path: str
     module: nn.Module
     counts: Counter[tuple[str, str]]
+    children: dict[str, nn.Module | None] = field(default_factory=dict)
+
+    def hide(self, outer: Iterable[Scope]) -> None:
+        """Takes the quantizers out of the module's sight; a scope of the module that is open already has done so."""
+        around = next((scope for scope in outer if scope.attributes is self.attributes), None)
+        self.children = self.attributes["_modules"] if around is None else around.children
+        if around is None and HOLDER in self.children:
+            self.attributes["_modules"] = {name: child for name, child in self.children.items() if name != HOLDER}
+
+    def show(self, outer: Iterable[Scope]) -> None:
+        """Gives them back, beside what the forward itself set."""
+        if not any(scope.attributes is self.attributes for scope in outer):
+            self.children.update(self.attributes["_modules"])
+            self.attributes["_modules"] = self.children
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The module's own; torch.export may run a stand-in for the module, which shares them."""
+        return self.module.__dict__
 
 
 class Scopes(TorchFunctionMode):
@@ -110,11 +136,12 @@ class Scopes(TorchFunctionMode):
             self._checkpoints = _bound_checkpoints(self)
             self._checkpoints.__enter__()
             self.__enter__()  # type: ignore[no-untyped-call]
+        scope.hide(self._stack)
         self._stack.append(scope)
 
     def close(self) -> None:
         """It ends."""
-        self._stack.pop()
+        self._stack.pop().show(self._stack)
         if not self._stack:
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._checkpoints.__exit__(None, None, None)

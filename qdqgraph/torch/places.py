@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TorchError
-from .functional import Call, Place, Scope, Scopes, attach, attached
+from .functional import HOLDER, Call, Place, Scope, Scopes, attach, attached
 from .quantizer import QuantDescriptor, Quantizer, made
 
-HOLDER = "_functional"
-"""The child of a module that holds the quantizers of its calls."""
 ADD_INPUTS = ("both", "skip", "downsample")
 
 
@@ -49,7 +47,7 @@ class Functional(nn.Module):
 
 def placed(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
     """The quantizer that stands at an operand."""
-    holder = scope.module._modules.get(HOLDER)
+    holder = scope.children.get(HOLDER)
     operands = holder.operands(call) if isinstance(holder, Functional) else None
     return None if operands is None else operands._modules.get(f"_input{operand}_quantizer")
 
