@@ -14,6 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
+HOLDER = "_functional"
+"""The child of a module that holds the quantizers of its calls."""
 BOTH = ("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum")
 """Operators of two tensors."""
 LISTS = ("cat", "concat", "concatenate", "stack")

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TorchError
-from .functional import Call, Place
-from .quantizer import QuantDescriptor, Quantizer, made
+from .functional import HOLDER, Call, Place
+from .quantizer import QuantDescriptor, Quantizer, adopt, made
 from .scopes import Scope, Scopes, attach, attached, detach
 
-HOLDER = "_functional"
-"""The child of a module that holds the quantizers of its calls."""
 ADD_INPUTS = ("both", "skip", "downsample")
 
 
@@ -50,7 +48,7 @@ class Functional(nn.Module):
 
 def placed(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
     """The quantizer that stands at an operand."""
-    holder = getattr(scope.module, HOLDER, None)
+    holder = scope.children.get(HOLDER)
     operands = holder.operands(call) if isinstance(holder, Functional) else None
     return None if operands is None else operands._modules.get(f"_input{operand}_quantizer")
 
@@ -79,6 +77,7 @@ def place(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> st
 
 def places(model: nn.Module) -> dict[str, Place]:
     """Where the functional quantizers of a model stand, by path."""
+    adopt(model)
     found: dict[str, Place] = {}
     for path, module in model.named_modules():
         holder = getattr(module, HOLDER, None)

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -22,19 +22,25 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..errors import TorchError
-from .functional import Call, called, operands_of, operator_of, positional
+from .functional import HOLDER, Call, called, operands_of, operator_of, positional
 from .source import caller
 
 
 @dataclass
 class Scope:
     """A module whose forward runs: its path, the module itself, how often each call ran so far, and the frame that runs
-    it."""
+    it.
+
+    Attributes:
+        children: the module's children with the quantizers of its calls. A forward that runs all its children must not
+            run these: while a scope is open, they are out of the module's sight.
+    """
 
     path: str
     module: nn.Module
     counts: Counter[tuple[str, str]]
     frame: FrameType | None
+    children: Mapping[str, nn.Module | None] = field(default_factory=dict)
 
 
 Apply = Callable[[Scope, Call, int], Callable[[Tensor], Tensor] | None]
@@ -58,6 +64,7 @@ class Scopes(TorchFunctionMode):
         super().__init__()
         self.apply = apply
         self._threads = threading.local()
+        self._hidden = _Hidden()
 
     def __reduce__(self) -> Any:
         """A copy has no open scopes."""
@@ -70,12 +77,17 @@ class Scopes(TorchFunctionMode):
 
     def open(self, scope: Scope) -> None:
         """A module's forward begins."""
-        while self._stack and not _runs(self._stack[-1].frame):
-            self._pop()
+        self.settle()
         if not self._stack:
             CHECKPOINTS.enter(self)
             self.__enter__()  # type: ignore[no-untyped-call]
+        scope.children = self._hidden.hide(scope.module)
         self._stack.append(scope)
+
+    def settle(self) -> None:
+        """Closes what an interrupt left open."""
+        while self._stack and not _runs(self._stack[-1].frame):
+            self._pop()
 
     def close(self, module: nn.Module) -> None:
         """It ends, and whatever an interrupt left open inside it."""
@@ -85,6 +97,7 @@ class Scopes(TorchFunctionMode):
 
     def _pop(self) -> Scope:
         scope = self._stack.pop()
+        self._hidden.show(scope.module)
         if not self._stack:
             _leave(self)
             CHECKPOINTS.leave(self)
@@ -128,6 +141,42 @@ class Scopes(TorchFunctionMode):
         if 0 in new and in_place:
             function = getattr(torch, operator)  # a += b becomes a = a + b
         return called(function, operator, moved, rest, new) if new else function(*args, **kwargs)
+
+
+class _Hidden:
+    """Children that modules do not see while a scope of theirs is open, in whatever thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[int, tuple[dict[str, nn.Module | None], list[None]]] = {}
+
+    def hide(self, module: nn.Module) -> Mapping[str, nn.Module | None]:
+        """Takes the quantizers of a module's calls out of its sight; returns all its children.
+
+        torch.export may run a stand-in for the module, which shares its attributes: by these it is known.
+        """
+        attributes = module.__dict__
+        with self._lock:
+            children, users = self._kept.get(id(attributes), (attributes["_modules"], []))
+            if not users:
+                if HOLDER not in children:
+                    return children
+                attributes["_modules"] = {name: child for name, child in children.items() if name != HOLDER}
+                self._kept[id(attributes)] = children, users
+            users.append(None)
+            return children
+
+    def show(self, module: nn.Module) -> None:
+        """Gives them back, beside what the forward itself set."""
+        attributes = module.__dict__
+        with self._lock:
+            children, users = self._kept.get(id(attributes), ({}, []))
+            if users:
+                users.pop()
+                if not users:
+                    children.update(attributes["_modules"])
+                    attributes["_modules"] = children
+                    del self._kept[id(attributes)]
 
 
 def _runs(frame: FrameType | None) -> bool:
@@ -208,6 +257,10 @@ class Enter:
         if torch.compiler.is_dynamo_compiling():
             _refuse()
         self.scopes.open(Scope(self.path, module, Counter(), sys._getframe(1)))
+
+    def settle(self) -> None:
+        """See `Scopes.settle`."""
+        self.scopes.settle()
 
 
 class Leave:
