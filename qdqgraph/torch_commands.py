@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
+import operator
 import sys
 import traceback
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +53,9 @@ def arguments(verb: Callable[[str, str, str], ArgumentParser]) -> None:
         help = "scores a network, more is better"
         parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
         parser.add_argument("--config", type=Path, metavar="FILE", help="which modules are quantized and how, TOML")
-        parser.add_argument("--batches", type=int, metavar="N", help="batches to calibrate with (default: all)")
+        parser.add_argument("--batches", type=_count, metavar="N", help="batches to calibrate with (default: all)")
         parser.add_argument("--method", choices=METHODS, default="", help="calibration (default: the configuration's)")
-        parser.add_argument("--percentile", type=float, help="for method percentile (default: 99.99)")
+        parser.add_argument("--percentile", type=_percent, help="for method percentile (default: 99.99)")
         parser.add_argument("--no-link", action="store_true", help="leave the quantizers as they are, untied")
         parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="more rules")
         parser.add_argument("--load", type=Path, metavar="FILE", help="begin with a saved state, and do not calibrate")
@@ -62,20 +64,20 @@ def arguments(verb: Callable[[str, str, str], ArgumentParser]) -> None:
         parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
         parser.add_argument("--force", action="store_true", help="overwrite existing files")
     for parser in (quantize, tune):
-        parser.add_argument("--opset", type=int, default=17, help="of the ONNX file (default: 17)")
+        parser.add_argument("--opset", type=int, help="of the ONNX file (default: 17, with --dynamo 18)")
         parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
         parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
         parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
     analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help="switch off, or on, one")
     analyse.add_argument("--block", action="append", metavar="PATH", help="take a module for one unit; may be repeated")
     tune.add_argument("--save-qat", type=Path, metavar="FILE", help="save the best trained state")
-    tune.add_argument("--epochs", type=int, default=5, help="passes over the data (default: 5)")
-    tune.add_argument("--steps", type=int, help="batches an epoch (default: all)")
-    tune.add_argument("--rate", type=float, default=1e-4, help="learning rate (default: 1e-4)")
+    tune.add_argument("--epochs", type=_count, default=5, help="passes over the data (default: 5)")
+    tune.add_argument("--steps", type=_count, help="batches an epoch (default: all)")
+    tune.add_argument("--rate", type=_rate, default=1e-4, help="learning rate (default: 1e-4)")
     tune.add_argument("--schedule", choices=["cosine", "step"], default="cosine", help="of the rate (default: cosine)")
     help = "modules whose results are compared with the teacher's"
     tune.add_argument("--supervise", action="append", default=[], metavar="GLOB", help=help)
-    tune.add_argument("--stride", type=int, default=1, help="compare every N-th of them only (default: 1)")
+    tune.add_argument("--stride", type=_count, default=1, help="compare every N-th of them only (default: 1)")
 
 
 def torch(args: Namespace) -> int:
@@ -89,14 +91,88 @@ def torch(args: Namespace) -> int:
     except ImportError as error:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
         raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
-    wanted = (args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None))
-    resumable = args.what == "sensitivity"
-    for path in wanted:
-        if path is not None and path.exists() and not args.force and not resumable:
+    _check(args)
+    written = {path: _age(path) for path in _outputs(args)}
+    try:
+        return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+    except KeyboardInterrupt:
+        new = [str(path) for path, age in written.items() if _age(path) != age]
+        raise TorchError(
+            f"interrupted; {'written so far: ' + ', '.join(new) if new else 'nothing was written'}"
+        ) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def _real(text: str, limit: float, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= limit or math.isinf(number):
+        raise ArgumentTypeError(f"{text!r} is no {what}")
+    return number
+
+
+def _rate(text: str) -> float:
+    return _real(text, math.inf, "number above 0")
+
+
+def _percent(text: str) -> float:
+    return _real(text, 100, "number above 0, at most 100")
+
+
+def _outputs(args: Namespace) -> list[Path]:
+    """Every file that a command writes."""
+    found = [args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None)]
+    if args.what == "sensitivity":
+        found += [args.output.with_suffix(suffix) for suffix in (".csv", ".svg")]
+    return [path for path in found if path is not None]
+
+
+def _age(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _check(args: Namespace) -> None:
+    """Refuses what could only fail after all the work.
+
+    Raises:
+        TorchError: a file exists, is a folder, has no folder or two purposes; options contradict each other, or the
+            device or the operator set is none.
+    """
+    outputs = _outputs(args)
+    resumed = args.what == "sensitivity" and args.output.exists()
+    for number, path in enumerate(outputs):
+        if path.resolve() in [other.resolve() for other in outputs[:number]]:
+            raise TorchError(f"{path} would be written twice: name another file")
+        if path.is_dir():
+            raise TorchError(f"{path} is a folder: name a file")
+        if path.exists() and not args.force and not resumed:
             raise TorchError(f"{path} exists; give --force to overwrite it")
-        if path is not None and not path.parent.is_dir():
+        if not path.parent.is_dir():
             raise TorchError(f"{path}: there is no folder {path.parent}")
-    return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+    if args.load is not None:
+        for option in ("config", "method", "percentile", "batches"):
+            if getattr(args, option):
+                raise TorchError(f"--{option} says how to calibrate, and --load that there is nothing to calibrate")
+    if args.what != "sensitivity":
+        opsets = range(18, 21) if args.dynamo else range(13, 21)
+        args.opset = args.opset or (18 if args.dynamo else 17)
+        if args.opset not in opsets:
+            exporter = "dynamo" if args.dynamo else "TorchScript"
+            raise TorchError(f"--opset {args.opset}: the {exporter} exporter writes opset {opsets[0]} to {opsets[-1]}")
+    from torch import empty
+
+    try:
+        empty(1, device=args.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 class Run:
@@ -114,7 +190,7 @@ class Run:
 
     def batches(self) -> Any:
         """The loader, made anew."""
-        return called(self.data, self.args.data)
+        return _Batches(called(self.data, self.args.data), self.args.data)
 
     def score(self, model: Any) -> float:
         """The user's score of a network.
@@ -125,9 +201,12 @@ class Run:
         assert self.judge is not None
         score = called(self.judge, self.args.eval, model)
         try:
-            return float(score)
-        except (TypeError, ValueError) as error:
-            raise TorchError(f"--eval {self.args.eval} gives {score!r}, which is no number") from error
+            number = float(score)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            raise TorchError(f"--eval {self.args.eval} gives {score!r}, which is no number")
+        return number
 
     def say_score(self, what: str, model: Any) -> None:
         """Prints the score, where there is a function for it."""
@@ -141,15 +220,19 @@ class Run:
 
         args, console = self.args, terminal()
         example = _example(self.batches(), args)
+        self.network.eval()
+        called(self.network, f"--model {args.model}, on the first input,", example)
         side.fold_norms(self.network, example)
         self.say_score("float", self.network)
-        model = copy.deepcopy(self.network)
+        model = _copied(self.network, args)
         if args.load is not None:
             side.load(model, args.load)
         else:
             done = side.quantize(model, _config(args), example)
             for name in done.left:
                 text.say(console, f"left in float, a class of its own: {name}")
+            if not done.replaced:
+                raise TorchError(f"--model {args.model} has no layer that could be quantized and is to be")
             if not args.no_link:
                 linked = side.link(model, example, catalog.load(args.rules), dynamo=getattr(args, "dynamo", False))
                 text.say(
@@ -194,7 +277,7 @@ def named(name: str, option: str) -> Callable[..., Any]:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise TorchError(f"{option} {name}: there is no module {error.name!r} here or on the path") from error
         raise _own(f"{option} {name}", error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _own(f"{option} {name}", error) from error
     for part in function.split("."):
         if not hasattr(found, part):
@@ -214,11 +297,11 @@ def called(function: Callable[..., Any], name: str, *args: Any) -> Any:
     """
     try:
         return function(*args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _own(name, error) from error
 
 
-def _own(name: str, error: Exception) -> TorchError:
+def _own(name: str, error: BaseException) -> TorchError:
     """Prints the traceback of the user's code, without ours above it; returns the one sentence."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, importlib.__file__):
@@ -231,20 +314,14 @@ def _example(loader: Any, args: Namespace) -> Any:
     """The first input of the loader."""
     from torch import Tensor
 
-    batch: Any = None
-    try:
-        batch = next(iter(loader))
-        while not isinstance(batch, Tensor):
-            if not isinstance(batch, Mapping | list | tuple):
-                raise TypeError
-            batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
-    except StopIteration as error:
-        raise TorchError(f"--data {args.data} yields nothing") from error
-    except (TypeError, IndexError, KeyError) as error:
-        kind = type(batch).__name__
-        raise TorchError(f"--data {args.data} yields {kind}; the first entry must be the input") from error
-    except Exception as error:
-        raise _own(f"--data {args.data}", error) from error
+    batch = next(iter(loader), loader)
+    if batch is loader:
+        raise TorchError(f"--data {args.data} yields nothing")
+    while not isinstance(batch, Tensor):
+        inside = list(batch.values()) if isinstance(batch, Mapping) else batch
+        if not isinstance(inside, list | tuple) or not inside:
+            raise TorchError(f"--data {args.data} yields {type(batch).__name__}; the first entry must be the input")
+        batch = inside[0]
     return batch.to(args.device)
 
 
@@ -309,6 +386,36 @@ def _finetune(args: Namespace) -> int:
     run.say_score("fine-tuned", model)
     run.export(model, example)
     return 0
+
+
+def _copied(network: Any, args: Namespace) -> Any:
+    try:
+        return copy.deepcopy(network)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise TorchError(f"--model {args.model}: the network cannot be copied: {reason}") from error
+
+
+class _Batches:
+    """The user's loader, whose errors are the user's.
+
+    Raises:
+        TorchError: it raised, or is none.
+    """
+
+    def __init__(self, loader: Any, name: str) -> None:
+        self.loader, self.name = loader, name
+
+    def __length_hint__(self) -> int:
+        return operator.length_hint(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not hasattr(self.loader, "__iter__") and not hasattr(self.loader, "__getitem__"):
+            raise TorchError(f"--data {self.name} gives {type(self.loader).__name__}, which yields no batches")
+        batches = called(iter, f"--data {self.name}", self.loader)
+        end = object()
+        while (batch := called(next, f"--data {self.name}", batches, end)) is not end:
+            yield batch
 
 
 class _Again:

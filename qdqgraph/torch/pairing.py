@@ -72,8 +72,8 @@ class Writing:
     def _constants(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Scale, of the tensor's type, and zero-point. Where amax / 127 is below what the type can hold, its least
         positive number stands for it."""
-        kind = torch.finfo(x.dtype)
-        grid = replace(grid, scale=np.maximum(grid.scale, kind.smallest_normal * kind.eps))
+        limits = torch.finfo(x.dtype)
+        grid = replace(grid, scale=np.maximum(grid.scale, limits.smallest_normal * limits.eps))
         if self.dynamo:
             scale = torch.tensor(grid.scale.tolist(), dtype=x.dtype, device=x.device)
             return scale, torch.zeros(grid.scale.shape, dtype=grid.integers, device=x.device)

@@ -192,6 +192,9 @@ def _like_twin(module: nn.Module) -> bool:
 def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
     """The quantizers of a module's twin, by the library's names."""
     twin = TWINS[type(module)]
+    dimensions = max((p.dim() for p in module.parameters()), default=None)
+    if dimensions is not None and isinstance(weight.axis, int) and weight.axis >= dimensions:
+        raise TorchError(f"{path}: its weight has {dimensions} dimensions, there is no axis {weight.axis}")
     try:
         if issubclass(twin, qnn.QuantLSTM):
             count = module.num_layers * (2 if module.bidirectional else 1)
