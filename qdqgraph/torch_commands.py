@@ -17,7 +17,7 @@ import math
 import operator
 import sys
 import traceback
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,58 +26,10 @@ from .commands import terminal
 from .errors import TorchError
 from .files import write_text
 from .report import text
+from .torch_arguments import age, arguments, check, outputs
 
 if TYPE_CHECKING:
     from .torch import Config
-
-METHODS = ("max", "percentile", "entropy", "mse")
-
-
-def arguments(verb: Callable[[str, str, str], ArgumentParser]) -> None:
-    """The arguments of `quantize`, `sensitivity` and `finetune`; `verb` makes a parser of name, help and example."""
-    common = "--model nets:build --data nets:batches --eval nets:accuracy"
-    quantize = verb(
-        "quantize", "link, calibrate, score and export a network", f"qdqgraph torch quantize {common} -o net.onnx"
-    )
-    analyse = verb(
-        "sensitivity", "what each layer's quantization costs", f"qdqgraph torch sensitivity {common} -o layers.json"
-    )
-    tune = verb(
-        "finetune",
-        "quantization-aware training with the float network as teacher",
-        f"qdqgraph torch finetune {common} -o net.onnx --save-qat qat.pt",
-    )
-    for parser in (quantize, analyse, tune):
-        parser.add_argument("--model", required=True, metavar="MODULE:FUNCTION", help="makes the float network")
-        parser.add_argument("--data", required=True, metavar="MODULE:FUNCTION", help="yields batches, input first")
-        help = "scores a network, more is better"
-        parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
-        parser.add_argument("--config", type=Path, metavar="FILE", help="which modules are quantized and how, TOML")
-        parser.add_argument("--batches", type=_count, metavar="N", help="batches to calibrate with (default: all)")
-        parser.add_argument("--method", choices=METHODS, default="", help="calibration (default: the configuration's)")
-        parser.add_argument("--percentile", type=_percent, help="for method percentile (default: 99.99)")
-        parser.add_argument("--no-link", action="store_true", help="leave the quantizers as they are, untied")
-        parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="more rules")
-        parser.add_argument("--load", type=Path, metavar="FILE", help="begin with a saved state, and do not calibrate")
-        parser.add_argument("--device", default="cpu", help="where it runs (default: cpu)")
-        what = "the ranking, JSON; CSV and SVG go beside it" if parser is analyse else "the ONNX file"
-        parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
-        parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    for parser in (quantize, tune):
-        parser.add_argument("--opset", type=int, help="of the ONNX file (default: 17, with --dynamo 18)")
-        parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
-        parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
-        parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
-    analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help="switch off, or on, one")
-    analyse.add_argument("--block", action="append", metavar="PATH", help="take a module for one unit; may be repeated")
-    tune.add_argument("--save-qat", type=Path, metavar="FILE", help="save the best trained state")
-    tune.add_argument("--epochs", type=_count, default=5, help="passes over the data (default: 5)")
-    tune.add_argument("--steps", type=_count, help="batches an epoch (default: all)")
-    tune.add_argument("--rate", type=_rate, default=1e-4, help="learning rate (default: 1e-4)")
-    tune.add_argument("--schedule", choices=["cosine", "step"], default="cosine", help="of the rate (default: cosine)")
-    help = "modules whose results are compared with the teacher's"
-    tune.add_argument("--supervise", action="append", default=[], metavar="GLOB", help=help)
-    tune.add_argument("--stride", type=_count, default=1, help="compare every N-th of them only (default: 1)")
 
 
 def torch(args: Namespace) -> int:
@@ -91,88 +43,15 @@ def torch(args: Namespace) -> int:
     except ImportError as error:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
         raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
-    _check(args)
-    written = {path: _age(path) for path in _outputs(args)}
+    check(args)
+    written = {path: age(path) for path in outputs(args)}
     try:
         return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
     except KeyboardInterrupt:
-        new = [str(path) for path, age in written.items() if _age(path) != age]
+        new = [str(path) for path, before in written.items() if age(path) != before]
         raise TorchError(
             f"interrupted; {'written so far: ' + ', '.join(new) if new else 'nothing was written'}"
         ) from None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is no number of 1 or more")
-    return int(text)
-
-
-def _real(text: str, limit: float, what: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= limit or math.isinf(number):
-        raise ArgumentTypeError(f"{text!r} is no {what}")
-    return number
-
-
-def _rate(text: str) -> float:
-    return _real(text, math.inf, "number above 0")
-
-
-def _percent(text: str) -> float:
-    return _real(text, 100, "number above 0, at most 100")
-
-
-def _outputs(args: Namespace) -> list[Path]:
-    """Every file that a command writes."""
-    found = [args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None)]
-    if args.what == "sensitivity":
-        found += [args.output.with_suffix(suffix) for suffix in (".csv", ".svg")]
-    return [path for path in found if path is not None]
-
-
-def _age(path: Path) -> int | None:
-    return path.stat().st_mtime_ns if path.exists() else None
-
-
-def _check(args: Namespace) -> None:
-    """Refuses what could only fail after all the work.
-
-    Raises:
-        TorchError: a file exists, is a folder, has no folder or two purposes; options contradict each other, or the
-            device or the operator set is none.
-    """
-    outputs = _outputs(args)
-    resumed = args.what == "sensitivity" and args.output.exists()
-    for number, path in enumerate(outputs):
-        if path.resolve() in [other.resolve() for other in outputs[:number]]:
-            raise TorchError(f"{path} would be written twice: name another file")
-        if path.is_dir():
-            raise TorchError(f"{path} is a folder: name a file")
-        if path.exists() and not args.force and not resumed:
-            raise TorchError(f"{path} exists; give --force to overwrite it")
-        if not path.parent.is_dir():
-            raise TorchError(f"{path}: there is no folder {path.parent}")
-    if args.load is not None:
-        for option in ("config", "method", "percentile", "batches"):
-            if getattr(args, option):
-                raise TorchError(f"--{option} says how to calibrate, and --load that there is nothing to calibrate")
-    if args.what != "sensitivity":
-        opsets = range(18, 21) if args.dynamo else range(13, 21)
-        args.opset = args.opset or (18 if args.dynamo else 17)
-        if args.opset not in opsets:
-            exporter = "dynamo" if args.dynamo else "TorchScript"
-            raise TorchError(f"--opset {args.opset}: the {exporter} exporter writes opset {opsets[0]} to {opsets[-1]}")
-    from torch import empty
-
-    try:
-        empty(1, device=args.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 class Run:
