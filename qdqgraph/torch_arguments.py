@@ -1,4 +1,11 @@
-"""The arguments of `qdqgraph torch WHAT`, and what can be said against them before any work is done."""
+"""What the arguments of `qdqgraph torch` mean, and what can be said against them before any work is done.
+
+The network and its data are the user's own functions, named as `package.module:function`:
+
+    model()          makes the float network, in eval mode or not
+    data()           yields batches for calibration and training; the first entry of each is the input
+    evaluate(model)  scores a network, more is better
+"""
 
 from __future__ import annotations
 
@@ -10,10 +17,11 @@ from pathlib import Path
 from .errors import TorchError
 
 METHODS = ("max", "percentile", "entropy", "mse")
+Verb = Callable[[str, str, str], ArgumentParser]
 
 
-def arguments(verb: Callable[[str, str, str], ArgumentParser]) -> None:
-    """The arguments of `quantize`, `sensitivity` and `finetune`; `verb` makes a parser of name, help and example."""
+def add(verb: Verb) -> None:
+    """Adds what `qdqgraph torch` can do; `verb` makes a command of (name, text, example)."""
     common = "--model nets:build --data nets:batches --eval nets:accuracy"
     quantize = verb(
         "quantize", "link, calibrate, score and export a network", f"qdqgraph torch quantize {common} -o net.onnx"
@@ -46,6 +54,12 @@ def arguments(verb: Callable[[str, str, str], ArgumentParser]) -> None:
         parser.add_argument("--opset", type=int, help="of the ONNX file (default: 17, with --dynamo 18)")
         parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
         parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
+        help = "a ranking of `sensitivity`: its most expensive units run in float, and the rest is linked anew"
+        parser.add_argument("--off", type=Path, metavar="RANKING.json", help=help)
+        many = parser.add_mutually_exclusive_group()
+        many.add_argument("--top", type=_count, metavar="K", help="with --off: this many units")
+        help = "with --off: as many as it takes until the costs that remain add up to at most this"
+        many.add_argument("--budget", type=float, metavar="COST", help=help)
         parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
     analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help="switch off, or on, one")
     analyse.add_argument("--block", action="append", metavar="PATH", help="take a module for one unit; may be repeated")
@@ -57,6 +71,46 @@ def arguments(verb: Callable[[str, str, str], ArgumentParser]) -> None:
     help = "modules whose results are compared with the teacher's"
     tune.add_argument("--supervise", action="append", default=[], metavar="GLOB", help=help)
     tune.add_argument("--stride", type=_count, default=1, help="compare every N-th of them only (default: 1)")
+
+
+def check(args: Namespace) -> None:
+    """Refuses what could only fail after all the work.
+
+    Raises:
+        TorchError: a file exists, is a folder, has no folder or two purposes, or options contradict each other.
+    """
+    files = outputs(args)
+    resumed = args.what == "sensitivity" and args.output.exists()
+    for number, path in enumerate(files):
+        if path.resolve() in [other.resolve() for other in files[:number]]:
+            raise TorchError(f"{path} would be written twice: name another file")
+        if path.is_dir():
+            raise TorchError(f"{path} is a folder: name a file")
+        if path.exists() and not args.force and not resumed:
+            raise TorchError(f"{path} exists; give --force to overwrite it")
+        if not path.parent.is_dir():
+            raise TorchError(f"{path}: there is no folder {path.parent}")
+    if args.load is not None and args.config is not None:
+        raise TorchError("--config says how to quantize, and --load what is quantized already: leave one out")
+    again = getattr(args, "off", None) is not None
+    for option in ("method", "percentile", "batches"):
+        if args.load is not None and not again and getattr(args, option):
+            raise TorchError(f"--{option} says how to calibrate, and --load that there is nothing to calibrate")
+    if args.what != "sensitivity" and again != (args.top is not None or args.budget is not None):
+        raise TorchError("--off RANKING.json goes with --top K or --budget COST")
+
+
+def outputs(args: Namespace) -> list[Path]:
+    """Every file that a command writes."""
+    found = [args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None)]
+    if args.what == "sensitivity":
+        found += [args.output.with_suffix(suffix) for suffix in (".csv", ".svg")]
+    return [path for path in found if path is not None]
+
+
+def age(path: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _count(text: str) -> int:
@@ -81,53 +135,3 @@ def _rate(text: str) -> float:
 
 def _percent(text: str) -> float:
     return _real(text, 100, "number above 0, at most 100")
-
-
-def outputs(args: Namespace) -> list[Path]:
-    """Every file that a command writes."""
-    found = [args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None)]
-    if args.what == "sensitivity":
-        found += [args.output.with_suffix(suffix) for suffix in (".csv", ".svg")]
-    return [path for path in found if path is not None]
-
-
-def age(path: Path) -> int | None:
-    """When a file was written; None where there is none."""
-    return path.stat().st_mtime_ns if path.exists() else None
-
-
-def check(args: Namespace) -> None:
-    """Refuses what could only fail after all the work.
-
-    Raises:
-        TorchError: a file exists, is a folder, has no folder or two purposes; options contradict each other, or the
-            device or the operator set is none.
-    """
-    files = outputs(args)
-    resumed = args.what == "sensitivity" and args.output.exists()
-    for number, path in enumerate(files):
-        if path.resolve() in [other.resolve() for other in files[:number]]:
-            raise TorchError(f"{path} would be written twice: name another file")
-        if path.is_dir():
-            raise TorchError(f"{path} is a folder: name a file")
-        if path.exists() and not args.force and not resumed:
-            raise TorchError(f"{path} exists; give --force to overwrite it")
-        if not path.parent.is_dir():
-            raise TorchError(f"{path}: there is no folder {path.parent}")
-    if args.load is not None:
-        for option in ("config", "method", "percentile", "batches"):
-            if getattr(args, option):
-                raise TorchError(f"--{option} says how to calibrate, and --load that there is nothing to calibrate")
-    if args.what != "sensitivity":
-        opsets = range(18, 21) if args.dynamo else range(13, 21)
-        args.opset = args.opset or (18 if args.dynamo else 17)
-        if args.opset not in opsets:
-            exporter = "dynamo" if args.dynamo else "TorchScript"
-            raise TorchError(f"--opset {args.opset}: the {exporter} exporter writes opset {opsets[0]} to {opsets[-1]}")
-    from torch import empty
-
-    try:
-        empty(1, device=args.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error

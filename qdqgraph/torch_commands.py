@@ -1,24 +1,13 @@
-"""`qdqgraph torch WHAT`: the PyTorch side on the command line.
-
-The network and its data are the user's own functions, named as `package.module:function`:
-
-    model()          makes the float network, in eval mode or not
-    data()           yields batches for calibration and training; the first entry of each is the input
-    evaluate(model)  scores a network, more is better
-
-torch is imported when a command runs, never before.
-"""
+"""`qdqgraph torch WHAT`: the PyTorch side on the command line. torch is imported when a command runs, never before."""
 
 from __future__ import annotations
 
 import copy
 import importlib
 import math
-import operator
 import sys
-import traceback
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +15,8 @@ from .commands import terminal
 from .errors import TorchError
 from .files import write_text
 from .report import text
-from .torch_arguments import age, arguments, check, outputs
+from .torch_arguments import age, check, outputs
+from .user_code import Batches, called, named
 
 if TYPE_CHECKING:
     from .torch import Config
@@ -44,14 +34,33 @@ def torch(args: Namespace) -> int:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
         raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
     check(args)
+    _possible(args)
     written = {path: age(path) for path in outputs(args)}
     try:
         return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
     except KeyboardInterrupt:
         new = [str(path) for path, before in written.items() if age(path) != before]
-        raise TorchError(
-            f"interrupted; {'written so far: ' + ', '.join(new) if new else 'nothing was written'}"
-        ) from None
+        done = f"written so far: {', '.join(new)}" if new else "nothing was written"
+        raise TorchError(f"interrupted; {done}") from None
+
+
+def _possible(args: Namespace) -> None:
+    """Refuses what this machine or the exporter cannot do before anything runs for hours.
+
+    Raises:
+        TorchError: the exporter does not write the opset, or the device is none.
+    """
+    from torch import empty
+
+    from .torch.export import opset_of
+
+    if args.what != "sensitivity":
+        opset_of(args.opset, args.dynamo)
+    try:
+        empty(1, device=args.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 class Run:
@@ -69,7 +78,7 @@ class Run:
 
     def batches(self) -> Any:
         """The loader, made anew."""
-        return _Batches(called(self.data, self.args.data), self.args.data)
+        return Batches(called(self.data, self.args.data), f"--data {self.args.data}")
 
     def score(self, model: Any) -> float:
         """The user's score of a network.
@@ -124,7 +133,29 @@ class Run:
             report = side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile)
             text.say(console, str(report))
         self.say_score("calibrated", model)
+        if getattr(args, "off", None) is not None:
+            self.switch_off(model, example)
         return model, example
+
+    def switch_off(self, model: Any, example: Any) -> None:
+        """Takes the quantization off the units that cost the most in a ranking, and links and calibrates the rest."""
+        from . import catalog
+        from . import torch as side
+
+        args, console = self.args, terminal()
+        try:
+            ranking = side.Sensitivity.from_json(args.off.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise TorchError(f"--off {args.off}: cannot be read: {error}") from error
+        rules = None if args.no_link else catalog.load(args.rules)
+        layers, _ = side.apply_sensitivity(
+            model, ranking, top=args.top, budget=args.budget, example=None if args.no_link else example, rules=rules
+        )
+        text.say(console, f"in float: {', '.join(layers) or 'nothing costs that much'}")
+        text.say(
+            console, str(side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile))
+        )
+        self.say_score("calibrated again", model)
 
     def export(self, model: Any, example: Any) -> None:
         """Writes the ONNX file and says what `check` finds in it."""
@@ -141,54 +172,6 @@ class Run:
         text.say(terminal(), f"{args.output}: {len(found)} findings{more}")
 
 
-def named(name: str, option: str) -> Callable[..., Any]:
-    """The function of `package.module:function`.
-
-    Raises:
-        TorchError: there is none.
-    """
-    module, colon, function = name.partition(":")
-    if not colon or not module or not function:
-        raise TorchError(f"{option} {name!r}: write package.module:function")
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            raise TorchError(f"{option} {name}: there is no module {error.name!r} here or on the path") from error
-        raise _own(f"{option} {name}", error) from error
-    except (Exception, SystemExit) as error:
-        raise _own(f"{option} {name}", error) from error
-    for part in function.split("."):
-        if not hasattr(found, part):
-            raise TorchError(f"{option} {name}: the module {module} has no {function!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise TorchError(f"{option} {name}: {function} is no function")
-    call: Callable[..., Any] = found
-    return call
-
-
-def called(function: Callable[..., Any], name: str, *args: Any) -> Any:
-    """What a function of the user's answers.
-
-    Raises:
-        TorchError: it raised; its own traceback is printed.
-    """
-    try:
-        return function(*args)
-    except (Exception, SystemExit) as error:
-        raise _own(name, error) from error
-
-
-def _own(name: str, error: BaseException) -> TorchError:
-    """Prints the traceback of the user's code, without ours above it; returns the one sentence."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, importlib.__file__):
-        frames = frames.tb_next
-    print("".join(traceback.format_exception(type(error), error, frames)), file=sys.stderr, end="")  # noqa: T201
-    return TorchError(f"{name} failed with the {type(error).__name__} above; nothing was written")
-
-
 def _example(loader: Any, args: Namespace) -> Any:
     """The first input of the loader."""
     from torch import Tensor
@@ -202,6 +185,14 @@ def _example(loader: Any, args: Namespace) -> Any:
             raise TorchError(f"--data {args.data} yields {type(batch).__name__}; the first entry must be the input")
         batch = inside[0]
     return batch.to(args.device)
+
+
+def _copied(network: Any, args: Namespace) -> Any:
+    try:
+        return copy.deepcopy(network)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise TorchError(f"--model {args.model}: the network cannot be copied: {reason}") from error
 
 
 def _config(args: Namespace) -> Config:
@@ -267,36 +258,6 @@ def _finetune(args: Namespace) -> int:
     return 0
 
 
-def _copied(network: Any, args: Namespace) -> Any:
-    try:
-        return copy.deepcopy(network)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise TorchError(f"--model {args.model}: the network cannot be copied: {reason}") from error
-
-
-class _Batches:
-    """The user's loader, whose errors are the user's.
-
-    Raises:
-        TorchError: it raised, or is none.
-    """
-
-    def __init__(self, loader: Any, name: str) -> None:
-        self.loader, self.name = loader, name
-
-    def __length_hint__(self) -> int:
-        return operator.length_hint(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        if not hasattr(self.loader, "__iter__") and not hasattr(self.loader, "__getitem__"):
-            raise TorchError(f"--data {self.name} gives {type(self.loader).__name__}, which yields no batches")
-        batches = called(iter, f"--data {self.name}", self.loader)
-        end = object()
-        while (batch := called(next, f"--data {self.name}", batches, end)) is not end:
-            yield batch
-
-
 class _Again:
     """A loader that the user's function makes anew for each epoch."""
 
@@ -307,4 +268,4 @@ class _Again:
         return iter(self.run.batches())
 
 
-__all__ = ["arguments", "torch"]
+__all__ = ["torch"]

@@ -28,10 +28,10 @@ FLOORS = [
     {"engines"},
     {"half"},
     {"api"},
-    {"report", "scaffold", "settings", "why"},
+    {"report", "scaffold", "settings", "user_code", "why"},
     {"torch"},
     {"commands"},
-    {"engine_arguments", "engine_commands", "rule_commands", "torch_commands"},
+    {"engine_arguments", "engine_commands", "rule_commands", "torch_arguments", "torch_commands"},
     {"cli"},
     {"__main__"},
 ]

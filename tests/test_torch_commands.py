@@ -137,6 +137,27 @@ def test_sensitivity_writes_ranking_table_and_picture_and_goes_on_where_it_stopp
     assert main([*args, "--block", "c", "--force"]) == 0
 
 
+def test_the_units_that_cost_the_most_can_be_left_in_float(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unit = {"score": 1.0, "cost": 0.5}
+    units = [{"name": "stem", "layers": ["stem"], **unit}, {"name": "fc", "layers": ["fc"], **unit, "cost": 0.1}]
+    ranking = {"direction": "disable", "model": "", "quantized": 0.5, "unquantized": 1.0, "units": units}
+    Path("layers.json").write_text(json.dumps(ranking))
+    args = ["torch", "quantize", *COMMON, "-o", "net.onnx", "--off", "layers.json"]
+    assert main([*args, "--budget", "0.2"]) == 0
+    out = capsys.readouterr().out
+    assert "in float: stem" in out and "calibrated again: " in out and "net.onnx: 0 findings" in out
+    graph = qdqgraph.Graph(onnx.load("net.onnx"))
+    bare = [n.name for n in graph.nodes("Conv", "Gemm") if n.inputs[1].inputs == []]
+    assert len(bare) == 1 and "stem" in bare[0]
+    assert main([*args, "--force"]) == 2 and "goes with --top K or --budget COST" in capsys.readouterr().err
+
+
+def test_the_dynamo_exporter_has_an_opset_of_its_own(folder: Path) -> None:
+    pytest.importorskip("onnxscript")
+    assert main(["torch", "quantize", *COMMON, "-o", "net.onnx", "--dynamo", "--method", "max"]) == 0
+    assert onnx.load("net.onnx").opset_import[0].version == 18
+
+
 def test_finetune_trains_scores_saves_and_exports(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["torch", "finetune", *COMMON, "-o", "net.onnx", "--save-qat", "qat.pt", "--epochs", "2", "--rate", "1e-3"]
     assert main(args) == 0

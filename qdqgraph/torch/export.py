@@ -21,8 +21,11 @@ from .example import arguments, flat, mapped, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
 from .quantizer import Quantizer, quantizers
 
-OPSETS = range(13, 21)
-"""Opsets of an export: 13 is the first with an axis, 20 the last that the TorchScript exporter writes."""
+OPSETS = {False: range(13, 21), True: range(18, 21)}
+"""Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
+dynamo exporter writes, 20 the last that TorchScript's does."""
+OPSET = {False: 17, True: 18}
+"""The opset where none is asked for; 17 serves every TensorRT since 8.5."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SHOWN = 8
 """Names that a message lists before it only counts."""
@@ -33,7 +36,7 @@ def export(
     example: Any,
     path: Path | str,
     *,
-    opset: int = 17,
+    opset: int | None = None,
     dynamo: bool = False,
     input_names: Sequence[str] = ("images",),
     output_names: Sequence[str] | None = None,
@@ -48,8 +51,8 @@ def export(
     Args:
         example: the input tensor, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and
             mappings of tensors. Shapes are fixed to its own but for a dynamic batch.
+        opset: 13 to 20, with the dynamo exporter 18 to 20; None: 17, with the dynamo exporter 18.
         input_names: of every tensor; where they are too few, those of the forward's parameters stand.
-        opset: 13 to 20, with the dynamo exporter 18 to 20; 17 serves every TensorRT since 8.5.
         dynamo: use torch.export instead of tracing.
         dynamic_batch: leave the first dimension of every input and output open.
         uint8: write unsigned quantizers as UINT8, for an engine that takes it.
@@ -63,7 +66,8 @@ def export(
             written then.
     """
     inputs = tensors(example)
-    _check(model, inputs, opset, dynamo, uint8)
+    opset = opset_of(opset, dynamo)
+    _check(model, inputs, opset, uint8)
     model_proto = traced(
         model,
         example,
@@ -180,12 +184,21 @@ def _grid(name: str, quantizer: Quantizer) -> Grid | TorchError:
         return TorchError(f"the quantizer {name} cannot be exported: {error}")
 
 
-def _check(model: nn.Module, inputs: Sequence[Tensor], opset: int, dynamo: bool, uint8: bool) -> None:
-    """Refuses what TensorRT or the exporter would refuse, before anything runs."""
-    allowed = range(18, 21) if dynamo else OPSETS
-    if opset not in allowed:
+def opset_of(asked: int | None, dynamo: bool) -> int:
+    """The opset that an exporter is to write.
+
+    Raises:
+        TorchError: it does not write the one that is asked for.
+    """
+    allowed = OPSETS[dynamo]
+    if asked is not None and asked not in allowed:
         which = "the dynamo" if dynamo else "the TorchScript"
-        raise TorchError(f"opset {opset}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
+        raise TorchError(f"opset {asked}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
+    return OPSET[dynamo] if asked is None else asked
+
+
+def _check(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:
+    """Refuses what TensorRT or the exporter would refuse, before anything runs."""
     half = any(x.dtype in (torch.half, torch.bfloat16) for x in model.parameters())
     half = half or any(x.dtype in (torch.half, torch.bfloat16) for x in inputs)
     if half and opset < TYPED_OPSET:

@@ -25,7 +25,7 @@ from ..graph import Graph, key
 from ..named import SCOPES, quantizer_path
 from ..pair import Pair, pairs
 from .example import mapped
-from .export import traced
+from .export import OPSET, traced
 from .functional import Call, Place
 from .pairing import Grid, Writing, restored
 from .places import placed, places
@@ -35,8 +35,6 @@ from .scopes import Scope, Scopes, attach, attached, detach
 BASE, STEP = 2.0, 2.0**-19
 """The first amax and the distance to the next: float32 keeps them apart, and all of them together differ by so little
 that no tie between them costs a hundredth of a bit."""
-OPSET = {False: 17, True: 18}
-"""The probe's opset, by whether the dynamo exporter writes it."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import TorchError
 from ..files import write_text
+from ..rule import Rule
 from .link import Linked, link
 from .quantizer import Quantizer, paths, quantizers
 from .state import digest
@@ -210,6 +211,7 @@ def apply_sensitivity(
     top: int | None = None,
     budget: float | None = None,
     example: Any = None,
+    rules: Sequence[Rule] | None = None,
 ) -> tuple[tuple[str, ...], Linked | None]:
     """Switches the quantization of the most expensive units off, in place.
 
@@ -218,6 +220,7 @@ def apply_sensitivity(
         budget: instead, as many as it takes until the costs that remain add up to at most this much.
         example: an input, or a tuple of inputs: the model is linked again, as fewer quantizers have other needs.
             Calibrate it afterwards.
+        rules: what linking looks for, as in `link`.
 
     Returns:
         The layers that were switched off, and what linking did.
@@ -241,7 +244,7 @@ def apply_sensitivity(
     for layer in layers:
         for number in by_layer[layer]:
             found[number].disable()
-    linked = link(model, example) if example is not None and units(model) else None
+    linked = link(model, example, rules) if example is not None and units(model) else None
     return tuple(layers), linked
 
 

@@ -1,7 +1,7 @@
 """Where a call stands in the source: the function that makes it, and which of its calls it is.
 
-Counted in the function's code, not in lines: comments, formatting and the functions above it may change, the call stays
-known. How many calls there are is part of the name, so a function with other code has other names.
+Counted in the function's code, not in lines: comments, formatting, local variables and the functions above it may
+change, the call stays known. How many calls there are, and of what names, is part of it: other code has other calls.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import inspect
 import os
+import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -44,9 +45,8 @@ def caller(frame: FrameType | None) -> tuple[str, bool]:
         if file.startswith(QUANTIZATION):
             return "", False
         if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
-            found = _calls(code)
-            operator = dis.opname[code.co_code[frame.f_lasti]] == "BINARY_OP"
-            return found.get(frame.f_lasti, f"{code.co_qualname}, instruction {frame.f_lasti}"), operator
+            unknown = f"{code.co_qualname}, instruction {frame.f_lasti}", False
+            return _calls(code).get(frame.f_lasti, unknown)
         frame = frame.f_back
     return "", False
 
@@ -56,16 +56,26 @@ def is_known(where: str, kind: type) -> bool:
     name = where.partition(",")[0]
     functions = (inspect.unwrap(f) for c in kind.__mro__ for f in vars(c).values() if isinstance(f, FunctionType))
     codes = [code for f in functions for code in _inside(f.__code__) if code.co_qualname == name]
-    return not codes or any(where in _calls(code).values() for code in codes)
+    return not codes or any(where == found for code in codes for found, _ in _calls(code).values())
 
 
 @lru_cache(maxsize=4096)
-def _calls(code: CodeType) -> dict[int, str]:
-    """The names of a function's calls, by offset in its code."""
-    offsets = [
-        i.offset for i in dis.get_instructions(code) if i.opname.startswith(CALLS) and not i.opname.startswith(NO_CALLS)
+def _calls(code: CodeType) -> dict[int, tuple[str, bool]]:
+    """The names of a function's calls, and whether each is an operator, by offset in its code. An instruction's cache
+    counts to it: that is where a frame stands while a Python function runs that it called."""
+    every = list(dis.get_instructions(code))
+    ends = [i.offset for i in every[1:]] + [len(code.co_code)]
+    calls = [
+        (i, end)
+        for i, end in zip(every, ends, strict=True)
+        if i.opname.startswith(CALLS) and not i.opname.startswith(NO_CALLS)
     ]
-    return {at: f"{code.co_qualname}, call {n} of {len(offsets)}" for n, at in enumerate(offsets, start=1)}
+    names = zlib.crc32(" ".join(code.co_names).encode())
+    return {
+        at: (f"{code.co_qualname}, call {number} of {len(calls)} (code {names:08x})", i.opname == "BINARY_OP")
+        for number, (i, end) in enumerate(calls, start=1)
+        for at in range(i.offset, end, 2)
+    }
 
 
 def _inside(code: CodeType) -> Iterator[CodeType]:
