@@ -16,7 +16,7 @@ import argparse
 import copy
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ from samples import demo, digits, fashion, networks
 from samples.record import Batches, Made, Record, Score, accuracy
 
 METHODS = ("max", "percentile", "mse", "entropy")
+RAW = "entropy-raw"
+"""Entropy also where it cuts off much of what it saw; see `Flow.calibrated`."""
 STEPS = ("plain", "fixed", "linked", "without", "tuned")
 TOP = 3
 """Units that are switched off."""
@@ -95,17 +97,17 @@ class Flow:
         self.network.load_state_dict(torch.load(file, weights_only=True))
         return score
 
-    def method(self, method: str) -> tuple[Score, ...]:
-        """The steps of one calibration method, in the order of `STEPS`."""
+    def method(self, method: str) -> dict[str, Score]:
+        """The steps of one calibration method, in the order of `STEPS`, by their files' names."""
         makers = (self.plain, self.fixed, self.linked, self.without, self.tuned)
-        steps = zip(STEPS, makers, strict=True)
-        return tuple(self.record.step(f"{method}-{name}", partial(make, method)) for name, make in steps)
+        steps = {f"{method}-{step}": make for step, make in zip(STEPS, makers, strict=True)}
+        return {name: self.record.step(name, partial(make, method)) for name, make in steps.items()}
 
     def plain(self, method: str, path: Path) -> Made:
         """Quantized as pytorch-quantization does: each input of a convolution or Linear, nothing tied."""
         model = copy.deepcopy(self.network)
         side.quantize(model)
-        return self._calibrated(model, method, path)
+        return self.calibrated(model, method, path)
 
     def fixed(self, method: str, path: Path) -> Made:
         """The plain file, repaired afterwards: tied pairs take the largest of their scales."""
@@ -114,12 +116,12 @@ class Flow:
         return Made(None, f"{result.groups} groups, {len(result.changes)} scales changed by at most {most:.2f} bits")
 
     def linked(self, method: str, path: Path) -> Made:
-        """Quantized, tied by the graph rules, and then calibrated: a shared scale sees all that it is for."""
+        """Quantized, tied by the graph rules, then calibrated: a shared scale sees all that it is for."""
         model = copy.deepcopy(self.network)
         side.quantize(model)
         done = side.link(model, self.example)
         note = f"{len(done.groups)} groups, {len(done.added)} quantizers added, {len(done.disabled)} switched off"
-        made = self._calibrated(model, method, path, "; ".join([note, *done.unmapped]))
+        made = self.calibrated(model, method, path, "; ".join([note, *done.unmapped]))
         side.save(model, self.record.path(f"{method}-linked", "pt"))
         return made
 
@@ -141,11 +143,27 @@ class Flow:
         file = self.record.path(f"{method}-sensitivity", "json")
         ranked = side.sensitivity(model, near, file=file)
         layers, _ = side.apply_sensitivity(model, ranked, top=TOP, example=self.example)
-        return self._calibrated(model, method, path, f"of {len(ranked.units)} units off: {', '.join(layers)}")
+        return self.calibrated(model, method, path, f"of {len(ranked.units)} units off: {', '.join(layers)}")
 
     def tuned(self, method: str, path: Path) -> Made:
         """The linked network after quantization-aware training, with the float one as teacher."""
         model = self._loaded(f"{method}-linked")
+        note = self._train(model, f"{method}-tuned")
+        side.export(model, self.example, path)
+        return Made(model, note)
+
+    def late(self, method: str, path: Path) -> Made:
+        """The plain network after the same training, its file repaired afterwards: what training without ties costs."""
+        model, bare = copy.deepcopy(self.network), path.with_name(f"{method}-plain-tuned.onnx")
+        side.quantize(model)
+        self.calibrated(model, method, bare)
+        note = self._train(model, f"{method}-late")
+        side.export(model, self.example, bare)
+        qdqgraph.fix(bare, output=path)
+        return Made(None, f"{note}; before the repair {accuracy(model, self.data.test):.2f} %")
+
+    def _train(self, model: nn.Module, name: str) -> str:
+        """Quantization-aware training; returns how it went."""
         torch.manual_seed(0)
         done = side.finetune(
             model,
@@ -154,16 +172,24 @@ class Flow:
             training=side.Training(epochs=self.epochs, rate=RATE),
             evaluate=lambda model: accuracy(model, self.data.judge),
             loss=lambda found, batch: nn.functional.cross_entropy(found, batch[1]),
-            checkpoint=self.record.path(f"{method}-tuned", "pt"),
-            progress=lambda line: self.record.say(f"{method}-tuned: {line}"),
+            checkpoint=self.record.path(name, "pt"),
+            progress=lambda line: self.record.say(f"{name}: {line}"),
         )
-        side.export(model, self.example, path)
         scores = ", ".join(f"{score:.2f}" for score in done.scores)
-        return Made(model, f"best epoch {done.best}, on the images that judge: {scores}")
+        return f"best epoch {done.best}, on the images that judge: {scores}"
 
-    def _calibrated(self, model: nn.Module, method: str, path: Path, note: str = "") -> Made:
-        """Calibrates and exports."""
-        report = side.calibrate(model, self.data.calibrate, method=method)
+    def calibrated(self, model: nn.Module, method: str, path: Path, note: str = "") -> Made:
+        """Calibrates and exports; quantizers whose amax cuts off much of what they saw take the percentile instead.
+
+        The even background of the images fills most of the first layers' histograms. Entropy keeps it apart from its
+        neighbours, and clips nearly everything else.
+        """
+        report = side.calibrate(model, self.data.calibrate, method="entropy" if method == RAW else method)
+        if report.clipped and method != RAW:
+            instead = dict.fromkeys(report.clipped, "percentile")
+            listed = ", ".join(f"{name} ({part:.0%})" for name, part in report.clipped.items())
+            note += f"{'; ' * bool(note)}by percentile, as {method} clips them: {listed}"
+            report = side.calibrate(model, self.data.calibrate, method=method, layers=instead)
         side.export(model, self.example, path)
         odd = str(report).splitlines()[1:]
         return Made(model, "; ".join(part for part in (note, *odd) if part))
@@ -189,8 +215,18 @@ def table(record: Record, methods: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def files(scores: Mapping[str, Score]) -> str:
+    """The exported files, one a line."""
+    lines = ["| file | pairs | scales | findings | ONNX Runtime | answers otherwise | |", "| --- " * 7 + "|"]
+    for name, score in scores.items():
+        found = ", ".join(f"{code} x{count}" for code, count in sorted(score.findings.items())) or "none"
+        cells = (name, score.pairs, score.scales, found, f"{score.exported:.2f}", score.moved, score.note)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def run(args: argparse.Namespace) -> str:
-    """All steps; returns the table.
+    """All steps; returns the tables.
 
     Raises:
         FileNotFoundError: the images are not there.
@@ -205,12 +241,14 @@ def run(args: argparse.Namespace) -> str:
     record = Record(args.output, data.test, say)
     record.begin({"epochs": args.epochs, "tune": args.tune, "images": len(data.train.images)})
     flow = Flow(data, record, args.tune)
-    scores = [flow.trained(args.epochs)]
+    scores = {"float": flow.trained(args.epochs)}
     methods = args.method or METHODS
     for method in methods:
-        scores += flow.method(method)
-    say(f"all steps together took {sum(score.seconds for score in scores):.0f} s of processor time")
-    return table(record, methods)
+        scores |= flow.method(method)
+        if args.late:
+            scores[f"{method}-late"] = record.step(f"{method}-late", partial(flow.late, method))
+    say(f"all steps together took {sum(score.seconds for score in scores.values()):.0f} s of processor time")
+    return f"\n{files(scores)}\n\n{table(record, methods)}"
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -220,7 +258,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("build/qat"), help="for files (default: build/qat)")
     parser.add_argument("--epochs", type=int, default=8, help="of training the float network (default: 8)")
     parser.add_argument("--tune", type=int, default=3, help="epochs of quantization-aware training (default: 3)")
-    parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be given again")
+    parser.add_argument("--method", action="append", choices=(*METHODS, RAW), help="only this one; may be given again")
+    parser.add_argument("--late", action="store_true", help="also train the plain network, and repair its file after")
     args = parser.parse_args(words)
     torch.set_num_threads(1)  # the layers are small: a second thread gains little
     try:

@@ -38,7 +38,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.data.images)) if self.shuffled else torch.arange(len(self.data.images))
-        for chosen in order.split(BATCH):
+        for chosen in torch.split(order, BATCH):
             yield torch.from_numpy(self.data.images[chosen.numpy()]), torch.from_numpy(self.data.labels[chosen.numpy()])
 
 
@@ -102,7 +102,8 @@ class Record:
             raise ValueError(
                 f"{self.folder} holds a run with {file.read_text()}: remove it, or give another folder with -o"
             )
-        write_text(json.dumps(settings), file, force=True)
+        if not file.exists():
+            write_text(json.dumps(settings), file)
 
     def step(self, name: str, make: Callable[[Path], Made]) -> Score:
         """The score of a step, which runs where it has not run to its end before; `make` writes the ONNX file."""

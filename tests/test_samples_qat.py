@@ -15,6 +15,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("pytorch_quantization")
 
 import qdqgraph
+from qdqgraph import torch as side
 from samples import demo, fashion, qat, record
 
 STEPS = [f"max-{step}" for step in qat.STEPS]
@@ -72,10 +73,18 @@ def test_every_step_is_scored_and_its_file_answers_as_pytorch_does(folder: Path,
 
 
 def test_finished_steps_are_kept_and_the_rest_is_done(
-    folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+    folder: Path, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = {p.name: p.stat().st_mtime_ns for p in folder.iterdir() if p.suffix in (".json", ".onnx")}
     (folder / "max-tuned.json").unlink()
+
+    def stopped(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit, match="goes on behind the last step"):
+        patched.setattr(side, "finetune", stopped)
+        qat.main(words)
+    assert not (folder / "max-tuned.json").exists() and capsys.readouterr().out.count("(kept)") == 5
     qat.main(words)
     out = capsys.readouterr().out
     assert out.count("(kept)") == 5 and "max-tuned: epoch 1 of 1" in out

@@ -270,3 +270,16 @@ def test_a_percentile_beyond_the_last_bin_is_the_largest_value() -> None:
     counts, edges = np.ones(10, np.int32), np.arange(11, dtype=np.float32)
     assert float(searched("percentile", counts, edges, percentile=100.0)) <= 10
     assert isinstance(Quantizer(), Quantizer)
+
+
+def test_an_amax_that_cuts_off_much_of_what_it_saw_is_named() -> None:
+    model = quantized()
+    spiked = torch.cat([torch.full((60000,), 0.3), 8 * torch.rand(6000, generator=torch.Generator().manual_seed(0))])
+    batch = spiked.repeat(3).view(-1, 3, 10, 11)
+    report = calibrate(model, [batch], method="entropy")
+    amax, lost = report.amax["0._input_quantizer"], report.clipped["0._input_quantizer"]
+    beyond = (spiked - amax).clamp_min(0).square().sum() / spiked.square().sum()
+    assert amax < 2 and lost == pytest.approx(float(beyond), rel=0.02)
+    assert "energy of what reaches 0._input_quantizer" in str(report)
+    for method in ("max", "percentile"):
+        assert "0._input_quantizer" not in calibrate(model, [batch], method=method).clipped

@@ -62,7 +62,7 @@ def export(
 
     Raises:
         TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
-            not fit; the file cannot be written; or onnxscript is missing, which the dynamo exporter needs. Nothing is
+            not fit; onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is
             written then.
     """
     inputs = tensors(example)
