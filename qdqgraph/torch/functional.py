@@ -45,6 +45,10 @@ FIRST = (
 )
 """Operators of one data tensor; what follows it says how."""
 LIBRARY = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+APPLIED = (torch.autograd.function.__file__, "apply")
+"""Where an autograd function begins, by file and name of the code."""
+SCOPED = ((nn.modules.module.__file__, "_call_impl"), (__file__, "run"))
+"""Where a scope begins: a module's forward, and what is checkpointed."""
 PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
 """Files of torch between a call and the code that wrote it."""
 
@@ -220,9 +224,21 @@ def _where(frame: FrameType | None) -> tuple[str, bool]:
             return "", False
         ours = file.startswith(LIBRARY[1])
         if not ours and not (file.startswith(LIBRARY[0]) and file.endswith(PLUMBING)):
-            return _written(code, frame.f_lasti)
+            return ("", False) if _hidden(frame) else _written(code, frame.f_lasti)
         frame = frame.f_back
     return "", False
+
+
+def _hidden(frame: FrameType | None) -> bool:
+    """Whether code runs inside an autograd function, which stands in an exported graph for all that it calls."""
+    while frame is not None:
+        at = frame.f_code.co_filename, frame.f_code.co_name
+        if at == APPLIED:
+            return True
+        if at in SCOPED:
+            return False
+        frame = frame.f_back
+    return False
 
 
 @lru_cache(maxsize=65536)
