@@ -298,6 +298,41 @@ def test_what_cannot_be_mapped_is_listed_by_name() -> None:
     assert done.groups, "the rest is tied all the same"
 
 
+class Opaque(torch.autograd.Function):
+    """An operator with a node of its own; inside, it is calls of torch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return functional.max_pool2d(functional.interpolate(x, scale_factor=2.0), 2)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any) -> Any:
+        return g.op("MaxPool", x, kernel_shape_i=[1, 1])
+
+
+class Own(nn.Module):
+    """Exported through an autograd function, as converters from ONNX do it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a = functional.relu(self.a(x))
+        out: Tensor = Opaque.apply(a)  # type: ignore[no-untyped-call]
+        return self.b(out), self.c(a)
+
+
+def test_calls_inside_of_autograd_functions_are_no_places() -> None:
+    model = Own()
+    quantize(model)
+    assert {p.call.operator for p in probe(model, X).places.values()} == {"relu"}
+    done = link(model, X)
+    assert not done.added and ["(MaxPool) should read" in sentence for sentence in done.unmapped] == [True]
+    calibrate(model, [X])
+    assert not [n for n, q in quantizers(model).items() if q.amax is None]
+
+
 def test_a_model_that_another_script_quantized_is_linked_as_well() -> None:
     model: Any = residual()
     for block in model:

@@ -25,6 +25,9 @@ from ..errors import TorchError
 from .functional import HOLDER, Call, called, operands_of, operator_of, positional
 from .source import caller
 
+APPLIED = (torch.autograd.function.__file__, "apply")
+"""Where an autograd function begins, by file and name of the code."""
+
 
 @dataclass
 class Scope:
@@ -130,6 +133,7 @@ class Scopes(TorchFunctionMode):
         moved, rest = positional(operator, args, kwargs)
         operands = operands_of(operator, moved)
         scope = next((s for s in reversed(self._stack) if _runs(s.frame)), None) if operands else None
+        scope = None if scope is not None and _applied(scope.frame) else scope
         place, assigned = caller(sys._getframe(1)) if scope is not None else ("", False)
         if in_place and not assigned:
             operands.pop(0, None)  # the caller goes on with the tensor itself: another cannot stand in for it
@@ -185,6 +189,16 @@ def _runs(frame: FrameType | None) -> bool:
     while here is not None and here is not frame:
         here = here.f_back
     return here is not None
+
+
+def _applied(frame: FrameType | None) -> bool:
+    """Whether an autograd function, which stands in an exported graph for all that it calls, runs inside a frame."""
+    here: FrameType | None = sys._getframe(1)
+    while here is not None and here is not frame:
+        if (here.f_code.co_filename, here.f_code.co_name) == APPLIED:
+            return True
+        here = here.f_back
+    return False
 
 
 def _leave(mode: TorchFunctionMode) -> None:
