@@ -48,9 +48,9 @@ def network(name: str, wheels: Path) -> nn.Module:
 def data(name: str, photos: Path) -> Data:
     """32 inputs to calibrate with, 4 to rank layers with, and others to judge on."""
     if name == "pplcnet":
-        pages = [page(seed) for seed in range(49)]
+        pages = [page(seed) for seed in range(29)]
         turned = [read(name, np.rot90(p, -k)) for p in pages for k in range(len(TURNS))]
-        return Data(tuple(turned[:32]), tuple(turned[32:36]), tuple(turned[36:]), tuple(range(4)) * 40)
+        return Data(tuple(turned[:32]), tuple(turned[32:36]), tuple(turned[36:]), tuple(range(4)) * 20)
     images = [read(name, image) for image in pictures(photos, 52)]
     return Data(tuple(images[:32]), tuple(images[32:36]), tuple(images[36:]))
 
