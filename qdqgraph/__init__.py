@@ -19,6 +19,7 @@ from .grid import Grid
 from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, is_pair, pairs, scale_from_amax
 from .patterns import (
     BINARY,
+    ONE_TO_ONE,
     POOLS,
     WEIGHTED,
     Move,
@@ -33,7 +34,7 @@ from .patterns import (
     self_gate,
     sites,
 )
-from .replacing import attributes, constant, operator, replace
+from .replacing import attributes, constant, dequantized, operator, replace
 from .rule import Counterexample, Example, Rule
 from .target import Target
 from .unpair import unpaired
@@ -73,6 +74,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "BINARY",
     "INT8_BOUND",
+    "ONE_TO_ONE",
     "POOLS",
     "WEIGHTED",
     "Constant",
@@ -119,6 +121,7 @@ __all__ = [
     "common_grid",
     "constant",
     "cuts",
+    "dequantized",
     "fix",
     "fixed",
     "halve",
