@@ -38,7 +38,19 @@ from .replacing import attributes, constant, dequantized, operator, replace
 from .rule import Counterexample, Example, Rule
 from .target import Target
 from .unpair import unpaired
-from .weights import channel_axis, cuts, fixed, readers, refitted, rescaled, shifted, symmetric, weights
+from .weights import (
+    around_zero,
+    channel_axis,
+    cuts,
+    fixed,
+    obstacle,
+    readers,
+    refitted,
+    rescaled,
+    shifted,
+    symmetric,
+    weights,
+)
 
 if TYPE_CHECKING:
     from .api import check, fix, strip
@@ -111,6 +123,7 @@ __all__ = [
     "Tie",
     "Use",
     "activation",
+    "around_zero",
     "attributes",
     "bits_lost",
     "block",
@@ -130,6 +143,7 @@ __all__ = [
     "key",
     "label",
     "moved",
+    "obstacle",
     "opens_block",
     "operator",
     "pairs",

@@ -171,7 +171,7 @@ def _obstacle(graph: Graph, node: Node) -> str:
         if scale is None or scale.size == 1:
             continue
         shape = graph.shape(_name(node, start))
-        if place == 0 or (form.op == "MatMul" and (shape is None or len(shape) != 2)):
+        if (form.op == "MatMul" and (shape is None or len(shape) != 2)) or (place == 0 and form.op != "MatMul"):
             return "its scales run along an axis that Q/DQ has no place for"
     if form.bias >= 0 and _name(node, form.bias) and _bias(graph, node, form) is None:
         return "its bias or its scales are not constant"
@@ -187,7 +187,8 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
         integers, scale, zero_point = (_name(node, start + i) for i in range(3))
         name = f"{key(node)}_operand{place}"
         value = graph.value(scale)
-        axis = _channels(node, form) if value is not None and value.size > 1 else None
+        rows = form.op == "MatMul" and place == 0
+        axis = (0 if rows else _channels(node, form)) if value is not None and value.size > 1 else None
         nodes.append(operator("DequantizeLinear", [integers, scale, zero_point], name, axis=axis))
         inputs.append(name)
     bias = _bias(graph, node, form)
