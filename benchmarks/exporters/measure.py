@@ -63,7 +63,7 @@ class Cell:
         exporter, fixed: the same against the float network; nan where there is none.
         exact: whether the bit-exact repairs alone left every bit of every output as it was.
         failed: why there is no file, no fixed file, or why it does not build; "" where all is well.
-        seconds: what fix took.
+        seconds: of the processor that fix took.
     """
 
     file: str
@@ -147,9 +147,9 @@ def named(finding: Finding) -> float | None:
 def cell(path: Path, wheels: Path, folder: Path) -> Cell:
     """The file measured; the repaired one is written to `folder`."""
     network, own = path.name.split(".")[0], digest(path)
-    before, start = built(path), time.perf_counter()
+    before, start = built(path), time.process_time()
     result, asked, reason = fixed(path)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     if result is None:
         return Cell(path.name, own, before, Built(refused="no file"), failed=reason, seconds=seconds)
     out = folder / path.name

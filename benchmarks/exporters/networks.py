@@ -17,7 +17,9 @@ from onnx import version_converter
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle_left", "hubble_deep_field", "retina", "color")
 """Photographs inside the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye."""
-PAGES = ("page", "coffee", "astronaut", "rocket", "text", "motorcycle_left", "color", "chelsea")
+PRINTED = "printed"
+"""A page of text that is drawn here; no photograph."""
+PAGES = ("page", "coffee", "astronaut", "rocket", PRINTED, "motorcycle_left", "color", "chelsea")
 """The same for networks that read documents: a page of text in each half, of which one calibrates and one measures."""
 
 
@@ -135,11 +137,21 @@ def _inputs(name: str, wheels: Path) -> list[np.ndarray]:
     if isinstance(network.images, str):
         return list(np.load(wheels / network.images))
     for stem in network.images:
-        path = next(Path(data_dir).glob(f"{stem}.*"))
-        image = np.asarray(io.imread(path))
+        image = _printed() if stem == PRINTED else np.asarray(io.imread(next(Path(data_dir).glob(f"{stem}.*"))))
         image = color.gray2rgb(image) if image.ndim == 2 else image[..., :3]
         pixels = 255.0 * resize(image, network.shape[2:], anti_aliasing=True)
         pixels = pixels[..., ::-1] if network.bgr else pixels
         data = ((pixels / network.scale - np.array(network.mean)) / np.array(network.std)).astype(np.float32)[None]
         found.append(data if network.channels_last else np.ascontiguousarray(data.transpose(0, 3, 1, 2)))
     return found
+
+
+def _printed() -> np.ndarray:
+    """Twelve lines of black text on white, uint8 [h, w, 3]."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    page = Image.new("RGB", (600, 800), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(36)
+    for line in range(12):
+        draw.text((40, 40 + 60 * line), f"{line + 1}. A page of printed text, 2026", fill="black", font=font)
+    return np.asarray(page)

@@ -85,6 +85,7 @@ EXPORTERS = {
     "pt2e": Exporter("pt2e_export.py", "torchao", f"{TORCH} torchao==0.18.0"),
     "brevitas": Exporter("brevitas_export.py", "brevitas", f"{TORCH} brevitas==0.13.4 onnxoptimizer"),
     "aimet": Exporter("aimet_quantize.py", "aimet_onnx", "aimet-onnx==2.42.0"),
+    "esp-ppq": Exporter("esp_ppq_quantize.py", "esp_ppq", "torch==2.13.0 esp-ppq==1.3.12"),
     "ultralytics": Exporter("ultralytics_export.py", "ultralytics", "ultralytics==8.4.190", networks=("yolov8n",)),
 }
 
