@@ -57,7 +57,7 @@ def make(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) 
 
 def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) -> int:
     """Measures the cells that are not in the results, or whose file changed; 1 where one failed."""
-    from .measure import Cell, cell, digest
+    from .measure import Built, Cell, cell, digest
     from .table import keep, kept
 
     (folder / "fixed").mkdir(exist_ok=True)
@@ -71,7 +71,8 @@ def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str
             try:
                 measured = cell(path, wheels, folder / "fixed")
             except Exception:  # noqa: BLE001, whatever it is, it belongs to this cell, and the others go on
-                measured = Cell(path.name, digest(path), failed=traceback.format_exc().strip().splitlines()[-1][:400])
+                reason = traceback.format_exc().strip().splitlines()[-1][:400]
+                measured = Cell(path.name, digest(path), Built(refused=reason), Built(refused=reason), failed=reason)
             keep(measured, results)
             failed += bool(measured.failed)
             print(f"{path.name}: {measured.failed or 'measured'}, {time.perf_counter() - start:.0f} s", flush=True)

@@ -32,6 +32,7 @@ COARSER = re.compile(r"(\d+\.\d+) bits coarser")
 """How a repair that changes a range names its loss."""
 ON_REQUEST = ("QDQ403",)
 """Rules whose repairs change what the graph computes, asked for only where fix alone refuses the file."""
+NO_FILE = "there is no valid file"
 Outputs = list[list[Any]]
 
 
@@ -151,10 +152,14 @@ def cell(path: Path, wheels: Path, folder: Path) -> Cell:
     result, asked, reason = fixed(path)
     seconds = time.process_time() - start
     if result is None:
-        return Cell(path.name, own, before, Built(refused="no file"), failed=reason, seconds=seconds)
+        return Cell(path.name, own, before, Built(refused=NO_FILE), failed=reason, seconds=seconds)
     out = folder / path.name
     onnx.save(result.model, out)
-    onnx.checker.check_model(str(out))
+    try:
+        onnx.checker.check_model(str(out))
+    except onnx.checker.ValidationError as error:
+        reason = " ".join(str(error).split())[:400]
+        return Cell(path.name, own, before, Built(refused=NO_FILE), failed=reason, seconds=seconds)
     after = built(out)
     models = (onnx.load(path), result.model, result.exact)
     ours, theirs, bare = (outputs(m, network, wheels, folder) for m in models)
