@@ -12,7 +12,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from qdqgraph import numerics
 from qdqgraph.engines import builder
 from qdqgraph.engines.build import Build
 from qdqgraph.errors import EngineError
+from qdqgraph.files import write_model
 from qdqgraph.finding import Finding, Safety
 
 from .networks import NETWORKS, original, photos, prepared
@@ -32,7 +33,6 @@ COARSER = re.compile(r"(\d+\.\d+) bits coarser")
 """How a repair that changes a range names its loss."""
 ON_REQUEST = ("QDQ403",)
 """Rules whose repairs change what the graph computes, asked for only where fix alone refuses the file."""
-NO_FILE = "there is no valid file"
 Outputs = list[list[Any]]
 
 
@@ -63,6 +63,7 @@ class Cell:
         sqnr: worst output over all inputs in dB: fixed against the exporter's graph.
         exporter, fixed: the same against the float network; nan where there is none.
         exact: whether the bit-exact repairs alone left every bit of every output as it was.
+        unrun: why ONNX Runtime does not run the exporter's file, so that there are no numbers; "" where it does.
         failed: why there is no file, no fixed file, or why it does not build; "" where all is well.
         seconds: of the processor that fix took.
     """
@@ -78,6 +79,7 @@ class Cell:
     exporter: float = math.nan
     fixed: float = math.nan
     exact: bool = False
+    unrun: str = ""
     failed: str = ""
     seconds: float = 0.0
 
@@ -152,21 +154,13 @@ def cell(path: Path, wheels: Path, folder: Path) -> Cell:
     result, asked, reason = fixed(path)
     seconds = time.process_time() - start
     if result is None:
-        return Cell(path.name, own, before, Built(refused=NO_FILE), failed=reason, seconds=seconds)
+        return Cell(path.name, own, before, Built(refused=reason), failed=reason, seconds=seconds)
     out = folder / path.name
-    onnx.save(result.model, out)
-    try:
-        onnx.checker.check_model(str(out))
-    except onnx.checker.ValidationError as error:
-        reason = " ".join(str(error).split())[:400]
-        return Cell(path.name, own, before, Built(refused=NO_FILE), failed=reason, seconds=seconds)
+    write_model(result.model, out, path, force=True)
     after = built(out)
-    models = (onnx.load(path), result.model, result.exact)
-    ours, theirs, bare = (outputs(m, network, wheels, folder) for m in models)
     lossy = [f for f in result.applied if f.safety is Safety.LOSSY and f.tie is None]
     lost = [bits for f in lossy if (bits := named(f)) is not None] + [change.lost for change in result.changes]
-    real = answers(network, wheels)
-    return Cell(
+    measured = Cell(
         path.name,
         own,
         before,
@@ -174,10 +168,19 @@ def cell(path: Path, wheels: Path, folder: Path) -> Cell:
         asked,
         max(lost, default=0.0),
         dict(sorted(Counter(f.code for f in lossy if named(f) is None).items())),
-        worst(ours, theirs),
-        worst(real, ours),
-        worst(real, theirs),
-        identical(ours, bare),
-        after.refused,
-        seconds,
+        failed=after.refused,
+        seconds=seconds,
+    )
+    try:
+        ours = outputs(onnx.load(path), network, wheels, folder)
+    except qdqgraph.QdqgraphError as error:
+        return replace(measured, unrun=" ".join(str(error).split())[:400])
+    theirs, bare = (outputs(m, network, wheels, folder) for m in (result.model, result.exact))
+    real = answers(network, wheels)
+    return replace(
+        measured,
+        sqnr=worst(ours, theirs),
+        exporter=worst(real, ours),
+        fixed=worst(real, theirs),
+        exact=identical(ours, bare),
     )

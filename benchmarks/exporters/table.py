@@ -81,7 +81,7 @@ def _row(cell: Cell) -> list[str]:
         *convolutions,
         bits,
         *decibels,
-        _yes(cell.exact),
+        "-" if cell.unrun else _yes(cell.exact),
         f"{cell.seconds:.1f}",
     ]
 
@@ -107,6 +107,8 @@ def _notes(cells: Sequence[Cell]) -> Iterator[str]:
             yield f"\n{network}: the exporter wrote no file: `{cell.failed}`"
         elif cell.failed:
             yield f"\n{network}: **not repaired**: `{cell.failed}`"
+        elif cell.unrun:
+            yield f"\n{network}: no numbers, ONNX Runtime does not run the exporter's file: `{cell.unrun}`"
 
 
 def _yes(value: bool) -> str:
