@@ -100,17 +100,27 @@ def built(path: Path) -> Built:
 
 
 def outputs(model: onnx.ModelProto, network: str, wheels: Path, folder: Path) -> Outputs:
-    """What the model answers to the inputs that measure, under ONNX Runtime with graph optimizations off."""
-    entry = model.graph.input[0].name
-    return numerics.run(model, [{entry: image} for image in photos(network, wheels)[1]], folder)
+    """What the model answers to the inputs that measure, under ONNX Runtime with graph optimizations off.
+
+    Outputs come in the float network's order where the exporter kept their names, else in the file's: ESP-PPQ reorders.
+    """
+    entry, names = model.graph.input[0].name, [o.name for o in model.graph.output]
+    real = [o.name for o in floating(network, wheels).graph.output] if NETWORKS[network].path else names
+    order = [names.index(name) for name in real] if set(names) == set(real) else range(len(names))
+    found = numerics.run(model, [{entry: image} for image in photos(network, wheels)[1]], folder)
+    return [[sample[index] for index in order] for sample in found]
+
+
+@functools.cache
+def floating(network: str, wheels: Path) -> onnx.ModelProto:
+    """The float network as the exporters read it."""
+    return prepared(network, original(network, wheels))
 
 
 @functools.cache
 def answers(network: str, wheels: Path) -> Outputs | None:
     """The float network's outputs; None where the exporter brought the network."""
-    if not NETWORKS[network].path:
-        return None
-    return outputs(prepared(network, original(network, wheels)), network, wheels, wheels)
+    return outputs(floating(network, wheels), network, wheels, wheels) if NETWORKS[network].path else None
 
 
 def worst(reference: Outputs | None, found: Outputs) -> float:
