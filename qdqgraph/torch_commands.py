@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from .commands import terminal
 from .errors import TorchError
 from .files import write_text
 from .report import text
-from .user_code import called, failed, named
+from .torch_arguments import age, check, outputs
+from .user_code import Batches, called, named
 
 if TYPE_CHECKING:
     from .torch import Config
@@ -31,29 +33,34 @@ def torch(args: Namespace) -> int:
     except ImportError as error:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
         raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
-    if args.what != "sensitivity":
-        _possible(args)
-    wanted = (args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None))
-    resumable = args.what == "sensitivity"
-    for path in wanted:
-        if path is not None and path.exists() and not args.force and not resumable:
-            raise TorchError(f"{path} exists; give --force to overwrite it")
-        if path is not None and not path.parent.is_dir():
-            raise TorchError(f"{path}: there is no folder {path.parent}")
-    return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+    check(args)
+    _possible(args)
+    written = {path: age(path) for path in outputs(args)}
+    try:
+        return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+    except KeyboardInterrupt:
+        new = [str(path) for path, before in written.items() if age(path) != before]
+        done = f"written so far: {', '.join(new)}" if new else "nothing was written"
+        raise TorchError(f"interrupted; {done}") from None
 
 
 def _possible(args: Namespace) -> None:
-    """Refuses what cannot be exported or switched off before anything runs for hours.
+    """Refuses what this machine or the exporter cannot do before anything runs for hours.
 
     Raises:
-        TorchError: the exporter does not write the opset, or the arguments about a ranking are not whole.
+        TorchError: the exporter does not write the opset, or the device is none.
     """
+    from torch import empty
+
     from .torch.export import opset_of
 
-    opset_of(args.opset, args.dynamo)
-    if (args.off is None) != (args.top is None and args.budget is None):
-        raise TorchError("--off RANKING.json goes with --top K or --budget COST")
+    if args.what != "sensitivity":
+        opset_of(args.opset, args.dynamo)
+    try:
+        empty(1, device=args.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 class Run:
@@ -71,7 +78,7 @@ class Run:
 
     def batches(self) -> Any:
         """The loader, made anew."""
-        return called(self.data, self.args.data)
+        return Batches(called(self.data, self.args.data), f"--data {self.args.data}")
 
     def score(self, model: Any) -> float:
         """The user's score of a network.
@@ -82,9 +89,12 @@ class Run:
         assert self.judge is not None
         score = called(self.judge, self.args.eval, model)
         try:
-            return float(score)
-        except (TypeError, ValueError) as error:
-            raise TorchError(f"--eval {self.args.eval} gives {score!r}, which is no number") from error
+            number = float(score)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            raise TorchError(f"--eval {self.args.eval} gives {score!r}, which is no number")
+        return number
 
     def say_score(self, what: str, model: Any) -> None:
         """Prints the score, where there is a function for it."""
@@ -98,15 +108,19 @@ class Run:
 
         args, console = self.args, terminal()
         example = _example(self.batches(), args)
+        self.network.eval()
+        called(self.network, f"--model {args.model}, on the first input,", example)
         side.fold_norms(self.network, example)
         self.say_score("float", self.network)
-        model = copy.deepcopy(self.network)
+        model = _copied(self.network, args)
         if args.load is not None:
             side.load(model, args.load)
         else:
             done = side.quantize(model, _config(args), example)
             for name in done.left:
                 text.say(console, f"left in float, a class of its own: {name}")
+            if not done.replaced:
+                raise TorchError(f"--model {args.model} has no layer that could be quantized and is to be")
             if not args.no_link:
                 linked = side.link(model, example, catalog.load(args.rules), dynamo=getattr(args, "dynamo", False))
                 text.say(
@@ -162,21 +176,23 @@ def _example(loader: Any, args: Namespace) -> Any:
     """The first input of the loader."""
     from torch import Tensor
 
-    batch: Any = None
-    try:
-        batch = next(iter(loader))
-        while not isinstance(batch, Tensor):
-            if not isinstance(batch, Mapping | list | tuple):
-                raise TypeError
-            batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
-    except StopIteration as error:
-        raise TorchError(f"--data {args.data} yields nothing") from error
-    except (TypeError, IndexError, KeyError) as error:
-        kind = type(batch).__name__
-        raise TorchError(f"--data {args.data} yields {kind}; the first entry must be the input") from error
-    except Exception as error:
-        raise failed(f"--data {args.data}", error) from error
+    batch = next(iter(loader), loader)
+    if batch is loader:
+        raise TorchError(f"--data {args.data} yields nothing")
+    while not isinstance(batch, Tensor):
+        inside = list(batch.values()) if isinstance(batch, Mapping) else batch
+        if not isinstance(inside, list | tuple) or not inside:
+            raise TorchError(f"--data {args.data} yields {type(batch).__name__}; the first entry must be the input")
+        batch = inside[0]
     return batch.to(args.device)
+
+
+def _copied(network: Any, args: Namespace) -> Any:
+    try:
+        return copy.deepcopy(network)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise TorchError(f"--model {args.model}: the network cannot be copied: {reason}") from error
 
 
 def _config(args: Namespace) -> Config:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def named(name: str, option: str) -> Callable[..., Any]:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise TorchError(f"{option} {name}: there is no module {error.name!r} here or on the path") from error
         raise failed(f"{option} {name}", error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise failed(f"{option} {name}", error) from error
     for part in function.split("."):
         if not hasattr(found, part):
@@ -49,11 +50,33 @@ def called(function: Callable[..., Any], name: str, *args: Any) -> Any:
     """
     try:
         return function(*args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise failed(name, error) from error
 
 
-def failed(name: str, error: Exception) -> TorchError:
+class Batches:
+    """What a function of the user's yields, with errors that are the user's.
+
+    Raises:
+        TorchError: it raised, or yields nothing that could be gone through.
+    """
+
+    def __init__(self, loader: Any, name: str) -> None:
+        self.loader, self.name = loader, name
+
+    def __length_hint__(self) -> int:
+        return operator.length_hint(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not hasattr(self.loader, "__iter__") and not hasattr(self.loader, "__getitem__"):
+            raise TorchError(f"{self.name} gives {type(self.loader).__name__}, which yields no batches")
+        batches = called(iter, self.name, self.loader)
+        end = object()
+        while (batch := called(next, self.name, batches, end)) is not end:
+            yield batch
+
+
+def failed(name: str, error: BaseException) -> TorchError:
     """Prints the traceback of the user's code, without ours above it; returns the one sentence.
 
     Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import os
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
@@ -16,7 +17,14 @@ from types import CodeType, FrameType, FunctionType
 
 import torch
 
-LIBRARY = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+from .quantizer import qnn
+
+
+def _folder(file: str) -> str:
+    return str(Path(file).parent) + os.sep
+
+
+TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(_folder(qnn.__file__))
 PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
 """Files of torch between a call and the code that wrote it."""
 CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
@@ -34,10 +42,9 @@ def caller(frame: FrameType | None) -> tuple[str, bool]:
     while frame is not None:
         code = frame.f_code
         file = code.co_filename
-        if "pytorch_quantization" in file:
+        if file.startswith(QUANTIZATION):
             return "", False
-        ours = file.startswith(LIBRARY[1])
-        if not ours and not (file.startswith(LIBRARY[0]) and file.endswith(PLUMBING)):
+        if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
             unknown = f"{code.co_qualname}, instruction {frame.f_lasti}", False
             return _calls(code).get(frame.f_lasti, unknown)
         frame = frame.f_back

@@ -16,7 +16,7 @@ from .functional import Call, Place
 from .link import tie
 from .places import place, places
 from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
-from .replace import TWINS, retype
+from .replace import TWINS, retype, take_slow_paths
 from .source import is_known
 
 VERSION = 1
@@ -115,6 +115,7 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
         module = model.get_submodule(name)
         if type(module) in TWINS:
             retype(module, _children(name, described))
+    take_slow_paths(model)
     known = paths(model)
     for name, (module_path, operator, where, count, operand) in content["places"].items():
         if name not in known:
