@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 
+import torch
+
 import qdqgraph
 from qdqgraph.cli import main
 
@@ -79,6 +81,36 @@ def score(net):
 
 def broken():
     return {}["weights"]
+
+
+def plain():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def bare():
+    return nn.Sequential(nn.ReLU(), nn.Flatten())
+
+
+def leaving():
+    raise SystemExit(3)
+
+
+def raising():
+    yield images(1)
+    raise LookupError("the second picture")
+
+
+def wide():
+    yield torch.rand(2, 3, 8, 8)
+
+
+def stopping(net):
+    raise KeyboardInterrupt
+
+
+def undefined(net):
+    return float("nan")
 
 
 def text(net=None):
@@ -190,6 +222,74 @@ def test_mistakes_are_one_sentence_and_write_nothing(
     error = capsys.readouterr().err.strip()
     assert message in error and error.count("\n") == 0 and error.startswith("qdqgraph: ")
     assert not Path("net.onnx").exists()
+
+
+PLAIN = ["--model", "mynets:plain", "--data", "mynets:batches"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--eval", "mynets:undefined"], "gives nan, which is no number"),
+        (["--eval", "mynets:stopping"], "interrupted; nothing was written"),
+        (["--model", "mynets:bare"], "no layer that could be quantized"),
+        (["--device", "cuda"], "--device cuda cannot be used here: "),
+        (["--device", "gpu"], "--device gpu cannot be used here: "),
+        (["--save-ptq", "net.onnx"], "net.onnx would be written twice"),
+        (["-o", "folder"], "folder is a folder: name a file"),
+        (["--load", "ptq.pt", "--method", "mse"], "--method says how to calibrate, and --load"),
+        (["--load", "ptq.pt", "--config", "q.toml"], "--config says how to quantize, and --load"),
+        (["--load", "missing.pt"], "missing.pt: cannot be read"),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_work(
+    folder: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "cuda" in more and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    (folder / "folder").mkdir()
+    assert main(["torch", "quantize", *PLAIN, "-o", "net.onnx", *more]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and error.count("\n") == 0 and error.startswith("qdqgraph: ")
+    assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["folder", "mynets.py"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--batches", "0"), ("--percentile", "101"), ("--epochs", "-1"), ("--rate", "nan")]
+)
+def test_numbers_that_are_none_are_refused(
+    option: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["torch", "finetune", *PLAIN, "-o", "net.onnx", option, value])
+    assert left.value.code == 2 and f"{option}: '{value}' is no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("beside", ["layers.csv", "layers.svg"])
+def test_a_ranking_does_not_overwrite_what_lies_beside_it(
+    beside: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / beside).write_text("mine")
+    args = ["torch", "sensitivity", *PLAIN, "--eval", "mynets:score"]
+    assert main([*args, "-o", "layers.json"]) == 2 and f"{beside} exists" in capsys.readouterr().err
+    assert main([*args, "-o", beside, "--force"]) == 2 and "would be written twice" in capsys.readouterr().err
+    assert (folder / beside).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("more", "shown", "last"),
+    [
+        (["--model", "mynets:leaving"], "raise SystemExit(3)", "mynets:leaving failed with the SystemExit above"),
+        (["--data", "mynets:raising"], "the second picture", "--data mynets:raising failed with the LookupError above"),
+        (["--data", "mynets:wide"], "expected input", "on the first input, failed with the RuntimeError above"),
+    ],
+)
+def test_errors_in_loaders_and_networks_are_the_users_too(
+    folder: Path, more: list[str], shown: str, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["torch", "quantize", *PLAIN, "-o", "net.onnx", *more]) == 2
+    error = capsys.readouterr().err
+    assert shown in error and last in error.rstrip().splitlines()[-1] and "torch_commands" not in error
 
 
 def test_errors_in_the_users_own_code_keep_their_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
