@@ -205,7 +205,7 @@ def test_weights_within_127_steps_of_their_zero_point_keep_every_number(channels
     shape = 4 if channels else ()
     zero = np.full(shape, 100, np.uint8)
     scale = np.asarray(RANDOM.uniform(0.01, 0.02, shape), np.float32)
-    named = {"w8": integers, "c": scale, "o": zero}
+    named: dict[str, np.ndarray] = {"w8": integers, "c": scale, "o": zero}
     model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in named.items())
     feeds = numerics.noise(model, 2)
     assert numerics.compare(model, qdqgraph.fix(model).model, feeds, Path())["y"].identical
