@@ -30,8 +30,8 @@ FLOORS = [
     {"api"},
     {"report", "scaffold", "settings", "user_code", "why"},
     {"torch"},
-    {"commands"},
-    {"engine_arguments", "engine_commands", "rule_commands", "torch_arguments", "torch_commands"},
+    {"commands", "torch_arguments"},
+    {"engine_arguments", "engine_commands", "rule_commands", "torch_commands"},
     {"cli"},
     {"__main__"},
 ]

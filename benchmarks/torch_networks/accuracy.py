@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,22 +94,25 @@ def pooled(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> 
     )
 
 
-def rows(flow: Flow, method: str, epochs: int, say: Say) -> list[str]:
-    """The lines of one method; `epochs` of training, 0 for none."""
+def rows(flow: Flow, method: str, epochs: int, say: Say) -> Iterator[str]:
+    """The lines of one method; `epochs` of training, 0 for none.
+
+    Units are ranked once a network, as the first method calibrates it.
+    """
     plain, _ = flow.quantized(method, link=False)
-    made = [flow.row(method, "plain", plain)]
+    yield flow.row(method, "plain", plain)
     model, linked = flow.quantized(method, link=True)
     assert linked is not None
     say(f"{flow.name}, {method}: {len(linked.groups)} groups, {len(linked.added)} added")
     for sentence in (*linked.unmapped, *(f"{f.code} {f.message}" for f in linked.left)):
         say(f"{flow.name}, {method}: {sentence}")
-    made.append(flow.row(method, "linked", model))
-    ranked = side.sensitivity(model, flow.agreement, file=flow.folder / f"{flow.name}.{method}.json")
+    yield flow.row(method, "linked", model)
+    ranked = side.sensitivity(model, flow.agreement, file=flow.folder / f"{flow.name}.json")
     without = copy.deepcopy(model)
     layers, _ = side.apply_sensitivity(without, ranked, top=TOP, example=flow.data.judge[0])
     side.calibrate(without, flow.data.calibrate, method=method, progress=False)
     say(f"{flow.name}, {method}: switched off {', '.join(layers)}")
-    made.append(flow.row(method, f"linked, {TOP} units off", without))
+    yield flow.row(method, f"linked, {TOP} units off", without)
     if epochs:
         side.finetune(
             model,
@@ -119,5 +122,4 @@ def rows(flow: Flow, method: str, epochs: int, say: Say) -> list[str]:
             evaluate=flow.agreement,
             progress=lambda line: say(f"{flow.name}, {method}: {line}"),
         )
-        made.append(flow.row(method, "fine-tuned", model))
-    return made
+        yield flow.row(method, "fine-tuned", model)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.exporters.networks import NETWORKS, from_wheel, prepared
+from benchmarks.exporters.networks import NETWORKS, original, prepared
 
 NAMES = ("yolox", "resnet50", "pplcnet")
 TURNS = (0, 90, 180, 270)
@@ -41,16 +41,16 @@ def network(name: str, wheels: Path) -> nn.Module:
     import onnx2torch
     import onnxslim
 
-    model: nn.Module = onnx2torch.convert(onnxslim.slim(prepared(name, from_wheel(name, wheels))))
+    model: nn.Module = onnx2torch.convert(onnxslim.slim(prepared(name, original(name, wheels))))
     return model.eval()
 
 
 def data(name: str, photos: Path) -> Data:
     """32 inputs to calibrate with, 4 to rank layers with, and others to judge on."""
     if name == "pplcnet":
-        pages = [page(seed) for seed in range(49)]
+        pages = [page(seed) for seed in range(29)]
         turned = [read(name, np.rot90(p, -k)) for p in pages for k in range(len(TURNS))]
-        return Data(tuple(turned[:32]), tuple(turned[32:36]), tuple(turned[36:]), tuple(range(4)) * 40)
+        return Data(tuple(turned[:32]), tuple(turned[32:36]), tuple(turned[36:]), tuple(range(4)) * 20)
     images = [read(name, image) for image in pictures(photos, 52)]
     return Data(tuple(images[:32]), tuple(images[32:36]), tuple(images[36:]))
 

@@ -72,7 +72,7 @@ def load(model: nn.Module, path: Path | str) -> None:
 
 
 def digest(model: nn.Module) -> str:
-    """A number of a model's weights, buffers and amax: two models that answer alike bit for bit have the same."""
+    """A fingerprint: models that have the same hold the same weights, buffers and amax, bit for bit."""
     found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
