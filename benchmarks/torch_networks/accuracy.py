@@ -66,7 +66,7 @@ class Flow:
         """One line of the table."""
         found = trained.answers(model, self.data.judge)
         each = [pooled([ours], [theirs]) for ours, theirs in zip(self.bare, found, strict=True)]
-        file = self.folder / f"{self.name}.{method}.{what.split(',')[0].replace(' ', '-')}.onnx"
+        file = self.folder / f"{self.name}.{method}.{what.replace(',', '').replace(' ', '-')}.onnx"
         written = side.export(model, self.data.judge[0], file)
         codes = [f.code for f in qdqgraph.check(written, qdqgraph.rules()) if f.code[3] in "12"]
         built = judged(self.judge, [file])[0]
