@@ -212,6 +212,38 @@ def test_quantizers_are_added_where_the_graph_holds_no_scale(tmp_path: Path) -> 
     assert not qdqgraph.check(export(model, X, tmp_path / "b.onnx"), qdqgraph.rules())
 
 
+class Growing(nn.ModuleDict):
+    """A forward that runs every child the module has, as DenseNet's blocks do."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": nn.Conv2d(4, 2, 1), "b": nn.Conv2d(6, 2, 1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name, layer in self.items():
+            x = torch.cat([x, functional.relu(layer(x))], 1) if name != "late" else layer(x)
+        self["late"] = nn.Identity()
+        return x
+
+
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+def test_quantizers_of_calls_are_out_of_sight_of_a_forward_that_runs_all_children(dynamo: bool, tmp_path: Path) -> None:
+    dynamo_or_skip(dynamo)
+    block = Growing()
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), block, nn.Conv2d(8, 2, 1))
+    expected = model(X)
+    quantize(model)
+    done = link(model, X, dynamo=dynamo)
+    assert [p for p in done.added if p.startswith("1._functional.cat_")]
+    assert list(block._modules) == ["a", "b", "late", "_functional"]
+    calibrate(model, [X])
+    assert 0 < float((model(X) - expected).detach().abs().max()) < 0.1
+    written = export(model, X, tmp_path / "m.onnx", dynamo=dynamo, opset=18 if dynamo else 17)
+    assert not qdqgraph.check(written, qdqgraph.rules())
+    with pytest.raises(RuntimeError):
+        model(X[:, :3])
+    assert set(done.added) <= set(paths(model)), "a forward that fails takes nothing away"
+
+
 def test_ties_alone_add_nothing() -> None:
     model = Dense().eval()
     quantize(model)
@@ -264,6 +296,41 @@ def test_what_cannot_be_mapped_is_listed_by_name() -> None:
     done = link(model, X)
     assert done.unmapped and all("(Concat) should read" in sentence for sentence in done.unmapped)
     assert done.groups, "the rest is tied all the same"
+
+
+class Opaque(torch.autograd.Function):
+    """An operator with a node of its own; inside, it is calls of torch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return functional.max_pool2d(functional.interpolate(x, scale_factor=2.0), 2)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any) -> Any:
+        return g.op("MaxPool", x, kernel_shape_i=[1, 1])
+
+
+class Own(nn.Module):
+    """Exported through an autograd function, as converters from ONNX do it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a = functional.relu(self.a(x))
+        out: Tensor = Opaque.apply(a)  # type: ignore[no-untyped-call]
+        return self.b(out), self.c(a)
+
+
+def test_calls_inside_of_autograd_functions_are_no_places() -> None:
+    model = Own()
+    quantize(model)
+    assert {p.call.operator for p in probe(model, X).places.values()} == {"relu"}
+    done = link(model, X)
+    assert not done.added and ["(MaxPool) should read" in sentence for sentence in done.unmapped] == [True]
+    calibrate(model, [X])
+    assert not [n for n, q in quantizers(model).items() if q.amax is None]
 
 
 def test_a_model_that_another_script_quantized_is_linked_as_well() -> None:

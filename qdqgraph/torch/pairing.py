@@ -7,9 +7,9 @@ there for a vector of scales, and no `amax.item()`, which the dynamo exporter ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,20 +52,42 @@ class Writing:
     opset: int
     dynamo: bool
     _made: dict[tuple[int, int, bytes, int | None], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _outputs: set[int] = field(default_factory=set)
+    _known: dict[Hashable, Tensor] = field(default_factory=dict)
 
     def pair(self, x: Tensor, grid: Grid) -> Tensor:
         """The tensor behind its pair."""
-        at = (id(x), x._version, grid.scale.tobytes(), grid.axis)
-        if at not in self._made:
-            scale = torch.tensor(grid.scale.tolist(), dtype=x.dtype, device=x.device)
-            zero = torch.zeros(grid.scale.shape, dtype=grid.integers, device=x.device)
+        at = (id(x), _version(x), grid.scale.tobytes(), grid.axis)
+        if at not in self._made or _version(self._made[at][1]):  # one that was changed in place serves nobody else
+            scale, zero = self._constants(x, grid)
             made = self._dynamo(x, scale, zero, grid.axis) if self.dynamo else _apply(_Pair, x, scale, zero, grid.axis)
-            self._made[at] = (x, made)  # the input is kept, or another tensor could get its id
+            self._made[at] = (x, made)  # both are kept, or other tensors could get their ids
+            self._outputs.add(id(made))
         return self._made[at][1]
 
     def made(self, x: Tensor) -> bool:
         """Whether the tensor comes out of a pair, and is as it came."""
-        return any(x is made and not x._version for _, made in self._made.values())
+        return id(x) in self._outputs and not _version(x)
+
+    def _constants(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Scale, of the tensor's type, and zero-point. Where amax / 127 is below what the type can hold, its least
+        positive number stands for it."""
+        limits = torch.finfo(x.dtype)
+        grid = replace(grid, scale=np.maximum(grid.scale, limits.smallest_normal * limits.eps))
+        if self.dynamo:
+            scale = torch.tensor(grid.scale.tolist(), dtype=x.dtype, device=x.device)
+            return scale, torch.zeros(grid.scale.shape, dtype=grid.integers, device=x.device)
+        # What comes from numpy is one constant to the tracer, anything else half a dozen nodes, and the exporter's
+        # passes are slower than linear. Equal ones are made once.
+        scales = np.asarray(grid.scale, np.float32 if x.dtype == torch.float32 else np.float64)
+        found = []
+        for values, kind in ((scales, x.dtype), (np.zeros(grid.scale.shape, np.int8), grid.integers)):
+            at = (values.tobytes(), values.shape, kind, x.device)
+            if at not in self._known:
+                made = torch.from_numpy(values)
+                self._known[at] = made if (made.dtype, made.device) == (kind, x.device) else made.to(x.device, kind)
+            found.append(self._known[at])
+        return found[0], found[1]
 
     def _dynamo(self, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
         attrs: dict[str, Any] = {} if axis is None else {"axis": axis}
@@ -75,6 +97,11 @@ class Writing:
             "DequantizeLinear", (integers, scale, zero), attrs, dtype=x.dtype, shape=x.shape, version=self.opset
         )
         return made
+
+
+def _version(x: Tensor) -> int:
+    """How often a tensor was changed in place; one of inference mode does not count, and no weight is changed."""
+    return 0 if x.is_inference() else x._version
 
 
 def _apply(function: Any, *args: Any) -> Any:

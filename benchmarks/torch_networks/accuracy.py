@@ -1,0 +1,125 @@
+"""A trained network through the whole flow: SQNR of its outputs against float, and the right answers of its task."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+import qdqgraph
+from benchmarks.placement_table import judged
+from qdqgraph import numerics
+from qdqgraph import torch as side
+
+from . import trained
+
+METHODS = ("max", "percentile", "mse", "entropy")
+TOP = 3
+"""Units that are switched off."""
+COLUMNS = (
+    *("network", "method", "what", "median dB", "pooled dB", "right answers", "boundary", "float of it"),
+    *("pools", "findings"),
+)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One network and its data.
+
+    Attributes:
+        bare: the answers of the float network, by input; ranked: the same of those that layers are ranked with.
+    """
+
+    name: str
+    network: nn.Module
+    data: trained.Data
+    folder: Path
+    judge: Path
+    bare: list[list[np.ndarray]]
+    ranked: list[list[np.ndarray]]
+
+    @classmethod
+    def of(cls, name: str, wheels: Path, photos: Path, folder: Path, judge: Path) -> Flow:
+        """The float network with its BatchNorms folded."""
+        network, data = trained.network(name, wheels), trained.data(name, photos)
+        side.fold_norms(network, data.judge[0])
+        found = (trained.answers(network, inputs) for inputs in (data.judge, data.rank))
+        return cls(name, network, data, folder, judge, *found)
+
+    def quantized(self, method: str, *, link: bool) -> tuple[nn.Module, side.Linked | None]:
+        """A quantized copy, calibrated."""
+        model = copy.deepcopy(self.network)
+        side.quantize(model)
+        linked = side.link(model, self.data.judge[0]) if link else None
+        side.calibrate(model, self.data.calibrate, method=method, progress=False)
+        return model, linked
+
+    def agreement(self, model: nn.Module) -> float:
+        """SQNR in dB on the inputs that layers are ranked with."""
+        return pooled(self.ranked, trained.answers(model, self.data.rank))
+
+    def row(self, method: str, what: str, model: nn.Module) -> str:
+        """One line of the table."""
+        found = trained.answers(model, self.data.judge)
+        each = [pooled([ours], [theirs]) for ours, theirs in zip(self.bare, found, strict=True)]
+        file = self.folder / f"{self.name}.{method}.{what.split(',')[0].replace(' ', '-')}.onnx"
+        written = side.export(model, self.data.judge[0], file)
+        codes = [f.code for f in qdqgraph.check(written, qdqgraph.rules()) if f.code[3] in "12"]
+        built = judged(self.judge, [file])[0]
+        cells = [self.name, method, what, f"{statistics.median(each):.2f}", f"{pooled(self.bare, found):.2f}"]
+        cells += [self.right(found)]
+        keys = ("boundary_bytes", "float_boundary", "pools")
+        cells += [f"{built[key]:,}" for key in keys] if built["ok"] else ["no build", "-", "-"]
+        cells += [", ".join(f"{code} x{codes.count(code)}" for code in sorted(set(codes))) or "none"]
+        return "| " + " | ".join(cells) + " |"
+
+    def right(self, found: list[list[np.ndarray]]) -> str:
+        """Right answers, where the data is labelled; else answers that agree with float, where there are classes."""
+        if self.data.labels:
+            right = sum(int(y[0].argmax()) == label for y, label in zip(found, self.data.labels, strict=True))
+            return f"{right} of {len(found)}"
+        return "-"
+
+
+def pooled(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
+    """SQNR in dB over all inputs, of the worst output."""
+    return min(
+        numerics.agreement([r[i] for r in reference], [f[i] for f in found]).sqnr for i in range(len(reference[0]))
+    )
+
+
+def rows(flow: Flow, method: str, epochs: int, say: Say) -> Iterator[str]:
+    """The lines of one method; `epochs` of training, 0 for none.
+
+    Units are ranked once a network, as the first method calibrates it.
+    """
+    plain, _ = flow.quantized(method, link=False)
+    yield flow.row(method, "plain", plain)
+    model, linked = flow.quantized(method, link=True)
+    assert linked is not None
+    say(f"{flow.name}, {method}: {len(linked.groups)} groups, {len(linked.added)} added")
+    for sentence in (*linked.unmapped, *(f"{f.code} {f.message}" for f in linked.left)):
+        say(f"{flow.name}, {method}: {sentence}")
+    yield flow.row(method, "linked", model)
+    ranked = side.sensitivity(model, flow.agreement, file=flow.folder / f"{flow.name}.json")
+    without = copy.deepcopy(model)
+    layers, _ = side.apply_sensitivity(without, ranked, top=TOP, example=flow.data.judge[0])
+    side.calibrate(without, flow.data.calibrate, method=method, progress=False)
+    say(f"{flow.name}, {method}: switched off {', '.join(layers)}")
+    yield flow.row(method, f"linked, {TOP} units off", without)
+    if epochs:
+        side.finetune(
+            model,
+            flow.network,
+            flow.data.calibrate,
+            training=side.Training(epochs=epochs, rate=1e-5),
+            evaluate=flow.agreement,
+            progress=lambda line: say(f"{flow.name}, {method}: {line}"),
+        )
+        yield flow.row(method, "fine-tuned", model)

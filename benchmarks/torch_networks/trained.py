@@ -1,0 +1,118 @@
+"""Trained networks out of wheels as PyTorch modules, and what they are calibrated and judged on.
+
+Needs onnx2torch, onnxslim, pillow and scikit-image.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.exporters.networks import NETWORKS, original, prepared
+
+NAMES = ("yolox", "resnet50", "pplcnet")
+TURNS = (0, 90, 180, 270)
+"""PP-LCNet's classes: by how much a page is turned, in degrees."""
+WORDS = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8").split()
+"""What stands on a rendered page."""
+SMALLEST = 160
+"""Sides of a photograph, in pixels, at least."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs of batch 1 by what they are for; labels of those that are judged, where the task has any."""
+
+    calibrate: tuple[Tensor, ...]
+    rank: tuple[Tensor, ...]
+    judge: tuple[Tensor, ...]
+    labels: tuple[int, ...] = ()
+
+
+def network(name: str, wheels: Path) -> nn.Module:
+    """The float network, its shapes constant."""
+    import onnx2torch
+    import onnxslim
+
+    model: nn.Module = onnx2torch.convert(onnxslim.slim(prepared(name, original(name, wheels))))
+    return model.eval()
+
+
+def data(name: str, photos: Path) -> Data:
+    """32 inputs to calibrate with, 4 to rank layers with, and others to judge on."""
+    if name == "pplcnet":
+        pages = [page(seed) for seed in range(29)]
+        turned = [read(name, np.rot90(p, -k)) for p in pages for k in range(len(TURNS))]
+        return Data(tuple(turned[:32]), tuple(turned[32:36]), tuple(turned[36:]), tuple(range(4)) * 20)
+    images = [read(name, image) for image in pictures(photos, 52)]
+    return Data(tuple(images[:32]), tuple(images[32:36]), tuple(images[36:]))
+
+
+def pictures(folder: Path, count: int) -> list[np.ndarray]:
+    """Photographs below a folder, [H, W, 3] in 0 to 255, chosen by a seed from the sorted, distinct names.
+
+    Raises:
+        SystemExit: there are too few.
+    """
+    from PIL import Image
+
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".jpg", ".png")):
+        found.setdefault(path.stem, path)
+    chosen = []
+    for path in random.Random(0).sample(list(found.values()), len(found)):
+        with Image.open(path) as image:
+            if min(image.size) >= SMALLEST and image.mode == "RGB" and _varied(image):
+                chosen.append(np.asarray(image))
+        if len(chosen) == count:
+            return chosen
+    raise SystemExit(f"{folder}: {len(chosen)} photographs of {SMALLEST} pixels and more, {count} are needed")
+
+
+def _varied(image: Any) -> bool:
+    """Whether it is a photograph: drawings have few colours."""
+    return len(image.resize((64, 64)).getcolors(64 * 64)) > 2000
+
+
+def page(seed: int) -> np.ndarray:
+    """A rendered page of text, upright, [H, W, 3] in 0 to 255."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    chance = random.Random(seed)
+    height = chance.randint(14, 24)
+    paper = Image.new("RGB", (480, 640), (chance.randint(225, 255),) * 3)
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(height)
+    for top in range(20, 600, int(1.5 * height)):
+        line = " ".join(chance.choices(WORDS, k=chance.randint(4, 9)))
+        draw.text((24, top), line, fill=(chance.randint(0, 60),) * 3, font=font)
+    return np.asarray(paper)
+
+
+def read(name: str, image: np.ndarray) -> Tensor:
+    """A picture [H, W, 3] as the network reads it, batch 1."""
+    from skimage.transform import resize
+
+    network = NETWORKS[name]
+    if name == "pplcnet":  # the middle of a picture whose shorter side has 256 pixels
+        edges = np.round(np.array(image.shape[:2]) * 256 / min(image.shape[:2])).astype(int)
+        top, left = (edges - np.array(network.shape[2:])) // 2
+        pixels = resize(image, edges, anti_aliasing=True)[top : top + 224, left : left + 224]
+    else:
+        pixels = resize(image, network.shape[2:], anti_aliasing=True)
+    pixels = 255.0 * (pixels[..., ::-1] if network.bgr else pixels)
+    ready = ((pixels / network.scale - np.array(network.mean)) / np.array(network.std)).astype(np.float32)[None]
+    return torch.from_numpy(ready if network.channels_last else np.ascontiguousarray(ready.transpose(0, 3, 1, 2)))
+
+
+def answers(model: nn.Module, inputs: Sequence[Tensor]) -> list[list[np.ndarray]]:
+    """The outputs for each input."""
+    with torch.no_grad():
+        found = [model(x) for x in inputs]
+    return [[o.numpy() for o in (y if isinstance(y, tuple | list) else [y])] for y in found]
