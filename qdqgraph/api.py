@@ -13,10 +13,11 @@ from . import catalog, repair
 from .errors import ModelError
 from .files import read_model, write_model
 from .finding import Finding
-from .half import finished
+from .half import finished, refuse
 from .options import Options
 from .repair import Result
 from .rule import Rule
+from .target import Target
 
 Model = onnx.ModelProto | str | os.PathLike[str]
 
@@ -44,11 +45,14 @@ def fix(
         fp16, keep_io, ranges: make everything that is not INT8 FP16 at the end, as `halve` does.
 
     Raises:
-        ModelError: the model has no Q/DQ, or cannot be read, imported or written; or an option has no such name.
+        ModelError: the model has no Q/DQ, or cannot be read, imported or written; or an option has no such name, or the
+            target takes no FP16 from the file.
         RepairError: TensorRT would refuse the graph and no rule repairs that; the message says why, node by node.
     """
     found, place, source = _read(model, folder)
     chosen = _options(options, settings)
+    if fp16:
+        refuse(Target.named(chosen.target))
     result = repair.fix(found, _rules(rules), chosen, folder=place)
     if fp16:
         result, _ = finished(found, result, place, keep_io=keep_io, ranges=ranges, skip=chosen.skip)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, commands, engine_arguments, engine_commands, rule_commands, torch_commands
+from . import __version__, commands, engine_arguments, engine_commands, rule_commands, torch_arguments, torch_commands
 from .errors import QdqgraphError
 from .target import NAMES
 
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     engine_arguments.picture(draw)
     side = _verb(verbs, "torch", "quantize, analyse and train a PyTorch network", "qdqgraph torch quantize --help")
     torch_verbs = side.add_subparsers(dest="what", required=True, metavar="WHAT")
-    torch_commands.arguments(lambda name, text, example: _verb(torch_verbs, name, text, example))
+    torch_arguments.add(lambda name, text, example: _verb(torch_verbs, name, text, example))
     return top
 
 

@@ -21,7 +21,7 @@ from .errors import ModelError, PlanError
 from .files import external_files, is_canonical, read_model, write_model, write_text
 from .finding import Finding
 from .graph import Graph
-from .half import Halved, finished
+from .half import Halved, finished, refuse
 from .options import Options
 from .plan import Plan
 from .repair import Result, elsewhere, examine, quantized
@@ -75,6 +75,8 @@ def fix(args: Namespace) -> int:
         _free(args)
     run, model, folder = Run.of(args), read_model(args.model), args.model.parent
     rules, options = run.rules(args.model), run.options(args.model)
+    if args.fp16:
+        refuse(Target.named(options.target))
     external_files(model, folder)
     with _steps() as step:
         result = repair(model, rules, options, folder=folder, progress=step)

@@ -63,9 +63,9 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
         copies = list(_external_copies(model, source.parent, path.parent, force))
         for data, target in copies:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _whole(target) as temporary:
+            with whole(target) as temporary:
                 shutil.copyfile(data, temporary)
-        with _whole(path) as temporary:
+        with whole(path) as temporary:
             temporary.write_bytes(model.SerializeToString(deterministic=True))
             fault = _fault(temporary)
             if fault and not _fault(source):
@@ -94,7 +94,7 @@ def write_text(text: str, path: Path, *, force: bool = False) -> None:
     if path.exists() and not force:
         raise ModelError(f"{path} exists; give --force to overwrite it")
     try:
-        with _whole(path) as temporary:
+        with whole(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -131,7 +131,7 @@ def _external_copies(model: onnx.ModelProto, old: Path, new: Path, force: bool) 
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
     """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)

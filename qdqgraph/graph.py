@@ -261,13 +261,18 @@ class Graph:
 
     def shape(self, tensor: str) -> tuple[int | None, ...] | None:
         """Dimensions, None for an unknown one; None where the rank is unknown (custom operators, bad shapes)."""
-        found = self._types.get(tensor)
+        found = self._known(tensor)
         return found[1] if found else None
 
     def dtype(self, tensor: str) -> int | None:
         """The `onnx.TensorProto` data type, where known."""
-        found = self._types.get(tensor)
+        found = self._known(tensor)
         return found[0] if found else None
+
+    def _known(self, tensor: str) -> tuple[int, tuple[int | None, ...]] | None:
+        """Type and dimensions of a tensor; an earlier view does not know the constants that repairs added since."""
+        constant = self.initializers.get(tensor) if self._known_types is not None else None
+        return self._types.get(tensor) if constant is None else (constant.data_type, tuple(constant.dims))
 
     def elements(self, tensor: str) -> int:
         """Number of elements, for a batch of one where its size is unknown; 0 where another dimension is unknown."""

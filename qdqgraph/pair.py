@@ -33,8 +33,28 @@ def bits_lost(new: float, own: float) -> float:
     return math.log2(new / own)
 
 
-FOREIGN = ("QLinear", "QGemm", "QAttention", "ConvInteger", "MatMulInteger", "DynamicQuantize")
-"""How the names of quantized operators begin that TensorRT does not have."""
+FOREIGN = (
+    "QLinear",
+    "QGemm",
+    "ConvInteger",
+    "MatMulInteger",
+    "MulInteger",
+    "ReduceSumInteger",
+    "DynamicQuantize",
+    "QAttention",
+    "QEmbedLayerNormalization",
+    "QMoE",
+    "QOrdered",
+    "QuantizeWithOrder",
+    "DequantizeWithOrder",
+    "MatMulNBits",
+    "MatMulBnb4",
+    "MatMulFpQ4",
+    "MatMulBlockQuantized",
+    "GatherBlockQuantized",
+    "NhwcMaxPool",
+)
+"""How the names of quantized operators begin that TensorRT does not have: those of ONNX and of onnxruntime."""
 
 
 def is_foreign(node: gs.Node) -> bool:

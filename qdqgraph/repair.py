@@ -13,7 +13,7 @@ from typing import Literal
 
 import onnx
 
-from .draft import distinct
+from .draft import Draft, distinct
 from .edit import Graft, PlacePair
 from .errors import ModelError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity
@@ -33,6 +33,8 @@ ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
 
 
+BARE = "qdqgraph.bare"
+"""Metadata of a model whose last pair a repair took away, so that later runs know that there was one."""
 EXCLUDED = "it lies outside the part of the network that is to be repaired"
 
 
@@ -134,18 +136,22 @@ def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Find
 
 
 def quantized(graph: Graph) -> Graph:
-    """The graph, if it holds anything quantized.
+    """The graph, if it holds anything quantized, or did before a repair.
 
     Raises:
         ModelError: it does not.
     """
-    if len(pairs(graph)) or any(is_foreign(n) for n in graph.nodes()):
+    if not _bare(graph) or any(entry.key == BARE for entry in graph.model.metadata_props):
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise ModelError(
             "the model's Q/DQ are all inside functions or subgraphs, which qdqgraph leaves alone: inline them"
         )
     raise ModelError("the model has no QuantizeLinear or DequantizeLinear: quantize it first, then run qdqgraph")
+
+
+def _bare(graph: Graph) -> bool:
+    return not len(pairs(graph)) and not any(is_foreign(n) for n in graph.nodes())
 
 
 def fix(
@@ -262,6 +268,10 @@ class _Work:
 
     def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Result:
         """What became of `model`, read as `graph`: `final`, after the bit-exact repairs `exact`."""
+        if _bare(final) and not any(entry.key == BARE for entry in final.model.metadata_props):
+            draft = Draft(final.model)
+            draft.set_metadata(BARE, "every pair was taken away")
+            final = Graph(draft.finish(), final.folder, target=final.target)
         solution, left = resolve(final, self.scan(final), self.options)
         before, after = pairs(graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))

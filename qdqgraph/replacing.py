@@ -42,6 +42,23 @@ def constant(name: str, array: np.ndarray) -> onnx.NodeProto:
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
 
 
+def dequantized(name: str, integers: str, scale: np.ndarray, zero_point: np.ndarray, axis: int) -> list[onnx.NodeProto]:
+    """A DequantizeLinear that makes the tensor `name`, for `replace`, with constants of its own in front.
+
+    Args:
+        integers: the tensor that it reads.
+        scale, zero_point: one number, or one for each channel in any shape; the one of two that is alone is spread
+            over the other's channels.
+        axis: the axis of the channels; of no meaning where there is one scale.
+    """
+    count = max(scale.size, zero_point.size)
+    shape = (count,) if count > 1 else ()
+    both = [np.broadcast_to(a.reshape(-1), (count,)).reshape(shape) for a in (scale, zero_point)]
+    own = [f"{name}_scale", f"{name}_zero_point"]
+    nodes = [constant(n, a) for n, a in zip(own, both, strict=True)]
+    return [*nodes, operator("DequantizeLinear", [integers, *own], name, axis=axis if shape else None)]
+
+
 def attributes(graph: Graph, node: gs.Node, *leave: str) -> list[onnx.AttributeProto]:
     """The node's attributes as the file has them, without those named."""
     return [a for a in graph.proto(node).attribute if a.name not in leave]
@@ -54,13 +71,15 @@ def operator(
     attributes: Sequence[onnx.AttributeProto] = (),
     *,
     axis: int | None = None,
+    perm: Sequence[int] | None = None,
     to: np.dtype[Any] | None = None,
 ) -> onnx.NodeProto:
-    """A node of the standard domain, for `replace`; trailing empty inputs are left out. `to` is that of a Cast."""
+    """A node of the standard domain, for `replace`; trailing empty inputs are left out. `perm` is that of a Transpose,
+    `to` that of a Cast."""
     names = list(inputs)
     while names and not names[-1]:
         names.pop()
-    node = helper.make_node(op, names, [outputs] if isinstance(outputs, str) else list(outputs), axis=axis)
+    node = helper.make_node(op, names, [outputs] if isinstance(outputs, str) else list(outputs), axis=axis, perm=perm)
     if to is not None:
         node.attribute.append(helper.make_attribute("to", helper.np_dtype_to_tensor_dtype(to)))
     node.attribute.extend(attributes)

@@ -22,6 +22,7 @@ class Target:
         name: "trt-10"; title: for people.
         opset: the newest version of the standard operator set that its parser documents.
         strong: networks are strongly typed: every layer runs in the types that the file gives it.
+        half: it takes FP16 around INT8 from the file; else FP16 is the builder's choice alone.
         deconvolution_axis: the axis of per-channel scales of ConvTranspose weights.
     """
 
@@ -29,6 +30,7 @@ class Target:
     title: str
     opset: int
     strong: bool
+    half: bool
     deconvolution_axis: int
 
     @staticmethod
@@ -47,4 +49,4 @@ class Target:
 def _read(name: str) -> Target:
     data = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     axis = data["deconvolution"]["axis"]
-    return Target(name, data["title"], data["opset"]["most"], data["typing"]["strong"], axis)
+    return Target(name, data["title"], data["opset"]["most"], data["typing"]["strong"], data["half"]["taken"], axis)

@@ -1,22 +1,13 @@
-"""`qdqgraph torch WHAT`: the PyTorch side on the command line.
-
-The network and its data are the user's own functions, named as `package.module:function`:
-
-    model()          makes the float network, in eval mode or not
-    data()           yields batches for calibration and training; the first entry of each is the input
-    evaluate(model)  scores a network, more is better
-
-torch is imported when a command runs, never before.
-"""
+"""`qdqgraph torch WHAT`: the PyTorch side on the command line. torch is imported when a command runs, never before."""
 
 from __future__ import annotations
 
 import copy
 import importlib
+import math
 import sys
-import traceback
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,58 +15,11 @@ from .commands import terminal
 from .errors import TorchError
 from .files import write_text
 from .report import text
+from .torch_arguments import age, check, outputs
+from .user_code import Batches, called, named
 
 if TYPE_CHECKING:
     from .torch import Config
-
-METHODS = ("max", "percentile", "entropy", "mse")
-
-
-def arguments(verb: Callable[[str, str, str], ArgumentParser]) -> None:
-    """The arguments of `quantize`, `sensitivity` and `finetune`; `verb` makes a parser of name, help and example."""
-    common = "--model nets:build --data nets:batches --eval nets:accuracy"
-    quantize = verb(
-        "quantize", "link, calibrate, score and export a network", f"qdqgraph torch quantize {common} -o net.onnx"
-    )
-    analyse = verb(
-        "sensitivity", "what each layer's quantization costs", f"qdqgraph torch sensitivity {common} -o layers.json"
-    )
-    tune = verb(
-        "finetune",
-        "quantization-aware training with the float network as teacher",
-        f"qdqgraph torch finetune {common} -o net.onnx --save-qat qat.pt",
-    )
-    for parser in (quantize, analyse, tune):
-        parser.add_argument("--model", required=True, metavar="MODULE:FUNCTION", help="makes the float network")
-        parser.add_argument("--data", required=True, metavar="MODULE:FUNCTION", help="yields batches, input first")
-        help = "scores a network, more is better"
-        parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
-        parser.add_argument("--config", type=Path, metavar="FILE", help="which modules are quantized and how, TOML")
-        parser.add_argument("--batches", type=int, metavar="N", help="batches to calibrate with (default: all)")
-        parser.add_argument("--method", choices=METHODS, default="", help="calibration (default: the configuration's)")
-        parser.add_argument("--percentile", type=float, help="for method percentile (default: 99.99)")
-        parser.add_argument("--no-link", action="store_true", help="leave the quantizers as they are, untied")
-        parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="more rules")
-        parser.add_argument("--load", type=Path, metavar="FILE", help="begin with a saved state, and do not calibrate")
-        parser.add_argument("--device", default="cpu", help="where it runs (default: cpu)")
-        what = "the ranking, JSON; CSV and SVG go beside it" if parser is analyse else "the ONNX file"
-        parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
-        parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    for parser in (quantize, tune):
-        parser.add_argument("--opset", type=int, default=17, help="of the ONNX file (default: 17)")
-        parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
-        parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
-        parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
-    analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help="switch off, or on, one")
-    analyse.add_argument("--block", action="append", metavar="PATH", help="take a module for one unit; may be repeated")
-    tune.add_argument("--save-qat", type=Path, metavar="FILE", help="save the best trained state")
-    tune.add_argument("--epochs", type=int, default=5, help="passes over the data (default: 5)")
-    tune.add_argument("--steps", type=int, help="batches an epoch (default: all)")
-    tune.add_argument("--rate", type=float, default=1e-4, help="learning rate (default: 1e-4)")
-    tune.add_argument("--schedule", choices=["cosine", "step"], default="cosine", help="of the rate (default: cosine)")
-    help = "modules whose results are compared with the teacher's"
-    tune.add_argument("--supervise", action="append", default=[], metavar="GLOB", help=help)
-    tune.add_argument("--stride", type=int, default=1, help="compare every N-th of them only (default: 1)")
 
 
 def torch(args: Namespace) -> int:
@@ -89,14 +33,34 @@ def torch(args: Namespace) -> int:
     except ImportError as error:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
         raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
-    wanted = (args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None))
-    resumable = args.what == "sensitivity"
-    for path in wanted:
-        if path is not None and path.exists() and not args.force and not resumable:
-            raise TorchError(f"{path} exists; give --force to overwrite it")
-        if path is not None and not path.parent.is_dir():
-            raise TorchError(f"{path}: there is no folder {path.parent}")
-    return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+    check(args)
+    _possible(args)
+    written = {path: age(path) for path in outputs(args)}
+    try:
+        return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+    except KeyboardInterrupt:
+        new = [str(path) for path, before in written.items() if age(path) != before]
+        done = f"written so far: {', '.join(new)}" if new else "nothing was written"
+        raise TorchError(f"interrupted; {done}") from None
+
+
+def _possible(args: Namespace) -> None:
+    """Refuses what this machine or the exporter cannot do before anything runs for hours.
+
+    Raises:
+        TorchError: the exporter does not write the opset, or the device is none.
+    """
+    from torch import empty
+
+    from .torch.export import opset_of
+
+    if args.what != "sensitivity":
+        opset_of(args.opset, args.dynamo)
+    try:
+        empty(1, device=args.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 class Run:
@@ -114,7 +78,7 @@ class Run:
 
     def batches(self) -> Any:
         """The loader, made anew."""
-        return called(self.data, self.args.data)
+        return Batches(called(self.data, self.args.data), f"--data {self.args.data}")
 
     def score(self, model: Any) -> float:
         """The user's score of a network.
@@ -125,9 +89,12 @@ class Run:
         assert self.judge is not None
         score = called(self.judge, self.args.eval, model)
         try:
-            return float(score)
-        except (TypeError, ValueError) as error:
-            raise TorchError(f"--eval {self.args.eval} gives {score!r}, which is no number") from error
+            number = float(score)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            raise TorchError(f"--eval {self.args.eval} gives {score!r}, which is no number")
+        return number
 
     def say_score(self, what: str, model: Any) -> None:
         """Prints the score, where there is a function for it."""
@@ -141,15 +108,19 @@ class Run:
 
         args, console = self.args, terminal()
         example = _example(self.batches(), args)
+        self.network.eval()
+        called(self.network, f"--model {args.model}, on the first input,", example)
         side.fold_norms(self.network, example)
         self.say_score("float", self.network)
-        model = copy.deepcopy(self.network)
+        model = _copied(self.network, args)
         if args.load is not None:
             side.load(model, args.load)
         else:
             done = side.quantize(model, _config(args), example)
             for name in done.left:
                 text.say(console, f"left in float, a class of its own: {name}")
+            if not done.replaced:
+                raise TorchError(f"--model {args.model} has no layer that could be quantized and is to be")
             if not args.no_link:
                 linked = side.link(model, example, catalog.load(args.rules), dynamo=getattr(args, "dynamo", False))
                 text.say(
@@ -162,7 +133,29 @@ class Run:
             report = side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile)
             text.say(console, str(report))
         self.say_score("calibrated", model)
+        if getattr(args, "off", None) is not None:
+            self.switch_off(model, example)
         return model, example
+
+    def switch_off(self, model: Any, example: Any) -> None:
+        """Takes the quantization off the units that cost the most in a ranking, and links and calibrates the rest."""
+        from . import catalog
+        from . import torch as side
+
+        args, console = self.args, terminal()
+        try:
+            ranking = side.Sensitivity.from_json(args.off.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise TorchError(f"--off {args.off}: cannot be read: {error}") from error
+        rules = None if args.no_link else catalog.load(args.rules)
+        layers, _ = side.apply_sensitivity(
+            model, ranking, top=args.top, budget=args.budget, example=None if args.no_link else example, rules=rules
+        )
+        text.say(console, f"in float: {', '.join(layers) or 'nothing costs that much'}")
+        text.say(
+            console, str(side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile))
+        )
+        self.say_score("calibrated again", model)
 
     def export(self, model: Any, example: Any) -> None:
         """Writes the ONNX file and says what `check` finds in it."""
@@ -179,73 +172,27 @@ class Run:
         text.say(terminal(), f"{args.output}: {len(found)} findings{more}")
 
 
-def named(name: str, option: str) -> Callable[..., Any]:
-    """The function of `package.module:function`.
-
-    Raises:
-        TorchError: there is none.
-    """
-    module, colon, function = name.partition(":")
-    if not colon or not module or not function:
-        raise TorchError(f"{option} {name!r}: write package.module:function")
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            raise TorchError(f"{option} {name}: there is no module {error.name!r} here or on the path") from error
-        raise _own(f"{option} {name}", error) from error
-    except Exception as error:
-        raise _own(f"{option} {name}", error) from error
-    for part in function.split("."):
-        if not hasattr(found, part):
-            raise TorchError(f"{option} {name}: the module {module} has no {function!r}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise TorchError(f"{option} {name}: {function} is no function")
-    call: Callable[..., Any] = found
-    return call
-
-
-def called(function: Callable[..., Any], name: str, *args: Any) -> Any:
-    """What a function of the user's answers.
-
-    Raises:
-        TorchError: it raised; its own traceback is printed.
-    """
-    try:
-        return function(*args)
-    except Exception as error:
-        raise _own(name, error) from error
-
-
-def _own(name: str, error: Exception) -> TorchError:
-    """Prints the traceback of the user's code, without ours above it; returns the one sentence."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in (__file__, importlib.__file__):
-        frames = frames.tb_next
-    print("".join(traceback.format_exception(type(error), error, frames)), file=sys.stderr, end="")  # noqa: T201
-    return TorchError(f"{name} failed with the {type(error).__name__} above; nothing was written")
-
-
 def _example(loader: Any, args: Namespace) -> Any:
     """The first input of the loader."""
     from torch import Tensor
 
-    batch: Any = None
-    try:
-        batch = next(iter(loader))
-        while not isinstance(batch, Tensor):
-            if not isinstance(batch, Mapping | list | tuple):
-                raise TypeError
-            batch = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
-    except StopIteration as error:
-        raise TorchError(f"--data {args.data} yields nothing") from error
-    except (TypeError, IndexError, KeyError) as error:
-        kind = type(batch).__name__
-        raise TorchError(f"--data {args.data} yields {kind}; the first entry must be the input") from error
-    except Exception as error:
-        raise _own(f"--data {args.data}", error) from error
+    batch = next(iter(loader), loader)
+    if batch is loader:
+        raise TorchError(f"--data {args.data} yields nothing")
+    while not isinstance(batch, Tensor):
+        inside = list(batch.values()) if isinstance(batch, Mapping) else batch
+        if not isinstance(inside, list | tuple) or not inside:
+            raise TorchError(f"--data {args.data} yields {type(batch).__name__}; the first entry must be the input")
+        batch = inside[0]
     return batch.to(args.device)
+
+
+def _copied(network: Any, args: Namespace) -> Any:
+    try:
+        return copy.deepcopy(network)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise TorchError(f"--model {args.model}: the network cannot be copied: {reason}") from error
 
 
 def _config(args: Namespace) -> Config:
@@ -321,4 +268,4 @@ class _Again:
         return iter(self.run.batches())
 
 
-__all__ = ["arguments", "torch"]
+__all__ = ["torch"]

@@ -7,11 +7,13 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .edit import Constant, Graft, SetPair
-from .graph import Graph, Reader, key
+from .graph import Graph, Reader, key, label
 from .grid import Grid
 from .pair import INT8_BOUND, Pair, bits_lost
 from .patterns import moved
 from .replacing import attributes, constant, operator, replace
+
+INT4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
 
 
 def readers(graph: Graph, pair: Pair) -> tuple[Reader, ...]:
@@ -22,8 +24,8 @@ def readers(graph: Graph, pair: Pair) -> tuple[Reader, ...]:
 def channel_axis(graph: Graph, pair: Pair) -> int | None:
     """The axis of the output channels of a weight pair; None where its readers have none, or disagree.
 
-    Conv 0; Gemm 0 with transB, else 1; MatMul the last; ConvTranspose as the target says, without groups only (with
-    groups no axis counts the output channels). A Transpose between the pair and the reader is seen through.
+    Conv 0; Gemm 0 with transB, else 1; MatMul the last, of weights on the left the first; ConvTranspose as the target
+    says, without groups only (with groups no axis counts the output channels). A Transpose in between is seen through.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
     shape = graph.shape(pair.tensor)
@@ -38,6 +40,8 @@ def _axis(graph: Graph, reader: Reader, rank: int) -> int | None:
         axis = inner.pop() if len(inner) == 1 else None
         order = node.attrs.get("perm", tuple(reversed(range(rank))))
         return None if axis is None else int(order[axis])
+    if node.op == "MatMul" and reader.index == 0:
+        return 0 if rank == 2 else None
     if reader.index != 1:
         return None
     if node.op == "Conv":
@@ -109,10 +113,46 @@ def shifted(graph: Graph, pair: Pair) -> SetPair | None:
     return SetPair(nodes, Constant.of(pair.scale), Constant.of(zero_point), pair.axis, integers)
 
 
+def around_zero(graph: Graph, pair: Pair) -> SetPair | None:
+    """UINT4 weights around 8 as INT4 weights around 0 that mean the same numbers, in blocks or not; None for others."""
+    zero, array = pair.zero_point, graph.array(pair.tensor)
+    if zero is None or str(zero.dtype) != "uint4" or array is None or pair.scale is None or pair.quantize is not None:
+        return None
+    if not (zero.astype(np.int8) == 8).all():
+        return None
+    integers = (array.astype(np.int8) - 8).astype(INT4)
+    nodes = tuple(key(n) for n in pair.nodes)
+    return SetPair(
+        nodes, Constant.of(pair.scale), Constant.of(np.zeros(zero.shape, INT4)), pair.axis, Constant.of(integers)
+    )
+
+
 def fixed(pair: Pair) -> bool:
     """Whether the parameters cannot change: the nodes disagree, or something else reads or makes the integers."""
     blocked = any(node.attrs.get("block_size") for node in pair.nodes)
     return blocked or not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
+
+
+def obstacle(graph: Graph, pair: Pair) -> str:
+    """Why a pair's parameters cannot change, or its numbers be read; empty where nothing is known to be in the way."""
+    if any(node.attrs.get("block_size") for node in pair.nodes):
+        return "its scales run in blocks"
+    if Grid.of(pair) is None:
+        return "its scale or zero-point is not constant, or its integers are not of whole bytes"
+    if not pair.agrees:
+        return "its nodes disagree (QDQ408)"
+    integers = pair.tensor if pair.quantize is None else key(pair.quantize)
+    if pair.kind == "activation" and pair.quantize is None:
+        return f"its integers '{integers}' are made by something else"
+    if integers in graph.outputs:
+        return f"its integers '{integers}' are an output of the network"
+    others = [r for r in graph.readers(integers) if r.node.op != "DequantizeLinear" or r.index != 0]
+    if others:
+        where = "a subgraph of " if others[0].index < 0 else ""
+        return f"{where}{label(others[0].node)} reads its integers '{integers}' as well"
+    if pair.kind != "activation" and weights(graph, pair) is None:
+        return f"the numbers of '{pair.tensor}' cannot be read"
+    return ""
 
 
 def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:

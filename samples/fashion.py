@@ -34,8 +34,9 @@ def _part(folder: Path, name: str) -> Split:
 def _numbers(file: Path, kind: str) -> NDArray[np.uint8]:
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is missing: apt-get install dataset-fashion-mnist, or unpack that Debian package anywhere and "
-            "give the folder of the files with --data"
+            f"{file} is missing: run `make qat`, which gets the images; or apt-get install dataset-fashion-mnist; or, "
+            "without root, apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb FOLDER, and "
+            "--data FOLDER/usr/share/datasets/fashion-mnist"
         )
     with gzip.open(file) as packed:
         return np.frombuffer(packed.read(), np.uint8, offset=HEADER[kind])

@@ -1,10 +1,13 @@
 """The PyTorch side from end to end: train, quantize, link, calibrate, find what hurts, fine-tune, export, and score.
 
+    make qat
     python samples/qat.py --data FOLDER -o build/qat
 
-prints, for each calibration method, the accuracy on 10,000 test images of: the float network, plain quantization,
-linked quantization, the same without its most sensitive units, and after quantization-aware training. About half an
-hour on two cores; the trained network is kept in the output folder, so a second run begins with it.
+prints, for each calibration method, the accuracy on all test images of: the float network, plain quantization, linked
+quantization, the same without its most sensitive units, and after quantization-aware training; and, to compare with,
+plain quantization whose file `qdqgraph.fix` repaired afterwards. Each file is checked and scored in ONNX Runtime too.
+
+A finished step is kept in the output folder and not done again: stop it whenever you like, and start it again.
 """
 
 from __future__ import annotations
@@ -13,51 +16,41 @@ import argparse
 import copy
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import qdqgraph
 from qdqgraph import torch as side
 from samples import demo, digits, fashion, networks
+from samples.record import Batches, Made, Record, Score, accuracy
 
 METHODS = ("max", "percentile", "mse", "entropy")
-BATCH = 50
-CALIBRATION = 1000
-"""Images for calibration, from the training part."""
-JUDGED = 2000
-"""Other images of the training part, by which units are ranked and the best epoch is chosen: the test images stay
-unseen."""
-TUNED = 20000
-"""Images of an epoch of quantization-aware training."""
+RAW = "entropy-raw"
+"""Entropy also where it cuts off much of what it saw; see `Flow.calibrated`."""
+STEPS = ("plain", "fixed", "linked", "without", "tuned")
 TOP = 3
 """Units that are switched off."""
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Images and labels in batches; `shuffled` anew for each pass."""
-
-    data: digits.Split
-    shuffled: bool = False
-
-    def __len__(self) -> int:
-        return len(self.data.images) // BATCH
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self.data.images)) if self.shuffled else torch.arange(len(self.data.images))
-        for chosen in order[: len(self) * BATCH].view(-1, BATCH):
-            yield torch.from_numpy(self.data.images[chosen.numpy()]), torch.from_numpy(self.data.labels[chosen.numpy()])
+RATE = 1e-3
+"""Learning rate of quantization-aware training."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The images by what they are for."""
+    """The images by what they are for, with the shares of the training file that they take.
+
+    Attributes:
+        train: all but those that judge.
+        calibrate: a sixtieth, of those that trained; it ranks units as well.
+        judge: a twelfth that trains nothing: it chooses the best epoch. The test images stay unseen.
+        tune: a quarter, those of an epoch of quantization-aware training.
+    """
 
     train: digits.Split
     calibrate: Batches
@@ -65,127 +58,216 @@ class Parts:
     tune: Batches
     test: Batches
 
+    @classmethod
+    def of(cls, train: digits.Split, test: digits.Split) -> Parts:
+        """Shares the images out."""
 
-def parts(train: digits.Split, test: digits.Split) -> Parts:
-    """Shares the images out."""
+        def cut(first: int, last: int) -> digits.Split:
+            return digits.Split(train.images[first:last], train.labels[first:last])
 
-    def cut(first: int, last: int) -> digits.Split:
-        return digits.Split(train.images[first:last], train.labels[first:last])
-
-    end = CALIBRATION + JUDGED
-    tune = Batches(cut(end, end + TUNED), shuffled=True)
-    return Parts(train, Batches(cut(0, CALIBRATION)), Batches(cut(CALIBRATION, end)), tune, Batches(test))
-
-
-def accuracy(model: nn.Module, batches: Batches) -> float:
-    """Right answers, in percent."""
-    model.eval()
-    with torch.no_grad():
-        right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches)
-    return 100 * right / (len(batches) * BATCH)
+        count = len(train.images)
+        end = (count - count // 12) // demo.BATCH * demo.BATCH
+        calibrate, judge = Batches(cut(0, count // 60)), Batches(cut(end, count))
+        return cls(cut(0, end), calibrate, judge, Batches(cut(0, count // 4), shuffled=True), Batches(test))
 
 
-def trained(data: digits.Split, folder: Path, epochs: int) -> nn.Module:
-    """The float network with its BatchNorms folded, from the folder where it was trained before."""
-    network = networks.Digits()
-    file = folder / "float.pt"
-    if file.exists():
-        networks.fold_norms(network.eval())
-        network.load_state_dict(torch.load(file, weights_only=True))
-        return network.eval()
-    torch.manual_seed(0)
-    network = networks.Digits()
-    demo.train(network, data, epochs)
-    side.fold_norms(network, torch.from_numpy(data.images[:BATCH]))
-    torch.save(network.state_dict(), file)
-    return network
+class Flow:
+    """The steps of a run on one trained network."""
+
+    def __init__(self, data: Parts, record: Record, epochs: int) -> None:
+        self.data, self.record, self.epochs = data, record, epochs
+        self.example = torch.from_numpy(data.test.data.images[: demo.BATCH])
+        self.network: nn.Module = networks.Digits()
+
+    def trained(self, epochs: int) -> Score:
+        """Trains the network and folds its BatchNorms."""
+        file = self.record.path("float", "pt")
+
+        def make(path: Path) -> Made:
+            torch.manual_seed(0)
+            network = networks.Digits()
+            demo.train(network, self.data.train, epochs)
+            side.fold_norms(network, self.example)
+            torch.save(network.state_dict(), file)
+            side.export(network, self.example, path)
+            return Made(network)
+
+        score = self.record.step("float", make)
+        networks.fold_norms(self.network.eval())
+        self.network.load_state_dict(torch.load(file, weights_only=True))
+        return score
+
+    def method(self, method: str) -> dict[str, Score]:
+        """The steps of one calibration method, in the order of `STEPS`, by their files' names."""
+        makers = (self.plain, self.fixed, self.linked, self.without, self.tuned)
+        steps = {f"{method}-{step}": make for step, make in zip(STEPS, makers, strict=True)}
+        return {name: self.record.step(name, partial(make, method)) for name, make in steps.items()}
+
+    def plain(self, method: str, path: Path) -> Made:
+        """Quantized as pytorch-quantization does: each input of a convolution or Linear, nothing tied."""
+        model = copy.deepcopy(self.network)
+        side.quantize(model)
+        return self.calibrated(model, method, path)
+
+    def fixed(self, method: str, path: Path) -> Made:
+        """The plain file, repaired afterwards: tied pairs take the largest of their scales."""
+        result = qdqgraph.fix(self.record.path(f"{method}-plain", "onnx"), output=path)
+        most = max((change.lost for change in result.changes), default=0.0)
+        return Made(None, f"{result.groups} groups, {len(result.changes)} scales changed by at most {most:.2f} bits")
+
+    def linked(self, method: str, path: Path) -> Made:
+        """Quantized, tied by the graph rules, then calibrated: a shared scale sees all that it is for."""
+        model = copy.deepcopy(self.network)
+        side.quantize(model)
+        done = side.link(model, self.example)
+        note = f"{len(done.groups)} groups, {len(done.added)} quantizers added, {len(done.disabled)} switched off"
+        made = self.calibrated(model, method, path, "; ".join([note, *done.unmapped]))
+        side.save(model, self.record.path(f"{method}-linked", "pt"))
+        return made
+
+    def without(self, method: str, path: Path) -> Made:
+        """The linked network without its most sensitive units, by how near its logits then come to the float ones.
+
+        Distances of logits rank units that move no more than a handful of answers, and need no labels. Where a residual
+        skip is among those units, `check` says so afterwards (QDQ201): a float skip is what was asked for.
+        """
+        model = self._loaded(f"{method}-linked")
+        images = [images for images, _ in self.data.calibrate]
+        with torch.no_grad():
+            expected = torch.cat([self.network(x) for x in images])
+
+        def near(model: nn.Module) -> float:
+            with torch.no_grad():
+                return -float((torch.cat([model(x) for x in images]) - expected).square().mean())
+
+        file = self.record.path(f"{method}-sensitivity", "json")
+        ranked = side.sensitivity(model, near, file=file)
+        layers, _ = side.apply_sensitivity(model, ranked, top=TOP, example=self.example)
+        return self.calibrated(model, method, path, f"of {len(ranked.units)} units off: {', '.join(layers)}")
+
+    def tuned(self, method: str, path: Path) -> Made:
+        """The linked network after quantization-aware training, with the float one as teacher."""
+        model = self._loaded(f"{method}-linked")
+        note = self._train(model, f"{method}-tuned")
+        side.export(model, self.example, path)
+        return Made(model, note)
+
+    def late(self, method: str, path: Path) -> Made:
+        """The plain network after the same training, its file repaired afterwards: what training without ties costs."""
+        model, bare = copy.deepcopy(self.network), path.with_name(f"{method}-plain-tuned.onnx")
+        side.quantize(model)
+        self.calibrated(model, method, bare)
+        note = self._train(model, f"{method}-late")
+        side.export(model, self.example, bare)
+        qdqgraph.fix(bare, output=path)
+        return Made(None, f"{note}; before the repair {accuracy(model, self.data.test):.2f} %")
+
+    def _train(self, model: nn.Module, name: str) -> str:
+        """Quantization-aware training; returns how it went."""
+        torch.manual_seed(0)
+        done = side.finetune(
+            model,
+            self.network,
+            self.data.tune,
+            training=side.Training(epochs=self.epochs, rate=RATE),
+            evaluate=lambda model: accuracy(model, self.data.judge),
+            loss=lambda found, batch: nn.functional.cross_entropy(found, batch[1]),
+            checkpoint=self.record.path(name, "pt"),
+            progress=lambda line: self.record.say(f"{name}: {line}"),
+        )
+        scores = ", ".join(f"{score:.2f}" for score in done.scores)
+        return f"best epoch {done.best}, on the images that judge: {scores}"
+
+    def calibrated(self, model: nn.Module, method: str, path: Path, note: str = "") -> Made:
+        """Calibrates and exports; quantizers whose amax cuts off much of what they saw take the percentile instead.
+
+        The even background of the images fills most of the first layers' histograms. Entropy keeps it apart from its
+        neighbours, and clips nearly everything else.
+        """
+        report = side.calibrate(model, self.data.calibrate, method="entropy" if method == RAW else method)
+        if report.clipped and method != RAW:
+            instead = dict.fromkeys(report.clipped, "percentile")
+            listed = ", ".join(f"{name} ({part:.0%})" for name, part in report.clipped.items())
+            note += f"{'; ' * bool(note)}by percentile, as {method} clips them: {listed}"
+            report = side.calibrate(model, self.data.calibrate, method=method, layers=instead)
+        side.export(model, self.example, path)
+        odd = str(report).splitlines()[1:]
+        return Made(model, "; ".join(part for part in (note, *odd) if part))
+
+    def _loaded(self, name: str) -> nn.Module:
+        """The calibrated network of a finished step."""
+        model = copy.deepcopy(self.network)
+        side.load(model, self.record.path(name, "pt"))
+        return model
 
 
-@dataclass(frozen=True)
-class Row:
-    """Accuracies in percent of one calibration method."""
-
-    method: str
-    plain: float
-    linked: float
-    without: float
-    tuned: float
-
-
-def flow(method: str, network: nn.Module, data: Parts, folder: Path, epochs: int, say: Callable[[str], None]) -> Row:
-    """One method, from the float network to the fine-tuned file."""
-    example = torch.from_numpy(data.test.data.images[:BATCH])
-
-    def judged(model: nn.Module) -> float:
-        return accuracy(model, data.judge)
-
-    plain = copy.deepcopy(network)
-    side.quantize(plain)
-    side.calibrate(plain, data.calibrate, method=method)
-    linked = copy.deepcopy(network)
-    side.quantize(linked)
-    done = side.link(linked, example)
-    report = side.calibrate(linked, data.calibrate, method=method)
-    say(f"{method}: {len(done.groups)} groups, {len(done.added)} quantizers added; {report}")
-    side.save(linked, folder / f"{method}.pt")
-    written = side.export(linked, example, folder / f"{method}.onnx")
-    findings = [f for f in qdqgraph.check(written, qdqgraph.rules()) if f.code[3] in "12"]
-    say(f"{method}: {len(findings)} findings in scales or placement after export")
-    ranked = side.sensitivity(linked, judged, file=folder / f"{method}-sensitivity.json")
-    without = copy.deepcopy(linked)
-    layers, _ = side.apply_sensitivity(without, ranked, top=TOP, example=example)
-    side.calibrate(without, data.calibrate, method=method)
-    say(f"{method}: switched off {', '.join(layers)}")
-    tuned = copy.deepcopy(linked)
-    side.finetune(
-        tuned,
-        network,
-        data.tune,
-        training=side.Training(epochs=epochs, rate=1e-3),
-        evaluate=judged,
-        loss=lambda found, batch: nn.functional.cross_entropy(found, batch[1]),
-        checkpoint=folder / f"{method}-qat.pt",
-        progress=lambda line: say(f"{method}: {line}"),
-    )
-    side.export(tuned, example, folder / f"{method}-qat.onnx")
-    models = (plain, linked, without, tuned)
-    return Row(method, *(accuracy(model, data.test) for model in models))
+def table(record: Record, methods: Sequence[str]) -> str:
+    """The accuracies, one method a line, and two differences with their standard errors."""
+    heads = ["method", "float", "plain", "plain, then fix", "linked", f"linked, {TOP} units off", "fine-tuned"]
+    heads += ["linked − plain", "fine-tuned − float"]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    for method in methods:
+        names = ["float", *(f"{method}-{step}" for step in STEPS)]
+        cells = [f"{100 * record.right(name).mean():.2f}" for name in names]
+        for name, reference in ((f"{method}-linked", f"{method}-plain"), (f"{method}-tuned", "float")):
+            cells.append("{:+.2f} ± {:.2f}".format(*record.difference(name, reference)))
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train, quantize, link, calibrate, fine-tune and score a network.")
-    parser.add_argument("--data", type=Path, default=fashion.FOLDER, help=f"the images (default: {fashion.FOLDER})")
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/qat"), help="for files (default: build/qat)")
-    parser.add_argument("--epochs", type=int, default=6, help="of training the float network (default: 6)")
-    parser.add_argument("--tune", type=int, default=6, help="epochs of quantization-aware training (default: 6)")
-    parser.add_argument("--method", action="append", choices=METHODS, help="only this one; may be given again")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+def files(scores: Mapping[str, Score]) -> str:
+    """The exported files, one a line."""
+    lines = ["| file | pairs | scales | findings | ONNX Runtime | answers otherwise | |", "| --- " * 7 + "|"]
+    for name, score in scores.items():
+        found = ", ".join(f"{code} x{count}" for code, count in sorted(score.findings.items())) or "none"
+        cells = (name, score.pairs, score.scales, found, f"{score.exported:.2f}", score.moved, score.note)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def run(args: argparse.Namespace) -> str:
+    """All steps; returns the tables.
+
+    Raises:
+        FileNotFoundError: the images are not there.
+        ValueError: the output folder holds another run.
+    """
     start = time.monotonic()
 
     def say(line: str) -> None:
         print(f"[{time.monotonic() - start:5.0f} s] {line}", flush=True)
 
+    data = Parts.of(*fashion.load(args.data))
+    record = Record(args.output, data.test, say)
+    record.begin({"epochs": args.epochs, "tune": args.tune, "images": len(data.train.images)})
+    flow = Flow(data, record, args.tune)
+    scores = {"float": flow.trained(args.epochs)}
+    methods = args.method or METHODS
+    for method in methods:
+        scores |= flow.method(method)
+        if args.late:
+            scores[f"{method}-late"] = record.step(f"{method}-late", partial(flow.late, method))
+    say(f"all steps together took {sum(score.seconds for score in scores.values()):.0f} s of processor time")
+    return f"\n{files(scores)}\n\n{table(record, methods)}"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Train, quantize, link, calibrate, fine-tune and score a network.")
+    parser.add_argument("--data", type=Path, default=fashion.FOLDER, help=f"the images (default: {fashion.FOLDER})")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/qat"), help="for files (default: build/qat)")
+    parser.add_argument("--epochs", type=int, default=8, help="of training the float network (default: 8)")
+    parser.add_argument("--tune", type=int, default=3, help="epochs of quantization-aware training (default: 3)")
+    parser.add_argument("--method", action="append", choices=(*METHODS, RAW), help="only this one; may be given again")
+    parser.add_argument("--late", action="store_true", help="also train the plain network, and repair its file after")
+    args = parser.parse_args(words)
+    torch.set_num_threads(1)  # the layers are small: a second thread gains little
     try:
-        data = parts(*fashion.load(args.data))
-    except FileNotFoundError as error:
+        print(run(args))
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"qat: {error}") from error
-    args.output.mkdir(parents=True, exist_ok=True)
-    network = trained(data.train, args.output, args.epochs)
-    score = accuracy(network, data.test)
-    say(f"float: {score:.2f} %")
-    rows = [flow(m, network, data, args.output, args.tune, say) for m in args.method or METHODS]
-    print(table(score, rows))
-
-
-def table(score: float, rows: list[Row]) -> str:
-    """The accuracies, one method a line."""
-    lines = [f"| method | float | plain | linked | linked, {TOP} units off | fine-tuned |", "| --- " * 6 + "|"]
-    for row in rows:
-        values = (score, row.plain, row.linked, row.without, row.tuned)
-        lines.append(f"| {row.method} | " + " | ".join(f"{v:.2f}" for v in values) + " |")
-    return "\n".join(lines)
+    except KeyboardInterrupt:
+        raise SystemExit(f"\nqat: stopped; the same command goes on behind the last step in {args.output}") from None
 
 
 if __name__ == "__main__":

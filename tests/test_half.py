@@ -389,6 +389,20 @@ def test_options_that_contradict_each_other_write_nothing(options: list[str], tm
     assert not (tmp_path / "f.onnx").exists()
 
 
+def test_a_target_that_takes_no_fp16_from_the_file_is_told_how_to_have_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorRT 8.6 reads operator set 17, and its builder chooses FP16 by itself; TensorRT 10 and later take the file."""
+    model = build(f"g ({X}) => ({Y}) {{ y = t.conv4 (x, s1) }}")
+    onnx.save(model, tmp_path / "m.onnx")
+    command = ["fix", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "o.onnx"), "--fp16", "--no-numerics", "--target"]
+    assert main([*command, "trt-8.6"]) == 2 and not (tmp_path / "o.onnx").exists()
+    assert "build the FP32 file with `trtexec --int8 --fp16`" in capsys.readouterr().err
+    with pytest.raises(ModelError, match=r"TensorRT 8\.4 to 8\.6 takes no FP16 Q/DQ"):
+        qdqgraph.fix(model, fp16=True, target="trt-8.6")
+    assert main([*command, "trt-10"]) == 0
+
+
 def test_external_data_are_read_where_they_lie(tmp_path: Path) -> None:
     onnx.save(weighted([0.01] * 4, INTEGERS), tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
     model = onnx.load(tmp_path / "m.onnx", load_external_data=False)

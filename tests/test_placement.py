@@ -51,6 +51,18 @@ def test_of_two_paired_convolutions_the_longer_path_is_bare() -> None:
     assert reads_pair(result.model, "r", 0) and not reads_pair(result.model, "r", 1)
 
 
+def test_a_convolution_beside_the_skip_reads_the_pair_behind_a_pool_of_int8_values() -> None:
+    """NNCF lets both read the pool bare; with a pair for the Add alone TensorRT-RTX runs that convolution in float."""
+    text = f"""g ({X}) => (float[1,4,8,8] y)
+        <int8[4,4,1,1] w = {{8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}}, float sw = {{0.01}}, int8 zw = {{0}}> {{
+        k = DequantizeLinear (w, sw, zw)  px = t.pair (x, s1)
+        p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (px)
+        c = Conv (p, k)  r = Add (c, p)  y = t.conv4 (r, s2) }}"""
+    result = fixed(build(text))
+    assert reads_pair(result.model, "c", 0)
+    assert reads_pair(result.model, "r", 1) and not reads_pair(result.model, "r", 0)
+
+
 def test_two_bare_convolutions_without_a_scale_are_reported_and_left() -> None:
     text = f"""g ({X}) => (float[1,4,8,8] y) {{
         a = Relu (x)  c = t.conv4 (a, s2)  long = t.conv4 (c, s1)  short = t.conv4 (a, s2)

@@ -230,6 +230,8 @@ def test_a_disabled_quantizer_stays_so_and_a_second_run_forgets_the_first() -> N
         ({"layers": {"9": "max"}}, "no module fits '9'"),
         ({"layers": {"*_weight_quantizer": "mse"}}, "searches one histogram"),
         ({"batches": 0}, "yields no batch"),
+        ({"method": "percentile", "percentile": 0.0}, "above 0, at most 100"),
+        ({"method": "percentile", "percentile": 100.5}, "percentile 100.5"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(options: dict[str, object], message: str) -> None:
@@ -268,3 +270,16 @@ def test_a_percentile_beyond_the_last_bin_is_the_largest_value() -> None:
     counts, edges = np.ones(10, np.int32), np.arange(11, dtype=np.float32)
     assert float(searched("percentile", counts, edges, percentile=100.0)) <= 10
     assert isinstance(Quantizer(), Quantizer)
+
+
+def test_an_amax_that_cuts_off_much_of_what_it_saw_is_named() -> None:
+    model = quantized()
+    spiked = torch.cat([torch.full((60000,), 0.3), 8 * torch.rand(6000, generator=torch.Generator().manual_seed(0))])
+    batch = spiked.repeat(3).view(-1, 3, 10, 11)
+    report = calibrate(model, [batch], method="entropy")
+    amax, lost = report.amax["0._input_quantizer"], report.clipped["0._input_quantizer"]
+    beyond = (spiked - amax).clamp_min(0).square().sum() / spiked.square().sum()
+    assert amax < 2 and lost == pytest.approx(float(beyond), rel=0.02)
+    assert "energy of what reaches 0._input_quantizer" in str(report)
+    for method in ("max", "percentile"):
+        assert "0._input_quantizer" not in calibrate(model, [batch], method=method).clipped

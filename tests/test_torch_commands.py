@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 
+import torch
+
 import qdqgraph
 from qdqgraph.cli import main
 
@@ -81,6 +83,36 @@ def broken():
     return {}["weights"]
 
 
+def plain():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def bare():
+    return nn.Sequential(nn.ReLU(), nn.Flatten())
+
+
+def leaving():
+    raise SystemExit(3)
+
+
+def raising():
+    yield images(1)
+    raise LookupError("the second picture")
+
+
+def wide():
+    yield torch.rand(2, 3, 8, 8)
+
+
+def stopping(net):
+    raise KeyboardInterrupt
+
+
+def undefined(net):
+    return float("nan")
+
+
 def text(net=None):
     return "good"
 """
@@ -137,6 +169,27 @@ def test_sensitivity_writes_ranking_table_and_picture_and_goes_on_where_it_stopp
     assert main([*args, "--block", "c", "--force"]) == 0
 
 
+def test_the_units_that_cost_the_most_can_be_left_in_float(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unit = {"score": 1.0, "cost": 0.5}
+    units = [{"name": "stem", "layers": ["stem"], **unit}, {"name": "fc", "layers": ["fc"], **unit, "cost": 0.1}]
+    ranking = {"direction": "disable", "model": "", "quantized": 0.5, "unquantized": 1.0, "units": units}
+    Path("layers.json").write_text(json.dumps(ranking))
+    args = ["torch", "quantize", *COMMON, "-o", "net.onnx", "--off", "layers.json"]
+    assert main([*args, "--budget", "0.2"]) == 0
+    out = capsys.readouterr().out
+    assert "in float: stem" in out and "calibrated again: " in out and "net.onnx: 0 findings" in out
+    graph = qdqgraph.Graph(onnx.load("net.onnx"))
+    bare = [n.name for n in graph.nodes("Conv", "Gemm") if n.inputs[1].inputs == []]
+    assert len(bare) == 1 and "stem" in bare[0]
+    assert main([*args, "--force"]) == 2 and "goes with --top K or --budget COST" in capsys.readouterr().err
+
+
+def test_the_dynamo_exporter_has_an_opset_of_its_own(folder: Path) -> None:
+    pytest.importorskip("onnxscript")
+    assert main(["torch", "quantize", *COMMON, "-o", "net.onnx", "--dynamo", "--method", "max"]) == 0
+    assert onnx.load("net.onnx").opset_import[0].version == 18
+
+
 def test_finetune_trains_scores_saves_and_exports(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["torch", "finetune", *COMMON, "-o", "net.onnx", "--save-qat", "qat.pt", "--epochs", "2", "--rate", "1e-3"]
     assert main(args) == 0
@@ -169,6 +222,74 @@ def test_mistakes_are_one_sentence_and_write_nothing(
     error = capsys.readouterr().err.strip()
     assert message in error and error.count("\n") == 0 and error.startswith("qdqgraph: ")
     assert not Path("net.onnx").exists()
+
+
+PLAIN = ["--model", "mynets:plain", "--data", "mynets:batches"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--eval", "mynets:undefined"], "gives nan, which is no number"),
+        (["--eval", "mynets:stopping"], "interrupted; nothing was written"),
+        (["--model", "mynets:bare"], "no layer that could be quantized"),
+        (["--device", "cuda"], "--device cuda cannot be used here: "),
+        (["--device", "gpu"], "--device gpu cannot be used here: "),
+        (["--save-ptq", "net.onnx"], "net.onnx would be written twice"),
+        (["-o", "folder"], "folder is a folder: name a file"),
+        (["--load", "ptq.pt", "--method", "mse"], "--method says how to calibrate, and --load"),
+        (["--load", "ptq.pt", "--config", "q.toml"], "--config says how to quantize, and --load"),
+        (["--load", "missing.pt"], "missing.pt: cannot be read"),
+    ],
+)
+def test_what_cannot_work_is_said_before_the_work(
+    folder: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "cuda" in more and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    (folder / "folder").mkdir()
+    assert main(["torch", "quantize", *PLAIN, "-o", "net.onnx", *more]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and error.count("\n") == 0 and error.startswith("qdqgraph: ")
+    assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["folder", "mynets.py"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--batches", "0"), ("--percentile", "101"), ("--epochs", "-1"), ("--rate", "nan")]
+)
+def test_numbers_that_are_none_are_refused(
+    option: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["torch", "finetune", *PLAIN, "-o", "net.onnx", option, value])
+    assert left.value.code == 2 and f"{option}: '{value}' is no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("beside", ["layers.csv", "layers.svg"])
+def test_a_ranking_does_not_overwrite_what_lies_beside_it(
+    beside: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / beside).write_text("mine")
+    args = ["torch", "sensitivity", *PLAIN, "--eval", "mynets:score"]
+    assert main([*args, "-o", "layers.json"]) == 2 and f"{beside} exists" in capsys.readouterr().err
+    assert main([*args, "-o", beside, "--force"]) == 2 and "would be written twice" in capsys.readouterr().err
+    assert (folder / beside).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("more", "shown", "last"),
+    [
+        (["--model", "mynets:leaving"], "raise SystemExit(3)", "mynets:leaving failed with the SystemExit above"),
+        (["--data", "mynets:raising"], "the second picture", "--data mynets:raising failed with the LookupError above"),
+        (["--data", "mynets:wide"], "expected input", "on the first input, failed with the RuntimeError above"),
+    ],
+)
+def test_errors_in_loaders_and_networks_are_the_users_too(
+    folder: Path, more: list[str], shown: str, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["torch", "quantize", *PLAIN, "-o", "net.onnx", *more]) == 2
+    error = capsys.readouterr().err
+    assert shown in error and last in error.rstrip().splitlines()[-1] and "torch_commands" not in error
 
 
 def test_errors_in_the_users_own_code_keep_their_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,13 @@ def test_what_tensorrt_refuses_is_refused_by_name(tmp_path: Path) -> None:
             export(calibrated(), X, tmp_path / "n.onnx", opset=opset, dynamo=dynamo)
 
 
+def test_the_dynamo_exporter_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TorchError, match=r"needs onnxscript: pip install 'qdqgraph\[dynamo\]'"):
+        export(calibrated(), X, tmp_path / "m.onnx", opset=18, dynamo=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_calibrated_states_load_into_fresh_models_without_a_gpu() -> None:
     model = calibrated(config=Config(input=Spec(method="mse")))
     fresh = Net()
@@ -205,3 +213,13 @@ def test_linked_and_functional_quantizers_are_exported_too(build: type[nn.Module
     with torch.no_grad():
         expected = model(X).numpy()
     np.testing.assert_allclose(answers(written, X), expected, atol=0.03 * float(np.abs(expected).max()))
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_an_old_one_stays(tmp_path: Path) -> None:
+    with pytest.raises(TorchError, match="cannot be written"):
+        export(calibrated(), X, tmp_path / "nowhere" / "net.onnx")
+    file = tmp_path / "net.onnx"
+    export(calibrated(), X, file)
+    before = file.read_bytes()
+    export(calibrated(), X, str(file))
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]

@@ -39,6 +39,7 @@ from qdqgraph.torch.finetune import rate
 from qdqgraph.torch.plot import svg
 from qdqgraph.torch.quantizer import paths
 from qdqgraph.torch.sensitivity import units
+from qdqgraph.torch.state import digest
 
 
 class Normed(nn.Module):
@@ -101,6 +102,34 @@ def test_a_saved_state_restores_ties_amax_and_switches_without_calibrating(tmp_p
     assert shared[0] == shared[1] and len(shared[0]) == 2
     load(fresh, tmp_path / "state.pt")
     assert torch.equal(fresh(X), model(X))
+
+
+def test_a_state_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, file = linked(), tmp_path / "state.pt"
+    save(model, file)
+    before = file.read_bytes()
+
+    def cut(content: Any, path: Path) -> None:
+        path.write_bytes(before[:100])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(torch, "save", cut)
+        save(model, file)
+    assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
+    with pytest.raises(TorchError, match=r"cannot be written"):
+        save(model, tmp_path / "nowhere" / "state.pt")
+
+
+def test_a_digest_is_of_weights_and_amax_alone(tmp_path: Path) -> None:
+    model = linked()
+    known = digest(model)
+    save(model, tmp_path / "state.pt")
+    fresh = residual()
+    load(fresh, tmp_path / "state.pt")
+    assert digest(fresh) == known and digest(model.to(torch.bfloat16)) != known
+    quantizers(fresh)["0.conv1._input_quantizer"].set_amax(torch.tensor(9.0))
+    assert digest(fresh) != known
 
 
 def test_an_lstm_is_saved_with_its_lists_of_quantizers(tmp_path: Path) -> None:
@@ -170,6 +199,8 @@ def test_layers_that_share_a_quantizer_are_one_unit() -> None:
     assert sorted(len(u) for u in by_block) in ([1, 1], [2])
     with pytest.raises(TorchError, match=r"no module '2'"):
         units(model, ["2"])
+    with pytest.raises(TorchError, match=r"no enabled quantizer in '1.relu'"):
+        units(model, ["0", "1.relu"])
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -191,6 +222,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert calls == 6 and result == sensitivity(model, scored) == Sensitivity.from_json(file.read_text())
     with pytest.raises(TorchError, match=r"another run"):
         sensitivity(model, scored, direction="enable", file=file)
+    quantizers(model)["layer1._input_quantizer"].set_amax(torch.tensor(2.0))
+    with pytest.raises(TorchError, match=r"other weights or amax"):
+        sensitivity(model, scored, file=file)
     file.write_text("{}")
     with pytest.raises(TorchError, match=r"no sensitivity result"):
         sensitivity(model, scored, file=file)
@@ -231,6 +265,8 @@ def test_the_most_expensive_units_are_switched_off_and_the_rest_is_linked_again(
         assert all(found[f"{n}.{kind}"]._disabled for n in layers for kind in ("_input_quantizer", "_weight_quantizer"))
     with pytest.raises(TorchError, match=r"either"):
         apply_sensitivity(model, result)
+    with pytest.raises(TorchError, match=r"top -1"):
+        apply_sensitivity(model, result, top=-1)
     with pytest.raises(TorchError, match=r"another network's"):
         apply_sensitivity(residual(), result, top=1)
 

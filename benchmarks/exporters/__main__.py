@@ -1,11 +1,15 @@
 """Real exporters on real networks, before and after `qdqgraph fix`.
 
+    python -m benchmarks.exporters samples WHEELS
     python -m benchmarks.exporters make FOLDER --wheels WHEELS [--exporter NAME ...] [--network NAME ...]
     python -m benchmarks.exporters measure FOLDER --wheels WHEELS
+    python -m benchmarks.exporters table FOLDER
 
-`make` writes FOLDER/NETWORK.EXPORTER.onnx for every exporter that this environment has and says what to install for the
-others; run it once in the environment of each. `measure` needs qdqgraph[ort,tensorrt] and prints the table of
-docs/exporters.md; FOLDER/fixed receives the repaired files. WHEELS holds the networks, see `make`'s first complaint.
+WHEELS holds the networks: packages, see `make`'s first complaint, and the samples of this repository, which `samples`
+exports there as float ONNX (needs qdqgraph[torch,ort] and mlxtend). `make` writes FOLDER/NETWORK.EXPORTER.onnx for
+every exporter that this environment has and says what to install for the others; run it in the environment of each.
+`measure` needs qdqgraph[ort,tensorrt]; it writes the repaired files to FOLDER/fixed and what it found to
+FOLDER/results.jsonl, so that a stopped run goes on; `table` prints the tables of docs/exporters.md from that file.
 """
 
 from __future__ import annotations
@@ -13,14 +17,26 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from .networks import NETWORKS
 from .recipes import EXPORTERS, export, missing
 
 
+def samples(wheels: Path) -> int:
+    """Exports the samples that are not there yet."""
+    from .sample import NAMES, write
+
+    for name in NAMES:
+        if not (wheels / NETWORKS[name].path).exists():
+            write(name, wheels)
+            print(f"{name}: written", flush=True)
+    return 0
+
+
 def make(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) -> int:
-    """Writes the cells that are not there yet; 1 where one failed."""
+    """Writes the cells that are not there yet, or NETWORK.EXPORTER.txt with the reason; 1 where one failed."""
     failed = 0
     for name in exporters:
         if absent := missing(name):
@@ -33,38 +49,79 @@ def make(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) 
             start = time.perf_counter()
             reason = export(name, network, wheels, out)
             failed += bool(reason)
+            note = out.with_suffix(".txt")
+            note.write_text(reason, encoding="utf-8") if reason else note.unlink(missing_ok=True)
             print(f"{out.name}: {reason or 'written'}, {time.perf_counter() - start:.0f} s", flush=True)
     return int(failed > 0)
 
 
 def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) -> int:
-    """Prints the table; 1 where a cell failed."""
-    from .measure import HEAD, cell
+    """Measures the cells that are not in the results, or whose file changed; 1 where one failed."""
+    from .measure import Built, Cell, cell, digest
+    from .table import keep, kept
 
     (folder / "fixed").mkdir(exist_ok=True)
-    print(HEAD, "|" + " --- |" * (HEAD.count("|") - 1), sep="\n", flush=True)
-    failed = 0
+    results, failed = folder / "results.jsonl", 0
     for name in exporters:
         for path in (folder / f"{network}.{name}.onnx" for network in networks):
-            if path.exists():
+            known = kept(results).get(path.name)
+            if not path.exists() or (known and known.digest == digest(path)):
+                continue
+            start = time.perf_counter()
+            try:
                 measured = cell(path, wheels, folder / "fixed")
-                failed += bool(measured.failed)
-                print(measured.row(), flush=True)
+            except Exception:  # noqa: BLE001, whatever it is, it belongs to this cell, and the others go on
+                reason = traceback.format_exc().strip().splitlines()[-1][:400]
+                measured = Cell(path.name, digest(path), Built(refused=reason), Built(refused=reason), failed=reason)
+            keep(measured, results)
+            failed += bool(measured.failed)
+            print(f"{path.name}: {measured.failed or 'measured'}, {time.perf_counter() - start:.0f} s", flush=True)
     return int(failed > 0)
+
+
+def table(folder: Path, exporters: list[str], networks: list[str]) -> int:
+    """Prints the tables; 1 where a file that an exporter wrote is not measured yet."""
+    from .measure import Cell
+    from .table import kept, told
+
+    results = kept(folder / "results.jsonl")
+    rows: dict[str, list[Cell]] = {}
+    unmeasured: list[str] = []
+    for name in exporters:
+        rows[name] = []
+        for stem in (f"{network}.{name}" for network in networks):
+            if (folder / f"{stem}.onnx").exists():
+                found = results.get(f"{stem}.onnx")
+                rows[name] += [found] if found else []
+                unmeasured += [] if found else [stem]
+            elif (folder / f"{stem}.txt").exists():
+                reason = (folder / f"{stem}.txt").read_text(encoding="utf-8")
+                rows[name].append(Cell(f"{stem}.onnx", failed=reason))
+    print(*told(rows), sep="\n")
+    if unmeasured:
+        print(f"not measured yet: {', '.join(unmeasured)}", file=sys.stderr)
+    return int(bool(unmeasured))
 
 
 def main() -> int:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("make", "measure"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--wheels", type=Path, required=True)
-    parser.add_argument("--exporter", nargs="+", choices=EXPORTERS, default=list(EXPORTERS))
-    parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("samples").add_argument("wheels", type=Path)
+    for name in ("make", "measure", "table"):
+        command = commands.add_parser(name)
+        command.add_argument("folder", type=Path)
+        if name != "table":
+            command.add_argument("--wheels", type=Path, required=True)
+        command.add_argument("--exporter", nargs="+", choices=EXPORTERS, default=list(EXPORTERS))
+        command.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     args = parser.parse_args()
+    if args.command == "samples":
+        return samples(args.wheels)
     args.folder.mkdir(parents=True, exist_ok=True)
-    run = {"make": make, "measure": measure}[args.command]
-    return run(args.folder, args.wheels, args.exporter, args.network)
+    if args.command == "table":
+        return table(args.folder, args.exporter, args.network)
+    return {"make": make, "measure": measure}[args.command](args.folder, args.wheels, args.exporter, args.network)
 
 
 if __name__ == "__main__":

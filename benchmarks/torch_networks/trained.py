@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.exporters.networks import NETWORKS, from_wheel, prepared
+from benchmarks.exporters.networks import NETWORKS, original, prepared
 
 NAMES = ("yolox", "resnet50", "pplcnet")
 TURNS = (0, 90, 180, 270)
@@ -41,7 +41,7 @@ def network(name: str, wheels: Path) -> nn.Module:
     import onnx2torch
     import onnxslim
 
-    model: nn.Module = onnx2torch.convert(onnxslim.slim(prepared(name, from_wheel(name, wheels))))
+    model: nn.Module = onnx2torch.convert(onnxslim.slim(prepared(name, original(name, wheels))))
     return model.eval()
 
 

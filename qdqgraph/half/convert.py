@@ -9,11 +9,13 @@ from typing import Any
 
 import onnx
 
+from ..errors import ModelError
 from ..files import external_files
 from ..opset import raised
 from ..plan import Plan
 from ..protos import key, names, subgraphs
 from ..repair import Result
+from ..target import Target
 from .choose import Reasons, chosen
 from .net import FLOAT, Net
 from .types import Types, typed
@@ -85,6 +87,19 @@ def halve(
     new = _pruned(writer.model(), later)
     change = max((s.change for s in net.scales.values()), default=0.0)
     return Halved(new, tuple(_kept(net, stay, types, keep_io)), writer.casts, change)
+
+
+def refuse(target: Target) -> None:
+    """Says so where FP16 in the file is of no use to a target.
+
+    Raises:
+        ModelError: the target takes no FP16 Q/DQ.
+    """
+    if not target.half:
+        raise ModelError(
+            f"{target.title} takes no FP16 Q/DQ, which need operator set {OPSET} and strong typing: leave FP16 out and "
+            "build the FP32 file with `trtexec --int8 --fp16`, which runs in FP16 what is not INT8"
+        )
 
 
 def finished(

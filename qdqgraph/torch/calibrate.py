@@ -22,6 +22,8 @@ from .quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers,
 
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
+CLIPPED = 0.05
+"""Energy that may be cut off before it is worth a word: noise at 13 dB below the values."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,16 @@ class Calibrated:
         zero: quantizers that saw nothing but zeros.
         broken: quantizers that saw NaN or infinity. Batches that held them count in no histogram; with method max the
             quantizer keeps no amax.
+        clipped: of quantizers that searched a histogram, the part of the values' energy that amax cuts off, where it is
+            more than `CLIPPED`. Entropy does that where a few values, such as those of an even background, fill most
+            of the histogram: it keeps them apart, and gives all others up.
     """
 
     amax: Mapping[str, float]
     unseen: tuple[str, ...]
     zero: tuple[str, ...]
     broken: tuple[str, ...]
+    clipped: Mapping[str, float]
 
     def __str__(self) -> str:
         lines = [f"{len(self.amax)} quantizers calibrated"]
@@ -49,6 +55,8 @@ class Calibrated:
             ("NaN or infinity reached", self.broken),
         ):
             lines += [f"{what} {name}" for name in names]
+        for name, part in self.clipped.items():
+            lines.append(f"amax cuts off {part:.0%} of the energy of what reaches {name}: give it another method")
         return "\n".join(lines)
 
 
@@ -75,13 +83,14 @@ def calibrate(
         progress: show a bar on a terminal.
 
     Raises:
-        TorchError: a method is unknown, a glob fits no quantizer, the loader yields nothing, or an axis is given where
-        a
-            histogram is searched.
+        TorchError: a method is unknown, a percentile is none, a glob fits no quantizer, the loader yields nothing, or
+            an axis is given where a histogram is searched.
     """
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
         raise TorchError("the model holds no enabled quantizers: quantize it first")
+    if percentile is not None and not 0 < percentile <= 100:
+        raise TorchError(f"percentile {percentile:g}: write a number above 0, at most 100")
     methods = _methods(found, method, layers or {})
     for name, quantizer in found.items():
         _prepare(name, quantizer, methods[name])
@@ -96,9 +105,11 @@ def calibrate(
     kept = {n: float(a.max()) for n, a in amaxes.items() if a is not None and found[n].amax is not None}
     unseen = [n for n, a in amaxes.items() if a is None and n not in broken]
     zero = [n for n, largest in kept.items() if largest == 0]
+    cut = {n: q._calibrator.clipped(kept[n]) for n, q in found.items() if n in kept and _searched(q)}
     for quantizer in found.values():
         quantizer._calibrator.reset()
-    return Calibrated(kept, tuple(unseen), tuple(zero), tuple(broken))
+    clipped = {n: part for n, part in cut.items() if part > CLIPPED}
+    return Calibrated(kept, tuple(unseen), tuple(zero), tuple(broken), clipped)
 
 
 def first_input(model: nn.Module, batch: Any) -> Any:
@@ -189,6 +200,10 @@ def _amax(quantizer: Quantizer, method: str, percentile: float) -> Tensor | None
         return calibrator.compute_amax(method, percentile=percentile)
     found: Tensor | None = calibrator.compute_amax()
     return found
+
+
+def _searched(quantizer: Quantizer) -> bool:
+    return isinstance(quantizer._calibrator, Histogram)
 
 
 def _broken(quantizer: Quantizer, amax: Tensor | None) -> bool:

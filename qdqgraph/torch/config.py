@@ -13,6 +13,8 @@ from .places import ADD_INPUTS
 from .policy import Choice
 from .quantizer import METHODS, QuantDescriptor, Quantizer, made
 
+AXES = 5
+"""As many dimensions as the weight of a Conv3d has."""
 SCHEMA = Path(__file__).with_name("config.schema.json")
 
 
@@ -42,6 +44,10 @@ class Spec:
             TorchError: the method is unknown, or searches a histogram where each channel has its own amax.
         """
         axis = default_axis if self.axis == "default" else self.axis
+        if not isinstance(self.num_bits, int) or not 2 <= self.num_bits <= 16:
+            raise TorchError(f"num_bits {self.num_bits!r}: write a whole number from 2 to 16; TensorRT takes 8")
+        if axis is not None and (not isinstance(axis, int) or not 0 <= axis < AXES):
+            raise TorchError(f'axis {axis!r}: write "default", None, or a number from 0 to {AXES - 1}')
         if self.method not in METHODS:
             raise TorchError(f"there is no method {self.method!r}: write {', '.join(METHODS)}")
         if self.method != "max" and axis is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TorchError
+from ..files import whole
+from .example import arguments, flat, mapped, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
 from .quantizer import Quantizer, quantizers
 
-OPSETS = range(13, 21)
-"""Opsets of an export: 13 is the first with an axis, 20 the last that the TorchScript exporter writes."""
+OPSETS = {False: range(13, 21), True: range(18, 21)}
+"""Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
+dynamo exporter writes, 20 the last that TorchScript's does."""
+OPSET = {False: 17, True: 18}
+"""The opset where none is asked for; 17 serves every TensorRT since 8.5."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SHOWN = 8
 """Names that a message lists before it only counts."""
 
@@ -28,7 +36,7 @@ def export(
     example: Any,
     path: Path | str,
     *,
-    opset: int = 17,
+    opset: int | None = None,
     dynamo: bool = False,
     input_names: Sequence[str] = ("images",),
     output_names: Sequence[str] | None = None,
@@ -41,8 +49,10 @@ def export(
     has. A half-precision model gives half-precision scales and no Cast, from opset 19 on.
 
     Args:
-        example: the input tensor, or a tuple of the inputs; shapes are fixed to its own but for a dynamic batch.
-        opset: 13 to 20, with the dynamo exporter 18 to 20; 17 serves every TensorRT since 8.5.
+        example: the input tensor, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and
+            mappings of tensors. Shapes are fixed to its own but for a dynamic batch.
+        opset: 13 to 20, with the dynamo exporter 18 to 20; None: 17, with the dynamo exporter 18.
+        input_names: of every tensor; where they are too few, those of the forward's parameters stand.
         dynamo: use torch.export instead of tracing.
         dynamic_batch: leave the first dimension of every input and output open.
         uint8: write unsigned quantizers as UINT8, for an engine that takes it.
@@ -51,29 +61,34 @@ def export(
         The model that was written.
 
     Raises:
-        TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; or the opset
-        does
-            not fit. Nothing is written then.
+        TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
+            not fit; onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is
+            written then.
     """
-    inputs = example if isinstance(example, tuple) else (example,)
-    _check(model, inputs, opset, dynamo, uint8)
+    inputs = tensors(example)
+    opset = opset_of(opset, dynamo)
+    _check(model, inputs, opset, uint8)
     model_proto = traced(
         model,
-        inputs,
+        example,
         opset=opset,
         dynamo=dynamo,
-        input_names=list(input_names)[: len(inputs)] if len(input_names) >= len(inputs) else None,
+        input_names=list(input_names)[: len(inputs)] if len(input_names) >= len(inputs) else names(model, example),
         output_names=output_names,
         dynamic_batch=dynamic_batch,
     )
     onnx.checker.check_model(model_proto)
-    Path(path).write_bytes(model_proto.SerializeToString(deterministic=True))
+    try:
+        with whole(Path(path)) as temporary:
+            temporary.write_bytes(model_proto.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise TorchError(f"{path}: cannot be written: {error.strerror or error}") from error
     return model_proto
 
 
 def traced(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    example: Any,
     *,
     opset: int,
     dynamo: bool,
@@ -85,43 +100,61 @@ def traced(
     """The model as torch exports it, with pairs in the place of its quantizers.
 
     Raises:
-        TorchError: a quantizer that runs has no usable amax.
+        TorchError: a quantizer that runs has no usable amax, torch cannot export the model, or the dynamo exporter
+            lacks onnxscript.
     """
-    options: dict[str, Any] = {}
-    if dynamic_batch and dynamo:
-        options["dynamic_shapes"] = tuple(
-            {0: torch.export.Dim("batch")} if isinstance(x, Tensor) and x.dim() else None for x in inputs
-        )
-    elif dynamic_batch:
-        outputs = list(output_names or ())
-        options["dynamic_axes"] = {name: {0: "batch"} for name in (*(input_names or ()), *outputs)}
-    buffer = io.BytesIO()
+    if dynamo and importlib.util.find_spec("onnxscript") is None:
+        raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise TorchError(f"the model is wrapped in {type(model).__name__}: pass what it wraps, its .module")
+    if any(x.is_meta for x in (*model.parameters(), *model.buffers())):
+        raise TorchError("the model is on the meta device, where there are no numbers: load its weights first")
+    options: dict[str, Any] = {
+        "opset_version": opset,
+        "input_names": list(input_names or names(model, example)),
+        "output_names": output_names,
+    }
     with written(model, writing or Writing(opset, dynamo)), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of shapes that the tracer takes for constants, and of the exporter's age
-        if dynamo:
-            program = torch.onnx.export(
-                model,
-                inputs,
-                dynamo=True,
-                opset_version=opset,
-                input_names=input_names,
-                output_names=output_names,
-                verbose=False,
-                **options,
-            )
-            assert program is not None
-            return program.model_proto
-        torch.onnx.export(
-            model,
-            inputs,
-            cast(Any, buffer),  # a stream, which the TorchScript exporter takes
-            dynamo=False,
-            opset_version=opset,
-            input_names=input_names,
-            output_names=output_names,
-            **options,
-        )
+        try:
+            return (_by_dynamo if dynamo else _by_tracing)(model, example, dynamic_batch, options)
+        except TorchError:
+            raise
+        except Exception as error:  # whatever the exporter raises
+            raise TorchError(_reason(model, error, dynamo)) from error
+
+
+def _by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
+    args, kwargs = arguments(example)
+    if dynamic_batch:
+        batch = torch.export.Dim("batch")
+        options["dynamic_shapes"] = mapped(lambda x: {0: batch} if x.dim() else None, kwargs or args)
+    program = torch.onnx.export(model, args, kwargs=kwargs, dynamo=True, verbose=False, **options)
+    assert program is not None
+    return program.model_proto
+
+
+def _by_tracing(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
+    if dynamic_batch:
+        named = (*options["input_names"], *(options["output_names"] or ()))
+        options["dynamic_axes"] = {name: {0: "batch"} for name in named}
+    buffer = io.BytesIO()
+    with flat(model, example) as inputs:
+        torch.onnx.export(model, inputs, cast(Any, buffer), dynamo=False, **options)  # a stream, which it takes
     return onnx.load_from_string(buffer.getvalue())
+
+
+def _reason(model: nn.Module, error: BaseException, dynamo: bool) -> str:
+    """The first line of what went wrong, without colours; torch wraps it in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, TorchError):
+        return str(error)
+    lines = COLOURS.sub("", str(error)).strip().splitlines() or [""]
+    advice = f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
+    if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
+        advice = "it holds scripted modules, which no exporter takes inside of others"
+    return f"torch cannot export the model: {type(error).__name__}: {lines[0][:300]}; {advice}"
 
 
 @contextmanager
@@ -130,12 +163,15 @@ def written(model: nn.Module, writing: Writing) -> Iterator[None]:
     modes = {m: m.training for m in model.modules()}
     found = quantizers(model)
     model.eval()
+    attention = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX has none for
     try:
         with restored(found.values(), "_writing", "_grid"):
             for name, quantizer in found.items():
                 quantizer._writing, quantizer._grid = writing, _grid(name, quantizer)
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(attention)
         for module, training in modes.items():
             module.training = training
 
@@ -148,14 +184,23 @@ def _grid(name: str, quantizer: Quantizer) -> Grid | TorchError:
         return TorchError(f"the quantizer {name} cannot be exported: {error}")
 
 
-def _check(model: nn.Module, inputs: tuple[Any, ...], opset: int, dynamo: bool, uint8: bool) -> None:
-    """Refuses what TensorRT or the exporter would refuse, before anything runs."""
-    allowed = range(18, 21) if dynamo else OPSETS
-    if opset not in allowed:
+def opset_of(asked: int | None, dynamo: bool) -> int:
+    """The opset that an exporter is to write.
+
+    Raises:
+        TorchError: it does not write the one that is asked for.
+    """
+    allowed = OPSETS[dynamo]
+    if asked is not None and asked not in allowed:
         which = "the dynamo" if dynamo else "the TorchScript"
-        raise TorchError(f"opset {opset}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
+        raise TorchError(f"opset {asked}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
+    return OPSET[dynamo] if asked is None else asked
+
+
+def _check(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:
+    """Refuses what TensorRT or the exporter would refuse, before anything runs."""
     half = any(x.dtype in (torch.half, torch.bfloat16) for x in model.parameters())
-    half = half or any(isinstance(x, Tensor) and x.dtype in (torch.half, torch.bfloat16) for x in inputs)
+    half = half or any(x.dtype in (torch.half, torch.bfloat16) for x in inputs)
     if half and opset < TYPED_OPSET:
         raise TorchError(
             f"half precision needs opset {TYPED_OPSET} or later: earlier pairs take float32 alone, so every pair "

@@ -1,5 +1,4 @@
-"""`finetune`: quantization-aware training, in which a float teacher shows the quantized model what each layer should
-answer."""
+"""`finetune`: quantization-aware training. A float teacher shows the quantized model what each layer should answer."""
 
 from __future__ import annotations
 
@@ -96,8 +95,7 @@ def finetune(
 
     Raises:
         TorchError: a quantizer has no amax, the loader yields nothing, no module is supervised, a path is no module of
-        the
-            teacher, or the loss is not finite.
+            the teacher, or the loss is not finite.
     """
     how, run = training or Training(), feed or first_input
     missing = [n for n, q in quantizers(model).items() if not q._disabled and q.amax is None]

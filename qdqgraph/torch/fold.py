@@ -6,99 +6,191 @@ not the final weight.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules import batchnorm, conv, linear
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-PLAIN = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from .example import run
+
+# By the modules that define them: torch.nn's own names may be patched by the quantization library.
+TRANSPOSED = (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d)
+LAYERS = (conv.Conv1d, conv.Conv2d, conv.Conv3d, *TRANSPOSED, linear.Linear)
+"""What a norm is folded into; a subclass may do something else with its weight, so none is taken."""
+NORMS = (batchnorm.BatchNorm1d, batchnorm.BatchNorm2d, batchnorm.BatchNorm3d, batchnorm.SyncBatchNorm)
+"""What does nothing but normalize."""
 
 
-class _Reads(TorchFunctionMode):
-    """Counts how often each tensor is read."""
+@dataclass
+class _Result:
+    """What a layer made in the run: the tensor, how often operators read it, and which norms normalize it."""
 
-    def __init__(self) -> None:
+    layer: nn.Module
+    tensor: weakref.ref[Tensor]
+    reads: int
+    norms: list[nn.Module]
+
+
+class _Run:
+    """The results of layers while they live, by id."""
+
+    def __init__(self, norms: Mapping[int, nn.Module]) -> None:
+        self.results: list[_Result] = []
+        self.count: Counter[nn.Module] = Counter()
+        self.norms = norms
+        self._live: dict[int, _Result] = {}
+
+    def made(self, layer: nn.Module, args: Any, output: Any) -> None:
+        """The hook behind a layer."""
+        self.count[layer] += 1
+        if isinstance(output, Tensor):
+            self._live[id(output)] = _Result(layer, weakref.ref(output), 0, [])
+            self.results.append(self._live[id(output)])
+
+    def ran(self, norm: nn.Module, args: Any, output: Any) -> None:
+        """The hook behind a norm."""
+        self.count[norm] += 1
+
+    def of(self, x: Any) -> _Result | None:
+        """The result that a tensor is; ids are given away again, so the tensor itself must be the same."""
+        found = self._live.get(id(x))
+        return found if found is not None and found.tensor() is x else None
+
+
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operator, those inside scripted code as well."""
+
+    def __init__(self, seen: _Run) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = seen
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operator."""
+        for x in tree_leaves((args, kwargs or {})):
+            found = self.seen.of(x)
+            if found is not None:
+                found.reads += 1
+        return function(*args, **(kwargs or {}))
+
+
+class _Normalized(TorchFunctionMode):
+    """Sees which norm each call of `batch_norm` belongs to."""
+
+    def __init__(self, seen: _Run) -> None:
         super().__init__()
-        self.reads: Counter[int] = Counter()
-        self.kept: list[Tensor] = []
+        self.seen = seen
 
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call."""
-        result = function(*args, **(kwargs or {}))
-        if any(isinstance(x, Tensor) for x in tree_leaves(result)):  # else it asked for a shape or the like
-            read = [x for x in tree_leaves((args, dict(kwargs or {}))) if isinstance(x, Tensor)]
-            self.reads.update({id(x): 1 for x in read})
-            self.kept += read  # or another tensor could get its id
-        return result
+        if function is nn.functional.batch_norm and len(args) > 1:
+            found, norm = self.seen.of(args[0]), self.seen.norms.get(id(args[1]))
+            if found is not None and norm is not None:
+                found.norms.append(norm)
+        return function(*args, **(kwargs or {}))
+
+
+class _Passed(TorchFunctionMode):
+    """Lets what `batch_norm` would normalize pass as it is."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One call."""
+        return args[0] if function is nn.functional.batch_norm else function(*args, **(kwargs or {}))
+
+
+class Folded(nn.Module):
+    """What a norm of a class of its own does beside normalizing, an activation perhaps.
+
+    Attributes:
+        norm: the module; its statistics are in the layer in front of it.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Any:
+        """The norm's own forward, without its normalization."""
+        with _Passed():
+            return self.norm(x)
 
 
 def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
-    """Folds every BatchNorm that directly follows a convolution or Linear, in place, and leaves an Identity.
+    """Folds every BatchNorm that directly follows a convolution or Linear, in place, and leaves an Identity, or what a
+    norm of a class of its own does beside normalizing.
 
-    Which does is seen in a run: the normalized tensor is the layer's result, nothing else reads it, and both modules
-    run once. The model goes to eval mode, for which alone folding is exact.
+    Which does is seen in a run: the normalized tensor is the layer's result, no other operator reads it, nothing keeps
+    it, and both modules run once. Modules with hooks stay as they are: a hook would see other numbers, and weight_norm
+    makes its weight anew. The model goes to eval mode, for which alone folding is exact.
 
     Args:
-        example: an input, or a tuple of inputs.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments.
 
     Returns:
         The paths of the BatchNorms that were folded.
     """
     model.eval()
-    layers = {m: n for n, m in model.named_modules() if isinstance(m, (*PLAIN, *TRANSPOSED, nn.Linear))}
+    layers = [m for m in model.modules() if type(m) in LAYERS and "weight" in m._parameters and not _hooked(m)]
     norms: dict[nn.Module, str] = {
-        m: n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats
+        m: n
+        for n, m in model.named_modules()
+        if isinstance(m, batchnorm._BatchNorm) and m.running_mean is not None and not _hooked(m)
     }
-    made: dict[int, tuple[nn.Module, Tensor]] = {}
-    found: list[tuple[nn.Module, nn.Module, int]] = []
-    runs: Counter[nn.Module] = Counter()
-
-    def left(module: nn.Module, args: Any, output: Any) -> None:
-        runs[module] += 1
-        if module in layers:
-            made[id(output)] = module, output
-        elif args and id(args[0]) in made:
-            found.append((made[id(args[0])][0], module, id(args[0])))
-
-    handles = [m.register_forward_hook(left) for m in (*layers, *norms)]
-    counter = _Reads()
+    seen = _Run({id(m.running_mean): m for m in norms})
+    handles = [m.register_forward_hook(seen.made) for m in layers]
+    handles += [m.register_forward_hook(seen.ran) for m in norms]
     try:
-        with torch.no_grad(), counter:
-            model(*(example if isinstance(example, tuple) else (example,)))
+        with torch.no_grad(), _Normalized(seen), _Reads(seen):
+            output = run(model, example)
     finally:
         for handle in handles:
             handle.remove()
-    folded = [n for layer, n, x in found if counter.reads[x] == 1 and runs[layer] == runs[n] == 1]
-    for layer, norm, _ in found:
-        if norm in folded:
-            _fold(layer, norm)
+    gc.collect()  # what only a cycle of references still holds is gone
+    folded: dict[nn.Module, nn.Module] = {}
+    for result in seen.results:
+        alone = result.reads == len(result.norms) == 1 and seen.count[result.layer] == 1
+        if alone and seen.count[result.norms[0]] == 1 and result.tensor() is None:  # the model returned or kept it else
+            folded[result.norms[0]] = result.layer
+    del output
+    for norm, layer in folded.items():
+        _fold(layer, norm)
     for path, module in list(model.named_modules(remove_duplicate=False)):
-        if any(module is norm for norm in folded):
+        if module in folded:
             above, _, name = path.rpartition(".")
-            setattr(model.get_submodule(above), name, nn.Identity())
+            setattr(model.get_submodule(above), name, nn.Identity() if type(module) in NORMS else Folded(module))
     return tuple(norms[norm] for norm in folded)
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _fold(layer: Any, norm: Any) -> None:
     """Scales the layer's output channels and shifts its bias; torch's own helper knows no groups of transposed ones."""
-    factor = torch.rsqrt(norm.running_var + norm.eps)
-    factor = factor if norm.weight is None else factor * norm.weight.detach()
-    shift = 0 if norm.bias is None else norm.bias.detach()
-    weight = layer.weight.detach()
+
+    def exact(x: Tensor) -> Tensor:
+        return x.detach().to(torch.promote_types(x.dtype, torch.float32))
+
+    factor = torch.rsqrt(exact(norm.running_var) + norm.eps)
+    factor = factor if norm.weight is None else factor * exact(norm.weight)
+    shift = 0 if norm.bias is None else exact(norm.bias)
+    weight = exact(layer.weight)
     if isinstance(layer, TRANSPOSED):
         grouped = weight.reshape(layer.groups, -1, *weight.shape[1:])  # [groups, in / groups, out / groups, ...]
         by_output = factor.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
         scaled = (grouped * by_output).reshape(weight.shape)
     else:
         scaled = weight * factor.reshape(-1, *[1] * (weight.dim() - 1))
-    bias = torch.zeros_like(factor) if layer.bias is None else layer.bias.detach()
-    layer.weight = nn.Parameter(scaled.to(weight.dtype))
-    layer.bias = nn.Parameter(((bias - norm.running_mean) * factor + shift).to(weight.dtype))
+    bias = torch.zeros_like(factor) if layer.bias is None else exact(layer.bias)
+    shifted = (bias - exact(norm.running_mean)) * factor + shift
+    frozen = not (layer.weight if layer.bias is None else layer.bias).requires_grad
+    layer.bias = nn.Parameter(shifted.to(layer.weight.dtype), not frozen)
+    layer.weight = nn.Parameter(scaled.to(layer.weight.dtype), layer.weight.requires_grad)

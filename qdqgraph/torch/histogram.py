@@ -82,3 +82,11 @@ class Histogram(HistogramCalibrator):
             num_bits=self._num_bits,
             unsigned=self._unsigned,
         )
+
+    def clipped(self, amax: float) -> float:
+        """The part of the values' energy that an amax cuts off, 0 to 1: what lies beyond it, squared and summed."""
+        if self._calib_hist is None:
+            return 0.0
+        centers, counts = (self.edges[1:] + self.edges[:-1]) / np.float64(2), self.counts
+        beyond = np.maximum(centers - amax, 0)
+        return float((counts * beyond**2).sum() / (counts * centers**2).sum())

@@ -147,6 +147,8 @@ def _apply(model: nn.Module, state: _State, result: Result, add: bool) -> Linked
             fresh.append(path)
         for path in known[1:]:
             _share(model, found[path], found[known[0]])
+        if shared is not None and (fresh or any(found[path] is not shared for path in known)):
+            shared.set_amax(None)  # what it was calibrated on is a part of what it reads now
         added += fresh
         if len(known) + len(fresh) > 1:
             groups.append((*known, *fresh))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,8 @@ class Writing:
 
     def pair(self, x: Tensor, grid: Grid) -> Tensor:
         """The tensor behind its pair."""
-        at = (id(x), x._version, grid.scale.tobytes(), grid.axis)
-        if at not in self._made:
+        at = (id(x), _version(x), grid.scale.tobytes(), grid.axis)
+        if at not in self._made or _version(self._made[at][1]):  # one that was changed in place serves nobody else
             scale, zero = self._constants(x, grid)
             made = self._dynamo(x, scale, zero, grid.axis) if self.dynamo else _apply(_Pair, x, scale, zero, grid.axis)
             self._made[at] = (x, made)  # both are kept, or other tensors could get their ids
@@ -67,10 +67,13 @@ class Writing:
 
     def made(self, x: Tensor) -> bool:
         """Whether the tensor comes out of a pair, and is as it came."""
-        return id(x) in self._outputs and not x._version
+        return id(x) in self._outputs and not _version(x)
 
     def _constants(self, x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Scale, of the tensor's type, and zero-point."""
+        """Scale, of the tensor's type, and zero-point. Where amax / 127 is below what the type can hold, its least
+        positive number stands for it."""
+        limits = torch.finfo(x.dtype)
+        grid = replace(grid, scale=np.maximum(grid.scale, limits.smallest_normal * limits.eps))
         if self.dynamo:
             scale = torch.tensor(grid.scale.tolist(), dtype=x.dtype, device=x.device)
             return scale, torch.zeros(grid.scale.shape, dtype=grid.integers, device=x.device)
@@ -94,6 +97,11 @@ class Writing:
             "DequantizeLinear", (integers, scale, zero), attrs, dtype=x.dtype, shape=x.shape, version=self.opset
         )
         return made
+
+
+def _version(x: Tensor) -> int:
+    """How often a tensor was changed in place; one of inference mode does not count, and no weight is changed."""
+    return 0 if x.is_inference() else x._version
 
 
 def _apply(function: Any, *args: Any) -> Any:

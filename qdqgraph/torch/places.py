@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TorchError
-from .functional import HOLDER, Call, Place, Scope, Scopes, attach, attached
-from .quantizer import QuantDescriptor, Quantizer, made
+from .functional import HOLDER, Call, Place
+from .quantizer import QuantDescriptor, Quantizer, adopt, made
+from .scopes import Scope, Scopes, attach, attached, detach
 
 ADD_INPUTS = ("both", "skip", "downsample")
 
@@ -62,7 +63,7 @@ def place(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> st
     if attached(model) is None:
         attach(model, Scopes(placed))
     module = model.get_submodule(at.module)
-    holder = module._modules.get(HOLDER)
+    holder = getattr(module, HOLDER, None)
     if not isinstance(holder, Functional):
         holder = Functional()
         module.add_module(HOLDER, holder)
@@ -76,15 +77,24 @@ def place(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> st
 
 def places(model: nn.Module) -> dict[str, Place]:
     """Where the functional quantizers of a model stand, by path."""
+    adopt(model)
     found: dict[str, Place] = {}
     for path, module in model.named_modules():
-        holder = module._modules.get(HOLDER)
+        holder = getattr(module, HOLDER, None)
         for name, operands in holder.named_children() if isinstance(holder, Functional) else ():
             assert isinstance(operands, Operands)
             for child in operands._modules:
                 full = f"{path}.{HOLDER}.{name}.{child}".lstrip(".")
                 found[full] = Place(path, operands.call, int(child.removeprefix("_input").removesuffix("_quantizer")))
     return found
+
+
+def remove(model: nn.Module) -> None:
+    """Takes all functional quantizers away again."""
+    for module in list(model.modules()):
+        if isinstance(getattr(module, HOLDER, None), Functional):
+            del module._modules[HOLDER]
+    detach(model)
 
 
 class QuantAdd(nn.Module):

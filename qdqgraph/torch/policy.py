@@ -32,7 +32,8 @@ def chosen(modules: Mapping[str, nn.Module], choice: Choice, what: str) -> froze
     if callable(choice):
         return frozenset(path for path, module in modules.items() if choice(path, module))
     found: set[str] = set()
-    for pattern in [choice] if isinstance(choice, str | re.Pattern) else choice:
+    patterns = [choice] if isinstance(choice, str | re.Pattern) else choice
+    for pattern in patterns if choice else ():
         fits = [path for path in modules if matches(path, pattern)]
         if not fits:
             text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern

@@ -21,21 +21,20 @@ import torch
 from torch import Tensor, nn
 
 from ..edit import NodeInput
-from ..errors import TorchError
 from ..graph import Graph, key
 from ..named import SCOPES, quantizer_path
 from ..pair import Pair, pairs
-from .export import traced
-from .functional import Call, Place, Scope, Scopes, attach, attached, detach
+from .example import mapped
+from .export import OPSET, traced
+from .functional import Call, Place
 from .pairing import Grid, Writing, restored
-from .places import places
+from .places import placed, places
 from .quantizer import is_weight, paths, quantizers
+from .scopes import Scope, Scopes, attach, attached, detach
 
 BASE, STEP = 2.0, 2.0**-19
 """The first amax and the distance to the next: float32 keeps them apart, and all of them together differ by so little
 that no tie between them costs a hundredth of a bit."""
-OPSET = {False: 17, True: 18}
-"""The probe's opset, by whether the dynamo exporter writes it."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +122,10 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
     Raises:
         TorchError: torch cannot export the model.
     """
-    inputs = example if isinstance(example, tuple) else (example,)
     if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
         # Half precision cannot tell that many scales apart; the structure is the same in float.
         model = copy.deepcopy(model).float()
-        inputs = tuple(x.float() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+        example = mapped(lambda x: x.float() if x.is_floating_point() else x, example)
     found = quantizers(model)
     names: dict[float, str] = {}
     candidates: dict[float, Place] = {}
@@ -156,19 +154,11 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
             names[quantizer._probe] = path
         attach(model, Scopes(enter))
         try:
-            proto = traced(model, inputs, opset=OPSET[dynamo], dynamo=dynamo, writing=writing)
-        except TorchError:
-            raise
-        except Exception as error:  # whatever the exporter raises
-            reason = (str(error).strip().splitlines() or [""])[0]
-            raise TorchError(
-                f"torch cannot export the model: {type(error).__name__}: {reason[:300]}; "
-                f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
-            ) from error
+            proto = traced(model, example, opset=OPSET[dynamo], dynamo=dynamo, writing=writing)
         finally:
             detach(model)
-            if before is not None:
-                attach(model, before)
+            if before is not None or standing:  # a part may have been linked alone
+                attach(model, before or Scopes(placed))
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}
     for path, quantizer in paths(model).items():

@@ -45,7 +45,7 @@ class Quantizer(qnn.TensorQuantizer):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[...] → the same shape and type."""
-        if self._writing is not None and not self._disabled:
+        if self._writing is not None and not self._disabled and self._if_quant:
             if isinstance(self._grid, TorchError):
                 raise self._grid
             assert self._grid is not None
@@ -136,7 +136,10 @@ def made(descriptor: QuantDescriptor, method: str = "", percentile: float | None
 
 
 def adopt(model: nn.Module) -> None:
-    """Re-classes the library's own quantizers in a model, in place."""
+    """Re-classes the library's own quantizers in a model, in place, once an interrupted forward is out of the way."""
+    for hook in list(model._forward_pre_hooks.values()):
+        if (settle := getattr(hook, "settle", None)) is not None:
+            settle()
     for module in model.modules():
         if type(module) is qnn.TensorQuantizer:
             module.__class__ = Quantizer

@@ -16,6 +16,7 @@ from torch.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from ..errors import TorchError
 from .config import Config, Spec, specs
 from .insert import insert
+from .places import remove
 from .policy import chosen
 from .quantizer import Quantizer, qnn, quant_modules
 
@@ -53,7 +54,20 @@ class QuantConv3d(qnn.QuantConv3d, Conv3d):
         return self._conv_forward(quantized, weight, self.bias)
 
 
-OWN = {twin.__name__: twin for twin in (QuantConv1d, QuantConv2d, QuantConv3d)}
+class QuantLSTM(qnn.QuantLSTM):
+    """The library's, which takes batches alone, with torch's sequences of one batch as well."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """[length, features], or as the library's own."""
+        if not isinstance(input, Tensor) or input.dim() != 2:
+            return super().forward(input, hx)
+        batch = 0 if self.batch_first else 1
+        states = None if hx is None else tuple(state.unsqueeze(1) for state in hx)
+        output, found = super().forward(input.unsqueeze(batch), states)
+        return output.squeeze(batch), tuple(state.squeeze(1) for state in found)
+
+
+OWN = {twin.__name__: twin for twin in (QuantConv1d, QuantConv2d, QuantConv3d, QuantLSTM)}
 TWINS: dict[type[nn.Module], type[nn.Module]] = {
     getattr(torch.nn.modules, entry.mod_name): OWN.get(entry.replace_mod.__name__, entry.replace_mod)
     for entry in quant_modules._DEFAULT_QUANT_MAP
@@ -72,7 +86,7 @@ class Quantized:
         replaced: modules that became their twins.
         ignored: modules that the configuration leaves as they are.
         left: modules that have no twin of their own, though their base class has: subclasses, which may compute
-            something else, and LSTMs with projections.
+            something else, LSTMs with projections, and what is inside scripted modules.
         placed: quantizers at functional operators.
     """
 
@@ -94,24 +108,38 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
             or the model is quantized already. The model is as it was then.
     """
     config = config or Config()
+    if isinstance(model, nn.DataParallel):
+        raise TorchError(
+            "the model is wrapped in nn.DataParallel, which no exporter takes: pass what it wraps, .module"
+        )
     if type(model) in TWINS:
         raise TorchError(f"the model is a bare {type(model).__name__}; put it into a module, which then holds its twin")
     modules = {n: m for n, m in model.named_modules() if type(m) in TWINS and _has_twin(m)}
+    first = {m: n for n, m in modules.items()}
+    every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
     if not modules and any(isinstance(m, Quantizer | qnn.TensorQuantizer) for m in model.modules()):
         raise TorchError("the model holds quantizers already: link and calibrate it")
     if config.operators and example is None:
         raise TorchError("functional operators are found by running the model: give an example input")
-    ignored = chosen(modules, config.ignore, "ignore")
-    meant = [(entry, chosen(modules, entry.modules, "layers")) for entry in config.layers]
+    ignored = {first[every[n]] for n in chosen(every, config.ignore, "ignore")}
+    meant = [(entry, {first[every[n]] for n in chosen(every, entry.modules, "layers")}) for entry in config.layers]
     parts = {
         path: _quantizers(path, module, *specs(config, [e for e, paths in meant if path in paths]))
         for path, module in modules.items()
         if path not in ignored
     }
+    before = {path: type(modules[path]) for path in parts}
     for path, children in parts.items():
         retype(modules[path], children)
     left = [n for n, m in model.named_modules() if n not in modules and _like_twin(m)]
-    placed = [path for entry in config.operators for path in insert(model, example, entry, config.input)]
+    try:
+        placed = [path for entry in config.operators for path in insert(model, example, entry, config.input)]
+    except TorchError:
+        remove(model)
+        for path, kind in before.items():
+            _restore(modules[path], kind, parts[path])
+        raise
+    take_slow_paths(model)
     return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(placed))
 
 
@@ -125,6 +153,26 @@ def retype(module: nn.Module, children: dict[str, nn.Module]) -> None:
         module.dropout_state, module._data_ptrs = {}, []
 
 
+def _restore(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Module]) -> None:
+    """Makes a twin the module that it was."""
+    module.__class__ = kind
+    for name in children:
+        delattr(module, name)
+    for name in ("_fake_quant", "dropout_state", "_data_ptrs"):
+        module.__dict__.pop(name, None)
+
+
+def take_slow_paths(model: nn.Module) -> None:
+    """Lets torch's transformer layers call their Linears: in eval mode they would read the weights and pass by the
+    quantizers."""
+    for module in model.modules():
+        if any(isinstance(m, Quantizer) for m in module.modules()):
+            if isinstance(module, nn.TransformerEncoderLayer):
+                module.activation_relu_or_gelu = 0  # as of an activation that the fast path does not know
+            elif isinstance(module, nn.TransformerEncoder):
+                module.use_nested_tensor = False
+
+
 def default_axis(module: nn.Module) -> int:
     """The axis of the output channels of a module's weight."""
     return 1 if isinstance(module, TRANSPOSED) or issubclass(TWINS.get(type(module), nn.Module), TRANSPOSED) else 0
@@ -135,6 +183,8 @@ def _has_twin(module: nn.Module) -> bool:
 
 
 def _like_twin(module: nn.Module) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        return getattr(module, "original_name", "") in {kind.__name__ for kind in TWINS}
     quantized = isinstance(module, tuple(TWINS.values()))
     return not quantized and isinstance(module, tuple(TWINS))
 
@@ -142,6 +192,9 @@ def _like_twin(module: nn.Module) -> bool:
 def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
     """The quantizers of a module's twin, by the library's names."""
     twin = TWINS[type(module)]
+    dimensions = max((p.dim() for p in module.parameters()), default=None)
+    if dimensions is not None and isinstance(weight.axis, int) and weight.axis >= dimensions:
+        raise TorchError(f"{path}: its weight has {dimensions} dimensions, there is no axis {weight.axis}")
     try:
         if issubclass(twin, qnn.QuantLSTM):
             count = module.num_layers * (2 if module.bidirectional else 1)

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +18,10 @@ from torch import nn
 
 from ..errors import TorchError
 from ..files import write_text
+from ..rule import Rule
 from .link import Linked, link
 from .quantizer import Quantizer, paths, quantizers
+from .state import digest
 
 QUANTIZER = re.compile(r"\._(input\d*|weight)_quantizers?(\.\d+)?$")
 """How the library names the quantizers of a module."""
@@ -33,9 +35,9 @@ class Unit:
     """Layers, or blocks, that are switched together.
 
     Attributes:
-        name: the first layer's path; layers: all of them; score: the model's score with the unit switched; cost: what
-        its
-            quantization costs: the score gained by switching it off, or lost by switching it on alone.
+        name: the first layer's path; layers: all of them.
+        score: the model's score with the unit switched.
+        cost: what its quantization costs: the score gained by switching it off, or lost by switching it on alone.
     """
 
     name: str
@@ -50,11 +52,13 @@ class Sensitivity:
 
     Attributes:
         direction: "disable": all on but one; "enable": all off but one.
+        model: digest of the model's weights and amax.
         quantized: the score with every unit on; unquantized: with every unit off.
         units: the most expensive first.
     """
 
     direction: Direction
+    model: str
     quantized: float
     unquantized: float
     units: tuple[Unit, ...]
@@ -73,7 +77,8 @@ class Sensitivity:
         try:
             data = json.loads(text)
             units = [Unit(u["name"], tuple(u["layers"]), float(u["score"]), float(u["cost"])) for u in data["units"]]
-            return cls(data["direction"], float(data["quantized"]), float(data["unquantized"]), tuple(units))
+            scores = float(data["quantized"]), float(data["unquantized"])
+            return cls(data["direction"], str(data["model"]), *scores, tuple(units))
         except (ValueError, KeyError, TypeError) as error:
             raise TorchError(f"this is no sensitivity result: {type(error).__name__}: {error}") from error
 
@@ -97,7 +102,7 @@ def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[s
         blocks: paths of modules whose layers are one unit each; None: each layer by itself.
 
     Raises:
-        TorchError: there is no module at a path, or no enabled quantizer inside.
+        TorchError: there is no module at a path, or no enabled quantizer inside that is not an earlier path's.
     """
     modules = dict(model.named_modules())
     for block in blocks or ():
@@ -112,6 +117,9 @@ def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[s
         owner = next((b for b in blocks or () if layer == b or layer.startswith(f"{b}.")), layer)
         members.setdefault(owner, set()).add(layer)
         held.setdefault(owner, {})[id(quantizer)] = quantizer
+    empty = [block for block in blocks or () if block not in held]
+    if empty:
+        raise TorchError(f"there is no enabled quantizer in {empty[0]!r} that could be switched")
     groups: list[tuple[list[str], dict[int, Quantizer]]] = []
     for owner, own in held.items():
         names, merged = [owner], dict(own)
@@ -139,7 +147,8 @@ def sensitivity(
     Args:
         evaluate: scores the model; more is better.
         blocks: paths of modules to be switched as a whole.
-        file: JSON that is written after each unit, and read again where it is there: an interrupted run goes on.
+        file: JSON that is written after each unit, and read again where it is there: an interrupted run goes on. The
+            model must be the same to the bit: where data are shuffled, save its state before and load it again.
         progress: called with one line a unit.
 
     Raises:
@@ -149,11 +158,12 @@ def sensitivity(
     if not groups:
         raise TorchError("the model holds no enabled quantizers: quantize and calibrate it first")
     every = {id(q): q for found in groups.values() for q in found}
-    done = _resumed(file, direction, set(groups)) if file is not None and file.exists() else None
+    own_digest = digest(model)
+    done = _resumed(file, direction, own_digest, set(groups)) if file is not None and file.exists() else None
     if done is None:
         with _switched(every.values(), off=every.values()):
             unquantized = evaluate(model)
-        done = Sensitivity(direction, evaluate(model), unquantized, ())
+        done = Sensitivity(direction, own_digest, evaluate(model), unquantized, ())
     for layers, own in groups.items():
         if any(u.layers == layers for u in done.units):
             continue
@@ -163,15 +173,20 @@ def sensitivity(
             score = evaluate(model)
         cost = score - done.quantized if direction == "disable" else done.unquantized - score
         ranked = sorted((*done.units, Unit(layers[0], layers, score, cost)), key=lambda u: (-u.cost, u.name))
-        done = Sensitivity(direction, done.quantized, done.unquantized, tuple(ranked))
+        done = replace(done, units=tuple(ranked))
         progress(f"{layers[0]}: {score:.6g}")
         if file is not None:
             write_text(done.to_json(), file, force=True)
     return done
 
 
-def _resumed(file: Path, direction: Direction, known: set[tuple[str, ...]]) -> Sensitivity:
+def _resumed(file: Path, direction: Direction, model: str, known: set[tuple[str, ...]]) -> Sensitivity:
     done = Sensitivity.from_json(file.read_text(encoding="utf-8"))
+    if done.model != model:
+        raise TorchError(
+            f"{file}: this ranks a model with other weights or amax: remove it or write elsewhere; to go on with a run "
+            "that was stopped, begin with the same saved state"
+        )
     if done.direction != direction or {u.layers for u in done.units} - known:
         raise TorchError(f"{file}: this is the result of another run: remove it, or write elsewhere")
     return done
@@ -196,6 +211,7 @@ def apply_sensitivity(
     top: int | None = None,
     budget: float | None = None,
     example: Any = None,
+    rules: Sequence[Rule] | None = None,
 ) -> tuple[tuple[str, ...], Linked | None]:
     """Switches the quantization of the most expensive units off, in place.
 
@@ -203,8 +219,8 @@ def apply_sensitivity(
         top: how many units.
         budget: instead, as many as it takes until the costs that remain add up to at most this much.
         example: an input, or a tuple of inputs: the model is linked again, as fewer quantizers have other needs.
-        Calibrate
-            it afterwards.
+            Calibrate it afterwards.
+        rules: what linking looks for, as in `link`.
 
     Returns:
         The layers that were switched off, and what linking did.
@@ -214,6 +230,8 @@ def apply_sensitivity(
     """
     if (top is None) == (budget is None):
         raise TorchError("say either how many units to switch off (top) or what may remain (budget)")
+    if top is not None and top < 0:
+        raise TorchError(f"top {top}: write how many units to switch off, 0 or more")
     chosen = list(result.units[:top]) if top is not None else _over(result.units, float(budget or 0.0))
     known = units(model)
     by_layer: dict[str, set[int]] = {}
@@ -226,7 +244,7 @@ def apply_sensitivity(
     for layer in layers:
         for number in by_layer[layer]:
             found[number].disable()
-    linked = link(model, example) if example is not None and units(model) else None
+    linked = link(model, example, rules) if example is not None and units(model) else None
     return tuple(layers), linked
 
 
@@ -239,8 +257,7 @@ def _layers(unit: Unit, known: Mapping[str, set[int]]) -> list[str]:
 
 
 def _over(ranked: Sequence[Unit], budget: float) -> list[Unit]:
-    """The first units, so that what the rest costs is at most the budget; units that cost nothing are never among
-    them."""
+    """The first units, so that the rest costs at most the budget; units that cost nothing are never among them."""
     costly = [u for u in ranked if u.cost > 0]
     rest = sum(u.cost for u in costly)
     chosen = []

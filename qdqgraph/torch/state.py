@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ import torch
 from torch import nn
 
 from ..errors import TorchError
+from ..files import whole
 from .functional import Call, Place
 from .link import tie
 from .places import place, places
 from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
-from .replace import TWINS, retype
+from .replace import TWINS, retype, take_slow_paths
+from .source import is_known
 
 VERSION = 1
 
 
 def save(model: nn.Module, path: Path | str) -> None:
-    """Writes a quantized model's state; `load` restores it into the same network as it was before `quantize`.
+    """Writes a quantized model's state, whole or not at all; `load` restores it into the network as it was before
+    `quantize`.
 
     Raises:
         TorchError: the model holds no quantizers, or the file cannot be written.
@@ -41,7 +45,8 @@ def save(model: nn.Module, path: Path | str) -> None:
         "state": {n: t.detach().cpu() for n, t in model.state_dict().items()},
     }
     try:
-        torch.save(content, path)
+        with whole(Path(path)) as temporary:
+            torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
         raise TorchError(f"{path}: cannot be written: {error}") from error
 
@@ -64,6 +69,16 @@ def load(model: nn.Module, path: Path | str) -> None:
         reason = str(error).strip().splitlines()
         raise TorchError(f"{path}: this is the state of another network: {' '.join(reason[:2])[:300]}") from error
     model.to(device)
+
+
+def digest(model: nn.Module) -> str:
+    """A fingerprint: models that have the same hold the same weights, buffers and amax, bit for bit."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        found.update(data.numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -100,10 +115,13 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
         module = model.get_submodule(name)
         if type(module) in TWINS:
             retype(module, _children(name, described))
+    take_slow_paths(model)
     known = paths(model)
     for name, (module_path, operator, where, count, operand) in content["places"].items():
         if name not in known:
             at = Place(module_path, Call(operator, where, count), operand)
+            if not is_known(where, type(model.get_submodule(module_path))):
+                raise RuntimeError(f"its code has no {at.call}; where the code has changed, link and calibrate anew")
             if place(model, at, _quantizer(described[name])) != name:
                 raise KeyError(f"the functional quantizer {name} stands elsewhere")
     tie(model, [(first, name) for name, first in content["shared"].items()])

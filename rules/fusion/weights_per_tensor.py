@@ -4,7 +4,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import Constant, Counterexample, Example, Finding, Graph, Pair, Rule, Safety, SetPair, key, pairs
+from qdqgraph import (
+    Constant,
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Pair,
+    Rule,
+    Safety,
+    SetPair,
+    channel_axis,
+    key,
+    pairs,
+)
 
 
 class WeightsPerTensor(Rule):
@@ -99,6 +112,8 @@ def _channels(graph: Graph, pair: Pair) -> int:
     """Output channels of plain per-tensor INT8 weights; 0 for any others."""
     if pair.kind != "weight" or not pair.per_tensor or not pair.symmetric or pair.types[1] != "int8":
         return 0
+    if channel_axis(graph, pair) != 0:
+        return 0  # another operator reads them too, along another axis
     three = all(len(node.inputs) == 3 and node.inputs[2].name for node in pair.nodes)
     shape = graph.shape(pair.tensor)
     return shape[0] or 0 if three and shape is not None and len(shape) > 2 else 0

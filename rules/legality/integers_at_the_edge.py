@@ -16,6 +16,7 @@ from qdqgraph import (
     Rule,
     Safety,
     Severity,
+    attributes,
     bits_lost,
     constant,
     key,
@@ -30,7 +31,8 @@ class IntegersAtTheEdge(Rule):
 
     Why: TensorRT knows UINT8 inputs and outputs, but only a Cast may read or make them; its Q and DQ are INT8 around zero.
     Converters from TensorFlow Lite write such networks. The arithmetic of the Q or DQ is written out instead: the type
-    of the input or output stays, and the same integers go in and come out. An input gets a symmetric pair behind it.
+    of the input or output stays, and the same integers go in and come out. An input gets a symmetric pair behind it, and
+    where the network goes on with the integers of an output, that has a pair of its own.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md, measured on TensorRT-RTX 1.7.1
     """
 
@@ -117,12 +119,12 @@ class IntegersAtTheEdge(Rule):
                     help=f"write its arithmetic out, with a symmetric pair behind, {max(lost, 0.0):.2f} bits coarser",
                     edits=[_input(pair, grid, scale)],
                 )
-            elif pair.quantize is not None and key(pair.quantize) in graph.outputs and not pair.dequantizes:
+            elif pair.quantize is not None and key(pair.quantize) in graph.outputs and _alone(graph, pair):
                 yield self.finding(
                     pair.nodes[0],
                     f"the output '{key(pair.quantize)}' holds {pair.types[1].upper()} that a QuantizeLinear makes",
                     help="write its arithmetic out",
-                    edits=[_output(pair, grid)],
+                    edits=[_output(graph, pair, grid)],
                     safety=Safety.EXACT,
                 )
 
@@ -154,7 +156,14 @@ def _input(pair: Pair, grid: Grid, scale: np.ndarray) -> Graft:
     return replace(pair.dequantizes, nodes)
 
 
-def _output(pair: Pair, grid: Grid) -> Graft:
+def _alone(graph: Graph, pair: Pair) -> bool:
+    """Whether nothing in the graph but the pair's own DequantizeLinears reads the integers."""
+    assert pair.quantize is not None
+    return pair.agrees and len(graph.readers(key(pair.quantize))) == len(pair.dequantizes)
+
+
+def _output(graph: Graph, pair: Pair, grid: Grid) -> Graft:
+    """The arithmetic of the QuantizeLinear; its DequantizeLinears get one of their own, which no output pins."""
     assert pair.quantize is not None
     name, dtype, bounds = key(pair.quantize), grid.scale.dtype, np.iinfo(grid.zero_point.dtype)
     nodes = [
@@ -168,4 +177,9 @@ def _output(pair: Pair, grid: Grid) -> Graft:
         operator("Clip", [f"{name}_moved", f"{name}_low", f"{name}_high"], f"{name}_clipped"),
         operator("Cast", [f"{name}_clipped"], name, to=grid.zero_point.dtype),
     ]
-    return replace([pair.quantize], nodes)
+    parameters = [t.name for t in pair.quantize.inputs[1:]]
+    if pair.dequantizes:
+        inner, kept = f"{name}_inner", attributes(graph, pair.quantize)
+        nodes.append(operator("QuantizeLinear", [pair.tensor, *parameters], inner, kept))
+        nodes += [operator("DequantizeLinear", [inner, *parameters], key(d)) for d in pair.dequantizes]
+    return replace(pair.nodes, nodes)

@@ -1,20 +1,24 @@
 """QDQ414."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from qdqgraph import (
+    ONE_TO_ONE,
     Counterexample,
     Example,
     Finding,
     Graft,
     Graph,
     Node,
+    Rewire,
     Rule,
     Safety,
     Severity,
     attributes,
+    constant,
     key,
     moved,
     operator,
@@ -23,14 +27,21 @@ from qdqgraph import (
 
 Parameters = tuple[str, ...]
 """Names of scale and zero-point of a tensor of integers."""
+UINT8, INT8 = 2, 3
+BYTES = (UINT8, INT8)
+"""`onnx.TensorProto` data types of the integers that 8-bit pairs make."""
+WIDER = (1, 6, 7, 10, 11)
+"""Types that a Cast of such integers may pass on its way back: FLOAT, INT32, INT64, FLOAT16 and DOUBLE hold them all."""
 
 
 class IntegersMoved(Rule):
-    """An operator moves integers that were quantized in front of it.
+    """An operator moves integers that were quantized in front of it, or that the file holds.
 
     Why: TensorRT reads Q and DQ as one rounding; integers between them are not a tensor that other operators may read.
     The same move of the real numbers, between a pair of its own, gives the same integers, and TensorRT takes Q and DQ
-    across it. The QOperator form has such moves: MaxPool, Reshape, Transpose, Concat on INT8 or UINT8.
+    across it. The QOperator form has such moves: MaxPool, Reshape, Transpose, Concat on INT8 or UINT8. An embedding that
+    onnxruntime quantized is a Gather of stored integers: its table is dequantized first, and no number changes. A Pad
+    fills in the real number that its integer stands for. Casts between Q and DQ that end where they began go.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
 
@@ -61,6 +72,25 @@ class IntegersMoved(Rule):
                 y = DequantizeLinear (r, s, z)
             }""",
         ),
+        Example(
+            "an embedding of stored integers",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (int64[1,2] x) => (float[1,2,2] y)
+            <int8[3,2] w = {1, 2, 3, 4, 5, 6}, float s = {0.125}, int8 z = {0}>
+            {
+                e = Gather (w, x)
+                y = DequantizeLinear (e, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (int64[1,2] x) => (float[1,2,2] y)
+            <int8[3,2] w = {1, 2, 3, 4, 5, 6}, float s = {0.125}, int8 z = {0}>
+            {
+                d = DequantizeLinear (w, s, z)
+                y = Gather (d, x)
+            }""",
+        ),
         Counterexample(
             "MaxPool of real numbers",
             """
@@ -80,28 +110,108 @@ class IntegersMoved(Rule):
         for node in graph.nodes():
             if node.op == "QuantizeLinear" and _plain(graph, node):
                 known[key(node)] = tuple(t.name for t in node.inputs[1:3])
-            move = moved(graph, node)
-            if move is None:
-                continue
-            sources, results = move
+            if node.op == "DequantizeLinear":
+                yield from self._cast(graph, node)
+            padded = node.op == "Pad" and bool(node.inputs[0].name)
+            sources, results = ((node.inputs[0].name,), (key(node),)) if padded else moved(graph, node) or ((), ())
             found = [known[t] for t in sources if t in known]
             if not found:
+                yield from self._given(graph, node, known)
                 continue
             known.update((t, found[0]) for t in results)
-            whole = node.op != "Pad" and (node.op != "Concat" or len(sources) == len(node.inputs))
-            fits = whole and len(found) == len(sources) and all(_same(graph, found[0], other) for other in found)
+            whole = node.op != "Concat" or len(sources) == len(node.inputs)
+            alike = len(found) == len(sources) and all(_same(graph, found[0], other) for other in found)
+            filled = _filled(graph, node, found[0]) if node.op == "Pad" else []
+            fits = whole and alike and filled is not None
+            stays = (
+                "export the model with Q/DQ pairs" if alike else "they have different scales: export with Q/DQ pairs"
+            )
             yield self.finding(
                 node,
                 f"{node.op} moves the integers '{sources[0]}'",
-                help="move the real numbers, between DQ and Q" if fits else "export the model with Q/DQ pairs",
-                edits=[_between(graph, node, sources, results, found[0])] if fits else (),
+                help="move the real numbers, between DQ and Q" if fits else stays,
+                edits=[_between(graph, node, sources, results, found[0], filled or ())] if fits else (),
             )
 
+    def _cast(self, graph: Graph, dequantize: Node) -> Iterator[Finding]:
+        """The finding about Casts between Q and DQ that end in the type they began with."""
+        source = dequantize.inputs[0].name
+        wanted: tuple[int | None, ...] = (graph.dtype(source),)
+        while (node := graph.producer(source)) is not None and node.op == "Cast" and node.attrs.get("to") in wanted:
+            source, wanted = node.inputs[0].name, WIDER
+        kinds = [graph.dtype(name) for name in (source, dequantize.inputs[0].name)]
+        if source != dequantize.inputs[0].name and kinds[0] == kinds[1] and kinds[0] in BYTES:
+            yield self.finding(
+                dequantize,
+                f"Casts stand between the integers '{source}' and their DequantizeLinear",
+                help="read the integers themselves",
+                edits=[Rewire((key(dequantize), 0), source)],
+            )
 
-def _plain(graph: Graph, quantize: Node) -> bool:
-    """Whether the node has one scale, and its inputs alone say to which type it rounds."""
-    scale = graph.value(quantize.inputs[1].name)
-    return scale is not None and scale.size == 1 and not quantize.attrs.get("output_dtype")
+    def _given(self, graph: Graph, node: Node, known: dict[str, Parameters]) -> Iterator[Finding]:
+        """The finding about a node that selects from integers that the file holds or the network is given: a quantized
+        embedding, an input in another order of axes."""
+        if node.op not in ONE_TO_ONE or len(node.outputs) != 1 or graph.is_constant(key(node)):
+            return
+        table, result = node.inputs[0].name, key(node)
+        array = graph.array(table)
+        if array is None and table not in graph.inputs:
+            return
+        if graph.dtype(table) not in BYTES:
+            return
+        readers, grid = graph.readers(result), _behind(graph, result)
+        if not grid and array is None:
+            return  # integers that the network computes with, such as indices
+        edits = []
+        if grid:
+            known[result] = grid
+            direct = all(r.node.op == "DequantizeLinear" for r in readers)
+            edits = [_selected(graph, node, [r.node for r in readers] if direct else [], grid)]
+        yield self.finding(
+            node,
+            f"{node.op} moves the integers '{table}'",
+            help="move the real numbers, behind a DequantizeLinear" if grid else "export the model with Q/DQ pairs",
+            edits=edits,
+        )
+
+
+def _behind(graph: Graph, tensor: str) -> Parameters:
+    """Scale and zero-point that every DequantizeLinear behind the moves of a tensor of integers reads; empty where
+    they differ, are not constant, or something else reads the integers."""
+    found: list[Parameters] = []
+    pending, seen = [tensor], set[str]()
+    while pending:
+        name = pending.pop()
+        seen.add(name)
+        if name in graph.outputs:
+            return ()
+        for reader in graph.readers(name):
+            move = moved(graph, reader.node)
+            if reader.node.op == "DequantizeLinear" and reader.index == 0 and _plain(graph, reader.node):
+                found.append(tuple(t.name for t in reader.node.inputs[1:3]))
+            elif reader.index == 0 and move is not None and len(move[0]) == 1:
+                pending += [made for made in move[1] if made not in seen]
+            else:
+                return ()
+    return found[0] if found and all(_same(graph, found[0], other) for other in found) else ()
+
+
+def _selected(graph: Graph, node: Node, dequantizes: list[Node], grid: Parameters) -> Graft:
+    """The node on real numbers, in the place of each DequantizeLinear behind it; where there are other readers it makes
+    the integers again, which is exact."""
+    name, others = key(node), [t.name for t in node.inputs[1:]]
+    real = operator("DequantizeLinear", [node.inputs[0].name, *grid], f"{name}_operand")
+    made = [key(d) for d in dequantizes] or [f"{name}_real"]
+    nodes = [real, *(operator(node.op, [f"{name}_operand", *others], m, attributes(graph, node)) for m in made)]
+    if not dequantizes:
+        nodes.append(operator("QuantizeLinear", [f"{name}_real", *grid], name))
+    return replace([node, *dequantizes], nodes)
+
+
+def _plain(graph: Graph, node: Node) -> bool:
+    """Whether a Q or DQ has one scale, and its inputs alone say from or to which type it goes."""
+    scale = graph.value(node.inputs[1].name)
+    return scale is not None and scale.size == 1 and not node.attrs.get("output_dtype")
 
 
 def _same(graph: Graph, a: Parameters, b: Parameters) -> bool:
@@ -111,15 +221,38 @@ def _same(graph: Graph, a: Parameters, b: Parameters) -> bool:
     return len(a) == len(b) and all(x is not None and y is not None and np.array_equal(x, y) for x, y in values)
 
 
-def _between(graph: Graph, node: Node, sources: tuple[str, ...], results: tuple[str, ...], grid: Parameters) -> Graft:
+def _filled(graph: Graph, node: Node, grid: Parameters) -> list[Any] | None:
+    """The Constant of the real number that a Pad fills in, where it is none of its own; None where it is unknown."""
+    if node.attrs.get("mode", "constant") != "constant":
+        return []
+    given = node.inputs[2].name if len(node.inputs) > 2 else ""
+    value = graph.value(given) if given else np.zeros(())
+    scale, zero = graph.value(grid[0]), graph.value(grid[1]) if len(grid) > 1 and grid[1] else np.zeros(())
+    if graph.opset < 11 or value is None or scale is None or zero is None or value.size != 1 or zero.size != 1:
+        return None
+    steps = np.float32(float(value.reshape(())) - float(zero.reshape(())))
+    return [constant(f"{key(node)}_fill", np.asarray(steps * scale.reshape(()).astype(np.float32)).astype(scale.dtype))]
+
+
+def _between(
+    graph: Graph,
+    node: Node,
+    sources: tuple[str, ...],
+    results: tuple[str, ...],
+    grid: Parameters,
+    filled: Sequence[Any] = (),
+) -> Graft:
     name = key(node)
     real = {t: f"{name}_operand{i}" for i, t in enumerate(dict.fromkeys(sources))}
     made = {t: f"{t}_real" for t in results}
     inputs = [real.get(t.name, t.name) for t in node.inputs]
     outputs = [made.get(t.name, t.name) for t in node.outputs]
+    if filled:
+        inputs[2:3] = [filled[0].output[0]]
     return replace(
         [node],
         [
+            *filled,
             *(operator("DequantizeLinear", [t, *grid], real[t]) for t in real),
             operator(node.op, inputs, outputs, attributes(graph, node)),
             *(operator("QuantizeLinear", [made[t], *grid], t) for t in results),

@@ -15,8 +15,10 @@ from qdqgraph import (
     Safety,
     SetPair,
     Severity,
+    around_zero,
     fixed,
     key,
+    obstacle,
     pairs,
     shifted,
     symmetric,
@@ -131,7 +133,16 @@ class IntegersNotInt8(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            if pair.zero_point is not None and pair.zero_point.dtype in (np.uint8, np.int16, np.uint16):
+            if pair.zero_point is not None and str(pair.zero_point.dtype) == "uint4":
+                shift = around_zero(graph, pair)
+                yield self.finding(
+                    pair.nodes[0],
+                    f"'{pair.tensor}' is quantized to UINT4; TensorRT takes INT4",
+                    help="the same numbers in INT4" if shift else "quantize to INT4 around zero",
+                    edits=[shift] if shift else (),
+                    safety=Safety.EXACT if shift else None,
+                )
+            elif pair.zero_point is not None and pair.zero_point.dtype in (np.uint8, np.int16, np.uint16):
                 yield self._refused(graph, pair)
             elif pair.zero_point is None and pair.quantize is not None and len(pair.quantize.inputs) < 3:
                 yield self.finding(
@@ -149,13 +160,16 @@ class IntegersNotInt8(Rule):
         what = f"'{pair.tensor}' is quantized to {name}; TensorRT takes INT8"
         if pair.zero_point.dtype != np.uint8:
             edits = unpaired(graph, pair)
-            return self.finding(pair.nodes[0], what, help="leave it in floating point", edits=edits)
+            help = (
+                "leave it in floating point" if edits else obstacle(graph, pair) or "quantize to signed 8-bit integers"
+            )
+            return self.finding(pair.nodes[0], what, help=help, edits=edits)
         if (shift := shifted(graph, pair)) is not None:
             help = "the same numbers in INT8"
             return self.finding(pair.nodes[0], what, help=help, edits=[shift], safety=Safety.EXACT)
         edit, lost = symmetric(graph, pair) or (None, 0.0)
         if edit is None:
-            return self.finding(pair.nodes[0], what, help="quantize to signed 8-bit integers")
+            return self.finding(pair.nodes[0], what, help=obstacle(graph, pair) or "quantize to signed 8-bit integers")
         return self.finding(pair.nodes[0], what, help=f"the same range in INT8, {lost:.2f} bits coarser", edits=[edit])
 
 

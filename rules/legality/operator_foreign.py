@@ -19,13 +19,35 @@ from qdqgraph import (
     replace,
 )
 
+ELSEWHERE = frozenset({"ConvInteger", "MatMulInteger", "NhwcMaxPool"}) | {
+    "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeLSTM",
+}
+"""Operators that QDQ410, QDQ411 and QDQ416 repair, beside those of the QOperator form."""
+BLOCKED = "com.microsoft.nchwc"
+"""Domain of operators on blocked channels, which onnxruntime's layout optimizer writes for one processor."""
+UNBLOCKED = "take the file from before onnxruntime's layout optimization (at most ORT_ENABLE_EXTENDED)"
+PAIRS = "export the model with Q/DQ pairs"
+BLOCKS = "store its weights as INT4 behind a DequantizeLinear in blocks (quant_format=QuantFormat.QDQ of onnxruntime)"
+ADVICE = {
+    "QAttention": "TensorRT has no Attention of onnxruntime either: quantize the model before its attention is fused",
+    "QEmbedLayerNormalization": "TensorRT has no EmbedLayerNormalization either: quantize the model before it is fused",
+    "QMoE": "TensorRT has no MoE of onnxruntime either: export the experts as matrix products",
+    "MatMulNBits": BLOCKS,
+    "MatMulBnb4": BLOCKS,
+    "MatMulFpQ4": BLOCKS,
+    "GatherBlockQuantized": "store the table in floating point: TensorRT has no quantized Gather",
+}
+"""What to do about operators that have no Q/DQ form here, by how their names begin."""
+
 
 class OperatorForeign(Rule):
     """A quantized operator is not in the Q/DQ form.
 
     Why: TensorRT reads explicit Q/DQ only. It knows no operators that compute on integers, no dynamic quantization, and
     not the Q/DQ of other operator domains. Q/DQ of the domain com.microsoft are the standard ones by another name. For
-    operators with a Q/DQ form of their own see QDQ410 and QDQ411.
+    operators with a Q/DQ form of their own see QDQ410, QDQ411 and QDQ416.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """
@@ -78,14 +100,16 @@ class OperatorForeign(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            elsewhere = node.op.startswith(("QLinear", "QGemm")) or node.op in ("ConvInteger", "MatMulInteger")
-            if not is_foreign(node) or elsewhere:
+            if node.domain == BLOCKED:
+                yield self.finding(node, f"TensorRT has no {node.op} of domain {node.domain}", help=UNBLOCKED)
+            if not is_foreign(node) or node.op.startswith(("QLinear", "QGemm")) or node.op in ELSEWHERE:
                 continue
             domain = f" of domain {node.domain}" if node.domain else ""
             standard = is_pair(node) and node.domain == "com.microsoft" and _known(graph, node)
             inputs = [t.name for t in node.inputs]
             edits = [replace([node], [operator(node.op, inputs, key(node), attributes(graph, node))])]
-            help = "write it in the standard domain" if standard else "export the model with Q/DQ pairs"
+            advice = next((text for op, text in ADVICE.items() if node.op.startswith(op)), PAIRS)
+            help = "write it in the standard domain" if standard else advice
             yield self.finding(node, f"TensorRT has no {node.op}{domain}", help=help, edits=edits if standard else ())
 
 

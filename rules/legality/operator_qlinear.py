@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -33,26 +34,27 @@ class Form:
         operands: where each (integers, scale, zero-point) begins among the inputs.
         result: where (scale, zero-point) of the result stand.
         bias: the index of an INT32 bias, whose scale is the product of the operands' scales.
-        drop: attributes that the operator on real numbers does not have, with the one value that changes nothing.
+        images: its first operand and its result may be images whose channels are last (`channels_last`).
     """
 
     op: str
     operands: tuple[int, ...]
     result: int
     bias: int = -1
-    drop: tuple[tuple[str, int], ...] = ()
+    images: bool = False
 
 
 FORMS = {
-    "QLinearConv": Form("Conv", (0, 3), 6, bias=8, drop=(("channels_last", 0),)),
+    "QLinearConv": Form("Conv", (0, 3), 6, bias=8, images=True),
     "QLinearMatMul": Form("MatMul", (0, 3), 6),
     "QGemm": Form("Gemm", (0, 3), 7, bias=6),
     "QLinearAdd": Form("Add", (0, 3), 6),
     "QLinearMul": Form("Mul", (0, 3), 6),
     "QLinearSigmoid": Form("Sigmoid", (0,), 3),
     "QLinearLeakyRelu": Form("LeakyRelu", (0,), 3),
-    "QLinearAveragePool": Form("AveragePool", (0,), 3, drop=(("channels_last", 0),)),
-    "QLinearGlobalAveragePool": Form("GlobalAveragePool", (0,), 3, drop=(("channels_last", 0),)),
+    "QLinearAveragePool": Form("AveragePool", (0,), 3, images=True),
+    "QLinearGlobalAveragePool": Form("GlobalAveragePool", (0,), 3, images=True),
+    "QLinearReduceMean": Form("ReduceMean", (0,), 3),
     "QLinearSoftmax": Form("Softmax", (0,), 3),
     "QLinearWhere": Form("Where", (1, 4), 7),
     "QLinearConcat": Form("Concat", (), 0),
@@ -63,7 +65,8 @@ class OperatorQlinear(Rule):
     """An operator computes on integers, in the QOperator form.
 
     Why: TensorRT reads explicit Q/DQ only, and has no QLinearConv or its kind. The same network in Q/DQ form computes on
-    the numbers that the integers stand for; it differs in the last step of a rounding here and there.
+    the numbers that the integers stand for; it differs in the last step of a rounding here and there. Where onnxruntime's
+    optimizer put channels last, as in its NhwcMaxPool, Transposes stand around the operator; they move, and round nothing.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """
@@ -137,24 +140,30 @@ class OperatorQlinear(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            if node.op.startswith("QLinear") or node.op == "QGemm":
+            if node.op.startswith("QLinear") or node.op in ("QGemm", "NhwcMaxPool"):
                 obstacle = _obstacle(graph, node)
+                pool = node.op == "NhwcMaxPool"
+                help = "pool with channels first" if pool else "compute on the numbers that the integers stand for"
                 yield self.finding(
                     node,
                     f"TensorRT has no {node.op}",
-                    help=obstacle or "compute on the numbers that the integers stand for, between Q and DQ",
-                    edits=() if obstacle else [_in_pairs(graph, node, FORMS[node.op])],
+                    help=obstacle or help,
+                    edits=()
+                    if obstacle
+                    else [_pooled(graph, node) if pool else _in_pairs(graph, node, FORMS[node.op])],
+                    safety=Safety.EXACT if pool and not obstacle else None,
                 )
 
 
 def _obstacle(graph: Graph, node: Node) -> str:
     """Why the operator has no Q/DQ form here; empty where it has one."""
+    if _last(node) and _rank(graph, node) < 3:
+        return "its channels are last, and the rank of its images is unknown"
+    if node.op == "NhwcMaxPool":
+        return ""
     form = FORMS.get(node.op)
     if form is None:
         return "no Q/DQ form of this operator is known: export the model with Q/DQ pairs"
-    for name, neutral in form.drop:
-        if node.attrs.get(name, neutral) != neutral:
-            return f"its attribute {name} = {node.attrs[name]} has no counterpart"
     if node.op == "QLinearSoftmax" and _softmax_axis(graph, node) is None:
         return "its Softmax runs over several axes, as that of an operator set before 13"
     for place, start in enumerate(form.operands):
@@ -162,7 +171,7 @@ def _obstacle(graph: Graph, node: Node) -> str:
         if scale is None or scale.size == 1:
             continue
         shape = graph.shape(_name(node, start))
-        if place == 0 or (form.op == "MatMul" and (shape is None or len(shape) != 2)):
+        if (form.op == "MatMul" and (shape is None or len(shape) != 2)) or (place == 0 and form.op != "MatMul"):
             return "its scales run along an axis that Q/DQ has no place for"
     if form.bias >= 0 and _name(node, form.bias) and _bias(graph, node, form) is None:
         return "its bias or its scales are not constant"
@@ -178,7 +187,8 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
         integers, scale, zero_point = (_name(node, start + i) for i in range(3))
         name = f"{key(node)}_operand{place}"
         value = graph.value(scale)
-        axis = _channels(node, form) if value is not None and value.size > 1 else None
+        rows = form.op == "MatMul" and place == 0
+        axis = (0 if rows else _channels(node, form)) if value is not None and value.size > 1 else None
         nodes.append(operator("DequantizeLinear", [integers, scale, zero_point], name, axis=axis))
         inputs.append(name)
     bias = _bias(graph, node, form)
@@ -186,11 +196,52 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
         nodes.append(constant(f"{key(node)}_bias", bias))
         inputs.append(f"{key(node)}_bias")
     softmax = node.op == "QLinearSoftmax"
-    kept = attributes(graph, node, "opset", *(name for name, _ in form.drop), *(("axis",) if softmax else ()))
-    nodes.append(operator(form.op, inputs, real, kept, axis=_softmax_axis(graph, node) if softmax else None))
+    listed = node.op == "QLinearReduceMean" and graph.opset >= 18 and bool(node.attrs.get("axes"))
+    if listed:  # an attribute before, an input since
+        nodes.append(constant(f"{key(node)}_axes", np.asarray(node.attrs["axes"], np.int64)))
+        inputs.append(f"{key(node)}_axes")
+    leave = ["opset", "channels_last", *(["axis"] if softmax else []), *(["axes"] if listed else [])]
+    last = form.images and _last(node)
+    if last:
+        nodes.append(operator("Transpose", [inputs[0]], f"{inputs[0]}_nchw", perm=_order(_rank(graph, node), "first")))
+        inputs[0] += "_nchw"
+    made = f"{key(node)}_nchw" if last else real
+    axis = _softmax_axis(graph, node) if softmax else None
+    nodes.append(operator(form.op, inputs, made, attributes(graph, node, *leave), axis=axis))
+    if last:
+        nodes.append(operator("Transpose", [made], real, perm=_order(_rank(graph, node), "last")))
     if result:
         nodes.append(operator("QuantizeLinear", [real, result, _name(node, form.result + 1)], key(node)))
     return replace([node], nodes)
+
+
+def _pooled(graph: Graph, node: Node) -> Graft:
+    """A MaxPool of the integers between two Transposes; QDQ414 then pools the numbers that they stand for."""
+    name, rank = key(node), _rank(graph, node)
+    nodes = [
+        operator("Transpose", [_name(node, 0)], f"{name}_nchw", perm=_order(rank, "first")),
+        operator("MaxPool", [f"{name}_nchw"], f"{name}_pooled", attributes(graph, node)),
+        operator("Transpose", [f"{name}_pooled"], name, perm=_order(rank, "last")),
+    ]
+    return replace([node], nodes)
+
+
+def _last(node: Node) -> bool:
+    """Whether channels are the last axis of the images."""
+    return node.op == "NhwcMaxPool" or bool(node.attrs.get("channels_last", 0))
+
+
+def _rank(graph: Graph, node: Node) -> int:
+    """Axes of the images that a node reads; 0 where that is unknown."""
+    kernel = node.attrs.get("kernel_shape")
+    weights = graph.array(_name(node, 3)) if node.op == "QLinearConv" else None
+    shape = graph.shape(_name(node, 0)) or graph.shape(key(node)) or ()
+    return len(kernel) + 2 if kernel else weights.ndim if weights is not None else len(shape)
+
+
+def _order(rank: int, channels: Literal["first", "last"]) -> list[int]:
+    """How a Transpose puts the channels of images first, behind the batch, or last."""
+    return [0, rank - 1, *range(1, rank - 1)] if channels == "first" else [0, *range(2, rank), 1]
 
 
 def _softmax_axis(graph: Graph, node: Node) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, pairs, symmetric
+from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, obstacle, pairs, symmetric
 
 
 class ZeroPointNotZero(Rule):
@@ -108,7 +108,7 @@ class ZeroPointNotZero(Rule):
                 what = f"the zero-point of '{pair.tensor}' is {shown}; TensorRT takes zero only"
                 edit, lost = symmetric(graph, pair) or (None, 0.0)
                 if edit is None:
-                    yield self.finding(pair.nodes[0], what, help="quantize symmetrically")
+                    yield self.finding(pair.nodes[0], what, help=obstacle(graph, pair) or "quantize symmetrically")
                     continue
                 help = f"quantize symmetrically, {lost:.2f} bits coarser"
                 yield self.finding(pair.nodes[0], what, help=help, edits=[edit])

@@ -2,7 +2,21 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, Side, key, residuals, sites
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    PlacePair,
+    Rule,
+    Safety,
+    Side,
+    key,
+    moved,
+    pairs,
+    residuals,
+    sites,
+)
 
 
 class ResidualSkipUnpaired(Rule):
@@ -12,7 +26,9 @@ class ResidualSkipUnpaired(Rule):
     float and a Q of its own; with an INT8 skip it is INT8 in, INT8 out. Of NVIDIA's ResNet-18 engines the one with
     quantized skips has 3 reformat layers instead of 12 and takes 0.731 instead of 1.096 ms. Where neither side ends a
     convolution block, both are skips. The pair takes a scale the graph already holds for the tensor; where there is
-    none, nothing is added.
+    none, nothing is added. Where a MaxPool or another move makes the tensor from INT8, its other readers read the new
+    pair as well: with one reader in front of the pair TensorRT-RTX 1.7.1 pools in float, and that reader, a
+    convolution, runs in float.
     Source: https://github.com/NVIDIA/TensorRT/blob/main/tools/pytorch-quantization/docs/source/tutorials/quant_resnet50.rst,
     https://docs.nvidia.com/deeplearning/tensorrt/tensorflow-quantization-toolkit/docs/docs/add_custom_qdq_cases.html,
     https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples/pytorch/resnet/A100
@@ -105,7 +121,10 @@ class ResidualSkipUnpaired(Rule):
         size = 4 * graph.elements(side.tensor)
         known = side.site in sites(graph).covered
         help = f"read '{side.tensor}' through its pair" if known else f"calibrate a quantizer for '{side.tensor}'"
-        edits = [PlacePair(side.tensor, ((add, side.index),), calibrate=not known)]
+        readers = [(add, side.index)]
+        if _from_int8(graph, side.tensor):
+            readers = [use.reader.key for use in sites(graph).raw(side.tensor)]
+        edits = [PlacePair(side.tensor, tuple(readers), calibrate=not known)]
         if side.fusible:
             message = (
                 f"both sides of the residual Add are bare convolutions; '{side.tensor}', the shorter one, needs a pair"
@@ -113,3 +132,10 @@ class ResidualSkipUnpaired(Rule):
         else:
             message = f"the {'operand' if alone else 'skip'} '{side.tensor}' of the residual Add is read as float"
         return self.finding(node, message + (f", {size:,} bytes" if size else ""), help=help, cost=size, edits=edits)
+
+
+def _from_int8(graph: Graph, tensor: str) -> bool:
+    """Whether a move of INT8 values makes the tensor."""
+    node = graph.producer(tensor)
+    move = moved(graph, node) if node is not None else None
+    return move is not None and any(pairs(graph).made(name) is not None for name in move[0])

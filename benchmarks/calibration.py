@@ -1,0 +1,106 @@
+"""How long calibration takes beside pytorch-quantization itself, on the activations of a ResNet-18, and whether each
+amax is the same, bit for bit.
+
+    python benchmarks/calibration.py [--batches 4] [--batch 8] [--method mse entropy]
+
+Both sides run on histograms that the library's own calibrator collected; only the search for amax differs. The library
+runs mse on CUDA alone: there, that one call is left out. Needs qdqgraph[torch,ort].
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from qdqgraph.torch import fold_norms, quantize, quantizers
+from qdqgraph.torch.histogram import Histogram
+from qdqgraph.torch.quantizer import HistogramCalibrator, is_weight, quiet
+from samples import networks
+
+SIZE = 224
+METHODS = ("percentile", "mse", "entropy")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One method: seconds of both sides, and how many of the amaxes are the same to the bit."""
+
+    method: str
+    library: float
+    ours: float
+    same: int
+    total: int
+
+    def __str__(self) -> str:
+        ratio = self.library / self.ours
+        return f"| {self.method} | {self.library:.2f} | {self.ours:.2f} | {ratio:.0f} | {self.same} of {self.total} |"
+
+
+def collected(batches: int, batch: int) -> list[tuple[HistogramCalibrator, Histogram]]:
+    """The activations of a ResNet-18, [batch, 3, 224, 224] at a time, as the library's histograms and ours."""
+    model = networks.build("resnet18", SIZE)
+    fold_norms(model, networks.images(1, SIZE, 0))
+    quantize(model)
+    inputs = [q for name, q in quantizers(model).items() if not is_weight(name)]
+    pairs = [(HistogramCalibrator(8, None, False), Histogram()) for _ in inputs]
+    for quantizer, (theirs, ours) in zip(inputs, pairs, strict=True):
+        quantizer.disable_quant()
+        quantizer.register_forward_pre_hook(_collector(theirs, ours))
+    with torch.no_grad(), quiet():
+        for seed in range(10, 10 + batches):
+            model(networks.images(batch, SIZE, seed))
+    return pairs
+
+
+def _collector(theirs: HistogramCalibrator, ours: Histogram) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def collect(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        theirs.collect(inputs[0])
+        ours.collect(inputs[0])
+
+    return collect
+
+
+def timing(method: str, pairs: list[tuple[HistogramCalibrator, Histogram]]) -> Timing:
+    """Searches every histogram both ways."""
+    start = time.perf_counter()
+    with patch.object(torch.Tensor, "cuda", lambda self: self):
+        expected = [theirs.compute_amax(method, percentile=99.99) for theirs, _ in pairs]
+    middle = time.perf_counter()
+    found = [ours.compute_amax(method) for _, ours in pairs]
+    end = time.perf_counter()
+    same = sum(
+        f is not None and f.numpy().tobytes() == e.numpy().tobytes() for f, e in zip(found, expected, strict=True)
+    )
+    return Timing(method, middle - start, end - middle, same, len(pairs))
+
+
+def main() -> int:
+    """Prints the table; 1 where an amax differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, default=4, help="batches to collect (default: 4)")
+    parser.add_argument("--batch", type=int, default=8, help="images in each (default: 8)")
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=METHODS)
+    args = parser.parse_args()
+    pairs = collected(args.batches, args.batch)
+    print(f"{len(pairs)} histograms of {sum(len(ours.counts) for _, ours in pairs)} bins in all")
+    print("| method | library, s | qdqgraph, s | times faster | same amax, to the bit |", "| --- " * 5 + "|", sep="\n")
+    failed = False
+    for method in args.method:
+        measured = timing(method, pairs)
+        failed |= measured.same < measured.total
+        print(measured, flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Where a call stands in the source: the function that makes it, and which of its calls it is.
+
+Counted in the function's code, not in lines: comments, formatting, local variables and the functions above it may
+change, the call stays known. How many calls there are, and of what names, is part of it: other code has other calls.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import os
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+
+import torch
+
+from .quantizer import qnn
+
+
+def _folder(file: str) -> str:
+    return str(Path(file).parent) + os.sep
+
+
+TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(_folder(qnn.__file__))
+PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
+"""Files of torch between a call and the code that wrote it."""
+CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
+"""How the names of instructions begin that can call an operator; the same on Python 3.11 to 3.13."""
+NO_CALLS = ("CALL_INTRINSIC",)
+
+
+def caller(frame: FrameType | None) -> tuple[str, bool]:
+    """Where the code stands that made a call, "" for the quantization library's own; and whether that code is an
+    operator (`a += b`), so that it takes up the result.
+
+    Args:
+        frame: the innermost frame of the call.
+    """
+    while frame is not None:
+        code = frame.f_code
+        file = code.co_filename
+        if file.startswith(QUANTIZATION):
+            return "", False
+        if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
+            unknown = f"{code.co_qualname}, instruction {frame.f_lasti}", False
+            return _calls(code).get(frame.f_lasti, unknown)
+        frame = frame.f_back
+    return "", False
+
+
+def is_known(where: str, kind: type) -> bool:
+    """Whether a class still makes a call; also True where the function that made it is none of the class's own."""
+    name = where.partition(",")[0]
+    functions = (inspect.unwrap(f) for c in kind.__mro__ for f in vars(c).values() if isinstance(f, FunctionType))
+    codes = [code for f in functions for code in _inside(f.__code__) if code.co_qualname == name]
+    return not codes or any(where == found for code in codes for found, _ in _calls(code).values())
+
+
+@lru_cache(maxsize=4096)
+def _calls(code: CodeType) -> dict[int, tuple[str, bool]]:
+    """The names of a function's calls, and whether each is an operator, by offset in its code. An instruction's cache
+    counts to it: that is where a frame stands while a Python function runs that it called."""
+    every = list(dis.get_instructions(code))
+    ends = [i.offset for i in every[1:]] + [len(code.co_code)]
+    calls = [
+        (i, end)
+        for i, end in zip(every, ends, strict=True)
+        if i.opname.startswith(CALLS) and not i.opname.startswith(NO_CALLS)
+    ]
+    names = zlib.crc32(" ".join(code.co_names).encode())
+    return {
+        at: (f"{code.co_qualname}, call {number} of {len(calls)} (code {names:08x})", i.opname == "BINARY_OP")
+        for number, (i, end) in enumerate(calls, start=1)
+        for at in range(i.offset, end, 2)
+    }
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _inside(constant)

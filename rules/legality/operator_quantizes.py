@@ -1,0 +1,172 @@
+"""QDQ416."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from qdqgraph import (
+    Counterexample,
+    Example,
+    Finding,
+    Graft,
+    Graph,
+    Grid,
+    Node,
+    Rule,
+    Safety,
+    Severity,
+    attributes,
+    constant,
+    dequantized,
+    key,
+    operator,
+    replace,
+)
+
+PRODUCTS = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+
+
+class OperatorQuantizes(Rule):
+    """An operator of onnxruntime quantizes inside itself: a matrix product or an LSTM.
+
+    Why: TensorRT has none of them. onnxruntime's quantize_dynamic writes DynamicQuantizeLSTM; its graph optimizer fuses
+    MatMulInteger with what is around it. A matrix product keeps its quantized weights, behind a DequantizeLinear, and
+    reads real numbers; where the scale of its input is constant, the input keeps its pair. The scale of a dynamically
+    quantized input is not in the file, so that rounding goes. TensorRT has no INT8 LSTM: its weights become the floats
+    that they stand for.
+    Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md,
+    https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
+    """
+
+    code, name, safety = "QDQ416", "operator-quantizes", Safety.LOSSY
+    severity = Severity.ERROR
+
+    examples = [
+        Example(
+            "a matrix product that quantizes its input as it runs",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,2] x) => (float[1,2] y)
+            <int8[2,2] w = {64, 32, 16, 8}, float sw = {0.01}, int8 zw = {0}, float[2] b = {1, 2}>
+            {
+                y = com.microsoft.DynamicQuantizeMatMul (x, w, sw, zw, b)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,2] x) => (float[1,2] y)
+            <int8[2,2] w = {64, 32, 16, 8}, float sw = {0.01}, int8 zw = {0}, float[2] b = {1, 2}>
+            {
+                k = DequantizeLinear (w, sw, zw)
+                p = MatMul (x, k)
+                y = Add (p, b)
+            }""",
+        ),
+        Example(
+            "integers with a constant scale, and weights with one for each column",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,2] x) => (float[1,2] y)
+            <float s = {0.125}, int8 z = {0}, int8[2,2] w = {64, 32, 16, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = com.microsoft.MatMulIntegerToFloat (q, w, s, sw, z, zw)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+            g (float[1,2] x) => (float[1,2] y)
+            <float s = {0.125}, int8 z = {0}, int8[2,2] w = {64, 32, 16, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear <axis = 1> (w, sw, zw)
+                y = MatMul (d, k)
+            }""",
+        ),
+        Counterexample(
+            "Q/DQ",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2] x) => (float[1,2] y)
+            <int8[2,2] w = {64, 32, 16, 8}, int8 zw = {0}, float sw = {0.01}>
+            {
+                k = DequantizeLinear (w, sw, zw)
+                y = MatMul (x, k)
+            }""",
+        ),
+    ]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes():
+            if node.op in PRODUCTS:
+                edit = _product(graph, node)
+            elif node.op == "DynamicQuantizeLSTM":
+                edit = _lstm(graph, node)
+            else:
+                continue
+            yield self.finding(
+                node,
+                f"TensorRT has no {node.op} of domain {node.domain}",
+                help="its weights or scales are not constant" if edit is None else "compute on real numbers",
+                edits=() if edit is None else [edit],
+            )
+
+
+def _product(graph: Graph, node: Node) -> Graft | None:
+    """A MatMul of real numbers, with the bias behind it."""
+    dynamic = node.op == "DynamicQuantizeMatMul"
+    scale, zero, bias = (_name(node, i) for i in ((2, 3, 4) if dynamic else (3, 5, 6)))
+    weights, array = _grid(graph, scale, zero, _name(node, 1)), graph.array(_name(node, 1))
+    left = (_name(node, 0), []) if dynamic else _operand(graph, node)
+    if weights is None or array is None or left is None:
+        return None
+    name = key(node)
+    product = f"{name}_product" if bias else name
+    stored = dequantized(f"{name}_weights", _name(node, 1), weights.scale, weights.zero_point, array.ndim - 1)
+    nodes = [*left[1], *stored, operator("MatMul", [left[0], f"{name}_weights"], product)]
+    return replace([node], [*nodes, operator("Add", [product, bias], name)] if bias else nodes)
+
+
+def _operand(graph: Graph, node: Node) -> tuple[str, list[Any]] | None:
+    """The real numbers of a product's integer operand, and the nodes that make them; None where its scale is computed."""
+    integers, scale, zero = _name(node, 0), _name(node, 2), _name(node, 4)
+    source = graph.producer(integers)
+    if source is not None and source.op == "DynamicQuantizeLinear":
+        own = [t.name for t in source.outputs]
+        return (_name(source, 0), []) if own[1:] == [scale, zero] else None
+    grid = _grid(graph, scale, zero, integers)
+    if grid is None or grid.scale.size > 1:
+        return None
+    real = f"{key(node)}_input"
+    return real, [operator("DequantizeLinear", [integers, scale, zero], real)]
+
+
+def _lstm(graph: Graph, node: Node) -> Graft | None:
+    """An LSTM with the floats that its weights stand for, in the layout of ONNX: here they are stored transposed."""
+    name, inputs = key(node), [_name(node, i) for i in range(8)]
+    nodes = []
+    for index, scale, zero in ((1, 8, 9), (2, 10, 11)):
+        array = graph.array(inputs[index])
+        grid = _grid(graph, _name(node, scale), _name(node, zero), inputs[index])
+        if array is None or array.ndim != 3 or grid is None:
+            return None
+        shape = (array.shape[0], 1, -1)  # one number a direction, or one for each of its columns
+        scales, zeros = (a.reshape(shape if a.size > 1 else (1, 1, 1)) for a in (grid.scale, grid.zero_point))
+        reals = (array.astype(np.float32) - zeros.astype(np.float32)) * scales
+        inputs[index] = f"{name}_{'WR'[index - 1]}"
+        nodes.append(constant(inputs[index], np.ascontiguousarray(reals.transpose(0, 2, 1)).astype(np.float32)))
+    made = [t.name for t in node.outputs]
+    return replace([node], [*nodes, operator("LSTM", inputs, made, attributes(graph, node))])
+
+
+def _grid(graph: Graph, scale: str, zero: str, integers: str) -> Grid | None:
+    """Scale and zero-point, an absent one being zero; None where they are not constant."""
+    scales, zeros = graph.value(scale), graph.value(zero) if zero else None
+    if zeros is None and not zero:
+        array = graph.array(integers)
+        zeros = np.zeros((), np.uint8 if array is None else array.dtype)
+    return None if scales is None or zeros is None else Grid(scales, zeros)
+
+
+def _name(node: Node, index: int) -> str:
+    return str(node.inputs[index].name) if index < len(node.inputs) else ""

@@ -1,0 +1,168 @@
+"""Integers that something moves, pads, casts or shows to the outside, and weights in odd places: made legal, or refused
+with the node that is in the way."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import qdqgraph
+from qdqgraph import Graph, RepairError, numerics, pairs
+from qdqgraph.engines.build import Build
+from qdqgraph.engines.builder import built as engine
+
+RANDOM = np.random.default_rng(3)
+IMAGE, WIDER = "float[1,4,8,8]", "float[1,4,10,10]"
+CONSTANTS: dict[str, np.ndarray] = {
+    "s": np.array(0.05, np.float32),
+    "t": np.array(0.03, np.float32),
+    "z": np.array(0, np.int8),
+    "u": np.array(100, np.uint8),
+    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+    "halves": np.array([2, 2]),
+    "w": RANDOM.integers(-100, 100, (4, 4, 1, 1)).astype(np.int8),
+    "left": RANDOM.integers(-100, 100, (2, 8)).astype(np.int8),
+    "per": RANDOM.uniform(0.01, 0.02, 8).astype(np.float32),
+    "zeros": np.zeros(8, np.int8),
+    "table": RANDOM.integers(0, 255, (7, 6)).astype(np.uint8),
+}
+
+
+def parsed(text: str, opset: int = 17) -> onnx.ModelProto:
+    """A model from its graph's text; the constants it reads become initializers."""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]> {text}')
+    used = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in CONSTANTS.items() if n in used)
+    return model
+
+
+Q = "q = QuantizeLinear (x, s, u)"
+GRAPHS: dict[str, tuple[str, float]] = {
+    "a Pad that fills in the zero-point": (
+        f"g ({IMAGE} x) => ({WIDER} y) {{ {Q} a = Pad (q, pads, u) y = DequantizeLinear (a, s, u) }}",
+        25,
+    ),
+    "a Pad that fills in integer 0, which is no real zero": (
+        f"g ({IMAGE} x) => ({WIDER} y) {{ {Q} a = Pad (q, pads) y = DequantizeLinear (a, s, u) }}",
+        25,
+    ),
+    "a Pad that reflects": (
+        f'g ({IMAGE} x) => ({WIDER} y) {{ {Q} a = Pad <mode = "reflect"> (q, pads) y = DequantizeLinear (a, s, u) }}',
+        25,
+    ),
+    "Casts to float and back": (
+        f"g ({IMAGE} x) => ({IMAGE} y) {{ {Q} a = Cast <to = 1> (q) b = Cast <to = 2> (a) y = DequantizeLinear (b, s, u) }}",
+        25,
+    ),
+    "a Split of integers": (
+        f"g ({IMAGE} x) => (float[1,2,8,8] y, float[1,2,8,8] v) {{ {Q} a, b = Split <axis = 1> (q, halves)"
+        " y = DequantizeLinear (a, s, u) v = DequantizeLinear (b, s, u) }",
+        25,
+    ),
+    "an input of integers in another order of axes": (
+        f"g (uint8[1,8,8,4] x) => ({IMAGE} y) {{ p = Transpose <perm = [0, 3, 1, 2]> (x) d = DequantizeLinear (p, s, u)"
+        " k = DequantizeLinear (w, t, z) y = Conv (d, k) }",
+        40,
+    ),
+    "an output of integers that the network goes on with": (
+        f"g ({IMAGE} x) => ({IMAGE} y, uint8[1,4,8,8] q) {{ {Q} d = DequantizeLinear (q, s, u) y = Relu (d) }}",
+        25,
+    ),
+    "an embedding of integers, transposed": (
+        "g (int64[1,5] x) => (float[1,6,5] y) { e = Gather (table, x) p = Transpose <perm = [0, 2, 1]> (e)"
+        " y = DequantizeLinear (p, t, u) }",
+        40,
+    ),
+    "weights on the left, with a scale for each column": (
+        "g (float[8,3] x) => (float[2,3] y) { q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)"
+        " k = DequantizeLinear <axis = 1> (left, per, zeros) y = MatMul (k, d) }",
+        40,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_integers_between_q_and_dq_become_pairs(name: str, tmp_path: Path) -> None:
+    """What it costs is the symmetric grid alone; the result settles, is undone to the byte and builds."""
+    text, least = GRAPHS[name]
+    model = parsed(text)
+    result = qdqgraph.fix(model)
+    onnx.checker.check_model(result.model, full_check=True)
+    assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
+    assert not qdqgraph.fix(result.model).plan.edits and not qdqgraph.check(result.model)
+    found = numerics.compare(model, result.model, numerics.noise(model, 2), Path())
+    assert min(a.sqnr for a in found.values()) > least
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "fixed.onnx")
+    assert engine(tmp_path / "fixed.onnx", "tensorrt-rtx", Build()).layers
+
+
+REFUSED = {
+    "integers that something computes with": (
+        f"g ({IMAGE} x) => (int64[1,1,8,8] y) {{ {Q} y = ArgMax <axis = 1> (q) }}",
+        "q: QDQ402 'x' is quantized to UINT8; TensorRT takes INT8; ArgMax(y) reads its integers 'q' as well",
+    ),
+    "integers of two scales in one tensor": (
+        f"g ({IMAGE} x) => (float[1,8,8,8] y) {{ {Q} p = QuantizeLinear (x, t, u) c = Concat <axis = 1> (q, p)"
+        " y = DequantizeLinear (c, s, u) }",
+        "c: QDQ414 Concat moves the integers 'q'; they have different scales: export with Q/DQ pairs",
+    ),
+    "a subgraph that dequantizes": (
+        f"g ({IMAGE} x, bool c) => ({IMAGE} y) {{ {Q} y = If (c) <then_branch = a () => ({IMAGE} o)"
+        f" {{ o = DequantizeLinear (q, s, u) }}, else_branch = b () => ({IMAGE} p) {{ e = DequantizeLinear (q, s, u) p = Neg (e) }}> }}",
+        "a subgraph of If(y) reads its integers 'q' as well",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_in_the_way_is_named(name: str) -> None:
+    text, said = REFUSED[name]
+    model = parsed(text)
+    inner = {n for node in model.graph.node for a in node.attribute for sub in a.g.node for n in sub.input}
+    there = {t.name for t in model.graph.initializer}
+    model.graph.initializer.extend(numpy_helper.from_array(CONSTANTS[n], n) for n in inner & CONSTANTS.keys() - there)
+    with pytest.raises(RepairError, match=re.escape(said)):
+        qdqgraph.fix(model)
+
+
+@pytest.mark.parametrize("block", [0, 16])
+def test_uint4_weights_around_8_are_int4_to_the_bit(block: int) -> None:
+    """onnxruntime's 4-bit quantizer writes them in blocks; TensorRT has INT4 only."""
+    attributes, shape = (f"<axis = 0, block_size = {block}>", [2, 3]) if block else ("", [])
+    model = parsed(
+        f"g (float[2,32] x) => (float[2,3] y) {{ k = DequantizeLinear {attributes} (i, c, o) y = MatMul (x, k) }}", 21
+    )
+    count = int(np.prod(shape))
+    model.graph.initializer.extend(
+        [
+            helper.make_tensor("i", TensorProto.UINT4, [32, 3], RANDOM.integers(0, 15, 96).tolist()),
+            helper.make_tensor("o", TensorProto.UINT4, shape, [8] * count),
+            helper.make_tensor("c", TensorProto.FLOAT, shape, RANDOM.uniform(0.01, 0.1, count).tolist()),
+        ]
+    )
+    result = qdqgraph.fix(model, exact=True)
+    assert [f.code for f in result.applied] == ["QDQ402"]
+    found = numerics.compare(model, result.model, numerics.noise(model, 2), Path())
+    assert found["y"].identical
+    model.graph.initializer[1].CopyFrom(helper.make_tensor("o", TensorProto.UINT4, shape, [7] * count))
+    with pytest.raises(RepairError, match="quantized to UINT4; TensorRT takes INT4; quantize to INT4 around zero"):
+        qdqgraph.fix(model)
+
+
+def test_weights_that_two_operators_read_along_different_axes_keep_one_scale() -> None:
+    """A convolution wants scales along axis 0, its transpose along axis 1: one for all serves both, and stays."""
+    model = parsed(
+        f"""g ({IMAGE} x) => ({IMAGE} y, {IMAGE} v) {{ q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear (w8, t, u) y = Conv (d, k) v = ConvTranspose (d, k) }}"""
+    )
+    array = CONSTANTS["w"].astype(np.int16) + 100
+    model.graph.initializer.append(numpy_helper.from_array(array.astype(np.uint8), "w8"))
+    result: Any = qdqgraph.fix(model)
+    pair = pairs(Graph(result.model)).made("k")
+    assert pair is not None and pair.per_tensor and pair.types[1] == "int8"
+    assert not qdqgraph.fix(result.model).plan.edits

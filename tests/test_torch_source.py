@@ -1,0 +1,86 @@
+"""Functional calls keep their names when comments and formatting change, and lose them when the code does."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("pytorch_quantization")
+
+import torch
+from torch import nn
+
+from qdqgraph.errors import TorchError
+from qdqgraph.torch import calibrate, link, load, probe, quantize, save
+
+X = torch.rand(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+PLAIN = """
+    def forward(self, x):
+        y = torch.relu(self.a(x))
+        y = torch.nn.functional.max_pool2d(y, 3, 1, 1)
+        return self.c(torch.relu(self.b(y) + y))
+"""
+COMMENTED = '''
+    def forward(self, x):
+        """The same, written otherwise."""
+        # the skip
+        y = torch.relu(
+            self.a(x),
+        )
+        y = torch.nn.functional.max_pool2d(
+            y, 3, 1, 1
+        )
+
+        return self.c(
+            torch.relu(
+                self.b(y)
+                + y
+            )
+        )
+'''
+OTHER = """
+    def forward(self, x):
+        y = torch.tanh(torch.relu(self.a(x)))  # as many calls as before
+        return self.c(torch.relu(self.b(y) + y))
+"""
+
+
+def network(forward: str) -> nn.Module:
+    """A residual network whose class is written with this forward."""
+    source = "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    source += "        self.a, self.b, self.c = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))\n"
+    space: dict[str, Any] = {"nn": nn, "torch": torch, "__name__": "nets"}
+    exec(compile(source + textwrap.indent(textwrap.dedent(forward), "    "), "nets.py", "exec"), space)
+    torch.manual_seed(0)
+    made: nn.Module = space["Net"]().eval()
+    return made
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[nn.Module, Path]:
+    """A calibrated network with a quantizer on the skip of its add, and its state."""
+    model = network(PLAIN)
+    quantize(model)
+    assert "_functional.add_0._input1_quantizer" in link(model, X).added
+    assert all("call" in str(p) and "instruction" not in str(p) for p in probe(model, X).places.values())
+    calibrate(model, [X])
+    save(model, tmp_path / "state.pt")
+    return model, tmp_path / "state.pt"
+
+
+def test_a_state_fits_code_that_differs_in_comments_and_formatting(saved: tuple[nn.Module, Path]) -> None:
+    again = network(COMMENTED)
+    load(again, saved[1])
+    assert torch.equal(again(X), saved[0](X))
+
+
+def test_a_state_of_other_code_is_refused_with_the_call(saved: tuple[nn.Module, Path]) -> None:
+    """Its quantizers would never run, and the network would be silently another."""
+    with pytest.raises(
+        TorchError, match=r"no add at Net.forward, call \d+ of \d+ \(code \w+\); where the code has changed"
+    ):
+        load(network(OTHER), saved[1])
