@@ -21,6 +21,9 @@ from qdqgraph import (
     sites,
 )
 
+UNLIMITED = {"Add", "Sub", "Mul", "Div", "Neg", "Relu", "Identity", "BatchNormalization"}
+"""Operators whose results grow with their inputs without end."""
+
 
 class PairInsideBlock(Rule):
     """A pair stands inside a convolution block: in front of its BatchNormalization or activation, or inside that.
@@ -32,7 +35,8 @@ class PairInsideBlock(Rule):
     (placement recommendation 3), https://github.com/NVIDIA/TensorRT/issues/2383,
     https://github.com/NVIDIA/TensorRT/issues/3205
     When not: where nothing behind the activation is quantized, removing the pair would leave the next layer float;
-    such a pair is reported and stays.
+    such a pair is reported and stays. Nor where no operator limits the gate f(x) of x * f(x): exporters leave out the Clip
+    of a HardSwish where the range of a pair has the same limits, and without the pair the gate would have none.
     """
 
     code, name, safety = "QDQ301", "pair-inside-block", Safety.LOSSY
@@ -134,6 +138,28 @@ class PairInsideBlock(Rule):
                 y = DequantizeLinear (qr, t, z)
             }""",
         ),
+        Counterexample(
+            "a hard swish without its Clip: the range of the pair is the limit of 6",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, float t = {0.047244094}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01},
+             float three = {3}, float six = {6}>
+            {
+                k = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                c = Conv (d, k)
+                a = Add (c, three)
+                r = Relu (a)
+                qa = QuantizeLinear (r, t, z)
+                da = DequantizeLinear (qa, t, z)
+                m = Mul (c, da)
+                h = Div (m, six)
+                qh = QuantizeLinear (h, s, z)
+                y = DequantizeLinear (qh, s, z)
+            }""",
+        ),
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
@@ -169,21 +195,26 @@ class PairInsideBlock(Rule):
         if x is None or maker is None or not opens_block(graph, maker):
             return
         node, index = product, [t.name != x for t in product.inputs].index(True)
+        found, limited = [], False
         while node is not maker:
             tensor = node.inputs[index].name
             pair, site = pairs(graph).made(tensor), pairs(graph).root(tensor)
             if pair is not None and site != pairs(graph).root(x) and _plain(pair):
                 behind = self._quantized_behind(graph, key(product))
-                yield self.finding(
+                finding = self.finding(
                     pair.nodes[0],
                     f"a pair stands on '{pair.tensor}', inside the activation that '{key(product)}' ends",
                     help=f"read '{pair.tensor}' bare" if behind else "move the pair behind the activation",
                     edits=[Rewire((key(node), index), pair.tensor)] if behind else [],
                     cost=4 * graph.elements(pair.tensor),
                 )
+                found.append(finding)
             node = graph.node(site)
+            limited = limited or (node is not maker and node.op not in UNLIMITED)
             source = "" if node is maker else pointwise(graph, node)
             index = 0 if node is maker else [t.name for t in node.inputs].index(source)
+        if limited:
+            yield from found
 
     def _quantized_behind(self, graph: Graph, tensor: str) -> bool:
         """Whether the block's end, reached through further element-wise steps, is quantized."""
