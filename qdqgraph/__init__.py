@@ -16,7 +16,7 @@ from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, Pair, bits_lost, is_foreign, is_pair, pairs, scale_from_amax
+from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, scale_from_amax
 from .patterns import (
     BINARY,
     ONE_TO_ONE,
@@ -87,6 +87,7 @@ __all__ = [
     "BINARY",
     "INT8_BOUND",
     "ONE_TO_ONE",
+    "PER_CHANNEL",
     "POOLS",
     "WEIGHTED",
     "Constant",

@@ -176,8 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output is gone (head, a closed pager); nothing more can be said to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        print("qdqgraph: interrupted, nothing was written", file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt as stop:
+        print(f"qdqgraph: interrupted, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
         return 128 + signal.SIGINT
 
 

@@ -157,6 +157,11 @@ class Pair:
         )
 
 
+def early(pair: Pair) -> bool:
+    """Whether the pair has a form that operator sets before 13 lack: scales for each channel, or their axis."""
+    return pair.axis is not None or (pair.scale is not None and pair.scale.size > 1)
+
+
 class Pairs:
     """All pairs of a graph, by site, by node and by the tensors they make."""
 

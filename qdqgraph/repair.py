@@ -21,7 +21,7 @@ from .graph import Graph
 from .lower import Scales, lower
 from .opset import raised
 from .options import Options
-from .pair import PER_CHANNEL, bits_lost, is_foreign, pairs
+from .pair import PER_CHANNEL, bits_lost, early, is_foreign, pairs
 from .plan import Plan
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
@@ -177,7 +177,7 @@ def fix(
     options = options or Options()
     Policy.parse(options.policy)
     graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
-    if graph.opset < PER_CHANNEL and any(is_foreign(node) for node in graph.nodes()):
+    if graph.opset < PER_CHANNEL and (any(is_foreign(n) for n in graph.nodes()) or any(map(early, pairs(graph)))):
         graph = Graph(raised(graph.model, PER_CHANNEL), graph.folder, target=graph.target)
     work = _Work(rules, options, progress)
     exact = work.rounds(graph, "exact")

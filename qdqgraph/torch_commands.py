@@ -40,8 +40,7 @@ def torch(args: Namespace) -> int:
         return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
     except KeyboardInterrupt:
         new = [str(path) for path, before in written.items() if age(path) != before]
-        done = f"written so far: {', '.join(new)}" if new else "nothing was written"
-        raise TorchError(f"interrupted; {done}") from None
+        raise KeyboardInterrupt(f"written so far: {', '.join(new)}" if new else "") from None
 
 
 def _possible(args: Namespace) -> None:

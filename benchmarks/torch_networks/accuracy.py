@@ -19,8 +19,6 @@ from qdqgraph import torch as side
 from . import trained
 
 METHODS = ("max", "percentile", "mse", "entropy")
-TOP = 3
-"""Units that are switched off."""
 COLUMNS = (
     *("network", "method", "what", "median dB", "pooled dB", "right answers", "boundary", "float of it"),
     *("pools", "findings"),
@@ -68,7 +66,7 @@ class Flow:
         """One line of the table."""
         found = trained.answers(model, self.data.judge)
         each = [pooled([ours], [theirs]) for ours, theirs in zip(self.bare, found, strict=True)]
-        file = self.folder / f"{self.name}.{method}.{what.split(',')[0].replace(' ', '-')}.onnx"
+        file = self.folder / f"{self.name}.{method}.{what.replace(',', '').replace(' ', '-')}.onnx"
         written = side.export(model, self.data.judge[0], file)
         codes = [f.code for f in qdqgraph.check(written, qdqgraph.rules()) if f.code[3] in "12"]
         built = judged(self.judge, [file])[0]
@@ -94,8 +92,8 @@ def pooled(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> 
     )
 
 
-def rows(flow: Flow, method: str, epochs: int, say: Say) -> Iterator[str]:
-    """The lines of one method; `epochs` of training, 0 for none.
+def rows(flow: Flow, method: str, top: int, epochs: int, say: Say) -> Iterator[str]:
+    """The lines of one method, with so many units switched off and epochs of training; 0 for none.
 
     Units are ranked once a network, as the first method calibrates it.
     """
@@ -107,12 +105,13 @@ def rows(flow: Flow, method: str, epochs: int, say: Say) -> Iterator[str]:
     for sentence in (*linked.unmapped, *(f"{f.code} {f.message}" for f in linked.left)):
         say(f"{flow.name}, {method}: {sentence}")
     yield flow.row(method, "linked", model)
-    ranked = side.sensitivity(model, flow.agreement, file=flow.folder / f"{flow.name}.json")
-    without = copy.deepcopy(model)
-    layers, _ = side.apply_sensitivity(without, ranked, top=TOP, example=flow.data.judge[0])
-    side.calibrate(without, flow.data.calibrate, method=method, progress=False)
-    say(f"{flow.name}, {method}: switched off {', '.join(layers)}")
-    yield flow.row(method, f"linked, {TOP} units off", without)
+    if top:
+        ranked = side.sensitivity(model, flow.agreement, file=flow.folder / f"{flow.name}.json")
+        without = copy.deepcopy(model)
+        layers, _ = side.apply_sensitivity(without, ranked, top=top, example=flow.data.judge[0])
+        side.calibrate(without, flow.data.calibrate, method=method, progress=False)
+        say(f"{flow.name}, {method}: switched off {', '.join(layers)}")
+        yield flow.row(method, f"linked, {top} units off", without)
     if epochs:
         side.finetune(
             model,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import TorchError
 from .functional import HOLDER, Call, Place
-from .quantizer import QuantDescriptor, Quantizer, adopt, made
+from .quantizer import QuantDescriptor, Quantizer, adopt, made, parent
 from .scopes import Scope, Scopes, attach, attached, detach
 
 ADD_INPUTS = ("both", "skip", "downsample")
@@ -89,12 +89,20 @@ def places(model: nn.Module) -> dict[str, Place]:
     return found
 
 
-def remove(model: nn.Module) -> None:
-    """Takes all functional quantizers away again."""
+def remove(model: nn.Module, kept: Collection[str] = ()) -> None:
+    """Takes functional quantizers away again, but for those at these paths."""
+    for path in [path for path in places(model) if path not in kept]:
+        operands, name = parent(model, path)
+        del operands._modules[name]
     for module in list(model.modules()):
-        if isinstance(getattr(module, HOLDER, None), Functional):
-            del module._modules[HOLDER]
-    detach(model)
+        holder = getattr(module, HOLDER, None)
+        if isinstance(holder, Functional):
+            for name in [n for n, call in holder.named_children() if not call._modules]:
+                del holder._modules[name]
+            if not holder._modules:
+                del module._modules[HOLDER]
+    if not places(model):
+        detach(model)
 
 
 class QuantAdd(nn.Module):

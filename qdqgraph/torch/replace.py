@@ -16,7 +16,7 @@ from torch.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from ..errors import TorchError
 from .config import Config, Spec, specs
 from .insert import insert
-from .places import remove
+from .places import places, remove
 from .policy import chosen
 from .quantizer import Quantizer, qnn, quant_modules
 
@@ -128,14 +128,14 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
         for path, module in modules.items()
         if path not in ignored
     }
-    before = {path: type(modules[path]) for path in parts}
+    before, standing = {path: type(modules[path]) for path in parts}, set(places(model))
     for path, children in parts.items():
         retype(modules[path], children)
     left = [n for n, m in model.named_modules() if n not in modules and _like_twin(m)]
     try:
         placed = [path for entry in config.operators for path in insert(model, example, entry, config.input)]
     except TorchError:
-        remove(model)
+        remove(model, standing)
         for path, kind in before.items():
             _restore(modules[path], kind, parts[path])
         raise

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph import (
+    PER_CHANNEL,
     Constant,
     Counterexample,
     Example,
@@ -29,7 +30,8 @@ class AxisWrong(Rule):
     Why: TensorRT wants the scales of a convolution's weights along output channels: axis 0 for Conv, and for Gemm
     axis 0 with transB, 1 without. Where the attribute is missing ONNX means 1 and TensorRT's parser 0. For
     ConvTranspose the right axis changed between versions (0 from 8.4 to 10.1, 1 since 10.2), so the target decides. The
-    repair rounds the weights anew, from the numbers that they stand for, along the right axis.
+    repair rounds the weights anew, from the numbers that they stand for, along the right axis. onnxruntime also writes
+    scales for each channel into operator sets before 13, which know none; the set is raised.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/onnxOpImporters.cpp,
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
@@ -106,6 +108,10 @@ class AxisWrong(Rule):
                 fault = _fault(graph, pair)
                 if not fault:
                     continue
+                if graph.opset < PER_CHANNEL:
+                    help = f"fix raises the operator set to {PER_CHANNEL}"
+                    yield self.finding(pair.nodes[0], f"the weights '{pair.tensor}' {fault}", help=help)
+                    continue
                 edit, exact = _repair(graph, pair)
                 yield self.finding(
                     pair.nodes[0],
@@ -118,6 +124,8 @@ class AxisWrong(Rule):
 
 def _fault(graph: Graph, pair: Pair) -> str:
     size = 0 if pair.scale is None else pair.scale.size
+    if graph.opset < PER_CHANNEL:
+        return f"have {size} scales, which operator set {graph.opset} does not know"
     if pair.axis is None:
         return f"have {size} scales and no axis: ONNX means 1, TensorRT 0"
     shape, axis = graph.shape(pair.tensor), pair.axis
