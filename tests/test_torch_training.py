@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +19,8 @@ import torch
 from test_torch_quantize import X, residual
 from torch import Tensor, nn
 
+from benchmarks.torch_networks.accuracy import Flow
+from benchmarks.torch_networks.trained import Data, answers
 from qdqgraph.errors import TorchError
 from qdqgraph.torch import (
     Config,
@@ -228,6 +231,19 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     file.write_text("{}")
     with pytest.raises(TorchError, match=r"no sensitivity result"):
         sensitivity(model, scored, file=file)
+
+
+def test_the_benchmark_ranks_a_network_once_for_all_methods(tmp_path: Path) -> None:
+    network = residual()
+    inputs = (X[:1],)
+    flow = Flow("net", network, Data(inputs, inputs, inputs), tmp_path, tmp_path, [], answers(network, inputs))
+    first, _ = flow.quantized("max", link=True)
+    ranked = flow.ranking(first)
+    written = (tmp_path / "net.json").read_bytes()
+    again, _ = flow.quantized("entropy", link=True)
+    assert flow.ranking(again) == ranked and (tmp_path / "net.json").read_bytes() == written
+    (tmp_path / "net.json").write_text(replace(ranked, units=ranked.units[1:]).to_json())
+    assert flow.ranking(first) == ranked
 
 
 def test_results_are_ranked_and_written_as_json_csv_and_picture() -> None:

@@ -15,6 +15,7 @@ import qdqgraph
 from benchmarks.placement_table import judged
 from qdqgraph import numerics
 from qdqgraph import torch as side
+from qdqgraph.torch.sensitivity import units
 
 from . import trained
 
@@ -62,6 +63,18 @@ class Flow:
         """SQNR in dB on the inputs that layers are ranked with."""
         return pooled(self.ranked, trained.answers(model, self.data.rank))
 
+    def ranking(self, model: nn.Module) -> side.Sensitivity:
+        """What the units of this network cost: measured on the first model it is asked for, then read from its file.
+
+        A file that was stopped half-way goes on with the model that it began with, and with no other.
+        """
+        file = self.folder / f"{self.name}.json"
+        if file.exists():
+            kept = side.Sensitivity.from_json(file.read_text(encoding="utf-8"))
+            if {unit.layers for unit in kept.units} == set(units(model)):
+                return kept
+        return side.sensitivity(model, self.agreement, file=file)
+
     def row(self, method: str, what: str, model: nn.Module) -> str:
         """One line of the table."""
         found = trained.answers(model, self.data.judge)
@@ -106,9 +119,8 @@ def rows(flow: Flow, method: str, top: int, epochs: int, say: Say) -> Iterator[s
         say(f"{flow.name}, {method}: {sentence}")
     yield flow.row(method, "linked", model)
     if top:
-        ranked = side.sensitivity(model, flow.agreement, file=flow.folder / f"{flow.name}.json")
         without = copy.deepcopy(model)
-        layers, _ = side.apply_sensitivity(without, ranked, top=top, example=flow.data.judge[0])
+        layers, _ = side.apply_sensitivity(without, flow.ranking(model), top=top, example=flow.data.judge[0])
         side.calibrate(without, flow.data.calibrate, method=method, progress=False)
         say(f"{flow.name}, {method}: switched off {', '.join(layers)}")
         yield flow.row(method, f"linked, {top} units off", without)
