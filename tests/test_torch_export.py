@@ -122,6 +122,26 @@ def test_the_batch_may_stay_open(dynamo: bool, tmp_path: Path) -> None:
     assert answers(file, X[:1]).shape == (1, 3)
 
 
+class Flagged(Net):
+    """Takes an argument that is no tensor, one that may be left out, and a number."""
+
+    def forward(self, x: Tensor, positive: bool = False, mask: Tensor | None = None, factor: float = 1.0) -> Tensor:
+        out = super().forward(x) * factor
+        return torch.relu(out) if positive else out
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("example", [(X, True), (X, False, None, 2.5), {"x": X, "positive": True}])
+def test_the_batch_may_stay_open_beside_arguments_that_are_no_tensors(
+    example: Any, dynamo: bool, tmp_path: Path
+) -> None:
+    dynamo_or_skip(dynamo)
+    model = calibrated(Flagged())
+    file = export(model, example, tmp_path / "m.onnx", opset=18, dynamo=dynamo, dynamic_batch=True)
+    assert [bool(i.type.tensor_type.shape.dim[0].dim_param) for i in file.graph.input] == [True]
+    assert answers(file, torch.cat([X, X])).shape == (4, 3)
+
+
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_half_precision_has_half_precision_scales_and_no_casts(dynamo: bool, tmp_path: Path) -> None:
     dynamo_or_skip(dynamo)

@@ -14,10 +14,11 @@ from typing import Any, cast
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ..errors import TorchError
 from ..files import whole
-from .example import arguments, flat, mapped, names, tensors
+from .example import arguments, flat, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
 from .quantizer import Quantizer, quantizers
 
@@ -128,7 +129,10 @@ def _by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dic
     args, kwargs = arguments(example)
     if dynamic_batch:
         batch = torch.export.Dim("batch")
-        options["dynamic_shapes"] = mapped(lambda x: {0: batch} if x.dim() else None, kwargs or args)
+        options["dynamic_shapes"] = tree_map(
+            lambda x: {0: batch} if isinstance(x, Tensor) and x.dim() else None,  # None: fixed, or no tensor
+            kwargs or args,
+        )
     program = torch.onnx.export(model, args, kwargs=kwargs, dynamo=True, verbose=False, **options)
     assert program is not None
     return program.model_proto
