@@ -142,10 +142,7 @@ class Run:
         from . import torch as side
 
         args, console = self.args, terminal()
-        try:
-            ranking = side.Sensitivity.from_json(args.off.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise TorchError(f"--off {args.off}: cannot be read: {error}") from error
+        ranking = side.Sensitivity.read(args.off)
         rules = None if args.no_link else catalog.load(args.rules)
         layers, _ = side.apply_sensitivity(
             model, ranking, top=args.top, budget=args.budget, example=None if args.no_link else example, rules=rules

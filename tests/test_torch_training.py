@@ -228,9 +228,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     quantizers(model)["layer1._input_quantizer"].set_amax(torch.tensor(2.0))
     with pytest.raises(TorchError, match=r"other weights or amax"):
         sensitivity(model, scored, file=file)
-    file.write_text("{}")
-    with pytest.raises(TorchError, match=r"no sensitivity result"):
-        sensitivity(model, scored, file=file)
+    for content in (b"{}", b"\xff\xfe", b"[]", b"no JSON"):
+        file.write_bytes(content)
+        with pytest.raises(TorchError, match=r"s\.json: this is no sensitivity result"):
+            sensitivity(model, scored, file=file)
 
 
 def test_the_benchmark_ranks_a_network_once_for_all_methods(tmp_path: Path) -> None:

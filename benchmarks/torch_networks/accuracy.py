@@ -70,7 +70,7 @@ class Flow:
         """
         file = self.folder / f"{self.name}.json"
         if file.exists():
-            kept = side.Sensitivity.from_json(file.read_text(encoding="utf-8"))
+            kept = side.Sensitivity.read(file)
             if {unit.layers for unit in kept.units} == set(units(model)):
                 return kept
         return side.sensitivity(model, self.agreement, file=file)

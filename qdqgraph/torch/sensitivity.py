@@ -82,6 +82,22 @@ class Sensitivity:
         except (ValueError, KeyError, TypeError) as error:
             raise TorchError(f"this is no sensitivity result: {type(error).__name__}: {error}") from error
 
+    @classmethod
+    def read(cls, path: Path) -> Sensitivity:
+        """Reads a result's file.
+
+        Raises:
+            TorchError: it cannot be read, or holds none.
+        """
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise TorchError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise TorchError(f"{path}: this is no sensitivity result: it is no UTF-8 text") from error
+        except TorchError as error:
+            raise TorchError(f"{path}: {error}") from error
+
     def to_csv(self) -> str:
         """Rank, unit, score and cost, one unit a line."""
         lines = ["rank,unit,layers,score,cost"]
@@ -181,7 +197,7 @@ def sensitivity(
 
 
 def _resumed(file: Path, direction: Direction, model: str, known: set[tuple[str, ...]]) -> Sensitivity:
-    done = Sensitivity.from_json(file.read_text(encoding="utf-8"))
+    done = Sensitivity.read(file)
     if done.model != model:
         raise TorchError(
             f"{file}: this ranks a model with other weights or amax: remove it or write elsewhere; to go on with a run "
