@@ -19,7 +19,7 @@ from .torch_arguments import age, check, outputs
 from .user_code import Batches, called, named
 
 if TYPE_CHECKING:
-    from .torch import Config
+    from .torch import Config, Linked
 
 
 def torch(args: Namespace) -> int:
@@ -122,13 +122,7 @@ class Run:
                 raise TorchError(f"--model {args.model} has no layer that could be quantized and is to be")
             if not args.no_link:
                 linked = side.link(model, example, catalog.load(args.rules), dynamo=getattr(args, "dynamo", False))
-                text.say(
-                    console,
-                    f"linked: {len(linked.groups)} groups, {len(linked.added)} quantizers added, "
-                    f"{len(linked.disabled)} switched off",
-                )
-                for sentence in linked.unmapped:
-                    text.say(console, f"not linked: {sentence}")
+                _say_linked(linked)
             report = side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile)
             text.say(console, str(report))
         self.say_score("calibrated", model)
@@ -144,10 +138,18 @@ class Run:
         args, console = self.args, terminal()
         ranking = side.Sensitivity.read(args.off)
         rules = None if args.no_link else catalog.load(args.rules)
-        layers, _ = side.apply_sensitivity(
-            model, ranking, top=args.top, budget=args.budget, example=None if args.no_link else example, rules=rules
+        layers, linked = side.apply_sensitivity(
+            model,
+            ranking,
+            top=args.top,
+            budget=args.budget,
+            example=None if args.no_link else example,
+            rules=rules,
+            dynamo=args.dynamo,
         )
         text.say(console, f"in float: {', '.join(layers) or 'nothing costs that much'}")
+        if linked is not None:
+            _say_linked(linked)
         text.say(
             console, str(side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile))
         )
@@ -166,6 +168,14 @@ class Run:
         found = check(written, catalog.load(args.rules))
         more = f"; see: qdqgraph check {args.output}" if found else ""
         text.say(terminal(), f"{args.output}: {len(found)} findings{more}")
+
+
+def _say_linked(linked: Linked) -> None:
+    """Prints what `link` did, and what it could not do."""
+    added, off = len(linked.added), len(linked.disabled)
+    text.say(terminal(), f"linked: {len(linked.groups)} groups, {added} quantizers added, {off} switched off")
+    for sentence in linked.unmapped:
+        text.say(terminal(), f"not linked: {sentence}")
 
 
 def _example(loader: Any, args: Namespace) -> Any:

@@ -43,6 +43,18 @@ class Net(nn.Module):
         return self.fc(torch.relu(x).mean((2, 3)))
 
 
+class Stepping(Net):
+    '''Calls an operator that the tracer's exporter does not know.'''
+
+    def forward(self, x):
+        return super().forward(x * torch.heaviside(x, torch.ones(())))
+
+
+def stepping():
+    torch.manual_seed(0)
+    return Stepping().eval()
+
+
 def images(seed, count=64):
     made = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 2, (count,), generator=made)
@@ -169,15 +181,20 @@ def test_sensitivity_writes_ranking_table_and_picture_and_goes_on_where_it_stopp
     assert main([*args, "--block", "c", "--force"]) == 0
 
 
-def test_the_units_that_cost_the_most_can_be_left_in_float(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def ranked(file: str) -> None:
+    """Writes a ranking of two units."""
     unit = {"score": 1.0, "cost": 0.5}
     units = [{"name": "stem", "layers": ["stem"], **unit}, {"name": "fc", "layers": ["fc"], **unit, "cost": 0.1}]
     ranking = {"direction": "disable", "model": "", "quantized": 0.5, "unquantized": 1.0, "units": units}
-    Path("layers.json").write_text(json.dumps(ranking))
+    Path(file).write_text(json.dumps(ranking))
+
+
+def test_the_units_that_cost_the_most_can_be_left_in_float(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranked("layers.json")
     args = ["torch", "quantize", *COMMON, "-o", "net.onnx", "--off", "layers.json"]
     assert main([*args, "--budget", "0.2"]) == 0
     out = capsys.readouterr().out
-    assert "in float: stem" in out and "calibrated again: " in out and "net.onnx: 0 findings" in out
+    assert "in float: stem" in out and "calibrated again: " in out and out.count("linked: ") == 2 and "net.onnx: 0 findings" in out
     graph = qdqgraph.Graph(onnx.load("net.onnx"))
     bare = [n.name for n in graph.nodes("Conv", "Gemm") if n.inputs[1].inputs == []]
     assert len(bare) == 1 and "stem" in bare[0]
@@ -188,6 +205,18 @@ def test_the_dynamo_exporter_has_an_opset_of_its_own(folder: Path) -> None:
     pytest.importorskip("onnxscript")
     assert main(["torch", "quantize", *COMMON, "-o", "net.onnx", "--dynamo", "--method", "max"]) == 0
     assert onnx.load("net.onnx").opset_import[0].version == 18
+
+
+def test_what_the_tracer_cannot_export_is_linked_again_by_dynamo(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript")
+    ranked("layers.json")
+    args = ["torch", "quantize", "--model", "mynets:stepping", "--data", "mynets:batches", "--off", "layers.json"]
+    assert main([*args, "--top", "1", "-o", "net.onnx"]) == 2 and "heaviside" in capsys.readouterr().err
+    assert main([*args, "--top", "1", "-o", "net.onnx", "--dynamo", "--opset", "18"]) == 0
+    out = capsys.readouterr().out
+    assert "in float: stem" in out and out.count("linked: ") == 2
 
 
 def test_finetune_trains_scores_saves_and_exports(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -284,6 +284,9 @@ def test_the_most_expensive_units_are_switched_off_and_the_rest_is_linked_again(
         apply_sensitivity(model, result)
     with pytest.raises(TorchError, match=r"top -1"):
         apply_sensitivity(model, result, top=-1)
+    for budget in (float("nan"), -1.0):
+        with pytest.raises(TorchError, match=r"the cost that may remain, 0 or more"):
+            apply_sensitivity(model, result, budget=budget)
     with pytest.raises(TorchError, match=r"another network's"):
         apply_sensitivity(residual(), result, top=1)
 

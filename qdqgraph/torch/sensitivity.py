@@ -228,27 +228,31 @@ def apply_sensitivity(
     budget: float | None = None,
     example: Any = None,
     rules: Sequence[Rule] | None = None,
+    dynamo: bool = False,
 ) -> tuple[tuple[str, ...], Linked | None]:
     """Switches the quantization of the most expensive units off, in place.
 
     Args:
         top: how many units.
-        budget: instead, as many as it takes until the costs that remain add up to at most this much.
-        example: an input, or a tuple of inputs: the model is linked again, as fewer quantizers have other needs.
-            Calibrate it afterwards.
-        rules: what linking looks for, as in `link`.
+        budget: instead, as many as it takes until the costs that remain add up to at most this much, 0 or more.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments: the model is linked again, as fewer
+            quantizers have other needs. Calibrate it afterwards.
+        rules, dynamo: what linking looks for, and in which exporter's graph, as in `link`.
 
     Returns:
         The layers that were switched off, and what linking did.
 
     Raises:
-        TorchError: neither or both of `top` and `budget` are given, or a unit is none of the model's.
+        TorchError: neither or both of `top` and `budget` are given, one is out of its range, or a unit is none of the
+            model's.
     """
     if (top is None) == (budget is None):
         raise TorchError("say either how many units to switch off (top) or what may remain (budget)")
     if top is not None and top < 0:
         raise TorchError(f"top {top}: write how many units to switch off, 0 or more")
-    chosen = list(result.units[:top]) if top is not None else _over(result.units, float(budget or 0.0))
+    if budget is not None and not budget >= 0:
+        raise TorchError(f"budget {budget}: write the cost that may remain, 0 or more")
+    chosen = list(result.units[:top]) if budget is None else _over(result.units, budget)
     known = units(model)
     by_layer: dict[str, set[int]] = {}
     found = {id(q): q for q in quantizers(model).values()}
@@ -260,7 +264,7 @@ def apply_sensitivity(
     for layer in layers:
         for number in by_layer[layer]:
             found[number].disable()
-    linked = link(model, example, rules) if example is not None and units(model) else None
+    linked = link(model, example, rules, dynamo=dynamo) if example is not None and units(model) else None
     return tuple(layers), linked
 
 
