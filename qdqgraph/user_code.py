@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from typing import Any
 
 from .errors import TorchError
 
-OURS = str(Path(__file__).parent)
+OURS = str(Path(__file__).parent) + os.sep
+"""Where our own code lies; with a separator, as a folder beside it may begin with the same name."""
 
 
 def named(name: str, option: str) -> Callable[..., Any]:

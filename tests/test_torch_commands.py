@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -19,6 +20,8 @@ import torch
 import qdqgraph
 from qdqgraph.cli import main
 
+from qdqgraph.errors import TorchError
+from qdqgraph.user_code import called
 NETS = """
 import torch
 from torch import nn
@@ -331,9 +334,13 @@ def test_errors_in_the_users_own_code_keep_their_traceback(folder: Path, capsys:
     assert main(args) == 2
     error = capsys.readouterr().err
     assert 'return {}["weights"]' in error and "torch_commands" not in error
-    assert (
-        error.rstrip().splitlines()[-1] == "qdqgraph: mynets:broken failed with the KeyError above; nothing was written"
-    )
+    assert error.rstrip().splitlines()[-1] == "qdqgraph: mynets:broken failed with the KeyError above"
+    beside = f"{Path(qdqgraph.__file__).parent}_nets/mine.py"  # a folder whose name begins as ours does
+    made: dict[str, Any] = {}
+    exec(compile("def broken():\n    raise LookupError", beside, "exec"), made)
+    with pytest.raises(TorchError):
+        called(made["broken"], "mine:broken")
+    assert beside in capsys.readouterr().err
     (folder / "mynets.py").write_text("import missing_package\n")
     sys.modules.pop("mynets", None)
     assert main(["torch", "quantize", *COMMON, "-o", "net.onnx"]) == 2
