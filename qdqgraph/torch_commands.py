@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import math
+import operator
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -271,7 +272,14 @@ class _Again:
         self.run = run
 
     def __iter__(self) -> Any:
-        return iter(self.run.batches())
+        made, self.made = self.made, None
+        return iter(self.run.batches() if made is None else made)
 
 
 __all__ = ["torch"]
+        self.made: Any = None
+
+    def __length_hint__(self) -> int:
+        if self.made is None:
+            self.made = self.run.batches()
+        return operator.length_hint(self.made)

@@ -67,7 +67,7 @@ class Batches:
         self.loader, self.name = loader, name
 
     def __length_hint__(self) -> int:
-        return operator.length_hint(self.loader)
+        return int(called(operator.length_hint, self.name, self.loader))
 
     def __iter__(self) -> Iterator[Any]:
         if not hasattr(self.loader, "__iter__") and not hasattr(self.loader, "__getitem__"):

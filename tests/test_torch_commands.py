@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import qdqgraph
 from qdqgraph.cli import main
@@ -246,6 +247,16 @@ def test_finetune_trains_scores_saves_and_exports(folder: Path, capsys: pytest.C
         ({"--opset": "9"}, "opset 13 to 20"),
     ],
 )
+def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
+    rates: list[float] = []
+    hook = register_optimizer_step_post_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    try:
+        assert main(["torch", "finetune", *PLAIN, "-o", "net.onnx", "--epochs", "1", "--rate", "1e-3"]) == 0
+    finally:
+        hook.remove()
+    assert len(rates) == 4 and rates == sorted(set(rates), reverse=True) and rates[0] == 1e-3
+
+
 def test_mistakes_are_one_sentence_and_write_nothing(
     folder: Path, changes: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
