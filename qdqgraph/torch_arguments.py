@@ -74,13 +74,13 @@ def add(verb: Verb) -> None:
 
 
 def check(args: Namespace) -> None:
-    """Refuses what could only fail after all the work.
+    """Refuses what could only fail after all the work; needs torch, as a ranking that is there is read.
 
     Raises:
         TorchError: a file exists, is a folder, has no folder or two purposes, or options contradict each other.
     """
     files = outputs(args)
-    resumed = args.what == "sensitivity" and args.output.exists()
+    resumed = args.what == "sensitivity" and _is_ranking(args.output)
     for number, path in enumerate(files):
         if path.resolve() in [other.resolve() for other in files[:number]]:
             raise TorchError(f"{path} would be written twice: name another file")
@@ -98,6 +98,17 @@ def check(args: Namespace) -> None:
             raise TorchError(f"--{option} says how to calibrate, and --load that there is nothing to calibrate")
     if args.what != "sensitivity" and again != (args.top is not None or args.budget is not None):
         raise TorchError("--off RANKING.json goes with --top K or --budget COST")
+
+
+def _is_ranking(path: Path) -> bool:
+    """Whether a run of `sensitivity` wrote the file; what lies beside it is then of that run as well."""
+    from .torch import Sensitivity
+
+    try:
+        Sensitivity.read(path)
+    except TorchError:
+        return False
+    return True
 
 
 def outputs(args: Namespace) -> list[Path]:

@@ -357,3 +357,9 @@ def test_errors_in_the_users_own_code_keep_their_traceback(folder: Path, capsys:
     assert main(["torch", "quantize", *COMMON, "-o", "net.onnx"]) == 2
     error = capsys.readouterr().err
     assert "import missing_package" in error and "failed with the ModuleNotFoundError above" in error
+    (folder / "layers.json").write_text("{}")
+    for missing in ("layers.json exists", f"{beside} exists"):
+        assert main([*args, "-o", "layers.json"]) == 2 and missing in capsys.readouterr().err
+        (folder / "layers.json").unlink(missing_ok=True)
+    ranked("layers.json")
+    assert main([*args, "-o", "layers.json"]) == 2 and "other weights or amax" in capsys.readouterr().err
