@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .commands import terminal
-from .errors import TorchError
+from .errors import QdqgraphError, TorchError
 from .files import write_text
 from .report import text
 from .torch_arguments import age, check, outputs
@@ -27,7 +27,8 @@ def torch(args: Namespace) -> int:
     """`qdqgraph torch WHAT`.
 
     Raises:
-        TorchError: torch or pytorch-quantization is missing, or what the arguments name cannot be used.
+        TorchError: torch or pytorch-quantization is missing, or what the arguments name cannot be used; with the files
+            that were written until then.
     """
     try:
         importlib.import_module(".torch", __package__)
@@ -39,9 +40,18 @@ def torch(args: Namespace) -> int:
     written = {path: age(path) for path in outputs(args)}
     try:
         return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+    except QdqgraphError as error:
+        so_far = _so_far(written)
+        error.args = (f"{error}; {so_far}",) if so_far else error.args
+        raise
     except KeyboardInterrupt:
-        new = [str(path) for path, before in written.items() if age(path) != before]
-        raise KeyboardInterrupt(f"written so far: {', '.join(new)}" if new else "") from None
+        raise KeyboardInterrupt(_so_far(written)) from None
+
+
+def _so_far(before: Mapping[Path, int | None]) -> str:
+    """Says which files are new since they had these ages; empty where none is."""
+    new = [str(path) for path, old in before.items() if age(path) not in (old, None)]
+    return f"written so far: {', '.join(new)}" if new else ""
 
 
 def _possible(args: Namespace) -> None:

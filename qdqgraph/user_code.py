@@ -88,4 +88,4 @@ def failed(name: str, error: BaseException) -> TorchError:
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith((OURS, importlib.__file__)):
         frames = frames.tb_next
     print("".join(traceback.format_exception(type(error), error, frames)), file=sys.stderr, end="")  # noqa: T201
-    return TorchError(f"{name} failed with the {type(error).__name__} above; nothing was written")
+    return TorchError(f"{name} failed with the {type(error).__name__} above")
