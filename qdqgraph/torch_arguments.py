@@ -59,7 +59,7 @@ def add(verb: Verb) -> None:
         many = parser.add_mutually_exclusive_group()
         many.add_argument("--top", type=_count, metavar="K", help="with --off: this many units")
         help = "with --off: as many as it takes until the costs that remain add up to at most this"
-        many.add_argument("--budget", type=float, metavar="COST", help=help)
+        many.add_argument("--budget", type=_cost, metavar="COST", help=help)
         parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
     analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help="switch off, or on, one")
     analyse.add_argument("--block", action="append", metavar="PATH", help="take a module for one unit; may be repeated")
@@ -130,19 +130,23 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _real(text: str, limit: float, what: str) -> float:
+def _real(text: str, what: str, fits: Callable[[float], bool]) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= limit or math.isinf(number):
+    if not math.isfinite(number) or not fits(number):
         raise ArgumentTypeError(f"{text!r} is no {what}")
     return number
 
 
 def _rate(text: str) -> float:
-    return _real(text, math.inf, "number above 0")
+    return _real(text, "number above 0", lambda x: x > 0)
 
 
 def _percent(text: str) -> float:
-    return _real(text, 100, "number above 0, at most 100")
+    return _real(text, "number above 0, at most 100", lambda x: 0 < x <= 100)
+
+
+def _cost(text: str) -> float:
+    return _real(text, "number of 0 or more", lambda x: x >= 0)

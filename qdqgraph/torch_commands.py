@@ -55,15 +55,26 @@ def _so_far(before: Mapping[Path, int | None]) -> str:
 
 
 def _possible(args: Namespace) -> None:
-    """Refuses what this machine or the exporter cannot do before anything runs for hours.
+    """Refuses what this machine or the exporter cannot do, and files that are none of their kind, before anything runs.
 
     Raises:
-        TorchError: the exporter does not write the opset, or the device is none.
+        TorchError: the exporter does not write the opset, the device is none, or a state or a ranking is none.
+        RuleError: a configuration or a rule is wrong.
     """
     from torch import empty
 
+    from . import catalog
+    from .torch import Config, Sensitivity
     from .torch.export import opset_of
+    from .torch.state import _read
 
+    catalog.load(args.rules)
+    if args.config is not None:
+        Config.read(args.config)
+    if args.load is not None:
+        _read(args.load)
+    if getattr(args, "off", None) is not None:
+        Sensitivity.read(args.off)
     if args.what != "sensitivity":
         opset_of(args.opset, args.dynamo)
     try:
@@ -276,10 +287,16 @@ def _finetune(args: Namespace) -> int:
 
 
 class _Again:
-    """A loader that the user's function makes anew for each epoch."""
+    """A loader that the user's function makes anew for each epoch, once: asking for its length keeps it."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.made: Any = None
+
+    def __length_hint__(self) -> int:
+        if self.made is None:
+            self.made = self.run.batches()
+        return operator.length_hint(self.made)
 
     def __iter__(self) -> Any:
         made, self.made = self.made, None
@@ -287,9 +304,3 @@ class _Again:
 
 
 __all__ = ["torch"]
-        self.made: Any = None
-
-    def __length_hint__(self) -> int:
-        if self.made is None:
-            self.made = self.run.batches()
-        return operator.length_hint(self.made)

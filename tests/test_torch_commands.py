@@ -20,9 +20,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import qdqgraph
 from qdqgraph.cli import main
-
 from qdqgraph.errors import TorchError
 from qdqgraph.user_code import called
+
 NETS = """
 import torch
 from torch import nn
@@ -208,7 +208,12 @@ def test_the_units_that_cost_the_most_can_be_left_in_float(folder: Path, capsys:
     args = ["torch", "quantize", *COMMON, "-o", "net.onnx", "--off", "layers.json"]
     assert main([*args, "--budget", "0.2"]) == 0
     out = capsys.readouterr().out
-    assert "in float: stem" in out and "calibrated again: " in out and out.count("linked: ") == 2 and "net.onnx: 0 findings" in out
+    assert (
+        "in float: stem" in out
+        and "calibrated again: " in out
+        and out.count("linked: ") == 2
+        and "net.onnx: 0 findings" in out
+    )
     graph = qdqgraph.Graph(onnx.load("net.onnx"))
     bare = [n.name for n in graph.nodes("Conv", "Gemm") if n.inputs[1].inputs == []]
     assert len(bare) == 1 and "stem" in bare[0]
@@ -242,6 +247,16 @@ def test_finetune_trains_scores_saves_and_exports(folder: Path, capsys: pytest.C
     assert Path("qat.pt").exists() and "net.onnx: 0 findings" in out
 
 
+def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
+    rates: list[float] = []
+    hook = register_optimizer_step_post_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    try:
+        assert main(["torch", "finetune", *PLAIN, "-o", "net.onnx", "--epochs", "1", "--rate", "1e-3"]) == 0
+    finally:
+        hook.remove()
+    assert len(rates) == 4 and rates == sorted(set(rates), reverse=True) and rates[0] == 1e-3
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -257,16 +272,6 @@ def test_finetune_trains_scores_saves_and_exports(folder: Path, capsys: pytest.C
         ({"--opset": "9"}, "opset 13 to 20"),
     ],
 )
-def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
-    rates: list[float] = []
-    hook = register_optimizer_step_post_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
-    try:
-        assert main(["torch", "finetune", *PLAIN, "-o", "net.onnx", "--epochs", "1", "--rate", "1e-3"]) == 0
-    finally:
-        hook.remove()
-    assert len(rates) == 4 and rates == sorted(set(rates), reverse=True) and rates[0] == 1e-3
-
-
 def test_mistakes_are_one_sentence_and_write_nothing(
     folder: Path, changes: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -312,8 +317,40 @@ def test_ctrl_c_says_what_was_written(folder: Path, capsys: pytest.CaptureFixtur
     assert sorted(p.name for p in folder.iterdir() if p.name != "__pycache__") == ["mynets.py"]
 
 
+def test_an_error_says_what_was_written_until_then(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["torch", "sensitivity", *PLAIN, "--eval", "mynets:tired", "-o", "layers.json"]
+    assert main(args) == 2
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert last == "qdqgraph: mynets:tired failed with the TimeoutError above; written so far: layers.json"
+    assert main(args) == 2  # without a new score
+    assert capsys.readouterr().err.rstrip().splitlines()[-1].endswith("failed with the TimeoutError above")
+
+
 @pytest.mark.parametrize(
-    ("option", "value"), [("--batches", "0"), ("--percentile", "101"), ("--epochs", "-1"), ("--rate", "nan")]
+    ("more", "message"),
+    [
+        (["--off", "missing.json", "--top", "1"], "missing.json: cannot be read: No such file"),
+        (["--off", "odd", "--top", "1"], "odd: this is no sensitivity result"),
+        (["--load", "odd"], "odd: cannot be read as a quantized state"),
+        (["--config", "odd"], "odd: cannot be read"),
+        (["--rules", "missing"], "there is no rule file or folder missing"),
+    ],
+)
+def test_files_are_read_before_any_of_the_users_code_runs(
+    folder: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("odd").write_bytes(b"\xff\xfe")
+    assert main(["torch", "quantize", "--model", "mynets:broken", "--data", "mynets:batches", "-o", "x", *more]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and error.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--batches", "0"), ("--percentile", "101"), ("--epochs", "-1"), ("--rate", "nan"), ("--rate", "0")),
+        *(("--budget", "nan"), ("--budget", "-1"), ("--budget", "inf")),
+    ],
 )
 def test_numbers_that_are_none_are_refused(
     option: str, value: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -331,7 +368,13 @@ def test_a_ranking_does_not_overwrite_what_lies_beside_it(
     args = ["torch", "sensitivity", *PLAIN, "--eval", "mynets:score"]
     assert main([*args, "-o", "layers.json"]) == 2 and f"{beside} exists" in capsys.readouterr().err
     assert main([*args, "-o", beside, "--force"]) == 2 and "would be written twice" in capsys.readouterr().err
+    (folder / "layers.json").write_text("{}")
+    for missing in ("layers.json exists", f"{beside} exists"):
+        assert main([*args, "-o", "layers.json"]) == 2 and missing in capsys.readouterr().err
+        (folder / "layers.json").unlink(missing_ok=True)
     assert (folder / beside).read_text() == "mine"
+    ranked("layers.json")
+    assert main([*args, "-o", "layers.json"]) == 2 and "other weights or amax" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -367,9 +410,3 @@ def test_errors_in_the_users_own_code_keep_their_traceback(folder: Path, capsys:
     assert main(["torch", "quantize", *COMMON, "-o", "net.onnx"]) == 2
     error = capsys.readouterr().err
     assert "import missing_package" in error and "failed with the ModuleNotFoundError above" in error
-    (folder / "layers.json").write_text("{}")
-    for missing in ("layers.json exists", f"{beside} exists"):
-        assert main([*args, "-o", "layers.json"]) == 2 and missing in capsys.readouterr().err
-        (folder / "layers.json").unlink(missing_ok=True)
-    ranked("layers.json")
-    assert main([*args, "-o", "layers.json"]) == 2 and "other weights or amax" in capsys.readouterr().err
