@@ -2,14 +2,15 @@
 
     python -m benchmarks.exporters samples WHEELS
     python -m benchmarks.exporters make FOLDER --wheels WHEELS [--exporter NAME ...] [--network NAME ...]
-    python -m benchmarks.exporters measure FOLDER --wheels WHEELS
+    python -m benchmarks.exporters measure FOLDER --wheels WHEELS [--anew]
     python -m benchmarks.exporters table FOLDER
 
 WHEELS holds the networks: packages, see `make`'s first complaint, and the samples of this repository, which `samples`
 exports there as float ONNX (needs qdqgraph[torch,ort] and mlxtend). `make` writes FOLDER/NETWORK.EXPORTER.onnx for
 every exporter that this environment has and says what to install for the others; run it in the environment of each.
 `measure` needs qdqgraph[ort,tensorrt]; it writes the repaired files to FOLDER/fixed and what it found to
-FOLDER/results.jsonl, so that a stopped run goes on; `table` prints the tables of docs/exporters.md from that file.
+FOLDER/results.jsonl, so that a stopped run goes on; `table` prints the tables of docs/exporters.md from that file, and
+which rows rules or sources other than today's gave; `measure --anew` measures these again.
 """
 
 from __future__ import annotations
@@ -55,9 +56,9 @@ def make(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) 
     return int(failed > 0)
 
 
-def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) -> int:
-    """Measures the cells that are not in the results, or whose file changed; 1 where one failed."""
-    from .measure import Built, Cell, cell, digest
+def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str], anew: bool) -> int:
+    """Measures the cells that are not in the results, whose file changed, or, anew, our code; 1 where one failed."""
+    from .measure import Built, Cell, cell, code, digest
     from .table import keep, kept
 
     (folder / "fixed").mkdir(exist_ok=True)
@@ -65,14 +66,15 @@ def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str
     for name in exporters:
         for path in (folder / f"{network}.{name}.onnx" for network in networks):
             known = kept(results).get(path.name)
-            if not path.exists() or (known and known.digest == digest(path)):
+            if not path.exists() or (known and known.digest == digest(path) and not (anew and known.code != code())):
                 continue
             start = time.perf_counter()
             try:
                 measured = cell(path, wheels, folder / "fixed")
             except Exception:  # noqa: BLE001, whatever it is, it belongs to this cell, and the others go on
                 reason = traceback.format_exc().strip().splitlines()[-1][:400]
-                measured = Cell(path.name, digest(path), Built(refused=reason), Built(refused=reason), failed=reason)
+                none = Built(refused=reason)
+                measured = Cell(path.name, digest(path), none, none, failed=reason, code=code())
             keep(measured, results)
             failed += bool(measured.failed)
             print(f"{path.name}: {measured.failed or 'measured'}, {time.perf_counter() - start:.0f} s", flush=True)
@@ -81,7 +83,7 @@ def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str
 
 def table(folder: Path, exporters: list[str], networks: list[str]) -> int:
     """Prints the tables; 1 where a file that an exporter wrote is not measured yet."""
-    from .measure import Cell
+    from .measure import Cell, code
     from .table import kept, told
 
     results = kept(folder / "results.jsonl")
@@ -97,7 +99,7 @@ def table(folder: Path, exporters: list[str], networks: list[str]) -> int:
             elif (folder / f"{stem}.txt").exists():
                 reason = (folder / f"{stem}.txt").read_text(encoding="utf-8")
                 rows[name].append(Cell(f"{stem}.onnx", failed=reason))
-    print(*told(rows), sep="\n")
+    print(*told(rows, code()), sep="\n")
     if unmeasured:
         print(f"not measured yet: {', '.join(unmeasured)}", file=sys.stderr)
     return int(bool(unmeasured))
@@ -113,6 +115,10 @@ def main() -> int:
         command.add_argument("folder", type=Path)
         if name != "table":
             command.add_argument("--wheels", type=Path, required=True)
+        if name == "measure":
+            command.add_argument(
+                "--anew", action="store_true", help="also what was measured with other rules or sources"
+            )
         command.add_argument("--exporter", nargs="+", choices=EXPORTERS, default=list(EXPORTERS))
         command.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     args = parser.parse_args()
@@ -121,7 +127,9 @@ def main() -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.command == "table":
         return table(args.folder, args.exporter, args.network)
-    return {"make": make, "measure": measure}[args.command](args.folder, args.wheels, args.exporter, args.network)
+    if args.command == "make":
+        return make(args.folder, args.wheels, args.exporter, args.network)
+    return measure(args.folder, args.wheels, args.exporter, args.network, args.anew)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 import qdqgraph
-from qdqgraph import numerics
+from qdqgraph import catalog, numerics
 from qdqgraph.engines import builder
 from qdqgraph.engines.build import Build
 from qdqgraph.errors import EngineError
@@ -56,6 +56,7 @@ class Cell:
 
     Attributes:
         digest: of the exporter's file, SHA-256; "" where the exporter wrote none.
+        code: of what measured it, see `code`; "" where that is not known.
         asked: codes of rules whose repairs had to be asked for, since fix alone refused the file.
         bits: the most bits that one repair says it loses.
         moved: lossy repairs that change no range and so lose no bits, how many of each code: they add a rounding or
@@ -82,6 +83,21 @@ class Cell:
     unrun: str = ""
     failed: str = ""
     seconds: float = 0.0
+    code: str = ""
+
+
+@functools.cache
+def code() -> str:
+    """SHA-256 of the rules, of what measures, and of the package but for its PyTorch side, which repairs nothing."""
+    package, here = Path(qdqgraph.__file__).parent, Path(__file__).parent
+    files = [here / "measure.py", here / "networks.py"]
+    for root in (package, catalog.builtin_folder(), *catalog.packs()):
+        files += [p for p in sorted(root.rglob("*")) if p.is_file() and p.suffix != ".pyc"]
+    found = hashlib.sha256()
+    for path in files:
+        if package / "torch" not in path.parents:
+            found.update(f"{path.name} {digest(path)};".encode())
+    return found.hexdigest()
 
 
 def digest(path: Path) -> str:
@@ -164,7 +180,7 @@ def cell(path: Path, wheels: Path, folder: Path) -> Cell:
     result, asked, reason = fixed(path)
     seconds = time.process_time() - start
     if result is None:
-        return Cell(path.name, own, before, Built(refused=reason), failed=reason, seconds=seconds)
+        return Cell(path.name, own, before, Built(refused=reason), failed=reason, seconds=seconds, code=code())
     out = folder / path.name
     write_model(result.model, out, path, force=True)
     after = built(out)
@@ -180,6 +196,7 @@ def cell(path: Path, wheels: Path, folder: Path) -> Cell:
         dict(sorted(Counter(f.code for f in lossy if named(f) is None).items())),
         failed=after.refused,
         seconds=seconds,
+        code=code(),
     )
     try:
         ours = outputs(onnx.load(path), network, wheels, folder)

@@ -50,11 +50,12 @@ def kept(results: Path) -> dict[str, Cell]:
     return {row["file"]: Cell(**row) for row in rows}
 
 
-def told(cells: Mapping[str, Sequence[Cell]]) -> Iterator[str]:
-    """The lines of the page: a summary, a table an exporter, and every failure in its own words.
+def told(cells: Mapping[str, Sequence[Cell]], code: str) -> Iterator[str]:
+    """The lines of the page: a summary, a table an exporter, every failure in its own words, and what is not of today.
 
     Args:
         cells: of each exporter, those for which it wrote no file with `failed` and an empty `digest`.
+        code: today's rules and sources, as `measure.code` gives them.
     """
     yield from _table(SUMMARY, [_summary(name, row) for name, row in cells.items() if row])
     for name, row in cells.items():
@@ -62,6 +63,9 @@ def told(cells: Mapping[str, Sequence[Cell]]) -> Iterator[str]:
             yield from ("", f"### {name}", "")
             yield from _table(COLUMNS, [_row(cell) for cell in row if cell.digest])
             yield from _notes(row)
+            old = [cell.file.split(".")[0] for cell in row if cell.digest and cell.code != code]
+            if old:
+                yield f"\nMeasured with other rules or sources than today's: {', '.join(old)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
