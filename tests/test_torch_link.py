@@ -333,6 +333,38 @@ def test_calls_inside_of_autograd_functions_are_no_places() -> None:
     assert not [n for n, q in quantizers(model).items() if q.amax is None]
 
 
+class Pool(nn.Module):
+    """One operator, behind an autograd function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = Opaque.apply(x)  # type: ignore[no-untyped-call]
+        return out
+
+
+class Pooled(nn.Module):
+    """The same tensor is pooled there and read by a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.pool = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1), Pool()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a = functional.relu(self.a(x))
+        return self.b(self.pool(a)), self.c(a)
+
+
+def test_a_module_whose_inside_is_hidden_is_quantized_where_tensors_enter_it(tmp_path: Path) -> None:
+    model = Pooled()
+    quantize(model)
+    done = link(model, X)
+    assert done.added == ("pool._functional.forward_0._input0_quantizer",) and not done.unmapped
+    assert {frozenset(g) for g in done.groups} == {
+        frozenset({"b._input_quantizer", "c._input_quantizer", "pool._functional.forward_0._input0_quantizer"})
+    }
+    calibrate(model, [X])
+    assert not qdqgraph.check(export(model, X, tmp_path / "m.onnx"), qdqgraph.rules())
+
+
 def test_a_model_that_another_script_quantized_is_linked_as_well() -> None:
     model: Any = residual()
     for block in model:

@@ -8,7 +8,7 @@ this forward: branches that do not run move no other call, and a loop's passes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,10 @@ class Call:
         return f"{self.operator} at {self.where}" + (f", pass {self.count + 1}" if self.count else "")
 
 
+ENTRY = Call("forward", "its own arguments", 0)
+"""Not a call inside a module's forward but the forward itself, for modules whose inside is hidden."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One operand of a call in a module's forward: where a quantizer stands or could stand."""
@@ -91,6 +95,12 @@ def operands_of(operator: str, args: Any) -> dict[int, Tensor]:
         found = {0: args[0]}
     else:
         return {}
+    return tensors(found)
+
+
+def tensors(args: Sequence[Any] | Mapping[int, Any]) -> dict[int, Tensor]:
+    """The arguments that could be quantized: floating-point tensors, by index."""
+    found = args if isinstance(args, Mapping) else dict(enumerate(args))
     return {i: x for i, x in found.items() if isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 0}
 
 

@@ -74,16 +74,29 @@ def link(
         raise TorchError("the model holds no quantizers: quantize it first")
     chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
     seen = probe(model, example, dynamo=dynamo)
+    wanted, result, missing = _asked(seen, chosen, add)
+    state = _State.of(seen, wanted, result)
+    if seen.opaque and add and (missing or state.unmapped):
+        seen = probe(model, example, dynamo=dynamo, entries=seen.opaque)
+        wanted, result, _ = _asked(seen, chosen, add)
+        state = _State.of(seen, wanted, result)
+    return _apply(model, state, result, add)
+
+
+def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[set[Place], Result, bool]:
+    """The places where findings ask for a quantizer, the repair with these, and whether one has no place here."""
     wanted: set[Place] = set()
+    missing = False
     for _ in range(ROUNDS):
         # Without pairs of activations a repair has nothing to begin with; the rules then still see the graph's weights.
         result = fix(seen.only(wanted), chosen, FREE)
-        asked = {seen.at[r] for f in result.left if add for r in _readers(f) if r in seen.at} - wanted
+        readers = {r for f in result.left if add for r in _readers(f)}
+        missing = missing or bool(readers - seen.at.keys())
+        asked = {seen.at[r] for r in readers if r in seen.at} - wanted
         if not asked:
             break
         wanted |= asked
-    state = _State.of(seen, wanted, result)
-    return _apply(model, state, result, add)
+    return wanted, result, missing
 
 
 def _readers(finding: Finding) -> Iterable[NodeInput]:

@@ -26,7 +26,7 @@ from ..named import SCOPES, quantizer_path
 from ..pair import Pair, pairs
 from .example import mapped
 from .export import OPSET, traced
-from .functional import Call, Place
+from .functional import ENTRY, Call, Place
 from .pairing import Grid, Writing, restored
 from .places import placed, places
 from .quantizer import is_weight, paths, quantizers
@@ -45,12 +45,14 @@ class Probe:
         model: every quantizer and every place as a pair.
         quantizers: path of a quantizer by its scale; places: place by its scale.
         aliases: every path of each quantizer, by its first.
+        opaque: paths of modules whose inside has no places, since autograd functions run there.
     """
 
     model: onnx.ModelProto
     quantizers: Mapping[float, str]
     places: Mapping[float, Place]
     aliases: Mapping[str, tuple[str, ...]]
+    opaque: frozenset[str] = frozenset()
 
     @cached_property
     def graph(self) -> Graph:
@@ -111,13 +113,14 @@ def scale_of(pair: Pair) -> float:
     return float(np.ravel(pair.scale)[0]) if pair.scale is not None and pair.scale.size else 0.0
 
 
-def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
+def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Collection[str] = ()) -> Probe:
     """Exports the graph; the model is left as it was.
 
     Args:
         model: quantized, calibrated or not.
         example: an input, or a tuple of inputs.
         dynamo: use the dynamo exporter.
+        entries: paths of modules whose arguments are places, for those whose inside is opaque.
 
     Raises:
         TorchError: torch cannot export the model.
@@ -141,6 +144,8 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
         if place in standing:
             own: nn.Module = standing[place]
             return own
+        if call == ENTRY and scope.path not in entries:
+            return None
         if place not in known:
             known[place] = unused()
             candidates[known[place]] = place
@@ -152,7 +157,8 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
         for path, quantizer in found.items():
             quantizer._probe = unused()
             names[quantizer._probe] = path
-        attach(model, Scopes(enter))
+        scopes = Scopes(enter)
+        attach(model, scopes)
         try:
             proto = traced(model, example, opset=OPSET[dynamo], dynamo=dynamo, writing=writing)
         finally:
@@ -164,4 +170,6 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False) -> Probe:
     for path, quantizer in paths(model).items():
         aliases[first[id(quantizer)]].append(path)
     activations = {value: path for value, path in names.items() if not is_weight(path)}
-    return Probe(proto, activations, candidates, {k: tuple(v) for k, v in aliases.items()})
+    return Probe(
+        proto, activations, candidates, {k: tuple(v) for k, v in aliases.items()}, frozenset(scopes.opaque - {""})
+    )

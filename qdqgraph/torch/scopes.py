@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..errors import TorchError
-from .functional import HOLDER, Call, called, operands_of, operator_of, positional
+from .functional import ENTRY, HOLDER, Call, called, operands_of, operator_of, positional, tensors
 from .source import caller
 
 APPLIED = (torch.autograd.function.__file__, "apply")
@@ -61,11 +61,16 @@ _refuse._torchdynamo_disable = True  # type: ignore[attr-defined]  # called as i
 
 
 class Scopes(TorchFunctionMode):
-    """The open scopes of one model, and the mode that sees calls inside them."""
+    """The open scopes of one model, and the mode that sees calls inside them.
+
+    Attributes:
+        opaque: paths of modules in which autograd functions ran so far: what these call has no place.
+    """
 
     def __init__(self, apply: Apply) -> None:
         super().__init__()
         self.apply = apply
+        self.opaque: set[str] = set()
         self._threads = threading.local()
         self._hidden = _Hidden()
 
@@ -133,7 +138,9 @@ class Scopes(TorchFunctionMode):
         moved, rest = positional(operator, args, kwargs)
         operands = operands_of(operator, moved)
         scope = next((s for s in reversed(self._stack) if _runs(s.frame)), None) if operands else None
-        scope = None if scope is not None and _applied(scope.frame) else scope
+        if scope is not None and _applied(scope.frame):
+            self.opaque.add(scope.path)
+            scope = None
         place, assigned = caller(sys._getframe(1)) if scope is not None else ("", False)
         if in_place and not assigned:
             operands.pop(0, None)  # the caller goes on with the tensor itself: another cannot stand in for it
@@ -266,11 +273,14 @@ class Enter:
     def __init__(self, scopes: Scopes, path: str) -> None:
         self.scopes, self.path = scopes, path
 
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        """Called in front of the forward."""
+    def __call__(self, module: nn.Module, args: Any) -> Any:
+        """Called in front of the forward; the arguments of the forward, where one is quantized as it enters."""
         if torch.compiler.is_dynamo_compiling():
             _refuse()
-        self.scopes.open(Scope(self.path, module, Counter(), sys._getframe(1)))
+        scope = Scope(self.path, module, Counter(), sys._getframe(1))
+        self.scopes.open(scope)
+        new = {i: made(x) for i, x in tensors(args).items() if (made := self.scopes.apply(scope, ENTRY, i)) is not None}
+        return tuple(new.get(i, x) for i, x in enumerate(args)) if new else None
 
     def settle(self) -> None:
         """See `Scopes.settle`."""
