@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .example import run
+from .quantizer import settled
 
 # By the modules that define them: torch.nn's own names may be patched by the quantization library.
 TRANSPOSED = (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d)
@@ -198,7 +199,7 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     handles = [m.register_forward_pre_hook(seen.begins) for m in (*layers, *norms)]
     handles += [m.register_forward_hook(seen.made, always_call=True) for m in (*layers, *norms)]
     try:
-        with torch.no_grad(), _Normalized(seen), _Reads(seen):
+        with torch.no_grad(), _Normalized(seen), _Reads(seen), settled(model):
             output = run(model, example)
     finally:
         for handle in handles:
