@@ -34,7 +34,11 @@ APPLIED = (torch.autograd.function.__file__, "apply")
 @dataclass
 class Scope:
     """A module whose forward runs: its path, the module itself, how often each call ran so far, and the frame that runs
-    it."""
+    it.
+
+    Attributes:
+        children: the module's own, also where torch.export runs a stand-in for it; None where no call holds quantizers.
+    """
 
     path: str
     module: nn.Module
