@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
 from .replace import TWINS, retype, take_slow_paths
 from .source import is_known
 
-VERSION = 1
+VERSION = 2
+PYTHON = "{}.{}".format(*sys.version_info)
+"""Calls are counted in compiled code, which is another one in each minor version."""
 
 
 def save(model: nn.Module, path: Path | str) -> None:
@@ -37,8 +40,9 @@ def save(model: nn.Module, path: Path | str) -> None:
         "version": VERSION,
         "modules": [n for n, m in model.named_modules() if type(m) in set(TWINS.values())],
         "quantizers": {name: _described(q) for name, q in found.items()},
+        "python": PYTHON,
         "places": {
-            name: (p.module, p.call.operator, p.call.where, p.call.count, p.operand)
+            name: (p.module, p.call.operator, p.call.where, p.call.count, p.operand, _known(model, p))
             for name, p in places(model).items()
         },
         "shared": {name: first[id(q)] for name, q in paths(model).items() if first[id(q)] != name},
@@ -61,6 +65,11 @@ def load(model: nn.Module, path: Path | str) -> None:
         TorchError: the file is no such state, or of another network.
     """
     content = _read(Path(path))
+    if content["places"] and content["python"] != PYTHON:
+        raise TorchError(
+            f"{path}: Python {content['python']} wrote this state, and this is Python {PYTHON}, which counts the calls "
+            "that hold quantizers otherwise: load it there, or link and calibrate anew"
+        )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         _rebuild(model, content)
@@ -92,6 +101,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _known(model: nn.Module, at: Place) -> bool:
+    """Whether the code of a place's module shows its call; what another file's helper calls it may not."""
+    return is_known(at.call.where, model.get_submodule(at.module))
+
+
 def _described(quantizer: Quantizer) -> dict[str, Any]:
     return {
         "num_bits": quantizer.num_bits,
@@ -116,14 +130,14 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
         if type(module) in TWINS:
             retype(module, _children(name, described))
     take_slow_paths(model)
-    known = paths(model)
-    for name, (module_path, operator, where, count, operand) in content["places"].items():
-        if name not in known:
-            at = Place(module_path, Call(operator, where, count), operand)
-            if not is_known(where, type(model.get_submodule(module_path))):
-                raise RuntimeError(f"its code has no {at.call}; where the code has changed, link and calibrate anew")
-            if place(model, at, _quantizer(described[name])) != name:
-                raise KeyError(f"the functional quantizer {name} stands elsewhere")
+    standing = places(model)
+    for name, (module_path, operator, where, count, operand, known) in content["places"].items():
+        at = Place(module_path, Call(operator, where, count), operand)
+        if known and not _known(model, at):
+            raise RuntimeError(f"its code has no {at.call}; where the code has changed, link and calibrate anew")
+        elsewhere = standing[name] != at if name in standing else place(model, at, _quantizer(described[name])) != name
+        if elsewhere:
+            raise KeyError(f"the functional quantizer {name} stands elsewhere")
     tie(model, [(first, name) for name, first in content["shared"].items()])
     for name, quantizer in quantizers(model).items():
         quantizer._disabled = described[name]["disabled"]
