@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import TorchError
 from ..files import whole
@@ -30,7 +31,8 @@ def save(model: nn.Module, path: Path | str) -> None:
     `quantize`.
 
     Raises:
-        TorchError: the model holds no quantizers, or the file cannot be written.
+        TorchError: the model holds no quantizers, a module's extra state is no plain data, or the file cannot be
+            written.
     """
     found = quantizers(model)
     if not found:
@@ -46,7 +48,7 @@ def save(model: nn.Module, path: Path | str) -> None:
             for name, p in places(model).items()
         },
         "shared": {name: first[id(q)] for name, q in paths(model).items() if first[id(q)] != name},
-        "state": {n: t.detach().cpu() for n, t in model.state_dict().items()},
+        "state": {n: _kept(n, x) for n, x in model.state_dict().items()},
     }
     try:
         with whole(Path(path)) as temporary:
@@ -84,10 +86,29 @@ def digest(model: nn.Module) -> str:
     """A fingerprint: models that have the same hold the same weights, buffers and amax, bit for bit."""
     found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, Tensor):
+            continue  # a module's extra state
         data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         found.update(data.numpy().tobytes())
     return found.hexdigest()[:16]
+
+
+def _kept(name: str, value: Any) -> Any:
+    """What a state keeps of an entry: a tensor on the CPU, or a module's extra state where `load` can read it again."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever an object of any class raises
+        raise TorchError(
+            f"{name}: this {type(value).__name__}, which the module's get_extra_state returns, is not made of numbers, "
+            "strings, tensors, lists and dictionaries alone, so it cannot be saved"
+        ) from error
+    return value
 
 
 def _read(path: Path) -> Mapping[str, Any]:
