@@ -66,13 +66,13 @@ def _possible(args: Namespace) -> None:
     from . import catalog
     from .torch import Config, Sensitivity
     from .torch.export import opset_of
-    from .torch.state import _read
+    from .torch.state import read
 
     catalog.load(args.rules)
     if args.config is not None:
         Config.read(args.config)
     if args.load is not None:
-        _read(args.load)
+        read(args.load)
     if getattr(args, "off", None) is not None:
         Sensitivity.read(args.off)
     if args.what != "sensitivity":

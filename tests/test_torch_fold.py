@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -32,6 +32,34 @@ class Activated(nn.BatchNorm2d):
         return out
 
 
+class Twofold(nn.BatchNorm2d):
+    """A norm that another one follows inside of it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.inner = nn.BatchNorm2d(channels)
+        nn.init.uniform_(cast(Tensor, self.inner.running_var), 0.5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(torch.relu(super().forward(x)))
+        return out
+
+
+class Repeated(nn.BatchNorm2d):
+    """A norm that normalizes twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.relu(super().forward(x)))
+
+
+class Centred(nn.BatchNorm2d):
+    """A norm whose factor is not its weight: the weight is what it differs from one by."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = 1 + self.weight
+        return functional.batch_norm(x, self.running_mean, self.running_var, weight, bias=self.bias, eps=self.eps)
+
+
 class Standardized(nn.Conv2d):
     """A convolution that changes its weight before it uses it."""
 
@@ -54,6 +82,14 @@ class Pair(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.run(self, x)
+
+
+class Tied(Pair):
+    """With a second convolution."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Any], norm: nn.Module) -> None:
+        super().__init__(forward, norm)
+        self.other = nn.Conv2d(4, 4, 1)
 
 
 def plain(net: Any, x: Tensor) -> Any:
@@ -79,6 +115,46 @@ def scripted(net: Any, x: Tensor) -> Any:
     return net.norm(y) + HIDDEN(y)
 
 
+def transposed(net: Any, x: Tensor) -> Any:
+    return functional.conv_transpose2d(torch.relu(plain(net, x)), net.conv.weight)
+
+
+def transposed_data(net: Any, x: Tensor) -> Any:
+    return functional.conv_transpose2d(torch.relu(plain(net, x)), net.conv.weight.data)
+
+
+def biased(net: Any, x: Tensor) -> Any:
+    return plain(net, x) + net.conv.bias.view(1, -1, 1, 1)
+
+
+def factored(net: Any, x: Tensor) -> Any:
+    return plain(net, x) * net.norm.weight.view(1, -1, 1, 1)
+
+
+def shown(net: Any, x: Tensor) -> Any:
+    return plain(net, x), net.conv.weight
+
+
+def tied(net: Any, x: Tensor) -> Any:
+    net.other.weight = net.conv.weight
+    return net.other(plain(net, x))
+
+
+def standardized(conv: Any, name: str) -> nn.Module:
+    """The convolution with one of its methods set anew, as those do who patch a network that they have not written."""
+    if name == "forward":
+        conv.forward = lambda x: functional.conv2d(x, conv.weight - conv.weight.mean(), conv.bias)
+    else:
+        conv._conv_forward = lambda x, weight, bias: functional.conv2d(x, weight - weight.mean(), bias)
+    return conv
+
+
+def relu_behind(norm: Any) -> nn.Module:
+    forward = norm.forward
+    norm.forward = lambda x: torch.relu(forward(x))
+    return norm
+
+
 def hooked(conv: nn.Module) -> nn.Module:
     conv.register_forward_hook(lambda module, args, output: output * 2)
     return conv
@@ -97,6 +173,24 @@ CASES: dict[str, tuple[Callable[[], Pair], bool]] = {
     "between them it is kept": (lambda: Pair(kept, nn.BatchNorm2d(4)), False),
     "between them scripted code reads it": (lambda: Pair(scripted, nn.BatchNorm2d(4)), False),
     "a convolution of a class of its own": (lambda: Pair(plain, nn.BatchNorm2d(4), Standardized(4, 4, 1)), False),
+    "a norm with another inside": (lambda: Pair(plain, Twofold(4)), True),
+    "a norm that normalizes twice": (lambda: Pair(plain, Repeated(4)), False),
+    "a norm by other factors than its weight": (lambda: Pair(plain, Centred(4)), False),
+    "another operator reads the weight": (lambda: Pair(transposed, nn.BatchNorm2d(4)), False),
+    "another operator reads the weight's data": (lambda: Pair(transposed_data, nn.BatchNorm2d(4)), False),
+    "another operator reads the bias": (lambda: Pair(biased, nn.BatchNorm2d(4)), False),
+    "another operator reads the norm's weight": (lambda: Pair(factored, nn.BatchNorm2d(4)), False),
+    "the weight is the model's output": (lambda: Pair(shown, nn.BatchNorm2d(4)), False),
+    "another layer has the same weight": (lambda: Tied(tied, nn.BatchNorm2d(4)), False),
+    "a forward of its own": (
+        lambda: Pair(plain, nn.BatchNorm2d(4), standardized(nn.Conv2d(4, 4, 1), "forward")),
+        False,
+    ),
+    "a convolution with a patched method": (
+        lambda: Pair(plain, nn.BatchNorm2d(4), standardized(nn.Conv2d(4, 4, 1), "_conv_forward")),
+        False,
+    ),
+    "a norm with a forward of its own": (lambda: Pair(plain, relu_behind(nn.BatchNorm2d(4))), False),
     "a convolution with a hook": (lambda: Pair(plain, nn.BatchNorm2d(4), hooked(nn.Conv2d(4, 4, 1))), False),
     "a weight that is made anew": (lambda: Pair(plain, nn.BatchNorm2d(4), weighted()), False),
     "a parametrized weight": (

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import io
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,20 @@ from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack
 
 from qdqgraph.errors import TorchError
-from qdqgraph.torch import Config, Operator, calibrate, link, quantize, quantizers
+from qdqgraph.torch import (
+    Config,
+    Operator,
+    Training,
+    calibrate,
+    export,
+    finetune,
+    fold_norms,
+    link,
+    probe,
+    quantize,
+    quantizers,
+    sensitivity,
+)
 from qdqgraph.torch.places import places
 
 
@@ -73,6 +87,107 @@ def test_an_interrupt_leaves_nothing_that_the_next_run_would_stumble_over() -> N
         assert len(_get_current_function_mode_stack()) == 1  # type: ignore[no-untyped-call]
     assert not _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     assert checkpointing.CheckpointFunction is original
+
+
+def stopped(model: Any, run: Callable[[], Any], after: int = 0) -> None:
+    """Ctrl-C inside a forward, once the block has run so often."""
+    left = [None] * after
+
+    def interrupt(module: nn.Module, args: Any) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+
+    handle = model[1].conv1.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    handle.remove()
+
+
+def test_a_model_is_whole_after_an_interrupt_before_anything_of_ours_runs() -> None:
+    """Its state, a copy, a file and a walk through its modules, from this thread or another."""
+    model = quantized()
+    expected, names, paths = model(X), set(model.state_dict()), [n for n, _ in model.named_modules()]
+    assert any("_functional" in name for name in names)
+    stopped(model, lambda: model(X))
+    assert [n for n, _ in model.named_modules()] == paths
+    assert set(model.state_dict()) == names
+    model.load_state_dict(model.state_dict())
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for other in (copy.deepcopy(model), torch.load(file, weights_only=False)):
+        assert set(other.state_dict()) == names and torch.equal(other(X), expected)
+    assert torch.equal(model(X), expected)
+    assert not _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+
+
+def test_another_thread_sees_all_children_while_a_forward_runs() -> None:
+    model: Any = quantized()
+    names = set(model.state_dict())
+    seen: list[set[str]] = []
+    thread = threading.Thread(target=lambda: seen.append(set(model.state_dict())))
+
+    def look(module: nn.Module, args: Any) -> None:
+        seen.append({n for n, _ in model[1].named_modules() if "_functional" in n})
+        thread.start()
+        thread.join()
+
+    handle = model[1].conv1.register_forward_pre_hook(look)
+    model(X)
+    handle.remove()
+    assert seen == [set(), names]
+
+
+def test_functions_that_run_a_model_leave_nothing_open_when_they_are_interrupted(tmp_path: Path) -> None:
+    model = quantized()
+    expected, names, original = model.eval()(X), set(model.state_dict()), checkpointing.CheckpointFunction
+
+    def score(model: nn.Module) -> float:
+        return float(model(X).mean())
+
+    def score_on_a_device(model: nn.Module) -> float:
+        with torch.device("cpu"):  # a mode of its own
+            return score(model)
+
+    functions: dict[str, Callable[[], Any]] = {
+        "calibrate": lambda: calibrate(model, [X]),
+        "sensitivity": lambda: sensitivity(model, score),
+        "sensitivity on a device": lambda: sensitivity(model, score_on_a_device),
+        "export": lambda: export(model, X, tmp_path / "model.onnx"),
+        "probe": lambda: probe(model, X),
+        "fold": lambda: fold_norms(model, X),
+        "finetune": lambda: finetune(model, residual(), [X], training=Training(epochs=1)),
+    }
+    if importlib.util.find_spec("onnxscript") is not None:
+        functions["dynamo"] = lambda: export(model, X, tmp_path / "model.onnx", dynamo=True)
+    for name, function in functions.items():
+        stopped(model, function)
+        assert not _get_current_function_mode_stack(), name  # type: ignore[no-untyped-call]
+        assert checkpointing.CheckpointFunction is original and set(model.state_dict()) == names, name
+        assert torch.equal(model(X), expected) and not any(m.training for m in model.modules()), name
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("after", [0, 2, 3, 4])
+def test_an_interrupted_training_keeps_the_best_weights_and_the_modes(after: int) -> None:
+    """Interrupted in the first score, in the first epoch, in its score, in the second epoch: Ctrl-C comes through."""
+    model, teacher = quantized().eval(), residual().train()
+    model[0].train()  # type: ignore[index]
+    modes = [m.training for m in (*model.modules(), *teacher.modules())]
+    states = [copy.deepcopy(model.state_dict())]
+
+    def better(model: nn.Module) -> float:
+        model(X)
+        states.append(copy.deepcopy(model.state_dict()))
+        return float(len(states))
+
+    training = Training(epochs=2, rate=1e-2)
+    stopped(model, lambda: finetune(model, teacher, [X, X], training=training, evaluate=better), after)
+    assert [m.training for m in (*model.modules(), *teacher.modules())] == modes
+    assert len(states) == (1 if after == 0 else 3 if after == 4 else 2)
+    kept, found = states[-1], model.state_dict()
+    assert kept.keys() == found.keys() and all(torch.equal(v, found[k]) for k, v in kept.items())
 
 
 def test_an_interrupt_that_the_model_itself_catches_closes_the_branch_alone() -> None:

@@ -135,6 +135,42 @@ def test_a_digest_is_of_weights_and_amax_alone(tmp_path: Path) -> None:
     assert digest(fresh) != known
 
 
+class Counting(nn.Module):
+    """With a state beside its tensors, as modules of other libraries have it."""
+
+    def __init__(self, extra: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.extra = nn.Conv2d(4, 4, 1), extra
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return out
+
+    def get_extra_state(self) -> Any:
+        return self.extra
+
+    def set_extra_state(self, state: Any) -> None:
+        self.extra = state
+
+
+def test_a_modules_extra_state_is_saved_where_it_is_plain_data_and_no_part_of_a_digest(tmp_path: Path) -> None:
+    model, fresh = Counting({"seen": 3, "mean": [torch.tensor(0.5)]}), Counting(None)
+    quantize(model)
+    calibrate(model, [X])
+    known = digest(model)
+    save(model, tmp_path / "state.pt")
+    load(fresh, tmp_path / "state.pt")
+    assert fresh.extra == model.extra and torch.equal(fresh(X), model(X))
+    fresh.extra = {"seen": 4}
+    assert digest(fresh) == known
+    for odd in (Path("a"), lambda: 3):
+        model.extra = odd
+        with pytest.raises(TorchError, match=rf"_extra_state: this {type(odd).__name__}, .* cannot be saved"):
+            save(model, tmp_path / "other.pt")
+    assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+
+
 def test_an_lstm_is_saved_with_its_lists_of_quantizers(tmp_path: Path) -> None:
     model, x = nn.Sequential(nn.LSTM(4, 3, num_layers=2, bidirectional=True)), torch.rand(5, 2, 4)
     fresh = copy.deepcopy(model)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import TorchError
 from .histogram import Histogram
 from .policy import chosen
-from .quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers, quiet
+from .quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers, quiet, settled
 
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
@@ -159,7 +159,7 @@ def _collecting(model: nn.Module, found: Iterable[Quantizer]) -> Iterator[None]:
         quantizer.disable_quant()
         quantizer.enable_calib()
     try:
-        with torch.no_grad():
+        with settled(model), torch.no_grad():
             yield
     finally:
         for quantizer in found:

@@ -20,7 +20,7 @@ from ..errors import TorchError
 from ..files import whole
 from .example import arguments, flat, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
-from .quantizer import Quantizer, quantizers
+from .quantizer import Quantizer, quantizers, settled
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
 """Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
@@ -170,7 +170,7 @@ def written(model: nn.Module, writing: Writing) -> Iterator[None]:
     attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX has none for
     try:
-        with restored(found.values(), "_writing", "_grid"):
+        with restored(found.values(), "_writing", "_grid"), settled(model):
             for name, quantizer in found.items():
                 quantizer._writing, quantizer._grid = writing, _grid(name, quantizer)
             yield

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import TorchError
 from .calibrate import Feed, first_input
 from .policy import Choice, chosen
-from .quantizer import quantizers
+from .quantizer import quantizers, settled
 from .state import save
 
 Loss = Callable[[Any, Any], Tensor]
@@ -105,28 +105,30 @@ def finetune(
     modes = {m: m.training for m in (*model.modules(), *teacher.modules())}
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, how.rate, weight_decay=how.decay)
-    scores = [evaluate(model.eval())] if evaluate is not None else []
-    best, kept, losses = 0, copy.deepcopy(model.state_dict()), list[float]()
-    if checkpoint is not None:
-        save(model, checkpoint)
+    best, kept, losses, scores = 0, copy.deepcopy(model.state_dict()), list[float](), list[float]()
     try:
-        teacher.eval()
-        for epoch in range(1, how.epochs + 1):
-            _train_mode(model, how.freeze_norms)
-            losses.append(_epoch(model, teacher, loader, names, how, epoch, optimizer, run, loss))
-            line = f"epoch {epoch} of {how.epochs}: loss {losses[-1]:.6g}"
+        with settled(model), settled(teacher):
             if evaluate is not None:
                 scores.append(evaluate(model.eval()))
-                line += f", score {scores[-1]:.6g}"
-            progress(line)
-            if evaluate is None or scores[-1] > scores[best]:
-                best, kept = epoch, copy.deepcopy(model.state_dict())
-                if checkpoint is not None:
-                    save(model, checkpoint)
+            if checkpoint is not None:
+                save(model, checkpoint)
+            teacher.eval()
+            for epoch in range(1, how.epochs + 1):
+                _train_mode(model, how.freeze_norms)
+                losses.append(_epoch(model, teacher, loader, names, how, epoch, optimizer, run, loss))
+                line = f"epoch {epoch} of {how.epochs}: loss {losses[-1]:.6g}"
+                if evaluate is not None:
+                    scores.append(evaluate(model.eval()))
+                    line += f", score {scores[-1]:.6g}"
+                progress(line)
+                if evaluate is None or scores[-1] > scores[best]:
+                    best, kept = epoch, copy.deepcopy(model.state_dict())
+                    if checkpoint is not None:
+                        save(model, checkpoint)
     finally:
-        model.load_state_dict(kept)
         for module, mode in modes.items():
             module.training = mode
+        model.load_state_dict(kept)
     return Finetuned(tuple(losses), tuple(scores), best, names)
 
 

@@ -48,7 +48,7 @@ class Functional(nn.Module):
 
 def placed(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
     """The quantizer that stands at an operand."""
-    holder = scope.children.get(HOLDER)
+    holder = None if scope.children is None else scope.children.get(HOLDER)
     operands = holder.operands(call) if isinstance(holder, Functional) else None
     return None if operands is None else operands._modules.get(f"_input{operand}_quantizer")
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from absl import logging
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..errors import TorchError
 from .pairing import INTEGERS, Grid, Writing
@@ -135,11 +136,34 @@ def made(descriptor: QuantDescriptor, method: str = "", percentile: float | None
     return new
 
 
+def settle(model: nn.Module) -> None:
+    """Closes what an interrupted forward left open in this thread (see `scopes`)."""
+    for module in model.modules():
+        for hook in tuple(module._forward_pre_hooks.values()):
+            if (own := getattr(hook, "settle", None)) is not None:
+                own()
+
+
+@contextmanager
+def settled(model: nn.Module) -> Iterator[None]:
+    """What runs a model: nothing stays open behind it, and the thread's function modes are those that were. Where an
+    interrupt left one of ours on top, whoever had entered another below has taken off ours in its place."""
+    settle(model)
+    before: list[Any] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        settle(model)
+        if _get_current_function_mode_stack() != before:  # type: ignore[no-untyped-call]
+            while _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
+                _pop_mode()  # type: ignore[no-untyped-call]
+            for mode in before:
+                _push_mode(mode)  # type: ignore[no-untyped-call]
+
+
 def adopt(model: nn.Module) -> None:
     """Re-classes the library's own quantizers in a model, in place, once an interrupted forward is out of the way."""
-    for hook in list(model._forward_pre_hooks.values()):
-        if (settle := getattr(hook, "settle", None)) is not None:
-            settle()
+    settle(model)
     for module in model.modules():
         if type(module) is qnn.TensorQuantizer:
             module.__class__ = Quantizer
@@ -183,4 +207,6 @@ __all__ = [
     "quant_modules",
     "quantizers",
     "quiet",
+    "settle",
+    "settled",
 ]

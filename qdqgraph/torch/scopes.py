@@ -12,17 +12,19 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 import torch
-import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..errors import TorchError
-from .functional import ENTRY, HOLDER, Call, called, operands_of, operator_of, positional, tensors
+from .checkpoints import CHECKPOINTS
+from .children import Children, led_here, plain, watched
+from .functional import ENTRY, Call, called, operands_of, operator_of, positional, tensors
+from .quantizer import settle
 from .source import caller
 
 APPLIED = (torch.autograd.function.__file__, "apply")
@@ -35,15 +37,14 @@ class Scope:
     it.
 
     Attributes:
-        children: the module's children with the quantizers of its calls. A forward that runs all its children must not
-            run these: while a scope is open, they are out of the module's sight.
+        children: the module's own, also where torch.export runs a stand-in for it; None where no call holds quantizers.
     """
 
     path: str
     module: nn.Module
     counts: Counter[tuple[str, str]]
-    frame: FrameType | None
-    children: Mapping[str, nn.Module | None] = field(default_factory=dict)
+    frame: FrameType
+    children: Children | None = None
 
 
 Apply = Callable[[Scope, Call, int], Callable[[Tensor], Tensor] | None]
@@ -72,7 +73,6 @@ class Scopes(TorchFunctionMode):
         self.apply = apply
         self.opaque: set[str] = set()
         self._threads = threading.local()
-        self._hidden = _Hidden()
 
     def __reduce__(self) -> Any:
         """A copy has no open scopes."""
@@ -87,15 +87,20 @@ class Scopes(TorchFunctionMode):
         """A module's forward begins."""
         self.settle()
         if not self._stack:
-            CHECKPOINTS.enter(self)
+            CHECKPOINTS.enter(self.again)
             self.__enter__()  # type: ignore[no-untyped-call]
-        scope.children = self._hidden.hide(scope.module)
+        scope.children = watched(scope.module)
+        if scope.children is not None:
+            scope.children.frames.append(scope.frame)
         self._stack.append(scope)
 
     def settle(self) -> None:
-        """Closes what an interrupt left open."""
-        while self._stack and not _runs(self._stack[-1].frame):
+        """Closes what an interrupt left open in this thread: torch runs the hooks behind a forward for exceptions, not
+        for Ctrl-C."""
+        while self._stack and not led_here(self._stack[-1].frame):
             self._pop()
+        if not self._stack:
+            _leave(self)  # a call that settled could not: while it sees calls, a mode is not on the thread's stack
 
     def close(self, module: nn.Module) -> None:
         """It ends, and whatever an interrupt left open inside it."""
@@ -105,10 +110,11 @@ class Scopes(TorchFunctionMode):
 
     def _pop(self) -> Scope:
         scope = self._stack.pop()
-        self._hidden.show(scope.module)
+        if scope.children is not None:
+            scope.children.frames.remove(scope.frame)
         if not self._stack:
             _leave(self)
-            CHECKPOINTS.leave(self)
+            CHECKPOINTS.leave(self.again)
         return scope
 
     def again(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,7 +143,9 @@ class Scopes(TorchFunctionMode):
         in_place = in_place or bool(kwargs.get("inplace"))
         moved, rest = positional(operator, args, kwargs)
         operands = operands_of(operator, moved)
-        scope = next((s for s in reversed(self._stack) if _runs(s.frame)), None) if operands else None
+        if operands:
+            self.settle()
+        scope = self._stack[-1] if operands and self._stack else None
         if scope is not None and _applied(scope.frame):
             self.opaque.add(scope.path)
             scope = None
@@ -154,51 +162,7 @@ class Scopes(TorchFunctionMode):
         return called(function, operator, moved, rest, new) if new else function(*args, **kwargs)
 
 
-class _Hidden:
-    """Children that modules do not see while a scope of theirs is open, in whatever thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[int, tuple[dict[str, nn.Module | None], list[None]]] = {}
-
-    def hide(self, module: nn.Module) -> Mapping[str, nn.Module | None]:
-        """Takes the quantizers of a module's calls out of its sight; returns all its children.
-
-        torch.export may run a stand-in for the module, which shares its attributes: by these it is known.
-        """
-        attributes = module.__dict__
-        with self._lock:
-            children, users = self._kept.get(id(attributes), (attributes["_modules"], []))
-            if not users:
-                if HOLDER not in children:
-                    return children
-                attributes["_modules"] = {name: child for name, child in children.items() if name != HOLDER}
-                self._kept[id(attributes)] = children, users
-            users.append(None)
-            return children
-
-    def show(self, module: nn.Module) -> None:
-        """Gives them back, beside what the forward itself set."""
-        attributes = module.__dict__
-        with self._lock:
-            children, users = self._kept.get(id(attributes), ({}, []))
-            if users:
-                users.pop()
-                if not users:
-                    children.update(attributes["_modules"])
-                    attributes["_modules"] = children
-                    del self._kept[id(attributes)]
-
-
-def _runs(frame: FrameType | None) -> bool:
-    """Whether a frame is one of those that led here."""
-    here: FrameType | None = sys._getframe(1)
-    while here is not None and here is not frame:
-        here = here.f_back
-    return here is not None
-
-
-def _applied(frame: FrameType | None) -> bool:
+def _applied(frame: FrameType) -> bool:
     """Whether an autograd function, which stands in an exported graph for all that it calls, runs inside a frame."""
     here: FrameType | None = sys._getframe(1)
     while here is not None and here is not frame:
@@ -217,54 +181,6 @@ def _leave(mode: TorchFunctionMode) -> None:
         above.append(top)
     for other in reversed(above):
         _push_mode(other)  # type: ignore[no-untyped-call]
-
-
-class _Checkpoints:
-    """Binds what torch.utils.checkpoint runs again in the backward pass to the scope where it ran first.
-
-    torch's functions are exchanged while any thread has an open scope; each thread's own innermost scopes are asked.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._threads = threading.local()
-        self._users = 0
-        self._kept: tuple[Any, Any] = (None, None)
-
-    def enter(self, scopes: Scopes) -> None:
-        """Scopes open in this thread."""
-        here: Any = checkpointing
-        with self._lock:
-            if not self._users:
-                self._kept = here.CheckpointFunction, here._checkpoint_without_reentrant_generator
-                here.CheckpointFunction, here._checkpoint_without_reentrant_generator = self, self.generator
-            self._users += 1
-        self._threads.__dict__.setdefault("open", []).append(scopes)
-
-    def leave(self, scopes: Scopes) -> None:
-        """They close."""
-        here: Any = checkpointing
-        self._threads.open.remove(scopes)
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                here.CheckpointFunction, here._checkpoint_without_reentrant_generator = self._kept
-
-    def apply(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The reentrant kind."""
-        return self._kept[0].apply(self._bound(function), *args)
-
-    def generator(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The other kind."""
-        return self._kept[1](self._bound(function), *args, **kwargs)
-
-    def _bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        own: list[Scopes] = self._threads.__dict__.get("open", [])
-        return own[-1].again(function) if own else function
-
-
-CHECKPOINTS = _Checkpoints()
-"""One for all, as torch's functions are."""
 
 
 class Enter:
@@ -310,7 +226,9 @@ def attach(model: nn.Module, scopes: Scopes) -> None:
 
 def detach(model: nn.Module) -> None:
     """Takes the hooks away again."""
+    settle(model)
     for module in model.modules():
+        plain(module)
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for number in [n for n, hook in hooks.items() if isinstance(hook, Enter | Leave)]:
                 del hooks[number]

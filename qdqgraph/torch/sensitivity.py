@@ -20,7 +20,7 @@ from ..errors import TorchError
 from ..files import write_text
 from ..rule import Rule
 from .link import Linked, link
-from .quantizer import Quantizer, paths, quantizers
+from .quantizer import Quantizer, paths, quantizers, settled
 from .state import digest
 
 QUANTIZER = re.compile(r"\._(input\d*|weight)_quantizers?(\.\d+)?$")
@@ -177,15 +177,16 @@ def sensitivity(
     own_digest = digest(model)
     done = _resumed(file, direction, own_digest, set(groups)) if file is not None and file.exists() else None
     if done is None:
-        with _switched(every.values(), off=every.values()):
+        with _switched(model, every.values(), off=every.values()):
             unquantized = evaluate(model)
-        done = Sensitivity(direction, own_digest, evaluate(model), unquantized, ())
+        with _switched(model, every.values(), off=()):
+            done = Sensitivity(direction, own_digest, evaluate(model), unquantized, ())
     for layers, own in groups.items():
         if any(u.layers == layers for u in done.units):
             continue
         ids = {id(q) for q in own}
         off = own if direction == "disable" else [q for q in every.values() if id(q) not in ids]
-        with _switched(every.values(), off=off):
+        with _switched(model, every.values(), off=off):
             score = evaluate(model)
         cost = score - done.quantized if direction == "disable" else done.unquantized - score
         ranked = sorted((*done.units, Unit(layers[0], layers, score, cost)), key=lambda u: (-u.cost, u.name))
@@ -209,12 +210,13 @@ def _resumed(file: Path, direction: Direction, model: str, known: set[tuple[str,
 
 
 @contextmanager
-def _switched(every: Iterable[Quantizer], off: Iterable[Quantizer]) -> Iterator[None]:
+def _switched(model: nn.Module, every: Iterable[Quantizer], off: Iterable[Quantizer]) -> Iterator[None]:
     """Quantizers off for a while; all of `every` are on again afterwards."""
     try:
         for quantizer in off:
             quantizer.disable()
-        yield
+        with settled(model):
+            yield
     finally:
         for quantizer in every:
             quantizer.enable()

@@ -2,20 +2,22 @@
 
 Counted in the function's code, not in lines: comments, formatting, local variables and the functions above it may
 change, the call stays known. How many calls there are, and of what names, is part of it: other code has other calls.
+Each minor version of Python compiles the same source to other code (3.12 puts comprehensions into the function).
 """
 
 from __future__ import annotations
 
 import dis
-import inspect
 import os
 import zlib
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import CellType, CodeType, FrameType, FunctionType, MethodType
+from typing import Any
 
 import torch
+from torch import nn
 
 from .quantizer import qnn
 
@@ -28,7 +30,7 @@ TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(
 PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
 """Files of torch between a call and the code that wrote it."""
 CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
-"""How the names of instructions begin that can call an operator; the same on Python 3.11 to 3.13."""
+"""How the names of instructions begin that can call an operator."""
 NO_CALLS = ("CALL_INTRINSIC",)
 
 
@@ -51,12 +53,41 @@ def caller(frame: FrameType | None) -> tuple[str, bool]:
     return "", False
 
 
-def is_known(where: str, kind: type) -> bool:
-    """Whether a class still makes a call; also True where the function that made it is none of the class's own."""
+def is_known(where: str, module: nn.Module) -> bool:
+    """Whether a module's code makes a call: the functions of its instance and its class, those that they wrap, and the
+    functions that stand beside the class."""
+    own = [f for scope in (vars(module), *map(vars, type(module).__mro__)) for f in scope.values()]
+    functions = list(_functions(own))
+    functions += _functions(x for f in functions for x in f.__globals__.values() if isinstance(x, FunctionType))
     name = where.partition(",")[0]
-    functions = (inspect.unwrap(f) for c in kind.__mro__ for f in vars(c).values() if isinstance(f, FunctionType))
     codes = [code for f in functions for code in _inside(f.__code__) if code.co_qualname == name]
-    return not codes or any(where == found for code in codes for found, _ in _calls(code).values())
+    return any(where == found for code in codes for found, _ in _calls(code).values())
+
+
+def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
+    """The functions among values, and those inside of methods, properties and what decorators made of them."""
+    left, seen = list(values), set[int]()
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, FunctionType):
+            yield value
+            left += [getattr(value, "__wrapped__", None), *map(_content, value.__closure__ or ())]
+        elif isinstance(value, MethodType | staticmethod | classmethod):
+            left.append(value.__func__)
+        elif isinstance(value, property):
+            left.append(value.fget)
+        elif isinstance(value, partial):
+            left.append(value.func)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty as yet
+        return None
 
 
 @lru_cache(maxsize=4096)

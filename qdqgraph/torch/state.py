@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import TorchError
 from ..files import whole
@@ -19,7 +21,9 @@ from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
 from .replace import TWINS, retype, take_slow_paths
 from .source import is_known
 
-VERSION = 1
+VERSION = 2
+PYTHON = "{}.{}".format(*sys.version_info)
+"""Calls are counted in compiled code, which is another one in each minor version."""
 
 
 def save(model: nn.Module, path: Path | str) -> None:
@@ -27,7 +31,8 @@ def save(model: nn.Module, path: Path | str) -> None:
     `quantize`.
 
     Raises:
-        TorchError: the model holds no quantizers, or the file cannot be written.
+        TorchError: the model holds no quantizers, a module's extra state is no plain data, or the file cannot be
+            written.
     """
     found = quantizers(model)
     if not found:
@@ -37,12 +42,13 @@ def save(model: nn.Module, path: Path | str) -> None:
         "version": VERSION,
         "modules": [n for n, m in model.named_modules() if type(m) in set(TWINS.values())],
         "quantizers": {name: _described(q) for name, q in found.items()},
+        "python": PYTHON,
         "places": {
-            name: (p.module, p.call.operator, p.call.where, p.call.count, p.operand)
+            name: (p.module, p.call.operator, p.call.where, p.call.count, p.operand, _known(model, p))
             for name, p in places(model).items()
         },
         "shared": {name: first[id(q)] for name, q in paths(model).items() if first[id(q)] != name},
-        "state": {n: t.detach().cpu() for n, t in model.state_dict().items()},
+        "state": {n: _kept(n, x) for n, x in model.state_dict().items()},
     }
     try:
         with whole(Path(path)) as temporary:
@@ -60,7 +66,12 @@ def load(model: nn.Module, path: Path | str) -> None:
     Raises:
         TorchError: the file is no such state, or of another network.
     """
-    content = _read(Path(path))
+    content = read(Path(path))
+    if content["places"] and content["python"] != PYTHON:
+        raise TorchError(
+            f"{path}: Python {content['python']} wrote this state, and this is Python {PYTHON}, which counts the calls "
+            "that hold quantizers otherwise: load it there, or link and calibrate anew"
+        )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         _rebuild(model, content)
@@ -75,13 +86,32 @@ def digest(model: nn.Module) -> str:
     """A fingerprint: models that have the same hold the same weights, buffers and amax, bit for bit."""
     found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if not isinstance(tensor, Tensor):
+            continue  # a module's extra state
         data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         found.update(data.numpy().tobytes())
     return found.hexdigest()[:16]
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _kept(name: str, value: Any) -> Any:
+    """What a state keeps of an entry: a tensor on the CPU, or a module's extra state where `load` can read it again."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever an object of any class raises
+        raise TorchError(
+            f"{name}: this {type(value).__name__}, which the module's get_extra_state returns, is not made of numbers, "
+            "strings, tensors, lists and dictionaries alone, so it cannot be saved"
+        ) from error
+    return value
+
+
+def read(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler meets in a file that is none of its own
@@ -90,6 +120,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping) or content.get("version") != VERSION:
         raise TorchError(f"{path}: this is no quantized state that this version writes (version {VERSION})")
     return content
+
+
+def _known(model: nn.Module, at: Place) -> bool:
+    """Whether the code of a place's module shows its call; what another file's helper calls it may not."""
+    return is_known(at.call.where, model.get_submodule(at.module))
 
 
 def _described(quantizer: Quantizer) -> dict[str, Any]:
@@ -116,14 +151,14 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
         if type(module) in TWINS:
             retype(module, _children(name, described))
     take_slow_paths(model)
-    known = paths(model)
-    for name, (module_path, operator, where, count, operand) in content["places"].items():
-        if name not in known:
-            at = Place(module_path, Call(operator, where, count), operand)
-            if not is_known(where, type(model.get_submodule(module_path))):
-                raise RuntimeError(f"its code has no {at.call}; where the code has changed, link and calibrate anew")
-            if place(model, at, _quantizer(described[name])) != name:
-                raise KeyError(f"the functional quantizer {name} stands elsewhere")
+    standing = places(model)
+    for name, (module_path, operator, where, count, operand, known) in content["places"].items():
+        at = Place(module_path, Call(operator, where, count), operand)
+        if known and not _known(model, at):
+            raise RuntimeError(f"its code has no {at.call}; where the code has changed, link and calibrate anew")
+        elsewhere = standing[name] != at if name in standing else place(model, at, _quantizer(described[name])) != name
+        if elsewhere:
+            raise KeyError(f"the functional quantizer {name} stands elsewhere")
     tie(model, [(first, name) for name, first in content["shared"].items()])
     for name, quantizer in quantizers(model).items():
         quantizer._disabled = described[name]["disabled"]
