@@ -15,7 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .edit import Graft, NodeInput
-from .errors import ModelError, PlanError
+from .errors import ModelError, PlanError, RuleError
 from .protos import fresh, key, reads
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
@@ -68,8 +68,14 @@ class Draft:
         return self._of[reader[0]].input[reader[1]]
 
     def set_input(self, reader: NodeInput, tensor: str) -> None:
-        """Lets a node input read another tensor."""
+        """Lets a node input read another tensor.
+
+        Raises:
+            RuleError: the node has no such input; what a subgraph captures is none.
+        """
         node, index = self._of[reader[0]], reader[1]
+        if not 0 <= index < len(node.input):
+            raise RuleError(f"a rule rewires input {index} of '{reader[0]}' ({node.op_type}), which it does not have")
         old = node.input[index]
         if old == tensor:
             return

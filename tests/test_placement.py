@@ -63,6 +63,21 @@ def test_a_convolution_beside_the_skip_reads_the_pair_behind_a_pool_of_int8_valu
     assert reads_pair(result.model, "r", 1) and not reads_pair(result.model, "r", 0)
 
 
+def test_what_else_reads_the_pool_stays_as_it_is() -> None:
+    """A loop that captures the pool's result, and a Softmax: neither is a convolution beside the skip."""
+    text = f"""g ({X}, float[1,4,8,8] h) => (float[1,4,8,8] y, float[1,4,8,8] o, float[1,4,8,8] m)
+        <int64 n = {{2}}, bool t = {{1}}> {{
+        px = t.pair (x, s1)  p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (px)
+        c = t.conv4 (p, s3)  r = Add (c, p)  y = t.conv4 (r, s2)  m = Softmax (p)
+        o = Loop <body = inner (int64 i, bool go, float[1,4,8,8] carried) => (bool on, float[1,4,8,8] next) {{
+            on = Identity (go)  next = Add (carried, p) }}> (n, t, h) }}"""
+    result = fixed(build(text))
+    nodes = {n.output[0]: n for n in result.model.graph.node}
+    assert list(nodes["o"].input) == ["n", "t", "h"] and list(nodes["m"].input) == ["p"]
+    assert list(nodes["o"].attribute[0].g.node[1].input) == ["carried", "p"]
+    assert reads_pair(result.model, "r", 1)
+
+
 def test_two_bare_convolutions_without_a_scale_are_reported_and_left() -> None:
     text = f"""g ({X}) => (float[1,4,8,8] y) {{
         a = Relu (x)  c = t.conv4 (a, s2)  long = t.conv4 (c, s1)  short = t.conv4 (a, s2)

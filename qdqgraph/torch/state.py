@@ -112,6 +112,11 @@ def _kept(name: str, value: Any) -> Any:
 
 
 def read(path: Path) -> Mapping[str, Any]:
+    """The content of a file that `save` wrote.
+
+    Raises:
+        TorchError: it is none.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler meets in a file that is none of its own

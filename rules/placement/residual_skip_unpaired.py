@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from qdqgraph import (
+    WEIGHTED,
     Counterexample,
     Example,
     Finding,
@@ -123,7 +124,8 @@ class ResidualSkipUnpaired(Rule):
         help = f"read '{side.tensor}' through its pair" if known else f"calibrate a quantizer for '{side.tensor}'"
         readers = [(add, side.index)]
         if _from_int8(graph, side.tensor):
-            readers = [use.reader.key for use in sites(graph).raw(side.tensor)]
+            beside = [use.reader for use in sites(graph).raw(side.tensor)]
+            readers += [r.key for r in beside if r.node.op in WEIGHTED and r.index == 0]
         edits = [PlacePair(side.tensor, tuple(readers), calibrate=not known)]
         if side.fusible:
             message = (
