@@ -34,13 +34,14 @@ from .patterns import (
     self_gate,
     sites,
 )
-from .replacing import attributes, constant, dequantized, operator, replace
+from .replacing import attributes, constant, dequantized, in_front, operator, replace
 from .rule import Counterexample, Example, Rule
 from .target import Target
 from .unpair import unpaired
 from .weights import (
     around_zero,
     channel_axis,
+    cut,
     cuts,
     fixed,
     obstacle,
@@ -134,11 +135,13 @@ __all__ = [
     "closed",
     "common_grid",
     "constant",
+    "cut",
     "cuts",
     "dequantized",
     "fix",
     "fixed",
     "halve",
+    "in_front",
     "is_foreign",
     "is_pair",
     "key",

@@ -1,4 +1,4 @@
-"""`replace`: what a Python rule proposes where nodes go and others take their place."""
+"""`replace` and `in_front`: what a Python rule proposes where nodes take others' place, or come in front."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
-from .edit import Graft
+from .edit import Graft, NodeInput, Rewire
 from .graph import Graph, key
 
 
@@ -35,6 +35,17 @@ def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: S
         (),
         tuple(reads),
     )
+
+
+def in_front(reader: NodeInput, by: Sequence[onnx.NodeProto]) -> Graft:
+    """New nodes whose last one this node input alone reads; what it read before may have other readers.
+
+    Args:
+        by: the new nodes, in order; each makes one tensor, whose name is made unique.
+    """
+    data = tuple(node.SerializeToString(deterministic=True) for node in by)
+    fresh = tuple(node.output[0] for node in by)
+    return Graft(data, tuple(range(len(by))), fresh, (), (), (Rewire(reader, fresh[-1]),), (reader,))
 
 
 def constant(name: str, array: np.ndarray) -> onnx.NodeProto:

@@ -11,16 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
-from .edit import Graft, NodeInput, Proposal, Rewire
+from .edit import Graft, Proposal, Rewire
 from .errors import ModelError
 from .finding import Finding, Safety, Severity
 from .graph import Graph, Reader, key, label
 from .grid import Grid
 from .pair import Pair, is_pair, pairs
-from .replacing import constant, operator, replace
+from .replacing import constant, in_front, operator, replace
 from .weights import cut, cuts, weights
 
 Form = Literal["int8", "float"]
@@ -108,21 +107,14 @@ def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
     edits: tuple[Proposal, ...] = ()
     if pair.quantize is not None and cuts(graph, pair):
         nodes = cut(graph, pair, f"{pair.tensor}_cut")
-        edits = () if nodes is None else (_own(reader.key, nodes),)
+        edits = () if nodes is None else (in_front(reader.key, nodes),)
     elif pair.quantize is not None:
         edits = (Rewire(reader.key, pair.tensor),)
     elif (reals := weights(graph, pair)) is not None and pair.kind != "activation":
-        edits = (_own(reader.key, [constant(f"{pair.tensor}_real", reals)]),)
+        edits = (in_front(reader.key, [constant(f"{pair.tensor}_real", reals)]),)
     what = f"input {reader.index} of {label(reader.node)} reads '{tensor}' through a pair"
     help = "read the real numbers" if edits else "the file holds no real numbers to read instead"
     yield _finding("strip", f"{key(reader.node)}:{reader.index}", what, help, edits, Safety.LOSSY)
-
-
-def _own(reader: NodeInput, nodes: Sequence[onnx.NodeProto]) -> Graft:
-    """New nodes whose last one this reader alone reads; what it read before may have other readers."""
-    data = tuple(node.SerializeToString(deterministic=True) for node in nodes)
-    fresh = tuple(node.output[0] for node in nodes)
-    return Graft(data, tuple(range(len(nodes))), fresh, (), (), (Rewire(reader, fresh[-1]),), (reader,))
 
 
 def _finding(name: str, place: str, message: str, help: str, edits: tuple[Proposal, ...], safety: Safety) -> Finding:

@@ -231,12 +231,17 @@ def cuts(graph: Graph, pair: Pair) -> bool:
 
 
 def cut(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
-    """What a pair that cuts does to real numbers, without their rounding: nodes that keep them within its range, or
-    that of each channel, and make `name`; None where the channels' place is unknown."""
+    """What an activation pair does to real numbers, without their rounding: nodes that keep them within its range, or
+    that of each channel, and make `name`; None where the channels' place is unknown.
+
+    Where the tensor cannot be negative the range begins at zero.
+    """
     grid, shape = Grid.of(pair), graph.shape(pair.tensor)
     assert grid is not None
     bounds, zero = np.iinfo(grid.zero_point.dtype), grid.zero_point.astype(np.float32)
     ends = [np.asarray((bound - zero) * grid.scale).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)]
+    if nonnegative(graph, pair.tensor):
+        ends[0] = np.maximum(ends[0], 0)
     low, high = (f"{name}_{end}" for end in ("low", "high"))
     if ends[0].size > 1:
         if shape is None or not -len(shape) <= grid.axis < len(shape):

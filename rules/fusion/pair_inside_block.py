@@ -6,13 +6,17 @@ from qdqgraph import (
     Counterexample,
     Example,
     Finding,
+    Graft,
     Graph,
     Node,
+    NodeInput,
     Pair,
     Rewire,
     Rule,
     Safety,
     activation,
+    cut,
+    in_front,
     key,
     opens_block,
     pairs,
@@ -34,9 +38,10 @@ class PairInsideBlock(Rule):
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     (placement recommendation 3), https://github.com/NVIDIA/TensorRT/issues/2383,
     https://github.com/NVIDIA/TensorRT/issues/3205
+    Where no operator limits the gate f(x) of x * f(x), a Clip takes the pair's place: exporters leave out that of a
+    HardSwish where the range of a pair has the same limits, and without the pair the gate would have none.
     When not: where nothing behind the activation is quantized, removing the pair would leave the next layer float;
-    such a pair is reported and stays. Nor where no operator limits the gate f(x) of x * f(x): exporters leave out the Clip
-    of a HardSwish where the range of a pair has the same limits, and without the pair the gate would have none.
+    such a pair is reported and stays.
     """
 
     code, name, safety = "QDQ301", "pair-inside-block", Safety.LOSSY
@@ -107,6 +112,46 @@ class PairInsideBlock(Rule):
                 }""",
         ),
         Example(
+            "a hard swish without its Clip: the range of the pair is the limit of 6",
+            before="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, float t = {0.047244094}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01},
+                 float three = {3}, float six = {6}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    a = Add (c, three)
+                    r = Relu (a)
+                    qa = QuantizeLinear (r, t, z)
+                    da = DequantizeLinear (qa, t, z)
+                    m = Mul (c, da)
+                    h = Div (m, six)
+                    qh = QuantizeLinear (h, s, z)
+                    y = DequantizeLinear (qh, s, z)
+                }""",
+            after="""
+                <ir_version: 8, opset_import: ["" : 17]>
+                g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+                <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01},
+                 float three = {3}, float six = {6}, float low = {0}, float high = {6}>
+                {
+                    k = DequantizeLinear (w, sw, z)
+                    q = QuantizeLinear (x, s, z)
+                    d = DequantizeLinear (q, s, z)
+                    c = Conv (d, k)
+                    a = Add (c, three)
+                    r = Relu (a)
+                    p = Clip (r, low, high)
+                    m = Mul (c, p)
+                    h = Div (m, six)
+                    qh = QuantizeLinear (h, s, z)
+                    y = DequantizeLinear (qh, s, z)
+                }""",
+        ),
+        Example(
             "no pair behind the activation: reported only",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
@@ -138,28 +183,6 @@ class PairInsideBlock(Rule):
                 y = DequantizeLinear (qr, t, z)
             }""",
         ),
-        Counterexample(
-            "a hard swish without its Clip: the range of the pair is the limit of 6",
-            """
-            <ir_version: 8, opset_import: ["" : 17]>
-            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
-            <float s = {0.1}, float t = {0.047244094}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01},
-             float three = {3}, float six = {6}>
-            {
-                k = DequantizeLinear (w, sw, z)
-                q = QuantizeLinear (x, s, z)
-                d = DequantizeLinear (q, s, z)
-                c = Conv (d, k)
-                a = Add (c, three)
-                r = Relu (a)
-                qa = QuantizeLinear (r, t, z)
-                da = DequantizeLinear (qa, t, z)
-                m = Mul (c, da)
-                h = Div (m, six)
-                qh = QuantizeLinear (h, s, z)
-                y = DequantizeLinear (qh, s, z)
-            }""",
-        ),
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
@@ -189,32 +212,36 @@ class PairInsideBlock(Rule):
         )
 
     def _on_gate(self, graph: Graph, product: Node) -> Iterator[Finding]:
-        """The pairs on the way from x to f(x), where the product x * f(x) is the activation of a block."""
+        """The pairs on the way from x to f(x), where the product x * f(x) is the activation of a block.
+
+        Where nothing else limits f(x), each leaves its range as a Clip: the tightest is the limit.
+        """
         x = self_gate(graph, product)
         maker = None if x is None else graph.producer(pairs(graph).root(x))
         if x is None or maker is None or not opens_block(graph, maker):
             return
         node, index = product, [t.name != x for t in product.inputs].index(True)
-        found, limited = [], False
+        found: list[tuple[Pair, NodeInput]] = []
+        limited = False
         while node is not maker:
             tensor = node.inputs[index].name
             pair, site = pairs(graph).made(tensor), pairs(graph).root(tensor)
             if pair is not None and site != pairs(graph).root(x) and _plain(pair):
-                behind = self._quantized_behind(graph, key(product))
-                finding = self.finding(
-                    pair.nodes[0],
-                    f"a pair stands on '{pair.tensor}', inside the activation that '{key(product)}' ends",
-                    help=f"read '{pair.tensor}' bare" if behind else "move the pair behind the activation",
-                    edits=[Rewire((key(node), index), pair.tensor)] if behind else [],
-                    cost=4 * graph.elements(pair.tensor),
-                )
-                found.append(finding)
+                found.append((pair, (key(node), index)))
             node = graph.node(site)
             limited = limited or (node is not maker and node.op not in UNLIMITED)
             source = "" if node is maker else pointwise(graph, node)
             index = 0 if node is maker else [t.name for t in node.inputs].index(source)
-        if limited:
-            yield from found
+        behind = self._quantized_behind(graph, key(product))
+        for pair, reader in found:
+            help = f"read '{pair.tensor}' " + ("bare" if limited else "through a Clip to the range of the pair")
+            yield self.finding(
+                pair.nodes[0],
+                f"a pair stands on '{pair.tensor}', inside the activation that '{key(product)}' ends",
+                help=help if behind else "move the pair behind the activation",
+                edits=[Rewire(reader, pair.tensor) if limited else _clipped(graph, pair, reader)] if behind else [],
+                cost=4 * graph.elements(pair.tensor),
+            )
 
     def _quantized_behind(self, graph: Graph, tensor: str) -> bool:
         """Whether the block's end, reached through further element-wise steps, is quantized."""
@@ -226,6 +253,12 @@ class PairInsideBlock(Rule):
                 return False
             tensor = following.pop()
         return False
+
+
+def _clipped(graph: Graph, pair: Pair, reader: NodeInput) -> Graft:
+    nodes = cut(graph, pair, f"{pair.tensor}_cut")
+    assert nodes is not None, "a plain pair has one range"
+    return in_front(reader, nodes)
 
 
 def _plain(pair: Pair) -> bool:
