@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import build
+from conftest import build, fixed
 from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
@@ -155,6 +155,42 @@ def test_uint4_weights_around_8_are_int4_to_the_bit(block: int) -> None:
         qdqgraph.fix(model)
 
 
+def test_a_pool_with_channels_last_becomes_one_with_channels_first_to_the_bit() -> None:
+    model = parsed(
+        """g (float[1,4,8,8] x) => (float[1,1,4,8] y) { q = QuantizeLinear (x, s, z)
+            p = com.microsoft.NhwcMaxPool <kernel_shape = [3, 2], strides = [2, 2]> (q) y = DequantizeLinear (p, s, z) }"""
+    )
+    model.opset_import.add(domain="com.microsoft", version=1)
+    result = qdqgraph.fix(model, exact=True)
+    assert {f.code for f in result.applied} == {"QDQ414"} and not any(n.domain for n in result.model.graph.node)
+    assert numerics.compare(model, result.model, numerics.noise(model, 2), Path())["y"].identical
+
+
+@pytest.mark.parametrize("other", [8, 7])
+def test_uint4_weights_that_two_nodes_read_with_parameters_of_their_own_keep_both(other: int) -> None:
+    """Each DequantizeLinear is a pair of its own: none gets the other's scale, and none is shifted that is not around 8."""
+    model = parsed(
+        """g (float[2,32] x) => (float[2,3] y, float[2,3] v) { k = DequantizeLinear (i, c, o) y = MatMul (x, k)
+            l = DequantizeLinear (i, e, p) v = MatMul (x, l) }""",
+        21,
+    )
+    model.graph.initializer.extend(
+        [
+            helper.make_tensor("i", TensorProto.UINT4, [32, 3], RANDOM.integers(0, 15, 96).tolist()),
+            helper.make_tensor("o", TensorProto.UINT4, [], [8]),
+            helper.make_tensor("p", TensorProto.UINT4, [], [other]),
+            helper.make_tensor("c", TensorProto.FLOAT, [], [0.05]),
+            helper.make_tensor("e", TensorProto.FLOAT, [], [0.02]),
+        ]
+    )
+    if other != 8:
+        with pytest.raises(RepairError, match="quantize to INT4 around zero"):
+            qdqgraph.fix(model)
+        return
+    found = numerics.compare(model, qdqgraph.fix(model, exact=True).model, numerics.noise(model, 2), Path())
+    assert found["y"].identical and found["v"].identical
+
+
 def test_weights_that_two_operators_read_along_different_axes_keep_one_scale() -> None:
     """A convolution wants scales along axis 0, its transpose along axis 1: one for all serves both, and stays."""
     model = parsed(
@@ -182,6 +218,38 @@ def test_a_clip_inside_a_hardswish_stays_one_when_its_pair_goes() -> None:
     assert [n.op_type for n in result.model.graph.node if n.op_type in ("Clip", "Relu")] == ["Clip"]
     x = [{"x": RANDOM.uniform(-12, 12, (1, 4, 8, 8)).astype(np.float32)}]
     assert numerics.compare(model, result.model, x, Path())["y"].sqnr > 30
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+def test_a_clip_that_a_hardswish_left_to_the_pair_behind_its_relu_is_written_as_the_pair_goes(kind: str) -> None:
+    """The Relu is the lower limit; the six stands in the range of the pair alone, and outlives it."""
+    scale = 6 / (255 if kind == "uint8" else 127)
+    model = build(
+        f"""g ({IMAGE} x) => ({IMAGE} y) <float three = {{3}}, float six = {{6}}, float big = {{0.5}}, float s = {{{scale!r}}},
+            {kind} u = {{0}}> {{
+            c = t.conv4 (x, s1) a = Add (c, three) r = Relu (a) q = QuantizeLinear (r, s, u)
+            d = DequantizeLinear (q, s, u) m = Mul (c, d) h = Div (m, six) y = t.conv4 (h, big) }}"""
+    )
+    result = fixed(model)
+    graph = Graph(result.model)
+    (clip,) = graph.nodes("Clip")
+    low, high = (graph.value(t.name) for t in clip.inputs[1:])
+    assert low == 0 and high == pytest.approx(6, rel=1e-6)
+    assert [t.name for t in graph.node("m").inputs] == ["c", clip.outputs[0].name]
+    assert {p.site for p in pairs(graph) if p.kind == "activation"} == {"x", "h"}
+    x = [{"x": RANDOM.uniform(-12, 12, (1, 4, 8, 8)).astype(np.float32)}]
+    assert numerics.compare(model, result.model, x, Path())["y"].sqnr > 30
+
+
+def test_without_a_pair_behind_it_a_hardswish_keeps_the_pair_that_limits_it() -> None:
+    model = build(
+        f"""g ({IMAGE} x) => ({IMAGE} y) <float three = {{3}}, float s = {{{6 / 127!r}}}, int8 u = {{0}}> {{
+            c = t.conv4 (x, s1) a = Add (c, three) r = Relu (a) q = QuantizeLinear (r, s, u)
+            d = DequantizeLinear (q, s, u) y = Mul (c, d) }}"""
+    )
+    result = fixed(model)
+    assert not Graph(result.model).nodes("Clip") and pairs(Graph(result.model)).at("r")
+    assert [f.help for f in result.left if f.code == "QDQ301"] == ["move the pair behind the activation"]
 
 
 def test_a_relu_in_front_of_a_convolution_is_written_as_a_relu() -> None:

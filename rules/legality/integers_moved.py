@@ -41,7 +41,8 @@ class IntegersMoved(Rule):
     The same move of the real numbers, between a pair of its own, gives the same integers, and TensorRT takes Q and DQ
     across it. The QOperator form has such moves: MaxPool, Reshape, Transpose, Concat on INT8 or UINT8. An embedding that
     onnxruntime quantized is a Gather of stored integers: its table is dequantized first, and no number changes. A Pad
-    fills in the real number that its integer stands for. Casts between Q and DQ that end where they began go.
+    fills in the real number that its integer stands for. The NhwcMaxPool of onnxruntime's optimizer, whose channels are
+    last, becomes a MaxPool between Transposes. Casts between Q and DQ that end where they began go.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
 
@@ -112,6 +113,15 @@ class IntegersMoved(Rule):
                 known[key(node)] = tuple(t.name for t in node.inputs[1:3])
             if node.op == "DequantizeLinear":
                 yield from self._cast(graph, node)
+            if node.op == "NhwcMaxPool":
+                ranked = "kernel_shape" in node.attrs
+                yield self.finding(
+                    node,
+                    f"{node.op} moves the integers '{node.inputs[0].name}'",
+                    help="pool with channels first" if ranked else "name its kernel_shape",
+                    edits=[_channels_first(graph, node)] if ranked else (),
+                )
+                continue
             padded = node.op == "Pad" and bool(node.inputs[0].name)
             sources, results = ((node.inputs[0].name,), (key(node),)) if padded else moved(graph, node) or ((), ())
             found = [known[t] for t in sources if t in known]
@@ -173,6 +183,17 @@ class IntegersMoved(Rule):
             help="move the real numbers, behind a DequantizeLinear" if grid else "export the model with Q/DQ pairs",
             edits=edits,
         )
+
+
+def _channels_first(graph: Graph, node: Node) -> Graft:
+    """An NhwcMaxPool as a MaxPool of the integers between two Transposes, which move them in turn."""
+    name, last = key(node), len(node.attrs["kernel_shape"]) + 1
+    nodes = [
+        operator("Transpose", [node.inputs[0].name], f"{name}_nchw", perm=[0, last, *range(1, last)]),
+        operator("MaxPool", [f"{name}_nchw"], f"{name}_pooled", attributes(graph, node)),
+        operator("Transpose", [f"{name}_pooled"], name, perm=[0, *range(2, last + 1), 1]),
+    ]
+    return replace([node], nodes)
 
 
 def _behind(graph: Graph, tensor: str) -> Parameters:

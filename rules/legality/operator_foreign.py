@@ -24,7 +24,7 @@ ELSEWHERE = frozenset({"ConvInteger", "MatMulInteger", "NhwcMaxPool"}) | {
     "MatMulIntegerToFloat",
     "DynamicQuantizeLSTM",
 }
-"""Operators that QDQ410, QDQ411 and QDQ416 repair, beside those of the QOperator form."""
+"""Operators that QDQ411, QDQ414 and QDQ416 repair, beside those of the QOperator form."""
 BLOCKED = "com.microsoft.nchwc"
 """Domain of operators on blocked channels, which onnxruntime's layout optimizer writes for one processor."""
 UNBLOCKED = "take the file from before onnxruntime's layout optimization (at most ORT_ENABLE_EXTENDED)"
@@ -47,7 +47,7 @@ class OperatorForeign(Rule):
 
     Why: TensorRT reads explicit Q/DQ only. It knows no operators that compute on integers, no dynamic quantization, and
     not the Q/DQ of other operator domains. Q/DQ of the domain com.microsoft are the standard ones by another name. For
-    operators with a Q/DQ form of their own see QDQ410, QDQ411 and QDQ416.
+    operators with a Q/DQ form of their own see QDQ410, QDQ411, QDQ414 and QDQ416.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """

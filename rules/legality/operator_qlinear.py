@@ -66,7 +66,7 @@ class OperatorQlinear(Rule):
 
     Why: TensorRT reads explicit Q/DQ only, and has no QLinearConv or its kind. The same network in Q/DQ form computes on
     the numbers that the integers stand for; it differs in the last step of a rounding here and there. Where onnxruntime's
-    optimizer put channels last, as in its NhwcMaxPool, Transposes stand around the operator; they move, and round nothing.
+    optimizer put channels last, Transposes stand around the operator; they move, and round nothing.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """
@@ -140,18 +140,13 @@ class OperatorQlinear(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            if node.op.startswith("QLinear") or node.op in ("QGemm", "NhwcMaxPool"):
+            if node.op.startswith("QLinear") or node.op == "QGemm":
                 obstacle = _obstacle(graph, node)
-                pool = node.op == "NhwcMaxPool"
-                help = "pool with channels first" if pool else "compute on the numbers that the integers stand for"
                 yield self.finding(
                     node,
                     f"TensorRT has no {node.op}",
-                    help=obstacle or help,
-                    edits=()
-                    if obstacle
-                    else [_pooled(graph, node) if pool else _in_pairs(graph, node, FORMS[node.op])],
-                    safety=Safety.EXACT if pool and not obstacle else None,
+                    help=obstacle or "compute on the numbers that the integers stand for",
+                    edits=() if obstacle else [_in_pairs(graph, node, FORMS[node.op])],
                 )
 
 
@@ -159,8 +154,6 @@ def _obstacle(graph: Graph, node: Node) -> str:
     """Why the operator has no Q/DQ form here; empty where it has one."""
     if _last(node) and _rank(graph, node) < 3:
         return "its channels are last, and the rank of its images is unknown"
-    if node.op == "NhwcMaxPool":
-        return ""
     form = FORMS.get(node.op)
     if form is None:
         return "no Q/DQ form of this operator is known: export the model with Q/DQ pairs"
@@ -215,20 +208,9 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
     return replace([node], nodes)
 
 
-def _pooled(graph: Graph, node: Node) -> Graft:
-    """A MaxPool of the integers between two Transposes; QDQ414 then pools the numbers that they stand for."""
-    name, rank = key(node), _rank(graph, node)
-    nodes = [
-        operator("Transpose", [_name(node, 0)], f"{name}_nchw", perm=_order(rank, "first")),
-        operator("MaxPool", [f"{name}_nchw"], f"{name}_pooled", attributes(graph, node)),
-        operator("Transpose", [f"{name}_pooled"], name, perm=_order(rank, "last")),
-    ]
-    return replace([node], nodes)
-
-
 def _last(node: Node) -> bool:
     """Whether channels are the last axis of the images."""
-    return node.op == "NhwcMaxPool" or bool(node.attrs.get("channels_last", 0))
+    return bool(node.attrs.get("channels_last", 0))
 
 
 def _rank(graph: Graph, node: Node) -> int:
