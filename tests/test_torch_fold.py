@@ -38,6 +38,7 @@ class Twofold(nn.BatchNorm2d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
         self.inner = nn.BatchNorm2d(channels)
+        nn.init.constant_(self.bias, 3)  # so that the ReLU leaves something
         nn.init.uniform_(cast(Tensor, self.inner.running_var), 0.5, 2)
 
     def forward(self, x: Tensor) -> Tensor:
