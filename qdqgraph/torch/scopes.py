@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..errors import TorchError
@@ -215,13 +215,31 @@ class Leave:
             self.scopes.close(module)
 
 
+class Copied:
+    """What fx calls with a copy of a GraphModule, which it makes without the module's hooks."""
+
+    def __init__(self, scopes: Scopes, path: str) -> None:
+        self.scopes, self.path = scopes, path
+
+    def __call__(self, module: fx.GraphModule) -> None:
+        """The copy, which has a copy of this as well, opens its own scope."""
+        own = next(hook for hook in module._deepcopy_hooks if isinstance(hook, Copied))
+        _hook(module, own.scopes, own.path)
+
+
 def attach(model: nn.Module, scopes: Scopes) -> None:
     """Lets every module of a model open its scope, and no other than this; scripted modules have no calls to see."""
     detach(model)
     for path, module in model.named_modules():
         if not isinstance(module, torch.jit.ScriptModule):
-            module.register_forward_pre_hook(Enter(scopes, path))
-            module.register_forward_hook(Leave(scopes), always_call=True)
+            _hook(module, scopes, path)
+        if isinstance(module, fx.GraphModule):
+            module._register_deepcopy_hook(Copied(scopes, path))
+
+
+def _hook(module: nn.Module, scopes: Scopes, path: str) -> None:
+    module.register_forward_pre_hook(Enter(scopes, path))
+    module.register_forward_hook(Leave(scopes), always_call=True)
 
 
 def detach(model: nn.Module) -> None:
@@ -233,6 +251,8 @@ def detach(model: nn.Module) -> None:
             for number in [n for n, hook in hooks.items() if isinstance(hook, Enter | Leave)]:
                 del hooks[number]
                 module._forward_hooks_always_called.pop(number, None)
+        if isinstance(module, fx.GraphModule):
+            module._deepcopy_hooks = [hook for hook in module._deepcopy_hooks if not isinstance(hook, Copied)]
 
 
 def attached(model: nn.Module) -> Scopes | None:
