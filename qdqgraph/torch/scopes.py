@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack,
 from ..errors import TorchError
 from .checkpoints import CHECKPOINTS
 from .children import Children, led_here, plain, watched
-from .functional import ENTRY, Call, called, operands_of, operator_of, positional, tensors
+from .functional import ENTRY, RESHAPING, Call, called, operands_of, operator_of, out_of_place, positional, put, tensors
 from .quantizer import settle
 from .source import caller
 
@@ -142,23 +142,24 @@ class Scopes(TorchFunctionMode):
         operator, in_place = operator_of(function)
         in_place = in_place or bool(kwargs.get("inplace"))
         moved, rest = positional(operator, args, kwargs)
-        operands = operands_of(operator, moved)
+        operands = {} if in_place and operator in RESHAPING else operands_of(operator, moved)
         if operands:
             self.settle()
         scope = self._stack[-1] if operands and self._stack else None
         if scope is not None and _applied(scope.frame):
             self.opaque.add(scope.path)
             scope = None
-        place, assigned = caller(sys._getframe(1)) if scope is not None else ("", False)
-        if in_place and not assigned:
-            operands.pop(0, None)  # the caller goes on with the tensor itself: another cannot stand in for it
-        if scope is None or not place or not operands:
+        place = caller(sys._getframe(1)) if scope is not None else ""
+        if scope is None or not place:
             return function(*args, **kwargs)
         call = Call(operator, place, scope.counts[operator, place])
         scope.counts[operator, place] += 1
-        new = {i: made(x) for i, x in operands.items() if (made := self.apply(scope, call, i)) is not None}
+        kept = in_place and torch.is_grad_enabled()  # the backward pass reads what the quantizers got
+        made = {i: x.clone() if kept and x is moved[0] else x for i, x in operands.items()}
+        new = {i: own(x) for i, x in made.items() if (own := self.apply(scope, call, i)) is not None}
         if 0 in new and in_place:
-            function = getattr(torch, operator)  # a += b becomes a = a + b
+            apart, rest = out_of_place(function, operator, rest)
+            return put(moved[0], called(apart, operator, moved, rest, new))
         return called(function, operator, moved, rest, new) if new else function(*args, **kwargs)
 
 
