@@ -128,7 +128,10 @@ def out_of_place(
 
 def put(x: Tensor, result: Tensor) -> Tensor:
     """The tensor, changed in place to the result: whoever holds it, under whatever name, goes on with that."""
-    found: Tensor = _Put.apply(x, result) if torch.jit.is_tracing() else x.copy_(result)  # type: ignore[no-untyped-call]
+    if torch._C._get_tracing_state() is None:
+        return x.copy_(result)
+    traced: Any = _Put
+    found: Tensor = traced.apply(x, result)
     return found
 
 

@@ -19,7 +19,8 @@ from .. import catalog
 from ..edit import NodeInput, PlacePair
 from ..errors import TorchError
 from ..finding import Finding, Severity
-from ..graph import Graph, label
+from ..graph import Graph, Node, label
+from ..named import quantizer_path
 from ..options import Options
 from ..pair import pairs
 from ..repair import Result, fix
@@ -27,10 +28,11 @@ from ..rule import Rule
 from .functional import Place
 from .places import place
 from .probe import Probe, probe, scale_of
-from .quantizer import Quantizer, parent, paths, quantizers
+from .quantizer import Quantizer, parent, paths, qnn, quantizers
 
 ROUNDS = 10
 """More rounds of new quantizers than any network needs: one adds all, the next sees what their scales reach."""
+RECURRENT = (qnn.QuantLSTM, qnn.QuantLSTMCell)
 FREE = Options(max_bits_lost=math.inf)
 """The probe's scales say nothing about ranges, so no guard holds here; calibration measures the union instead."""
 
@@ -43,7 +45,8 @@ class Linked:
         groups: quantizers that share one, each group in the model's order.
         added: new quantizers, at functional operators.
         disabled: quantizers that stood in the way of a fusion.
-        unmapped: what the graph asks for and no quantizer here can give, one sentence each.
+        unmapped: what the graph asks for and no quantizer here can give, one sentence each; of a quantized LSTM, whose
+            gates stay in float, one for all.
         left: findings that remain on the probe, refused or without a repair.
     """
 
@@ -73,18 +76,19 @@ def link(
     if not quantizers(model):
         raise TorchError("the model holds no quantizers: quantize it first")
     chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
+    recurrent = {n: type(m).__name__ for n, m in model.named_modules() if isinstance(m, RECURRENT)}
     seen = probe(model, example, dynamo=dynamo)
-    wanted, result, missing = _asked(seen, chosen, add)
-    state = _State.of(seen, wanted, result)
+    result, missing = _asked(seen, chosen, add)
+    state = _State.of(seen, result, recurrent)
     if seen.opaque and add and (missing or state.unmapped):
         seen = probe(model, example, dynamo=dynamo, entries=seen.opaque)
-        wanted, result, _ = _asked(seen, chosen, add)
-        state = _State.of(seen, wanted, result)
+        result, _ = _asked(seen, chosen, add)
+        state = _State.of(seen, result, recurrent)
     return _apply(model, state, result, add)
 
 
-def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[set[Place], Result, bool]:
-    """The places where findings ask for a quantizer, the repair with these, and whether one has no place here."""
+def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[Result, bool]:
+    """The repair with a quantizer at each place where a finding asks for one, and whether one has no place here."""
     wanted: set[Place] = set()
     missing = False
     for _ in range(ROUNDS):
@@ -96,7 +100,7 @@ def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[set[Place], 
         if not asked:
             break
         wanted |= asked
-    return wanted, result, missing
+    return result, missing
 
 
 def _readers(finding: Finding) -> Iterable[NodeInput]:
@@ -119,10 +123,15 @@ class _State:
     unmapped: tuple[str, ...]
 
     @classmethod
-    def of(cls, seen: Probe, wanted: set[Place], result: Result) -> _State:
+    def of(cls, seen: Probe, result: Result, recurrent: Mapping[str, str]) -> _State:
+        """What a repaired probe says.
+
+        Args:
+            recurrent: classes of the model's recurrent layers by their paths.
+        """
         graph = Graph(result.model)
         owners: dict[str | Place, set[float]] = {path: set() for path in seen.reads.values()}
-        unmapped: list[str] = []
+        unmapped: dict[str, None] = {}
         for node in graph.nodes():
             for index, tensor in enumerate(node.inputs):
                 pair = pairs(graph).made(tensor.name)
@@ -131,14 +140,29 @@ class _State:
                 reader = (str(node.outputs[0].name), index)
                 owner = seen.reads.get(reader) or seen.at.get(reader)
                 if owner is None:
-                    unmapped.append(f"input {index} of {label(node)} ({node.op}) should read '{pair.tensor}' quantized")
+                    missing = f"input {index} of {label(node)} ({node.op}) should read '{pair.tensor}' quantized"
+                    unmapped[_gates(graph, node, recurrent) or missing] = None
                 else:
                     owners.setdefault(owner, set()).add(scale_of(pair))
+        found = (graph.producer(finding.place) for finding in result.left)
+        unmapped |= {gates: None for node in found if node and (gates := _gates(graph, node, recurrent))}
         groups: dict[float, list[str | Place]] = {}
         for owner, scales in owners.items():
             for scale in scales:
                 groups.setdefault(scale, []).append(owner)
         return cls(groups, tuple(str(o) for o, scales in owners.items() if not scales), tuple(unmapped))
+
+
+def _gates(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
+    """What is to be said of a node inside of a recurrent layer; "" of another."""
+    inside = f"{quantizer_path(graph, node)}."
+    layer = next((path for path in recurrent if inside.startswith(f"{path}.")), None)
+    if layer is None:
+        return ""
+    return (
+        f"the gates of {layer} ({recurrent[layer]}) stay in float: pytorch-quantization quantizes what its matrix "
+        "products read and nothing else"
+    )
 
 
 def _apply(model: nn.Module, state: _State, result: Result, add: bool) -> Linked:

@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     from pytorch_quantization import nn as qnn
     from pytorch_quantization import quant_modules
     from pytorch_quantization.calib import HistogramCalibrator, MaxCalibrator
+    from pytorch_quantization.nn._functions import quant_rnn
     from pytorch_quantization.tensor_quant import QuantDescriptor
 
 METHODS = ("max", "percentile", "entropy", "mse")
@@ -205,6 +206,7 @@ __all__ = [
     "paths",
     "qnn",
     "quant_modules",
+    "quant_rnn",
     "quantizers",
     "quiet",
     "settle",
