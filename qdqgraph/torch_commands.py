@@ -128,7 +128,7 @@ class Run:
         from . import torch as side
 
         args, console = self.args, terminal()
-        example = _example(self.batches(), args)
+        example = _example(self.batches(), self.network, args)
         self.network.eval()
         called(self.network, f"--model {args.model}, on the first input,", example)
         side.fold_norms(self.network, example)
@@ -200,19 +200,19 @@ def _say_linked(linked: Linked) -> None:
         text.say(terminal(), f"not linked: {sentence}")
 
 
-def _example(loader: Any, args: Namespace) -> Any:
-    """The first input of the loader."""
+def _example(loader: Any, network: Any, args: Namespace) -> Any:
+    """The first input of the loader, as the network takes it."""
     from torch import Tensor
+
+    from .torch.calibrate import fitted, input_of
 
     batch = next(iter(loader), loader)
     if batch is loader:
         raise TorchError(f"--data {args.data} yields nothing")
-    while not isinstance(batch, Tensor):
-        inside = list(batch.values()) if isinstance(batch, Mapping) else batch
-        if not isinstance(inside, list | tuple) or not inside:
-            raise TorchError(f"--data {args.data} yields {type(batch).__name__}; the first entry must be the input")
-        batch = inside[0]
-    return batch.to(args.device)
+    x, _ = input_of(batch)
+    if not isinstance(x, Tensor):
+        raise TorchError(f"--data {args.data} yields {type(x).__name__}; the first entry must be the input")
+    return fitted(network, x)
 
 
 def _copied(network: Any, args: Namespace) -> Any:

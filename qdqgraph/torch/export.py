@@ -20,7 +20,7 @@ from ..errors import TorchError
 from ..files import whole
 from .example import arguments, flat, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
-from .quantizer import Quantizer, quantizers, settled
+from .quantizer import Quantizer, quantizers, refuse_meta, settled
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
 """Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
@@ -108,8 +108,7 @@ def traced(
         raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise TorchError(f"the model is wrapped in {type(model).__name__}: pass what it wraps, its .module")
-    if any(x.is_meta for x in (*model.parameters(), *model.buffers())):
-        raise TorchError("the model is on the meta device, where there are no numbers: load its weights first")
+    refuse_meta(model)
     options: dict[str, Any] = {
         "opset_version": opset,
         "input_names": list(input_names or names(model, example)),

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .example import run
-from .quantizer import settled
+from .quantizer import refuse_meta, settled
 
 # By the modules that define them: torch.nn's own names may be patched by the quantization library.
 TRANSPOSED = (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d)
@@ -187,7 +187,11 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
 
     Returns:
         The paths of the BatchNorms that were folded.
+
+    Raises:
+        TorchError: the model has tensors on the meta device, or fails on the example.
     """
+    refuse_meta(model)
     model.eval()
     layers = [m for m in model.modules() if type(m) in LAYERS and "weight" in m._parameters and not _changed(m)]
     norms: dict[nn.Module, str] = {

@@ -17,7 +17,7 @@ from ..files import whole
 from .functional import Call, Place
 from .link import tie
 from .places import place, places
-from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
+from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers, refuse_meta
 from .replace import TWINS, retype, take_slow_paths
 from .source import is_known
 
@@ -31,9 +31,10 @@ def save(model: nn.Module, path: Path | str) -> None:
     `quantize`.
 
     Raises:
-        TorchError: the model holds no quantizers, a module's extra state is no plain data, or the file cannot be
-            written.
+        TorchError: the model holds no quantizers or has tensors on the meta device, a module's extra state is no plain
+            data, or the file cannot be written.
     """
+    refuse_meta(model)
     found = quantizers(model)
     if not found:
         raise TorchError("the model holds no quantizers: there is no quantized state to save")
