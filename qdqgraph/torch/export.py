@@ -104,8 +104,7 @@ def traced(
         TorchError: a quantizer that runs has no usable amax, torch cannot export the model, or the dynamo exporter
             lacks onnxscript.
     """
-    if dynamo and importlib.util.find_spec("onnxscript") is None:
-        raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
+    refuse_missing(dynamo)
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise TorchError(f"the model is wrapped in {type(model).__name__}: pass what it wraps, its .module")
     refuse_meta(model)
@@ -212,6 +211,16 @@ def opset_of(asked: int | None, dynamo: bool) -> int:
         which = "the dynamo" if dynamo else "the TorchScript"
         raise TorchError(f"opset {asked}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
     return OPSET[dynamo] if asked is None else asked
+
+
+def refuse_missing(dynamo: bool) -> None:
+    """Refuses an exporter that is not installed.
+
+    Raises:
+        TorchError: the dynamo exporter lacks onnxscript.
+    """
+    if dynamo and importlib.util.find_spec("onnxscript") is None:
+        raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
 
 
 def _check(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:

@@ -101,7 +101,7 @@ def finetune(
     missing = [n for n, q in quantizers(model).items() if not q._disabled and q.amax is None]
     if missing or not quantizers(model):
         raise TorchError(f"calibrate first: {missing[0] if missing else 'the model'} has no amax")
-    names = _supervised(model, teacher, supervise, stride)
+    names = supervised(model, teacher, supervise, stride)
     modes = {m: m.training for m in (*model.modules(), *teacher.modules())}
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, how.rate, weight_decay=how.decay)
@@ -140,7 +140,12 @@ def rate(how: Training, epoch: int, done: float) -> float:
     return how.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
 
 
-def _supervised(model: nn.Module, teacher: nn.Module, supervise: Choice, stride: int) -> tuple[str, ...]:
+def supervised(model: nn.Module, teacher: nn.Module, supervise: Choice, stride: int) -> tuple[str, ...]:
+    """The modules whose results are compared with the teacher's.
+
+    Raises:
+        TorchError: none is, or one is no module of the teacher.
+    """
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     every = {n: m for n, m in model.named_modules() if n}
     if not callable(supervise) and not supervise:

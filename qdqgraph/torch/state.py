@@ -68,11 +68,6 @@ def load(model: nn.Module, path: Path | str) -> None:
         TorchError: the file is no such state, or of another network.
     """
     content = read(Path(path))
-    if content["places"] and content["python"] != PYTHON:
-        raise TorchError(
-            f"{path}: Python {content['python']} wrote this state, and this is Python {PYTHON}, which counts the calls "
-            "that hold quantizers otherwise: load it there, or link and calibrate anew"
-        )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         _rebuild(model, content)
@@ -83,12 +78,17 @@ def load(model: nn.Module, path: Path | str) -> None:
     model.to(device)
 
 
-def digest(model: nn.Module) -> str:
-    """A fingerprint: models that have the same hold the same weights, buffers and amax, bit for bit."""
+def digest(state: Mapping[str, Any], *, amax: bool = True) -> str:
+    """A fingerprint: models whose states have the same hold the same weights, buffers and amax, bit for bit.
+
+    Args:
+        state: a model's `state_dict()`.
+        amax: whether amax counts as well.
+    """
     found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if not isinstance(tensor, Tensor):
-            continue  # a module's extra state
+    for name, tensor in sorted(state.items()):
+        if not isinstance(tensor, Tensor) or (not amax and name.endswith("._amax")):
+            continue  # a module's extra state, or what calibration is to find
         data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         found.update(data.numpy().tobytes())
@@ -116,7 +116,7 @@ def read(path: Path) -> Mapping[str, Any]:
     """The content of a file that `save` wrote.
 
     Raises:
-        TorchError: it is none.
+        TorchError: it is none, or it has quantized calls and another minor version of Python wrote it.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -125,6 +125,11 @@ def read(path: Path) -> Mapping[str, Any]:
         raise TorchError(f"{path}: cannot be read as a quantized state: {type(error).__name__}: {reason}") from error
     if not isinstance(content, Mapping) or content.get("version") != VERSION:
         raise TorchError(f"{path}: this is no quantized state that this version writes (version {VERSION})")
+    if content["places"] and content["python"] != PYTHON:
+        raise TorchError(
+            f"{path}: Python {content['python']} wrote this state, and this is Python {PYTHON}, which counts the calls "
+            "that hold quantizers otherwise: load it there, or link and calibrate anew"
+        )
     return content
 
 
