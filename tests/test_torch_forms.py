@@ -21,10 +21,12 @@ from test_torch_export import answers
 from test_torch_link import EXPORTERS, X, dynamo_or_skip
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import qdqgraph
-from qdqgraph.torch import Config, Linked, Operator, calibrate, export, link, quantize, quantizers
+from qdqgraph.errors import TorchError
+from qdqgraph.torch import Config, Linked, Operator, calibrate, export, fold_norms, link, quantize, quantizers
 from qdqgraph.torch.quantizer import qnn
 
 
@@ -277,3 +279,24 @@ def test_a_packed_sequence_comes_back_in_its_own_order() -> None:
         (own[1], last[1]),
     ):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, parametrizations.spectral_norm])
+def test_a_network_with_spectral_norms_is_quantized_when_its_norms_are_folded(
+    norm: Callable[..., Any], dynamo: bool, tmp_path: Path
+) -> None:
+    dynamo_or_skip(dynamo)
+    model: Any = Block()
+    model.b = norm(model.b)
+    if norm is nn.utils.spectral_norm:
+        with pytest.raises(TorchError, match=r"b: spectral_norm makes its weight anew .* call fold_norms first"):
+            quantize(model)
+        assert type(model.a) is nn.Conv2d
+    elif not dynamo:
+        with pytest.raises(TorchError, match="parametrized modules, whose weights fold_norms puts in their place"):
+            linked(copy.deepcopy(model))
+    fold_norms(model, X)
+    assert linked(model, dynamo).added
+    assert "b._weight_quantizer" in quantizers(model)
+    assert agrees(model, export(model, X, tmp_path / "m.onnx", dynamo=dynamo))

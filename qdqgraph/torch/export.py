@@ -14,6 +14,7 @@ from typing import Any, cast
 import onnx
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_map
 
 from ..errors import TorchError
@@ -170,6 +171,8 @@ def _reason(model: nn.Module, error: BaseException, dynamo: bool) -> str:
     advice = f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
     if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
         advice = "it holds scripted modules, which no exporter takes inside of others"
+    elif any(is_parametrized(m) for m in model.modules()):
+        advice = "it holds parametrized modules, whose weights fold_norms puts in their place"
     return f"torch cannot export the model: {type(error).__name__}: {lines[0][:300]}; {advice}"
 
 

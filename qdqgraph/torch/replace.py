@@ -20,6 +20,7 @@ from .insert import insert
 from .places import places, remove
 from .policy import chosen
 from .quantizer import Quantizer, qnn, quant_modules, quant_rnn
+from .reparametrized import spectral
 
 
 class QuantConv1d(qnn.QuantConv1d, Conv1d):
@@ -120,7 +121,7 @@ class Quantized:
         replaced: modules that became their twins.
         ignored: modules that the configuration leaves as they are.
         left: modules that have no twin of their own, though their base class has: subclasses, which may compute
-            something else, LSTMs with projections, and what is inside scripted modules.
+            something else, parametrized modules, LSTMs with projections, and what is inside scripted modules.
         placed: quantizers at functional operators.
     """
 
@@ -139,7 +140,8 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
 
     Raises:
         TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,
-            or the model is quantized already. The model is as it was then.
+            spectral_norm's hook makes a weight anew in every forward, or the model is quantized already. The model is
+            as it was then.
     """
     config = config or Config()
     if isinstance(model, nn.DataParallel):
@@ -162,6 +164,12 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
         for path, module in modules.items()
         if path not in ignored
     }
+    anew = [path for path in parts if spectral(modules[path])]
+    if anew:
+        raise TorchError(
+            f"{anew[0]}: spectral_norm makes its weight anew in every forward, so no quantizer can round it once: call "
+            "fold_norms first, which leaves the weight that it makes, or torch.nn.utils.remove_spectral_norm"
+        )
     before, standing = {path: type(modules[path]) for path in parts}, set(places(model))
     for path, children in parts.items():
         retype(modules[path], children)
