@@ -33,7 +33,8 @@ class Calibrated:
     """What calibration found.
 
     Attributes:
-        amax: the largest amax by quantizer path; unseen quantizers are left out.
+        amax: by quantizer path, in the units of the tensor that it quantizes; of one amax a channel the largest. Unseen
+            quantizers are left out.
         unseen: quantizers that no batch reached; they keep no amax, so that an export through them is refused.
         zero: quantizers that saw nothing but zeros.
         broken: quantizers that saw NaN or infinity. Batches that held them count in no histogram; with method max the
@@ -76,13 +77,15 @@ def calibrate(
     """Gives every enabled quantizer its amax from float runs over the batches; weights take their largest magnitude.
 
     Args:
+        model: quantized; its modes and devices are left as they were.
         loader: yields inputs, tensors or arrays of NumPy with a batch in front; of a tuple, list or dictionary the
             first entry is the input. On any device, of any floating-point type.
         batches: how many to take, 1 or more; None: all.
         method: max, percentile, entropy or mse; "" leaves it to what `quantize` was told, max where that was nothing.
-        percentile: of values that stay within amax, in percent.
+        percentile: of values that stay within amax, in percent, above 0 and at most 100; None: the quantizer's own,
+            99.99 where it has none.
         layers: methods of some activations' quantizers, by glob on their path or a module's; they stand above `method`.
-        feed: runs the model on what the loader yields, where the first entry is not all that it needs.
+        feed: runs the model on what the loader yields, where the first entry is not all that it needs; its errors pass.
         progress: show a bar on a terminal.
 
     Raises:

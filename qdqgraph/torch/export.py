@@ -51,21 +51,25 @@ def export(
     has. A half-precision model gives half-precision scales and no Cast, from opset 19 on.
 
     Args:
-        example: the input tensor, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and
-            mappings of tensors. Shapes are fixed to its own but for a dynamic batch.
+        model: quantized and calibrated, on any device.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and mappings of
+            tensors. Shapes are fixed to its own but for a dynamic batch.
+        path: where to; a file that is there is replaced.
         opset: 13 to 20, with the dynamo exporter 18 to 20; None: 17, with the dynamo exporter 18.
         input_names: of every tensor; where they are too few, those of the forward's parameters stand.
         dynamo: use torch.export instead of tracing.
         dynamic_batch: leave the first dimension of every input and output open.
-        uint8: write unsigned quantizers as UINT8, for an engine that takes it.
+        output_names: of every output, in order; None: the exporter's own.
+        uint8: write unsigned quantizers as UINT8, for an engine that takes it; TensorRT refuses them (QDQ402).
 
     Returns:
         The model that was written.
 
     Raises:
         TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
-            not fit; onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is
-            written then.
+            not fit; the example holds no tensor; the model has tensors on the meta device, or torch cannot export it;
+            onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is written
+            then.
     """
     inputs = tensors(example)
     opset = opset_of(opset, dynamo)

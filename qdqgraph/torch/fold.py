@@ -185,7 +185,8 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     first. The model goes to eval mode, for which alone both are exact.
 
     Args:
-        example: an input, a tuple of inputs, or a mapping of keyword arguments.
+        model: float, not quantized.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
 
     Returns:
         The paths of the BatchNorms that were folded.

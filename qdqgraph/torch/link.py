@@ -42,7 +42,7 @@ class Linked:
     """What `link` did, by quantizer path.
 
     Attributes:
-        groups: quantizers that share one, each group in the model's order.
+        groups: paths of quantizers that share one, each group in the model's order.
         added: new quantizers, at functional operators.
         disabled: quantizers that stood in the way of a fusion.
         unmapped: what the graph asks for and no quantizer here can give, one sentence each; of a quantized LSTM, whose
@@ -63,14 +63,16 @@ def link(
     """Ties a quantized model's quantizers in place. Calibrate afterwards: ties throw amax away.
 
     Args:
-        example: an input, or a tuple of inputs, as the model is exported with.
+        model: quantized, on any device, in any floating-point type.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
         rules: what to look for; None: the built-in rules and those of installed packs. Rules of errors are left out:
             they speak of a file, not of quantizers.
         dynamo: look at the dynamo exporter's graph instead of the TorchScript exporter's.
         add: insert quantizers where a finding asks for a pair; False: ties alone.
 
     Raises:
-        TorchError: the model holds no quantizers, or torch cannot export it.
+        TorchError: the model holds no quantizers or has tensors on the meta device, the example holds no tensor, torch
+            cannot export the model, or onnxscript is missing, which the dynamo exporter needs.
         RuleError: a rule crashed.
     """
     if not quantizers(model):
@@ -220,7 +222,7 @@ def _share(model: nn.Module, old: Quantizer, new: Quantizer) -> None:
 
 
 def tie(model: nn.Module, groups: Iterable[Sequence[str]]) -> None:
-    """Lets the quantizers of each group of paths share its first.
+    """Lets the quantizers of each group of paths share its first, in place; the first keeps its amax.
 
     Raises:
         TorchError: there is no quantizer at a path.

@@ -135,8 +135,10 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     """Quantizes a model in place; amax is for `calibrate` to find.
 
     Args:
+        model: float, on any device.
         config: which modules and how; None: all, INT8, max, weights per output channel.
-        example: an input, or a tuple of inputs; needed where the configuration names functional operators.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with; needed
+            where the configuration names functional operators.
 
     Raises:
         TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,

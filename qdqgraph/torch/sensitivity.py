@@ -52,7 +52,7 @@ class Sensitivity:
 
     Attributes:
         direction: "disable": all on but one; "enable": all off but one.
-        model: digest of the model's weights and amax.
+        model: digest of the model's weights and amax, 16 hexadecimal digits.
         quantized: the score with every unit on; unquantized: with every unit off.
         units: the most expensive first.
         weights: digest of the weights alone, which are known before calibration; "" in a file that lacks it.
@@ -163,14 +163,18 @@ def sensitivity(
     """Scores a calibrated model with each unit switched off, or on, by itself.
 
     Args:
-        evaluate: scores the model; more is better.
-        blocks: paths of modules to be switched as a whole.
+        model: calibrated; every quantizer that was on is on again afterwards.
+        evaluate: scores the model, in whatever mode it leaves it; more is better. Costs are in units of this score.
+        direction: "disable": all on but one; "enable": all off but one.
+        blocks: paths of modules to be switched as a whole; None: each layer by itself.
         file: JSON that is written after each unit, and read again where it is there: an interrupted run goes on. The
             model must be the same to the bit: where data are shuffled, save its state before and load it again.
         progress: called with one line a unit.
 
     Raises:
-        TorchError: the model holds no enabled quantizers, or `file` belongs to another run.
+        TorchError: the model holds no enabled quantizers, a block has none or is no module, or `file` holds no ranking
+            or one of another model, direction or other units.
+        ModelError: `file` cannot be written.
     """
     groups = units(model, blocks)
     if not groups:
@@ -252,18 +256,20 @@ def apply_sensitivity(
     """Switches the quantization of the most expensive units off, in place.
 
     Args:
-        top: how many units.
-        budget: instead, as many as it takes until the costs that remain add up to at most this much, 0 or more.
-        example: an input, a tuple of inputs, or a mapping of keyword arguments: the model is linked again, as fewer
-            quantizers have other needs. Calibrate it afterwards.
+        result: of `sensitivity`, of this network.
+        top: how many units, 0 or more.
+        budget: instead, as many as it takes until the costs that remain add up to at most this much, 0 or more, in the
+            units of the score.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with:
+            the model is linked again, as fewer quantizers have other needs. Calibrate it afterwards. None: do not link.
         rules, dynamo: what linking looks for, and in which exporter's graph, as in `link`.
 
     Returns:
         The layers that were switched off, and what linking did.
 
     Raises:
-        TorchError: neither or both of `top` and `budget` are given, one is out of its range, or a unit is none of the
-            model's.
+        TorchError: neither or both of `top` and `budget` are given, one is out of its range, the model holds no enabled
+            quantizers, a unit is none of its units, or linking fails as in `link`.
     """
     if (top is None) == (budget is None):
         raise TorchError("say either how many units to switch off (top) or what may remain (budget)")

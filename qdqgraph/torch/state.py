@@ -28,7 +28,10 @@ PYTHON = "{}.{}".format(*sys.version_info)
 
 def save(model: nn.Module, path: Path | str) -> None:
     """Writes a quantized model's state, whole or not at all; `load` restores it into the network as it was before
-    `quantize`.
+    `quantize`: weights and buffers in their own types, amax, places, ties and what is switched off.
+
+    Args:
+        path: a file that is there is replaced.
 
     Raises:
         TorchError: the model holds no quantizers or has tensors on the meta device, a module's extra state is no plain
@@ -62,10 +65,12 @@ def load(model: nn.Module, path: Path | str) -> None:
     """Restores a state in place; nothing is calibrated again, on whatever device the model is.
 
     Args:
-        model: the network as it was before `quantize`, or quantized alike already.
+        model: the network as it was before `quantize`, norms folded where they were, or quantized alike already.
+        path: a file that `save` wrote.
 
     Raises:
-        TorchError: the file is no such state, or of another network.
+        TorchError: the file is no such state, of another network or of other code, or it has quantized calls and
+            another minor version of Python wrote it.
     """
     content = read(Path(path))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
