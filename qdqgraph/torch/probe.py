@@ -28,7 +28,7 @@ from .example import mapped
 from .export import OPSET, traced
 from .functional import ENTRY, Call, Place
 from .pairing import Grid, Writing, restored
-from .places import placed, places
+from .places import parted, placed, places
 from .quantizer import is_weight, paths, quantizers
 from .scopes import Scope, Scopes, attach, attached, detach
 
@@ -157,14 +157,14 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Coll
         for path, quantizer in found.items():
             quantizer._probe = unused()
             names[quantizer._probe] = path
-        scopes = Scopes(enter)
+        scopes = Scopes(enter, lambda scope, where: True)
         attach(model, scopes)
         try:
             proto = traced(model, example, opset=OPSET[dynamo], dynamo=dynamo, writing=writing)
         finally:
             detach(model)
             if before is not None or standing:  # a part may have been linked alone
-                attach(model, before or Scopes(placed))
+                attach(model, before or Scopes(placed, parted))
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}
     for path, quantizer in paths(model).items():
