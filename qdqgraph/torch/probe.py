@@ -10,6 +10,7 @@ model exports, with a known place behind each input of each node.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,6 +69,17 @@ class Probe:
     def reads(self) -> Mapping[NodeInput, str]:
         """The quantizers by the node inputs that read their pairs."""
         return dict(self._readers(self.quantizers))
+
+    @cached_property
+    def named(self) -> Mapping[tuple[str, int], Place]:
+        """The places by the names of the nodes, where these are unique: a repair may let a node make another tensor."""
+        count = Counter(node.name for node in self.graph.nodes())
+        makers = {str(node.outputs[0].name): node.name for node in self.graph.nodes()}
+        return {
+            (makers[output], index): place
+            for (output, index), place in self.at.items()
+            if makers.get(output) and count[makers[output]] == 1
+        }
 
     def _readers(self, names: Mapping[float, Any]) -> list[tuple[NodeInput, Any]]:
         return [
