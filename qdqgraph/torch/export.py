@@ -6,7 +6,7 @@ import importlib.util
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +18,12 @@ from torch.utils._pytree import tree_map
 
 from ..errors import TorchError
 from ..files import whole
+from .checkpoints import CHECKPOINTS
+from .computed import constant
 from .example import arguments, flat, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
 from .quantizer import Quantizer, quantizers, settled
+from .wrapped import refuse
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
 """Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
@@ -106,8 +109,7 @@ def traced(
     """
     if dynamo and importlib.util.find_spec("onnxscript") is None:
         raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise TorchError(f"the model is wrapped in {type(model).__name__}: pass what it wraps, its .module")
+    refuse(model)
     if any(x.is_meta for x in (*model.parameters(), *model.buffers())):
         raise TorchError("the model is on the meta device, where there are no numbers: load its weights first")
     options: dict[str, Any] = {
@@ -167,17 +169,24 @@ def written(model: nn.Module, writing: Writing) -> Iterator[None]:
     modes = {m: m.training for m in model.modules()}
     found = quantizers(model)
     model.eval()
+    CHECKPOINTS.enter(through)  # without gradients, what would run again runs as it is
     attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX has none for
     try:
-        with restored(found.values(), "_writing", "_grid"), settled(model):
+        with restored(found.values(), "_writing", "_grid"), settled(model), constant(model):
             for name, quantizer in found.items():
                 quantizer._writing, quantizer._grid = writing, _grid(name, quantizer)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(attention)
+        CHECKPOINTS.leave(through)
         for module, training in modes.items():
             module.training = training
+
+
+def through(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself."""
+    return function
 
 
 def _grid(name: str, quantizer: Quantizer) -> Grid | TorchError:

@@ -18,7 +18,7 @@ from .functional import Call, Place
 from .link import tie
 from .places import place, places
 from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
-from .replace import TWINS, retype, take_slow_paths
+from .replace import TWINS, kind_of, retype, take_slow_paths
 from .source import is_known
 
 VERSION = 2
@@ -40,7 +40,7 @@ def save(model: nn.Module, path: Path | str) -> None:
     first = {id(q): name for name, q in found.items()}
     content = {
         "version": VERSION,
-        "modules": [n for n, m in model.named_modules() if type(m) in set(TWINS.values())],
+        "modules": [n for n, m in model.named_modules() if kind_of(m) in set(TWINS.values())],
         "quantizers": {name: _described(q) for name, q in found.items()},
         "python": PYTHON,
         "places": {
@@ -153,7 +153,7 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
     described = {**content["quantizers"], **{n: content["quantizers"][f] for n, f in content["shared"].items()}}
     for name in content["modules"]:
         module = model.get_submodule(name)
-        if type(module) in TWINS:
+        if kind_of(module) in TWINS:
             retype(module, _children(name, described))
     take_slow_paths(model)
     standing = places(model)
