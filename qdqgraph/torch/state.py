@@ -88,7 +88,8 @@ def digest(model: nn.Module) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         if not isinstance(tensor, Tensor):
             continue  # a module's extra state
-        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        # A copy: contiguous() leaves the strides of 0 that expand() gives to a tensor of one element.
+        data = tensor.detach().cpu().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         found.update(data.numpy().tobytes())
     return found.hexdigest()[:16]
