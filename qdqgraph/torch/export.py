@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from .. import catalog
 from ..errors import TorchError
 from ..files import whole
+from ..repair import fix
 from .checkpoints import CHECKPOINTS
 from .computed import constant
 from .example import arguments, flat, names, tensors
@@ -30,6 +32,8 @@ OPSETS = {False: range(13, 21), True: range(18, 21)}
 dynamo exporter writes, 20 the last that TorchScript's does."""
 OPSET = {False: 17, True: 18}
 """The opset where none is asked for; 17 serves every TensorRT since 8.5."""
+DUPLICATES = "duplicate-pairs"
+"""The rule, of exact repairs, for what exporters leave where they make one node of equal ones: its readers' pairs."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SHOWN = 8
 """Names that a message lists before it only counts."""
@@ -81,6 +85,7 @@ def export(
         output_names=output_names,
         dynamic_batch=dynamic_batch,
     )
+    model_proto = fix(model_proto, [catalog.find(catalog.load(installed=False), DUPLICATES)]).model
     onnx.checker.check_model(model_proto)
     try:
         with whole(Path(path)) as temporary:

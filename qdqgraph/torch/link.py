@@ -56,7 +56,13 @@ class Linked:
 
 
 def link(
-    model: nn.Module, example: Any, rules: Sequence[Rule] | None = None, *, dynamo: bool = False, add: bool = True
+    model: nn.Module,
+    example: Any,
+    rules: Sequence[Rule] | None = None,
+    *,
+    dynamo: bool = False,
+    add: bool = True,
+    opset: int | None = None,
 ) -> Linked:
     """Ties a quantized model's quantizers in place. Calibrate afterwards: ties throw amax away.
 
@@ -66,19 +72,20 @@ def link(
             they speak of a file, not of quantizers.
         dynamo: look at the dynamo exporter's graph instead of the TorchScript exporter's.
         add: insert quantizers where a finding asks for a pair; False: ties alone.
+        opset: as of the export; an exporter writes some operators in later ones alone.
 
     Raises:
-        TorchError: the model holds no quantizers, or torch cannot export it.
+        TorchError: the model holds no quantizers, torch cannot export it, or the exporter does not write the opset.
         RuleError: a rule crashed.
     """
     if not quantizers(model):
         raise TorchError("the model holds no quantizers: quantize it first")
     chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
-    seen = probe(model, example, dynamo=dynamo)
+    seen = probe(model, example, dynamo=dynamo, opset=opset)
     wanted, result, missing = _asked(seen, chosen, add)
     state = _State.of(seen, wanted, result)
     if seen.opaque and add and (missing or state.unmapped):
-        seen = probe(model, example, dynamo=dynamo, entries=seen.opaque)
+        seen = probe(model, example, dynamo=dynamo, entries=seen.opaque, opset=opset)
         wanted, result, _ = _asked(seen, chosen, add)
         state = _State.of(seen, wanted, result)
     return _apply(model, state, result, add)

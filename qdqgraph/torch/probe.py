@@ -26,7 +26,7 @@ from ..graph import Graph, key
 from ..named import SCOPES, quantizer_path
 from ..pair import Pair, pairs
 from .example import mapped
-from .export import OPSET, traced
+from .export import opset_of, traced
 from .functional import ENTRY, Call, Place
 from .pairing import Grid, Writing, restored
 from .places import parted, placed, places
@@ -125,7 +125,14 @@ def scale_of(pair: Pair) -> float:
     return float(np.ravel(pair.scale)[0]) if pair.scale is not None and pair.scale.size else 0.0
 
 
-def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Collection[str] = ()) -> Probe:
+def probe(
+    model: nn.Module,
+    example: Any,
+    *,
+    dynamo: bool = False,
+    entries: Collection[str] = (),
+    opset: int | None = None,
+) -> Probe:
     """Exports the graph; the model is left as it was.
 
     Args:
@@ -133,9 +140,10 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Coll
         example: an input, or a tuple of inputs.
         dynamo: use the dynamo exporter.
         entries: paths of modules whose arguments are places, for those whose inside is opaque.
+        opset: as in `export`.
 
     Raises:
-        TorchError: torch cannot export the model.
+        TorchError: torch cannot export the model, or the exporter does not write the opset.
     """
     if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
         # Half precision cannot tell that many scales apart; the structure is the same in float.
@@ -146,7 +154,7 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Coll
     candidates: dict[float, Place] = {}
     known: dict[Place, float] = {}
     standing = {place: model.get_submodule(path) for path, place in places(model).items()}
-    writing = Writing(OPSET[dynamo], dynamo)
+    writing = Writing(opset_of(opset, dynamo), dynamo)
 
     def unused() -> float:
         return float(np.float32((BASE + STEP * (len(names) + len(candidates))) / 127))
@@ -172,7 +180,7 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Coll
         scopes = Scopes(enter, lambda scope, where: True)
         attach(model, scopes)
         try:
-            proto = traced(model, example, opset=OPSET[dynamo], dynamo=dynamo, writing=writing)
+            proto = traced(model, example, opset=writing.opset, dynamo=dynamo, writing=writing)
         finally:
             detach(model)
             if before is not None or standing:  # a part may have been linked alone
