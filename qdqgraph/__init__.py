@@ -49,6 +49,7 @@ from .weights import (
     refitted,
     rescaled,
     shifted,
+    stood_for,
     symmetric,
     weights,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "sites",
     "skips_convolution",
     "strip",
+    "stood_for",
     "symmetric",
     "unpaired",
     "weights",

@@ -7,9 +7,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .edit import Constant, Graft, SetPair
-from .graph import Graph, Reader, key, label
+from .graph import PASS_VALUE, Graph, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, Pair, bits_lost
+from .pair import INT8_BOUND, Pair, bits_lost, pairs
 from .patterns import BINARY, UNARY, moved
 from .replacing import attributes, constant, operator, replace
 
@@ -58,10 +58,27 @@ def _axis(graph: Graph, reader: Reader, rank: int) -> int | None:
 def weights(graph: Graph, pair: Pair) -> np.ndarray | None:
     """The real numbers that a weight pair stands for: those in front of its QuantizeLinear, or what its integers mean;
     None where they are not in the file, or not of one form."""
-    array, grid = graph.array(pair.tensor), Grid.of(pair)
-    if array is None or pair.quantize is not None:
+    return stood_for(graph, pair) if pair.quantize is None else _constant(graph, pair.tensor)
+
+
+def stood_for(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """What the pair's DequantizeLinears make of a constant; None as for `weights`, or where its nodes disagree."""
+    array, grid = _constant(graph, pair.tensor), Grid.of(pair)
+    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
+        return None
+    return grid.reals(array if pair.quantize is None else grid.integers(array))
+
+
+def _constant(graph: Graph, tensor: str) -> np.ndarray | None:
+    """A constant, also behind pairs: a weight that two operators read under two names is quantized once for each."""
+    array, node = graph.array(tensor), graph.producer(tensor)
+    if array is not None or node is None or (node.domain or "") not in ("", "ai.onnx"):
         return array
-    return None if grid is None or not grid.fits(array) else grid.reals(array)
+    if node.op == "DequantizeLinear":
+        pair = pairs(graph).of(node)
+        return None if pair is None or pair.kind == "activation" else stood_for(graph, pair)
+    inner = _constant(graph, node.inputs[0].name) if node.op in PASS_VALUE | {"Transpose"} else None
+    return None if inner is None else graph.shaped(node, inner)
 
 
 def rescaled(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:

@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from qdqgraph import (
     BINARY,
     Counterexample,
     Example,
     Finding,
     Graph,
-    Grid,
-    Pair,
     Reader,
     Rule,
     Safety,
@@ -21,6 +17,7 @@ from qdqgraph import (
     pairs,
     readers,
     replace,
+    stood_for,
 )
 
 
@@ -106,7 +103,7 @@ class BiasQuantized(Rule):
             operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
             if pair.kind == "activation" or not (bias or operand):
                 continue
-            values = _values(graph, pair)
+            values = stood_for(graph, pair)
             edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
             what = "a bias" if bias else "a constant, no weight,"
             yield self.finding(
@@ -123,10 +120,3 @@ def _bias(reader: Reader) -> bool:
 
 def _operand(reader: Reader) -> bool:
     return reader.index >= 0 and reader.node.op in (*BINARY, "PRelu", "Where", "Clip", "BatchNormalization")
-
-
-def _values(graph: Graph, pair: Pair) -> np.ndarray | None:
-    array, grid = graph.array(pair.tensor), Grid.of(pair)
-    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
-        return None
-    return grid.reals(array if pair.quantize is None else grid.integers(array))
