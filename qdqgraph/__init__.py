@@ -16,7 +16,7 @@ from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, Node, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, scale_from_amax
+from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, needed, pairs, scale_from_amax
 from .patterns import (
     BINARY,
     ONE_TO_ONE,
@@ -52,6 +52,7 @@ from .weights import (
     stood_for,
     symmetric,
     weights,
+    widened,
 )
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ __all__ = [
     "key",
     "label",
     "moved",
+    "needed",
     "obstacle",
     "opens_block",
     "operator",
@@ -166,9 +168,10 @@ __all__ = [
     "shifted",
     "sites",
     "skips_convolution",
-    "strip",
     "stood_for",
+    "strip",
     "symmetric",
     "unpaired",
     "weights",
+    "widened",
 ]

@@ -58,6 +58,26 @@ class OperatorInteger(Rule):
             }""",
         ),
         Example(
+            "both operands quantized as the network runs",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[2,2] a, float[2,2] b) => (float[2,2] y)
+            {
+                q, s, z = DynamicQuantizeLinear (a)
+                r, t, u = DynamicQuantizeLinear (b)
+                i = MatMulInteger (q, r, z, u)
+                f = Cast <to = 1> (i)
+                m = Mul (s, t)
+                y = Mul (f, m)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[2,2] a, float[2,2] b) => (float[2,2] y)
+            {
+                y = MatMul (a, b)
+            }""",
+        ),
+        Example(
             "a constant scale",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
@@ -106,7 +126,7 @@ class OperatorInteger(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes("ConvInteger", "MatMulInteger"):
-            edit = _in_pairs(graph, node)
+            edit = _in_pairs(graph, node) or _of_reals(graph, node)
             yield self.finding(
                 node,
                 f"TensorRT has no {node.op}",
@@ -149,6 +169,27 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
     if scale is None or not _by_channel(node, scale):
         return None
     return _written(graph, node, product, scale, left, None if dynamic else source, unread)
+
+
+def _of_reals(graph: Graph, node: Node) -> Graft | None:
+    """A product of two tensors that are both quantized as the network runs, as the product of what they were."""
+    sources = [graph.producer(t.name) for t in node.inputs[:2]]
+    zeros = [t.name for t in node.inputs[2:4]]
+    cast = _sole_reader(graph, key(node), "Cast")
+    product = None if cast is None else _sole_reader(graph, key(cast), "Mul")
+    if cast is None or product is None or any(s is None or s.op != "DynamicQuantizeLinear" for s in sources):
+        return None
+    both = [s for s in sources if s is not None]
+    factor = graph.producer(next(t.name for t in product.inputs if t.name != key(cast)))
+    scales = sorted(s.outputs[1].name for s in both)
+    if zeros != [s.outputs[2].name for s in both] or factor is None or factor.op != "Mul":
+        return None
+    if sorted(t.name for t in factor.inputs) != scales:
+        return None
+    real = operator(
+        node.op.removesuffix("Integer"), [s.inputs[0].name for s in both], key(product), attributes(graph, node)
+    )
+    return replace([product], [real], unread=[node, cast, factor])
 
 
 def _written(
