@@ -14,7 +14,7 @@ from .blocks import Residual, Side, block, opens_block, residual, residuals, ski
 from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
-from .graph import Graph, Node, Reader, key, label
+from .graph import PASS_VALUE, Graph, Node, Reader, key, label
 from .grid import Grid
 from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, needed, pairs, scale_from_amax
 from .patterns import (
@@ -90,6 +90,7 @@ __all__ = [
     "BINARY",
     "INT8_BOUND",
     "ONE_TO_ONE",
+    "PASS_VALUE",
     "PER_CHANNEL",
     "POOLS",
     "WEIGHTED",

@@ -219,7 +219,7 @@ class Graph:
         if source in self.initializers:
             array = _array(self.initializers[source], self.folder)
         else:
-            array = _constant_value(self.proto(self._producers[source]))
+            array = _constant_value(self.proto(self._producers[source]), self.folder)
         for node in reversed(passed):
             array = None if array is None else _passed_value(node, array)
         return array
@@ -345,10 +345,10 @@ def _passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
     return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten") else None
 
 
-def _constant_value(node: onnx.NodeProto) -> np.ndarray | None:
+def _constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray | None:
     for attribute in node.attribute:
         if attribute.name == "value":
-            return numpy_helper.to_array(attribute.t)
+            return _array(attribute.t, folder)
         if attribute.name in ("value_float", "value_floats"):
             value = onnx.helper.get_attribute_value(attribute)
             return np.asarray(value, np.float32)

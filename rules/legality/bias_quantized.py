@@ -1,9 +1,10 @@
 """QDQ406."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qdqgraph import (
     BINARY,
+    PASS_VALUE,
     Counterexample,
     Example,
     Finding,
@@ -98,7 +99,7 @@ class BiasQuantized(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            found = readers(graph, pair)
+            found = list(_uses(graph, readers(graph, pair)))
             bias = pair.kind == "bias" or (bool(found) and all(_bias(r) for r in found))
             operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
             if pair.kind == "activation" or not (bias or operand):
@@ -112,6 +113,15 @@ class BiasQuantized(Rule):
                 help="store the float that it stands for",
                 edits=edits,
             )
+
+
+def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
+    """What computes with a constant: behind the Casts of networks in FP16 and other changes of form alone."""
+    for reader in found:
+        if reader.index == 0 and reader.node.op in PASS_VALUE:
+            yield from _uses(graph, graph.readers(key(reader.node)))
+        else:
+            yield reader
 
 
 def _bias(reader: Reader) -> bool:

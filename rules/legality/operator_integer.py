@@ -27,7 +27,8 @@ class OperatorInteger(Rule):
 
     Why: TensorRT has no ConvInteger, MatMulInteger and DynamicQuantizeLinear. Its input's scale is computed while the
     network runs, and TensorRT wants a constant: the repair takes the rounding of the input away and keeps the weights
-    quantized, so the layer runs in floating point. Where the scale is constant the input keeps its pair.
+    quantized, so the layer runs in floating point. The bias of a convolution, an Add behind it, is its own again. Where
+    the scale is constant the input keeps its pair.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
     """
 
@@ -205,8 +206,9 @@ def _written(
         scale = np.full(zero.size, scale)
     zeros = np.broadcast_to(zero.reshape(()) if zero.size == 1 else zero.reshape(-1), scale.shape).astype(array.dtype)
     channels = 0 if node.op == "ConvInteger" else array.ndim - 1
-    name = key(product)
-    nodes = []
+    bias, added = _bias(graph, product, array) if node.op == "ConvInteger" else (None, None)
+    name = key(product if added is None else added)
+    nodes = [] if bias is None else [constant(f"{name}_bias", bias)]
     if quantize is not None:
         nodes.append(operator("DequantizeLinear", [key(quantize), *(t.name for t in quantize.inputs[1:])], left))
     nodes += [
@@ -218,9 +220,32 @@ def _written(
             f"{name}_weights",
             axis=channels if scale.ndim else None,
         ),
-        operator(node.op.removesuffix("Integer"), [left, f"{name}_weights"], name, attributes(graph, node)),
+        operator(
+            node.op.removesuffix("Integer"),
+            [left, f"{name}_weights", "" if bias is None else f"{name}_bias"],
+            name,
+            attributes(graph, node),
+        ),
     ]
-    return replace([product], nodes, unread=unread)
+    return (
+        replace([product], nodes, unread=unread)
+        if added is None
+        else replace([added], nodes, unread=[*unread, product])
+    )
+
+
+def _bias(graph: Graph, product: Node, weights: np.ndarray) -> tuple[np.ndarray, Node] | tuple[None, None]:
+    """The bias of a convolution that an Add behind it holds, one number for each output channel, and that Add.
+
+    TensorRT-RTX 1.7.1 does not build a 1-D convolution of one output channel with such an Add.
+    """
+    added = _sole_reader(graph, key(product), "Add")
+    other = None if added is None else graph.array(next(t.name for t in added.inputs if t.name != key(product)))
+    count = weights.shape[0]
+    if added is None or other is None or other.size != count or weights.ndim < 3:
+        return None, None
+    along = (count, *(1,) * (weights.ndim - 2))
+    return (other.reshape(-1), added) if other.shape in (along, (1, *along)) else (None, None)
 
 
 def _by_channel(node: Node, scale: np.ndarray) -> bool:
