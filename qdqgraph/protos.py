@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from . import shapes
@@ -15,6 +16,11 @@ STANDARD = ("", "ai.onnx")
 def version(model: onnx.ModelProto) -> int:
     """Version of the standard operator set that the model imports."""
     return max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
+
+
+def is_standard(node: onnx.NodeProto | gs.Node) -> bool:
+    """Whether the operator is one of ONNX's own; onnx-graphsurgeon has no domain, None, where the file has ""."""
+    return (node.domain or "") in STANDARD
 
 
 def names(graph: onnx.GraphProto) -> Iterator[str]:

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 
 from ..graph import Graph, Node, label
-from .pattern import COMMUTATIVE, STANDARD, Pattern, PatternNode, Step
+from ..protos import is_standard
+from .pattern import COMMUTATIVE, Pattern, PatternNode, Step
 
 ZERO_POINT = 2
 """The input of QuantizeLinear and DequantizeLinear that holds the zero-point."""
@@ -146,7 +147,7 @@ class _Matcher:
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
         """The ways in which a node stands for the pattern's node `index`, given what is bound."""
         wanted = self.pattern.nodes[index]
-        domain = "" if (node.domain or "") in STANDARD else node.domain
+        domain = "" if is_standard(node) else node.domain
         if node.op not in wanted.ops or domain != wanted.domain:
             self._fail(match, "'{}' is {}, where the pattern has {}", node, node.op, wanted)
             return
