@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def _diff(args: Namespace) -> int:
     a, b = opened(args.a, target, args.profile_a), opened(args.b, target, args.profile_b)
     found = diff(a, b)
     if args.json:
-        text.say(terminal(), report.diff_json(found))
+        text.say(terminal(), json.dumps(report.diff_entry(found), indent=1))
     else:
         report.show_diff(terminal(), found)
     return int(bool(found.worse))

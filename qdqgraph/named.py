@@ -22,7 +22,7 @@ KINDS = ("tensors", "inputs_of", "outputs_of", "quantizers")
 
 def quantizer_path(graph: Graph, node: Node) -> str:
     """The path of the PyTorch module that a node comes from, "layer1.0.conv1._input_quantizer"; "" where unknown."""
-    metadata = {p.key: p.value for p in graph.model.graph.node[graph.position(node)].metadata_props}
+    metadata = {p.key: p.value for p in graph.proto(node).metadata_props}
     if SCOPES in metadata:
         try:
             scopes = [str(s) for s in ast.literal_eval(metadata[SCOPES])][:-1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -51,6 +52,13 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
         for inner in graph.node:
             yield from reads(inner)
         yield from (o.name for o in graph.output)
+
+
+def refill(field: Any, items: Iterable[Any]) -> None:
+    """Lets a repeated field hold these items; they may be its own, so they are copied before it is emptied."""
+    copies = [type(item).FromString(item.SerializePartialToString()) for item in items]
+    del field[:]
+    field.extend(copies)
 
 
 def fresh(wanted: str, taken: set[str]) -> str:

@@ -57,11 +57,6 @@ class Trace:
 EMPTY = Match({}, {}, {})
 
 
-def proto(graph: Graph, node: Node) -> onnx.NodeProto:
-    """The node as the file has it."""
-    return graph.model.graph.node[graph.position(node)]
-
-
 def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Match]]:
     """For each node that can stand for `pattern.nodes[start]`, in file order, the matches it begins."""
     steps = pattern.order(start)
@@ -249,7 +244,7 @@ class _Matcher:
         if not wanted.attributes and not wanted.parameters:
             return dict(match.attributes)
         found = dict(match.attributes)
-        mine = {a.name: a for a in proto(self.graph, node).attribute}
+        mine = {a.name: a for a in self.graph.proto(node).attribute}
         for name, literal in wanted.attributes.items():
             given = _attribute_value(mine[name]) if name in mine else self._default(node, name)
             if given != _attribute_value(literal):
