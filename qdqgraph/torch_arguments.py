@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import TorchError
+from .errors import TorchError, reason
+from .files import refuse_to_overwrite
 
 if TYPE_CHECKING:
     from .torch import Sensitivity
@@ -82,8 +83,9 @@ def check(args: Namespace) -> None:
     """Refuses what could only fail after all the work; needs torch, as a ranking that is there is read.
 
     Raises:
-        TorchError: a file exists, is a folder, has no folder, a folder that cannot be written to, or two purposes, a
-            ranking that is there is one of another direction, or options contradict each other.
+        TorchError: a file has two purposes, a folder cannot be written to, a ranking that is there is one of another
+            direction, or options contradict each other.
+        ModelError: a file exists, is a folder or has none.
     """
     files = outputs(args)
     there = _ranking(args)
@@ -91,17 +93,12 @@ def check(args: Namespace) -> None:
     for number, path in enumerate(files):
         if path.resolve() in [other.resolve() for other in files[:number]]:
             raise TorchError(f"{path} would be written twice: name another file")
-        if path.is_dir():
-            raise TorchError(f"{path} is a folder: name a file")
-        if path.exists() and not args.force and not resumed:
-            raise TorchError(f"{path} exists; give --force to overwrite it")
-        if not path.parent.is_dir():
-            raise TorchError(f"{path}: there is no folder {path.parent}")
+        refuse_to_overwrite(path, force=args.force or resumed)
         try:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
         except OSError as error:
-            raise TorchError(f"{path}: cannot be written: {error.strerror or error}") from error
+            raise TorchError(f"{path}: cannot be written: {reason(error)}") from error
     if there is not None and there.direction != args.direction and not args.force:
         raise TorchError(
             f"{args.output} is a ranking by --direction {there.direction}: give that, name another file, or --force"
@@ -148,8 +145,8 @@ def possible(args: Namespace) -> None:
     try:
         empty(1, device=args.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {why}") from error
 
 
 def _ranking(args: Namespace) -> Sensitivity | None:

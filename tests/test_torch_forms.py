@@ -4,6 +4,7 @@ recurrent layers."""
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,7 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import qdqgraph
-from qdqgraph.errors import TorchError
-from qdqgraph.torch import Config, Linked, Operator, calibrate, export, fold_norms, link, quantize, quantizers
+from qdqgraph.torch import Config, Linked, Operator, calibrate, export, link, quantize, quantizers
 from qdqgraph.torch.quantizer import qnn
 
 
@@ -282,21 +282,20 @@ def test_a_packed_sequence_comes_back_in_its_own_order() -> None:
 
 
 @pytest.mark.parametrize("dynamo", EXPORTERS)
-@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, parametrizations.spectral_norm])
-def test_a_network_with_spectral_norms_is_quantized_when_its_norms_are_folded(
-    norm: Callable[..., Any], dynamo: bool, tmp_path: Path
-) -> None:
+def test_weights_that_are_made_anew_in_every_forward_are_quantized_as_constants(dynamo: bool, tmp_path: Path) -> None:
     dynamo_or_skip(dynamo)
-    model: Any = Block()
-    model.b = norm(model.b)
-    if norm is nn.utils.spectral_norm:
-        with pytest.raises(TorchError, match=r"b: spectral_norm makes its weight anew .* call fold_norms first"):
-            quantize(model)
-        assert type(model.a) is nn.Conv2d
-    elif not dynamo:
-        with pytest.raises(TorchError, match="parametrized modules, whose weights fold_norms puts in their place"):
-            linked(copy.deepcopy(model))
-    fold_norms(model, X)
-    assert linked(model, dynamo).added
-    assert "b._weight_quantizer" in quantizers(model)
-    assert agrees(model, export(model, X, tmp_path / "m.onnx", dynamo=dynamo))
+    model: Any = Outer(Block()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        nn.utils.spectral_norm(model.inner.a)
+        nn.utils.weight_norm(model.inner.b)
+    parametrizations.spectral_norm(model.inner.c)
+    parametrizations.weight_norm(model.last)
+    with torch.no_grad():
+        for x in model.parameters():
+            x += 0.1 * torch.rand(x.shape)
+        real = model(X)
+        done = linked(model, dynamo)
+        assert done.added and not done.unmapped and not done.left
+        assert agrees(model, export(model, X, tmp_path / "m.onnx", dynamo=dynamo))
+        assert float((model(X) - real).abs().max()) < 0.02 * float(real.abs().max())

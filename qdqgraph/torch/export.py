@@ -6,7 +6,7 @@ import importlib.util
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -14,20 +14,26 @@ from typing import Any, cast
 import onnx
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_map
 
+from .. import catalog
 from ..errors import TorchError
 from ..files import whole
+from ..repair import fix
+from .checkpoints import CHECKPOINTS
+from .computed import constant
 from .example import arguments, flat, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
 from .quantizer import Quantizer, quantizers, refuse_meta, settled
+from .wrapped import refuse
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
 """Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
 dynamo exporter writes, 20 the last that TorchScript's does."""
 OPSET = {False: 17, True: 18}
 """The opset where none is asked for; 17 serves every TensorRT since 8.5."""
+DUPLICATES = "duplicate-pairs"
+"""The rule, of exact repairs, for what exporters leave where they make one node of equal ones: its readers' pairs."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SHOWN = 8
 """Names that a message lists before it only counts."""
@@ -83,6 +89,7 @@ def export(
         output_names=output_names,
         dynamic_batch=dynamic_batch,
     )
+    model_proto = fix(model_proto, [catalog.find(catalog.load(installed=False), DUPLICATES)]).model
     onnx.checker.check_model(model_proto)
     try:
         with whole(Path(path)) as temporary:
@@ -110,8 +117,7 @@ def traced(
             lacks onnxscript.
     """
     refuse_missing(dynamo)
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise TorchError(f"the model is wrapped in {type(model).__name__}: pass what it wraps, its .module")
+    refuse(model)
     refuse_meta(model)
     options: dict[str, Any] = {
         "opset_version": opset,
@@ -175,8 +181,6 @@ def _reason(model: nn.Module, error: BaseException, dynamo: bool) -> str:
     advice = f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
     if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
         advice = "it holds scripted modules, which no exporter takes inside of others"
-    elif any(is_parametrized(m) for m in model.modules()):
-        advice = "it holds parametrized modules, whose weights fold_norms puts in their place"
     return f"torch cannot export the model: {type(error).__name__}: {lines[0][:300]}; {advice}"
 
 
@@ -186,17 +190,24 @@ def written(model: nn.Module, writing: Writing) -> Iterator[None]:
     modes = {m: m.training for m in model.modules()}
     found = quantizers(model)
     model.eval()
+    CHECKPOINTS.enter(through)  # without gradients, what would run again runs as it is
     attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX has none for
     try:
-        with restored(found.values(), "_writing", "_grid"), settled(model):
+        with restored(found.values(), "_writing", "_grid"), settled(model), constant(model):
             for name, quantizer in found.items():
                 quantizer._writing, quantizer._grid = writing, _grid(name, quantizer)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(attention)
+        CHECKPOINTS.leave(through)
         for module, training in modes.items():
             module.training = training
+
+
+def through(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself."""
+    return function
 
 
 def _grid(name: str, quantizer: Quantizer) -> Grid | TorchError:

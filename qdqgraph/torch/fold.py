@@ -23,7 +23,6 @@ from torch.utils._pytree import tree_leaves
 
 from .example import run
 from .quantizer import refuse_meta, settled
-from .reparametrized import settle_weights
 
 # By the modules that define them: torch.nn's own names may be patched by the quantization library.
 TRANSPOSED = (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d)
@@ -180,9 +179,8 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
 
     Which does is seen in a run: the normalized tensor is the layer's result, no other operator reads it, nothing keeps
     it, both modules run once, and no one else reads their weights or statistics. Modules with hooks stay as they are: a
-    hook would see other numbers; so do those with a method of their own, a `forward` that was set on the instance. The
-    weights that torch's spectral_norm, weight_norm and orthogonal make anew in every forward become plain parameters
-    first. The model goes to eval mode, for which alone both are exact.
+    hook would see other numbers, and weight_norm makes its weight anew; so do those with a method of their own, a
+    `forward` that was set on the instance. The model goes to eval mode, for which alone folding is exact.
 
     Args:
         model: float, not quantized.
@@ -196,7 +194,6 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     """
     refuse_meta(model)
     model.eval()
-    settle_weights(model)
     layers = [m for m in model.modules() if type(m) in LAYERS and "weight" in m._parameters and not _changed(m)]
     norms: dict[nn.Module, str] = {
         m: n

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 HOLDER = "_functional"
 """The child of a module that holds the quantizers of its calls."""
-BOTH = ("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum")
+BOTH = (
+    *("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum"),
+    *("multiply", "subtract", "divide", "true_divide", "mm", "pow", "max", "min"),
+)
 """Operators of two tensors."""
-LISTS = ("cat", "concat", "concatenate", "stack")
+LISTS = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack")
 """Operators of a list of tensors."""
 FIRST = (
     *("interpolate", "upsample", "max_pool1d", "max_pool2d", "max_pool3d", "mean"),
@@ -28,8 +31,11 @@ FIRST = (
     *("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "narrow", "index_select", "select"),
     *("transpose", "permute", "swapaxes", "movedim", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze"),
     *("pad", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "repeat", "expand", "tile", "roll", "contiguous"),
+    *("unfold", "fold", "flip", "t", "ravel", "swapdims", "moveaxis", "hsplit", "vsplit", "dsplit", "unsafe_chunk"),
+    *("view_as", "reshape_as", "expand_as", "broadcast_to", "repeat_interleave", "diagonal"),
     *("relu", "relu6", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "gelu", "leaky_relu", "elu", "mish"),
     *("softplus", "clamp", "hardtanh", "batch_norm", "neg", "abs", "exp", "sqrt"),
+    *("prelu", "selu", "celu", "logsigmoid", "softsign", "threshold", "clip", "negative", "absolute", "erf", "square"),
 )
 """Operators of one data tensor; what follows it says how."""
 RESHAPING = ("squeeze", "swapaxes", "transpose", "unsqueeze")

@@ -24,6 +24,7 @@ from ..errors import TorchError
 from .checkpoints import CHECKPOINTS
 from .children import Children, led_here, plain, watched
 from .functional import ENTRY, RESHAPING, Call, called, operands_of, operator_of, out_of_place, positional, put, tensors
+from .parts import parts_of
 from .quantizer import settle
 from .source import caller
 
@@ -49,6 +50,8 @@ class Scope:
 
 Apply = Callable[[Scope, Call, int], Callable[[Tensor], Tensor] | None]
 """What to do with an operand: open scope, call, index → a function of the tensor; None leaves it as it is."""
+Apart = Callable[[Scope, str], bool]
+"""Whether a call of this place is made of its parts (see `parts`), each of which is a call of this place as well."""
 
 
 def _refuse() -> None:
@@ -68,15 +71,15 @@ class Scopes(TorchFunctionMode):
         opaque: paths of modules in which autograd functions ran so far: what these call has no place.
     """
 
-    def __init__(self, apply: Apply) -> None:
+    def __init__(self, apply: Apply, apart: Apart) -> None:
         super().__init__()
-        self.apply = apply
+        self.apply, self.apart = apply, apart
         self.opaque: set[str] = set()
         self._threads = threading.local()
 
     def __reduce__(self) -> Any:
         """A copy has no open scopes."""
-        return Scopes, (self.apply,)
+        return Scopes, (self.apply, self.apart)
 
     @property
     def _stack(self) -> list[Scope]:
@@ -143,14 +146,21 @@ class Scopes(TorchFunctionMode):
         in_place = in_place or bool(kwargs.get("inplace"))
         moved, rest = positional(operator, args, kwargs)
         operands = {} if in_place and operator in RESHAPING else operands_of(operator, moved)
-        if operands:
+        parts = parts_of(function, args, kwargs)
+        seen = bool(operands) or parts is not None
+        if seen:
             self.settle()
-        scope = self._stack[-1] if operands and self._stack else None
+        scope = self._stack[-1] if seen and self._stack else None
         if scope is not None and _applied(scope.frame):
             self.opaque.add(scope.path)
             scope = None
         place = caller(sys._getframe(1)) if scope is not None else ""
         if scope is None or not place:
+            return function(*args, **kwargs)
+        if parts is not None and self.apart(scope, place):
+            with self:
+                return parts()
+        if not operands:
             return function(*args, **kwargs)
         call = Call(operator, place, scope.counts[operator, place])
         scope.counts[operator, place] += 1
