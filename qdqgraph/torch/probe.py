@@ -109,7 +109,9 @@ class Probe:
         kept = [node for node in model.graph.node if not node.output or node.output[0] not in removed]
         for node in kept:
             for i, name in enumerate(node.input):
-                node.input[i] = removed.get(name, name)
+                while name in removed:  # a call that is no node leaves a pair behind a pair
+                    name = removed[name]
+                node.input[i] = name
             if node.output and node.output[0] in names:
                 node.name = "/" + names[node.output[0]].replace(".", "/") + "/QuantizeLinear"
                 scopes = [p for p in node.metadata_props if p.key != SCOPES]
