@@ -14,7 +14,7 @@ from onnx import helper, version_converter
 
 from . import shapes
 from .errors import ModelError
-from .protos import STANDARD, fresh, names, subgraphs, version
+from .protos import STANDARD, fresh, names, refill, subgraphs, version
 
 
 def raised(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
@@ -59,16 +59,16 @@ class _Raising:
             made, constants = self._converted(node)
             nodes += made
             graph.initializer.extend(constants)
-        copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-        del graph.node[:]
-        graph.node.extend(copies)
+        refill(graph.node, nodes)
 
     def _changed(self, node: onnx.NodeProto) -> bool:
-        try:
-            since = [onnx.defs.get_schema(node.op_type, v).since_version for v in (self.old, self.target)]
-        except onnx.defs.SchemaError:
+        """Whether the operator changed; one that the old set lacks has the later form, whatever its file says."""
+        if not onnx.defs.has(node.op_type, self.target):
             return True
-        return since[0] != since[1]
+        later = onnx.defs.get_schema(node.op_type, self.target).since_version
+        return onnx.defs.has(node.op_type, self.old) and (
+            onnx.defs.get_schema(node.op_type, self.old).since_version != later
+        )
 
     def _converted(self, node: onnx.NodeProto) -> tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]:
         """The nodes that stand for a node in the new set, and the constants they need."""

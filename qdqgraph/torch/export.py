@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from .. import catalog
@@ -142,9 +142,23 @@ def _by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dic
         )
     if args and not kwargs and isinstance(args[-1], dict):
         args = (*args, {})  # torch takes a dictionary at the end for keyword arguments
-    program = torch.onnx.export(model, args, kwargs=kwargs, dynamo=True, verbose=False, **options)
+    program = torch.onnx.export(_hooked(model), args, kwargs=kwargs, dynamo=True, verbose=False, **options)
     assert program is not None
     return program.model_proto
+
+
+def _hooked(model: nn.Module) -> nn.Module:
+    """The model, in a form whose hooks torch.export runs.
+
+    A GraphModule it would give to an interpreter, which passes by the hooks and so by the quantizers of calls. Instead
+    stands here a plain module that has all the same attributes: the names in the graph are the model's.
+    """
+    if not isinstance(model, fx.GraphModule):
+        return model
+    plain: Any = type(type(model).__name__, (nn.Module,), {"forward": type(model).forward})
+    stand_in: nn.Module = plain.__new__(plain)
+    stand_in.__dict__ = model.__dict__
+    return stand_in
 
 
 def _by_tracing(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:

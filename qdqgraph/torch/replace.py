@@ -113,7 +113,8 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     config = config or Config()
     refuse(model)
     if kind_of(model) in TWINS:
-        raise TorchError(f"the model is a bare {kind_of(model).__name__}; put it into a module, which then holds its twin")
+        name = kind_of(model).__name__
+        raise TorchError(f"the model is a bare {name}; put it into a module, which then holds its twin")
     modules = {n: m for n, m in model.named_modules() if kind_of(m) in TWINS and _has_twin(m)}
     first = {m: n for n, m in modules.items()}
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}

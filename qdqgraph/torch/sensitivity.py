@@ -267,9 +267,7 @@ def apply_sensitivity(
     for layer in layers:
         for number in by_layer[layer]:
             found[number].disable()
-    linked = (
-        link(model, example, rules, dynamo=dynamo, opset=opset) if example is not None and units(model) else None
-    )
+    linked = link(model, example, rules, dynamo=dynamo, opset=opset) if example is not None and units(model) else None
     return tuple(layers), linked
 
 
