@@ -89,8 +89,8 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
     """Refuses what a written file would replace, before anything is computed for it.
 
     Raises:
-        ModelError: the folder is missing, a folder or a device such as /dev/null stands there, or a file does and
-            `force` does not give it up.
+        ModelError: the folder is missing or cannot be written to, a folder or a device such as /dev/null stands there,
+            or a file does and `force` does not give it up.
     """
     if not path.parent.is_dir():
         raise ModelError(f"{path}: there is no folder {path.parent}")
@@ -100,6 +100,11 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
         raise ModelError(f"{path} is a device or a pipe, which a file would replace: name a file")
     if path.exists() and not force:
         raise ModelError(f"{path} exists; give --force to overwrite it")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def write_text(text: str, path: Path, *, force: bool = False) -> None:

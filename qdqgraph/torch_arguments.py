@@ -13,9 +13,13 @@ import math
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import TorchError
 from .files import refuse_to_overwrite
+
+if TYPE_CHECKING:
+    from .torch import Sensitivity
 
 METHODS = ("max", "percentile", "entropy", "mse")
 Verb = Callable[[str, str, str], ArgumentParser]
@@ -78,15 +82,21 @@ def check(args: Namespace) -> None:
     """Refuses what could only fail after all the work; needs torch, as a ranking that is there is read.
 
     Raises:
-        TorchError: a file has two purposes, or options contradict each other.
-        ModelError: a file exists, is a folder or has none.
+        TorchError: a file has two purposes, a ranking that is there is one of another direction, or options contradict
+            each other.
+        ModelError: a file exists, is a folder, has none, or one that cannot be written to.
     """
     files = outputs(args)
-    resumed = args.what == "sensitivity" and _is_ranking(args.output)
+    there = _ranking(args)
+    resumed = there is not None
     for number, path in enumerate(files):
         if path.resolve() in [other.resolve() for other in files[:number]]:
             raise TorchError(f"{path} would be written twice: name another file")
         refuse_to_overwrite(path, force=args.force or resumed)
+    if there is not None and there.direction != args.direction and not args.force:
+        raise TorchError(
+            f"{args.output} is a ranking by --direction {there.direction}: give that, name another file, or --force"
+        )
     if args.load is not None and args.config is not None:
         raise TorchError("--config says how to quantize, and --load what is quantized already: leave one out")
     again = getattr(args, "off", None) is not None
@@ -97,15 +107,53 @@ def check(args: Namespace) -> None:
         raise TorchError("--off RANKING.json goes with --top K or --budget COST")
 
 
-def _is_ranking(path: Path) -> bool:
-    """Whether a run of `sensitivity` wrote the file; what lies beside it is then of that run as well."""
+def possible(args: Namespace) -> None:
+    """Refuses what this machine or the exporter cannot do, and files that are none of their kind, before anything runs.
+
+    Raises:
+        TorchError: the exporter is not installed or does not write the opset, the device is none, a state or a ranking
+            is none, or the ranking that is to go on is not of the state that is loaded.
+        RuleError: a configuration or a rule is wrong.
+    """
+    from torch import empty
+
+    from . import catalog
+    from .torch import Config, Sensitivity
+    from .torch.export import opset_of, refuse_missing
+    from .torch.state import digest, read
+
+    catalog.load(args.rules)
+    if args.config is not None:
+        Config.read(args.config)
+    if args.load is not None:
+        state = read(args.load)["state"]
+        if args.what == "sensitivity" and args.output.exists() and not args.force:
+            ranked = Sensitivity.read(args.output).model
+            if ranked != digest(state):
+                raise TorchError(f"{args.output} ranks another model than {args.load}: name another file, or --force")
+    if getattr(args, "off", None) is not None:
+        Sensitivity.read(args.off)
+    if args.what != "sensitivity":
+        opset_of(args.opset, args.dynamo)
+        refuse_missing(args.dynamo)
+    try:
+        empty(1, device=args.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
+
+
+def _ranking(args: Namespace) -> Sensitivity | None:
+    """What a run of `sensitivity` wrote to the output before, where one did; what lies beside it is then of that run as
+    well."""
     from .torch import Sensitivity
 
+    if args.what != "sensitivity":
+        return None
     try:
-        Sensitivity.read(path)
+        return Sensitivity.read(args.output)
     except TorchError:
-        return False
-    return True
+        return None
 
 
 def outputs(args: Namespace) -> list[Path]:

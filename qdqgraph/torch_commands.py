@@ -16,7 +16,7 @@ from .commands import terminal
 from .errors import QdqgraphError, TorchError
 from .files import write_text
 from .report import text
-from .torch_arguments import age, check, outputs
+from .torch_arguments import age, check, outputs, possible
 from .user_code import Batches, called, named
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def torch(args: Namespace) -> int:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
         raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
     check(args)
-    _possible(args)
+    possible(args)
     written = {path: age(path) for path in outputs(args)}
     try:
         return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
@@ -52,36 +52,6 @@ def _so_far(before: Mapping[Path, int | None]) -> str:
     """Says which files are new since they had these ages; empty where none is."""
     new = [str(path) for path, old in before.items() if age(path) not in (old, None)]
     return f"written so far: {', '.join(new)}" if new else ""
-
-
-def _possible(args: Namespace) -> None:
-    """Refuses what this machine or the exporter cannot do, and files that are none of their kind, before anything runs.
-
-    Raises:
-        TorchError: the exporter does not write the opset, the device is none, or a state or a ranking is none.
-        RuleError: a configuration or a rule is wrong.
-    """
-    from torch import empty
-
-    from . import catalog
-    from .torch import Config, Sensitivity
-    from .torch.export import opset_of
-    from .torch.state import read
-
-    catalog.load(args.rules)
-    if args.config is not None:
-        Config.read(args.config)
-    if args.load is not None:
-        read(args.load)
-    if getattr(args, "off", None) is not None:
-        Sensitivity.read(args.off)
-    if args.what != "sensitivity":
-        opset_of(args.opset, args.dynamo)
-    try:
-        empty(1, device=args.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 class Run:
@@ -128,7 +98,7 @@ class Run:
         from . import torch as side
 
         args, console = self.args, terminal()
-        example = _example(self.batches(), args)
+        example = _example(self.batches(), self.network, args)
         self.network.eval()
         called(self.network, f"--model {args.model}, on the first input,", example)
         side.fold_norms(self.network, example)
@@ -146,12 +116,34 @@ class Run:
                 dynamo, opset = getattr(args, "dynamo", False), getattr(args, "opset", None)
                 linked = side.link(model, example, catalog.load(args.rules), dynamo=dynamo, opset=opset)
                 _say_linked(linked)
+        self.fits(model)
+        if args.load is None:
             report = side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile)
             text.say(console, str(report))
         self.say_score("calibrated", model)
         if getattr(args, "off", None) is not None:
             self.switch_off(model, example)
         return model, example
+
+    def fits(self, model: Any) -> None:
+        """Refuses what does not belong to the quantized network, before it is calibrated.
+
+        Raises:
+            TorchError: there is no module for a block or a glob, or a ranking is another network's.
+        """
+        from .torch import Sensitivity
+        from .torch.finetune import supervised
+        from .torch.sensitivity import chosen_layers, continued, units
+
+        args = self.args
+        if args.what == "finetune":
+            supervised(model, self.network, args.supervise, args.stride)
+        if args.what == "sensitivity":
+            units(model, args.block)
+            if args.output.exists() and not args.force:
+                continued(model, args.output, args.direction, args.block)
+        elif args.off is not None:
+            chosen_layers(model, Sensitivity.read(args.off), top=args.top, budget=args.budget)
 
     def switch_off(self, model: Any, example: Any) -> None:
         """Takes the quantization off the units that cost the most in a ranking, and links and calibrates the rest."""
@@ -202,19 +194,19 @@ def _say_linked(linked: Linked) -> None:
         text.say(terminal(), f"not linked: {sentence}")
 
 
-def _example(loader: Any, args: Namespace) -> Any:
-    """The first input of the loader."""
+def _example(loader: Any, network: Any, args: Namespace) -> Any:
+    """The first input of the loader, as the network takes it."""
     from torch import Tensor
+
+    from .torch.calibrate import fitted, input_of
 
     batch = next(iter(loader), loader)
     if batch is loader:
         raise TorchError(f"--data {args.data} yields nothing")
-    while not isinstance(batch, Tensor):
-        inside = list(batch.values()) if isinstance(batch, Mapping) else batch
-        if not isinstance(inside, list | tuple) or not inside:
-            raise TorchError(f"--data {args.data} yields {type(batch).__name__}; the first entry must be the input")
-        batch = inside[0]
-    return batch.to(args.device)
+    x, _ = input_of(batch)
+    if not isinstance(x, Tensor):
+        raise TorchError(f"--data {args.data} yields {type(x).__name__}; the first entry must be the input")
+    return fitted(network, x)
 
 
 def _copied(network: Any, args: Namespace) -> Any:

@@ -19,7 +19,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from qdqgraph.errors import TorchError
-from qdqgraph.torch import Config, Layers, Spec, calibrate, quantize, quantizers
+from qdqgraph.torch import (
+    Config,
+    Layers,
+    Spec,
+    calibrate,
+    export,
+    fold_norms,
+    link,
+    quantize,
+    quantizers,
+    save,
+)
 from qdqgraph.torch.histogram import MOST_BINS, Histogram
 from qdqgraph.torch.quantizer import HistogramCalibrator, MaxCalibrator, Quantizer
 from qdqgraph.torch.search import by_entropy, by_mse, searched
@@ -229,9 +240,13 @@ def test_a_disabled_quantizer_stays_so_and_a_second_run_forgets_the_first() -> N
         ({"method": "mean"}, "no calibration method 'mean'"),
         ({"layers": {"9": "max"}}, "no module fits '9'"),
         ({"layers": {"*_weight_quantizer": "mse"}}, "searches one histogram"),
-        ({"batches": 0}, "yields no batch"),
+        ({"batches": 0}, "batches 0: write how many to take, 1 or more"),
+        ({"batches": -1}, "batches -1: write how many"),
+        ({"batches": "8"}, "batches '8': write how many"),
         ({"method": "percentile", "percentile": 0.0}, "above 0, at most 100"),
         ({"method": "percentile", "percentile": 100.5}, "percentile 100.5"),
+        ({"method": "percentile", "percentile": float("nan")}, "percentile nan"),
+        ({"method": "percentile", "percentile": "99"}, "percentile '99'"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(options: dict[str, object], message: str) -> None:
@@ -239,14 +254,74 @@ def test_what_cannot_be_calibrated_is_refused(options: dict[str, object], messag
         calibrate(quantized(), images(), **options)  # type: ignore[arg-type]
     with pytest.raises(TorchError, match="holds no enabled quantizers"):
         calibrate(network(), images())
-    with pytest.raises(TorchError, match="the loader yields str"):
-        calibrate(quantized(), ["image"])
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        ([], "the loader yields no batch to calibrate with"),
+        (iter(()), "the loader yields no batch to calibrate with"),
+        (["image"], "the loader yields str; give a feed"),
+        ([()], "the loader yields tuple; give a feed"),
+        ([{"image": None}], "the loader yields NoneType; give a feed"),
+        ([np.array(["image"])], "the loader yields ndarray; give a feed"),
+        (torch.rand(2, 3, 8, 8), "the loader is one Tensor, which yields its rows: give a list of batches"),
+        (3, "the loader is 3, which yields nothing: give a DataLoader or a list"),
+        (None, "the loader is None, which yields nothing"),
+        ([torch.rand(2, 3, 8, 8, device="meta")], "the loader yields a tensor on the meta device"),
+        ([torch.rand(2, 7, 8, 8)], r"fails on what the loader yields, \[2, 7, 8, 8\] of float32: RuntimeError: Given"),
+        ([{"label": torch.zeros(2, dtype=torch.long)}], r"fails on entry 'label', the first, of .*, \[2\] of int64: "),
+        ([(torch.zeros(2, dtype=torch.uint8), 1)], r"fails on entry 0, the first, of .*, \[2\] of uint8: "),
+    ],
+)
+def test_a_loader_that_yields_no_inputs_is_refused_by_what_it_yields(loader: Any, message: str) -> None:
+    model = quantized()
+    with pytest.raises(TorchError, match=message):
+        calibrate(model, loader)
+    assert calibrate(model, images()).amax
+
+
+def test_a_model_without_numbers_is_refused_by_the_tensor_that_has_none() -> None:
+    model: Any = quantized()
+    model[0].bias = nn.Parameter(model[0].bias.to("meta"))
+    example = images()[0]
+    for refused in (
+        lambda: calibrate(model, images()),
+        lambda: link(model, example),
+        lambda: save(model, "state.pt"),
+        lambda: fold_norms(model, example),
+    ):
+        with pytest.raises(
+            TorchError, match=r"0\.bias is on the meta device, where there are no numbers: load the model's"
+        ):
+            refused()
+    with pytest.raises(TorchError, match=r"and \d+ more are on the meta device"):
+        calibrate(model.to("meta"), images())
+
+
+@pytest.mark.parametrize("example", [None, (), {}, 3.0, np.zeros((1, 3, 8, 8), np.float32)])
+def test_an_example_without_tensors_is_refused(example: Any) -> None:
+    reason = (
+        "holds an array of NumPy" if isinstance(example, np.ndarray) else "holds no tensor: give an input, a tuple of"
+    )
+    for refused in (
+        lambda: link(quantized(), example),
+        lambda: export(quantized(), example, "m.onnx"),
+        lambda: fold_norms(network(), example),
+    ):
+        with pytest.raises(TorchError, match=reason):
+            refused()
+    with pytest.raises(TorchError, match="the model fails on the example: RuntimeError: Given groups"):
+        fold_norms(network(), torch.rand(2, 7, 8, 8))
 
 
 def test_loaders_may_yield_dictionaries_and_other_types() -> None:
     model = quantized().double()
     calibrate(model, [{"image": x, "label": 1} for x in images()])
     assert quantizers(model)["0._input_quantizer"].amax.dtype == torch.float64
+    amax = quantizers(model)["0._input_quantizer"].amax.item()
+    calibrate(model, [(x.numpy(), 1) for x in images()])
+    assert quantizers(model)["0._input_quantizer"].amax.item() == amax
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

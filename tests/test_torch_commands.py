@@ -345,6 +345,67 @@ def test_files_are_read_before_any_of_the_users_code_runs(
     assert message in error and error.count("\n") == 0
 
 
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one sentence that a command ends with."""
+    assert main(["torch", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("qdqgraph: ") and error.count("\n") == 0
+    return error
+
+
+BROKEN = ("--model", "mynets:broken", "--data", "mynets:batches")
+"""A network that cannot be made: whoever asks for it fails with its traceback."""
+
+
+def test_a_ranking_of_another_direction_or_state_is_refused_before_any_of_the_users_code_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranked("layers.json")
+    args = ("sensitivity", *BROKEN, "--eval", "mynets:score", "-o", "layers.json")
+    message = "layers.json is a ranking by --direction disable: give that, name another file, or --force"
+    assert message in refused(capsys, *args, "--direction", "enable")
+    assert main(["torch", "quantize", *PLAIN, "-o", "net.onnx", "--save-ptq", "ptq.pt"]) == 0
+    assert "layers.json ranks another model than ptq.pt" in refused(capsys, *args, "--load", "ptq.pt")
+    capsys.readouterr()
+    own = ("sensitivity", *PLAIN, "--eval", "mynets:score", "--load", "ptq.pt", "-o", "own.json")
+    assert main(["torch", *own]) == 0 == main(["torch", *own]), "its own ranking goes on"
+
+
+def test_what_does_not_belong_to_the_network_is_refused_before_it_is_calibrated(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = ("--eval", "mynets:score")
+    assert main(["torch", "sensitivity", *PLAIN, *score, "-o", "layers.json"]) == 0
+    capsys.readouterr()
+    once = ("--data", "mynets:raising")  # whoever asks for its second batch fails
+    ranking = json.loads(Path("layers.json").read_text())
+    ranking["units"][0].update(name="head", layers=["head"])
+    Path("other.json").write_text(json.dumps(ranking))
+    rank = ("sensitivity", "--model", "mynets:plain", *once, *score)
+    net = ("--model", "mynets:plain", *once, "-o", "net.onnx")
+    for words, message in (
+        (("sensitivity", "--model", "mynets:build", *once, *score, "-o", "layers.json"), "other weights or amax"),
+        ((*rank, "-o", "other.json"), "other.json: this is the result of another run"),
+        ((*rank, "-o", "new.json", "--block", "neck"), "there is no module 'neck' to take for a block"),
+        (("finetune", *net, "--supervise", "neck.*"), "supervise: no module fits 'neck.*'"),
+        (("quantize", *net, "--off", "other.json", "--top", "1"), "the model has no quantized layer 'head'"),
+    ):
+        for name in (".csv", ".svg"):
+            Path("other").with_suffix(name).touch()
+        assert message in refused(capsys, *words)
+    assert not Path("net.onnx").exists()
+
+
+def test_a_missing_exporter_and_a_folder_that_cannot_be_written_to_are_refused_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "/proc/net.onnx: cannot be written: " in refused(capsys, "quantize", *BROKEN, "-o", "/proc/net.onnx")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    needed = "the dynamo exporter needs onnxscript: pip install"
+    for what in ("quantize", "finetune"):
+        assert needed in refused(capsys, what, *BROKEN, "-o", "net.onnx", "--dynamo", "--no-link")
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

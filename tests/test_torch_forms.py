@@ -21,9 +21,11 @@ from test_torch_export import answers
 from test_torch_link import EXPORTERS, X, dynamo_or_skip
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import qdqgraph
 from qdqgraph.torch import Config, Linked, Operator, calibrate, export, link, quantize, quantizers
+from qdqgraph.torch.quantizer import qnn
 
 
 class Block(nn.Module):
@@ -114,8 +116,7 @@ class InPlace(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         skip = torch.relu(self.a(x))
-        out: Tensor = sum(self.c(found) for found in self.change(self.b(skip), skip))
-        return out
+        return torch.stack([self.c(found) for found in self.change(self.b(skip), skip)]).sum(0)
 
 
 def _branch_kept(out: Tensor, x: Tensor) -> tuple[Tensor, ...]:
@@ -217,3 +218,62 @@ def test_a_tensor_that_is_changed_in_place_is_trained_by_what_its_quantizer_got(
         torch.autograd.backward(model(X).square().mean())
         gradients.append([p.grad for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+class Recurrent(nn.Module):
+    """An LSTM between Linears."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.lstm = nn.Linear(8, 8), nn.LSTM(8, 6, batch_first=True, **options)
+        self.last = nn.Linear(12 if options.get("bidirectional") else 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.lstm(torch.relu(self.first(x)))[0])
+        return out
+
+
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+def test_an_lstm_is_exported_and_its_gates_are_named_as_what_stays_in_float(dynamo: bool, tmp_path: Path) -> None:
+    dynamo_or_skip(dynamo)
+    x = torch.rand(2, 5, 8)
+    model = Recurrent(num_layers=2, bidirectional=True).eval()
+    quantize(model)
+    done = link(model, x, dynamo=dynamo)
+    gates = "the gates of lstm (QuantLSTM) stay in float: pytorch-quantization quantizes what its matrix products read"
+    assert [sentence.startswith(gates) for sentence in done.unmapped] == [True]
+    assert {f.code for f in done.left} == {"QDQ201", "QDQ204"}
+    calibrate(model, [x])
+    written = export(model, x, tmp_path / "m.onnx", dynamo=dynamo)
+    with torch.no_grad():
+        np.testing.assert_allclose(answers(written, x), model(x).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
+def test_an_lstm_computes_what_the_librarys_own_computes(options: dict[str, Any]) -> None:
+    model = Recurrent(**options).eval()
+    quantize(model)
+    x = torch.rand(2, 5, 8)
+    calibrate(model, [x])
+    ours = model(x)
+    model.lstm.__class__ = qnn.QuantLSTM
+    assert torch.equal(model(x), ours)
+
+
+def test_a_packed_sequence_comes_back_in_its_own_order() -> None:
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.LSTM(4, 3, batch_first=True)).eval()
+    packed = pack_padded_sequence(torch.rand(3, 5, 4), torch.tensor([2, 5, 3]), True, enforce_sorted=False)
+    states = torch.rand(1, 3, 3), torch.rand(1, 3, 3)
+    expected, last = model[0](packed, states)
+    quantize(model)
+    for quantizer in quantizers(model).values():
+        quantizer.disable()
+    found, own = model[0](packed, states)
+    for a, b in (
+        (pad_packed_sequence(found)[0], pad_packed_sequence(expected)[0]),
+        (own[0], last[0]),
+        (own[1], last[1]),
+    ):
+        torch.testing.assert_close(a, b)

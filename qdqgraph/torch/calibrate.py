@@ -10,15 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
 from ..errors import TorchError
+from .example import answer
 from .histogram import Histogram
 from .policy import chosen
-from .quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers, quiet, settled
+from .quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers, quiet, refuse_meta, settled
 
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
@@ -31,7 +33,8 @@ class Calibrated:
     """What calibration found.
 
     Attributes:
-        amax: the largest amax by quantizer path; unseen quantizers are left out.
+        amax: by quantizer path, in the units of the tensor that it quantizes; of one amax a channel the largest. Unseen
+            quantizers are left out.
         unseen: quantizers that no batch reached; they keep no amax, so that an export through them is refused.
         zero: quantizers that saw nothing but zeros.
         broken: quantizers that saw NaN or infinity. Batches that held them count in no histogram; with method max the
@@ -74,23 +77,34 @@ def calibrate(
     """Gives every enabled quantizer its amax from float runs over the batches; weights take their largest magnitude.
 
     Args:
-        loader: yields inputs; of a tuple, list or dictionary the first entry is the input, on any device.
-        batches: how many to take; None: all.
+        model: quantized; its modes and devices are left as they were.
+        loader: yields inputs, tensors or arrays of NumPy with a batch in front; of a tuple, list or dictionary the
+            first entry is the input. On any device, of any floating-point type.
+        batches: how many to take, 1 or more; None: all.
         method: max, percentile, entropy or mse; "" leaves it to what `quantize` was told, max where that was nothing.
-        percentile: of values that stay within amax, in percent.
+        percentile: of values that stay within amax, in percent, above 0 and at most 100; None: the quantizer's own,
+            99.99 where it has none.
         layers: methods of some activations' quantizers, by glob on their path or a module's; they stand above `method`.
-        feed: runs the model on what the loader yields, where the first entry is not all that it needs.
+        feed: runs the model on what the loader yields, where the first entry is not all that it needs; its errors pass.
         progress: show a bar on a terminal.
 
     Raises:
-        TorchError: a method is unknown, a percentile is none, a glob fits no quantizer, the loader yields nothing, or
-            an axis is given where a histogram is searched.
+        TorchError: a method is unknown, a percentile or a number of batches is none, a glob fits no quantizer, the
+            loader is none or yields nothing or what is no input, the model has tensors on the meta device or fails on a
+            batch, or an axis is given where a histogram is searched.
     """
+    refuse_meta(model)
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
         raise TorchError("the model holds no enabled quantizers: quantize it first")
-    if percentile is not None and not 0 < percentile <= 100:
-        raise TorchError(f"percentile {percentile:g}: write a number above 0, at most 100")
+    if percentile is not None and (not isinstance(percentile, int | float) or not 0 < percentile <= 100):
+        raise TorchError(f"percentile {percentile!r}: write a number above 0, at most 100")
+    if batches is not None and (not isinstance(batches, int) or batches < 1):
+        raise TorchError(f"batches {batches!r}: write how many to take, 1 or more, or None for all")
+    if isinstance(loader, Tensor | np.ndarray):
+        raise TorchError(f"the loader is one {type(loader).__name__}, which yields its rows: give a list of batches")
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise TorchError(f"the loader is {loader!r}, which yields nothing: give a DataLoader or a list of batches")
     methods = _methods(found, method, layers or {})
     for name, quantizer in found.items():
         _prepare(name, quantizer, methods[name])
@@ -113,17 +127,34 @@ def calibrate(
 
 
 def first_input(model: nn.Module, batch: Any) -> Any:
-    """Runs the model on the first entry of what a loader yields, on the model's device."""
-    while not isinstance(batch, Tensor):
-        if isinstance(batch, Mapping) and batch:
-            batch = next(iter(batch.values()))
-        elif isinstance(batch, tuple | list) and batch:
-            batch = batch[0]
-        else:
-            raise TorchError(f"the loader yields {type(batch).__name__}; give a feed that runs the model on it")
-    place = next(itertools.chain(model.parameters(), model.buffers()), batch)
-    kind = place.dtype if batch.is_floating_point() and place.is_floating_point() else batch.dtype
-    return model(batch.to(place.device, kind))
+    """Runs the model on the first entry of what a loader yields, on the model's device and in its precision.
+
+    Raises:
+        TorchError: the first entry is no tensor and no array, or the model fails on it.
+    """
+    x, what = input_of(batch)
+    if not isinstance(x, Tensor):
+        raise TorchError(f"the loader yields {type(x).__name__}; give a feed that runs the model on it")
+    if x.is_meta:
+        raise TorchError("the loader yields a tensor on the meta device, where there are no numbers")
+    return answer(model, f"{what}, {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}", fitted(model, x))
+
+
+def input_of(batch: Any) -> tuple[Any, str]:
+    """The first entry of what a loader yields, an array of numbers as a tensor, and what to call it in a message."""
+    what = "what the loader yields"
+    while isinstance(batch, Mapping | tuple | list) and batch:
+        first = next(iter(batch.items())) if isinstance(batch, Mapping) else (0, batch[0])
+        what, batch = f"entry {first[0]!r}, the first, of what the loader yields", first[1]
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in "bfiu":
+        batch = torch.from_numpy(np.ascontiguousarray(batch))
+    return batch, what
+
+
+def fitted(model: nn.Module, x: Tensor) -> Tensor:
+    """An input on the model's device and, where it is of a floating-point type, of the model's."""
+    place = next(itertools.chain(model.parameters(), model.buffers()), x)
+    return x.to(place.device, place.dtype if x.is_floating_point() and place.is_floating_point() else x.dtype)
 
 
 def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, str]) -> dict[str, str]:

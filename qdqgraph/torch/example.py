@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_leaves, tree_map, tree_unflatten
+
+from ..errors import TorchError
 
 
 def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -17,16 +20,49 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     Args:
         example: one argument; a tuple of arguments; or a mapping of keyword arguments by name. A forward that takes one
             mapping gets it in a tuple of one.
+
+    Raises:
+        TorchError: it holds no tensor, or an array of NumPy.
     """
+    leaves = tree_leaves(example)
+    if any(isinstance(x, np.ndarray) for x in leaves):
+        raise TorchError("the example holds an array of NumPy: give tensors, torch.from_numpy(x)")
+    if not any(isinstance(x, Tensor) for x in leaves):
+        raise TorchError(
+            f"the example, {type(example).__name__}, holds no tensor: give an input, a tuple of inputs, or a mapping "
+            "of keyword arguments, as the model is exported with"
+        )
     if isinstance(example, Mapping):
         return (), dict(example)
     return (example if isinstance(example, tuple) else (example,)), {}
 
 
 def run(model: nn.Module, example: Any) -> Any:
-    """The model's answer to an example."""
+    """The model's answer to an example.
+
+    Raises:
+        TorchError: the model fails on it.
+    """
     args, kwargs = arguments(example)
-    return model(*args, **kwargs)
+    return answer(model, "the example", *args, **kwargs)
+
+
+def answer(model: nn.Module, what: str, *args: Any, **kwargs: Any) -> Any:
+    """The model's answer.
+
+    Args:
+        what: names the arguments in a message.
+
+    Raises:
+        TorchError: the model fails on them.
+    """
+    try:
+        return model(*args, **kwargs)
+    except TorchError:
+        raise
+    except Exception as error:  # whatever a forward raises
+        reason = (str(error).strip().splitlines() or [""])[0][:300]
+        raise TorchError(f"the model fails on {what}: {type(error).__name__}: {reason}") from error
 
 
 def mapped(function: Callable[[Tensor], Any], example: Any) -> Any:

@@ -24,7 +24,7 @@ from .checkpoints import CHECKPOINTS
 from .computed import constant
 from .example import arguments, flat, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
-from .quantizer import Quantizer, quantizers, settled
+from .quantizer import Quantizer, quantizers, refuse_meta, settled
 from .wrapped import refuse
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
@@ -57,21 +57,25 @@ def export(
     has. A half-precision model gives half-precision scales and no Cast, from opset 19 on.
 
     Args:
-        example: the input tensor, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and
-            mappings of tensors. Shapes are fixed to its own but for a dynamic batch.
+        model: quantized and calibrated, on any device.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and mappings of
+            tensors. Shapes are fixed to its own but for a dynamic batch.
+        path: where to; a file that is there is replaced.
         opset: 13 to 20, with the dynamo exporter 18 to 20; None: 17, with the dynamo exporter 18.
         input_names: of every tensor; where they are too few, those of the forward's parameters stand.
         dynamo: use torch.export instead of tracing.
         dynamic_batch: leave the first dimension of every input and output open.
-        uint8: write unsigned quantizers as UINT8, for an engine that takes it.
+        output_names: of every output, in order; None: the exporter's own.
+        uint8: write unsigned quantizers as UINT8, for an engine that takes it; TensorRT refuses them (QDQ402).
 
     Returns:
         The model that was written.
 
     Raises:
         TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
-            not fit; onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is
-            written then.
+            not fit; the example holds no tensor; the model has tensors on the meta device, or torch cannot export it;
+            onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is written
+            then.
     """
     inputs = tensors(example)
     opset = opset_of(opset, dynamo)
@@ -112,11 +116,9 @@ def traced(
         TorchError: a quantizer that runs has no usable amax, torch cannot export the model, or the dynamo exporter
             lacks onnxscript.
     """
-    if dynamo and importlib.util.find_spec("onnxscript") is None:
-        raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
+    refuse_missing(dynamo)
     refuse(model)
-    if any(x.is_meta for x in (*model.parameters(), *model.buffers())):
-        raise TorchError("the model is on the meta device, where there are no numbers: load its weights first")
+    refuse_meta(model)
     options: dict[str, Any] = {
         "opset_version": opset,
         "input_names": list(input_names or names(model, example)),
@@ -229,6 +231,16 @@ def opset_of(asked: int | None, dynamo: bool) -> int:
         which = "the dynamo" if dynamo else "the TorchScript"
         raise TorchError(f"opset {asked}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
     return OPSET[dynamo] if asked is None else asked
+
+
+def refuse_missing(dynamo: bool) -> None:
+    """Refuses an exporter that is not installed.
+
+    Raises:
+        TorchError: the dynamo exporter lacks onnxscript.
+    """
+    if dynamo and importlib.util.find_spec("onnxscript") is None:
+        raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
 
 
 def _check(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:

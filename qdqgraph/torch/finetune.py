@@ -30,7 +30,7 @@ class Training:
 
     Attributes:
         epochs: passes over the loader, or over its first `steps` batches.
-        rate: the learning rate to begin with.
+        rate: the learning rate of AdamW to begin with.
         schedule: "cosine": down to a hundredth of it; "step": a tenth of it after each of `milestones`, in epochs.
         distillation: weight of the mean squared distance to the teacher's features, each in units of the feature's own
             mean square; output: of the distance between the outputs.
@@ -55,7 +55,8 @@ class Finetuned:
     """What training reached.
 
     Attributes:
-        losses: the mean loss of each epoch; scores: the score before the first and after each epoch.
+        losses: the mean loss of each epoch, distances in units of the features' own mean squares; scores: the score
+            before the first and after each epoch, none without `evaluate`.
         best: the epoch whose weights the model now has, 0 for those it began with.
         supervised: paths of the modules whose features were compared.
     """
@@ -83,8 +84,10 @@ def finetune(
     """Trains a calibrated model in place; amax stays as calibrated.
 
     Args:
+        model: quantized and calibrated; it trains in train mode, and its modes are afterwards as they were.
         teacher: the float network, of the same module paths; left as it is.
-        loader: is gone through once an epoch.
+        loader: is gone through once an epoch; yields what `calibrate` takes.
+        training: how long and how fast; None: `Training()`.
         evaluate: scores the model, more is better; the best epoch's weights are kept. None: the last one's.
         loss: the task's own loss, added to the distances; None: the teacher alone says what is right.
         supervise: modules whose results are compared with the teacher's; none chosen: every convolution and Linear.
@@ -94,14 +97,14 @@ def finetune(
         progress: called with one line an epoch.
 
     Raises:
-        TorchError: a quantizer has no amax, the loader yields nothing, no module is supervised, a path is no module of
-            the teacher, or the loss is not finite.
+        TorchError: a quantizer has no amax, the loader yields nothing or what is no input, no module is supervised, a
+            path is no module of the teacher, the loss is not finite, or the checkpoint cannot be written.
     """
     how, run = training or Training(), feed or first_input
     missing = [n for n, q in quantizers(model).items() if not q._disabled and q.amax is None]
     if missing or not quantizers(model):
         raise TorchError(f"calibrate first: {missing[0] if missing else 'the model'} has no amax")
-    names = _supervised(model, teacher, supervise, stride)
+    names = supervised(model, teacher, supervise, stride)
     modes = {m: m.training for m in (*model.modules(), *teacher.modules())}
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, how.rate, weight_decay=how.decay)
@@ -140,7 +143,12 @@ def rate(how: Training, epoch: int, done: float) -> float:
     return how.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
 
 
-def _supervised(model: nn.Module, teacher: nn.Module, supervise: Choice, stride: int) -> tuple[str, ...]:
+def supervised(model: nn.Module, teacher: nn.Module, supervise: Choice, stride: int) -> tuple[str, ...]:
+    """The modules whose results are compared with the teacher's.
+
+    Raises:
+        TorchError: none is, or one is no module of the teacher.
+    """
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     every = {n: m for n, m in model.named_modules() if n}
     if not callable(supervise) and not supervise:

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .example import run
-from .quantizer import settled
+from .quantizer import refuse_meta, settled
 
 # By the modules that define them: torch.nn's own names may be patched by the quantization library.
 TRANSPOSED = (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d)
@@ -183,11 +183,16 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     `forward` that was set on the instance. The model goes to eval mode, for which alone folding is exact.
 
     Args:
-        example: an input, a tuple of inputs, or a mapping of keyword arguments.
+        model: float, not quantized.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
 
     Returns:
         The paths of the BatchNorms that were folded.
+
+    Raises:
+        TorchError: the model has tensors on the meta device, or fails on the example.
     """
+    refuse_meta(model)
     model.eval()
     layers = [m for m in model.modules() if type(m) in LAYERS and "weight" in m._parameters and not _changed(m)]
     norms: dict[nn.Module, str] = {

@@ -134,9 +134,10 @@ def out_of_place(
 
 def put(x: Tensor, result: Tensor) -> Tensor:
     """The tensor, changed in place to the result: whoever holds it, under whatever name, goes on with that."""
-    if not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if torch._C._get_tracing_state() is None:
         return x.copy_(result)
-    found: Tensor = _Put.apply(x, result)  # type: ignore[no-untyped-call]
+    traced: Any = _Put
+    found: Tensor = traced.apply(x, result)
     return found
 
 

@@ -20,7 +20,8 @@ from .. import catalog
 from ..edit import NodeInput, PlacePair
 from ..errors import TorchError
 from ..finding import Finding, Severity
-from ..graph import Graph, label
+from ..graph import Graph, Node, label
+from ..named import quantizer_path
 from ..options import Options
 from ..pair import pairs
 from ..repair import Result, fix
@@ -28,10 +29,11 @@ from ..rule import Rule
 from .functional import Place
 from .places import place
 from .probe import Probe, probe, scale_of
-from .quantizer import Quantizer, parent, paths, quantizers
+from .quantizer import Quantizer, parent, paths, qnn, quantizers
 
 ROUNDS = 10
 """More rounds of new quantizers than any network needs: one adds all, the next sees what their scales reach."""
+RECURRENT = (qnn.QuantLSTM, qnn.QuantLSTMCell)
 FREE = Options(max_bits_lost=math.inf)
 """The probe's scales say nothing about ranges, so no guard holds here; calibration measures the union instead."""
 
@@ -41,10 +43,11 @@ class Linked:
     """What `link` did, by quantizer path.
 
     Attributes:
-        groups: quantizers that share one, each group in the model's order.
+        groups: paths of quantizers that share one, each group in the model's order.
         added: new quantizers, at functional operators.
         disabled: quantizers that stood in the way of a fusion.
-        unmapped: what the graph asks for and no quantizer here can give, one sentence each.
+        unmapped: what the graph asks for and no quantizer here can give, one sentence each; of a quantized LSTM, whose
+            gates stay in float, one for all.
         left: findings that remain on the probe, refused or without a repair.
     """
 
@@ -67,7 +70,8 @@ def link(
     """Ties a quantized model's quantizers in place. Calibrate afterwards: ties throw amax away.
 
     Args:
-        example: an input, or a tuple of inputs, as the model is exported with.
+        model: quantized, on any device, in any floating-point type.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
         rules: what to look for; None: the built-in rules and those of installed packs. Rules of errors are left out:
             they speak of a file, not of quantizers.
         dynamo: look at the dynamo exporter's graph instead of the TorchScript exporter's.
@@ -75,26 +79,30 @@ def link(
         opset: as of the export; an exporter writes some operators in later ones alone.
 
     Raises:
-        TorchError: the model holds no quantizers, torch cannot export it, or the exporter does not write the opset.
+        TorchError: the model holds no quantizers or has tensors on the meta device, the example holds no tensor, torch
+            cannot export the model, the exporter does not write the opset, or onnxscript is missing, which the dynamo
+            exporter needs.
         RuleError: a rule crashed.
     """
     if not quantizers(model):
         raise TorchError(
-            "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be quantized"
+            "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be "
+            "quantized"
         )
     chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
+    recurrent = {n: type(m).__name__ for n, m in model.named_modules() if isinstance(m, RECURRENT)}
     seen = probe(model, example, dynamo=dynamo, opset=opset)
-    wanted, result, missing = _asked(seen, chosen, add)
-    state = _State.of(seen, wanted, result)
+    result, missing = _asked(seen, chosen, add)
+    state = _State.of(seen, result, recurrent)
     if seen.opaque and add and (missing or state.unmapped):
         seen = probe(model, example, dynamo=dynamo, entries=seen.opaque, opset=opset)
-        wanted, result, _ = _asked(seen, chosen, add)
-        state = _State.of(seen, wanted, result)
+        result, _ = _asked(seen, chosen, add)
+        state = _State.of(seen, result, recurrent)
     return _apply(model, state, result, add)
 
 
-def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[set[Place], Result, bool]:
-    """The places where findings ask for a quantizer, the repair with these, and whether one has no place here."""
+def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[Result, bool]:
+    """The repair with a quantizer at each place where a finding asks for one, and whether one has no place here."""
     wanted: set[Place] = set()
     missing = False
     for _ in range(ROUNDS):
@@ -106,7 +114,7 @@ def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[set[Place], 
         if not asked:
             break
         wanted |= asked
-    return wanted, result, missing
+    return result, missing
 
 
 def _readers(finding: Finding) -> Iterable[NodeInput]:
@@ -131,11 +139,16 @@ class _State:
     unmapped: tuple[str, ...]
 
     @classmethod
-    def of(cls, seen: Probe, wanted: set[Place], result: Result) -> _State:
+    def of(cls, seen: Probe, result: Result, recurrent: Mapping[str, str]) -> _State:
+        """What a repaired probe says.
+
+        Args:
+            recurrent: classes of the model's recurrent layers by their paths.
+        """
         graph = Graph(result.model)
         named = seen.named
         owners: dict[str | Place, set[float]] = {path: set() for path in seen.reads.values()}
-        unmapped: list[str] = []
+        unmapped: dict[str, None] = {}
         for node in graph.nodes():
             for index, tensor in enumerate(node.inputs):
                 pair = pairs(graph).made(tensor.name)
@@ -144,9 +157,12 @@ class _State:
                 reader = (str(node.outputs[0].name), index)
                 owner = seen.reads.get(reader) or seen.at.get(reader) or named.get((node.name, index))
                 if owner is None:
-                    unmapped.append(f"input {index} of {label(node)} ({node.op}) should read '{pair.tensor}' quantized")
+                    missing = f"input {index} of {label(node)} ({node.op}) should read '{pair.tensor}' quantized"
+                    unmapped[_gates(graph, node, recurrent) or missing] = None
                 else:
                     owners.setdefault(owner, set()).add(scale_of(pair))
+        found = (graph.producer(finding.place) for finding in result.left)
+        unmapped |= {gates: None for node in found if node and (gates := _gates(graph, node, recurrent))}
         groups: dict[float, list[str | Place]] = {}
         for owner, scales in owners.items():
             for scale in scales:
@@ -155,6 +171,18 @@ class _State:
         own = {scale: path for scale, path in seen.quantizers.items() if path in bare}
         moved = {m: own[s] for s, members in groups.items() if s in own for m in members if isinstance(m, Place)}
         return cls(groups, bare, moved, tuple(unmapped))
+
+
+def _gates(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
+    """What is to be said of a node inside of a recurrent layer; "" of another."""
+    inside = f"{quantizer_path(graph, node)}."
+    layer = next((path for path in recurrent if inside.startswith(f"{path}.")), None)
+    if layer is None:
+        return ""
+    return (
+        f"the gates of {layer} ({recurrent[layer]}) stay in float: pytorch-quantization quantizes what its matrix "
+        "products read and nothing else"
+    )
 
 
 def _apply(model: nn.Module, state: _State, result: Result, add: bool) -> Linked:
@@ -213,7 +241,7 @@ def _share(model: nn.Module, old: Quantizer, new: Quantizer) -> None:
 
 
 def tie(model: nn.Module, groups: Iterable[Sequence[str]]) -> None:
-    """Lets the quantizers of each group of paths share its first.
+    """Lets the quantizers of each group of paths share its first, in place; the first keeps its amax.
 
     Raises:
         TorchError: there is no quantizer at a path.

@@ -44,7 +44,7 @@ class Probe:
 
     Attributes:
         model: every quantizer and every place as a pair.
-        quantizers: path of a quantizer by its scale; places: place by its scale.
+        quantizers: path of an activation's quantizer by its scale, ONNX's, that names it; places: place by its scale.
         aliases: every path of each quantizer, by its first.
         opaque: paths of modules whose inside has no places, since autograd functions run there.
     """
@@ -139,13 +139,14 @@ def probe(
 
     Args:
         model: quantized, calibrated or not.
-        example: an input, or a tuple of inputs.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
         dynamo: use the dynamo exporter.
         entries: paths of modules whose arguments are places, for those whose inside is opaque.
         opset: as in `export`.
 
     Raises:
-        TorchError: torch cannot export the model, or the exporter does not write the opset.
+        TorchError: torch cannot export the model, it has tensors on the meta device, the example holds no tensor, the
+            exporter does not write the opset, or the dynamo exporter lacks onnxscript.
     """
     if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
         # Half precision cannot tell that many scales apart; the structure is the same in float.

@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     from pytorch_quantization import nn as qnn
     from pytorch_quantization import quant_modules
     from pytorch_quantization.calib import HistogramCalibrator, MaxCalibrator
+    from pytorch_quantization.nn._functions import quant_rnn
     from pytorch_quantization.tensor_quant import QuantDescriptor
 
 METHODS = ("max", "percentile", "entropy", "mse")
@@ -181,6 +182,22 @@ def quantizers(model: nn.Module) -> dict[str, Quantizer]:
     return {n: m for n, m in model.named_modules() if isinstance(m, Quantizer)}
 
 
+def refuse_meta(model: nn.Module) -> None:
+    """Refuses a model that has tensors without numbers.
+
+    Raises:
+        TorchError: a parameter or a buffer is on the meta device.
+    """
+    every = (*model.named_parameters(), *model.named_buffers())
+    bare = [name for name, x in every if x.is_meta]
+    if bare:
+        more = f" and {len(bare) - 1} more are" if len(bare) > 1 else " is"
+        raise TorchError(
+            f"{bare[0]}{more} on the meta device, where there are no numbers: load the model's weights first, after "
+            "model.to_empty(device='cpu') or with load_state_dict(..., assign=True)"
+        )
+
+
 def is_weight(path: str) -> bool:
     """Whether a quantizer of this path quantizes weights, by the library's names."""
     return "_weight_quantizer" in path.rsplit(".", 2)[-2 if path[-1].isdigit() else -1]
@@ -205,8 +222,10 @@ __all__ = [
     "paths",
     "qnn",
     "quant_modules",
+    "quant_rnn",
     "quantizers",
     "quiet",
+    "refuse_meta",
     "settle",
     "settled",
 ]

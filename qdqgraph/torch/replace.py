@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
+from torch.nn.utils.rnn import PackedSequence
 
 from ..errors import TorchError
 from .config import Config, Spec, specs
 from .insert import insert
 from .places import places, remove
 from .policy import chosen
-from .quantizer import Quantizer, qnn, quant_modules
+from .quantizer import Quantizer, qnn, quant_modules, quant_rnn
 from .wrapped import refuse
 
 
@@ -57,16 +58,49 @@ class QuantConv3d(qnn.QuantConv3d, Conv3d):
 
 
 class QuantLSTM(qnn.QuantLSTM):
-    """The library's, which takes batches alone, with torch's sequences of one batch as well."""
+    """The library's, with torch's sequences of one batch and packed ones in any order as well, and in a form that
+    torch.export can follow: the library's own asks where its weights lie in memory, for a fast path that it never
+    takes."""
+
+    _input_quantizers: Any
+    _weight_quantizers: Any
+    dropout_state: Any
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        """[length, features], or as the library's own."""
-        if not isinstance(input, Tensor) or input.dim() != 2:
-            return super().forward(input, hx)
-        batch = 0 if self.batch_first else 1
-        states = None if hx is None else tuple(state.unsqueeze(1) for state in hx)
-        output, found = super().forward(input.unsqueeze(batch), states)
-        return output.squeeze(batch), tuple(state.squeeze(1) for state in found)
+        """[length, batch, features], [batch, length, features] where the batch comes first, [length, features], or a
+        packed sequence."""
+        if not isinstance(input, Tensor):
+            return self._packed(input, hx)
+        if input.dim() == 2:
+            batch = 0 if self.batch_first else 1
+            states = None if hx is None else tuple(state.unsqueeze(1) for state in hx)
+            output, found = self(input.unsqueeze(batch), states)
+            return output.squeeze(batch), tuple(state.squeeze(1) for state in found)
+        if hx is None:
+            count = self.num_layers * (2 if self.bidirectional else 1)
+            hx = (input.new_zeros(count, input.shape[0 if self.batch_first else 1], self.hidden_size),) * 2
+        self.check_forward_args(input, hx, None)
+        run = quant_rnn.RNN(
+            self.mode,
+            self.input_size,
+            self.hidden_size,
+            num_layers=self.num_layers,
+            batch_first=self.batch_first,
+            dropout=self.dropout,
+            train=self.training,
+            bidirectional=self.bidirectional,
+        )
+        return run(input, self.all_weights, hx, None, self._input_quantizers, self._weight_quantizers)
+
+    def _packed(self, input: PackedSequence, hx: Any) -> Any:
+        """The library's own forward neither sorts states nor puts results back in order."""
+        order, back = input.sorted_indices, input.unsorted_indices
+        if hx is not None and order is not None:
+            hx = tuple(state.index_select(1, order) for state in hx)
+        output, found = super().forward(input, hx)
+        if back is not None:
+            found = tuple(state.index_select(1, back) for state in found)
+        return PackedSequence(output.data, input.batch_sizes, order, back), found
 
 
 OWN = {twin.__name__: twin for twin in (QuantConv1d, QuantConv2d, QuantConv3d, QuantLSTM)}
@@ -102,8 +136,10 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     """Quantizes a model in place; amax is for `calibrate` to find.
 
     Args:
+        model: float, on any device.
         config: which modules and how; None: all, INT8, max, weights per output channel.
-        example: an input, or a tuple of inputs; needed where the configuration names functional operators.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with; needed
+            where the configuration names functional operators.
 
     Raises:
         TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,

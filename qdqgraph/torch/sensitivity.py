@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -52,9 +52,10 @@ class Sensitivity:
 
     Attributes:
         direction: "disable": all on but one; "enable": all off but one.
-        model: digest of the model's weights and amax.
+        model: digest of the model's weights and amax, 16 hexadecimal digits.
         quantized: the score with every unit on; unquantized: with every unit off.
         units: the most expensive first.
+        weights: digest of the weights alone, which are known before calibration; "" in a file that lacks it.
     """
 
     direction: Direction
@@ -62,6 +63,7 @@ class Sensitivity:
     quantized: float
     unquantized: float
     units: tuple[Unit, ...]
+    weights: str = ""
 
     def to_json(self) -> str:
         """The result as JSON."""
@@ -78,7 +80,7 @@ class Sensitivity:
             data = json.loads(text)
             units = [Unit(u["name"], tuple(u["layers"]), float(u["score"]), float(u["cost"])) for u in data["units"]]
             scores = float(data["quantized"]), float(data["unquantized"])
-            return cls(data["direction"], str(data["model"]), *scores, tuple(units))
+            return cls(data["direction"], str(data["model"]), *scores, tuple(units), str(data.get("weights", "")))
         except (ValueError, KeyError, TypeError) as error:
             raise TorchError(f"this is no sensitivity result: {type(error).__name__}: {error}") from error
 
@@ -161,26 +163,34 @@ def sensitivity(
     """Scores a calibrated model with each unit switched off, or on, by itself.
 
     Args:
-        evaluate: scores the model; more is better.
-        blocks: paths of modules to be switched as a whole.
+        model: calibrated; every quantizer that was on is on again afterwards.
+        evaluate: scores the model, in whatever mode it leaves it; more is better. Costs are in units of this score.
+        direction: "disable": all on but one; "enable": all off but one.
+        blocks: paths of modules to be switched as a whole; None: each layer by itself.
         file: JSON that is written after each unit, and read again where it is there: an interrupted run goes on. The
             model must be the same to the bit: where data are shuffled, save its state before and load it again.
         progress: called with one line a unit.
 
     Raises:
-        TorchError: the model holds no enabled quantizers, or `file` belongs to another run.
+        TorchError: the model holds no enabled quantizers, a block has none or is no module, or `file` holds no ranking
+            or one of another model, direction or other units.
+        ModelError: `file` cannot be written.
     """
     groups = units(model, blocks)
     if not groups:
         raise TorchError("the model holds no enabled quantizers: quantize and calibrate it first")
     every = {id(q): q for found in groups.values() for q in found}
-    own_digest = digest(model)
-    done = _resumed(file, direction, own_digest, set(groups)) if file is not None and file.exists() else None
+    own_digest, weights = digest(model.state_dict()), digest(model.state_dict(), amax=False)
+    done = None
+    if file is not None and file.exists():
+        done = continued(model, file, direction, blocks)
+        if done.model != own_digest:
+            raise TorchError(_other(file))
     if done is None:
         with _switched(model, every.values(), off=every.values()):
             unquantized = evaluate(model)
         with _switched(model, every.values(), off=()):
-            done = Sensitivity(direction, own_digest, evaluate(model), unquantized, ())
+            done = Sensitivity(direction, own_digest, evaluate(model), unquantized, (), weights)
     for layers, own in groups.items():
         if any(u.layers == layers for u in done.units):
             continue
@@ -197,16 +207,27 @@ def sensitivity(
     return done
 
 
-def _resumed(file: Path, direction: Direction, model: str, known: set[tuple[str, ...]]) -> Sensitivity:
+def continued(model: nn.Module, file: Path, direction: Direction, blocks: Sequence[str] | None = None) -> Sensitivity:
+    """The result that a run of `sensitivity` is to go on with; whether amax agrees is known when it is calibrated.
+
+    Raises:
+        TorchError: the file holds none, or one of another direction, of other weights or of other units.
+    """
     done = Sensitivity.read(file)
-    if done.model != model:
-        raise TorchError(
-            f"{file}: this ranks a model with other weights or amax: remove it or write elsewhere; to go on with a run "
-            "that was stopped, begin with the same saved state"
-        )
-    if done.direction != direction or {u.layers for u in done.units} - known:
+    if done.direction != direction:
+        raise TorchError(f"{file}: this is a ranking by direction {done.direction!r}: remove it, or write elsewhere")
+    if done.weights not in ("", digest(model.state_dict(), amax=False)):
+        raise TorchError(_other(file))
+    if {u.layers for u in done.units} - set(units(model, blocks)):
         raise TorchError(f"{file}: this is the result of another run: remove it, or write elsewhere")
     return done
+
+
+def _other(file: Path) -> str:
+    return (
+        f"{file}: this ranks a model with other weights or amax: remove it or write elsewhere; to go on with a run "
+        "that was stopped, begin with the same saved state"
+    )
 
 
 @contextmanager
@@ -236,18 +257,20 @@ def apply_sensitivity(
     """Switches the quantization of the most expensive units off, in place.
 
     Args:
-        top: how many units.
-        budget: instead, as many as it takes until the costs that remain add up to at most this much, 0 or more.
-        example: an input, a tuple of inputs, or a mapping of keyword arguments: the model is linked again, as fewer
-            quantizers have other needs. Calibrate it afterwards.
+        result: of `sensitivity`, of this network.
+        top: how many units, 0 or more.
+        budget: instead, as many as it takes until the costs that remain add up to at most this much, 0 or more, in the
+            units of the score.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with:
+            the model is linked again, as fewer quantizers have other needs. Calibrate it afterwards. None: do not link.
         rules, dynamo, opset: what linking looks for, and in which exporter's graph, as in `link`.
 
     Returns:
         The layers that were switched off, and what linking did.
 
     Raises:
-        TorchError: neither or both of `top` and `budget` are given, one is out of its range, or a unit is none of the
-            model's.
+        TorchError: neither or both of `top` and `budget` are given, one is out of its range, the model holds no enabled
+            quantizers, a unit is none of its units, or linking fails as in `link`.
     """
     if (top is None) == (budget is None):
         raise TorchError("say either how many units to switch off (top) or what may remain (budget)")
@@ -255,28 +278,36 @@ def apply_sensitivity(
         raise TorchError(f"top {top}: write how many units to switch off, 0 or more")
     if budget is not None and not budget >= 0:
         raise TorchError(f"budget {budget}: write the cost that may remain, 0 or more")
-    chosen = list(result.units[:top]) if budget is None else _over(result.units, budget)
-    known = units(model)
     by_layer: dict[str, set[int]] = {}
     found = {id(q): q for q in quantizers(model).values()}
     for path, quantizer in paths(model).items():
         by_layer.setdefault(layer_of(path), set()).add(id(quantizer))
-    layers = [layer for unit in chosen for layer in _layers(unit, by_layer)]
-    if not known:
+    layers = chosen_layers(model, result, top=top, budget=budget)
+    if not units(model):
         raise TorchError("the model holds no enabled quantizers")
     for layer in layers:
         for number in by_layer[layer]:
             found[number].disable()
     linked = link(model, example, rules, dynamo=dynamo, opset=opset) if example is not None and units(model) else None
-    return tuple(layers), linked
+    return layers, linked
 
 
-def _layers(unit: Unit, known: Mapping[str, set[int]]) -> list[str]:
-    """The model's layers that a unit names, itself or by a block."""
-    inside = [n for n in known for layer in unit.layers if n == layer or n.startswith(f"{layer}.")]
-    if not inside:
-        raise TorchError(f"the model has no quantized layer {unit.name!r}: the result is another network's")
-    return inside
+def chosen_layers(
+    model: nn.Module, result: Sensitivity, *, top: int | None = None, budget: float | None = None
+) -> tuple[str, ...]:
+    """The model's layers that `apply_sensitivity` switches off: those of the chosen units, themselves or by a block.
+
+    Raises:
+        TorchError: a unit is none of the model's.
+    """
+    known = list(dict.fromkeys(map(layer_of, paths(model))))
+    found: list[str] = []
+    for unit in result.units[:top] if budget is None else _over(result.units, budget):
+        inside = [n for n in known for layer in unit.layers if n == layer or n.startswith(f"{layer}.")]
+        if not inside:
+            raise TorchError(f"the model has no quantized layer {unit.name!r}: the result is another network's")
+        found += inside
+    return tuple(found)
 
 
 def _over(ranked: Sequence[Unit], budget: float) -> list[Unit]:

@@ -17,7 +17,7 @@ from ..files import whole
 from .functional import Call, Place
 from .link import tie
 from .places import place, places
-from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
+from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers, refuse_meta
 from .replace import TWINS, kind_of, retype, take_slow_paths
 from .source import is_known
 
@@ -28,12 +28,16 @@ PYTHON = "{}.{}".format(*sys.version_info)
 
 def save(model: nn.Module, path: Path | str) -> None:
     """Writes a quantized model's state, whole or not at all; `load` restores it into the network as it was before
-    `quantize`.
+    `quantize`: weights and buffers in their own types, amax, places, ties and what is switched off.
+
+    Args:
+        path: a file that is there is replaced.
 
     Raises:
-        TorchError: the model holds no quantizers, a module's extra state is no plain data, or the file cannot be
-            written.
+        TorchError: the model holds no quantizers or has tensors on the meta device, a module's extra state is no plain
+            data, or the file cannot be written.
     """
+    refuse_meta(model)
     found = quantizers(model)
     if not found:
         raise TorchError("the model holds no quantizers: there is no quantized state to save")
@@ -61,17 +65,14 @@ def load(model: nn.Module, path: Path | str) -> None:
     """Restores a state in place; nothing is calibrated again, on whatever device the model is.
 
     Args:
-        model: the network as it was before `quantize`, or quantized alike already.
+        model: the network as it was before `quantize`, norms folded where they were, or quantized alike already.
+        path: a file that `save` wrote.
 
     Raises:
-        TorchError: the file is no such state, or of another network.
+        TorchError: the file is no such state, of another network or of other code, or it has quantized calls and
+            another minor version of Python wrote it.
     """
     content = read(Path(path))
-    if content["places"] and content["python"] != PYTHON:
-        raise TorchError(
-            f"{path}: Python {content['python']} wrote this state, and this is Python {PYTHON}, which counts the calls "
-            "that hold quantizers otherwise: load it there, or link and calibrate anew"
-        )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
         _rebuild(model, content)
@@ -82,12 +83,17 @@ def load(model: nn.Module, path: Path | str) -> None:
     model.to(device)
 
 
-def digest(model: nn.Module) -> str:
-    """A fingerprint: models that have the same hold the same weights, buffers and amax, bit for bit."""
+def digest(state: Mapping[str, Any], *, amax: bool = True) -> str:
+    """A fingerprint: models whose states have the same hold the same weights, buffers and amax, bit for bit.
+
+    Args:
+        state: a model's `state_dict()`.
+        amax: whether amax counts as well.
+    """
     found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if not isinstance(tensor, Tensor):
-            continue  # a module's extra state
+    for name, tensor in sorted(state.items()):
+        if not isinstance(tensor, Tensor) or (not amax and name.endswith("._amax")):
+            continue  # a module's extra state, or what calibration is to find
         # A copy: contiguous() leaves the strides of 0 that expand() gives to a tensor of one element.
         data = tensor.detach().cpu().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
@@ -116,7 +122,7 @@ def read(path: Path) -> Mapping[str, Any]:
     """The content of a file that `save` wrote.
 
     Raises:
-        TorchError: it is none.
+        TorchError: it is none, or it has quantized calls and another minor version of Python wrote it.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -125,6 +131,11 @@ def read(path: Path) -> Mapping[str, Any]:
         raise TorchError(f"{path}: cannot be read as a quantized state: {type(error).__name__}: {reason}") from error
     if not isinstance(content, Mapping) or content.get("version") != VERSION:
         raise TorchError(f"{path}: this is no quantized state that this version writes (version {VERSION})")
+    if content["places"] and content["python"] != PYTHON:
+        raise TorchError(
+            f"{path}: Python {content['python']} wrote this state, and this is Python {PYTHON}, which counts the calls "
+            "that hold quantizers otherwise: load it there, or link and calibrate anew"
+        )
     return content
 
 
