@@ -80,7 +80,8 @@ def link(
     """
     if not quantizers(model):
         raise TorchError(
-            "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be quantized"
+            "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be "
+            "quantized"
         )
     chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
     seen = probe(model, example, dynamo=dynamo, opset=opset)
