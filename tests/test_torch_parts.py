@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 import qdqgraph
@@ -33,13 +33,14 @@ def random(*shape: int) -> Tensor:
 Q, K, V, GROUPED = random(2, 4, 5, 8), random(2, 4, 6, 8), random(2, 4, 6, 3), random(2, 2, 6, 8)
 MASK = torch.ones(5, 6, dtype=torch.bool).tril()
 PICTURE = random(2, 6, 4, 4)
+CELL = nn.GRUCell(4, 3)
 CALLS: dict[str, Callable[[], Tensor]] = {
-    "attention": lambda: F.scaled_dot_product_attention(Q, K, V),
-    "attention, causal": lambda: F.scaled_dot_product_attention(Q, K, V, is_causal=True, scale=0.3),
-    "attention, with a mask": lambda: F.scaled_dot_product_attention(Q, K, V, MASK),
-    "attention, with a bias": lambda: F.scaled_dot_product_attention(Q, K, V, attn_mask=random(5, 6)),
-    "attention, grouped": lambda: F.scaled_dot_product_attention(Q, GROUPED, GROUPED, enable_gqa=True),
-    "glu": lambda: F.glu(PICTURE, 1),
+    "attention": lambda: functional.scaled_dot_product_attention(Q, K, V),
+    "attention, causal": lambda: functional.scaled_dot_product_attention(Q, K, V, is_causal=True, scale=0.3),
+    "attention, with a mask": lambda: functional.scaled_dot_product_attention(Q, K, V, MASK),
+    "attention, with a bias": lambda: functional.scaled_dot_product_attention(Q, K, V, attn_mask=random(5, 6)),
+    "attention, grouped": lambda: functional.scaled_dot_product_attention(Q, GROUPED, GROUPED, enable_gqa=True),
+    "glu": lambda: functional.glu(PICTURE, 1),
     "roll": lambda: torch.roll(PICTURE, (1, -2), (2, 3)),
     "roll, one axis": lambda: PICTURE.roll(1, 2),
     "roll, flattened": lambda: torch.roll(PICTURE, 3),
@@ -50,7 +51,6 @@ CALLS: dict[str, Callable[[], Tensor]] = {
     "baddbmm, without": lambda: torch.baddbmm(torch.full((2, 5, 6), torch.nan), Q[:, 0], K[:, 0].mT, beta=0),
     "gru cell": lambda: CELL(random(2, 4), random(2, 3)),
 }
-CELL = nn.GRUCell(4, 3)
 
 
 class Apart(TorchFunctionMode):
@@ -87,7 +87,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
-        out: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return out
 
 
@@ -98,7 +98,7 @@ class Gated(nn.Module):
         self.a, self.b = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(4, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.b(F.glu(self.a(x), 1))
+        out: Tensor = self.b(functional.glu(self.a(x), 1))
         return out
 
 
