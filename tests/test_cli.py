@@ -64,7 +64,7 @@ def test_fix_writes_checks_and_reports(model: Path, tmp_path: Path, capsys: pyte
     printed = capsys.readouterr().out
     assert "2 -> 1 (0 added, 1 removed)" in printed
     assert "1, bits lost: at most 0.14, median 0.14" in printed
-    assert "SQNR" in printed
+    assert "SQNR" in printed and all(line == line.rstrip() for line in printed.splitlines())
     assert main(["check", str(out)]) == 0
 
 
