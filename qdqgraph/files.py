@@ -153,7 +153,11 @@ def _external_copies(model: onnx.ModelProto, old: Path, new: Path, force: bool) 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not."""
+    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not.
+
+    Where `path` is a symbolic link, the file that it names is written, and the link stays.
+    """
+    path = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

@@ -140,6 +140,14 @@ def test_check_says_what_other_targets_refuse(tmp_path: Path, capsys: pytest.Cap
     assert main(["check", str(tmp_path / "fixed.onnx"), "--target", "trt-8.6"]) == 0
 
 
+def test_a_link_stays_and_the_file_that_it_names_is_written(model: Path, tmp_path: Path) -> None:
+    link, named = tmp_path / "latest.onnx", tmp_path / "models" / "first.onnx"
+    named.parent.mkdir()
+    link.symlink_to(named)
+    assert main(["fix", str(model), "-o", str(link)]) == 0
+    assert link.is_symlink() and main(["check", str(named)]) == 0
+
+
 def test_a_model_and_its_plan_are_two_files(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = tmp_path / "both"
     for force in ([], ["--force"]):
