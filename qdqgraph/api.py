@@ -9,11 +9,11 @@ from typing import Any
 
 import onnx
 
-from . import catalog, repair
+from . import catalog, half, repair
 from .errors import ModelError, RuleError
 from .files import read_model, write_model
 from .finding import Finding
-from .half import finished, refuse
+from .half import Halved, finished, refuse
 from .options import Options
 from .repair import Result
 from .rule import Rule
@@ -103,6 +103,31 @@ def strip(
     if output is not None:
         write_model(result.model, Path(output), source, force=True)
     return result
+
+
+def halve(
+    model: Model,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    keep_io: bool = False,
+    ranges: Mapping[str, float] | None = None,
+    skip: Sequence[str] = (),
+) -> Halved:
+    """Makes everything that is not INT8 FP16, for a strongly typed TensorRT.
+
+    Args:
+        output, folder: as `fix`.
+        keep_io, ranges, skip: as `half.halve`.
+
+    Raises:
+        ModelError: as `fix`; or external data are missing, or a node has no form in the operator set of FP16 Q/DQ.
+    """
+    found, place, source = _read(model, folder)
+    made = half.halve(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+    if output is not None:
+        write_model(made.model, Path(output), source, force=True)
+    return made
 
 
 def _read(model: Model, folder: str | os.PathLike[str] | None) -> tuple[onnx.ModelProto, Path, Path]:
