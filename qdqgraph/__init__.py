@@ -14,9 +14,9 @@ from .blocks import Residual, Side, block, opens_block, residual, residuals, ski
 from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
-from .graph import Graph, Node, Reader, key, label
+from .graph import PASS_VALUE, Graph, Node, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, scale_from_amax
+from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, needed, pairs, scale_from_amax
 from .patterns import (
     BINARY,
     ONE_TO_ONE,
@@ -49,8 +49,10 @@ from .weights import (
     refitted,
     rescaled,
     shifted,
+    stood_for,
     symmetric,
     weights,
+    widened,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ __all__ = [
     "BINARY",
     "INT8_BOUND",
     "ONE_TO_ONE",
+    "PASS_VALUE",
     "PER_CHANNEL",
     "POOLS",
     "WEIGHTED",
@@ -147,6 +150,7 @@ __all__ = [
     "key",
     "label",
     "moved",
+    "needed",
     "obstacle",
     "opens_block",
     "operator",
@@ -165,8 +169,10 @@ __all__ = [
     "shifted",
     "sites",
     "skips_convolution",
+    "stood_for",
     "strip",
     "symmetric",
     "unpaired",
     "weights",
+    "widened",
 ]

@@ -219,22 +219,31 @@ class Graph:
         if source in self.initializers:
             array = _array(self.initializers[source], self.folder)
         else:
-            array = _constant_value(self.proto(self._producers[source]))
+            array = _constant_value(self.proto(self._producers[source]), self.folder)
         for node in reversed(passed):
             array = None if array is None else _passed_value(node, array)
         return array
 
     def array(self, tensor: str) -> np.ndarray | None:
-        """A constant with its shape: an initializer, a Constant, or one of them transposed.
+        """A constant with its shape: an initializer, a Constant, or one of them transposed, reshaped or cast.
 
         Returns None where it is none of these, or its external data cannot be read.
         """
-        source, passed = self._chain(tensor, frozenset({"Identity", "Transpose"}))
+        source, passed = self._chain(tensor, PASS_VALUE | {"Transpose"})
         array = None if source is None else self.value(source)
         for node in reversed(passed):
-            if array is not None and node.op == "Transpose":
-                array = np.transpose(array, node.attrs.get("perm"))
+            array = None if array is None else self.shaped(node, array)
         return array
+
+    def shaped(self, node: gs.Node, array: np.ndarray) -> np.ndarray | None:
+        """What a Transpose or one of `PASS_VALUE` makes of a constant; None where its shape is unknown."""
+        if node.op == "Transpose":
+            return np.transpose(array, node.attrs.get("perm"))
+        if node.op in ("Identity", "Cast"):
+            return _passed_value(node, array)
+        dims = self.shape(key(node))
+        known = None if dims is None or None in dims else [d for d in dims if d is not None]
+        return array.reshape(known) if known is not None and math.prod(known) == array.size else None
 
     def _chain(self, tensor: str, through: frozenset[str]) -> tuple[str | None, list[gs.Node]]:
         """The initializer or Constant in front of a tensor, and the nodes between; None where there is none."""
@@ -336,10 +345,10 @@ def _passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
     return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten") else None
 
 
-def _constant_value(node: onnx.NodeProto) -> np.ndarray | None:
+def _constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray | None:
     for attribute in node.attribute:
         if attribute.name == "value":
-            return numpy_helper.to_array(attribute.t)
+            return _array(attribute.t, folder)
         if attribute.name in ("value_float", "value_floats"):
             value = onnx.helper.get_attribute_value(attribute)
             return np.asarray(value, np.float32)

@@ -38,13 +38,13 @@ class Grid:
 
     def reals(self, integers: np.ndarray) -> np.ndarray:
         """(integer - zero_point) · scale, rounded once to the scale's type, as DequantizeLinear computes it."""
-        scale, zero_point = (self._along(a, integers.ndim) for a in (self.scale, self.zero_point))
+        scale, zero_point = (self.along(a, integers.ndim) for a in (self.scale, self.zero_point))
         steps = integers.astype(np.int64) - zero_point.astype(np.int64)
         return np.asarray(steps.astype(np.float32) * scale.astype(np.float32)).astype(scale.dtype)
 
     def integers(self, reals: np.ndarray) -> np.ndarray:
         """The nearest integers, ties to even, saturated to the zero-point's type, as QuantizeLinear computes them."""
-        scale, zero_point = (self._along(a, reals.ndim) for a in (self.scale, self.zero_point))
+        scale, zero_point = (self.along(a, reals.ndim) for a in (self.scale, self.zero_point))
         bounds = np.iinfo(self.zero_point.dtype)
         moved = np.rint(reals.astype(np.float32) / scale.astype(np.float32)).astype(np.float64) + zero_point
         return np.clip(moved, bounds.min, bounds.max).astype(self.zero_point.dtype)
@@ -62,7 +62,8 @@ class Grid:
         low = np.where(zero_point == 0, -INT8_BOUND, bounds.min) if bounds.min < 0 else np.full((), bounds.min)
         return self.scale.astype(np.float64) * np.maximum(zero_point - low, bounds.max - zero_point)
 
-    def _along(self, array: np.ndarray, rank: int) -> np.ndarray:
+    def along(self, array: np.ndarray, rank: int) -> np.ndarray:
+        """A scale or zero-point in the shape that broadcasts over a tensor of that rank."""
         if array.size == 1:
             return array.reshape(())
         shape = [1] * rank

@@ -144,6 +144,8 @@ def ranges(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], fo
     made = (name for node in model.graph.node if node.op_type != "Constant" for name in node.output)
     read = [i.name for i in _inputs(model)]
     names = [n for n in (*read, *made) if n in known and known[n][0] == onnx.TensorProto.FLOAT]
+    if not names:
+        return {}
     widened = onnx.ModelProto()
     widened.CopyFrom(model)
     del widened.graph.output[:]

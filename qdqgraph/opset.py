@@ -62,11 +62,13 @@ class _Raising:
         refill(graph.node, nodes)
 
     def _changed(self, node: onnx.NodeProto) -> bool:
-        try:
-            since = [onnx.defs.get_schema(node.op_type, v).since_version for v in (self.old, self.target)]
-        except onnx.defs.SchemaError:
+        """Whether the operator changed; one that the old set lacks has the later form, whatever its file says."""
+        if not onnx.defs.has(node.op_type, self.target):
             return True
-        return since[0] != since[1]
+        later = onnx.defs.get_schema(node.op_type, self.target).since_version
+        return onnx.defs.has(node.op_type, self.old) and (
+            onnx.defs.get_schema(node.op_type, self.old).since_version != later
+        )
 
     def _converted(self, node: onnx.NodeProto) -> tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]:
         """The nodes that stand for a node in the new set, and the constants they need."""

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from .graph import Graph, key
 from .protos import is_standard
@@ -62,6 +63,9 @@ def is_foreign(node: gs.Node) -> bool:
     """Whether the node is quantized, but not in the Q/DQ form that TensorRT reads."""
     return node.op.startswith(FOREIGN) or (not is_standard(node) and node.op in ("QuantizeLinear", "DequantizeLinear"))
 
+
+LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})
+"""Types of integers whose pairs came with operator set 21."""
 
 PER_CHANNEL = 13
 """The first operator set whose Q/DQ take scales for each channel."""
@@ -157,9 +161,21 @@ class Pair:
         )
 
 
-def early(pair: Pair) -> bool:
-    """Whether the pair has a form that operator sets before 13 lack: scales for each channel, or their axis."""
-    return pair.axis is not None or (pair.scale is not None and pair.scale.size > 1)
+def needed(graph: Graph, node: gs.Node) -> int:
+    """The first operator set of the standard domain that can say what a quantized node says.
+
+    Scales for each channel and their axis came with 13; integers of 16 and 4 bits, which onnxruntime writes in its own
+    domain before, and blocks with 21. What is not in the Q/DQ form gets pairs that need 13.
+    """
+    if not is_pair(node):
+        return PER_CHANNEL
+    zero = node.inputs[2].name if len(node.inputs) > 2 else ""
+    kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
+    if kind in LATE or node.attrs.get("block_size"):
+        return 21
+    scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
+    plain = node.attrs.get("axis") is None and (scale is None or scale.size == 1)
+    return 0 if plain and not is_foreign(node) else PER_CHANNEL
 
 
 class Pairs:

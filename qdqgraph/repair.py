@@ -21,7 +21,7 @@ from .graph import Graph
 from .lower import Scales, lower
 from .opset import raised
 from .options import Options
-from .pair import PER_CHANNEL, bits_lost, early, is_foreign, pairs
+from .pair import bits_lost, is_foreign, is_pair, needed, pairs
 from .plan import Plan
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
@@ -173,8 +173,9 @@ def fix(
     options = options or Options()
     graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
     _check_policy(graph, options.policy)
-    if graph.opset < PER_CHANNEL and (any(is_foreign(n) for n in graph.nodes()) or any(map(early, pairs(graph)))):
-        graph = Graph(raised(graph.model, PER_CHANNEL), graph.folder, target=graph.target)
+    least = max((needed(graph, n) for n in graph.nodes() if is_foreign(n) or is_pair(n)), default=0)
+    if graph.opset < least:
+        graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
     work = _Work(rules, options, progress)
     exact = work.rounds(graph, "exact")
     final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")

@@ -6,7 +6,7 @@ from .edit import Proposal, Rewire
 from .graph import Graph, key
 from .pair import Pair
 from .replacing import constant, operator, replace
-from .weights import cut, cuts, weights
+from .weights import cut, cuts, readers, weights
 
 
 def unpaired(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
@@ -15,7 +15,7 @@ def unpaired(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
 
     Readers of the DequantizeLinears read the tensor in front of the QuantizeLinear. A pair that takes negative numbers
     away leaves a Clip to its range. Integer weights become the floats that they stand for. A DequantizeLinear that is a
-    graph output is an Identity from then on.
+    graph output is an Identity from then on. A pair that nobody reads goes as it is.
     """
     if pair.quantize is None:
         reals = weights(graph, pair) if pair.kind != "activation" else None
@@ -25,15 +25,17 @@ def unpaired(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
     if not pair.agrees:
         return ()
     edits: list[Proposal] = []
+    if not readers(graph, pair) and not graph.outputs & {key(n) for n in pair.nodes}:
+        return (replace(pair.nodes, []),)
     for dequantize in pair.dequantizes:
-        readers = graph.readers(key(dequantize))
+        mine = graph.readers(key(dequantize))
         cutting = cuts(graph, pair)
-        if cutting or key(dequantize) in graph.outputs or any(r.index < 0 for r in readers):
+        if cutting or key(dequantize) in graph.outputs or any(r.index < 0 for r in mine):
             name = key(dequantize)
             stays = cut(graph, pair, name) if cutting else [operator("Identity", [pair.tensor], name)]
             if stays is None:
                 return ()
             edits.append(replace([dequantize], stays))
         else:
-            edits += [Rewire(r.key, pair.tensor) for r in readers]
+            edits += [Rewire(r.key, pair.tensor) for r in mine]
     return tuple(edits)

@@ -7,12 +7,14 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .edit import Constant, Graft, SetPair
-from .graph import Graph, Reader, key, label
+from .graph import PASS_VALUE, Graph, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost
+from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, pairs
 from .patterns import BINARY, UNARY, moved
-from .replacing import attributes, constant, operator, replace
+from .replacing import attributes, constant, dequantized, operator, replace
 
+FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
+"""Least and greatest integer of the 4-bit types, by name."""
 INT4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
 
 
@@ -58,10 +60,44 @@ def _axis(graph: Graph, reader: Reader, rank: int) -> int | None:
 def weights(graph: Graph, pair: Pair) -> np.ndarray | None:
     """The real numbers that a weight pair stands for: those in front of its QuantizeLinear, or what its integers mean;
     None where they are not in the file, or not of one form."""
-    array, grid = graph.array(pair.tensor), Grid.of(pair)
-    if array is None or pair.quantize is not None:
+    return stood_for(graph, pair) if pair.quantize is None else _constant(graph, pair.tensor)
+
+
+def stood_for(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """What the pair's DequantizeLinears make of a constant; None as for `weights`, or where its nodes disagree."""
+    if any(node.attrs.get("block_size") for node in pair.nodes):
+        return _in_blocks(graph, pair)
+    if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
+        return Grid(pair.scale, np.zeros((), np.int8), 1 if pair.axis is None else pair.axis).reals(steps)
+    array, grid = _constant(graph, pair.tensor), Grid.of(pair)
+    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
+        return None
+    return grid.reals(array if pair.quantize is None else grid.integers(array))
+
+
+def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """What integers of the file mean whose scales run in blocks along one axis."""
+    array, scale, zero = graph.array(pair.tensor), pair.scale, pair.zero_point
+    if array is None or scale is None or zero is None or pair.quantize is not None or scale.ndim != array.ndim:
+        return None
+    axis, size = 1 if pair.axis is None else pair.axis, int(pair.nodes[0].attrs["block_size"])
+    whole = tuple(slice(n) for n in array.shape)
+    spread = [np.repeat(a.astype(np.float32), size, axis)[whole] for a in (scale, np.broadcast_to(zero, scale.shape))]
+    if any(a.shape != array.shape for a in spread):
+        return None
+    return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
+
+
+def _constant(graph: Graph, tensor: str) -> np.ndarray | None:
+    """A constant, also behind pairs: a weight that two operators read under two names is quantized once for each."""
+    array, node = graph.array(tensor), graph.producer(tensor)
+    if array is not None or node is None or (node.domain or "") not in ("", "ai.onnx"):
         return array
-    return None if grid is None or not grid.fits(array) else grid.reals(array)
+    if node.op == "DequantizeLinear":
+        pair = pairs(graph).of(node)
+        return None if pair is None or pair.kind == "activation" else stood_for(graph, pair)
+    inner = _constant(graph, node.inputs[0].name) if node.op in PASS_VALUE | {"Transpose"} else None
+    return None if inner is None else graph.shaped(node, inner)
 
 
 def rescaled(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:
@@ -140,6 +176,34 @@ def around_zero(graph: Graph, pair: Pair) -> SetPair | None:
     return SetPair(
         nodes, Constant.of(pair.scale), Constant.of(np.zeros(zero.shape, INT4)), pair.axis, Constant.of(integers)
     )
+
+
+def widened(graph: Graph, pair: Pair) -> Graft | None:
+    """4-bit weights as the INT8 weights that mean the same numbers, bit for bit; None where they run in blocks, cannot
+    be read, or are no weights of 4 bits."""
+    steps, axis = _four_bits(graph, pair), 1 if pair.axis is None else pair.axis
+    if steps is None or pair.scale is None:
+        return None
+    name = f"{pair.tensor}_int8"
+    nodes = [constant(name, steps)]
+    for dequantize in pair.dequantizes:
+        nodes += dequantized(key(dequantize), name, pair.scale, np.zeros((), np.int8), axis)
+    return replace(pair.nodes, nodes)
+
+
+def _four_bits(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """How many steps of the scale each 4-bit weight is away from its zero-point, as INT8; None as for `widened`."""
+    array, zero, scale = _constant(graph, pair.tensor), pair.zero_point, pair.scale
+    ends = None if zero is None else FOUR_BITS.get(str(zero.dtype))
+    if array is None or zero is None or scale is None or ends is None or not pair.agrees or pair.kind == "activation":
+        return None
+    if scale.ndim > 1 or any(node.attrs.get("block_size") for node in pair.nodes):
+        return None
+    grid = Grid(scale, zero.astype(np.int8), 1 if pair.axis is None else pair.axis)
+    if not grid.fits(array):
+        return None
+    integers = array.astype(np.int8) if pair.quantize is None else np.clip(grid.integers(array), *ends)
+    return np.asarray(integers - grid.along(grid.zero_point, array.ndim), np.int8)
 
 
 def fixed(pair: Pair) -> bool:

@@ -1,17 +1,14 @@
 """QDQ406."""
 
-from collections.abc import Iterator
-
-import numpy as np
+from collections.abc import Iterator, Sequence
 
 from qdqgraph import (
     BINARY,
+    PASS_VALUE,
     Counterexample,
     Example,
     Finding,
     Graph,
-    Grid,
-    Pair,
     Reader,
     Rule,
     Safety,
@@ -21,6 +18,7 @@ from qdqgraph import (
     pairs,
     readers,
     replace,
+    stood_for,
 )
 
 
@@ -101,12 +99,12 @@ class BiasQuantized(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            found = readers(graph, pair)
+            found = list(_uses(graph, readers(graph, pair)))
             bias = pair.kind == "bias" or (bool(found) and all(_bias(r) for r in found))
             operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
             if pair.kind == "activation" or not (bias or operand):
                 continue
-            values = _values(graph, pair)
+            values = stood_for(graph, pair)
             edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
             what = "a bias" if bias else "a constant, no weight,"
             yield self.finding(
@@ -117,16 +115,18 @@ class BiasQuantized(Rule):
             )
 
 
+def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
+    """What computes with a constant: behind the Casts of networks in FP16 and other changes of form alone."""
+    for reader in found:
+        if reader.index == 0 and reader.node.op in PASS_VALUE:
+            yield from _uses(graph, graph.readers(key(reader.node)))
+        else:
+            yield reader
+
+
 def _bias(reader: Reader) -> bool:
     return reader.index == 2 and reader.node.op in ("Conv", "ConvTranspose", "Gemm")
 
 
 def _operand(reader: Reader) -> bool:
     return reader.index >= 0 and reader.node.op in (*BINARY, "PRelu", "Where", "Clip", "BatchNormalization")
-
-
-def _values(graph: Graph, pair: Pair) -> np.ndarray | None:
-    array, grid = graph.array(pair.tensor), Grid.of(pair)
-    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
-        return None
-    return grid.reals(array if pair.quantize is None else grid.integers(array))

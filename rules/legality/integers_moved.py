@@ -33,6 +33,9 @@ BYTES = (UINT8, INT8)
 WIDER = (1, 6, 7, 10, 11)
 """Types that a Cast of such integers may pass on its way back: FLOAT, INT32, INT64, FLOAT16 and DOUBLE hold them all."""
 
+RANKS = frozenset({"ArgMax", "ArgMin"})
+"""Operators that tell only where a number stands among others."""
+
 
 class IntegersMoved(Rule):
     """An operator moves integers that were quantized in front of it, or that the file holds.
@@ -42,7 +45,8 @@ class IntegersMoved(Rule):
     across it. The QOperator form has such moves: MaxPool, Reshape, Transpose, Concat on INT8 or UINT8. An embedding that
     onnxruntime quantized is a Gather of stored integers: its table is dequantized first, and no number changes. A Pad
     fills in the real number that its integer stands for. The NhwcMaxPool of onnxruntime's optimizer, whose channels are
-    last, becomes a MaxPool between Transposes. Casts between Q and DQ that end where they began go.
+    last, becomes a MaxPool between Transposes. ArgMax finds in the real numbers what it finds in their integers. A
+    Resize that interpolates rounds anew, as its integers were. Casts between Q and DQ that end where they began go.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
 
@@ -92,6 +96,26 @@ class IntegersMoved(Rule):
                 y = Gather (d, x)
             }""",
         ),
+        Example(
+            "ArgMax of integers",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (int64[1,1,1,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = ArgMax <axis = 2> (q)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (int64[1,1,1,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = ArgMax <axis = 2> (d)
+            }""",
+        ),
         Counterexample(
             "MaxPool of real numbers",
             """
@@ -122,8 +146,17 @@ class IntegersMoved(Rule):
                     edits=[_channels_first(graph, node)] if ranked else (),
                 )
                 continue
-            padded = node.op == "Pad" and bool(node.inputs[0].name)
-            sources, results = ((node.inputs[0].name,), (key(node),)) if padded else moved(graph, node) or ((), ())
+            if node.op in RANKS and node.inputs[0].name in known:
+                yield self.finding(
+                    node,
+                    f"{node.op} reads the integers '{node.inputs[0].name}'",
+                    help="compare the real numbers, behind a DequantizeLinear",
+                    edits=[_compared(graph, node, known[node.inputs[0].name])],
+                )
+                continue
+            alone = node.op in ("Pad", "Resize") and bool(node.inputs[0].name)
+            move = moved(graph, node)
+            sources, results = move or (((node.inputs[0].name,), (key(node),)) if alone else ((), ()))
             found = [known[t] for t in sources if t in known]
             if not found:
                 yield from self._given(graph, node, known)
@@ -136,11 +169,13 @@ class IntegersMoved(Rule):
             stays = (
                 "export the model with Q/DQ pairs" if alike else "they have different scales: export with Q/DQ pairs"
             )
+            verb, safety = ("moves", None) if move or node.op == "Pad" else ("interpolates", Safety.LOSSY)
             yield self.finding(
                 node,
-                f"{node.op} moves the integers '{sources[0]}'",
-                help="move the real numbers, between DQ and Q" if fits else stays,
+                f"{node.op} {verb} the integers '{sources[0]}'",
+                help=f"{verb.removesuffix('s')} the real numbers, between DQ and Q" if fits else stays,
                 edits=[_between(graph, node, sources, results, found[0], filled or ())] if fits else (),
+                safety=safety,
             )
 
     def _cast(self, graph: Graph, dequantize: Node) -> Iterator[Finding]:
@@ -183,6 +218,16 @@ class IntegersMoved(Rule):
             help="move the real numbers, behind a DequantizeLinear" if grid else "export the model with Q/DQ pairs",
             edits=edits,
         )
+
+
+def _compared(graph: Graph, node: Node, grid: Parameters) -> Graft:
+    """The node on the real numbers that its integers mean: they are in the same order."""
+    real = f"{key(node)}_operand"
+    nodes = [
+        operator("DequantizeLinear", [node.inputs[0].name, *grid], real),
+        operator(node.op, [real, *(t.name for t in node.inputs[1:])], key(node), attributes(graph, node)),
+    ]
+    return replace([node], nodes)
 
 
 def _channels_first(graph: Graph, node: Node) -> Graft:

@@ -1,29 +1,38 @@
 """QDQ402."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from qdqgraph import (
+    WEIGHTED,
     Constant,
     Counterexample,
     Example,
     Finding,
     Graph,
     Pair,
+    Proposal,
     Rule,
     Safety,
     SetPair,
     Severity,
     around_zero,
+    channel_axis,
     fixed,
     key,
     obstacle,
     pairs,
+    readers,
+    refitted,
     shifted,
     symmetric,
     unpaired,
+    widened,
 )
+
+TAKEN = ("int8", "float8_e4m3fn", "float4_e2m1fn")
+"""Types that TensorRT quantizes to, beside INT4 for weights."""
 
 
 class IntegersNotInt8(Rule):
@@ -133,17 +142,18 @@ class IntegersNotInt8(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            if pair.zero_point is not None and str(pair.zero_point.dtype) == "uint4":
-                shift = around_zero(graph, pair)
+            if pair.zero_point is not None and str(pair.zero_point.dtype) in ("int4", "uint4"):
+                yield from self._four_bits(graph, pair)
+            elif pair.zero_point is not None and str(pair.zero_point.dtype) not in TAKEN:
+                yield self._refused(graph, pair)
+            elif pair.zero_point is not None and (others := _beside(graph, pair) - {pair.types[1]}):
+                fitted = refitted(graph, pair, channel_axis(graph, pair)) if "int8" in others else None
                 yield self.finding(
                     pair.nodes[0],
-                    f"'{pair.tensor}' is quantized to UINT4; TensorRT takes INT4",
-                    help="the same numbers in INT4" if shift else "quantize to INT4 around zero",
-                    edits=[shift] if shift else (),
-                    safety=Safety.EXACT if shift else None,
+                    _unequal(pair, others),
+                    help="round the weights anew, to INT8" if fitted else "quantize both to one type",
+                    edits=[fitted] if fitted else (),
                 )
-            elif pair.zero_point is not None and pair.zero_point.dtype in (np.uint8, np.int16, np.uint16):
-                yield self._refused(graph, pair)
             elif pair.zero_point is None and pair.quantize is not None and len(pair.quantize.inputs) < 3:
                 yield self.finding(
                     pair.nodes[0],
@@ -154,11 +164,34 @@ class IntegersNotInt8(Rule):
                     safety=Safety.MANUAL,
                 )
 
+    def _four_bits(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
+        """The finding about 4-bit weights that are unsigned, or multiplied with INT8."""
+        blocked = any(node.attrs.get("block_size") for node in pair.nodes)
+        others = set() if blocked else _beside(graph, pair) & {"int8", "uint8"}
+        if not others and pair.types[1] == "int4":
+            return
+        edits: Sequence[Proposal] = ()
+        if not others and (shift := around_zero(graph, pair)):
+            help, edits = "the same numbers in INT4", [shift]
+        elif wide := widened(graph, pair):
+            help, edits = "the same numbers in INT8", [wide]
+        elif edits := unpaired(graph, pair):
+            help = "store the floats that they stand for"
+        else:
+            help = "quantize to INT4 around zero"
+        yield self.finding(
+            pair.nodes[0],
+            _unequal(pair, others) if others else f"'{pair.tensor}' is quantized to UINT4; TensorRT takes INT4",
+            help=help,
+            edits=edits,
+            safety=Safety.EXACT if edits else None,
+        )
+
     def _refused(self, graph: Graph, pair: Pair) -> Finding:
         assert pair.zero_point is not None
         name = str(pair.zero_point.dtype).upper()
         what = f"'{pair.tensor}' is quantized to {name}; TensorRT takes INT8"
-        if pair.zero_point.dtype != np.uint8:
+        if pair.types[1] != "uint8":
             edits = unpaired(graph, pair)
             help = (
                 "leave it in floating point" if edits else obstacle(graph, pair) or "quantize to signed 8-bit integers"
@@ -178,3 +211,18 @@ def _as_int8(pair: Pair) -> list[SetPair]:
         return []
     zero_point = np.zeros(pair.scale.shape, np.int8)
     return [SetPair(tuple(key(n) for n in pair.nodes), Constant.of(pair.scale), Constant.of(zero_point), pair.axis)]
+
+
+def _unequal(pair: Pair, others: set[str]) -> str:
+    ours, theirs = pair.types[1].upper(), ", ".join(sorted(others)).upper()
+    return f"'{pair.tensor}' is quantized to {ours} and multiplied with {theirs}; TensorRT multiplies one type"
+
+
+def _beside(graph: Graph, pair: Pair) -> set[str]:
+    """The types of integers that weights are multiplied with."""
+    found = set()
+    for reader in readers(graph, pair) if pair.kind == "weight" else ():
+        if reader.node.op in WEIGHTED and reader.index in (0, 1):
+            other = pairs(graph).made(reader.node.inputs[1 - reader.index].name)
+            found |= {other.types[1]} if other is not None and other.zero_point is not None else set()
+    return found

@@ -6,6 +6,7 @@ from qdqgraph import (
     Counterexample,
     Example,
     Finding,
+    Graft,
     Graph,
     Node,
     Rule,
@@ -15,6 +16,7 @@ from qdqgraph import (
     is_foreign,
     is_pair,
     key,
+    needed,
     operator,
     replace,
 )
@@ -82,7 +84,24 @@ class OperatorForeign(Rule):
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
             {
                 q, s, z = DynamicQuantizeLinear (x)
-                y = DequantizeLinear (q, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = Relu (d)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            {
+                d = Identity (x)
+                y = Relu (d)
+            }""",
+        ),
+        Example(
+            "integers of a dynamic quantization that the network gives",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (uint8[1,1,4,4] q, float s)
+            {
+                q, s, z = DynamicQuantizeLinear (x)
             }""",
         ),
         Counterexample(
@@ -105,15 +124,30 @@ class OperatorForeign(Rule):
             if not is_foreign(node) or node.op.startswith(("QLinear", "QGemm")) or node.op in ELSEWHERE:
                 continue
             domain = f" of domain {node.domain}" if node.domain else ""
-            standard = is_pair(node) and node.domain == "com.microsoft" and _known(graph, node)
+            if node.op == "DynamicQuantizeLinear" and (reals := _reals(graph, node)):
+                help = "compute on real numbers: its scale is not in the file"
+                yield self.finding(node, f"TensorRT has no {node.op}", help=help, edits=reals, safety=Safety.LOSSY)
+                continue
+            ours = is_pair(node) and node.domain == "com.microsoft"
+            least = needed(graph, node)
+            standard = ours and graph.opset >= least  # `fix` raises the set where it must
             inputs = [t.name for t in node.inputs]
             edits = [replace([node], [operator(node.op, inputs, key(node), attributes(graph, node))])]
             advice = next((text for op, text in ADVICE.items() if node.op.startswith(op)), PAIRS)
-            help = "write it in the standard domain" if standard else advice
+            later = f", of operator set {least}" if graph.opset < least else ""
+            help = f"write it in the standard domain{later}" if ours else advice
             yield self.finding(node, f"TensorRT has no {node.op}{domain}", help=help, edits=edits if standard else ())
 
 
-def _known(graph: Graph, node: Node) -> bool:
-    """Whether the standard operator of this operator set has the form: per channel since 13, 16-bit integers since 21."""
-    zero_point = graph.value(node.inputs[2].name) if len(node.inputs) > 2 else None
-    return graph.opset >= (13 if zero_point is None or zero_point.dtype.itemsize == 1 else 21)
+def _reals(graph: Graph, node: Node) -> list[Graft]:
+    """What a DynamicQuantizeLinear rounds, in the place of each DequantizeLinear that undoes it; empty where something
+    else reads its integers, scale or zero-point."""
+    made = [t.name for t in node.outputs]
+    readers = [r.node for name in made for r in graph.readers(name)]
+    undone = all(r.op == "DequantizeLinear" and [t.name for t in r.inputs] == made for r in readers)
+    if not readers or not undone or graph.outputs & set(made):
+        return []
+    there = {key(r): r for r in readers}
+    return [
+        replace([r], [operator("Identity", [node.inputs[0].name], name)], unread=[node]) for name, r in there.items()
+    ]

@@ -27,7 +27,8 @@ class OperatorInteger(Rule):
 
     Why: TensorRT has no ConvInteger, MatMulInteger and DynamicQuantizeLinear. Its input's scale is computed while the
     network runs, and TensorRT wants a constant: the repair takes the rounding of the input away and keeps the weights
-    quantized, so the layer runs in floating point. Where the scale is constant the input keeps its pair.
+    quantized, so the layer runs in floating point. The bias of a convolution, an Add behind it, is its own again. Where
+    the scale is constant the input keeps its pair.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
     """
 
@@ -55,6 +56,26 @@ class OperatorInteger(Rule):
             {
                 k = DequantizeLinear (w, sw, zw)
                 y = MatMul (x, k)
+            }""",
+        ),
+        Example(
+            "both operands quantized as the network runs",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[2,2] a, float[2,2] b) => (float[2,2] y)
+            {
+                q, s, z = DynamicQuantizeLinear (a)
+                r, t, u = DynamicQuantizeLinear (b)
+                i = MatMulInteger (q, r, z, u)
+                f = Cast <to = 1> (i)
+                m = Mul (s, t)
+                y = Mul (f, m)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[2,2] a, float[2,2] b) => (float[2,2] y)
+            {
+                y = MatMul (a, b)
             }""",
         ),
         Example(
@@ -106,7 +127,7 @@ class OperatorInteger(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes("ConvInteger", "MatMulInteger"):
-            edit = _in_pairs(graph, node)
+            edit = _in_pairs(graph, node) or _of_reals(graph, node)
             yield self.finding(
                 node,
                 f"TensorRT has no {node.op}",
@@ -151,6 +172,27 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
     return _written(graph, node, product, scale, left, None if dynamic else source, unread)
 
 
+def _of_reals(graph: Graph, node: Node) -> Graft | None:
+    """A product of two tensors that are both quantized as the network runs, as the product of what they were."""
+    sources = [graph.producer(t.name) for t in node.inputs[:2]]
+    zeros = [t.name for t in node.inputs[2:4]]
+    cast = _sole_reader(graph, key(node), "Cast")
+    product = None if cast is None else _sole_reader(graph, key(cast), "Mul")
+    if cast is None or product is None or any(s is None or s.op != "DynamicQuantizeLinear" for s in sources):
+        return None
+    both = [s for s in sources if s is not None]
+    factor = graph.producer(next(t.name for t in product.inputs if t.name != key(cast)))
+    scales = sorted(s.outputs[1].name for s in both)
+    if zeros != [s.outputs[2].name for s in both] or factor is None or factor.op != "Mul":
+        return None
+    if sorted(t.name for t in factor.inputs) != scales:
+        return None
+    real = operator(
+        node.op.removesuffix("Integer"), [s.inputs[0].name for s in both], key(product), attributes(graph, node)
+    )
+    return replace([product], [real], unread=[node, cast, factor])
+
+
 def _written(
     graph: Graph, node: Node, product: Node, scale: np.ndarray, left: str, quantize: Node | None, unread: list[Node]
 ) -> Graft | None:
@@ -164,8 +206,9 @@ def _written(
         scale = np.full(zero.size, scale)
     zeros = np.broadcast_to(zero.reshape(()) if zero.size == 1 else zero.reshape(-1), scale.shape).astype(array.dtype)
     channels = 0 if node.op == "ConvInteger" else array.ndim - 1
-    name = key(product)
-    nodes = []
+    bias, added = _bias(graph, product, array) if node.op == "ConvInteger" else (None, None)
+    name = key(product if added is None else added)
+    nodes = [] if bias is None else [constant(f"{name}_bias", bias)]
     if quantize is not None:
         nodes.append(operator("DequantizeLinear", [key(quantize), *(t.name for t in quantize.inputs[1:])], left))
     nodes += [
@@ -177,9 +220,32 @@ def _written(
             f"{name}_weights",
             axis=channels if scale.ndim else None,
         ),
-        operator(node.op.removesuffix("Integer"), [left, f"{name}_weights"], name, attributes(graph, node)),
+        operator(
+            node.op.removesuffix("Integer"),
+            [left, f"{name}_weights", "" if bias is None else f"{name}_bias"],
+            name,
+            attributes(graph, node),
+        ),
     ]
-    return replace([product], nodes, unread=unread)
+    return (
+        replace([product], nodes, unread=unread)
+        if added is None
+        else replace([added], nodes, unread=[*unread, product])
+    )
+
+
+def _bias(graph: Graph, product: Node, weights: np.ndarray) -> tuple[np.ndarray, Node] | tuple[None, None]:
+    """The bias of a convolution that an Add behind it holds, one number for each output channel, and that Add.
+
+    TensorRT-RTX 1.7.1 does not build a 1-D convolution of one output channel with such an Add.
+    """
+    added = _sole_reader(graph, key(product), "Add")
+    other = None if added is None else graph.array(next(t.name for t in added.inputs if t.name != key(product)))
+    count = weights.shape[0]
+    if added is None or other is None or other.size != count or weights.ndim < 3:
+        return None, None
+    along = (count, *(1,) * (weights.ndim - 2))
+    return (other.reshape(-1), added) if other.shape in (along, (1, *along)) else (None, None)
 
 
 def _by_channel(node: Node, scale: np.ndarray) -> bool:

@@ -1,0 +1,201 @@
+"""Weights of 4 bits, constants under several names, integers of onnxruntime's own domain: legal, and the same numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import qdqgraph
+from qdqgraph import Graph, RepairError, numerics, pairs
+from qdqgraph.engines.build import Build
+from qdqgraph.engines.builder import built as engine
+
+RANDOM = np.random.default_rng(5)
+
+
+def parsed(text: str, opset: int = 21, **constants: np.ndarray | onnx.TensorProto) -> onnx.ModelProto:
+    """A model from its graph's text; arrays and tensors become initializers."""
+    head = f'<ir_version: 10, opset_import: ["" : {opset}, "com.microsoft" : 1]>\n'
+    model = onnx.parser.parse_model(head + text)
+    for name, value in constants.items():
+        tensor = numpy_helper.from_array(value, name) if isinstance(value, np.ndarray) else value
+        model.graph.initializer.append(tensor)
+        model.graph.initializer[-1].name = name
+    return model
+
+
+def stored(kind: int, shape: list[int], values: list[int]) -> onnx.TensorProto:
+    """An initializer of a type that numpy lacks."""
+    return helper.make_tensor("", kind, shape, values)
+
+
+def scale(value: float, *shape: int) -> np.ndarray:
+    return np.full(shape, value, np.float32)
+
+
+ZERO, STEP = np.zeros((), np.int8), scale(0.05)
+
+
+def settled(model: onnx.ModelProto, **options: Any) -> qdqgraph.Result:
+    """The repair: valid, undone to the byte, silent the second time."""
+    result = qdqgraph.fix(model, **options)
+    onnx.checker.check_model(result.model, full_check=True)
+    assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
+    assert not qdqgraph.fix(result.model, **options).plan.edits
+    return result
+
+
+def agreement(before: onnx.ModelProto, after: onnx.ModelProto) -> numerics.Agreement:
+    return numerics.compare(before, after, numerics.noise(before, 2), Path())["y"]
+
+
+def int8_layers(model: onnx.ModelProto, folder: Path) -> int:
+    """How many convolutions and matrix products TensorRT-RTX runs in INT8; skipped where it is not installed."""
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(model, folder / "model.onnx")
+    layers = engine(folder / "model.onnx", "tensorrt-rtx", Build()).layers
+    return sum(k.kind in ("correlation", "gemm") and any(t.precision == "INT8" for t in k.inputs) for k in layers)
+
+
+@pytest.mark.parametrize("op", ["Conv", "MatMul"])
+@pytest.mark.parametrize("channels", [False, True])
+@pytest.mark.parametrize("kind, zero", [(TensorProto.INT4, 0), (TensorProto.UINT4, 8), (TensorProto.UINT4, 3)])
+def test_4_bit_weights_beside_int8_become_int8_of_the_same_numbers(
+    op: str, channels: bool, kind: int, zero: int, tmp_path: Path
+) -> None:
+    """TensorRT multiplies one type only: "Input and filter have to be the same type", it says of INT4 with INT8."""
+    shape, x, axis = ([8, 16, 1, 1], "float[1,16,6,6]", 0) if op == "Conv" else ([16, 8], "float[4,16]", 1)
+    low, high = (-8, 8) if kind == TensorProto.INT4 else (0, 16)
+    along = [8] if channels else []
+    model = parsed(
+        f"""g ({x} x) => (float[{"1,8,6,6" if op == "Conv" else "4,8"}] y) {{
+            q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear <axis = {axis}> (w, t, o)  y = {op} (d, k) }}""",
+        s=STEP,
+        z=ZERO,
+        t=RANDOM.uniform(0.1, 0.2, along).astype(np.float32),
+        w=stored(kind, shape, RANDOM.integers(low, high, int(np.prod(shape))).tolist()),
+        o=stored(kind, along, [zero] * int(np.prod(along))),
+    )
+    result = settled(model, exact=True)
+    assert "QDQ402" in {f.code for f in result.applied} and agreement(model, result.model).identical
+    assert int8_layers(result.model, tmp_path) == 1
+
+
+def test_4_bit_weights_that_the_graph_quantizes_are_rounded_to_4_bits_and_stored_as_int8(tmp_path: Path) -> None:
+    """The DequantizeLinear alone stays; what the 4 bits clipped stays clipped."""
+    model = parsed(
+        """g (float[4,16] x) => (float[4,8] y) { q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+            i = QuantizeLinear (w, t, o)  k = DequantizeLinear (i, t, o)  y = MatMul (d, k) }""",
+        s=STEP,
+        z=ZERO,
+        t=scale(0.1),
+        w=RANDOM.normal(0, 1, (16, 8)).astype(np.float32),
+        o=stored(TensorProto.INT4, [], [0]),
+    )
+    result = settled(model, exact=True)
+    pair = pairs(Graph(result.model)).made("k")
+    assert pair is not None and pair.quantize is None and agreement(model, result.model).identical
+    assert int8_layers(result.model, tmp_path) == 1
+
+
+def test_fp8_weights_beside_int8_are_rounded_anew_and_fp8_inputs_beside_int8_weights_are_named(tmp_path: Path) -> None:
+    text = """g (float[4,16] x) => (float[4,8] y) { q = QuantizeLinear (x, s, a)  d = DequantizeLinear (q, s, a)
+        i = QuantizeLinear (w, t, b)  k = DequantizeLinear (i, t, b)  y = MatMul (d, k) }"""
+    weights, fp8 = RANDOM.normal(0, 1, (16, 8)).astype(np.float32), stored(TensorProto.FLOAT8E4M3FN, [], [0])
+    model = parsed(text, s=STEP, a=ZERO, t=scale(0.02), b=fp8, w=weights)
+    result = settled(model)
+    assert agreement(model, result.model).sqnr > 25 and int8_layers(result.model, tmp_path) == 1
+    with pytest.raises(
+        RepairError, match="'w' is quantized to INT8 and multiplied with FLOAT8_E4M3FN; TensorRT multipl"
+    ):
+        qdqgraph.fix(parsed(text, s=STEP, a=fp8, t=scale(0.02), b=ZERO, w=weights))
+
+
+def test_a_constant_that_two_operators_read_under_two_names_is_quantized_once_for_each() -> None:
+    """PyTorch's exporter stores equal weights once, with an Identity for the second; quantize_static quantizes both."""
+    model = parsed(
+        """g (float[1,4] x) => (float[1,4] y) {
+            i = QuantizeLinear (w, s, u)  k = DequantizeLinear (i, s, u)  a = Mul (x, k)
+            v = Identity (k)  j = QuantizeLinear (v, s, u)  l = DequantizeLinear (j, s, u)  y = Add (a, l) }""",
+        s=STEP,
+        u=np.array(-128, np.int8),
+        w=np.array([0.5, 1, 1.5, 2], np.float32),
+    )
+    result = settled(model)
+    assert not len(pairs(Graph(result.model))) and agreement(model, result.model).identical
+
+
+def test_weights_behind_a_reshape_and_a_cast_are_read(tmp_path: Path) -> None:
+    model = parsed(
+        """g (float[1,4,6,6] x) => (float[1,4,6,6] y) { q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+            f = Cast <to = 1> (w)  r = Reshape (f, shape)  i = QuantizeLinear (r, t, u)  k = DequantizeLinear (i, t, u)
+            y = Conv (d, k) }""",
+        s=STEP,
+        z=ZERO,
+        t=scale(0.01),
+        u=np.array(7, np.int8),
+        w=RANDOM.normal(0, 0.3, (4, 4)).astype(np.float16),
+        shape=np.array([4, 4, 1, 1]),
+    )
+    result = settled(model)
+    assert agreement(model, result.model).sqnr > 30 and int8_layers(result.model, tmp_path) == 1
+
+
+@pytest.mark.parametrize("kind, least", [(TensorProto.INT32, 13), (TensorProto.INT4, 21), (TensorProto.INT16, 21)])
+def test_pairs_of_onnxruntimes_domain_become_standard_ones_in_the_operator_set_that_has_them(
+    kind: int, least: int
+) -> None:
+    """Below operator set 21 quantize_static writes all pairs in its own domain where weights have 4 bits."""
+    model = parsed(
+        """g (float[1,4] x) => (float[1,4] y) { k = com.microsoft.DequantizeLinear (w, t, o)  y = Add (x, k)
+            q = com.microsoft.QuantizeLinear (y, t, z) }""",
+        11,
+        t=scale(0.1),
+        z=ZERO,
+        w=stored(kind, [4], [1, 2, 3, 4]),
+        o=stored(kind, [], [0]),
+    )
+    result = qdqgraph.fix(model)
+    assert result.model.opset_import[0].version == least and not any(n.domain for n in result.model.graph.node)
+
+
+def test_a_16_bit_pair_that_nobody_reads_goes() -> None:
+    model = parsed(
+        """g (float[1,4] x) => (float[1,4] y) { y = Relu (x)  q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z) }""",
+        s=STEP,
+        z=np.zeros((), np.int16),
+    )
+    assert [n.op_type for n in settled(model).model.graph.node] == ["Relu"]
+
+
+def test_a_cubic_resize_of_integers_interpolates_real_numbers(tmp_path: Path) -> None:
+    """onnxruntime's QOperator form resizes integers, which it cannot run for cubic itself."""
+    model = parsed(
+        """g (float[1,4,4,4] x) => (float[1,4,8,8] y) { q = QuantizeLinear (x, s, u)
+            r = Resize <mode = "cubic"> (q, , scales)  y = DequantizeLinear (r, s, u) }""",
+        s=STEP,
+        u=np.array(14, np.int8),
+        scales=np.array([1, 1, 2, 2], np.float32),
+    )
+    result = settled(model)
+    assert [f.safety.value for f in result.applied if f.code == "QDQ414"] == ["lossy"]
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "resized.onnx")
+    assert engine(tmp_path / "resized.onnx", "tensorrt-rtx", Build()).layers
+
+
+def test_a_node_that_its_operator_set_lacks_is_no_obstacle_to_a_later_set() -> None:
+    """ESP-PPQ writes HardSwish, which came with operator set 14, into a file of 13."""
+    model = parsed(
+        "g (float[1,4] x) => (float[1,4] y) { h = HardSwish (x)  q = QuantizeLinear (h, s, z)  y = DequantizeLinear (q, s, z) }",
+        13,
+        s=STEP,
+        z=ZERO,
+    )
+    half = qdqgraph.halve(model).model
+    onnx.checker.check_model(half, full_check=True)
+    assert [n.op_type for n in half.graph.node] == ["HardSwish", "QuantizeLinear", "DequantizeLinear"]
