@@ -56,9 +56,9 @@ from .weights import (
 )
 
 if TYPE_CHECKING:
-    from .api import check, fix, strip
+    from .api import check, fix, halve, strip
     from .catalog import load as rules
-    from .half import Halved, halve
+    from .half import Halved
     from .options import Options
     from .plan import Plan
     from .repair import Result
@@ -72,7 +72,7 @@ LATE = {
     "Result": ("repair", "Result"),
     "check": ("api", "check"),
     "fix": ("api", "fix"),
-    "halve": ("half", "halve"),
+    "halve": ("api", "halve"),
     "rules": ("catalog", "load"),
     "strip": ("api", "strip"),
 }

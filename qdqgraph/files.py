@@ -125,18 +125,23 @@ def external_files(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
     """Locations of external data, as the model names them, with their paths.
 
     Raises:
-        ModelError: a location leaves the model's folder, or its file is missing.
+        ModelError: a location leaves the model's folder, or its file is missing or too short.
     """
     found: dict[str, Path] = {}
     for tensor in model.graph.initializer:
-        for entry in tensor.external_data if tensor.data_location == onnx.TensorProto.EXTERNAL else ():
-            if entry.key == "location" and entry.value not in found:
-                path = folder / entry.value
-                if Path(entry.value).is_absolute() or ".." in Path(entry.value).parts:
-                    raise ModelError(f"external data of {tensor.name!r} lie outside the model's folder: {entry.value}")
-                if not path.is_file():
-                    raise ModelError(f"the external data file {path}, which holds {tensor.name!r}, is missing")
-                found[entry.value] = path
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        path = folder / location
+        if Path(location).is_absolute() or ".." in Path(location).parts:
+            raise ModelError(f"external data of {tensor.name!r} lie outside the model's folder: {location}")
+        if not path.is_file():
+            raise ModelError(f"the external data file {path}, which holds {tensor.name!r}, is missing")
+        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        if end > path.stat().st_size:
+            raise ModelError(f"the external data file {path} ends before {tensor.name!r} does: is it truncated?")
+        found[location] = path
     return found
 
 
@@ -153,7 +158,11 @@ def _external_copies(model: onnx.ModelProto, old: Path, new: Path, force: bool) 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not."""
+    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not.
+
+    Where `path` is a symbolic link, the file that it names is written, and the link stays.
+    """
+    path = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

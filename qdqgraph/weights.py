@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from .edit import Constant, Graft, SetPair
 from .graph import PASS_VALUE, Graph, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, Pair, bits_lost, pairs
+from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, pairs
 from .patterns import BINARY, UNARY, moved
 from .replacing import attributes, constant, dequantized, operator, replace
 
@@ -251,7 +251,7 @@ def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
         return None
     edit: SetPair | Graft | None
     if pair.kind != "activation":
-        edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= 13 else None)
+        edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None)
         scale = None if edit is None else edit.scale.array
     else:
         scale = np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype)

@@ -408,8 +408,10 @@ def test_external_data_are_read_where_they_lie(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
     made = qdqgraph.fix(model, folder=tmp_path, fp16=True)
     assert io(made.model) == [TensorProto.FLOAT16] * 2
+    path = qdqgraph.halve(tmp_path / "m.onnx", output=tmp_path / "half.onnx")
+    assert onnx.load(tmp_path / "half.onnx", load_external_data=False) == path.model
     for file in tmp_path.iterdir():
-        if file.name != "m.onnx":
+        if file.suffix != ".onnx":
             file.unlink()
     with pytest.raises(ModelError, match="missing"):
         halve(model, tmp_path)
