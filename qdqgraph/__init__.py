@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
+from .constants import PASS_VALUE
 from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
-from .graph import PASS_VALUE, Graph, Node, Reader, key, label
+from .graph import Graph, Node, Reader, key, label
 from .grid import Grid
 from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, needed, pairs, scale_from_amax
 from .patterns import (

@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from .constants import PASS_VALUE
 from .edit import Constant, Graft, SetPair
-from .graph import PASS_VALUE, Graph, Reader, key, label
+from .graph import Graph, Reader, key, label
 from .grid import Grid
 from .pair import INT8_BOUND, Pair, bits_lost, pairs
 from .patterns import BINARY, UNARY, moved

@@ -13,7 +13,7 @@ from qdqgraph.testing import outside_imports
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qdqgraph"
 FLOORS = [
-    {"errors", "lines", "shapes"},
+    {"constants", "errors", "lines", "shapes"},
     {"protos", "target", "tomlfile"},
     {"sound"},
     {"graph", "opset", "rounding"},

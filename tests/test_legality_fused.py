@@ -14,7 +14,7 @@ from qdqgraph.engines.builder import built as engine
 
 RANDOM = np.random.default_rng(2)
 IMAGE, ROWS = "float[1,4,6,6]", "float[2,3,8]"
-CONSTANTS = {
+CONSTANTS: dict[str, np.ndarray] = {
     "s": np.array(0.02, np.float32),
     "z": np.array(0, np.int8),
     "w": RANDOM.normal(0, 0.3, (4, 4, 3, 3)).astype(np.float32),

@@ -199,3 +199,66 @@ def test_a_node_that_its_operator_set_lacks_is_no_obstacle_to_a_later_set() -> N
     half = qdqgraph.halve(model).model
     onnx.checker.check_model(half, full_check=True)
     assert [n.op_type for n in half.graph.node] == ["HardSwish", "QuantizeLinear", "DequantizeLinear"]
+
+
+def test_a_constant_that_is_joined_to_an_activation_is_stored_as_floats(tmp_path: Path) -> None:
+    """The class token of a vision transformer: TensorRT builds no Concat of a DequantizeLinear of a constant."""
+    model = parsed(
+        """g (float[1,4,8] x) => (float[1,5,8] y) { q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear (w, t, z)  c = Concat <axis = 1> (k, d)
+            r = QuantizeLinear (c, s, z)  y = DequantizeLinear (r, s, z) }""",
+        s=STEP,
+        z=ZERO,
+        t=scale(0.03),
+        w=RANDOM.integers(-100, 100, (1, 1, 8)).astype(np.int8),
+    )
+    result = settled(model, exact=True)
+    assert "QDQ406" in {f.code for f in result.applied} and agreement(model, result.model).identical
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "joined.onnx")
+    assert engine(tmp_path / "joined.onnx", "tensorrt-rtx", Build()).layers
+
+
+def test_a_constant_of_a_product_in_fp16_behind_a_cast_is_no_weight() -> None:
+    model = parsed(
+        """g (float16[1,4] x) => (float16[1,4] y) { i = QuantizeLinear (w, s, z)  k = DequantizeLinear (i, s, z)
+            h = Cast <to = 10> (k)  y = Mul (x, h) }""",
+        s=STEP,
+        z=ZERO,
+        w=np.array([0.5, 1, 1.5, 2], np.float32),
+    )
+    assert not len(pairs(Graph(settled(model).model)))
+
+
+def test_a_network_in_fp16_throughout_has_no_fp32_ranges() -> None:
+    model = parsed("g (float16[1,4] x) => (float16[1,4] y) { y = Relu (x) }")
+    assert numerics.ranges(model, numerics.noise(model), Path()) == {}
+
+
+def test_a_constant_whose_data_lie_in_another_file_is_read(tmp_path: Path) -> None:
+    """Constants of nodes may have external data as initializers do."""
+    model = parsed(
+        """g (float[4] x) => (float[4] y) { w = Constant <value = float[4] {1, 2, 3, 4}> ()  m = Mul (x, w)
+            q = QuantizeLinear (m, s, u)  y = DequantizeLinear (q, s, u) }""",
+        s=STEP,
+        u=np.array(100, np.uint8),
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="data", size_threshold=0, convert_attribute=True)
+    value = Graph(onnx.load(path, load_external_data=False), tmp_path).value("w")
+    assert value is not None and value.tolist() == [1, 2, 3, 4]
+    assert qdqgraph.fix(path).applied
+
+
+@pytest.mark.parametrize("op", ["DynamicQuantizeMatMul", "MatMulIntegerToFloat"])
+def test_a_product_of_two_dynamic_inputs_is_one_of_what_they_were(op: str) -> None:
+    inputs = "a, r, t, u, b" if op == "DynamicQuantizeMatMul" else "q, r, s, t, z, u, b"
+    first = "q, s, z = DynamicQuantizeLinear (a)" if op == "MatMulIntegerToFloat" else ""
+    model = parsed(
+        f"""g (float[2,4] a, float[4,3] c) => (float[2,3] y) {{ {first} r, t, u = DynamicQuantizeLinear (c)
+            y = com.microsoft.{op} ({inputs}) }}""",
+        b=np.array([1, 2, 3], np.float32),
+    )
+    result = settled(model)
+    assert [n.op_type for n in result.model.graph.node] == ["MatMul", "Add"]
+    assert agreement(model, result.model).sqnr > 25
