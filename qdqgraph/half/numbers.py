@@ -10,8 +10,6 @@ LARGEST = 65504.0
 """The largest FP16 number."""
 SMALLEST = 2.0**-14
 """The smallest normal FP16 number, 6.1e-5; below it digits go, one a halving, and 6e-8 is the end."""
-LEAST = 2.0**-24
-"""The smallest FP16 number of all, 6e-8."""
 SCALE_TOLERATED = 2.0**-10
 """Relative error up to which a scale becomes FP16: twice that of rounding a normal number, a quarter of what INT8
 rounding itself does. Every scale above 3.1e-5 is within; TensorRT-RTX takes those below 6.1e-5 (measured, 1.7.1)."""

@@ -14,7 +14,6 @@ from onnx import numpy_helper
 from ..graph import Graph
 from ..grid import Grid
 from ..pair import Pair, pairs
-from .numbers import LARGEST, LEAST
 
 
 def folded(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
@@ -49,18 +48,4 @@ def _integers(graph: Graph, pair: Pair) -> np.ndarray | None:
         return None
     if not np.all(np.isfinite(grid.scale) & (grid.scale > 0)):
         return None
-    return _shown(grid, grid.integers(array.astype(grid.scale.dtype)))
-
-
-def _shown(grid: Grid, integers: np.ndarray) -> np.ndarray:
-    """The integers without the channels that FP16 cannot show: whose product with its largest numbers rounds to zero.
-
-    Training leaves such channels behind, with scales far below what FP16 holds.
-    """
-    reals = np.abs(grid.reals(integers).astype(np.float64))
-    axis = grid.axis % max(integers.ndim, 1) if grid.scale.size > 1 else None
-    others = None if axis is None else tuple(i for i in range(integers.ndim) if i != axis)
-    sums = reals.sum(axis=others, keepdims=True)
-    return np.where(sums * LARGEST < LEAST / 2, grid.along(grid.zero_point, integers.ndim), integers).astype(
-        integers.dtype
-    )
+    return grid.integers(array.astype(grid.scale.dtype))
