@@ -40,6 +40,7 @@ from .rule import Counterexample, Example, Rule
 from .target import Target
 from .unpair import unpaired
 from .weights import (
+    INT4,
     around_zero,
     channel_axis,
     cut,
@@ -89,6 +90,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "BINARY",
+    "INT4",
     "INT8_BOUND",
     "ONE_TO_ONE",
     "PASS_VALUE",

@@ -262,3 +262,72 @@ def test_a_product_of_two_dynamic_inputs_is_one_of_what_they_were(op: str) -> No
     result = settled(model)
     assert [n.op_type for n in result.model.graph.node] == ["MatMul", "Add"]
     assert agreement(model, result.model).sqnr > 25
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("rows", [32, 40])
+def test_a_product_that_unpacks_its_weights_reads_real_ones(
+    bits: int, symmetric: bool, rows: int, tmp_path: Path
+) -> None:
+    """What MatMulNBitsQuantizer writes; rows that fill no whole block, too. 4 bits around 8 stay INT4 in blocks."""
+    nbits = pytest.importorskip("onnxruntime.quantization.matmul_nbits_quantizer")
+    plain = parsed(
+        f"g (float[2,{rows}] x) => (float[2,8] y) {{ m = MatMul (x, w)  y = Add (m, b) }}",
+        17,
+        w=RANDOM.normal(0, 1, (rows, 8)).astype(np.float32),
+        b=RANDOM.normal(0, 1, 8).astype(np.float32),
+    )
+    made = nbits.MatMulNBitsQuantizer(plain, block_size=16, is_symmetric=symmetric, bits=bits)
+    made.process()
+    model = made.model.model
+    assert "MatMulNBits" in {n.op_type for n in model.graph.node}
+    result = settled(model)
+    kinds = {n.op_type for n in result.model.graph.node}
+    assert "DequantizeLinear" not in kinds  # scales below zero, other zero-points, 8 bits: floats
+    assert agreement(model, result.model).sqnr > 60
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "unpacked.onnx")
+    assert engine(tmp_path / "unpacked.onnx", "tensorrt-rtx", Build()).layers
+
+
+def test_blocks_along_an_axis_that_their_scales_do_not_fit_get_the_one_that_fits(tmp_path: Path) -> None:
+    """Model Optimizer writes axis 0 for INT4 weights of a Gemm with transB, whose blocks run along axis 1."""
+    model = parsed(
+        """g (float[2,32] x) => (float[2,8] y) { k = DequantizeLinear <axis = 0, block_size = 16> (w, t)
+            y = Gemm <transB = 1> (x, k) }""",
+        w=stored(TensorProto.INT4, [8, 32], RANDOM.integers(-8, 8, 256).tolist()),
+        t=scale(0.1, 8, 2),
+    )
+    result = settled(model)
+    assert [f.code for f in result.applied] == ["QDQ405"]
+    (node,) = (n for n in result.model.graph.node if n.op_type == "DequantizeLinear")
+    assert {a.name: a.i for a in node.attribute} == {"axis": 1, "block_size": 16}
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "along.onnx")
+    assert engine(tmp_path / "along.onnx", "tensorrt-rtx", Build()).layers
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_4_bit_weights_around_8_stay_int4_in_blocks_where_their_scales_are_positive(sign: int) -> None:
+    """onnxruntime's quantizer makes a scale negative where the larger number of a block is; TensorRT takes none."""
+    packed = RANDOM.integers(0, 256, (8, 2, 8)).astype(np.uint8)
+    model = parsed(
+        """g (float[2,32] x) => (float[2,8] y) {
+            y = com.microsoft.MatMulNBits <K = 32, N = 8, bits = 4, block_size = 16> (x, w, t) }""",
+        w=packed,
+        t=(sign * RANDOM.uniform(0.1, 0.2, 16)).astype(np.float32),
+    )
+    result = settled(model)
+    dequantized = [n for n in result.model.graph.node if n.op_type == "DequantizeLinear"]
+    assert len(dequantized) == (sign > 0) and agreement(model, result.model).sqnr > 60
+    text = """g (float[2,32] x) => (float[2,8] y) { k = DequantizeLinear <axis = 0, block_size = 16> (w, t)
+        y = MatMul (x, k) }"""
+    blocks = parsed(
+        text,
+        w=stored(TensorProto.INT4, [32, 8], RANDOM.integers(-8, 8, 256).tolist()),
+        t=(sign * RANDOM.uniform(0.1, 0.2, (2, 8))).astype(np.float32),
+    )
+    after = settled(blocks)
+    assert [f.code for f in after.applied] == (["QDQ403"] if sign < 0 else [])
+    assert agreement(blocks, after.model).identical
