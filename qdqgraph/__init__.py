@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
+from .clipping import cut, cuts
 from .constants import PASS_VALUE
 from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
@@ -43,8 +44,6 @@ from .weights import (
     INT4,
     around_zero,
     channel_axis,
-    cut,
-    cuts,
     fixed,
     obstacle,
     readers,

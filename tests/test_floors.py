@@ -19,6 +19,7 @@ FLOORS = [
     {"graph", "opset", "rounding"},
     {"edit", "pair"},
     {"finding", "grid", "named", "patterns", "replacing"},
+    {"clipping"},
     {"blocks", "rule", "weights"},
     {"codes", "draft", "plan", "requests", "solver", "unpair"},
     {"difference", "lower", "numerics", "options", "textrule"},

@@ -331,3 +331,23 @@ def test_4_bit_weights_around_8_stay_int4_in_blocks_where_their_scales_are_posit
     after = settled(blocks)
     assert [f.code for f in after.applied] == (["QDQ403"] if sign < 0 else [])
     assert agreement(blocks, after.model).identical
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_a_constant_in_fp8_that_is_no_weight_is_stored_as_floats(quantized: bool) -> None:
+    """What FP8 clipped stays clipped."""
+    body = (
+        "i = QuantizeLinear (w, s, z) k = DequantizeLinear (i, s, z)" if quantized else "k = DequantizeLinear (w, s, z)"
+    )
+    values = [0.5, -3, 17.3, 1000.0]
+    model = parsed(
+        f"g (float[1,4] x) => (float[1,4] y) {{ {body} y = Mul (x, k) }}",
+        s=scale(0.5),
+        z=stored(TensorProto.FLOAT8E4M3FN, [], [0]),
+        w=np.array(values, np.float32)
+        if quantized
+        else helper.make_tensor("", TensorProto.FLOAT8E4M3FN, [4], [v * 2 for v in values[:3]] + [448.0]),
+    )
+    result = settled(model, exact=True)
+    value = Graph(result.model).value("k")
+    assert value is not None and value[3] == 224 and agreement(model, result.model).identical
