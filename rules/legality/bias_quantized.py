@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from qdqgraph import (
+    BINARY,
     PASS_VALUE,
     WEIGHTED,
     Counterexample,
@@ -23,6 +24,8 @@ from qdqgraph import (
 
 THROUGH = PASS_VALUE | {"Transpose", "QuantizeLinear", "DequantizeLinear"}
 """Operators behind which a constant is the same constant."""
+REFUSED = BINARY | {"PRelu", "Where", "Clip", "BatchNormalization", "Concat"}
+"""Operators whose quantized constants TensorRT was seen to refuse."""
 TABLES = frozenset({"Einsum", "Gather", "LSTM", "GRU", "RNN"})
 """Operators beside products and convolutions whose constants are weights."""
 
@@ -110,6 +113,8 @@ class BiasQuantized(Rule):
             if pair.kind == "activation" or not (bias or operand):
                 continue
             values = stood_for(graph, pair)
+            if values is None and not bias and not all(r.node.op in REFUSED for r in found):
+                continue  # of these TensorRT takes some
             edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
             what = "a bias" if bias else "a constant, no weight,"
             yield self.finding(
