@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from .half import Halved, halve
     from .options import Options
     from .plan import Plan
-from .repair import Result
+    from .repair import Result
 
 __version__ = "0.1.0"
 

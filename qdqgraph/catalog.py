@@ -8,7 +8,6 @@ selector that matches nothing stops the run. Text rules (.toml) execute nothing;
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import importlib.util
 import re
@@ -17,7 +16,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from .codes import LOCK, Lock
-from .errors import RuleError
+from .errors import RuleError, guess
+from .finding import Safety
 from .rule import Counterexample, Example, Rule
 from .textrule import TextRule
 
@@ -96,9 +96,8 @@ def find(rules: Sequence[Rule], name: str, moved: Mapping[str, str] | None = Non
     for rule in rules:
         if wanted.upper() == rule.code or wanted == rule.name:
             return rule
-    near = difflib.get_close_matches(name, [n for r in rules for n in (r.code, r.name)], n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
-    raise RuleError(f"there is no rule {name!r}; {guess}See: qdqgraph rules list")
+    near = guess(name, (n for r in rules for n in (r.code, r.name)))
+    raise RuleError(f"there is no rule {name!r}{near or '.'} See: qdqgraph rules list")
 
 
 def select(
@@ -164,6 +163,8 @@ def _checked(cls: type[Rule], file: Path) -> Rule:
         raise RuleError(f"{file}: name {cls.name!r}: write lower-case words joined by hyphens")
     if not (cls.__doc__ or "").strip():
         raise RuleError(f"{file}: class {cls.__name__} has no docstring; it is the rule's documentation")
+    if not isinstance(cls.safety, Safety):
+        raise RuleError(f"{file}: safety is {cls.safety!r}; write one of {', '.join(map(str, Safety))}")
     try:
         rule = cls()
     except TypeError as error:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__, commands, engine_arguments, engine_commands, rule_commands, torch_arguments, torch_commands
-from .errors import QdqgraphError
+from .errors import QdqgraphError, reason
 from .target import NAMES
 
 
@@ -34,17 +34,18 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan: the original, to the byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
-        verb.add_argument("plan", type=Path, help="a plan written by: qdqgraph fix --plan")
-        verb.add_argument("model", type=Path)
+        verb.add_argument("plan", type=Path, metavar="PLAN", help="a plan written by: qdqgraph fix --plan")
+        verb.add_argument("model", type=Path, metavar="MODEL")
         _output(verb, required=True)
     diff = _verb(verbs, "diff", "pairs, scales and places that differ", "qdqgraph diff model.onnx fixed.onnx")
-    diff.add_argument("a", type=Path)
-    diff.add_argument("b", type=Path)
+    diff.add_argument("a", type=Path, metavar="A")
+    diff.add_argument("b", type=Path, metavar="B")
     explain = _verb(verbs, "explain", "what a rule finds, why, and its examples", "qdqgraph explain QDQ101")
-    explain.add_argument("code", help="a code or name, such as QDQ101 or concat-scales-differ")
+    explain.add_argument("code", metavar="CODE", help="a code or name, such as QDQ101 or concat-scales-differ")
     _rules_option(explain)
-    why = _verb(verbs, "why", "why a rule finds nothing at a tensor", "qdqgraph why QDQ101 model.onnx --at cat1")
-    why.add_argument("code", help="a code or name of a rule")
+    text = "what a rule does at a tensor, or why it is silent"
+    why = _verb(verbs, "why", text, "qdqgraph why QDQ101 model.onnx --at cat1")
+    why.add_argument("code", metavar="CODE", help="a code or name of a rule")
     why.add_argument("model", type=Path, metavar="MODEL")
     why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
     _common(why)
@@ -69,7 +70,7 @@ def _rules(verb: argparse.ArgumentParser) -> None:
     new = _verb(
         verbs, "new", "write the beginning of a rule, which passes its tests", "qdqgraph rules new my-rule --text"
     )
-    new.add_argument("name", help="names the problem, in kebab-case: identity-behind-pair")
+    new.add_argument("name", metavar="NAME", help="names the problem, in kebab-case: identity-behind-pair")
     kind = new.add_mutually_exclusive_group()
     kind.add_argument("--text", action="store_const", const="text", dest="kind", help="a text rule, TOML (default)")
     kind.add_argument("--python", action="store_const", const="python", dest="kind", help="a Python rule")
@@ -172,10 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QdqgraphError as error:
         print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
         return 2
-    except BrokenPipeError:
-        # The reader of our output is gone (head, a closed pager); nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        return _unprinted(error)
     except KeyboardInterrupt as stop:
         print(f"qdqgraph: interrupted, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
         return 128 + signal.SIGINT
@@ -186,7 +187,15 @@ def entry() -> None:
     code = main()
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 128 + signal.SIGPIPE
+    except OSError as error:
+        code = _unprinted(error)
     sys.exit(code)
+
+
+def _unprinted(error: OSError) -> int:
+    """The exit code where stdout takes no more: its reader is gone (head, a closed pager), or the disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more at its end
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    print(f"qdqgraph: the output cannot be printed: {reason(error)}", file=sys.stderr)  # noqa: T201
+    return 2

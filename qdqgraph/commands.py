@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ from .difference import differences
 from .engines.cost import priced
 from .engines.forecast import forecast
 from .engines.prove import prove
-from .errors import ModelError, PlanError
-from .files import external_files, is_canonical, read_model, write_model, write_text
+from .errors import ModelError, PlanError, reason
+from .files import external_files, is_canonical, read_model, refuse_to_overwrite, write_model, write_text
 from .finding import Finding
 from .graph import Graph
 from .half import Halved, finished, refuse
 from .options import Options
 from .plan import Plan
+from .protos import names as tensor_names
 from .repair import Result, elsewhere, examine, quantized
 from .repair import fix as repair
 from .repair import strip as unquantized
@@ -78,6 +80,7 @@ def fix(args: Namespace) -> int:
     if args.fp16:
         refuse(Target.named(options.target))
     external_files(model, folder)
+    _known(model, (*args.only, *args.skip))
     with _steps() as step:
         result = repair(model, rules, options, folder=folder, progress=step)
         result, half = _halved(args, model, result, options, step) if args.fp16 else (result, None)
@@ -137,16 +140,26 @@ def strip(args: Namespace) -> int:
 
 
 def _free(args: Namespace) -> None:
-    """Refuses to overwrite a file that --force does not give up.
+    """Refuses outputs that could not be written at the end, or only over something.
 
     Raises:
-        ModelError: an output exists.
+        ModelError: as `refuse_to_overwrite`.
     """
     for path in (args.output, args.plan):
-        if path is not None and not path.parent.is_dir():
-            raise ModelError(f"{path}: there is no folder {path.parent}")
-        if path is not None and path.exists() and not args.force:
-            raise ModelError(f"{path} exists; give --force to overwrite it")
+        if path is not None:
+            refuse_to_overwrite(path, force=args.force)
+
+
+def _known(model: onnx.ModelProto, globs: Sequence[str]) -> None:
+    """Refuses globs of --only and --except that name nothing: a slip there repairs too little or too much.
+
+    Raises:
+        ModelError: a glob matches no node and no tensor.
+    """
+    names = {*(node.name for node in model.graph.node), *tensor_names(model.graph)}
+    for glob in globs:
+        if not fnmatch.filter(names, glob):
+            raise ModelError(f"no node or tensor is named {glob!r}")
 
 
 def _save_plan(args: Namespace, result: Result, model: onnx.ModelProto) -> None:
@@ -171,7 +184,7 @@ def _planned(args: Namespace, direction: Callable[[Plan], Plan]) -> int:
     try:
         plan = Plan.from_json(args.plan.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{args.plan}: cannot be read: {error}") from error
+        raise PlanError(f"{args.plan}: cannot be read: {reason(error)}") from error
     model: onnx.ModelProto = direction(plan).apply(read_model(args.model))
     _warn(write_model(model, args.output, args.model, force=args.force))
     return 0

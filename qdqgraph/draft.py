@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from .edit import Graft, NodeInput
 from .errors import ModelError, PlanError, RuleError
-from .protos import fresh, key, reads
+from .protos import fresh, key, reads, refill
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
 """Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
@@ -186,11 +186,7 @@ class Draft:
         """The new model: unread Q, DQ and constants swept, nodes in topological order."""
         gone = self._sweep()
         nodes = [n for n in self._placed() if id(n) not in gone]
-        ordered = _ordered(nodes)
-        copies = [onnx.NodeProto.FromString(n.SerializePartialToString()) for n in ordered]
-        graph = self._model.graph
-        del graph.node[:]
-        graph.node.extend(copies)
+        refill(self._model.graph.node, _ordered(nodes))
         self._forget_types()
         return self._model
 
@@ -199,9 +195,7 @@ class Draft:
         declared = self._model.graph.value_info
         kept = [v for v in declared if v.name not in self._retyped]
         if len(kept) < len(declared):
-            copies = [onnx.ValueInfoProto.FromString(v.SerializePartialToString()) for v in kept]
-            del declared[:]
-            declared.extend(copies)
+            refill(declared, kept)
 
     def _placed(self) -> Iterator[onnx.NodeProto]:
         yield from self._behind.get("", ())
@@ -234,10 +228,7 @@ class Draft:
                     self._reads[name] -= 1
                     pending.append(name)
         if dead:
-            kept = [i for i in self._model.graph.initializer if i.name not in dead]
-            copies = [onnx.TensorProto.FromString(i.SerializePartialToString()) for i in kept]
-            del self._model.graph.initializer[:]
-            self._model.graph.initializer.extend(copies)
+            refill(self._model.graph.initializer, [i for i in self._model.graph.initializer if i.name not in dead])
         return gone
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 
@@ -15,19 +16,22 @@ from .engines.limits import Limits
 from .engines.saved import open_engine, to_json
 from .engines.storage import Storage
 from .errors import ModelError
-from .files import read_model, write_text
+from .files import read_model, refuse_to_overwrite, write_text
 from .graph import Graph
 from .pair import pairs
-from .repair import resolve, scan
+from .repair import resolve
 from .report import engine as report
 from .report import engine_drawing as pictures
 from .report import text
 from .report.drawing import Drawing, svg
+from .rule import scan
 from .target import Target
 
 
 def engine(args: Namespace) -> int:
     """`qdqgraph engine WHAT`."""
+    if getattr(args, "output", None) is not None:
+        refuse_to_overwrite(args.output, force=args.force)
     verbs = {"build": _build, "read": _read, "forecast": _forecast, "diff": _diff, "draw": _draw}
     return int(verbs[args.what](args))
 
@@ -114,7 +118,7 @@ def _diff(args: Namespace) -> int:
     a, b = opened(args.a, target, args.profile_a), opened(args.b, target, args.profile_b)
     found = diff(a, b)
     if args.json:
-        text.say(terminal(), report.diff_json(found))
+        text.say(terminal(), json.dumps(report.diff_entry(found), indent=1))
     else:
         report.show_diff(terminal(), found)
     return int(bool(found.worse))

@@ -11,6 +11,9 @@
 The command line prints the message of any of them as one sentence and exits with 2.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class QdqgraphError(Exception):
     """Base of all errors whose message is written for the user."""
@@ -38,3 +41,16 @@ class TorchError(QdqgraphError):
 
 class RepairError(QdqgraphError):
     """The repair was refused and nothing was written."""
+
+
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file could not be read or written, for a sentence that names the file already."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no UTF-8 text"
+    return error.strerror or str(error)
+
+
+def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """What a message says behind a name that is not known: "; did you mean 'x'?", "" where nothing is like it."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""

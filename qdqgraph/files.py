@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from .errors import ModelError
+from .errors import ModelError, reason
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -28,7 +28,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     except DecodeError as error:
         raise ModelError(f"{path}: this is no ONNX model, or it is truncated ({error})") from error
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
     except MemoryError as error:
         raise ModelError(f"{path}: does not fit into memory") from error
     if not model.opset_import or not model.HasField("graph"):
@@ -54,11 +54,11 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
         A sentence where onnx.checker refuses the model, but refused its source already; empty otherwise.
 
     Raises:
-        ModelError: the file exists, cannot be written, external data are missing, or onnx.checker refuses the model.
+        ModelError: as `refuse_to_overwrite`; or the file cannot be written, external data are missing, or onnx.checker
+            refuses the model.
     """
     note = ""
-    if path.exists() and not force:
-        raise ModelError(f"{path} exists; give --force to overwrite it")
+    refuse_to_overwrite(path, force=force)
     try:
         copies = list(_external_copies(model, source.parent, path.parent, force))
         for data, target in copies:
@@ -72,7 +72,7 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
                 raise ModelError(f"{path}: onnx.checker refuses the repaired model, nothing was written: {fault}")
             note = f"onnx.checker refuses {source} as it came: {fault}" if fault else ""
     except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
     return note
 
 
@@ -85,19 +85,35 @@ def _fault(path: Path) -> str:
     return ""
 
 
+def refuse_to_overwrite(path: Path, *, force: bool) -> None:
+    """Refuses what a written file would replace, before anything is computed for it.
+
+    Raises:
+        ModelError: the folder is missing, a folder or a device such as /dev/null stands there, or a file does and
+            `force` does not give it up.
+    """
+    if not path.parent.is_dir():
+        raise ModelError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder: name a file")
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path} is a device or a pipe, which a file would replace: name a file")
+    if path.exists() and not force:
+        raise ModelError(f"{path} exists; give --force to overwrite it")
+
+
 def write_text(text: str, path: Path, *, force: bool = False) -> None:
     """Writes a text file whole or not at all.
 
     Raises:
-        ModelError: the file exists or cannot be written.
+        ModelError: as `refuse_to_overwrite`; or the file cannot be written.
     """
-    if path.exists() and not force:
-        raise ModelError(f"{path} exists; give --force to overwrite it")
+    refuse_to_overwrite(path, force=force)
     try:
         with whole(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def external_files(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:

@@ -23,7 +23,7 @@ import onnx_graphsurgeon as gs
 from . import shapes
 from .constants import PASS_VALUE, array_of, constant_value, passed_value
 from .errors import ModelError
-from .protos import version
+from .protos import is_standard, version
 from .sound import refuse_unsound
 from .target import Target
 
@@ -121,7 +121,7 @@ class Graph:
     def _by_op(self) -> dict[str, list[gs.Node]]:
         index: dict[str, list[gs.Node]] = {}
         for node in self._nodes:
-            if (node.domain or "") in ("", "ai.onnx"):
+            if is_standard(node):
                 index.setdefault(node.op, []).append(node)
         return index
 
@@ -248,7 +248,7 @@ class Graph:
         seen: set[str] = set()
         while tensor not in self.initializers:
             node = self.producer(tensor)
-            if node is None or tensor in seen or (node.domain or "") not in ("", "ai.onnx"):
+            if node is None or tensor in seen or not is_standard(node):
                 return None, []
             if node.op == "Constant":
                 break

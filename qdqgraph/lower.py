@@ -20,7 +20,7 @@ from .pair import Pair, pairs
 from .patterns import closed
 from .solver import ORIGINAL, Group, Solution, originals
 
-Grid = tuple[float, tuple[str, str]]
+Rounding = tuple[float, tuple[str, str]]
 """What a pair rounds to: its scale, and the types of scale and integers."""
 
 
@@ -51,15 +51,15 @@ class Scales:
         return source, len(grids) <= 1 and (taken is None or not edit.agree or behind <= {float(taken)})
 
     @cached_property
-    def reached(self) -> dict[str, frozenset[Grid]]:
+    def reached(self) -> dict[str, frozenset[Rounding]]:
         """For each closed tensor the grids of all Qs that its raw values reach; two stand for any number above one."""
-        found: dict[str, frozenset[Grid]] = {}
+        found: dict[str, frozenset[Rounding]] = {}
         for tensor, following in closed(self.graph).items():
             grids = self._grids(tensor).union(*(found[made] for made in following))
             found[tensor] = frozenset(list(grids)[:2])
         return found
 
-    def _grids(self, site: str) -> frozenset[Grid]:
+    def _grids(self, site: str) -> frozenset[Rounding]:
         """What the site's pairs round to: scale and types; several where they differ and no group joins them."""
         mine = pairs(self.graph).at(site)
         scale = self.at(site)

@@ -8,11 +8,11 @@ node names ("/layer1/layer1.0/conv1/_input_quantizer/QuantizeLinear"), the dynam
 from __future__ import annotations
 
 import ast
-import difflib
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from .errors import guess
 from .graph import Graph, Node, label
 from .pair import pairs
 
@@ -22,7 +22,7 @@ KINDS = ("tensors", "inputs_of", "outputs_of", "quantizers")
 
 def quantizer_path(graph: Graph, node: Node) -> str:
     """The path of the PyTorch module that a node comes from, "layer1.0.conv1._input_quantizer"; "" where unknown."""
-    metadata = {p.key: p.value for p in graph.model.graph.node[graph.position(node)].metadata_props}
+    metadata = {p.key: p.value for p in graph.proto(node).metadata_props}
     if SCOPES in metadata:
         try:
             scopes = [str(s) for s in ast.literal_eval(metadata[SCOPES])][:-1]
@@ -71,14 +71,14 @@ def named_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
 
 
 def nearest(graph: Graph, kind: str, name: str) -> str:
-    """The known name that is most like one that matches nothing; "" where none is."""
+    """What a message says behind a name that matches nothing: the known one that is most like it, see `guess`."""
     if kind == "tensors":
         known = list(_tensors(graph))
     elif kind == "quantizers":
         known = list(quantizers(graph))
     else:
         known = [label(n) for n in graph.nodes()]
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.4)), "")
+    return guess(name, known, cutoff=0.4)
 
 
 def _inside(path: str, name: str) -> bool:

@@ -14,7 +14,7 @@ from onnx import helper, version_converter
 
 from . import shapes
 from .errors import ModelError
-from .protos import STANDARD, fresh, names, subgraphs, version
+from .protos import STANDARD, fresh, names, refill, subgraphs, version
 
 
 def raised(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
@@ -59,9 +59,7 @@ class _Raising:
             made, constants = self._converted(node)
             nodes += made
             graph.initializer.extend(constants)
-        copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-        del graph.node[:]
-        graph.node.extend(copies)
+        refill(graph.node, nodes)
 
     def _changed(self, node: onnx.NodeProto) -> bool:
         """Whether the operator changed; one that the old set lacks has the later form, whatever its file says."""

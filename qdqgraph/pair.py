@@ -18,6 +18,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from .graph import Graph, key
+from .protos import is_standard
 
 Kind = Literal["activation", "weight", "bias"]
 INT8_BOUND = 127
@@ -60,8 +61,7 @@ FOREIGN = (
 
 def is_foreign(node: gs.Node) -> bool:
     """Whether the node is quantized, but not in the Q/DQ form that TensorRT reads."""
-    custom = (node.domain or "") not in ("", "ai.onnx")
-    return node.op.startswith(FOREIGN) or (custom and node.op in ("QuantizeLinear", "DequantizeLinear"))
+    return node.op.startswith(FOREIGN) or (not is_standard(node) and node.op in ("QuantizeLinear", "DequantizeLinear"))
 
 
 LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})

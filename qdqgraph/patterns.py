@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 
 from .graph import Graph, Reader
 from .pair import Pair, pairs
+from .protos import is_standard
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators with INT8 kernels of their own; what follows them fuses into their epilogue."""
@@ -59,7 +60,7 @@ def _moves(graph: Graph) -> dict[int, Move]:
 
 
 def _move(graph: Graph, node: gs.Node) -> Move | None:
-    if (node.domain or "") not in ("", "ai.onnx"):
+    if not is_standard(node):
         return None
     if node.op == "Concat":
         inputs = tuple(t.name for t in node.inputs)
@@ -111,7 +112,7 @@ def self_gate(graph: Graph, node: gs.Node) -> str | None:
 
 def pointwise(graph: Graph, node: gs.Node) -> str | None:
     """The one data input of an element-wise function (constants aside), else None."""
-    if (node.domain or "") not in ("", "ai.onnx"):
+    if not is_standard(node):
         return None
     if node.op in UNARY:
         return str(node.inputs[0].name)

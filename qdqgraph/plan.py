@@ -19,7 +19,7 @@ import onnx
 
 from .edit import ITEM, NAMED_BY, Edit, Field, Insert, Remove, SetInput, SetVersion, describe, from_json, to_json
 from .errors import PlanError
-from .protos import key
+from .protos import key, refill
 
 FORMAT = 1
 """Version of the JSON form; readers refuse another one."""
@@ -159,10 +159,7 @@ def _splice(model: onnx.ModelProto, field: Field, edits: Iterable[Edit]) -> None
         if item is None:
             raise PlanError(f"the plan is damaged: nothing to put at {field} {index}")
         new.append(item)
-    # Protobuf copies on extend; the list `new` keeps the old items alive until then.
-    copies = [type(item).FromString(item.SerializePartialToString()) for item in new]
-    del _items(model, field)[:]
-    _items(model, field).extend(copies)
+    refill(_items(model, field), new)
 
 
 def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> list[Edit]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import onnx
+import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from . import shapes
@@ -15,6 +17,11 @@ STANDARD = ("", "ai.onnx")
 def version(model: onnx.ModelProto) -> int:
     """Version of the standard operator set that the model imports."""
     return max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
+
+
+def is_standard(node: onnx.NodeProto | gs.Node) -> bool:
+    """Whether the operator is one of ONNX's own; onnx-graphsurgeon has no domain, None, where the file has ""."""
+    return (node.domain or "") in STANDARD
 
 
 def names(graph: onnx.GraphProto) -> Iterator[str]:
@@ -45,6 +52,13 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
         for inner in graph.node:
             yield from reads(inner)
         yield from (o.name for o in graph.output)
+
+
+def refill(field: Any, items: Iterable[Any]) -> None:
+    """Lets a repeated field hold these items; they may be its own, so they are copied before it is emptied."""
+    copies = [type(item).FromString(item.SerializePartialToString()) for item in items]
+    del field[:]
+    field.extend(copies)
 
 
 def fresh(wanted: str, taken: set[str]) -> str:

@@ -15,7 +15,7 @@ import onnx
 
 from .draft import Draft, distinct
 from .edit import Graft, PlacePair
-from .errors import ModelError, QdqgraphError, RepairError, RuleError
+from .errors import ModelError, RepairError
 from .finding import Finding, Safety, Severity
 from .graph import Graph
 from .lower import Scales, lower
@@ -25,7 +25,7 @@ from .pair import bits_lost, is_foreign, is_pair, needed, pairs
 from .plan import Plan
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
-from .rule import Rule
+from .rule import Rule, scan
 from .solver import Change, Policy, Solution, solve
 from .target import NAMES, Target
 
@@ -63,23 +63,6 @@ class Result:
     pairs_added: int
     pairs_removed: int
     groups: int
-
-
-def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:
-    """Everything the rules find, in an order that does not depend on theirs. Changes nothing.
-
-    Raises:
-        RuleError: a rule crashed (QDQ901).
-    """
-    found: list[Finding] = []
-    for rule in rules:
-        try:
-            found += rule.find(graph)
-        except QdqgraphError:
-            raise
-        except Exception as error:
-            raise RuleError(f"QDQ901: rule {rule.code} crashed: {type(error).__name__}: {error}") from error
-    return tuple(sorted(found, key=lambda f: f.order))
 
 
 def resolve(
@@ -132,7 +115,20 @@ def check(
 
 def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
     """What the rules find in a graph, ties solved; as `check`."""
+    _check_policy(graph, options.policy)
     return resolve(graph, scan(graph, rules), options)[1]
+
+
+def _check_policy(graph: Graph, text: str) -> None:
+    """Refuses an anchor that the model does not have: it would pass for the default.
+
+    Raises:
+        RuleError: the policy is unknown. ModelError: there is no such tensor.
+    """
+    policy = Policy.parse(text)
+    known = policy.kind != "anchor" or policy.argument in graph.inputs or graph.producer(policy.argument) is not None
+    if not known:
+        raise ModelError(f"policy {text}: the model has no tensor {policy.argument!r}")
 
 
 def quantized(graph: Graph) -> Graph:
@@ -175,8 +171,8 @@ def fix(
         RepairError: TensorRT would refuse the graph and no rule repairs that, or rounds do not end (QDQ904).
     """
     options = options or Options()
-    Policy.parse(options.policy)
     graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
+    _check_policy(graph, options.policy)
     least = max((needed(graph, n) for n in graph.nodes() if is_foreign(n) or is_pair(n)), default=0)
     if graph.opset < least:
         graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)

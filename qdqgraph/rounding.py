@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .protos import STANDARD, element_types, subgraphs
+from .protos import STANDARD, element_types, refill, subgraphs
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -45,9 +45,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
                 node.output[index] = f"{name}__exact"
                 nodes.append(helper.make_node("Cast", [node.output[index]], [name], to=HALF))
                 nodes.append(helper.make_node("Cast", [name], [wide[name]], to=FLOAT))
-    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del new.graph.node[:]
-    new.graph.node.extend(copies)
+    refill(new.graph.node, nodes)
     return new
 
 

@@ -8,6 +8,7 @@ that is known from. Its examples are its tests (see `qdqgraph.testing`).
 from __future__ import annotations
 
 import re
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import onnx_graphsurgeon as gs
 
 from .edit import Proposal
+from .errors import QdqgraphError, RuleError
 from .finding import Finding, Safety, Severity, Tie
 from .graph import Graph, key, label
 
@@ -121,3 +123,41 @@ class Rule(ABC):
             tie,
             tuple(edits),
         )
+
+
+def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:
+    """Everything the rules find, in an order that does not depend on theirs. Changes nothing.
+
+    Raises:
+        RuleError: a rule crashed (QDQ901).
+    """
+    found: list[Finding] = []
+    for rule in rules:
+        try:
+            mine = list(rule.find(graph))
+        except QdqgraphError:
+            raise
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            line = next((f.lineno for f in reversed(frames) if Path(f.filename).name == rule.file.name), None)
+            where = f" at {rule.file}:{line}" if line else ""
+            raise RuleError(f"QDQ901: rule {rule.code} crashed{where}: {type(error).__name__}: {error}") from error
+        for finding in mine:
+            _check_type(rule, finding)
+        found += mine
+    return tuple(sorted(found, key=lambda f: f.order))
+
+
+def _check_type(rule: Rule, finding: Finding) -> None:
+    """Refuses what is no finding, or proposes what is no proposal: a slip in a Python rule.
+
+    Raises:
+        RuleError: with what to write.
+    """
+    if not isinstance(finding, Finding):
+        raise RuleError(f"QDQ901: rule {rule.code} yields {finding!r}; write: yield self.finding(node, message)")
+    for edit in finding.edits:
+        if not isinstance(edit, Proposal):
+            raise RuleError(
+                f"QDQ901: rule {rule.code} proposes {edit!r}; write Rewire(…), PlacePair(…), SetPair(…) or replace(…)"
+            )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import catalog, scaffold, testing
 from .commands import Run, terminal
+from .errors import ModelError, reason
 from .files import read_model, write_text
 from .graph import Graph
 from .report import pages, text
@@ -66,7 +67,10 @@ def _test(args: Namespace) -> int:
 
 def _pages(args: Namespace) -> int:
     chosen = _named(args.paths)
-    args.output.mkdir(parents=True, exist_ok=True)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{args.output}: the folder cannot be made: {reason(error)}") from error
     for name, content in pages.pages(chosen).items():
         write_text(content, args.output / name, force=True)
     text.say(terminal(), f"{args.output}: {len(chosen)} rules")

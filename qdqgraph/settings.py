@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import RuleError
+from .errors import RuleError, reason
 from .tomlfile import TomlFile
 
 TABLE = ("tool", "qdqgraph")
@@ -83,6 +83,8 @@ class Settings:
 def _has_table(path: Path) -> bool:
     try:
         data: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RuleError(f"{path}: cannot be read: {error}; give --no-config to leave it out") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleError(f"{path}: cannot be read: {reason(error)}; give --no-config to leave it out") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RuleError(f"{path}: this is no TOML: {error}; give --no-config to leave it out") from error
     return isinstance(data.get("tool"), dict) and "qdqgraph" in data["tool"]

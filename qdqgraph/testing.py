@@ -29,8 +29,9 @@ from .finding import Safety
 from .graph import Graph
 from .options import Options
 from .plan import Plan, digest
-from .repair import Result, fix, scan
-from .rule import Counterexample, Documentation, Example, Rule
+from .repair import Result, fix
+from .rule import Counterexample, Documentation, Example, Rule, scan
+from .textrule.pattern import parse_fault
 
 LOSSY_FLOOR = 10.0
 """dB of SQNR that an example of a lossy rule must keep on noise: below, it is no quantization noise any more."""
@@ -51,8 +52,11 @@ def parse(text: str) -> onnx.ModelProto:
     try:
         model: onnx.ModelProto = onnx.parser.parse_model(text)
         onnx.checker.check_model(model)
-    except (onnx.parser.ParseError, onnx.checker.ValidationError) as error:
-        raise ValueError(str(error)) from error
+    except onnx.parser.ParseError as error:
+        detail, line = parse_fault(error)
+        raise ValueError(f"line {line + 1} of the text: {detail}") from error
+    except onnx.checker.ValidationError as error:
+        raise ValueError(" ".join(str(error).split())) from error
     return model
 
 
@@ -173,6 +177,10 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Resul
         return f"missing: the rule applies nothing: {refused}"
     if canonical(expected) == canonical(model):
         return "broken: `after` is `before`"
+    try:
+        onnx.checker.check_model(result.model)
+    except onnx.checker.ValidationError as error:
+        return f"wrong: onnx.checker refuses the repair: {' '.join(str(error).split())}"
     if (ours := canonical(result.model)) != (theirs := canonical(expected)):
         return "wrong: the repair is not `after`\n" + "\n".join(
             difflib.unified_diff(

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import fastjsonschema
 
-from .errors import RuleError
+from .errors import RuleError, reason
 from .lines import Lines
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class TomlFile:
             text = path.read_text(encoding="utf-8")
             data: Any = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
-            raise RuleError(f"{path}: cannot be read: {error}") from error
+            raise RuleError(f"{path}: cannot be read: {reason(error)}") from error
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"line (\d+)", str(error))
             raise RuleError(f"{path}:{line.group(1) if line else 1}: this is no TOML: {error}") from error

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import TorchError
+from .files import refuse_to_overwrite
 
 METHODS = ("max", "percentile", "entropy", "mse")
 Verb = Callable[[str, str, str], ArgumentParser]
@@ -77,19 +78,15 @@ def check(args: Namespace) -> None:
     """Refuses what could only fail after all the work; needs torch, as a ranking that is there is read.
 
     Raises:
-        TorchError: a file exists, is a folder, has no folder or two purposes, or options contradict each other.
+        TorchError: a file has two purposes, or options contradict each other.
+        ModelError: a file exists, is a folder or has none.
     """
     files = outputs(args)
     resumed = args.what == "sensitivity" and _is_ranking(args.output)
     for number, path in enumerate(files):
         if path.resolve() in [other.resolve() for other in files[:number]]:
             raise TorchError(f"{path} would be written twice: name another file")
-        if path.is_dir():
-            raise TorchError(f"{path} is a folder: name a file")
-        if path.exists() and not args.force and not resumed:
-            raise TorchError(f"{path} exists; give --force to overwrite it")
-        if not path.parent.is_dir():
-            raise TorchError(f"{path}: there is no folder {path.parent}")
+        refuse_to_overwrite(path, force=args.force or resumed)
     if args.load is not None and args.config is not None:
         raise TorchError("--config says how to quantize, and --load what is quantized already: leave one out")
     again = getattr(args, "off", None) is not None

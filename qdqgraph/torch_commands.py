@@ -143,7 +143,8 @@ class Run:
             if not done.replaced:
                 raise TorchError(f"--model {args.model} has no layer that could be quantized and is to be")
             if not args.no_link:
-                linked = side.link(model, example, catalog.load(args.rules), dynamo=getattr(args, "dynamo", False))
+                dynamo, opset = getattr(args, "dynamo", False), getattr(args, "opset", None)
+                linked = side.link(model, example, catalog.load(args.rules), dynamo=dynamo, opset=opset)
                 _say_linked(linked)
             report = side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile)
             text.say(console, str(report))
@@ -168,6 +169,7 @@ class Run:
             example=None if args.no_link else example,
             rules=rules,
             dynamo=args.dynamo,
+            opset=args.opset,
         )
         text.say(console, f"in float: {', '.join(layers) or 'nothing costs that much'}")
         if linked is not None:

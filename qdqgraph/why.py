@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .errors import RuleError
+from .errors import RuleError, guess
 from .finding import Finding
 from .follow import follow
 from .graph import Graph, Node, key, label
 from .named import KINDS, named_sites
 from .options import Options
-from .repair import resolve, scan
-from .rule import Rule
+from .repair import resolve
+from .rule import Rule, scan
 from .textrule import TextRule
 from .textrule.match import Trace, matches_at
 
@@ -58,11 +58,7 @@ def _tensor(graph: Graph, at: str) -> str:
     for node in graph.nodes():
         if at in (node.name, label(node)):
             return key(node)
-    import difflib
-
-    near = difflib.get_close_matches(at, known, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
-    raise RuleError(f"the model has no tensor or node {at!r}{guess}")
+    raise RuleError(f"the model has no tensor or node {at!r}{guess(at, known)}")
 
 
 def _spoken_of(finding: Finding) -> set[str]:

@@ -105,7 +105,7 @@ def test_why_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["why", "QDQ101", str(model), "--at", "cc"]) == 2
     assert "the model has no tensor or node 'cc'; did you mean 'c'?" in capsys.readouterr().err
     assert main(["why", "QDQ111", str(model), "--at", "c"]) == 2
-    assert "there is no rule 'QDQ111'; did you mean QDQ" in capsys.readouterr().err
+    assert "there is no rule 'QDQ111'; did you mean 'QDQ" in capsys.readouterr().err
 
 
 # Settings

@@ -96,7 +96,7 @@ def test_dry_run_writes_nothing_and_json_is_json(
 
 
 def test_exact_only_and_except(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for options in (["--exact"], ["--only", "nowhere*"], ["--except", "a"], ["--max-bits-lost", "0.1"]):
+    for options in (["--exact"], ["--only", "y"], ["--except", "a"], ["--max-bits-lost", "0.1"]):
         assert main(["fix", str(model), "--dry-run", "--json", *options]) == 0
         content = json.loads(capsys.readouterr().out)
         assert content["edits"] == 0 and [f["code"] for f in content["left"]] == ["QDQ104"], options
@@ -143,6 +143,38 @@ def test_existing_files_need_force(model: Path, tmp_path: Path, capsys: pytest.C
     assert "--force" in capsys.readouterr().err and model.read_bytes() == before
     assert main(["fix", str(model), "-o", str(model), "--force"]) == 0
     assert main(["check", str(model)]) == 0
+
+
+def test_only_a_file_is_ever_replaced(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, said in (
+        (tmp_path, "is a folder"),
+        (pipe, "is a device or a pipe"),
+        (tmp_path / "no" / "f", "no folder"),
+    ):
+        for command in ("fix", "engine forecast"):
+            assert main([*command.split(), str(model), "-o", str(path), "--force"]) == 2
+            assert said in capsys.readouterr().err
+    assert pipe.is_fifo() and sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "pipe"]
+
+
+def test_names_that_the_model_does_not_have_are_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--only", "--except"):
+        assert main(["fix", str(model), "--dry-run", option, "nowhere*"]) == 2
+        assert "no node or tensor is named 'nowhere*'" in capsys.readouterr().err
+    for command in (["check"], ["fix", "--dry-run"]):
+        assert main([*command, str(model), "--policy", "anchor:nowhere"]) == 2
+        assert "policy anchor:nowhere: the model has no tensor 'nowhere'" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_are_named_once(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(model), "--config", "missing.toml"]) == 2
+    assert capsys.readouterr().err == "qdqgraph: missing.toml: cannot be read: No such file or directory\n"
+    assert main(["apply", str(model), str(model), "-o", "out.onnx"]) == 2
+    assert capsys.readouterr().err == f"qdqgraph: {model}: cannot be read: it is no UTF-8 text\n"
+    assert main(["rules", "pages", "-o", str(model)]) == 2
+    assert "the folder cannot be made: File exists" in capsys.readouterr().err
 
 
 BAD = {
@@ -259,7 +291,11 @@ class Mine(Rule):
         ("x = 1", "holds no rule"),
         (RULE.format(code="QDQ101", body="yield"), "code QDQ101 is taken by"),
         (RULE.format(code="ABC1", body="yield"), "write letters, a band from 1 to 4 and two digits"),
-        (RULE.format(code="QDQ190", body="raise KeyError('oops')"), "QDQ901: rule QDQ190 crashed: KeyError: 'oops'"),
+        (RULE.format(code="QDQ190", body="raise KeyError('oops')"), "mine.py:9: KeyError: 'oops'"),
+        (
+            RULE.format(code="QDQ190", body="yield").replace("Safety.MANUAL", "'manual'"),
+            "safety is 'manual'; write one of Safety.EXACT",
+        ),
     ],
 )
 def test_bad_rule_files_stop_the_run(
@@ -280,6 +316,14 @@ def test_a_closed_pipe_is_no_error(model: Path) -> None:
         assert run.stdout is not None and run.stderr is not None
         run.stdout.close()
         assert run.stderr.read() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="only Linux has a file that is always full")
+@pytest.mark.parametrize("command", ["explain QDQ203", "rules list"])
+def test_a_full_disk_gets_one_sentence(command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(program(*command.split()), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.stderr == "qdqgraph: the output cannot be printed: No space left on device\n" and run.returncode == 2
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:

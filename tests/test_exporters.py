@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from test_floors import FLOORS, PACKAGE
 
 from benchmarks.exporters import __main__ as program
-from benchmarks.exporters.measure import code
+from benchmarks.exporters.measure import APART, code
 from qdqgraph import catalog
 
 OLD = "Measured with other rules or sources than today's: yolox"
@@ -48,3 +50,21 @@ def test_other_rules_are_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         rule.write_text(text)
         found.append(code.__wrapped__())
     assert found[0] == found[2] != found[1]
+
+
+def test_code_is_what_fix_and_the_engines_are_made_of_and_nothing_above_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = FLOORS[FLOORS.index({"api"}) + 1 :]
+    assert {name.removesuffix(".py") for name in APART} == set().union(*above), "floors decide who may import whom"
+    copied = tmp_path / "qdqgraph"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("qdqgraph.__file__", str(copied / "__init__.py"))
+    today = code.__wrapped__()
+    for name in ("torch_commands.py", "torch/link.py", "report/text.py"):
+        (copied / name).write_text("another")
+        assert code.__wrapped__() == today
+    for name in ("solver.py", "engines/tensorrt_child.py", "targets/trt-10.toml"):
+        (copied / name).write_text(f"another {name}")
+        assert code.__wrapped__() != today
+        today = code.__wrapped__()

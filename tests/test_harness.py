@@ -98,6 +98,16 @@ def crashes(self: Rule, graph: Graph) -> Iterator[Finding]:
     yield from [1 / 0]  # type: ignore[misc]
 
 
+def proposes_text(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        yield self.finding(node, "a slip", edits=["read x"])  # type: ignore[list-item]
+
+
+def to_nothing(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        yield self.finding(node, "a slip", edits=[Rewire(r.key, "nowhere") for r in graph.readers(key(node))])
+
+
 TO_X = MODEL % "last = Identity (x)"
 TO_X = TO_X.replace("last = Identity (x)\n    y = Sigmoid (last)", "y = Sigmoid (x)")
 
@@ -123,11 +133,14 @@ def to_negative(self: Rule, graph: Graph) -> Iterator[Finding]:
         ({"find": remembers}, "not pure: a second scan of the same graph finds something else"),
         ({"find": never_content}, "not idempotent: still not good"),
         ({"find": crashes}, "crashed: QDQ901: rule MY201 crashed: ZeroDivisionError"),
+        ({"find": lambda self, graph: iter(["text"])}, "crashed: QDQ901: rule MY201 yields 'text'; write: yield self.finding("),
+        ({"find": proposes_text}, "crashed: QDQ901: rule MY201 proposes 'read x'; write Rewire("),
+        ({"find": to_nothing}, "wrong: onnx.checker refuses the repair: Nodes in a graph must be topologically sorted, however input 'nowhere'"),
         ({"find": to_input, "examples": [Example("both wrong together", BEFORE, TO_X), Counterexample("n", SILENT)]}, "not exact: output y changes"),
         ({"find": to_negative, "safety": Safety.LOSSY, "examples": [Example("far off", OTHER, TO_R), Counterexample("n", SILENT)]}, "wrong: output y keeps"),
         ({"examples": [Example("declared as a report", BEFORE), Counterexample("n", SILENT)]}, "wrong: `after` is None, but the rule applied"),
         ({"find": never_content, "examples": [Example("no change", BEFORE, BEFORE), Counterexample("n", SILENT)]}, "broken: `after` is `before`"),
-        ({"examples": [Example("no text", "hello", AFTER), Counterexample("n", SILENT)]}, "broken: "),
+        ({"examples": [Example("no text", BEFORE.replace("(d)", "d)"), AFTER), Counterexample("n", SILENT)]}, "broken: line 6 of the text: Expected character ( not found. near 'q = QuantizeLinear"),
         ({"examples": [Example("no model", BEFORE, "hello"), Counterexample("n", SILENT)]}, "broken: after: "),
         ({"examples": [Example("a", BEFORE, AFTER), Counterexample("float", MODEL % "last = Identity (x)")]}, "broken: the model has no QuantizeLinear"),
         ({"examples": [Example("unchecked", BEFORE.replace("Sigmoid", "Sigmoidd"), AFTER), Counterexample("n", SILENT)]}, "broken: "),
@@ -195,7 +208,7 @@ def test_a_new_rule_passes_and_finds_something(folder: Path, kind: str, capsys: 
         (["good-name", "--code", "X1"], "'X1' is no code"),
         (["good-name", "--code", "QDQ101"], "code QDQ101 is taken by concat-scales-differ"),
         (["repeated-pair"], "the name 'repeated-pair' is taken by QDQ206"),
-        (["good-name", "--folder", "missing"], "cannot be written"),
+        (["good-name", "--folder", "missing"], "there is no folder missing"),
     ],
 )
 def test_a_new_rule_needs_a_name_and_a_code(

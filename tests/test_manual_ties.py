@@ -6,7 +6,7 @@ import onnx
 from conftest import build
 
 from qdqgraph import Graph
-from qdqgraph.repair import scan
+from qdqgraph.rule import scan
 from qdqgraph.solver import solve
 from qdqgraph.textrule import TextRule
 

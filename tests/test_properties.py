@@ -14,7 +14,7 @@ import qdqgraph
 from qdqgraph import Graph, Options, Safety
 from qdqgraph.numerics import compare, noise
 from qdqgraph.plan import Plan, digest
-from qdqgraph.repair import scan
+from qdqgraph.rule import scan
 
 RULES = qdqgraph.rules()
 SCALES = [0.05, 0.06, 0.08, 0.1, 0.3]

@@ -343,7 +343,7 @@ where = [
         ("    y = DequantizeLinear (q, s, z)\n", "    y = DequantizeLinear (q, s, z\n", 11, "this is no ONNX function text"),
         ("r (x) => (y)", "r (x, k) => (y)", 12, "parameter 'k' is never used"),
         ("y = Relu (x) }", "v = Relu (x) }", 12, "output 'y' is made by no node"),
-        ('"zero(z)"', '"zer(z)"', 15, "there is no predicate 'zer'; did you mean zero? The list: same_value,"),
+        ('"zero(z)"', '"zer(z)"', 15, "there is no predicate 'zer'; did you mean 'zero'? The list: same_value,"),
         ('"zero(z)"', '"zero(k)"', 15, "the pattern has no variable 'k'; it has q, s, x, y, z"),
         ('"zero(z)"', '"zero z"', 15, "is no condition; write, for example: scalar(s), or: not constant(x)"),
         ('"zero(z)"', '"same_value(z)"', 15, "has 1 arguments; write, for example: same_value(s, t)"),

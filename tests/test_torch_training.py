@@ -135,6 +135,18 @@ def test_a_digest_is_of_weights_and_amax_alone(tmp_path: Path) -> None:
     assert digest(fresh) != known
 
 
+def test_a_buffer_that_is_an_expanded_number_is_saved_and_counted(tmp_path: Path) -> None:
+    model, fresh = residual(), residual()
+    for each, value in ((model, 2.0), (fresh, 3.0)):
+        each.register_buffer("gain", torch.tensor(value).expand(1))
+        quantize(each)
+    calibrate(model, [X])
+    save(model, tmp_path / "state.pt")
+    assert digest(fresh) != digest(model)
+    load(fresh, tmp_path / "state.pt")
+    assert digest(fresh) == digest(model)
+
+
 class Counting(nn.Module):
     """With a state beside its tensors, as modules of other libraries have it."""
 

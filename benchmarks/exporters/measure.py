@@ -33,6 +33,23 @@ COARSER = re.compile(r"(\d+\.\d+) bits coarser")
 """How a repair that changes a range names its loss."""
 ON_REQUEST = ("QDQ403",)
 """Rules whose repairs change what the graph computes, asked for only where fix alone refuses the file."""
+APART = {
+    "__main__.py",
+    "cli.py",
+    "commands.py",
+    "engine_arguments.py",
+    "engine_commands.py",
+    "report",
+    "rule_commands.py",
+    "scaffold.py",
+    "settings.py",
+    "torch",
+    "torch_arguments.py",
+    "torch_commands.py",
+    "user_code.py",
+    "why.py",
+}
+"""What of the package stands above `qdqgraph.fix` and the engines, which import none of it: no cell depends on it."""
 Outputs = list[list[Any]]
 
 
@@ -88,15 +105,15 @@ class Cell:
 
 @functools.cache
 def code() -> str:
-    """SHA-256 of the rules, of what measures, and of the package but for its PyTorch side, which repairs nothing."""
+    """SHA-256 of the rules, of what measures, and of the package but for what is `APART`."""
     package, here = Path(qdqgraph.__file__).parent, Path(__file__).parent
     files = [here / "measure.py", here / "networks.py"]
-    for root in (package, catalog.builtin_folder(), *catalog.packs()):
-        files += [p for p in sorted(root.rglob("*")) if p.is_file() and p.suffix != ".pyc"]
+    own = sorted(p for p in package.iterdir() if p.name not in APART)
+    for root in (*own, catalog.builtin_folder(), *catalog.packs()):
+        files += [p for p in sorted((root, *root.rglob("*"))) if p.is_file() and p.suffix != ".pyc"]
     found = hashlib.sha256()
     for path in files:
-        if package / "torch" not in path.parents:
-            found.update(f"{path.name} {digest(path)};".encode())
+        found.update(f"{path.name} {digest(path)};".encode())
     return found.hexdigest()
 
 

@@ -8,7 +8,8 @@ from .. import catalog
 from ..files import read_model
 from ..graph import Graph
 from ..options import Options
-from ..repair import resolve, scan
+from ..repair import resolve
+from ..rule import scan
 from . import openvino, tensorrt, trtexec
 from .build import Build, RefusedError
 from .layers import Engine

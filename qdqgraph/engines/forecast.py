@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from ..graph import Graph, key, label
 from ..pair import Pair, pairs
 from ..patterns import Use, sites
+from ..protos import is_standard
 from .evidence import reason
 from .grids import passes
 from .kernels import VIEWS, Kernel, Partition
@@ -190,7 +191,7 @@ class _Forecast:
         first = kernel.nodes[0]
         data = [u for u in uses if self.memory.precision(u.tensor) in FLOATS.values()]
         wanted = self.memory.wanted(kernel.end)
-        able = first.op not in FLOAT_ONLY and not any(n.domain not in ("", None, "ai.onnx") for n in kernel.nodes)
+        able = first.op not in FLOAT_ONLY and all(map(is_standard, kernel.nodes))
         quantized = bool(data) and all(self.memory.offered(u).grid is not None for u in data)
         int8 = able and quantized and wanted.grid is not None
         rule = "R28" if not able else "R17" if kernel.kind in ("Pooling", "Reduce") else "R18"

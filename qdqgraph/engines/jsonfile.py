@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..errors import EngineError
+from ..errors import EngineError, reason
 
 MAX_BYTES = 64 * 2**20
 """Layer info of a network with 5,000 layers is some 10 MiB."""
@@ -26,7 +26,7 @@ def load(path: Path, what: str) -> object:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise EngineError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise EngineError(f"{path}: cannot be read: {reason(error)}") from error
     if len(raw) > MAX_BYTES:
         raise EngineError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, which is no {what}")
     if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:
@@ -39,8 +39,8 @@ def load(path: Path, what: str) -> object:
         hint = "it ends too early: was the export cut off?" if end or "Unterminated" in error.msg else "it is no JSON"
         raise EngineError(f"{path}: line {error.lineno}, column {error.colno}: {hint} ({error.msg})") from error
     except (RecursionError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise EngineError(f"{path}: this is no {what}: {reason}") from error
+        fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise EngineError(f"{path}: this is no {what}: {fault}") from error
 
 
 def entries(value: object, place: str) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import EngineError
+from ..errors import EngineError, reason
 
 POLL = 0.05
 """Seconds between two looks at the clock and at the memory."""
@@ -51,7 +51,7 @@ def run(
                 env={**os.environ, **(environment or {})},
             )
     except OSError as error:
-        raise EngineError(f"{what} cannot be started: {error.strerror or error}") from error
+        raise EngineError(f"{what} cannot be started: {reason(error)}") from error
     try:
         passed = _watched(child, limits)
     finally:

@@ -13,7 +13,7 @@ from ..errors import ModelError
 from ..files import external_files
 from ..opset import raised
 from ..plan import Plan
-from ..protos import key, names, subgraphs
+from ..protos import key, names, refill, subgraphs
 from ..repair import Result
 from ..target import Target
 from .choose import Reasons, chosen
@@ -151,9 +151,7 @@ def _pruned(new: onnx.ModelProto, old: onnx.ModelProto) -> onnx.ModelProto:
         ]
         if len(alive) == len(new.graph.node):
             break
-        copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in alive]
-        del new.graph.node[:]
-        new.graph.node.extend(copies)
+        refill(new.graph.node, alive)
     gone = {t.name for t in new.graph.initializer if t.name not in read and t.name in read_before}
     _drop(new.graph.initializer, gone)
     _drop(new.graph.input, gone)

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from ..graph import Graph
 from ..grid import Grid
 from ..pair import Pair, pairs
+from ..protos import refill
 
 
 def folded(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
@@ -29,9 +30,7 @@ def folded(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
     new = onnx.ModelProto()
     new.CopyFrom(model)
     kept = [n for n in new.graph.node if n.op_type != "QuantizeLinear" or n.output[0] not in made]
-    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in kept]
-    del new.graph.node[:]
-    new.graph.node.extend(copies)
+    refill(new.graph.node, kept)
     new.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in made.items())
     return new
 

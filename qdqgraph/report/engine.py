@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -68,8 +67,8 @@ def proof_entry(proof: Proof) -> dict[str, object]:
     """The same as JSON."""
     return {
         "claim": PROOF,
-        "forecast": json.loads(diff_json(proof.foretold)),
-        "tensorrt_rtx": None if proof.real is None else json.loads(diff_json(proof.real)),
+        "forecast": diff_entry(proof.foretold),
+        "tensorrt_rtx": None if proof.real is None else diff_entry(proof.real),
         "boundary_bytes": [s and s.boundary_bytes for s in (proof.before, proof.after)],
         "refused": proof.refused,
     }
@@ -162,7 +161,7 @@ def _change(group: Group) -> str:
     return f", {after.bytes - before.bytes:+,} bytes{time}"
 
 
-def diff_json(found: Diff) -> str:
+def diff_entry(found: Diff) -> dict[str, object]:
     """The differences as JSON: names of layers, totals, the verdict."""
 
     def names(layers: Iterable[Layer]) -> list[str]:
@@ -171,20 +170,17 @@ def diff_json(found: Diff) -> str:
     def groups(them: Iterable[Group]) -> list[dict[str, list[str]]]:
         return [{"a": names(g.a), "b": names(g.b)} for g in them]
 
-    return json.dumps(
-        {
-            "format": 1,
-            "a": {"name": found.a.name, "source": found.a.source, **asdict(found.totals[0])},
-            "b": {"name": found.b.name, "source": found.b.source, **asdict(found.totals[1])},
-            "reformats_gone": names(found.gone),
-            "reformats_new": names(found.come),
-            "fused_differently": groups(found.regrouped),
-            "precision_changed": groups(found.retyped),
-            "layout_changed": groups(found.reshaped),
-            "only_a": names(found.lost),
-            "only_b": names(found.added),
-            "same": found.same,
-            "worse": found.worse,
-        },
-        indent=1,
-    )
+    return {
+        "format": 1,
+        "a": {"name": found.a.name, "source": found.a.source, **asdict(found.totals[0])},
+        "b": {"name": found.b.name, "source": found.b.source, **asdict(found.totals[1])},
+        "reformats_gone": names(found.gone),
+        "reformats_new": names(found.come),
+        "fused_differently": groups(found.regrouped),
+        "precision_changed": groups(found.retyped),
+        "layout_changed": groups(found.reshaped),
+        "only_a": names(found.lost),
+        "only_b": names(found.added),
+        "same": found.same,
+        "worse": found.worse,
+    }

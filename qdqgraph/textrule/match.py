@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 
 from ..graph import Graph, Node, label
-from .pattern import COMMUTATIVE, STANDARD, Pattern, PatternNode, Step
+from ..protos import is_standard
+from .pattern import COMMUTATIVE, Pattern, PatternNode, Step
 
 ZERO_POINT = 2
 """The input of QuantizeLinear and DequantizeLinear that holds the zero-point."""
@@ -54,11 +55,6 @@ class Trace:
 
 
 EMPTY = Match({}, {}, {})
-
-
-def proto(graph: Graph, node: Node) -> onnx.NodeProto:
-    """The node as the file has it."""
-    return graph.model.graph.node[graph.position(node)]
 
 
 def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Match]]:
@@ -146,7 +142,7 @@ class _Matcher:
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
         """The ways in which a node stands for the pattern's node `index`, given what is bound."""
         wanted = self.pattern.nodes[index]
-        domain = "" if (node.domain or "") in STANDARD else node.domain
+        domain = "" if is_standard(node) else node.domain
         if node.op not in wanted.ops or domain != wanted.domain:
             self._fail(match, "'{}' is {}, where the pattern has {}", node, node.op, wanted)
             return
@@ -248,7 +244,7 @@ class _Matcher:
         if not wanted.attributes and not wanted.parameters:
             return dict(match.attributes)
         found = dict(match.attributes)
-        mine = {a.name: a for a in proto(self.graph, node).attribute}
+        mine = {a.name: a for a in self.graph.proto(node).attribute}
         for name, literal in wanted.attributes.items():
             given = _attribute_value(mine[name]) if name in mine else self._default(node, name)
             if given != _attribute_value(literal):

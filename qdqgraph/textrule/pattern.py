@@ -7,7 +7,6 @@ The language is onnx.parser's own; nothing is added to it but the three tables `
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from functools import cache, cached_property
 
 import onnx
 
-from ..protos import key
+from ..errors import guess
+from ..protos import STANDARD, key
 from ..tomlfile import TextError
 
-STANDARD = ("", "ai.onnx")
 COMMUTATIVE = frozenset({"Add", "Mul"})
 """Operators whose two inputs a pattern may name in either order."""
 
@@ -159,7 +158,7 @@ class Pattern:
         read = {v for n in self.nodes for v in n.inputs if v}
         for name in sorted(read - set(defined)):
             raise TextError(
-                f"variable '{name}' is not defined: add it to the parameters, or make it{_guess(name, defined)}",
+                f"variable '{name}' is not defined: add it to the parameters, or make it{guess(name, defined)}",
                 _line(text, name),
             )
         for name in self.outputs:
@@ -187,15 +186,20 @@ def _function(text: str) -> onnx.FunctionProto:
     try:
         return onnx.parser.parse_function(stripped if stripped.startswith("<") else HEADER + stripped)
     except onnx.parser.ParseError as error:
-        said = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-        found = re.search(r"line: (\d+)", said)
-        detail = said.split("\n")[-1].strip() or said
-        context = re.search(r"Error context: (.*)", said)
-        near = f" near {context.group(1).strip()!r}" if context else ""
+        detail, line = parse_fault(error)
         raise TextError(
-            f"this is no ONNX function text: {detail}{near}; write: pattern (x, s) => (y) {{ y = Relu (x) }}",
-            skipped + (int(found.group(1)) - 1 if found else 0),
+            f"this is no ONNX function text: {detail}; write: pattern (x, s) => (y) {{ y = Relu (x) }}", skipped + line
         ) from error
+
+
+def parse_fault(error: onnx.parser.ParseError) -> tuple[str, int]:
+    """What onnx.parser says of a text, in one line, and the line of the text that it means, from 0."""
+    said = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+    found = re.search(r"line: (\d+)", said)
+    detail = said.split("\n")[-1].strip() or said
+    context = re.search(r"Error context: (.*)", said)
+    near = f" near {context.group(1).strip()!r}" if context else ""
+    return detail + near, int(found.group(1)) - 1 if found else 0
 
 
 def _node(proto: onnx.NodeProto, ops: Mapping[str, Sequence[str]]) -> PatternNode:
@@ -219,12 +223,7 @@ def _operators() -> tuple[str, ...]:
 def _known(op: str, text: str, ops: Mapping[str, Sequence[str]]) -> None:
     if not onnx.defs.has(op) and op not in _operators():
         named = [*ops, *_operators()]
-        raise TextError(f"ONNX has no operator {op!r}{_guess(op, named)}", _line(text, op))
-
-
-def _guess(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+        raise TextError(f"ONNX has no operator {op!r}{guess(op, named)}", _line(text, op))
 
 
 def _line(text: str, word: str) -> int:

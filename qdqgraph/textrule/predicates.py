@@ -6,7 +6,6 @@ in front turns it round. Where the list does not suffice, write the rule in Pyth
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..errors import guess
 from ..graph import Graph, label
 from ..pair import pairs
 from ..patterns import common_grid, moved, sites
@@ -65,9 +65,8 @@ class Condition:
             raise TextError(f"{text!r} is no condition; write, for example: scalar(s), or: not constant(x)")
         negated, name, inside = found.groups()
         if name not in PREDICATES:
-            near = difflib.get_close_matches(name, PREDICATES, n=1)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            raise TextError(f"there is no predicate {name!r}{guess} The list: {', '.join(PREDICATES)}")
+            near, known = guess(name, PREDICATES), ", ".join(PREDICATES)
+            raise TextError(f"there is no predicate {name!r}{near or '.'} The list: {known}")
         predicate = PREDICATES[name]
         given = [a.strip() for a in inside.split(",")] if inside.strip() else []
         return cls(text.strip(), bool(negated), predicate, _arguments(text, given, predicate, pattern))

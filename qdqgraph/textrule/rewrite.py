@@ -16,7 +16,7 @@ import onnx
 from ..edit import Graft, Rewire
 from ..graph import Graph, Reader, key, label
 from ..tomlfile import TextError
-from .match import Match, proto
+from .match import Match
 from .pattern import Pattern, PatternNode
 
 
@@ -140,7 +140,7 @@ class Rewrite:
         new = onnx.NodeProto()
         old = self.kept.get(index)
         if old is not None:
-            new.CopyFrom(proto(graph, match.nodes[old]))
+            new.CopyFrom(graph.proto(match.nodes[old]))
         else:
             new.op_type, new.domain = line.op, line.domain
         inputs = [n for v in line.inputs for n in (names[v] if v else ("",))]

@@ -115,12 +115,10 @@ class TextRule(Rule):
             for index, name in enumerate(tie.get(kind, ())):
                 sites = named_sites(graph, kind, name)
                 if not sites and tie.get("required", True):
-                    near = nearest(graph, kind, name)
                     self.source.fail(
                         (*place, kind, index),
-                        f"{kind} {name!r} matches nothing in this model"
-                        + (f"; did you mean {near!r}?" if near else ";")
-                        + " If it may be absent, write required = false in this tie",
+                        f"{kind} {name!r} matches nothing in this model{nearest(graph, kind, name) or '.'} "
+                        "If it may be absent, write required = false in this tie",
                     )
                 found.update(dict.fromkeys(sites))
         sites = tuple(found)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.utils.checkpoint as checkpointing
 
 Bind = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -43,9 +44,11 @@ class Checkpoints:
             if not self._users:
                 here.CheckpointFunction, here._checkpoint_without_reentrant_generator = self._kept
 
-    def apply(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The reentrant kind."""
-        return self._kept[0].apply(self._bound(function), *args)
+    def apply(self, function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        """The reentrant kind. Where nothing runs again it would only hide the function from an exporter."""
+        if not torch.is_grad_enabled():
+            return function(*args)
+        return self._kept[0].apply(self._bound(function), preserve, *args)
 
     def generator(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The other kind."""

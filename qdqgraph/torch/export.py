@@ -6,27 +6,34 @@ import importlib.util
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
+from .. import catalog
 from ..errors import TorchError
 from ..files import whole
+from ..repair import fix
+from .checkpoints import CHECKPOINTS
+from .computed import constant
 from .example import arguments, flat, names, tensors
 from .pairing import INTEGERS, TYPED_OPSET, Grid, Writing, restored
 from .quantizer import Quantizer, quantizers, settled
+from .wrapped import refuse
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
 """Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
 dynamo exporter writes, 20 the last that TorchScript's does."""
 OPSET = {False: 17, True: 18}
 """The opset where none is asked for; 17 serves every TensorRT since 8.5."""
+DUPLICATES = "duplicate-pairs"
+"""The rule, of exact repairs, for what exporters leave where they make one node of equal ones: its readers' pairs."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SHOWN = 8
 """Names that a message lists before it only counts."""
@@ -78,6 +85,7 @@ def export(
         output_names=output_names,
         dynamic_batch=dynamic_batch,
     )
+    model_proto = fix(model_proto, [catalog.find(catalog.load(installed=False), DUPLICATES)]).model
     onnx.checker.check_model(model_proto)
     try:
         with whole(Path(path)) as temporary:
@@ -106,8 +114,7 @@ def traced(
     """
     if dynamo and importlib.util.find_spec("onnxscript") is None:
         raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise TorchError(f"the model is wrapped in {type(model).__name__}: pass what it wraps, its .module")
+    refuse(model)
     if any(x.is_meta for x in (*model.parameters(), *model.buffers())):
         raise TorchError("the model is on the meta device, where there are no numbers: load its weights first")
     options: dict[str, Any] = {
@@ -133,9 +140,25 @@ def _by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dic
             lambda x: {0: batch} if isinstance(x, Tensor) and x.dim() else None,  # None: fixed, or no tensor
             kwargs or args,
         )
-    program = torch.onnx.export(model, args, kwargs=kwargs, dynamo=True, verbose=False, **options)
+    if args and not kwargs and isinstance(args[-1], dict):
+        args = (*args, {})  # torch takes a dictionary at the end for keyword arguments
+    program = torch.onnx.export(_hooked(model), args, kwargs=kwargs, dynamo=True, verbose=False, **options)
     assert program is not None
     return program.model_proto
+
+
+def _hooked(model: nn.Module) -> nn.Module:
+    """The model, in a form whose hooks torch.export runs.
+
+    A GraphModule it would give to an interpreter, which passes by the hooks and so by the quantizers of calls. Instead
+    stands here a plain module that has all the same attributes: the names in the graph are the model's.
+    """
+    if not isinstance(model, fx.GraphModule):
+        return model
+    plain: Any = type(type(model).__name__, (nn.Module,), {"forward": type(model).forward})
+    stand_in: nn.Module = plain.__new__(plain)
+    stand_in.__dict__ = model.__dict__
+    return stand_in
 
 
 def _by_tracing(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
@@ -167,17 +190,24 @@ def written(model: nn.Module, writing: Writing) -> Iterator[None]:
     modes = {m: m.training for m in model.modules()}
     found = quantizers(model)
     model.eval()
+    CHECKPOINTS.enter(through)  # without gradients, what would run again runs as it is
     attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX has none for
     try:
-        with restored(found.values(), "_writing", "_grid"), settled(model):
+        with restored(found.values(), "_writing", "_grid"), settled(model), constant(model):
             for name, quantizer in found.items():
                 quantizer._writing, quantizer._grid = writing, _grid(name, quantizer)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(attention)
+        CHECKPOINTS.leave(through)
         for module, training in modes.items():
             module.training = training
+
+
+def through(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself."""
+    return function
 
 
 def _grid(name: str, quantizer: Quantizer) -> Grid | TorchError:

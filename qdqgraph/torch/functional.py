@@ -12,13 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 HOLDER = "_functional"
 """The child of a module that holds the quantizers of its calls."""
-BOTH = ("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum")
+BOTH = (
+    *("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum"),
+    *("multiply", "subtract", "divide", "true_divide", "mm", "pow", "max", "min"),
+)
 """Operators of two tensors."""
-LISTS = ("cat", "concat", "concatenate", "stack")
+LISTS = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack")
 """Operators of a list of tensors."""
 FIRST = (
     *("interpolate", "upsample", "max_pool1d", "max_pool2d", "max_pool3d", "mean"),
@@ -27,10 +31,15 @@ FIRST = (
     *("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "getitem", "narrow", "index_select", "select"),
     *("transpose", "permute", "swapaxes", "movedim", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze"),
     *("pad", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "repeat", "expand", "tile", "roll", "contiguous"),
+    *("unfold", "fold", "flip", "t", "ravel", "swapdims", "moveaxis", "hsplit", "vsplit", "dsplit", "unsafe_chunk"),
+    *("view_as", "reshape_as", "expand_as", "broadcast_to", "repeat_interleave", "diagonal"),
     *("relu", "relu6", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "gelu", "leaky_relu", "elu", "mish"),
     *("softplus", "clamp", "hardtanh", "batch_norm", "neg", "abs", "exp", "sqrt"),
+    *("prelu", "selu", "celu", "logsigmoid", "softsign", "threshold", "clip", "negative", "absolute", "erf", "square"),
 )
 """Operators of one data tensor; what follows it says how."""
+RESHAPING = ("squeeze", "swapaxes", "transpose", "unsqueeze")
+"""Of these, those that give a tensor another shape when they change it in place: there is nowhere to put a result."""
 
 
 def operator_of(function: Callable[..., Any]) -> tuple[str, bool]:
@@ -111,3 +120,36 @@ def called(
     if operator in LISTS:
         return function([new.get(i, x) for i, x in enumerate(args[0])], *args[1:], **kwargs)
     return function(*(new.get(i, x) for i, x in enumerate(args)), **kwargs)
+
+
+def out_of_place(
+    function: Callable[..., Any], operator: str, kwargs: Mapping[str, Any]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """For a call that changes its first operand, the function and its keyword arguments that leave it."""
+    if "inplace" in kwargs:
+        return function, {**kwargs, "inplace": False}
+    plain: Callable[..., Any] = getattr(torch, operator, None) or getattr(nn.functional, operator)
+    return plain, dict(kwargs)
+
+
+def put(x: Tensor, result: Tensor) -> Tensor:
+    """The tensor, changed in place to the result: whoever holds it, under whatever name, goes on with that."""
+    if not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        return x.copy_(result)
+    found: Tensor = _Put.apply(x, result)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Put(torch.autograd.Function):
+    """`put` for the TorchScript exporter, which would write a copy as Shape and Expand."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, result: Tensor) -> Tensor:
+        """What the tracer runs."""
+        ctx.mark_dirty(x)
+        return x.copy_(result)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, result: Any) -> Any:
+        """No node: what reads the tensor from now on reads the result."""
+        return result

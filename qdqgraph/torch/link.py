@@ -8,6 +8,7 @@ A), leaves B behind on A's old quantizer.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,13 @@ class Linked:
 
 
 def link(
-    model: nn.Module, example: Any, rules: Sequence[Rule] | None = None, *, dynamo: bool = False, add: bool = True
+    model: nn.Module,
+    example: Any,
+    rules: Sequence[Rule] | None = None,
+    *,
+    dynamo: bool = False,
+    add: bool = True,
+    opset: int | None = None,
 ) -> Linked:
     """Ties a quantized model's quantizers in place. Calibrate afterwards: ties throw amax away.
 
@@ -65,19 +72,22 @@ def link(
             they speak of a file, not of quantizers.
         dynamo: look at the dynamo exporter's graph instead of the TorchScript exporter's.
         add: insert quantizers where a finding asks for a pair; False: ties alone.
+        opset: as of the export; an exporter writes some operators in later ones alone.
 
     Raises:
-        TorchError: the model holds no quantizers, or torch cannot export it.
+        TorchError: the model holds no quantizers, torch cannot export it, or the exporter does not write the opset.
         RuleError: a rule crashed.
     """
     if not quantizers(model):
-        raise TorchError("the model holds no quantizers: quantize it first")
+        raise TorchError(
+            "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be quantized"
+        )
     chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
-    seen = probe(model, example, dynamo=dynamo)
+    seen = probe(model, example, dynamo=dynamo, opset=opset)
     wanted, result, missing = _asked(seen, chosen, add)
     state = _State.of(seen, wanted, result)
     if seen.opaque and add and (missing or state.unmapped):
-        seen = probe(model, example, dynamo=dynamo, entries=seen.opaque)
+        seen = probe(model, example, dynamo=dynamo, entries=seen.opaque, opset=opset)
         wanted, result, _ = _asked(seen, chosen, add)
         state = _State.of(seen, wanted, result)
     return _apply(model, state, result, add)
@@ -111,16 +121,19 @@ class _State:
     Attributes:
         groups: for each scale of the repaired graph the quantizers and places that read through it.
         bare: quantizers that nothing is to read through any more.
+        moved: of these, the ones whose pair stands at a place now.
         unmapped: see `Linked`.
     """
 
     groups: Mapping[float, list[str | Place]]
     bare: tuple[str, ...]
+    moved: Mapping[Place, str]
     unmapped: tuple[str, ...]
 
     @classmethod
     def of(cls, seen: Probe, wanted: set[Place], result: Result) -> _State:
         graph = Graph(result.model)
+        named = seen.named
         owners: dict[str | Place, set[float]] = {path: set() for path in seen.reads.values()}
         unmapped: list[str] = []
         for node in graph.nodes():
@@ -129,7 +142,7 @@ class _State:
                 if pair is None or pair.kind != "activation" or node.op in ("QuantizeLinear", "DequantizeLinear"):
                     continue
                 reader = (str(node.outputs[0].name), index)
-                owner = seen.reads.get(reader) or seen.at.get(reader)
+                owner = seen.reads.get(reader) or seen.at.get(reader) or named.get((node.name, index))
                 if owner is None:
                     unmapped.append(f"input {index} of {label(node)} ({node.op}) should read '{pair.tensor}' quantized")
                 else:
@@ -138,7 +151,10 @@ class _State:
         for owner, scales in owners.items():
             for scale in scales:
                 groups.setdefault(scale, []).append(owner)
-        return cls(groups, tuple(str(o) for o, scales in owners.items() if not scales), tuple(unmapped))
+        bare = tuple(str(o) for o, scales in owners.items() if not scales)
+        own = {scale: path for scale, path in seen.quantizers.items() if path in bare}
+        moved = {m: own[s] for s, members in groups.items() if s in own for m in members if isinstance(m, Place)}
+        return cls(groups, bare, moved, tuple(unmapped))
 
 
 def _apply(model: nn.Module, state: _State, result: Result, add: bool) -> Linked:
@@ -155,7 +171,8 @@ def _apply(model: nn.Module, state: _State, result: Result, add: bool) -> Linked
         shared = found[known[0]] if known else None
         fresh = []
         for where in sorted(new, key=str):
-            path = place(model, where, shared)
+            like = found[state.moved[where]] if where in state.moved else None
+            path = place(model, where, copy.deepcopy(like) if shared is None and like is not None else shared)
             shared = shared or quantizers(model)[path]
             fresh.append(path)
         for path in known[1:]:

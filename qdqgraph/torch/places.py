@@ -53,6 +53,13 @@ def placed(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor]
     return None if operands is None else operands._modules.get(f"_input{operand}_quantizer")
 
 
+def parted(scope: Scope, where: str) -> bool:
+    """Whether a quantizer stands at a call of this place, or at a part of it."""
+    holder = None if scope.children is None else scope.children.get(HOLDER)
+    found = holder.children() if isinstance(holder, Functional) else ()
+    return any(isinstance(m, Operands) and m.call.where == where for m in found)
+
+
 def place(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> str:
     """Puts a quantizer at a place; returns its path.
 
@@ -61,7 +68,7 @@ def place(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> st
         quantizer: the one to put there; None: a new one.
     """
     if attached(model) is None:
-        attach(model, Scopes(placed))
+        attach(model, Scopes(placed, parted))
     module = model.get_submodule(at.module)
     holder = getattr(module, HOLDER, None)
     if not isinstance(holder, Functional):

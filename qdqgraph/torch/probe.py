@@ -10,6 +10,7 @@ model exports, with a known place behind each input of each node.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,10 +26,10 @@ from ..graph import Graph, key
 from ..named import SCOPES, quantizer_path
 from ..pair import Pair, pairs
 from .example import mapped
-from .export import OPSET, traced
+from .export import opset_of, traced
 from .functional import ENTRY, Call, Place
 from .pairing import Grid, Writing, restored
-from .places import placed, places
+from .places import parted, placed, places
 from .quantizer import is_weight, paths, quantizers
 from .scopes import Scope, Scopes, attach, attached, detach
 
@@ -69,6 +70,17 @@ class Probe:
         """The quantizers by the node inputs that read their pairs."""
         return dict(self._readers(self.quantizers))
 
+    @cached_property
+    def named(self) -> Mapping[tuple[str, int], Place]:
+        """The places by the names of the nodes, where these are unique: a repair may let a node make another tensor."""
+        count = Counter(node.name for node in self.graph.nodes())
+        makers = {str(node.outputs[0].name): node.name for node in self.graph.nodes()}
+        return {
+            (makers[output], index): place
+            for (output, index), place in self.at.items()
+            if makers.get(output) and count[makers[output]] == 1
+        }
+
     def _readers(self, names: Mapping[float, Any]) -> list[tuple[NodeInput, Any]]:
         return [
             (reader.key, names[value])
@@ -97,7 +109,9 @@ class Probe:
         kept = [node for node in model.graph.node if not node.output or node.output[0] not in removed]
         for node in kept:
             for i, name in enumerate(node.input):
-                node.input[i] = removed.get(name, name)
+                while name in removed:  # a call that is no node leaves a pair behind a pair
+                    name = removed[name]
+                node.input[i] = name
             if node.output and node.output[0] in names:
                 node.name = "/" + names[node.output[0]].replace(".", "/") + "/QuantizeLinear"
                 scopes = [p for p in node.metadata_props if p.key != SCOPES]
@@ -113,7 +127,14 @@ def scale_of(pair: Pair) -> float:
     return float(np.ravel(pair.scale)[0]) if pair.scale is not None and pair.scale.size else 0.0
 
 
-def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Collection[str] = ()) -> Probe:
+def probe(
+    model: nn.Module,
+    example: Any,
+    *,
+    dynamo: bool = False,
+    entries: Collection[str] = (),
+    opset: int | None = None,
+) -> Probe:
     """Exports the graph; the model is left as it was.
 
     Args:
@@ -121,9 +142,10 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Coll
         example: an input, or a tuple of inputs.
         dynamo: use the dynamo exporter.
         entries: paths of modules whose arguments are places, for those whose inside is opaque.
+        opset: as in `export`.
 
     Raises:
-        TorchError: torch cannot export the model.
+        TorchError: torch cannot export the model, or the exporter does not write the opset.
     """
     if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
         # Half precision cannot tell that many scales apart; the structure is the same in float.
@@ -134,7 +156,7 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Coll
     candidates: dict[float, Place] = {}
     known: dict[Place, float] = {}
     standing = {place: model.get_submodule(path) for path, place in places(model).items()}
-    writing = Writing(OPSET[dynamo], dynamo)
+    writing = Writing(opset_of(opset, dynamo), dynamo)
 
     def unused() -> float:
         return float(np.float32((BASE + STEP * (len(names) + len(candidates))) / 127))
@@ -157,14 +179,14 @@ def probe(model: nn.Module, example: Any, *, dynamo: bool = False, entries: Coll
         for path, quantizer in found.items():
             quantizer._probe = unused()
             names[quantizer._probe] = path
-        scopes = Scopes(enter)
+        scopes = Scopes(enter, lambda scope, where: True)
         attach(model, scopes)
         try:
-            proto = traced(model, example, opset=OPSET[dynamo], dynamo=dynamo, writing=writing)
+            proto = traced(model, example, opset=writing.opset, dynamo=dynamo, writing=writing)
         finally:
             detach(model)
             if before is not None or standing:  # a part may have been linked alone
-                attach(model, before or Scopes(placed))
+                attach(model, before or Scopes(placed, parted))
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}
     for path, quantizer in paths(model).items():

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import Conv1d, Conv2d, Conv3d
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from ..errors import TorchError
 from .config import Config, Spec, specs
@@ -19,6 +20,7 @@ from .insert import insert
 from .places import places, remove
 from .policy import chosen
 from .quantizer import Quantizer, qnn, quant_modules
+from .wrapped import refuse
 
 
 class QuantConv1d(qnn.QuantConv1d, Conv1d):
@@ -105,16 +107,15 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
 
     Raises:
         TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,
-            or the model is quantized already. The model is as it was then.
+            or the model is quantized already, compiled, scripted or wrapped for several devices. The model is as it was
+            then.
     """
     config = config or Config()
-    if isinstance(model, nn.DataParallel):
-        raise TorchError(
-            "the model is wrapped in nn.DataParallel, which no exporter takes: pass what it wraps, .module"
-        )
-    if type(model) in TWINS:
-        raise TorchError(f"the model is a bare {type(model).__name__}; put it into a module, which then holds its twin")
-    modules = {n: m for n, m in model.named_modules() if type(m) in TWINS and _has_twin(m)}
+    refuse(model)
+    if kind_of(model) in TWINS:
+        name = kind_of(model).__name__
+        raise TorchError(f"the model is a bare {name}; put it into a module, which then holds its twin")
+    modules = {n: m for n, m in model.named_modules() if kind_of(m) in TWINS and _has_twin(m)}
     first = {m: n for n, m in modules.items()}
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
     if not modules and any(isinstance(m, Quantizer | qnn.TensorQuantizer) for m in model.modules()):
@@ -143,9 +144,18 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(placed))
 
 
+def kind_of(module: nn.Module) -> type[nn.Module]:
+    """A module's class, which torch derives another from where it parametrizes the module."""
+    return type_before_parametrizations(module)
+
+
 def retype(module: nn.Module, children: dict[str, nn.Module]) -> None:
-    """Makes a module its twin, with these quantizers."""
-    module.__class__ = TWINS[type(module)]
+    """Makes a module its twin, with these quantizers; a parametrized one stays so."""
+    twin = TWINS[kind_of(module)]
+    if is_parametrized(module):  # torch has made a class for it alone, which computes its parameters
+        own = {n: x for n, x in vars(type(module)).items() if n not in ("__dict__", "__weakref__")}
+        twin = type(f"Parametrized{twin.__name__}", (twin,), own)
+    module.__class__ = twin
     object.__setattr__(module, "_fake_quant", True)
     for name, child in children.items():
         module.add_module(name, child)
@@ -175,7 +185,7 @@ def take_slow_paths(model: nn.Module) -> None:
 
 def default_axis(module: nn.Module) -> int:
     """The axis of the output channels of a module's weight."""
-    return 1 if isinstance(module, TRANSPOSED) or issubclass(TWINS.get(type(module), nn.Module), TRANSPOSED) else 0
+    return 1 if isinstance(module, TRANSPOSED) or issubclass(TWINS.get(kind_of(module), nn.Module), TRANSPOSED) else 0
 
 
 def _has_twin(module: nn.Module) -> bool:
@@ -191,7 +201,7 @@ def _like_twin(module: nn.Module) -> bool:
 
 def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
     """The quantizers of a module's twin, by the library's names."""
-    twin = TWINS[type(module)]
+    twin = TWINS[kind_of(module)]
     dimensions = max((p.dim() for p in module.parameters()), default=None)
     if dimensions is not None and isinstance(weight.axis, int) and weight.axis >= dimensions:
         raise TorchError(f"{path}: its weight has {dimensions} dimensions, there is no axis {weight.axis}")

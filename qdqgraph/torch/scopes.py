@@ -17,13 +17,14 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ..errors import TorchError
 from .checkpoints import CHECKPOINTS
 from .children import Children, led_here, plain, watched
-from .functional import ENTRY, Call, called, operands_of, operator_of, positional, tensors
+from .functional import ENTRY, RESHAPING, Call, called, operands_of, operator_of, out_of_place, positional, put, tensors
+from .parts import parts_of
 from .quantizer import settle
 from .source import caller
 
@@ -49,6 +50,8 @@ class Scope:
 
 Apply = Callable[[Scope, Call, int], Callable[[Tensor], Tensor] | None]
 """What to do with an operand: open scope, call, index → a function of the tensor; None leaves it as it is."""
+Apart = Callable[[Scope, str], bool]
+"""Whether a call of this place is made of its parts (see `parts`), each of which is a call of this place as well."""
 
 
 def _refuse() -> None:
@@ -68,15 +71,15 @@ class Scopes(TorchFunctionMode):
         opaque: paths of modules in which autograd functions ran so far: what these call has no place.
     """
 
-    def __init__(self, apply: Apply) -> None:
+    def __init__(self, apply: Apply, apart: Apart) -> None:
         super().__init__()
-        self.apply = apply
+        self.apply, self.apart = apply, apart
         self.opaque: set[str] = set()
         self._threads = threading.local()
 
     def __reduce__(self) -> Any:
         """A copy has no open scopes."""
-        return Scopes, (self.apply,)
+        return Scopes, (self.apply, self.apart)
 
     @property
     def _stack(self) -> list[Scope]:
@@ -142,23 +145,31 @@ class Scopes(TorchFunctionMode):
         operator, in_place = operator_of(function)
         in_place = in_place or bool(kwargs.get("inplace"))
         moved, rest = positional(operator, args, kwargs)
-        operands = operands_of(operator, moved)
-        if operands:
+        operands = {} if in_place and operator in RESHAPING else operands_of(operator, moved)
+        parts = parts_of(function, args, kwargs)
+        seen = bool(operands) or parts is not None
+        if seen:
             self.settle()
-        scope = self._stack[-1] if operands and self._stack else None
+        scope = self._stack[-1] if seen and self._stack else None
         if scope is not None and _applied(scope.frame):
             self.opaque.add(scope.path)
             scope = None
-        place, assigned = caller(sys._getframe(1)) if scope is not None else ("", False)
-        if in_place and not assigned:
-            operands.pop(0, None)  # the caller goes on with the tensor itself: another cannot stand in for it
-        if scope is None or not place or not operands:
+        place = caller(sys._getframe(1)) if scope is not None else ""
+        if scope is None or not place:
+            return function(*args, **kwargs)
+        if parts is not None and self.apart(scope, place):
+            with self:
+                return parts()
+        if not operands:
             return function(*args, **kwargs)
         call = Call(operator, place, scope.counts[operator, place])
         scope.counts[operator, place] += 1
-        new = {i: made(x) for i, x in operands.items() if (made := self.apply(scope, call, i)) is not None}
+        kept = in_place and torch.is_grad_enabled()  # the backward pass reads what the quantizers got
+        made = {i: x.clone() if kept and x is moved[0] else x for i, x in operands.items()}
+        new = {i: own(x) for i, x in made.items() if (own := self.apply(scope, call, i)) is not None}
         if 0 in new and in_place:
-            function = getattr(torch, operator)  # a += b becomes a = a + b
+            apart, rest = out_of_place(function, operator, rest)
+            return put(moved[0], called(apart, operator, moved, rest, new))
         return called(function, operator, moved, rest, new) if new else function(*args, **kwargs)
 
 
@@ -215,13 +226,31 @@ class Leave:
             self.scopes.close(module)
 
 
+class Copied:
+    """What fx calls with a copy of a GraphModule, which it makes without the module's hooks."""
+
+    def __init__(self, scopes: Scopes, path: str) -> None:
+        self.scopes, self.path = scopes, path
+
+    def __call__(self, module: fx.GraphModule) -> None:
+        """The copy, which has a copy of this as well, opens its own scope."""
+        own = next(hook for hook in module._deepcopy_hooks if isinstance(hook, Copied))
+        _hook(module, own.scopes, own.path)
+
+
 def attach(model: nn.Module, scopes: Scopes) -> None:
     """Lets every module of a model open its scope, and no other than this; scripted modules have no calls to see."""
     detach(model)
     for path, module in model.named_modules():
         if not isinstance(module, torch.jit.ScriptModule):
-            module.register_forward_pre_hook(Enter(scopes, path))
-            module.register_forward_hook(Leave(scopes), always_call=True)
+            _hook(module, scopes, path)
+        if isinstance(module, fx.GraphModule):
+            module._register_deepcopy_hook(Copied(scopes, path))
+
+
+def _hook(module: nn.Module, scopes: Scopes, path: str) -> None:
+    module.register_forward_pre_hook(Enter(scopes, path))
+    module.register_forward_hook(Leave(scopes), always_call=True)
 
 
 def detach(model: nn.Module) -> None:
@@ -233,6 +262,8 @@ def detach(model: nn.Module) -> None:
             for number in [n for n, hook in hooks.items() if isinstance(hook, Enter | Leave)]:
                 del hooks[number]
                 module._forward_hooks_always_called.pop(number, None)
+        if isinstance(module, fx.GraphModule):
+            module._deepcopy_hooks = [hook for hook in module._deepcopy_hooks if not isinstance(hook, Copied)]
 
 
 def attached(model: nn.Module) -> Scopes | None:

@@ -231,6 +231,7 @@ def apply_sensitivity(
     example: Any = None,
     rules: Sequence[Rule] | None = None,
     dynamo: bool = False,
+    opset: int | None = None,
 ) -> tuple[tuple[str, ...], Linked | None]:
     """Switches the quantization of the most expensive units off, in place.
 
@@ -239,7 +240,7 @@ def apply_sensitivity(
         budget: instead, as many as it takes until the costs that remain add up to at most this much, 0 or more.
         example: an input, a tuple of inputs, or a mapping of keyword arguments: the model is linked again, as fewer
             quantizers have other needs. Calibrate it afterwards.
-        rules, dynamo: what linking looks for, and in which exporter's graph, as in `link`.
+        rules, dynamo, opset: what linking looks for, and in which exporter's graph, as in `link`.
 
     Returns:
         The layers that were switched off, and what linking did.
@@ -266,7 +267,7 @@ def apply_sensitivity(
     for layer in layers:
         for number in by_layer[layer]:
             found[number].disable()
-    linked = link(model, example, rules, dynamo=dynamo) if example is not None and units(model) else None
+    linked = link(model, example, rules, dynamo=dynamo, opset=opset) if example is not None and units(model) else None
     return tuple(layers), linked
 
 

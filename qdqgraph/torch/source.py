@@ -34,9 +34,8 @@ CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
 NO_CALLS = ("CALL_INTRINSIC",)
 
 
-def caller(frame: FrameType | None) -> tuple[str, bool]:
-    """Where the code stands that made a call, "" for the quantization library's own; and whether that code is an
-    operator (`a += b`), so that it takes up the result.
+def caller(frame: FrameType | None) -> str:
+    """Where the code stands that made a call; "" for the quantization library's own.
 
     Args:
         frame: the innermost frame of the call.
@@ -45,12 +44,11 @@ def caller(frame: FrameType | None) -> tuple[str, bool]:
         code = frame.f_code
         file = code.co_filename
         if file.startswith(QUANTIZATION):
-            return "", False
+            return ""
         if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
-            unknown = f"{code.co_qualname}, instruction {frame.f_lasti}", False
-            return _calls(code).get(frame.f_lasti, unknown)
+            return _calls(code).get(frame.f_lasti, f"{code.co_qualname}, instruction {frame.f_lasti}")
         frame = frame.f_back
-    return "", False
+    return ""
 
 
 def is_known(where: str, module: nn.Module) -> bool:
@@ -61,7 +59,7 @@ def is_known(where: str, module: nn.Module) -> bool:
     functions += _functions(x for f in functions for x in f.__globals__.values() if isinstance(x, FunctionType))
     name = where.partition(",")[0]
     codes = [code for f in functions for code in _inside(f.__code__) if code.co_qualname == name]
-    return any(where == found for code in codes for found, _ in _calls(code).values())
+    return any(where in _calls(code).values() for code in codes)
 
 
 def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
@@ -91,9 +89,9 @@ def _content(cell: CellType) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _calls(code: CodeType) -> dict[int, tuple[str, bool]]:
-    """The names of a function's calls, and whether each is an operator, by offset in its code. An instruction's cache
-    counts to it: that is where a frame stands while a Python function runs that it called."""
+def _calls(code: CodeType) -> dict[int, str]:
+    """The names of a function's calls by offset in its code. An instruction's cache counts to it: that is where a frame
+    stands while a Python function runs that it called."""
     every = list(dis.get_instructions(code))
     ends = [i.offset for i in every[1:]] + [len(code.co_code)]
     calls = [
@@ -103,7 +101,7 @@ def _calls(code: CodeType) -> dict[int, tuple[str, bool]]:
     ]
     names = zlib.crc32(" ".join(code.co_names).encode())
     return {
-        at: (f"{code.co_qualname}, call {number} of {len(calls)} (code {names:08x})", i.opname == "BINARY_OP")
+        at: f"{code.co_qualname}, call {number} of {len(calls)} (code {names:08x})"
         for number, (i, end) in enumerate(calls, start=1)
         for at in range(i.offset, end, 2)
     }

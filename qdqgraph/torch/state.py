@@ -18,7 +18,7 @@ from .functional import Call, Place
 from .link import tie
 from .places import place, places
 from .quantizer import QuantDescriptor, Quantizer, made, paths, quantizers
-from .replace import TWINS, retype, take_slow_paths
+from .replace import TWINS, kind_of, retype, take_slow_paths
 from .source import is_known
 
 VERSION = 2
@@ -40,7 +40,7 @@ def save(model: nn.Module, path: Path | str) -> None:
     first = {id(q): name for name, q in found.items()}
     content = {
         "version": VERSION,
-        "modules": [n for n, m in model.named_modules() if type(m) in set(TWINS.values())],
+        "modules": [n for n, m in model.named_modules() if kind_of(m) in set(TWINS.values())],
         "quantizers": {name: _described(q) for name, q in found.items()},
         "python": PYTHON,
         "places": {
@@ -88,7 +88,8 @@ def digest(model: nn.Module) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         if not isinstance(tensor, Tensor):
             continue  # a module's extra state
-        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        # A copy: contiguous() leaves the strides of 0 that expand() gives to a tensor of one element.
+        data = tensor.detach().cpu().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         found.update(data.numpy().tobytes())
     return found.hexdigest()[:16]
@@ -153,7 +154,7 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
     described = {**content["quantizers"], **{n: content["quantizers"][f] for n, f in content["shared"].items()}}
     for name in content["modules"]:
         module = model.get_submodule(name)
-        if type(module) in TWINS:
+        if kind_of(module) in TWINS:
             retype(module, _children(name, described))
     take_slow_paths(model)
     standing = places(model)
