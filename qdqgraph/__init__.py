@@ -11,10 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
+from .clipping import cut, cuts
+from .constants import PASS_VALUE
 from .edit import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
 from .errors import ModelError, PlanError, QdqgraphError, RepairError, RuleError
 from .finding import Finding, Safety, Severity, Tie
-from .graph import PASS_VALUE, Graph, Node, Reader, key, label
+from .graph import Graph, Node, Reader, key, label
 from .grid import Grid
 from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, needed, pairs, scale_from_amax
 from .patterns import (
@@ -39,10 +41,9 @@ from .rule import Counterexample, Example, Rule
 from .target import Target
 from .unpair import unpaired
 from .weights import (
+    INT4,
     around_zero,
     channel_axis,
-    cut,
-    cuts,
     fixed,
     obstacle,
     readers,
@@ -56,9 +57,9 @@ from .weights import (
 )
 
 if TYPE_CHECKING:
-    from .api import check, fix, strip
+    from .api import check, fix, halve, strip
     from .catalog import load as rules
-    from .half import Halved, halve
+    from .half import Halved
     from .options import Options
     from .plan import Plan
     from .repair import Result
@@ -72,7 +73,7 @@ LATE = {
     "Result": ("repair", "Result"),
     "check": ("api", "check"),
     "fix": ("api", "fix"),
-    "halve": ("half", "halve"),
+    "halve": ("api", "halve"),
     "rules": ("catalog", "load"),
     "strip": ("api", "strip"),
 }
@@ -88,6 +89,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "BINARY",
+    "INT4",
     "INT8_BOUND",
     "ONE_TO_ONE",
     "PASS_VALUE",

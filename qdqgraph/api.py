@@ -9,11 +9,11 @@ from typing import Any
 
 import onnx
 
-from . import catalog, repair
-from .errors import ModelError
+from . import catalog, half, repair
+from .errors import ModelError, RuleError
 from .files import read_model, write_model
 from .finding import Finding
-from .half import finished, refuse
+from .half import Halved, finished, refuse
 from .options import Options
 from .repair import Result
 from .rule import Rule
@@ -47,6 +47,7 @@ def fix(
     Raises:
         ModelError: the model has no Q/DQ, or cannot be read, imported or written; or an option has no such name, or the
             target takes no FP16 from the file.
+        RuleError: `rules` holds what is no rule, or a rule crashed.
         RepairError: TensorRT would refuse the graph and no rule repairs that; the message says why, node by node.
     """
     found, place, source = _read(model, folder)
@@ -95,11 +96,38 @@ def strip(
     Raises:
         ModelError: as `fix`; or a glob names no node, or nothing that is chosen is quantized.
     """
+    if isinstance(nodes, str):
+        raise ModelError(f"nodes is a string; write a tuple of them: ({nodes!r},)")
     found, place, source = _read(model, folder)
-    result = repair.strip(found, nodes, rules, folder=place)
+    result = repair.strip(found, nodes, _rules(rules), folder=place)
     if output is not None:
         write_model(result.model, Path(output), source, force=True)
     return result
+
+
+def halve(
+    model: Model,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    keep_io: bool = False,
+    ranges: Mapping[str, float] | None = None,
+    skip: Sequence[str] = (),
+) -> Halved:
+    """Makes everything that is not INT8 FP16, for a strongly typed TensorRT.
+
+    Args:
+        output, folder: as `fix`.
+        keep_io, ranges, skip: as `half.halve`.
+
+    Raises:
+        ModelError: as `fix`; or external data are missing, or a node has no form in the operator set of FP16 Q/DQ.
+    """
+    found, place, source = _read(model, folder)
+    made = half.halve(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+    if output is not None:
+        write_model(made.model, Path(output), source, force=True)
+    return made
 
 
 def _read(model: Model, folder: str | os.PathLike[str] | None) -> tuple[onnx.ModelProto, Path, Path]:
@@ -112,7 +140,18 @@ def _read(model: Model, folder: str | os.PathLike[str] | None) -> tuple[onnx.Mod
 
 
 def _rules(rules: Sequence[Rule] | None) -> Sequence[Rule]:
-    return catalog.load() if rules is None else rules
+    """The rules as given, all that are installed where none are.
+
+    Raises:
+        RuleError: one of them is no rule.
+    """
+    if rules is None:
+        return catalog.load()
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            choice = "[r for r in qdqgraph.rules() if r.code in (…)]"
+            raise RuleError(f"rules holds {rule!r}, which is no rule; choose by code, for example: {choice}")
+    return rules
 
 
 def _options(options: Options | None, settings: dict[str, Any]) -> Options:

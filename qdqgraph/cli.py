@@ -125,6 +125,7 @@ def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     _common(verb)
     verb.add_argument("--format", choices=["text", "json", "github"], default="text")
+    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
 
 def _fix(verb: argparse.ArgumentParser) -> None:

@@ -145,6 +145,8 @@ def _free(args: Namespace) -> None:
     Raises:
         ModelError: as `refuse_to_overwrite`.
     """
+    if args.output is not None and args.plan is not None and args.output.resolve() == args.plan.resolve():
+        raise ModelError(f"{args.plan} would be written twice, as the model and as its plan: name another file")
     for path in (args.output, args.plan):
         if path is not None:
             refuse_to_overwrite(path, force=args.force)

@@ -89,8 +89,8 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
     """Refuses what a written file would replace, before anything is computed for it.
 
     Raises:
-        ModelError: the folder is missing, a folder or a device such as /dev/null stands there, or a file does and
-            `force` does not give it up.
+        ModelError: the folder is missing or cannot be written to, a folder or a device such as /dev/null stands there,
+            or a file does and `force` does not give it up.
     """
     if not path.parent.is_dir():
         raise ModelError(f"{path}: there is no folder {path.parent}")
@@ -100,6 +100,11 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
         raise ModelError(f"{path} is a device or a pipe, which a file would replace: name a file")
     if path.exists() and not force:
         raise ModelError(f"{path} exists; give --force to overwrite it")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def write_text(text: str, path: Path, *, force: bool = False) -> None:
@@ -120,18 +125,23 @@ def external_files(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
     """Locations of external data, as the model names them, with their paths.
 
     Raises:
-        ModelError: a location leaves the model's folder, or its file is missing.
+        ModelError: a location leaves the model's folder, or its file is missing or too short.
     """
     found: dict[str, Path] = {}
     for tensor in model.graph.initializer:
-        for entry in tensor.external_data if tensor.data_location == onnx.TensorProto.EXTERNAL else ():
-            if entry.key == "location" and entry.value not in found:
-                path = folder / entry.value
-                if Path(entry.value).is_absolute() or ".." in Path(entry.value).parts:
-                    raise ModelError(f"external data of {tensor.name!r} lie outside the model's folder: {entry.value}")
-                if not path.is_file():
-                    raise ModelError(f"the external data file {path}, which holds {tensor.name!r}, is missing")
-                found[entry.value] = path
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        path = folder / location
+        if Path(location).is_absolute() or ".." in Path(location).parts:
+            raise ModelError(f"external data of {tensor.name!r} lie outside the model's folder: {location}")
+        if not path.is_file():
+            raise ModelError(f"the external data file {path}, which holds {tensor.name!r}, is missing")
+        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        if end > path.stat().st_size:
+            raise ModelError(f"the external data file {path} ends before {tensor.name!r} does: is it truncated?")
+        found[location] = path
     return found
 
 
@@ -148,7 +158,11 @@ def _external_copies(model: onnx.ModelProto, old: Path, new: Path, force: bool) 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not."""
+    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not.
+
+    Where `path` is a symbolic link, the file that it names is written, and the link stays.
+    """
+    path = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

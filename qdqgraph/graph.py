@@ -19,9 +19,9 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import numpy_helper
 
 from . import shapes
+from .constants import PASS_VALUE, array_of, constant_value, passed_value
 from .errors import ModelError
 from .protos import is_standard, version
 from .sound import refuse_unsound
@@ -30,9 +30,6 @@ from .target import Target
 T = TypeVar("T")
 Node: TypeAlias = gs.Node
 """onnx-graphsurgeon's node, for signatures in rule files."""
-
-PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
-"""Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
 
 
 SMALL = 4096
@@ -217,11 +214,11 @@ class Graph:
         if source is None:
             return None
         if source in self.initializers:
-            array = _array(self.initializers[source], self.folder)
+            array = array_of(self.initializers[source], self.folder)
         else:
-            array = _constant_value(self.proto(self._producers[source]), self.folder)
+            array = constant_value(self.proto(self._producers[source]), self.folder)
         for node in reversed(passed):
-            array = None if array is None else _passed_value(node, array)
+            array = None if array is None else passed_value(node, array)
         return array
 
     def array(self, tensor: str) -> np.ndarray | None:
@@ -240,7 +237,7 @@ class Graph:
         if node.op == "Transpose":
             return np.transpose(array, node.attrs.get("perm"))
         if node.op in ("Identity", "Cast"):
-            return _passed_value(node, array)
+            return passed_value(node, array)
         dims = self.shape(key(node))
         known = None if dims is None or None in dims else [d for d in dims if d is not None]
         return array.reshape(known) if known is not None and math.prod(known) == array.size else None
@@ -322,36 +319,3 @@ def _captured(node: gs.Node) -> Iterator[str]:
                 if name and name not in made and name not in seen:
                     seen.add(name)
                     yield name
-
-
-def _array(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
-    try:
-        return numpy_helper.to_array(tensor, str(folder))
-    except (OSError, ValueError, TypeError, onnx.checker.ValidationError):
-        return None
-
-
-def _passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
-    """A constant behind one of `PASS_VALUE`; of its shape only the number of elements is kept."""
-    if node.op == "Identity":
-        return array
-    if node.op == "Cast":
-        try:
-            return array.astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"])))
-        except (KeyError, TypeError, ValueError):
-            return None
-    if array.size == 1:
-        return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
-    return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten") else None
-
-
-def _constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray | None:
-    for attribute in node.attribute:
-        if attribute.name == "value":
-            return _array(attribute.t, folder)
-        if attribute.name in ("value_float", "value_floats"):
-            value = onnx.helper.get_attribute_value(attribute)
-            return np.asarray(value, np.float32)
-        if attribute.name in ("value_int", "value_ints"):
-            return np.asarray(onnx.helper.get_attribute_value(attribute), np.int64)
-    return None

@@ -21,11 +21,14 @@ from . import shapes
 from .errors import ModelError
 from .graph import Graph
 from .pair import INT8_BOUND, pairs
+from .protos import version
 from .rounding import rounded
 
 Feed = dict[str, np.ndarray]
 UNKNOWN = 224
 """Stands for an unknown spatial dimension of an image; divisible by 32, which detectors need."""
+INFINITE, NOTHING = "qdqgraph_infinite", "qdqgraph_nothing"
+"""Names of constants in the graph that measures ranges."""
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -135,7 +138,10 @@ def _cast(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Feed:
 
 
 def ranges(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path) -> dict[str, float]:
-    """The largest magnitude that each FP32 tensor reaches on the samples; subgraphs are left out.
+    """The largest finite magnitude that each FP32 tensor reaches on the samples; subgraphs are left out.
+
+    Infinities are infinities in any floating-point type: a mask, what a MaxPool's padding holds. Operator sets before 9
+    cannot tell them apart from numbers.
 
     Raises:
         ModelError: onnxruntime cannot load or run the model.
@@ -149,14 +155,26 @@ def ranges(model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], fo
     widened = onnx.ModelProto()
     widened.CopyFrom(model)
     del widened.graph.output[:]
+    finite = version(model) >= 9
+    for constant, value in ((INFINITE, math.inf), (NOTHING, 0.0)) if finite else ():
+        widened.graph.node.append(onnx.helper.make_node("Constant", [], [constant], value=_scalar(value)))
     # Reduced in the graph: a detector's tensors together would fill the memory.
     for index, name in enumerate(names):
         size, amax = f"qdqgraph_size_{index}", f"qdqgraph_amax_{index}"
         widened.graph.node.append(onnx.helper.make_node("Abs", [name], [size]))
+        if finite:
+            inside, kept = f"qdqgraph_inside_{index}", f"qdqgraph_kept_{index}"
+            widened.graph.node.append(onnx.helper.make_node("Less", [size, INFINITE], [inside]))
+            widened.graph.node.append(onnx.helper.make_node("Where", [inside, size, NOTHING], [kept]))
+            size = kept
         widened.graph.node.append(onnx.helper.make_node("ReduceMax", [size], [amax], keepdims=0))
         widened.graph.output.append(onnx.helper.make_tensor_value_info(amax, onnx.TensorProto.FLOAT, []))
     found = np.asarray(run(widened, feeds, folder), np.float64).reshape(len(feeds), len(names))
     return dict(zip(names, np.nan_to_num(found, nan=math.inf).max(axis=0, initial=0).tolist(), strict=True))
+
+
+def _scalar(value: float) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(np.array(value, np.float32))
 
 
 def compare(

@@ -168,7 +168,7 @@ def needed(graph: Graph, node: gs.Node) -> int:
     domain before, and blocks with 21. What is not in the Q/DQ form gets pairs that need 13.
     """
     if not is_pair(node):
-        return PER_CHANNEL
+        return 21 if node.op == "MatMulNBits" else PER_CHANNEL
     zero = node.inputs[2].name if len(node.inputs) > 2 else ""
     kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
     if kind in LATE or node.attrs.get("block_size"):

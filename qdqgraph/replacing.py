@@ -82,15 +82,18 @@ def operator(
     attributes: Sequence[onnx.AttributeProto] = (),
     *,
     axis: int | None = None,
+    block_size: int | None = None,
     perm: Sequence[int] | None = None,
     to: np.dtype[Any] | None = None,
 ) -> onnx.NodeProto:
-    """A node of the standard domain, for `replace`; trailing empty inputs are left out. `perm` is that of a Transpose,
-    `to` that of a Cast."""
+    """A node of the standard domain, for `replace`; trailing empty inputs are left out. `block_size` is that of a
+    DequantizeLinear, `perm` that of a Transpose, `to` that of a Cast."""
     names = list(inputs)
     while names and not names[-1]:
         names.pop()
-    node = helper.make_node(op, names, [outputs] if isinstance(outputs, str) else list(outputs), axis=axis, perm=perm)
+    node = helper.make_node(
+        op, names, [outputs] if isinstance(outputs, str) else list(outputs), axis=axis, block_size=block_size, perm=perm
+    )
     if to is not None:
         node.attribute.append(helper.make_attribute("to", helper.np_dtype_to_tensor_dtype(to)))
     node.attribute.extend(attributes)

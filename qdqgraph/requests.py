@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from .clipping import cut, cuts
 from .edit import Graft, Proposal, Rewire
 from .errors import ModelError
 from .finding import Finding, Safety, Severity
@@ -20,7 +21,7 @@ from .graph import Graph, Reader, key, label
 from .grid import Grid
 from .pair import Pair, is_pair, pairs
 from .replacing import constant, in_front, operator, replace
-from .weights import cut, cuts, weights
+from .weights import weights
 
 Form = Literal["int8", "float"]
 

@@ -10,13 +10,12 @@ The network and its data are the user's own functions, named as `package.module:
 from __future__ import annotations
 
 import math
-import tempfile
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import TorchError, reason
+from .errors import TorchError
 from .files import refuse_to_overwrite
 
 if TYPE_CHECKING:
@@ -83,9 +82,9 @@ def check(args: Namespace) -> None:
     """Refuses what could only fail after all the work; needs torch, as a ranking that is there is read.
 
     Raises:
-        TorchError: a file has two purposes, a folder cannot be written to, a ranking that is there is one of another
-            direction, or options contradict each other.
-        ModelError: a file exists, is a folder or has none.
+        TorchError: a file has two purposes, a ranking that is there is one of another direction, or options contradict
+            each other.
+        ModelError: a file exists, is a folder, has none, or one that cannot be written to.
     """
     files = outputs(args)
     there = _ranking(args)
@@ -94,11 +93,6 @@ def check(args: Namespace) -> None:
         if path.resolve() in [other.resolve() for other in files[:number]]:
             raise TorchError(f"{path} would be written twice: name another file")
         refuse_to_overwrite(path, force=args.force or resumed)
-        try:
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
-        except OSError as error:
-            raise TorchError(f"{path}: cannot be written: {reason(error)}") from error
     if there is not None and there.direction != args.direction and not args.force:
         raise TorchError(
             f"{args.output} is a ranking by --direction {there.direction}: give that, name another file, or --force"
@@ -145,8 +139,8 @@ def possible(args: Namespace) -> None:
     try:
         empty(1, device=args.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TorchError(f"--device {args.device} cannot be used here: {why}") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
 
 
 def _ranking(args: Namespace) -> Sensitivity | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from .clipping import cut, cuts
 from .edit import Proposal, Rewire
 from .graph import Graph, key
 from .pair import Pair
 from .replacing import constant, operator, replace
-from .weights import cut, cuts, readers, weights
+from .weights import readers, weights
 
 
 def unpaired(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:

@@ -6,13 +6,17 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from .clipping import cut, cuts
+from .constants import PASS_VALUE
 from .edit import Constant, Graft, SetPair
-from .graph import PASS_VALUE, Graph, Reader, key, label
+from .graph import Graph, Reader, key, label
 from .grid import Grid
-from .pair import INT8_BOUND, Pair, bits_lost, pairs
-from .patterns import BINARY, UNARY, moved
+from .pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, pairs
+from .patterns import BINARY, UNARY
 from .replacing import attributes, constant, dequantized, operator, replace
 
+FP8_BOUND = 448.0
+"""The largest number of FP8 E4M3."""
 FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
 """Least and greatest integer of the 4-bit types, by name."""
 INT4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
@@ -70,9 +74,24 @@ def stood_for(graph: Graph, pair: Pair) -> np.ndarray | None:
     if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
         return Grid(pair.scale, np.zeros((), np.int8), 1 if pair.axis is None else pair.axis).reals(steps)
     array, grid = _constant(graph, pair.tensor), Grid.of(pair)
+    if pair.types[1] == "float8_e4m3fn":
+        return _of_fp8(pair, array)
     if array is None or grid is None or not grid.fits(array) or not pair.agrees:
         return None
     return grid.reals(array if pair.quantize is None else grid.integers(array))
+
+
+def _of_fp8(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
+    """What FP8 numbers mean: each times its scale; a QuantizeLinear ends at the largest."""
+    if array is None or pair.scale is None or pair.zero_point is None or not (pair.agrees and (pair.scale > 0).all()):
+        return None
+    grid = Grid(pair.scale.astype(np.float32), np.zeros((), np.int8), 1 if pair.axis is None else pair.axis)
+    if pair.scale.ndim > 1 or not grid.fits(array):
+        return None
+    scale = grid.along(grid.scale, array.ndim)
+    if pair.quantize is not None:
+        array = np.clip(array.astype(np.float32) / scale, -FP8_BOUND, FP8_BOUND).astype(pair.zero_point.dtype)
+    return np.asarray(array.astype(np.float32) * scale).astype(pair.scale.dtype)
 
 
 def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
@@ -251,7 +270,7 @@ def symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
         return None
     edit: SetPair | Graft | None
     if pair.kind != "activation":
-        edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= 13 else None)
+        edit = refitted(graph, pair, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None)
         scale = None if edit is None else edit.scale.array
     else:
         scale = np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype)
@@ -283,63 +302,3 @@ def _behind_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
         kept = attributes(graph, dequantize, "axis")
         nodes.append(operator("DequantizeLinear", [key(pair.quantize), own, zero], key(dequantize), kept))
     return replace(pair.nodes, nodes)
-
-
-def cuts(graph: Graph, pair: Pair) -> bool:
-    """Whether the pair takes negative numbers away, as a Relu does: its range, or that of one of its channels, begins
-    at zero, and its tensor may not."""
-    grid = Grid.of(pair)
-    if grid is None or pair.kind != "activation":
-        return False
-    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).any()) and not nonnegative(graph, pair.tensor)
-
-
-def cut(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
-    """What an activation pair does to real numbers, without their rounding: nodes that keep them within its range, or
-    that of each channel, and make `name`; None where the channels' place is unknown.
-
-    Where the tensor cannot be negative the range begins at zero.
-    """
-    grid, shape = Grid.of(pair), graph.shape(pair.tensor)
-    assert grid is not None
-    bounds, zero = np.iinfo(grid.zero_point.dtype), grid.zero_point.astype(np.float32)
-    ends = [np.asarray((bound - zero) * grid.scale).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)]
-    if nonnegative(graph, pair.tensor):
-        ends[0] = np.maximum(ends[0], 0)
-    low, high = (f"{name}_{end}" for end in ("low", "high"))
-    if ends[0].size > 1:
-        if shape is None or not -len(shape) <= grid.axis < len(shape):
-            return None
-        along = [1] * len(shape)
-        along[grid.axis] = ends[0].size
-        between = [operator("Max", [pair.tensor, low], f"{name}_cut"), operator("Min", [f"{name}_cut", high], name)]
-        return [constant(low, ends[0].reshape(along)), constant(high, ends[1].reshape(along)), *between]
-    ends = [end.reshape(()) for end in ends]
-    if graph.opset < 11:  # the limits were attributes then
-        given = zip(("min", "max"), map(float, ends), strict=True)
-        return [operator("Clip", [pair.tensor], name, [onnx.helper.make_attribute(*limit) for limit in given])]
-    return [constant(low, ends[0]), constant(high, ends[1]), operator("Clip", [pair.tensor, low, high], name)]
-
-
-def nonnegative(graph: Graph, tensor: str) -> bool:
-    """Whether the tensor cannot hold a negative number, as far as the nodes in front of it tell."""
-    pending, seen = [tensor], set[str]()
-    while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        node = graph.producer(name)
-        if node is None:
-            return False
-        if node.op in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"):
-            continue
-        if node.op == "Clip":
-            least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None
-            if (node.attrs.get("min", -1.0) if least is None else float(least.reshape(-1)[0])) >= 0:
-                continue
-        move = moved(graph, node)
-        if move is None or not move[0]:
-            return False
-        pending += move[0]
-    return True

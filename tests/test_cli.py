@@ -44,8 +44,11 @@ def test_check_exit_codes(model: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_check_formats(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(model), "--json"]) == 1
+    shown = capsys.readouterr().out
     assert main(["check", str(model), "--format", "json"]) == 1
-    (entry,) = json.loads(capsys.readouterr().out)["files"][0]["findings"]
+    assert capsys.readouterr().out == shown
+    (entry,) = json.loads(shown)["files"][0]["findings"]
     assert (entry["code"], entry["place"], entry["repairable"], entry["sites"]) == ("QDQ104", "a", True, ["a"])
     assert main(["check", str(model), "--format", "github"]) == 1
     assert capsys.readouterr().out.startswith(f"::warning file={model},title=QDQ104 tensor-quantized-twice::a: ")
@@ -64,7 +67,7 @@ def test_fix_writes_checks_and_reports(model: Path, tmp_path: Path, capsys: pyte
     printed = capsys.readouterr().out
     assert "2 -> 1 (0 added, 1 removed)" in printed
     assert "1, bits lost: at most 0.14, median 0.14" in printed
-    assert "SQNR" in printed
+    assert "SQNR" in printed and all(line == line.rstrip() for line in printed.splitlines())
     assert main(["check", str(out)]) == 0
 
 
@@ -135,6 +138,21 @@ def test_check_says_what_other_targets_refuse(tmp_path: Path, capsys: pytest.Cap
     assert "QDQ405" in capsys.readouterr().out
     assert main(["fix", str(path), "--target", "trt-8.6", "-o", str(tmp_path / "fixed.onnx")]) == 0
     assert main(["check", str(tmp_path / "fixed.onnx"), "--target", "trt-8.6"]) == 0
+
+
+def test_a_link_stays_and_the_file_that_it_names_is_written(model: Path, tmp_path: Path) -> None:
+    link, named = tmp_path / "latest.onnx", tmp_path / "models" / "first.onnx"
+    named.parent.mkdir()
+    link.symlink_to(named)
+    assert main(["fix", str(model), "-o", str(link)]) == 0
+    assert link.is_symlink() and main(["check", str(named)]) == 0
+
+
+def test_a_model_and_its_plan_are_two_files(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = tmp_path / "both"
+    for force in ([], ["--force"]):
+        assert main(["fix", str(model), "-o", str(both), "--plan", str(tmp_path / "." / "both"), *force]) == 2
+        assert "would be written twice" in capsys.readouterr().err and not both.exists()
 
 
 def test_existing_files_need_force(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +235,9 @@ def test_external_data_travel_or_are_missed(model: Path, tmp_path: Path, capsys:
     assert main(["fix", str(source), "-o", str(elsewhere / "fixed.onnx")]) == 0
     assert (elsewhere / "big.data").read_bytes() == data
     assert onnx.load(elsewhere / "fixed.onnx").graph.initializer[-1].name
+    (there / "big.data").write_bytes(data[:-1])
+    assert main(["fix", str(source), "-o", str(tmp_path / "no.onnx")]) == 2
+    assert "big.data ends before 'weights' does: is it truncated?" in capsys.readouterr().err
     (there / "big.data").unlink()
     assert main(["fix", str(source), "-o", str(tmp_path / "no.onnx")]) == 2
     assert "big.data, which holds 'weights', is missing" in capsys.readouterr().err

@@ -13,12 +13,13 @@ from qdqgraph.testing import outside_imports
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "qdqgraph"
 FLOORS = [
-    {"errors", "lines", "shapes"},
+    {"constants", "errors", "lines", "shapes"},
     {"protos", "target", "tomlfile"},
     {"sound"},
     {"graph", "opset", "rounding"},
     {"edit", "pair"},
     {"finding", "grid", "named", "patterns", "replacing"},
+    {"clipping"},
     {"blocks", "rule", "weights"},
     {"codes", "draft", "plan", "requests", "solver", "unpair"},
     {"difference", "lower", "numerics", "options", "textrule"},

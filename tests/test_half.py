@@ -408,8 +408,10 @@ def test_external_data_are_read_where_they_lie(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
     made = qdqgraph.fix(model, folder=tmp_path, fp16=True)
     assert io(made.model) == [TensorProto.FLOAT16] * 2
+    path = qdqgraph.halve(tmp_path / "m.onnx", output=tmp_path / "half.onnx")
+    assert onnx.load(tmp_path / "half.onnx", load_external_data=False) == path.model
     for file in tmp_path.iterdir():
-        if file.name != "m.onnx":
+        if file.suffix != ".onnx":
             file.unlink()
     with pytest.raises(ModelError, match="missing"):
         halve(model, tmp_path)
@@ -436,3 +438,36 @@ def test_a_real_network_is_fp16_and_builds(tmp_path: Path) -> None:
     kinds = Counter(str(k.get_output(0).dtype) for k in layers if k.type != trt.LayerType.CONSTANT)
     assert kinds["DataType.HALF"] > 300 and not kinds["DataType.FLOAT"]
     assert builder.build_serialized_network(network, builder.create_builder_config()) is not None
+
+
+def test_infinities_are_no_overflow() -> None:
+    """A MaxPool's padding, a mask: FP16 has infinities too, and what else is in the tensor is within its range."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,1,4,4] x) => (float[1,1,2,2] y) <int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, float big = {100}> {
+            m = Mul (x, big) p = Pad (m, pads, low) y = MaxPool <kernel_shape = [3, 3], strides = [2, 2]> (p) }"""
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(-np.inf, np.float32), "low"))
+    ranges = numerics.ranges(model, numerics.noise(model), Path())
+    assert 50 < ranges["p"] == ranges["m"] <= 100
+    made = qdqgraph.halve(model, ranges=ranges)
+    assert not made.kept and not made.casts
+
+
+def test_a_tensor_of_one_number_takes_the_type_of_what_reads_it() -> None:
+    """The first state of an LSTM with a dynamic batch: FP32, it would keep the whole LSTM so."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[3,n,4] x, int64[3] sizes) => (float[3,1,n,2] y) <float[1,8,4] w, float[1,8,2] r> {
+            h = ConstantOfShape (sizes) y = LSTM <hidden_size = 2> (x, w, r, , , h, h) }"""
+    )
+    del model.graph.initializer[:]
+    for name, shape in (("w", (1, 8, 4)), ("r", (1, 8, 2))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    made = qdqgraph.halve(model)
+    onnx.checker.check_model(made.model, full_check=True)
+    assert not made.kept and not made.casts
+    (fill,) = (n for n in made.model.graph.node if n.op_type == "ConstantOfShape")
+    assert fill.attribute[0].t.data_type == onnx.TensorProto.FLOAT16
+    kept = qdqgraph.halve(model, skip=("y",))
+    assert {k.op for k in kept.kept} >= {"LSTM", "ConstantOfShape"}

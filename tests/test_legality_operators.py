@@ -217,8 +217,8 @@ REFUSED = {
         "y = com.microsoft.QAttention <num_heads = 1> (x, w, b, s, s)",
         "TensorRT has no Attention of onnxruntime either: quantize the model before its attention is fused",
     ),
-    "MatMulNBits": (
-        "y = com.microsoft.MatMulNBits <K = 4, N = 2, bits = 4, block_size = 16> (x, w, s)",
+    "MatMulBnb4": (
+        "y = com.microsoft.MatMulBnb4 <K = 4, N = 2, quant_type = 1, block_size = 16> (x, w, s)",
         "store its weights as INT4 behind a DequantizeLinear in blocks",
     ),
     "QMoE": ("y = com.microsoft.QMoE (x, x, w, s)", "TensorRT has no MoE of onnxruntime either"),

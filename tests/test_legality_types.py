@@ -199,3 +199,155 @@ def test_a_node_that_its_operator_set_lacks_is_no_obstacle_to_a_later_set() -> N
     half = qdqgraph.halve(model).model
     onnx.checker.check_model(half, full_check=True)
     assert [n.op_type for n in half.graph.node] == ["HardSwish", "QuantizeLinear", "DequantizeLinear"]
+
+
+def test_a_constant_that_is_joined_to_an_activation_is_stored_as_floats(tmp_path: Path) -> None:
+    """The class token of a vision transformer: TensorRT builds no Concat of a DequantizeLinear of a constant."""
+    model = parsed(
+        """g (float[1,4,8] x) => (float[1,5,8] y) { q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear (w, t, z)  c = Concat <axis = 1> (k, d)
+            r = QuantizeLinear (c, s, z)  y = DequantizeLinear (r, s, z) }""",
+        s=STEP,
+        z=ZERO,
+        t=scale(0.03),
+        w=RANDOM.integers(-100, 100, (1, 1, 8)).astype(np.int8),
+    )
+    result = settled(model, exact=True)
+    assert "QDQ406" in {f.code for f in result.applied} and agreement(model, result.model).identical
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "joined.onnx")
+    assert engine(tmp_path / "joined.onnx", "tensorrt-rtx", Build()).layers
+
+
+def test_a_constant_of_a_product_in_fp16_behind_a_cast_is_no_weight() -> None:
+    model = parsed(
+        """g (float16[1,4] x) => (float16[1,4] y) { i = QuantizeLinear (w, s, z)  k = DequantizeLinear (i, s, z)
+            h = Cast <to = 10> (k)  y = Mul (x, h) }""",
+        s=STEP,
+        z=ZERO,
+        w=np.array([0.5, 1, 1.5, 2], np.float32),
+    )
+    assert not len(pairs(Graph(settled(model).model)))
+
+
+def test_a_network_in_fp16_throughout_has_no_fp32_ranges() -> None:
+    model = parsed("g (float16[1,4] x) => (float16[1,4] y) { y = Relu (x) }")
+    assert numerics.ranges(model, numerics.noise(model), Path()) == {}
+
+
+def test_a_constant_whose_data_lie_in_another_file_is_read(tmp_path: Path) -> None:
+    """Constants of nodes may have external data as initializers do."""
+    model = parsed(
+        """g (float[4] x) => (float[4] y) { w = Constant <value = float[4] {1, 2, 3, 4}> ()  m = Mul (x, w)
+            q = QuantizeLinear (m, s, u)  y = DequantizeLinear (q, s, u) }""",
+        s=STEP,
+        u=np.array(100, np.uint8),
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="data", size_threshold=0, convert_attribute=True)
+    value = Graph(onnx.load(path, load_external_data=False), tmp_path).value("w")
+    assert value is not None and value.tolist() == [1, 2, 3, 4]
+    assert qdqgraph.fix(path).applied
+
+
+@pytest.mark.parametrize("op", ["DynamicQuantizeMatMul", "MatMulIntegerToFloat"])
+def test_a_product_of_two_dynamic_inputs_is_one_of_what_they_were(op: str) -> None:
+    inputs = "a, r, t, u, b" if op == "DynamicQuantizeMatMul" else "q, r, s, t, z, u, b"
+    first = "q, s, z = DynamicQuantizeLinear (a)" if op == "MatMulIntegerToFloat" else ""
+    model = parsed(
+        f"""g (float[2,4] a, float[4,3] c) => (float[2,3] y) {{ {first} r, t, u = DynamicQuantizeLinear (c)
+            y = com.microsoft.{op} ({inputs}) }}""",
+        b=np.array([1, 2, 3], np.float32),
+    )
+    result = settled(model)
+    assert [n.op_type for n in result.model.graph.node] == ["MatMul", "Add"]
+    assert agreement(model, result.model).sqnr > 25
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("rows", [32, 40])
+def test_a_product_that_unpacks_its_weights_reads_real_ones(
+    bits: int, symmetric: bool, rows: int, tmp_path: Path
+) -> None:
+    """What MatMulNBitsQuantizer writes; rows that fill no whole block, too. 4 bits around 8 stay INT4 in blocks."""
+    nbits = pytest.importorskip("onnxruntime.quantization.matmul_nbits_quantizer")
+    plain = parsed(
+        f"g (float[2,{rows}] x) => (float[2,8] y) {{ m = MatMul (x, w)  y = Add (m, b) }}",
+        17,
+        w=RANDOM.normal(0, 1, (rows, 8)).astype(np.float32),
+        b=RANDOM.normal(0, 1, 8).astype(np.float32),
+    )
+    made = nbits.MatMulNBitsQuantizer(plain, block_size=16, is_symmetric=symmetric, bits=bits)
+    made.process()
+    model = made.model.model
+    assert "MatMulNBits" in {n.op_type for n in model.graph.node}
+    result = settled(model)
+    kinds = {n.op_type for n in result.model.graph.node}
+    assert "DequantizeLinear" not in kinds  # scales below zero, other zero-points, 8 bits: floats
+    assert agreement(model, result.model).sqnr > 60
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "unpacked.onnx")
+    assert engine(tmp_path / "unpacked.onnx", "tensorrt-rtx", Build()).layers
+
+
+def test_blocks_along_an_axis_that_their_scales_do_not_fit_get_the_one_that_fits(tmp_path: Path) -> None:
+    """Model Optimizer writes axis 0 for INT4 weights of a Gemm with transB, whose blocks run along axis 1."""
+    model = parsed(
+        """g (float[2,32] x) => (float[2,8] y) { k = DequantizeLinear <axis = 0, block_size = 16> (w, t)
+            y = Gemm <transB = 1> (x, k) }""",
+        w=stored(TensorProto.INT4, [8, 32], RANDOM.integers(-8, 8, 256).tolist()),
+        t=scale(0.1, 8, 2),
+    )
+    result = settled(model)
+    assert [f.code for f in result.applied] == ["QDQ405"]
+    (node,) = (n for n in result.model.graph.node if n.op_type == "DequantizeLinear")
+    assert {a.name: a.i for a in node.attribute} == {"axis": 1, "block_size": 16}
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(result.model, tmp_path / "along.onnx")
+    assert engine(tmp_path / "along.onnx", "tensorrt-rtx", Build()).layers
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_4_bit_weights_around_8_stay_int4_in_blocks_where_their_scales_are_positive(sign: int) -> None:
+    """onnxruntime's quantizer makes a scale negative where the larger number of a block is; TensorRT takes none."""
+    packed = RANDOM.integers(0, 256, (8, 2, 8)).astype(np.uint8)
+    model = parsed(
+        """g (float[2,32] x) => (float[2,8] y) {
+            y = com.microsoft.MatMulNBits <K = 32, N = 8, bits = 4, block_size = 16> (x, w, t) }""",
+        w=packed,
+        t=(sign * RANDOM.uniform(0.1, 0.2, 16)).astype(np.float32),
+    )
+    result = settled(model)
+    dequantized = [n for n in result.model.graph.node if n.op_type == "DequantizeLinear"]
+    assert len(dequantized) == (sign > 0) and agreement(model, result.model).sqnr > 60
+    text = """g (float[2,32] x) => (float[2,8] y) { k = DequantizeLinear <axis = 0, block_size = 16> (w, t)
+        y = MatMul (x, k) }"""
+    blocks = parsed(
+        text,
+        w=stored(TensorProto.INT4, [32, 8], RANDOM.integers(-8, 8, 256).tolist()),
+        t=(sign * RANDOM.uniform(0.1, 0.2, (2, 8))).astype(np.float32),
+    )
+    after = settled(blocks)
+    assert [f.code for f in after.applied] == (["QDQ403"] if sign < 0 else [])
+    assert agreement(blocks, after.model).identical
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_a_constant_in_fp8_that_is_no_weight_is_stored_as_floats(quantized: bool) -> None:
+    """What FP8 clipped stays clipped."""
+    body = (
+        "i = QuantizeLinear (w, s, z) k = DequantizeLinear (i, s, z)" if quantized else "k = DequantizeLinear (w, s, z)"
+    )
+    values = [0.5, -3, 17.3, 1000.0]
+    model = parsed(
+        f"g (float[1,4] x) => (float[1,4] y) {{ {body} y = Mul (x, k) }}",
+        s=scale(0.5),
+        z=stored(TensorProto.FLOAT8E4M3FN, [], [0]),
+        w=np.array(values, np.float32)
+        if quantized
+        else helper.make_tensor("", TensorProto.FLOAT8E4M3FN, [4], [v * 2 for v in values[:3]] + [448.0]),
+    )
+    result = settled(model, exact=True)
+    value = Graph(result.model).value("k")
+    assert value is not None and value[3] == 224 and agreement(model, result.model).identical

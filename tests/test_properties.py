@@ -108,10 +108,10 @@ class Net:
 
 
 nets = st.builds(lambda seed, size: Net(seed, size).model(), st.integers(0, 2**32), st.integers(3, 40))
-few = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+many = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
-@few
+@many
 @given(nets, st.sampled_from([0.5, 1.0, 3.0]))
 def test_fix_settles_undoes_and_leaves_its_input_alone(model: onnx.ModelProto, limit: float) -> None:
     before = model.SerializeToString()
@@ -125,7 +125,7 @@ def test_fix_settles_undoes_and_leaves_its_input_alone(model: onnx.ModelProto, l
     assert all(c.lost <= limit for c in result.changes)
 
 
-@few
+@many
 @given(nets)
 def test_scanning_is_pure(model: onnx.ModelProto) -> None:
     before = digest(model)
@@ -134,7 +134,7 @@ def test_scanning_is_pure(model: onnx.ModelProto) -> None:
     assert digest(model) == before
 
 
-@few
+@many
 @given(nets, st.randoms(use_true_random=False))
 def test_the_order_of_rules_does_not_matter(model: onnx.ModelProto, shuffle: random.Random) -> None:
     shuffled = list(RULES)
@@ -142,7 +142,7 @@ def test_the_order_of_rules_does_not_matter(model: onnx.ModelProto, shuffle: ran
     assert qdqgraph.fix(model, shuffled).plan.to_json() == qdqgraph.fix(model, RULES).plan.to_json()
 
 
-@few
+@many
 @given(nets)
 def test_exact_repairs_are_bit_exact(model: onnx.ModelProto) -> None:
     result = qdqgraph.fix(model, RULES, Options(exact=True))

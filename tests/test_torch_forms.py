@@ -4,7 +4,6 @@ recurrent layers."""
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from test_torch_export import answers
 from test_torch_link import EXPORTERS, X, dynamo_or_skip
 from torch import Tensor, fx, nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import qdqgraph
@@ -279,23 +277,3 @@ def test_a_packed_sequence_comes_back_in_its_own_order() -> None:
         (own[1], last[1]),
     ):
         torch.testing.assert_close(a, b)
-
-
-@pytest.mark.parametrize("dynamo", EXPORTERS)
-def test_weights_that_are_made_anew_in_every_forward_are_quantized_as_constants(dynamo: bool, tmp_path: Path) -> None:
-    dynamo_or_skip(dynamo)
-    model: Any = Outer(Block()).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        nn.utils.spectral_norm(model.inner.a)
-        nn.utils.weight_norm(model.inner.b)
-    parametrizations.spectral_norm(model.inner.c)
-    parametrizations.weight_norm(model.last)
-    with torch.no_grad():
-        for x in model.parameters():
-            x += 0.1 * torch.rand(x.shape)
-        real = model(X)
-        done = linked(model, dynamo)
-        assert done.added and not done.unmapped and not done.left
-        assert agrees(model, export(model, X, tmp_path / "m.onnx", dynamo=dynamo))
-        assert float((model(X) - real).abs().max()) < 0.02 * float(real.abs().max())

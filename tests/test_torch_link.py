@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 
+import onnx
 import torch
 from test_manual_ties import BACKBONE, PAIRS
 from test_torch_quantize import residual
@@ -21,7 +22,7 @@ from torch.nn import functional
 import qdqgraph
 from qdqgraph.errors import TorchError
 from qdqgraph.textrule import TextRule
-from qdqgraph.torch import QuantAdd, calibrate, export, link, probe, quantize, quantizers, tie
+from qdqgraph.torch import Config, Layers, QuantAdd, calibrate, export, link, probe, quantize, quantizers, tie
 from qdqgraph.torch.quantizer import made, paths, qnn
 from samples import networks
 
@@ -363,6 +364,77 @@ def test_a_module_whose_inside_is_hidden_is_quantized_where_tensors_enter_it(tmp
     }
     calibrate(model, [X])
     assert not qdqgraph.check(export(model, X, tmp_path / "m.onnx"), qdqgraph.rules())
+
+
+def test_a_pair_that_moves_in_front_of_a_pad_stays_what_it_was(tmp_path: Path) -> None:
+    model: Any = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ZeroPad2d(1), nn.Conv2d(4, 4, 3)).eval()
+    quantize(model, Config(layers=(Layers("2", {"method": "entropy"}, {}),)))
+    done = link(model, X)
+    assert done.disabled == ("2._input_quantizer",) and not done.unmapped
+    assert done.added == ("1._functional.pad_0._input0_quantizer",)
+    assert quantizers(model)[done.added[0]].method == "entropy"
+    calibrate(model, [X], method="max")
+    assert not qdqgraph.check(export(model, X, tmp_path / "m.onnx"), qdqgraph.rules())
+
+
+class Pools(nn.Module):
+    """Two modules do the same to one tensor: the exporter makes one node of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.one, self.two = nn.MaxPool2d(2), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = functional.relu(self.a(x))
+        out: Tensor = self.b(self.one(a)) + self.c(self.two(a))
+        return out
+
+
+class Unmoved(nn.Module):
+    """A call that is no node, in front of one that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.a(x)
+        out: Tensor = self.c(functional.relu(self.b(functional.relu(a))) + a.contiguous())
+        return out
+
+
+@pytest.mark.parametrize("build", [Pools, Unmoved])
+def test_what_an_exporter_leaves_out_leaves_no_finding(build: type[nn.Module], tmp_path: Path) -> None:
+    model = build().eval()
+    quantize(model)
+    onnx.checker.check_model(probe(model, X).only(()))
+    done = link(model, X)
+    assert not done.unmapped and not done.left
+    calibrate(model, [X])
+    assert not qdqgraph.check(export(model, X, tmp_path / "m.onnx"), qdqgraph.rules())
+
+
+def test_a_model_is_linked_in_the_opset_that_knows_its_operators(tmp_path: Path) -> None:
+    class Warped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            grid = functional.affine_grid(torch.eye(2, 3)[None].repeat(len(x), 1, 1), list(x.shape), False)
+            out: Tensor = self.b(functional.grid_sample(self.a(x), grid, align_corners=False))
+            return out
+
+    model = Warped().eval()
+    quantize(model)
+    with pytest.raises(TorchError, match="added in version 20"):
+        link(model, X)
+    with pytest.raises(TorchError, match="opset 12: the TorchScript exporter writes opset 13 to 20"):
+        link(model, X, opset=12)
+    assert not link(model, X, opset=20).unmapped
 
 
 def test_a_model_that_another_script_quantized_is_linked_as_well() -> None:

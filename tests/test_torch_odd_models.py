@@ -20,7 +20,9 @@ import torch
 from test_torch_link import dynamo_or_skip, groups
 from test_torch_quantize import X, residual
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+import qdqgraph
 from qdqgraph import Graph, pairs
 from qdqgraph.errors import TorchError
 from qdqgraph.torch import Config, Layers, Operator, Spec, calibrate, export, link, quantize, quantizers
@@ -63,10 +65,19 @@ class Several(Block):
         return out
 
 
+class Last(Block):
+    """A mapping alone."""
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        out: Tensor = self.b(torch.relu(self.a(batch["image"])) * batch["mask"])
+        return out
+
+
 MASK = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
 FORMS: dict[str, tuple[type[Block], Any, list[str]]] = {
     "by name": (Named, {"image": X, "mask": MASK}, ["image", "mask"]),
     "mappings and lists": (Mapped, ({"image": X}, [MASK]), ["batch_image", "extra_0"]),
+    "a mapping at the end": (Last, ({"image": X, "mask": MASK},), ["batch_image", "batch_mask"]),
     "several": (Several, (X, MASK), ["image", "mask"]),
 }
 
@@ -266,6 +277,39 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path: Path) -> None
     with pytest.raises(TorchError, match=r"^torch cannot export the model: .*; try the dynamo exporter$"):
         export(strange, X, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_model_whose_inside_cannot_be_changed_is_refused_with_what_to_pass() -> None:
+    with pytest.raises(TorchError, match=r"is scripted or traced .*pass the module it was made of"):
+        quantize(torch.jit.script(nn.Sequential(nn.Conv2d(4, 4, 1))))
+    with pytest.raises(TorchError, match=r"^the model is compiled .*\._orig_mod"):
+        quantize(torch.compile(residual()))  # type: ignore[arg-type]
+    model: Any = residual()
+    quantize(model)
+    model[0].compile()
+    with pytest.raises(TorchError, match=r"^0 is compiled .* compile it afterwards"):
+        link(model, X)
+    nothing = nn.Sequential(nn.ReLU())
+    assert not quantize(nothing).replaced
+    with pytest.raises(TorchError, match="where that replaced nothing, no module could be quantized"):
+        link(nothing, X)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpointed_model_is_linked_and_exported(reentrant: bool, tmp_path: Path) -> None:
+    class Checkpointed(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            y = checkpoint(self.a, x, use_reentrant=reentrant) + x
+            out: Tensor = self.b(torch.relu(y)) + x
+            return out
+
+    model = Checkpointed().eval()
+    quantize(model)
+    assert link(model, X).added
+    calibrate(model, [X])
+    found = export(model, X, tmp_path / "m.onnx")
+    assert not [n for n in found.graph.node if n.domain] and not qdqgraph.check(found, qdqgraph.rules())
 
 
 def test_everything_works_while_torch_is_patched_by_the_library() -> None:

@@ -75,6 +75,7 @@ def chosen(net: Net, ranges: Mapping[str, float], skip: Sequence[str]) -> Reason
         lambda: _counting(net),
         lambda: _scaled(net),
         lambda: _between(net, reasons),
+        lambda: _fills(net, reasons),
     )
     for rule in rules:
         for position, reason in list(rule()):
@@ -217,7 +218,7 @@ def _counting(net: Net) -> Iterator[tuple[int, str]]:
     reason = f"it computes with whole numbers (shapes, indices), which FP16 holds only to {COUNTED}"
     counted: set[str] = set()
     for position, node in enumerate(net.nodes):
-        if position in net.casts or net.forms[position].fault:
+        if position in net.casts or net.forms[position].fault or node.op_type == "ConstantOfShape":
             if node.op_type in ("Range", "ConstantOfShape"):
                 counted.update(n for n in node.output if net.is_real(n))
         elif node.op_type == "Cast" and net.forms[position].makes and net.types.get(node.input[0]) in WHOLE:
@@ -282,6 +283,14 @@ def _between(net: Net, reasons: Reasons) -> Iterator[tuple[int, str]]:
                 mine.discard(position)
                 changed = True
     yield from ((i, "it lies between nodes that stay FP32") for i in sorted(mine))
+
+
+def _fills(net: Net, reasons: Reasons) -> Iterator[tuple[int, str]]:
+    """Tensors of one number that FP32 nodes alone read: as FP16 each would cost a Cast."""
+    for position, node in enumerate(net.nodes):
+        readers = [r for r, _ in net.readers.get(node.output[0], [])] if node.op_type == "ConstantOfShape" else []
+        if readers and movable(net, position) and all(r in reasons for r in readers):
+            yield position, "only nodes that stay FP32 read it"
 
 
 def _stays(net: Net, reasons: Reasons, position: int) -> bool:

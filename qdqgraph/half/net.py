@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from ..graph import Graph
 from ..protos import STANDARD, element_types, subgraphs, version
-from .numbers import Scale, scale
+from .numbers import Scale, fault, scale
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 REAL = frozenset({FLOAT, HALF})
@@ -163,6 +163,8 @@ class Net:
             return Form(reads=(0,)) if node.op_type == "QuantizeLinear" else Form(makes=(0,))
         if node.op_type == "Cast" and real_in and real_out:
             return Form(reads=tuple(real_in))  # a subgraph reads its result: its type is fixed
+        if node.op_type == "ConstantOfShape":
+            return Form(makes=(0,)) if not fault(filled(node)) else Form(fault="FP16 does not hold its value")
         if node.op_type in ("Constant", "Cast"):
             return Form(reads=tuple(real_in), makes=tuple(real_out))
         try:
@@ -170,6 +172,12 @@ class Net:
         except onnx.defs.SchemaError:
             return Form(fault="ONNX does not know the operator")
         return _by_schema(node, schema, real_in, real_out)
+
+
+def filled(node: onnx.NodeProto) -> np.ndarray:
+    """What a ConstantOfShape fills its tensor with; a zero where it does not say."""
+    found = [numpy_helper.to_array(a.t) for a in node.attribute if a.name == "value"]
+    return np.asarray(found[0], np.float32) if found else np.zeros(1, np.float32)
 
 
 def _by_schema(node: onnx.NodeProto, schema: onnx.defs.OpSchema, real_in: list[int], real_out: list[int]) -> Form:

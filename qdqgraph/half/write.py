@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 from ..errors import ModelError
 from ..protos import fresh, names
-from .net import FLOAT, HALF, Net
+from .net import FLOAT, HALF, Net, filled
 from .numbers import halved
 from .types import Made, Slot, Types
 
@@ -90,6 +90,11 @@ class Writer:
                 node.output[index] = self._name((name, self.types.native[name]))
         if node.op_type == "Cast" and made:
             _set(node, "to", self.types.native[made[0]])
+        if node.op_type == "ConstantOfShape" and made:
+            kind = helper.tensor_dtype_to_np_dtype(self.types.native[made[0]])
+            value = numpy_helper.from_array(filled(node).astype(kind), "value")
+            del node.attribute[:]
+            node.attribute.append(helper.make_attribute("value", value))
         yield node
         for name in made:
             yield from self._shown(name)

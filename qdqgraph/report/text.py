@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +31,17 @@ def say(console: Console, line: Text | str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
         console.file.write(f"{line.plain if isinstance(line, Text) else line}\n")
+
+
+def _tabulate(console: Console, table: Table) -> None:
+    """Prints a table; in a pipe without the blanks that fill its lines."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as shown:
+        console.print(table)
+    for line in shown.get().splitlines():
+        say(console, line.rstrip())
 
 
 def show_findings(console: Console, path: str, findings: Iterable[Finding]) -> None:
@@ -64,8 +75,8 @@ def show_result(console: Console, path: str, result: Result, verification: Verif
         line.append(finding.code, "bold green").append(f" {finding.message}; ").append(finding.help, "dim")
         say(console, line)
     if result.changes:
-        console.print(_changes(result))
-    console.print(_summary(result, verification))
+        _tabulate(console, _changes(result))
+    _tabulate(console, _summary(result, verification))
     if result.left:
         say(console, Text("Left as it is:", "bold"))
         show_findings(console, path, result.left)
@@ -103,7 +114,7 @@ def _changes(result: Result) -> Table:
     return table
 
 
-def _summary(result: Result, verification: Verification | None) -> Group:
+def _summary(result: Result, verification: Verification | None) -> Table:
     table = Table(title="Repair", title_justify="left", box=None, show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
@@ -122,7 +133,7 @@ def _summary(result: Result, verification: Verification | None) -> Group:
     if verification is not None:
         for row in _numbers(verification):
             table.add_row(*map(Text, row))
-    return Group(table)
+    return table
 
 
 def _numbers(verification: Verification) -> Iterable[tuple[str, str]]:

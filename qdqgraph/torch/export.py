@@ -142,6 +142,8 @@ def _by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dic
             lambda x: {0: batch} if isinstance(x, Tensor) and x.dim() else None,  # None: fixed, or no tensor
             kwargs or args,
         )
+    if args and not kwargs and isinstance(args[-1], dict):
+        args = (*args, {})  # torch takes a dictionary at the end for keyword arguments
     program = torch.onnx.export(_hooked(model), args, kwargs=kwargs, dynamo=True, verbose=False, **options)
     assert program is not None
     return program.model_proto

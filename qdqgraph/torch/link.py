@@ -85,7 +85,10 @@ def link(
         RuleError: a rule crashed.
     """
     if not quantizers(model):
-        raise TorchError("the model holds no quantizers: quantize it first")
+        raise TorchError(
+            "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be "
+            "quantized"
+        )
     chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
     recurrent = {n: type(m).__name__ for n, m in model.named_modules() if isinstance(m, RECURRENT)}
     seen = probe(model, example, dynamo=dynamo, opset=opset)

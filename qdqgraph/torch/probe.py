@@ -109,7 +109,9 @@ class Probe:
         kept = [node for node in model.graph.node if not node.output or node.output[0] not in removed]
         for node in kept:
             for i, name in enumerate(node.input):
-                node.input[i] = removed.get(name, name)
+                while name in removed:  # a call that is no node leaves a pair behind a pair
+                    name = removed[name]
+                node.input[i] = name
             if node.output and node.output[0] in names:
                 node.name = "/" + names[node.output[0]].replace(".", "/") + "/QuantizeLinear"
                 scopes = [p for p in node.metadata_props if p.key != SCOPES]
@@ -143,8 +145,8 @@ def probe(
         opset: as in `export`.
 
     Raises:
-        TorchError: torch cannot export the model, the exporter does not write the opset, the model has tensors on the
-            meta device, the example holds no tensor, or the dynamo exporter lacks onnxscript.
+        TorchError: torch cannot export the model, it has tensors on the meta device, the example holds no tensor, the
+            exporter does not write the opset, or the dynamo exporter lacks onnxscript.
     """
     if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
         # Half precision cannot tell that many scales apart; the structure is the same in float.

@@ -142,9 +142,9 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
             where the configuration names functional operators.
 
     Raises:
-        TorchError: no module could be quantized, a pattern fits none of those that could, a quantizer cannot be what
-            the configuration says, or the model is quantized already, compiled, scripted or wrapped for several
-            devices. The model is as it was then.
+        TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,
+            or the model is quantized already, compiled, scripted or wrapped for several devices. The model is as it was
+            then.
     """
     config = config or Config()
     refuse(model)
@@ -156,13 +156,6 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
     if not modules and any(isinstance(m, Quantizer | qnn.TensorQuantizer) for m in model.modules()):
         raise TorchError("the model holds quantizers already: link and calibrate it")
-    if not modules and not config.operators:
-        near = ", ".join(f"{n} ({type(m).__name__})" for n, m in model.named_modules() if _like_twin(m))
-        kinds = ", ".join(kind.__name__ for kind in TWINS)
-        raise TorchError(
-            f"the model holds no module that could be quantized; these could: {kinds}"
-            + (f"; classes of their own, which may compute something else, have: {near}" if near else "")
-        )
     if config.operators and example is None:
         raise TorchError("functional operators are found by running the model: give an example input")
     ignored = {first[every[n]] for n in chosen(every, config.ignore, "ignore")}

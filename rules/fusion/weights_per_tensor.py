@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph import (
+    PER_CHANNEL,
     Constant,
     Counterexample,
     Example,
@@ -85,8 +86,8 @@ class WeightsPerTensor(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        if graph.opset < 13:
-            return  # per-channel Q/DQ came with opset 13
+        if graph.opset < PER_CHANNEL:
+            return
         done: set[str] = set()
         for convolution in graph.nodes("Conv"):
             pair = pairs(graph).made(convolution.inputs[1].name)

@@ -10,17 +10,22 @@ from qdqgraph import (
     Counterexample,
     Example,
     Finding,
+    Graft,
     Graph,
     Grid,
+    Node,
     Pair,
     Rule,
     Safety,
     SetPair,
     Severity,
+    attributes,
     channel_axis,
     key,
+    operator,
     pairs,
     refitted,
+    replace,
 )
 
 
@@ -31,7 +36,8 @@ class AxisWrong(Rule):
     axis 0 with transB, 1 without. Where the attribute is missing ONNX means 1 and TensorRT's parser 0. For
     ConvTranspose the right axis changed between versions (0 from 8.4 to 10.1, 1 since 10.2), so the target decides. The
     repair rounds the weights anew, from the numbers that they stand for, along the right axis. onnxruntime also writes
-    scales for each channel into operator sets before 13, which know none; the set is raised.
+    scales for each channel into operator sets before 13, which know none; the set is raised. Model Optimizer names axis 0
+    for the blocks of INT4 weights that run along axis 1; where only one axis fits their scales, it is written.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/onnxOpImporters.cpp,
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
@@ -104,6 +110,13 @@ class AxisWrong(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
+            if (axis := _blocks(graph, pair)) is not None:
+                yield self.finding(
+                    pair.nodes[0],
+                    f"the blocks of the weights '{pair.tensor}' run along axis {axis}, not {pair.axis}",
+                    help="write the axis",
+                    edits=[_along(graph, node, axis) for node in pair.dequantizes],
+                )
             if pair.kind == "weight" and pair.scale is not None and pair.scale.ndim == 1 and pair.scale.size > 1:
                 fault = _fault(graph, pair)
                 if not fault:
@@ -120,6 +133,27 @@ class AxisWrong(Rule):
                     edits=() if edit is None else (edit,),
                     safety=Safety.EXACT if exact else None,
                 )
+
+
+def _blocks(graph: Graph, pair: Pair) -> int | None:
+    """The only axis along which the scales of weights can run in blocks, where the file names another."""
+    shape, scale = graph.shape(pair.tensor), pair.scale
+    size = int(pair.nodes[0].attrs.get("block_size", 0))
+    if not size or shape is None or None in shape or scale is None or scale.ndim != len(shape) or pair.quantize:
+        return None
+    dims = [d or 0 for d in shape]
+    fits = [
+        i
+        for i, d in enumerate(dims)
+        if scale.shape == (*dims[:i], -(-d // size), *dims[i + 1 :]) and pair.kind == "weight"
+    ]
+    named = 1 if pair.axis is None else pair.axis % len(dims)
+    return fits[0] if len(fits) == 1 and fits[0] != named else None
+
+
+def _along(graph: Graph, node: Node, axis: int) -> Graft:
+    inputs = [t.name for t in node.inputs]
+    return replace([node], [operator(node.op, inputs, key(node), attributes(graph, node, "axis"), axis=axis)])
 
 
 def _fault(graph: Graph, pair: Pair) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from qdqgraph import (
     BINARY,
     PASS_VALUE,
+    WEIGHTED,
     Counterexample,
     Example,
     Finding,
@@ -21,14 +22,21 @@ from qdqgraph import (
     stood_for,
 )
 
+THROUGH = PASS_VALUE | {"Transpose", "QuantizeLinear", "DequantizeLinear"}
+"""Operators behind which a constant is the same constant."""
+REFUSED = BINARY | {"PRelu", "Where", "Clip", "BatchNormalization", "Concat"}
+"""Operators whose quantized constants TensorRT was seen to refuse."""
+TABLES = frozenset({"Einsum", "Gather", "LSTM", "GRU", "RNN"})
+"""Operators beside products and convolutions whose constants are weights."""
+
 
 class BiasQuantized(Rule):
     """A bias, or another constant that is no weight, is quantized.
 
     Why: TensorRT keeps biases in high precision and has no INT32 DequantizeLinear: the parser refuses the graph.
     onnxruntime's quantize_static writes such biases unless told `QuantizeBias=False`. It also stores the constants of
-    element-wise operators as INT8; where one is broadcast, TensorRT puts a reshape between it and its DequantizeLinear
-    and then refuses to build. The floats that they stand for take their place; no number changes.
+    element-wise operators as INT8, of normalizations and of Concat; where one is broadcast or joined, TensorRT puts another
+    operator between it and its DequantizeLinear and then refuses to build. The floats that they stand for take their place; no number changes.
     Source: https://github.com/microsoft/onnxruntime/issues/14229, https://github.com/onnx/onnx-tensorrt/issues/850
     """
 
@@ -105,6 +113,8 @@ class BiasQuantized(Rule):
             if pair.kind == "activation" or not (bias or operand):
                 continue
             values = stood_for(graph, pair)
+            if values is None and not bias and not all(r.node.op in REFUSED for r in found):
+                continue  # of these TensorRT takes some
             edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
             what = "a bias" if bias else "a constant, no weight,"
             yield self.finding(
@@ -116,9 +126,9 @@ class BiasQuantized(Rule):
 
 
 def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
-    """What computes with a constant: behind the Casts of networks in FP16 and other changes of form alone."""
+    """What computes with a constant: behind Casts, other changes of form alone, and further pairs."""
     for reader in found:
-        if reader.index == 0 and reader.node.op in PASS_VALUE:
+        if reader.index == 0 and reader.node.op in THROUGH and key(reader.node) not in graph.outputs:
             yield from _uses(graph, graph.readers(key(reader.node)))
         else:
             yield reader
@@ -129,4 +139,7 @@ def _bias(reader: Reader) -> bool:
 
 
 def _operand(reader: Reader) -> bool:
-    return reader.index >= 0 and reader.node.op in (*BINARY, "PRelu", "Where", "Clip", "BatchNormalization")
+    """Whether a constant is no weight here: neither of a product or a convolution, nor a table that is looked up."""
+    node, known = reader.node, (reader.node.domain or "") in ("", "ai.onnx")
+    weight = (node.op in WEIGHTED and reader.index < 2) or node.op in TABLES
+    return reader.index >= 0 and known and not weight

@@ -21,12 +21,12 @@ from qdqgraph import (
     replace,
 )
 
-ELSEWHERE = frozenset({"ConvInteger", "MatMulInteger", "NhwcMaxPool"}) | {
+ELSEWHERE = frozenset({"ConvInteger", "MatMulInteger", "MatMulNBits", "NhwcMaxPool"}) | {
     "DynamicQuantizeMatMul",
     "MatMulIntegerToFloat",
     "DynamicQuantizeLSTM",
 }
-"""Operators that QDQ411, QDQ414 and QDQ416 repair, beside those of the QOperator form."""
+"""Operators that QDQ411, QDQ414, QDQ416 and QDQ418 repair, beside those of the QOperator form."""
 BLOCKED = "com.microsoft.nchwc"
 """Domain of operators on blocked channels, which onnxruntime's layout optimizer writes for one processor."""
 UNBLOCKED = "take the file from before onnxruntime's layout optimization (at most ORT_ENABLE_EXTENDED)"
@@ -36,7 +36,6 @@ ADVICE = {
     "QAttention": "TensorRT has no Attention of onnxruntime either: quantize the model before its attention is fused",
     "QEmbedLayerNormalization": "TensorRT has no EmbedLayerNormalization either: quantize the model before it is fused",
     "QMoE": "TensorRT has no MoE of onnxruntime either: export the experts as matrix products",
-    "MatMulNBits": BLOCKS,
     "MatMulBnb4": BLOCKS,
     "MatMulFpQ4": BLOCKS,
     "GatherBlockQuantized": "store the table in floating point: TensorRT has no quantized Gather",
@@ -49,7 +48,7 @@ class OperatorForeign(Rule):
 
     Why: TensorRT reads explicit Q/DQ only. It knows no operators that compute on integers, no dynamic quantization, and
     not the Q/DQ of other operator domains. Q/DQ of the domain com.microsoft are the standard ones by another name. For
-    operators with a Q/DQ form of their own see QDQ410, QDQ411, QDQ414 and QDQ416.
+    operators with a Q/DQ form of their own see QDQ410, QDQ411, QDQ414, QDQ416 and QDQ418.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """

@@ -33,8 +33,8 @@ class OperatorQuantizes(Rule):
     Why: TensorRT has none of them. onnxruntime's quantize_dynamic writes DynamicQuantizeLSTM; its graph optimizer fuses
     MatMulInteger with what is around it. A matrix product keeps its quantized weights, behind a DequantizeLinear, and
     reads real numbers; where the scale of its input is constant, the input keeps its pair. The scale of a dynamically
-    quantized input is not in the file, so that rounding goes. TensorRT has no INT8 LSTM: its weights become the floats
-    that they stand for.
+    quantized input is not in the file, so that rounding goes, of both inputs where there are no weights. TensorRT has no
+    INT8 LSTM: its weights become the floats that they stand for.
     Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md,
     https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
     """
@@ -118,27 +118,36 @@ def _product(graph: Graph, node: Node) -> Graft | None:
     scale, zero, bias = (_name(node, i) for i in ((2, 3, 4) if dynamic else (3, 5, 6)))
     weights, array = _grid(graph, scale, zero, _name(node, 1)), graph.array(_name(node, 1))
     left = (_name(node, 0), []) if dynamic else _operand(graph, node)
-    if weights is None or array is None or left is None:
+    right = _before(graph, _name(node, 1), scale, zero)
+    if left is None or (right is None and (weights is None or array is None)):
         return None
-    name = key(node)
+    name, stored = key(node), list[Any]()
     product = f"{name}_product" if bias else name
-    stored = dequantized(f"{name}_weights", _name(node, 1), weights.scale, weights.zero_point, array.ndim - 1)
-    nodes = [*left[1], *stored, operator("MatMul", [left[0], f"{name}_weights"], product)]
+    if right is None and weights is not None and array is not None:
+        right = f"{name}_weights"
+        stored = dequantized(right, _name(node, 1), weights.scale, weights.zero_point, array.ndim - 1)
+    nodes = [*left[1], *stored, operator("MatMul", [left[0], str(right)], product)]
     return replace([node], [*nodes, operator("Add", [product, bias], name)] if bias else nodes)
 
 
 def _operand(graph: Graph, node: Node) -> tuple[str, list[Any]] | None:
     """The real numbers of a product's integer operand, and the nodes that make them; None where its scale is computed."""
     integers, scale, zero = _name(node, 0), _name(node, 2), _name(node, 4)
-    source = graph.producer(integers)
-    if source is not None and source.op == "DynamicQuantizeLinear":
-        own = [t.name for t in source.outputs]
-        return (_name(source, 0), []) if own[1:] == [scale, zero] else None
+    if before := _before(graph, integers, scale, zero):
+        return before, []
     grid = _grid(graph, scale, zero, integers)
     if grid is None or grid.scale.size > 1:
         return None
     real = f"{key(node)}_input"
     return real, [operator("DequantizeLinear", [integers, scale, zero], real)]
+
+
+def _before(graph: Graph, integers: str, scale: str, zero: str) -> str | None:
+    """The tensor that a DynamicQuantizeLinear made these integers of, with this scale and zero-point."""
+    source = graph.producer(integers)
+    own = [] if source is None else [t.name for t in source.outputs]
+    dynamic = source is not None and source.op == "DynamicQuantizeLinear" and own == [integers, scale, zero]
+    return _name(source, 0) if dynamic else None
 
 
 def _lstm(graph: Graph, node: Node) -> Graft | None:

@@ -17,6 +17,7 @@ from qdqgraph import (
     channel_axis,
     pairs,
     refitted,
+    stood_for,
     unpaired,
 )
 
@@ -27,7 +28,8 @@ class ScaleNotPositive(Rule):
     Why: every coefficient of a scale must be a positive number, else the parser refuses the graph; a denormal one is
     zero to a GPU. Channels whose weights are all zero, and quantizers that never saw data, leave such scales. What
     they should be is not in the file, so the repair waits for a request: weights get scales that fit them, an
-    activation without a range stays in floating point.
+    activation without a range stays in floating point. Weights with negative scales are known: onnxruntime's 4-bit
+    quantizer writes them, to have -8 on the side of the larger number.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer),
     https://github.com/NVIDIA/TensorRT/issues/2498
     """
@@ -68,13 +70,26 @@ class ScaleNotPositive(Rule):
             bad = np.flatnonzero(~(np.isfinite(values) & (values >= np.finfo(np.float32).smallest_normal)))
             if not bad.size:
                 continue
+            turned = _turned(graph, pair) if pair.kind == "weight" and np.all(values[bad] < 0) else ()
             shown = ", ".join(f"{values[i]:g}" + (f" at channel {i}" if values.size > 1 else "") for i in bad)
             yield self.finding(
                 pair.nodes[0],
                 f"the scale of '{pair.tensor}' is {shown}; TensorRT takes positive numbers only",
-                help="calibrate this quantizer, or take it out of quantization; on request",
-                edits=_repair(graph, pair),
+                help="store the weights with positive scales, or as the floats that they stand for"
+                if turned
+                else "calibrate this quantizer, or take it out of quantization; on request",
+                edits=turned or _repair(graph, pair),
+                safety=Safety.LOSSY if turned else None,
             )
+
+
+def _turned(graph: Graph, pair: Pair) -> Sequence[Proposal]:
+    """Weights whose scales are negative, which means what it says: INT8 is rounded anew, others become floats."""
+    if stood_for(graph, pair) is None:
+        return ()
+    if pair.types[1] == "int8" and pair.scale is not None and pair.scale.ndim < 2:
+        return _repair(graph, pair)
+    return unpaired(graph, pair)
 
 
 def _repair(graph: Graph, pair: Pair) -> Sequence[Proposal]:

@@ -150,9 +150,8 @@ class SharedTensorUnpaired(Rule):
             if not raw or (not own and ways < 2 and not _behind_int8_pool(graph, tensor, settled)):
                 continue
             settled.add(tensor)
-            nodes = {id(u.reader.node) for u, _ in raw}
-            count = f"by {len(nodes)} moves" if len(nodes) > 1 else f"by {raw[0][0].reader.node.op}"
-            count += " and quantized" if own else ""
+            ops = sorted(node.op for node in {id(u.reader.node): u.reader.node for u, _ in raw}.values())
+            count = f"by {', '.join(ops)}" + (" and quantized" if own else "")
             behind = dict.fromkeys(made for _, move in raw for made in move[1])
             yield self.finding(
                 graph.producer(tensor) or raw[0][0].reader.node,

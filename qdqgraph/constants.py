@@ -1,0 +1,48 @@
+"""Values of constants, and what operators that change their form alone make of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import numpy_helper
+
+PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
+"""Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
+
+
+def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
+    """The numbers of a tensor; None where its external data cannot be read."""
+    try:
+        return numpy_helper.to_array(tensor, str(folder))
+    except (OSError, ValueError, TypeError, onnx.checker.ValidationError):
+        return None
+
+
+def passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
+    """A constant behind one of `PASS_VALUE`; of its shape only the number of elements is kept."""
+    if node.op == "Identity":
+        return array
+    if node.op == "Cast":
+        try:
+            return array.astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"])))
+        except (KeyError, TypeError, ValueError):
+            return None
+    if array.size == 1:
+        return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
+    return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten") else None
+
+
+def constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray | None:
+    """The value of a Constant node, where it is one of numbers."""
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            return array_of(attribute.t, folder)
+        if attribute.name in ("value_float", "value_floats"):
+            value = onnx.helper.get_attribute_value(attribute)
+            return np.asarray(value, np.float32)
+        if attribute.name in ("value_int", "value_ints"):
+            return np.asarray(onnx.helper.get_attribute_value(attribute), np.int64)
+    return None
