@@ -289,7 +289,7 @@ PLAIN = ["--model", "mynets:plain", "--data", "mynets:batches"]
     ("more", "message"),
     [
         (["--eval", "mynets:undefined"], "gives nan, which is no number"),
-        (["--model", "mynets:bare"], "holds no module that could be quantized"),
+        (["--model", "mynets:bare"], "no layer that could be quantized"),
         (["--device", "cuda"], "--device cuda cannot be used here: "),
         (["--device", "gpu"], "--device gpu cannot be used here: "),
         (["--save-ptq", "net.onnx"], "net.onnx would be written twice"),
