@@ -47,8 +47,8 @@ class Residual:
 
 
 def residual(graph: Graph, add: gs.Node) -> Residual | None:
-    """The Add as a residual; None where an operand is constant, broadcast or no float tensor."""
-    if len(add.inputs) != 2 or add.inputs[0].name == add.inputs[1].name:
+    """The Add as a residual; None where an operand is constant or broadcast, or both are functions of one tensor."""
+    if len(add.inputs) != 2 or add.inputs[0].name == add.inputs[1].name or activation(graph, add) is not None:
         return None
     names = [t.name for t in add.inputs]
     if any(graph.is_constant(n) for n in names):
@@ -116,18 +116,19 @@ def block(graph: Graph, tensor: str) -> gs.Node | None:
 
 def _inside(graph: Graph, tensor: str, end: str) -> bool:
     """Whether everything that reads the tensor is part of the element-wise function that ends in `end`."""
-    pending = [tensor]
+    pending, seen = [tensor], {tensor}
     while pending:
         name = pending.pop()
         if name in graph.outputs:
             return False
         for reader in graph.readers(name):
             made = key(reader.node)
-            if made == end:
+            if made == end or made in seen:
                 continue
             if reader.node.op not in UNARY | BINARY | {"QuantizeLinear", "DequantizeLinear"}:
                 return False
             if graph.depth.get(made, 0) > graph.depth.get(end, 0):
                 return False
+            seen.add(made)
             pending.append(made)
     return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .graph import Graph, Reader
+from .graph import Graph, Reader, key
 from .pair import Pair, pairs
 from .protos import is_standard
 
@@ -22,7 +22,8 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 UNARY = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip", "Elu", "Selu", "Celu", "Gelu", "Mish", "Swish"}
-    | {"Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Neg", "Abs", "Sqrt"}
+    | {"Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Log", "Neg", "Abs", "Sqrt"}
+    | {"Sin", "Cos"}
 )
 """Element-wise functions of one tensor."""
 
@@ -123,8 +124,42 @@ def pointwise(graph: Graph, node: gs.Node) -> str | None:
 
 
 def activation(graph: Graph, node: gs.Node) -> str | None:
-    """The tensor that an activation or its last node is a function of, else None."""
-    return self_gate(graph, node) or pointwise(graph, node)
+    """The tensor that the node's result is a function of, element by element, else None.
+
+    The function may be written in several nodes that read the tensor more than once, as SiLU, Mish, GELU or snake are:
+    the node that joins two results, each made of the tensor by element-wise nodes and constants alone, is part of it.
+    """
+    return pointwise(graph, node) or graph.once(_joins).get(id(node))
+
+
+def _joins(graph: Graph) -> dict[int, str]:
+    """The nodes whose two operands are functions of one tensor, with the nearest such tensor, seen through pairs."""
+    above: dict[str, tuple[str, int]] = {}
+    found: dict[int, str] = {}
+    root = pairs(graph).root
+    for node in graph.nodes():
+        source = pointwise(graph, node)
+        if source is None and node.op in BINARY and len(node.inputs) == 2 and is_standard(node):
+            source = _meet(above, *(root(t.name) for t in node.inputs))
+            if source is not None:
+                found[id(node)] = source
+        if source is not None:
+            source = root(source)
+            above[key(node)] = (source, above.get(source, ("", 0))[1] + 1)
+    return found
+
+
+def _meet(above: dict[str, tuple[str, int]], first: str, second: str) -> str | None:
+    """Where the ways up from both tensors meet; None where they do not, or not within a function's usual length."""
+    for _ in range(16):
+        if first == second:
+            return first
+        if above.get(first, ("", 0))[1] < above.get(second, ("", 0))[1]:
+            first, second = second, first
+        if first not in above:
+            return None
+        first = above[first][0]
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,8 +321,5 @@ def int8_operands(graph: Graph, node: gs.Node, feeds: set[str]) -> Iterator[str]
         return
     if node.op in POOLS:
         yield node.inputs[0].name
-    elif node.op == "Mul":
-        if self_gate(graph, node) is None and pointwise(graph, node) is None:
-            yield from (t.name for t in node.inputs)
-    elif len(node.inputs) == 2 and pointwise(graph, node) is None:
+    elif (node.op == "Mul" or len(node.inputs) == 2) and activation(graph, node) is None:
         yield from (t.name for t in node.inputs)

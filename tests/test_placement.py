@@ -1,5 +1,6 @@
 """Places: which side of a residual Add carries the pair, and who may see rounded values."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,15 @@ BLOCKS = {
     "conv": "c = t.conv4 (a, s2)",
     "conv → batch norm": "c1 = t.conv4 (a, s2) c = BatchNormalization (c1, one, zero, zero, one)",
     "conv → SiLU": f"c1 = t.conv4 (a, s2) {SILU}",
+    "conv → GELU by Tanh": "c1 = t.conv4 (a, s2) g1 = Pow (c1, three) g2 = Mul (g1, k) g3 = Add (c1, g2) g4 = Tanh (g3) "
+    "g5 = Add (g4, k) g6 = Mul (c1, g5) c = Mul (g6, k)",
+    "conv → squared ReLU": "c1 = t.conv4 (a, s2) g1 = Relu (c1) c = Mul (g1, g1)",
+    "conv → snake": "c1 = t.conv4 (a, s2) g1 = Sin (c1) g2 = Mul (g1, g1) c = Add (c1, g2)",
     "conv → hard swish": "c1 = t.conv4 (a, s2) g1 = Add (c1, three) g2 = Clip (g1, low, six) g3 = Mul (c1, g2) c = Div (g3, six)",
 }
 CONSTANTS = (
-    "<float[4] one = {1, 1, 1, 1}, float[4] zero = {0, 0, 0, 0}, float three = {3}, float low = {0}, float six = {6}>"
+    "<float[4] one = {1, 1, 1, 1}, float[4] zero = {0, 0, 0, 0}, float three = {3}, float low = {0}, float six = {6},"
+    " float k = {0.1}>"
 )
 
 
@@ -34,6 +40,52 @@ def test_the_skip_carries_the_pair_and_the_convolution_side_stays_bare(block: st
     (found,) = residuals(Graph(result.model))
     assert found.conv is not None and found.conv.site == "c" and found.conv.pair is None
     assert [s.site for s in found.skips] == ["a"] and found.skips[0].pair is not None
+
+
+FUNCTIONS_OF_ONE_TENSOR = {
+    "GELU by Tanh and Pow": "p = Pow (c, three) m = Mul (p, k) a = Add (c, m) n = Mul (a, k) h = Tanh (n) e = Add (h, k) o = Mul (c, e)",
+    "GELU by Tanh and Mul": "u = Mul (c, k) p = Mul (c, c) q = Mul (p, c) m = Mul (k, q) a = Add (m, c) h = Tanh (a) e = Add (k, h) o = Mul (u, e)",
+    "GELU by Erf": "u = Div (c, k) h = Erf (u) e = Add (h, k) n = Mul (c, e) o = Mul (n, k)",
+    "QuickGELU": "u = Mul (c, k) h = Sigmoid (u) o = Mul (c, h)",
+    "Mish": "u = Exp (c) e = Add (u, k) l = Log (e) h = Tanh (l) o = Mul (c, h)",
+    "squared ReLU": "u = Relu (c) o = Mul (u, u)",
+    "a difference of two": "u = Relu (c) h = Tanh (c) e = Neg (h) o = Add (u, e)",
+    "a pair inside": "p = t.pair (c, s3) h = Sigmoid (p) o = Mul (p, h)",
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS_OF_ONE_TENSOR.values(), ids=FUNCTIONS_OF_ONE_TENSOR)
+def test_a_function_of_one_tensor_holds_no_residual_and_no_gate(function: str) -> None:
+    text = f"g ({X}) => (float[1,4,8,8] y) {CONSTANTS} {{ c = t.conv4 (x, s2) {function} y = t.conv4 (o, s1) }}"
+    found = qdqgraph.check(build(text))
+    assert not {f.code for f in found} & {"QDQ201", "QDQ202", "QDQ204"}
+
+
+@pytest.mark.parametrize("name", ["GELU by Tanh and Pow", "GELU by Tanh and Mul", "squared ReLU"])
+def test_a_pair_in_front_of_such_a_function_goes_and_the_one_behind_stays(name: str) -> None:
+    function = re.sub(r"\bc\b", "pc", FUNCTIONS_OF_ONE_TENSOR[name])
+    text = f"""g ({X}) => (float[1,4,8,8] y) {CONSTANTS} {{
+        c = t.conv4 (x, s2) pc = t.pair (c, s3) {function} y = t.conv4 (o, s1) }}"""
+    result = fixed(build(text))
+    assert not reads_pair(result.model, "o", 0) and reads_pair(result.model, "y", 0)
+    assert result.pairs_before == 3 and result.pairs_after == 2
+
+
+@pytest.mark.parametrize(
+    ("two", "code"),
+    {
+        "u = t.conv4 (c, s3) o = Add (u, c)": "QDQ201",
+        "u = Relu (c) v = t.conv4 (u, s3) o = Add (u, v)": "QDQ201",
+        "u = GlobalAveragePool (c) h = Sigmoid (u) o = Mul (c, h)": "QDQ204",
+        "u = Softmax (c) o = Mul (c, u)": "QDQ204",
+        "u = Transpose <perm = [0, 1, 3, 2]> (c) o = Mul (c, u)": "QDQ204",
+        "u = Relu (c) h = Sigmoid (x) o = Mul (u, h)": "QDQ204",
+    }.items(),
+)
+def test_two_tensors_are_no_function_of_one(two: str, code: str) -> None:
+    """A convolution, an average, a Softmax or a move takes in more than the one element."""
+    text = f"g ({X}) => (float[1,4,8,8] y) {CONSTANTS} {{ c = t.conv4 (x, s2) {two} y = t.conv4 (o, s1) }}"
+    assert code in {f.code for f in qdqgraph.check(build(text))}
 
 
 def test_both_operands_paired_become_one_bare() -> None:

@@ -245,7 +245,7 @@ class PairInsideBlock(Rule):
 
     def _quantized_behind(self, graph: Graph, tensor: str) -> bool:
         """Whether the block's end, reached through further element-wise steps, is quantized."""
-        for _ in range(6):
+        for _ in range(12):
             if pairs(graph).at(tensor) or tensor in sites(graph).wants:
                 return True
             following = {key(r.node) for r in graph.readers(tensor) if activation(graph, r.node)}

@@ -11,10 +11,9 @@ from qdqgraph import (
     PlacePair,
     Rule,
     Safety,
+    activation,
     key,
     pairs,
-    pointwise,
-    self_gate,
     sites,
 )
 
@@ -82,6 +81,23 @@ class AverageOrMulUnpaired(Rule):
             }""",
         ),
         Counterexample(
+            "the Mul of a squared ReLU: a function of one tensor, as GELU and Mish written out are",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, float t = {0.05}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+            {
+                k = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                c = Conv (d, k)
+                r = Relu (c)
+                m = Mul (r, r)
+                qm = QuantizeLinear (m, t, z)
+                y = DequantizeLinear (qm, t, z)
+            }""",
+        ),
+        Counterexample(
             "the pool feeds a float classifier",
             """
             <ir_version: 8, opset_import: ["" : 17]>
@@ -99,7 +115,7 @@ class AverageOrMulUnpaired(Rule):
         for node in graph.nodes(*sorted(POOLS), "Mul"):
             if key(node) not in sites(graph).feeds or graph.is_constant(key(node)):
                 continue
-            gating = node.op == "Mul" and self_gate(graph, node) is None and pointwise(graph, node) is None
+            gating = node.op == "Mul" and activation(graph, node) is None
             if not gating and node.op not in POOLS:
                 continue
             operands = node.inputs if gating else node.inputs[:1]

@@ -93,6 +93,30 @@ class ResidualSkipUnpaired(Rule):
                 }""",
         ),
         Counterexample(
+            "the Add inside a GELU written out with Tanh: both operands are functions of one tensor",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+            <float s = {0.1}, float t = {0.05}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01},
+             float three = {3}, float k = {0.044715}, float b = {0.79788}, float one = {1}, float half = {0.5}>
+            {
+                wd = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                c = Conv (d, wd)
+                p = Pow (c, three)
+                m = Mul (p, k)
+                a = Add (c, m)
+                n = Mul (a, b)
+                h = Tanh (n)
+                e = Add (h, one)
+                f = Mul (c, e)
+                g = Mul (f, half)
+                qg = QuantizeLinear (g, t, z)
+                y = DequantizeLinear (qg, t, z)
+            }""",
+        ),
+        Counterexample(
             "the sum goes to a float head: rounding the skip would gain nothing",
             """
             <ir_version: 8, opset_import: ["" : 17]>
