@@ -417,6 +417,34 @@ def test_what_an_exporter_leaves_out_leaves_no_finding(build: type[nn.Module], t
     assert not qdqgraph.check(export(model, X, tmp_path / "m.onnx"), qdqgraph.rules())
 
 
+class WithGelu(nn.Module):
+    """A residual block whose activations are GELU by Tanh, which exporters write in eight nodes below opset 20."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+        self.gelu = nn.GELU(approximate="tanh")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.gelu(self.a(x))
+        out: Tensor = self.c(self.gelu(self.b(x) + x))
+        return out
+
+
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+def test_a_function_that_is_exported_in_several_nodes_gets_no_quantizer_inside(dynamo: bool, tmp_path: Path) -> None:
+    dynamo_or_skip(dynamo)
+    model = WithGelu().eval()
+    quantize(model)
+    done = link(model, X, dynamo=dynamo)
+    assert done.added == ("_functional.add_0._input1_quantizer",), "the skip's, and no other"
+    calibrate(model, [X])
+    written = export(model, X, tmp_path / "m.onnx", dynamo=dynamo)
+    assert sum(n.op_type == "Tanh" for n in written.graph.node) == 2
+    assert not qdqgraph.check(written, qdqgraph.rules())
+
+
 def test_a_model_is_linked_in_the_opset_that_knows_its_operators(tmp_path: Path) -> None:
     class Warped(nn.Module):
         def __init__(self) -> None:
