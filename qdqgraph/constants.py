@@ -11,6 +11,8 @@ from onnx import numpy_helper
 
 PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
 """Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
+PARTS = frozenset({"Split", "Slice"})
+"""Operators that cut a tensor: the dynamo exporter writes the three weights of an attention's inputs as one, split."""
 
 
 def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:

@@ -21,7 +21,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from . import shapes
-from .constants import PASS_VALUE, array_of, constant_value, passed_value
+from .constants import PARTS, PASS_VALUE, array_of, constant_value, passed_value
 from .errors import ModelError
 from .protos import is_standard, version
 from .sound import refuse_unsound
@@ -194,8 +194,9 @@ class Graph:
 
     def is_constant(self, tensor: str) -> bool:
         """Whether the tensor is known before the network runs: made of initializers and Constants alone."""
-        source, _ = self._chain(tensor, PASS_VALUE | {"QuantizeLinear", "DequantizeLinear", "Transpose"})
-        return source is not None
+        source, passed = self._chain(tensor, PASS_VALUE | PARTS | {"QuantizeLinear", "DequantizeLinear", "Transpose"})
+        where = [t.name for node in passed if node.op in PARTS for t in node.inputs[1:] if t.name]
+        return source is not None and all(self.is_constant(t) for t in where)
 
     def value(self, tensor: str) -> np.ndarray | None:
         """The tensor's value where it is a constant, also behind Identity, Cast, Reshape and their like.

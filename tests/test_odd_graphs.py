@@ -83,6 +83,17 @@ def test_shape_arithmetic_is_no_data_flow() -> None:
     assert not qdqgraph.check(model, qdqgraph.rules())
 
 
+def test_a_part_of_a_constant_is_constant_where_its_ends_are() -> None:
+    text = """g (float[2,4] x, int64[1] from) => (float[2,4] y, float[N,4] v) <
+            float[4,4] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, int64[2] sizes = {2, 2},
+            int64[1] zero = {0}, int64[1] two = {2}> {
+        a, b = Split <axis = 0> (w, sizes)  c = Slice (a, zero, two)  s = Slice (w, zero, two)
+        y = Sum (x, a, b, c, s)  v = Slice (w, from, two)  p, q = Split <axis = 1> (x, sizes) }"""
+    graph = qdqgraph.Graph(build(text))
+    assert all(graph.is_constant(t) for t in "abcs")
+    assert not any(graph.is_constant(t) for t in "vpqxy")
+
+
 def test_quantization_of_other_domains_is_reported() -> None:
     model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
     for node in model.graph.node:

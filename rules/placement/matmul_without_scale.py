@@ -61,6 +61,24 @@ class MatmulWithoutScale(Rule):
                 y = MatMul (d, k)
             }""",
         ),
+        Counterexample(
+            "an attention's input layers: their weights are parts of one constant",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,2] x) => (float[1,1,4,2] y, float[1,1,4,2] z1)
+            <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}, float[4,2] both = {1, 2, 3, 4, 5, 6, 7, 8}>
+            {
+                k = DequantizeLinear (w, sw, z)
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                a = Conv (d, k)
+                first, second = Split <axis = 0> (both)
+                t = Transpose <perm = [1, 0]> (first)
+                u = Transpose <perm = [1, 0]> (second)
+                y = MatMul (a, t)
+                z1 = MatMul (a, u)
+            }""",
+        ),
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
