@@ -179,6 +179,19 @@ def test_a_quantizer_that_does_not_run_may_lack_its_amax(tmp_path: Path) -> None
     export(calibrated(model), X, tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_network_in_float_is_exported_as_it_is(quantized: bool, tmp_path: Path) -> None:
+    """Before it is quantized, and with every quantizer off."""
+    model = residual()
+    if quantized:
+        quantize(model)
+        for quantizer in quantizers(model).values():
+            quantizer.disable()
+    written = export(model, X, tmp_path / "a.onnx")
+    assert not any("QuantizeLinear" in node.op_type for node in written.graph.node)
+    assert onnx.load(tmp_path / "a.onnx") == written
+
+
 def test_an_empty_channel_has_scale_one(tmp_path: Path) -> None:
     model = Net()
     with torch.no_grad():

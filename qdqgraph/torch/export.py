@@ -57,7 +57,7 @@ def export(
     has. A half-precision model gives half-precision scales and no Cast, from opset 19 on.
 
     Args:
-        model: quantized and calibrated, on any device.
+        model: quantized and calibrated, on any device; a float model is exported as it is.
         example: an input, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and mappings of
             tensors. Shapes are fixed to its own but for a dynamic batch.
         path: where to; a file that is there is replaced.
@@ -89,7 +89,8 @@ def export(
         output_names=output_names,
         dynamic_batch=dynamic_batch,
     )
-    model_proto = fix(model_proto, [catalog.find(catalog.load(installed=False), DUPLICATES)]).model
+    if any(node.op_type == "QuantizeLinear" for node in model_proto.graph.node):
+        model_proto = fix(model_proto, [catalog.find(catalog.load(installed=False), DUPLICATES)]).model
     onnx.checker.check_model(model_proto)
     try:
         with whole(Path(path)) as temporary:
