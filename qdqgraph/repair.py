@@ -27,6 +27,7 @@ from .requests import readers_at, store_weights
 from .requests import strip as unquantized
 from .rule import Rule, scan
 from .solver import Change, Policy, Solution, solve
+from .sound import refuse_missing
 from .target import NAMES, Target
 
 ROUNDS = 20
@@ -135,8 +136,9 @@ def quantized(graph: Graph) -> Graph:
     """The graph, if it holds anything quantized, or did before a repair.
 
     Raises:
-        ModelError: it does not.
+        ModelError: it does not, or a node reads a tensor that nothing makes.
     """
+    refuse_missing(graph.model.graph)
     if not _bare(graph) or any(entry.key == BARE for entry in graph.model.metadata_props):
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():

@@ -48,6 +48,20 @@ def refuse_unsound(model: onnx.ModelProto) -> None:
         _refuse_cut(tensor)
 
 
+def refuse_missing(graph: onnx.GraphProto) -> None:
+    """Looks for tensors that are read and do not exist; asked of a user's graph, before rules change it.
+
+    Raises:
+        ModelError: a node reads a tensor that no node, input or initializer is.
+    """
+    known = {"", *(x.name for x in (*graph.input, *graph.initializer))}
+    known |= {x.values.name for x in graph.sparse_initializer} | {name for node in graph.node for name in node.output}
+    for node in graph.node:
+        missing = next((name for name in node.input if name not in known), None)
+        if missing is not None:
+            raise ModelError(f"'{node.name or key(node)}' reads '{missing}', which nothing makes: the file is damaged")
+
+
 def _refuse_circle(nodes: Sequence[onnx.NodeProto], maker: Mapping[str, int]) -> None:
     needs = {place: {maker[n] for n in reads(node) if n in maker} for place, node in enumerate(nodes)}
     try:

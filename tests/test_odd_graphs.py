@@ -152,9 +152,10 @@ def cut(graph: onnx.GraphProto) -> None:
         (crossed, "nodes read each other's results in a circle: 'a' -> 'y' -> 'a'|'y' -> 'a' -> 'y'"),
         (lambda g: setattr(g.node[-1], "op_type", ""), "has no operator: the file is damaged"),
         (lambda g: g.node[-1].output.__setitem__(0, "a"), "the tensor 'a' is made twice"),
+        (lambda g: g.node[-1].input.__setitem__(0, "nowhere"), "reads 'nowhere', which nothing makes"),
         (cut, "the initializer 's1' needs 4 bytes and holds 1: the file is damaged"),
     ],
-    ids=["circle", "no operator", "made twice", "cut short"],
+    ids=["circle", "no operator", "made twice", "made by nothing", "cut short"],
 )
 def test_a_graph_that_means_nothing_is_refused(change: Callable[[onnx.GraphProto], object], said: str) -> None:
     with pytest.raises(qdqgraph.ModelError, match=said):
