@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from qdqgraph.testing import Verdict
+    from qdqgraph.authoring.testing import Verdict
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,7 +29,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def _items(session: pytest.Session, paths: list[Path]) -> Iterator[pytest.Item]:
-    from qdqgraph import catalog, errors, testing
+    from qdqgraph import errors
+    from qdqgraph.authoring import testing
+    from qdqgraph.rulekit import catalog
 
     try:
         rules = catalog.load(paths, builtin=False, installed=False)

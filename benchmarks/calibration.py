@@ -23,8 +23,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from qdqgraph.torch import fold_norms, quantize, quantizers
-from qdqgraph.torch.histogram import Histogram
-from qdqgraph.torch.quantizer import HistogramCalibrator, is_weight, quiet
+from qdqgraph.torch.calibration.histogram import Histogram
+from qdqgraph.torch.quantizer.quantizer import HistogramCalibrator, is_weight, quiet
 from samples import networks
 
 SIZE = 224

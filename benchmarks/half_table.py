@@ -21,8 +21,11 @@ import numpy as np
 import onnx
 
 import qdqgraph
-from qdqgraph import numerics
-from qdqgraph.half import Halved, halve
+from qdqgraph.calibration import inputs
+from qdqgraph.calibration.ranges import measured_ranges
+from qdqgraph.fp16 import Fp16Model, to_fp16
+from qdqgraph.model import runtime
+from qdqgraph.verify import comparison
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -38,15 +41,15 @@ def worst(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> f
     """The smallest SQNR of any floating-point output."""
     columns = range(len(reference[0]))
     wide = [[[np.asarray(o[i], np.float64) for o in side] for side in (reference, found)] for i in columns]
-    return min(numerics.agreement(*sides).sqnr for i, sides in enumerate(wide) if reference[0][i].dtype.kind == "f")
+    return min(comparison.agreement(*sides).sqnr for i, sides in enumerate(wide) if reference[0][i].dtype.kind == "f")
 
 
-def in_half(feeds: list[numerics.Feed]) -> list[numerics.Feed]:
+def in_half(feeds: list[runtime.Feed]) -> list[runtime.Feed]:
     """The samples, floating-point ones rounded to FP16."""
     return [{n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in feed.items()} for feed in feeds]
 
 
-def stays(made: Halved) -> str:
+def stays(made: Fp16Model) -> str:
     """How many nodes stay FP32, by operator."""
     counts = Counter(k.op for k in made.kept)
     return ", ".join(f"{count} {op}" for op, count in counts.most_common()) or "nothing"
@@ -56,17 +59,17 @@ def row(path: Path, judge: Path, folder: Path, also: tuple[str, ...]) -> str:
     """One line of the table."""
     model = qdqgraph.fix(str(path), also=also).model
     data = path.with_suffix(".npz")
-    feeds = numerics.load(data, model) if data.exists() else numerics.noise(model)
+    feeds = inputs.load(data, model) if data.exists() else inputs.noise(model)
     start = time.perf_counter()
-    made = halve(model, path.parent, ranges=numerics.ranges(model, feeds, path.parent))
+    made = to_fp16(model, path.parent, ranges=measured_ranges(model, feeds, path.parent))
     seconds = time.perf_counter() - start
     files = [folder / f"{path.stem}.fp32.onnx", folder / f"{path.stem}.fp16.onnx"]
     for one, file in zip((model, made.model), files, strict=True):
         onnx.save(one, file)
         onnx.checker.check_model(str(file), full_check=True)
-    reference = numerics.run(model, feeds, path.parent)
-    found = numerics.run(made.model, feeds, folder)
-    nudged = numerics.run(model, in_half(feeds), path.parent)
+    reference = runtime.run(model, feeds, path.parent)
+    found = runtime.run(made.model, feeds, folder)
+    nudged = runtime.run(model, in_half(feeds), path.parent)
     before, after = judged(judge, files)
     if not (before["ok"] and after["ok"]):
         return f"| {path.stem} | build: before {before}, after {after} |"

@@ -22,7 +22,10 @@ from typing import Any
 import onnx
 
 import qdqgraph
-from qdqgraph import Graph, Options, numerics, residuals, sites
+from qdqgraph import Options
+from qdqgraph.calibration import inputs
+from qdqgraph.rulekit import Graph, key, residuals, sites
+from qdqgraph.verify import comparison
 
 COLUMNS = "network, boundary before, after, float after, pools, INT8 conv, act, bits max, bits median, SQNR dB, Adds, s"
 
@@ -42,7 +45,7 @@ def bare_sides(model: onnx.ModelProto) -> tuple[int, int, list[str]]:
     graph = Graph(model)
     right, unknown, wrong = 0, 0, []
     for found in residuals(graph):
-        name = qdqgraph.key(found.add)
+        name = key(found.add)
         if name not in sites(graph).feeds:
             continue
         bare = [s for s in found.skips if s.pair is None]
@@ -69,8 +72,8 @@ def row(path: Path, judge: Path, limit: float, folder: Path) -> str:
     if qdqgraph.fix(result.model, qdqgraph.rules(), Options(max_bits_lost=limit)).plan.edits:
         return f"| {path.stem} | FAILED: a second run changes something |"
     lost = [c.lost for c in result.changes] or [0.0]
-    feeds = numerics.noise(model)
-    agreement = numerics.compare(model, result.model, feeds, path.parent)
+    feeds = inputs.noise(model)
+    agreement = comparison.compare(model, result.model, feeds, path.parent)
     sqnr = min(a.sqnr for a in agreement.values())
     before, after = judged(judge, [path, out])
     right, unknown, wrong = bare_sides(result.model)

@@ -14,19 +14,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from qdqgraph import numerics, shapes
+from qdqgraph.calibration import inputs
+from qdqgraph.model import runtime, shapes
+from qdqgraph.verify import comparison
 
 Values = dict[str, list[np.ndarray]]
 """What each sample puts into each tensor, by name."""
 
 
-def values(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[numerics.Feed], folder: Path) -> Values:
+def values(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[runtime.Feed], folder: Path) -> Values:
     """What the model computes for tensors of these names."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
-    found = numerics.run(shown, feeds, folder)
+    found = runtime.run(shown, feeds, folder)
     return {name: [np.asarray(sample[i]) for sample in found] for i, name in enumerate(names)}
 
 
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     source, data, *paths = map(Path, arguments)
     reference = onnx.load(source)
     models = [onnx.load(path) for path in paths]
-    feeds = numerics.load(data, reference)
+    feeds = inputs.load(data, reference)
     made = [{name for node in model.graph.node for name in node.output} for model in models]
     real = {name: kind for name, (kind, _) in shapes.infer(reference).items()}
     nodes = [n.output[0] for n in reference.graph.node if n.op_type != "Constant"]
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     wanted = values(reference, names, feeds, source.parent)
     found = [values(m, names, feeds, p.parent) for m, p in zip(models, paths, strict=True)]
     for name in names:
-        row = [f"{numerics.agreement(wanted[name], other[name]).sqnr:7.2f}" for other in found]
+        row = [f"{comparison.agreement(wanted[name], other[name]).sqnr:7.2f}" for other in found]
         sys.stdout.write(f"{name:40} {' '.join(row)}\n")
 
 

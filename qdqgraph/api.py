@@ -9,15 +9,17 @@ from typing import Any
 
 import onnx
 
-from . import catalog, half, repair
 from .errors import ModelError, RuleError
-from .files import read_model, write_model
-from .finding import Finding
-from .half import Halved, finished, refuse
-from .options import Options
-from .repair import Result
-from .rule import Rule
-from .target import Target
+from .fp16 import Fp16Model, refuse_target, with_fp16
+from .fp16 import to_fp16 as fp16_around_int8
+from .model.files import read_model, write_model
+from .repair import rounds as repair
+from .repair.options import Options
+from .repair.rounds import Result
+from .rulekit import catalog
+from .rulekit.finding import Finding
+from .rulekit.rule import Rule
+from .targets.target import Target
 
 Model = onnx.ModelProto | str | os.PathLike[str]
 
@@ -42,7 +44,7 @@ def fix(
         options: what the repair may do; or say it by name, such as `max_bits_lost=1.5` or `target="trt-11"`.
         output: where to write the result, whole or not at all; an existing file is replaced.
         folder: where external data lie; the folder of the file by default.
-        fp16, keep_io, ranges: make everything that is not INT8 FP16 at the end, as `halve` does.
+        fp16, keep_io, ranges: make everything that is not INT8 FP16 at the end, as `to_fp16` does.
 
     Raises:
         ModelError: the model has no Q/DQ, or cannot be read, imported or written; or an option has no such name, or the
@@ -53,10 +55,10 @@ def fix(
     found, place, source = _read(model, folder)
     chosen = _options(options, settings)
     if fp16:
-        refuse(Target.named(chosen.target))
+        refuse_target(Target.named(chosen.target))
     result = repair.fix(found, _rules(rules), chosen, folder=place)
     if fp16:
-        result, _ = finished(found, result, place, keep_io=keep_io, ranges=ranges, skip=chosen.skip)
+        result, _ = with_fp16(found, result, place, keep_io=keep_io, ranges=ranges, skip=chosen.skip)
     if output is not None:
         write_model(result.model, Path(output), source, force=True)
     return result
@@ -105,7 +107,7 @@ def strip(
     return result
 
 
-def halve(
+def to_fp16(
     model: Model,
     folder: str | os.PathLike[str] | None = None,
     *,
@@ -113,18 +115,18 @@ def halve(
     keep_io: bool = False,
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
-) -> Halved:
+) -> Fp16Model:
     """Makes everything that is not INT8 FP16, for a strongly typed TensorRT.
 
     Args:
         output, folder: as `fix`.
-        keep_io, ranges, skip: as `half.halve`.
+        keep_io, ranges, skip: as `fp16.to_fp16`.
 
     Raises:
         ModelError: as `fix`; or external data are missing, or a node has no form in the operator set of FP16 Q/DQ.
     """
     found, place, source = _read(model, folder)
-    made = half.halve(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+    made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
     if output is not None:
         write_model(made.model, Path(output), source, force=True)
     return made

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import qdqgraph
-from qdqgraph.files import write_text
+from qdqgraph.model.files import write_text
+from qdqgraph.rulekit import Graph, pairs
 from samples import demo, digits
 
 BATCH = 200
@@ -142,7 +143,7 @@ class Record:
         file = demo.logits(self.path(name, "onnx"), self.test.data.images).argmax(1).astype(np.uint8)
         own = file if made.model is None else answered(made.model, self.test)
         np.save(self.path(name, "npy"), own)
-        found = [p for p in qdqgraph.pairs(qdqgraph.Graph(model)) if p.kind == "activation"]
+        found = [p for p in pairs(Graph(model)) if p.kind == "activation"]
         codes = [f.code for f in qdqgraph.check(model)] if found else []
         labels = self.test.data.labels
         return Score(

@@ -20,12 +20,14 @@ import numpy as np
 import onnx
 
 import qdqgraph
-from qdqgraph import catalog, numerics
-from qdqgraph.engines import builder
-from qdqgraph.engines.build import Build
+from qdqgraph.engines.build import builder
+from qdqgraph.engines.build.how import Build
 from qdqgraph.errors import EngineError
-from qdqgraph.files import write_model
-from qdqgraph.finding import Finding, Safety
+from qdqgraph.model import runtime
+from qdqgraph.model.files import write_model
+from qdqgraph.rulekit import catalog
+from qdqgraph.rulekit.finding import Finding, Safety
+from qdqgraph.verify import comparison
 
 from .networks import NETWORKS, original, photos, prepared
 
@@ -33,22 +35,7 @@ COARSER = re.compile(r"(\d+\.\d+) bits coarser")
 """How a repair that changes a range names its loss."""
 ON_REQUEST = ("QDQ403",)
 """Rules whose repairs change what the graph computes, asked for only where fix alone refuses the file."""
-APART = {
-    "__main__.py",
-    "cli.py",
-    "commands.py",
-    "engine_arguments.py",
-    "engine_commands.py",
-    "report",
-    "rule_commands.py",
-    "scaffold.py",
-    "settings.py",
-    "torch",
-    "torch_arguments.py",
-    "torch_commands.py",
-    "user_code.py",
-    "why.py",
-}
+APART = {"__main__.py", "authoring", "cli", "report", "torch"}
 """What of the package stands above `qdqgraph.fix` and the engines, which import none of it: no cell depends on it."""
 Outputs = list[list[Any]]
 
@@ -140,7 +127,7 @@ def outputs(model: onnx.ModelProto, network: str, wheels: Path, folder: Path) ->
     entry, names = model.graph.input[0].name, [o.name for o in model.graph.output]
     real = [o.name for o in floating(network, wheels).graph.output] if NETWORKS[network].path else names
     order = [names.index(name) for name in real] if set(names) == set(real) else range(len(names))
-    found = numerics.run(model, [{entry: image} for image in photos(network, wheels)[1]], folder)
+    found = runtime.run(model, [{entry: image} for image in photos(network, wheels)[1]], folder)
     return [[sample[index] for index in order] for sample in found]
 
 
@@ -161,7 +148,7 @@ def worst(reference: Outputs | None, found: Outputs) -> float:
     if reference is None:
         return math.nan
     each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
-    return min(numerics.agreement(_wide(r), _wide(f)).sqnr for r, f in each)
+    return min(comparison.agreement(_wide(r), _wide(f)).sqnr for r, f in each)
 
 
 def _wide(arrays: Sequence[Any]) -> list[np.ndarray]:
@@ -171,7 +158,7 @@ def _wide(arrays: Sequence[Any]) -> list[np.ndarray]:
 def identical(reference: Outputs, found: Outputs) -> bool:
     """Whether every output is the same, bit for bit."""
     each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
-    return all(numerics.agreement(r, f).identical for r, f in each)
+    return all(comparison.agreement(r, f).identical for r, f in each)
 
 
 def fixed(path: Path) -> tuple[qdqgraph.Result | None, tuple[str, ...], str]:

@@ -13,9 +13,9 @@ from torch import nn
 
 import qdqgraph
 from benchmarks.placement_table import judged
-from qdqgraph import numerics
 from qdqgraph import torch as side
-from qdqgraph.torch.sensitivity import units
+from qdqgraph.torch.training.sensitivity import units
+from qdqgraph.verify import comparison
 
 from . import trained
 
@@ -101,7 +101,7 @@ class Flow:
 def pooled(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
     """SQNR in dB over all inputs, of the worst output."""
     return min(
-        numerics.agreement([r[i] for r in reference], [f[i] for f in found]).sqnr for i in range(len(reference[0]))
+        comparison.agreement([r[i] for r in reference], [f[i] for f in found]).sqnr for i in range(len(reference[0]))
     )
 
 

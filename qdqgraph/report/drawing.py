@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 
-from ..graph import Graph, Node, key
-from ..pair import pairs
+from ..graph.graph import Graph, Node, key
+from ..graph.pair import pairs
 
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 96, 30, 16, 26, 16
 """Pixels: a box, the gaps between boxes and layers, the margin."""

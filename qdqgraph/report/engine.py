@@ -9,12 +9,12 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from ..engines.diff import Diff, Totals
+from ..engines.build.prove import Proof
+from ..engines.build.tensorrt import PROOF
+from ..engines.compare.diff import Diff, Totals
+from ..engines.compare.match import KernelGroup
+from ..engines.compare.storage import Storage
 from ..engines.layers import Engine, Layer, Tensor
-from ..engines.match import Group
-from ..engines.prove import Proof
-from ..engines.storage import Storage
-from ..engines.tensorrt import PROOF
 from .text import say
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
@@ -153,7 +153,7 @@ def _layouts(layer: Layer) -> str:
     return " ".join(t.layout for t in (*layer.inputs, *layer.outputs))
 
 
-def _change(group: Group) -> str:
+def _change(group: KernelGroup) -> str:
     before, after = Totals.of(group.a), Totals.of(group.b)
     time = ""
     if before.time_ms is not None and after.time_ms is not None:
@@ -167,7 +167,7 @@ def diff_entry(found: Diff) -> dict[str, object]:
     def names(layers: Iterable[Layer]) -> list[str]:
         return [layer.name for layer in layers]
 
-    def groups(them: Iterable[Group]) -> list[dict[str, list[str]]]:
+    def groups(them: Iterable[KernelGroup]) -> list[dict[str, list[str]]]:
         return [{"a": names(g.a), "b": names(g.b)} for g in them]
 
     return {

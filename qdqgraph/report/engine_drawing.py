@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..engines.layers import Engine, Layer
-from ..finding import Finding
-from ..graph import Graph
-from ..pair import pairs
+from ..graph.graph import Graph
+from ..graph.pair import pairs
+from ..rulekit.finding import Finding
 from .drawing import COLOURS, Box, Drawing, Look
 
 PRECISIONS = {

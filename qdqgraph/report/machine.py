@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..engines.prove import Proof
-from ..finding import Finding
-from ..half import Halved
-from ..repair import Result
-from ..verify import Verification
+from ..engines.build.prove import Proof
+from ..fp16 import Fp16Model
+from ..repair.rounds import Result
+from ..rulekit.finding import Finding
+from ..verify.verification import Verification
 from .engine import proof_entry
 
 FORMAT = 1
@@ -47,7 +47,7 @@ def result_json(
     out: str | None,
     result: Result,
     verification: Verification | None,
-    half: Halved | None = None,
+    half: Fp16Model | None = None,
     proof: Proof | None = None,
 ) -> str:
     """A repair: what was applied, what is left, every changed scale, the numeric check, the engines."""
@@ -77,7 +77,7 @@ def result_json(
     return json.dumps(content, indent=1)
 
 
-def _half(half: Halved) -> dict[str, Any]:
+def _half(half: Fp16Model) -> dict[str, Any]:
     kept = [{"node": k.node, "op": k.op, "reason": k.reason} for k in half.kept]
     return {"casts": half.casts, "scale_change": half.scale_change, "stays_fp32": kept}
 

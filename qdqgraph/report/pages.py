@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..graph import Graph
-from ..rule import Counterexample, Documentation, Example, Rule
-from ..testing import parse
-from ..textrule import TextRule
+from ..graph.graph import Graph
+from ..model.text import parse
+from ..rulekit.rule import Counterexample, Documentation, Example, Rule
+from ..rulekit.text import TextRule
 from .drawing import Drawing, svg
 from .text import dedented, source
 

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..catalog import builtin_folder
-from ..finding import Finding, Severity
-from ..graph import Graph
-from ..half import Halved
-from ..repair import Result
-from ..rule import Counterexample, Documentation, Rule
-from ..testing import parse
-from ..verify import Verification
+from ..fp16 import Fp16Model
+from ..graph.graph import Graph
+from ..model.text import parse
+from ..repair.rounds import Result
+from ..rulekit.catalog import builtin_folder
+from ..rulekit.finding import Finding, Severity
+from ..rulekit.rule import Counterexample, Documentation, Rule
+from ..verify.verification import Verification
 from .drawing import Drawing, lines
 
 SHOWN = 20
@@ -88,7 +88,7 @@ def show_stripped(console: Console, path: str, result: Result) -> None:
         say(console, f"{path}: {finding.message}; now: {finding.help}")
 
 
-def show_half(console: Console, path: str, half: Halved) -> None:
+def show_half(console: Console, path: str, half: Fp16Model) -> None:
     """What stayed FP32 and why, one line a reason."""
     reasons: dict[str, list[str]] = {}
     for kept in half.kept:

@@ -10,18 +10,18 @@ Calibrators and fake quantization are pytorch-quantization's; what stands here i
 library's traps. The rest of qdqgraph never imports this package.
 """
 
-from .calibrate import Calibrated, calibrate
-from .config import Config, Layers, Operator, Spec
-from .export import export
-from .finetune import Finetuned, Training, finetune
-from .fold import fold_norms
-from .link import Linked, link, tie
-from .places import QuantAdd, QuantConcat
-from .probe import Probe, probe
-from .quantizer import Quantizer, adopt, quantizers
-from .replace import Quantized, quantize
-from .sensitivity import Sensitivity, apply_sensitivity, sensitivity
-from .state import load, save
+from .calibration.calibrate import Calibrated, calibrate
+from .calls.places import QuantAdd, QuantConcat
+from .exporting.export import export
+from .linking.link import Linked, link, tie
+from .linking.probe import Probe, probe
+from .quantization.config import Config, Layers, Operator, Spec
+from .quantization.fold import fold_norms
+from .quantization.replace import Quantized, quantize
+from .quantizer.quantizer import Quantizer, adopt, quantizers
+from .training.finetune import Finetuned, Training, finetune
+from .training.sensitivity import Sensitivity, apply_sensitivity, sensitivity
+from .training.state import load, save
 
 __all__ = [
     "Calibrated",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
@@ -15,8 +15,8 @@ from qdqgraph import (
     Rule,
     Safety,
     activation,
-    cut,
-    in_front,
+    clip_nodes,
+    insert_before,
     key,
     opens_block,
     pairs,
@@ -256,9 +256,9 @@ class PairInsideBlock(Rule):
 
 
 def _clipped(graph: Graph, pair: Pair, reader: NodeInput) -> Graft:
-    nodes = cut(graph, pair, f"{pair.tensor}_cut")
+    nodes = clip_nodes(graph, pair, f"{pair.tensor}_cut")
     assert nodes is not None, "a plain pair has one range"
-    return in_front(reader, nodes)
+    return insert_before(reader, nodes)
 
 
 def _plain(pair: Pair) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     PER_CHANNEL,
     Constant,
     Counterexample,

@@ -4,22 +4,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     INT8_BOUND,
     Counterexample,
     Example,
     Finding,
     Graph,
-    Grid,
+    Quantization,
     Rule,
     Safety,
     Severity,
     bits_lost,
-    cuts,
-    fixed,
+    clips_negatives,
+    is_locked,
     pairs,
-    rescaled,
-    unpaired,
+    remove_pair,
+    rescale,
 )
 
 MOST = 1.0
@@ -94,20 +94,20 @@ class ActivationPerChannel(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            grid = Grid.of(pair)
+            grid = Quantization.of(pair)
             if pair.kind != "activation" or pair.scale is None or pair.scale.size == 1:
                 continue
             what = f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT takes one"
-            if grid is None or not (grid.scale > 0).all() or fixed(pair):
+            if grid is None or not (grid.scale > 0).all() or is_locked(pair):
                 yield self.finding(pair.nodes[0], what, help="calibrate it per tensor")
                 continue
             amax = grid.amax()
             lost = bits_lost(float(amax.max()), float(amax.min()))
-            if lost <= MOST and not cuts(graph, pair):
-                edit = rescaled(graph, pair, np.asarray(amax.max() / INT8_BOUND, grid.scale.dtype), None)
+            if lost <= MOST and not clips_negatives(graph, pair):
+                edit = rescale(graph, pair, np.asarray(amax.max() / INT8_BOUND, grid.scale.dtype), None)
                 help = f"take the largest; the finest channel loses {lost:.2f} bits"
                 yield self.finding(pair.nodes[0], what, help=help, edits=() if edit is None else [edit])
                 continue
             reason = f"with one scale the finest channel would lose {lost:.2f} bits"
             help = f"leave it in floating point: {reason if lost > MOST else 'its range begins at zero, as a Relu'}"
-            yield self.finding(pair.nodes[0], what, help=help, edits=unpaired(graph, pair))
+            yield self.finding(pair.nodes[0], what, help=help, edits=remove_pair(graph, pair))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     PER_CHANNEL,
     Constant,
     Counterexample,
@@ -12,9 +12,9 @@ from qdqgraph import (
     Finding,
     Graft,
     Graph,
-    Grid,
     Node,
     Pair,
+    Quantization,
     Rule,
     Safety,
     SetPair,
@@ -22,9 +22,9 @@ from qdqgraph import (
     attributes,
     channel_axis,
     key,
-    operator,
+    make_node,
     pairs,
-    refitted,
+    refit,
     replace,
 )
 
@@ -153,7 +153,7 @@ def _blocks(graph: Graph, pair: Pair) -> int | None:
 
 def _along(graph: Graph, node: Node, axis: int) -> Graft:
     inputs = [t.name for t in node.inputs]
-    return replace([node], [operator(node.op, inputs, key(node), attributes(graph, node, "axis"), axis=axis)])
+    return replace([node], [make_node(node.op, inputs, key(node), attributes(graph, node, "axis"), axis=axis)])
 
 
 def _fault(graph: Graph, pair: Pair) -> str:
@@ -173,11 +173,11 @@ def _fault(graph: Graph, pair: Pair) -> str:
 
 def _repair(graph: Graph, pair: Pair) -> tuple[SetPair | None, bool]:
     """The pair along the right axis, and whether the file means the same numbers before and after."""
-    wanted, shape, grid = channel_axis(graph, pair), graph.shape(pair.tensor), Grid.of(pair)
+    wanted, shape, grid = channel_axis(graph, pair), graph.shape(pair.tensor), Quantization.of(pair)
     if wanted is None or shape is None or grid is None or not pair.symmetric or pair.types[1] != "int8":
         return None, False
     fits = grid.axis < len(shape) and shape[grid.axis] == grid.scale.size
     if grid.axis == wanted or (not fits and shape[wanted] == grid.scale.size):
         nodes, zeros = tuple(key(n) for n in pair.nodes), Constant.of(np.zeros(grid.scale.size, np.int8))
         return SetPair(nodes, Constant.of(grid.scale), zeros, wanted), fits
-    return (refitted(graph, pair, wanted) if fits else None), False
+    return (refit(graph, pair, wanted) if fits else None), False

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     BINARY,
     PASS_VALUE,
     WEIGHTED,
@@ -14,12 +14,12 @@ from qdqgraph import (
     Rule,
     Safety,
     Severity,
-    constant,
+    dequantized_weights,
     key,
+    make_constant,
+    pair_readers,
     pairs,
-    readers,
     replace,
-    stood_for,
 )
 
 THROUGH = PASS_VALUE | {"Transpose", "QuantizeLinear", "DequantizeLinear"}
@@ -107,15 +107,15 @@ class BiasQuantized(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            found = list(_uses(graph, readers(graph, pair)))
+            found = list(_uses(graph, pair_readers(graph, pair)))
             bias = pair.kind == "bias" or (bool(found) and all(_bias(r) for r in found))
             operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
             if pair.kind == "activation" or not (bias or operand):
                 continue
-            values = stood_for(graph, pair)
+            values = dequantized_weights(graph, pair)
             if values is None and not bias and not all(r.node.op in REFUSED for r in found):
                 continue  # of these TensorRT takes some
-            edits = () if values is None else [replace([d], [constant(key(d), values)]) for d in pair.dequantizes]
+            edits = () if values is None else [replace([d], [make_constant(key(d), values)]) for d in pair.dequantizes]
             what = "a bias" if bias else "a constant, no weight,"
             yield self.finding(
                 pair.nodes[0],

@@ -4,23 +4,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
     Graft,
     Graph,
-    Grid,
     Node,
     Pair,
+    Quantization,
     Rewire,
     Rule,
     Safety,
     Severity,
     attributes,
-    constant,
     key,
-    operator,
+    make_constant,
+    make_node,
     pairs,
     replace,
 )
@@ -142,13 +142,13 @@ def _bounds(graph: Graph, clip: Node) -> tuple[int, int] | None:
 def _repair(
     graph: Graph, clip: Node, pair: Pair | None, stored: np.ndarray | None, low: int, high: int
 ) -> tuple[list[Graft | Rewire] | None, Safety]:
-    grid = Grid.of(pair) if pair is not None else None
+    grid = Quantization.of(pair) if pair is not None else None
     weights = graph.array(pair.tensor) if pair is not None else None
     if weights is not None and grid is not None and grid.fits(weights):
         stored = grid.integers(weights)
     if stored is not None:
         clipped = np.clip(stored.astype(np.int64), low, high).astype(stored.dtype)
-        return [replace([clip], [constant(key(clip), clipped)])], Safety.EXACT
+        return [replace([clip], [make_constant(key(clip), clipped)])], Safety.EXACT
     if grid is None or pair is None or pair.quantize is None:
         return None, Safety.EXACT
     through = [Rewire(r.key, key(pair.quantize)) for r in graph.readers(key(clip))]
@@ -162,10 +162,10 @@ def _repair(
         return None, Safety.EXACT
     name = key(clip)
     limits = [grid.reals(np.asarray(limit)) for limit in (low, high)]
-    nodes = [constant(f"{name}_{end}", limit) for end, limit in zip(("low", "high"), limits, strict=True)]
+    nodes = [make_constant(f"{name}_{end}", limit) for end, limit in zip(("low", "high"), limits, strict=True)]
     nodes += [
-        operator("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], f"{name}_real"),
-        operator(
+        make_node("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], f"{name}_real"),
+        make_node(
             "QuantizeLinear",
             [f"{name}_real", *(t.name for t in pair.quantize.inputs[1:])],
             name,

@@ -4,23 +4,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     INT8_BOUND,
     Counterexample,
     Example,
     Finding,
     Graft,
     Graph,
-    Grid,
     Pair,
+    Quantization,
     Rule,
     Safety,
     Severity,
     attributes,
     bits_lost,
-    constant,
     key,
-    operator,
+    make_constant,
+    make_node,
     pairs,
     replace,
 )
@@ -104,7 +104,7 @@ class IntegersAtTheEdge(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            grid = Grid.of(pair)
+            grid = Quantization.of(pair)
             taken = grid is None or (grid.zero_point.dtype == np.int8 and not grid.zero_point.any())
             if grid is not None and (grid.zero_point.dtype.itemsize > 1 or grid.scale.dtype != np.float32):
                 continue
@@ -129,27 +129,27 @@ class IntegersAtTheEdge(Rule):
                 )
 
 
-def _symmetric(grid: Grid) -> np.ndarray:
+def _symmetric(grid: Quantization) -> np.ndarray:
     """The scale of the symmetric pair: the grid's own where its middle is zero already."""
     if grid.zero_point.dtype == np.uint8 and (grid.zero_point == 128).all():
         return grid.scale.reshape(())
     return np.asarray(grid.amax().max() / INT8_BOUND, grid.scale.dtype)
 
 
-def _input(pair: Pair, grid: Grid, scale: np.ndarray) -> Graft:
+def _input(pair: Pair, grid: Quantization, scale: np.ndarray) -> Graft:
     (dequantize,) = pair.dequantizes[:1]
     name, dtype = key(dequantize), grid.scale.dtype
     nodes = [
-        constant(f"{name}_scale", grid.scale.reshape(())),
-        constant(f"{name}_zero", grid.zero_point.reshape(()).astype(dtype)),
-        constant(f"{name}_new_scale", scale),
-        constant(f"{name}_int8", np.zeros((), np.int8)),
-        operator("Cast", [pair.tensor], f"{name}_cast", to=dtype),
-        operator("Sub", [f"{name}_cast", f"{name}_zero"], f"{name}_centred"),
-        operator("Mul", [f"{name}_centred", f"{name}_scale"], f"{name}_real"),
-        operator("QuantizeLinear", [f"{name}_real", f"{name}_new_scale", f"{name}_int8"], f"{name}_quantized"),
+        make_constant(f"{name}_scale", grid.scale.reshape(())),
+        make_constant(f"{name}_zero", grid.zero_point.reshape(()).astype(dtype)),
+        make_constant(f"{name}_new_scale", scale),
+        make_constant(f"{name}_int8", np.zeros((), np.int8)),
+        make_node("Cast", [pair.tensor], f"{name}_cast", to=dtype),
+        make_node("Sub", [f"{name}_cast", f"{name}_zero"], f"{name}_centred"),
+        make_node("Mul", [f"{name}_centred", f"{name}_scale"], f"{name}_real"),
+        make_node("QuantizeLinear", [f"{name}_real", f"{name}_new_scale", f"{name}_int8"], f"{name}_quantized"),
         *(
-            operator("DequantizeLinear", [f"{name}_quantized", f"{name}_new_scale", f"{name}_int8"], key(d))
+            make_node("DequantizeLinear", [f"{name}_quantized", f"{name}_new_scale", f"{name}_int8"], key(d))
             for d in pair.dequantizes
         ),
     ]
@@ -162,24 +162,24 @@ def _alone(graph: Graph, pair: Pair) -> bool:
     return pair.agrees and len(graph.readers(key(pair.quantize))) == len(pair.dequantizes)
 
 
-def _output(graph: Graph, pair: Pair, grid: Grid) -> Graft:
+def _output(graph: Graph, pair: Pair, grid: Quantization) -> Graft:
     """The arithmetic of the QuantizeLinear; its DequantizeLinears get one of their own, which no output pins."""
     assert pair.quantize is not None
     name, dtype, bounds = key(pair.quantize), grid.scale.dtype, np.iinfo(grid.zero_point.dtype)
     nodes = [
-        constant(f"{name}_scale", grid.scale.reshape(())),
-        constant(f"{name}_zero", grid.zero_point.reshape(()).astype(dtype)),
-        constant(f"{name}_low", np.asarray(bounds.min, dtype)),
-        constant(f"{name}_high", np.asarray(bounds.max, dtype)),
-        operator("Div", [pair.tensor, f"{name}_scale"], f"{name}_steps"),
-        operator("Round", [f"{name}_steps"], f"{name}_round"),
-        operator("Add", [f"{name}_round", f"{name}_zero"], f"{name}_moved"),
-        operator("Clip", [f"{name}_moved", f"{name}_low", f"{name}_high"], f"{name}_clipped"),
-        operator("Cast", [f"{name}_clipped"], name, to=grid.zero_point.dtype),
+        make_constant(f"{name}_scale", grid.scale.reshape(())),
+        make_constant(f"{name}_zero", grid.zero_point.reshape(()).astype(dtype)),
+        make_constant(f"{name}_low", np.asarray(bounds.min, dtype)),
+        make_constant(f"{name}_high", np.asarray(bounds.max, dtype)),
+        make_node("Div", [pair.tensor, f"{name}_scale"], f"{name}_steps"),
+        make_node("Round", [f"{name}_steps"], f"{name}_round"),
+        make_node("Add", [f"{name}_round", f"{name}_zero"], f"{name}_moved"),
+        make_node("Clip", [f"{name}_moved", f"{name}_low", f"{name}_high"], f"{name}_clipped"),
+        make_node("Cast", [f"{name}_clipped"], name, to=grid.zero_point.dtype),
     ]
     parameters = [t.name for t in pair.quantize.inputs[1:]]
     if pair.dequantizes:
         inner, kept = f"{name}_inner", attributes(graph, pair.quantize)
-        nodes.append(operator("QuantizeLinear", [pair.tensor, *parameters], inner, kept))
-        nodes += [operator("DequantizeLinear", [inner, *parameters], key(d)) for d in pair.dequantizes]
+        nodes.append(make_node("QuantizeLinear", [pair.tensor, *parameters], inner, kept))
+        nodes += [make_node("DequantizeLinear", [inner, *parameters], key(d)) for d in pair.dequantizes]
     return replace(pair.nodes, nodes)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     ONE_TO_ONE,
     Counterexample,
     Example,
@@ -18,10 +18,10 @@ from qdqgraph import (
     Safety,
     Severity,
     attributes,
-    constant,
     key,
-    moved,
-    operator,
+    make_constant,
+    make_node,
+    move_of,
     replace,
 )
 
@@ -155,7 +155,7 @@ class IntegersMoved(Rule):
                 )
                 continue
             alone = node.op in ("Pad", "Resize") and bool(node.inputs[0].name)
-            move = moved(graph, node)
+            move = move_of(graph, node)
             sources, results = move or (((node.inputs[0].name,), (key(node),)) if alone else ((), ()))
             found = [known[t] for t in sources if t in known]
             if not found:
@@ -224,8 +224,8 @@ def _compared(graph: Graph, node: Node, grid: Parameters) -> Graft:
     """The node on the real numbers that its integers mean: they are in the same order."""
     real = f"{key(node)}_operand"
     nodes = [
-        operator("DequantizeLinear", [node.inputs[0].name, *grid], real),
-        operator(node.op, [real, *(t.name for t in node.inputs[1:])], key(node), attributes(graph, node)),
+        make_node("DequantizeLinear", [node.inputs[0].name, *grid], real),
+        make_node(node.op, [real, *(t.name for t in node.inputs[1:])], key(node), attributes(graph, node)),
     ]
     return replace([node], nodes)
 
@@ -234,9 +234,9 @@ def _channels_first(graph: Graph, node: Node) -> Graft:
     """An NhwcMaxPool as a MaxPool of the integers between two Transposes, which move them in turn."""
     name, last = key(node), len(node.attrs["kernel_shape"]) + 1
     nodes = [
-        operator("Transpose", [node.inputs[0].name], f"{name}_nchw", perm=[0, last, *range(1, last)]),
-        operator("MaxPool", [f"{name}_nchw"], f"{name}_pooled", attributes(graph, node)),
-        operator("Transpose", [f"{name}_pooled"], name, perm=[0, *range(2, last + 1), 1]),
+        make_node("Transpose", [node.inputs[0].name], f"{name}_nchw", perm=[0, last, *range(1, last)]),
+        make_node("MaxPool", [f"{name}_nchw"], f"{name}_pooled", attributes(graph, node)),
+        make_node("Transpose", [f"{name}_pooled"], name, perm=[0, *range(2, last + 1), 1]),
     ]
     return replace([node], nodes)
 
@@ -252,7 +252,7 @@ def _behind(graph: Graph, tensor: str) -> Parameters:
         if name in graph.outputs:
             return ()
         for reader in graph.readers(name):
-            move = moved(graph, reader.node)
+            move = move_of(graph, reader.node)
             if reader.node.op == "DequantizeLinear" and reader.index == 0 and _plain(graph, reader.node):
                 found.append(tuple(t.name for t in reader.node.inputs[1:3]))
             elif reader.index == 0 and move is not None and len(move[0]) == 1:
@@ -266,11 +266,11 @@ def _selected(graph: Graph, node: Node, dequantizes: list[Node], grid: Parameter
     """The node on real numbers, in the place of each DequantizeLinear behind it; where there are other readers it makes
     the integers again, which is exact."""
     name, others = key(node), [t.name for t in node.inputs[1:]]
-    real = operator("DequantizeLinear", [node.inputs[0].name, *grid], f"{name}_operand")
+    real = make_node("DequantizeLinear", [node.inputs[0].name, *grid], f"{name}_operand")
     made = [key(d) for d in dequantizes] or [f"{name}_real"]
-    nodes = [real, *(operator(node.op, [f"{name}_operand", *others], m, attributes(graph, node)) for m in made)]
+    nodes = [real, *(make_node(node.op, [f"{name}_operand", *others], m, attributes(graph, node)) for m in made)]
     if not dequantizes:
-        nodes.append(operator("QuantizeLinear", [f"{name}_real", *grid], name))
+        nodes.append(make_node("QuantizeLinear", [f"{name}_real", *grid], name))
     return replace([node, *dequantizes], nodes)
 
 
@@ -297,7 +297,9 @@ def _filled(graph: Graph, node: Node, grid: Parameters) -> list[Any] | None:
     if graph.opset < 11 or value is None or scale is None or zero is None or value.size != 1 or zero.size != 1:
         return None
     steps = np.float32(float(value.reshape(())) - float(zero.reshape(())))
-    return [constant(f"{key(node)}_fill", np.asarray(steps * scale.reshape(()).astype(np.float32)).astype(scale.dtype))]
+    return [
+        make_constant(f"{key(node)}_fill", np.asarray(steps * scale.reshape(()).astype(np.float32)).astype(scale.dtype))
+    ]
 
 
 def _between(
@@ -319,8 +321,8 @@ def _between(
         [node],
         [
             *filled,
-            *(operator("DequantizeLinear", [t, *grid], real[t]) for t in real),
-            operator(node.op, inputs, outputs, attributes(graph, node)),
-            *(operator("QuantizeLinear", [made[t], *grid], t) for t in results),
+            *(make_node("DequantizeLinear", [t, *grid], real[t]) for t in real),
+            make_node(node.op, inputs, outputs, attributes(graph, node)),
+            *(make_node("QuantizeLinear", [made[t], *grid], t) for t in results),
         ],
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     WEIGHTED,
     Constant,
     Counterexample,
@@ -17,18 +17,18 @@ from qdqgraph import (
     Safety,
     SetPair,
     Severity,
-    around_zero,
     channel_axis,
-    fixed,
+    int4_to_int8,
+    is_locked,
     key,
-    obstacle,
+    make_symmetric,
+    pair_readers,
     pairs,
-    readers,
-    refitted,
-    shifted,
-    symmetric,
-    unpaired,
-    widened,
+    refit,
+    remove_pair,
+    uint4_to_int4,
+    uint8_to_int8,
+    why_locked,
 )
 
 TAKEN = ("int8", "float8_e4m3fn", "float4_e2m1fn")
@@ -147,7 +147,7 @@ class IntegersNotInt8(Rule):
             elif pair.zero_point is not None and str(pair.zero_point.dtype) not in TAKEN:
                 yield self._refused(graph, pair)
             elif pair.zero_point is not None and (others := _beside(graph, pair) - {pair.types[1]}):
-                fitted = refitted(graph, pair, channel_axis(graph, pair)) if "int8" in others else None
+                fitted = refit(graph, pair, channel_axis(graph, pair)) if "int8" in others else None
                 yield self.finding(
                     pair.nodes[0],
                     _unequal(pair, others),
@@ -171,11 +171,11 @@ class IntegersNotInt8(Rule):
         if not others and pair.types[1] == "int4":
             return
         edits: Sequence[Proposal] = ()
-        if not others and (shift := around_zero(graph, pair)):
+        if not others and (shift := uint4_to_int4(graph, pair)):
             help, edits = "the same numbers in INT4", [shift]
-        elif wide := widened(graph, pair):
+        elif wide := int4_to_int8(graph, pair):
             help, edits = "the same numbers in INT8", [wide]
-        elif edits := unpaired(graph, pair):
+        elif edits := remove_pair(graph, pair):
             help = "store the floats that they stand for"
         else:
             help = "quantize to INT4 around zero"
@@ -192,22 +192,26 @@ class IntegersNotInt8(Rule):
         name = str(pair.zero_point.dtype).upper()
         what = f"'{pair.tensor}' is quantized to {name}; TensorRT takes INT8"
         if pair.types[1] != "uint8":
-            edits = unpaired(graph, pair)
+            edits = remove_pair(graph, pair)
             help = (
-                "leave it in floating point" if edits else obstacle(graph, pair) or "quantize to signed 8-bit integers"
+                "leave it in floating point"
+                if edits
+                else why_locked(graph, pair) or "quantize to signed 8-bit integers"
             )
             return self.finding(pair.nodes[0], what, help=help, edits=edits)
-        if (shift := shifted(graph, pair)) is not None:
+        if (shift := uint8_to_int8(graph, pair)) is not None:
             help = "the same numbers in INT8"
             return self.finding(pair.nodes[0], what, help=help, edits=[shift], safety=Safety.EXACT)
-        edit, lost = symmetric(graph, pair) or (None, 0.0)
+        edit, lost = make_symmetric(graph, pair) or (None, 0.0)
         if edit is None:
-            return self.finding(pair.nodes[0], what, help=obstacle(graph, pair) or "quantize to signed 8-bit integers")
+            return self.finding(
+                pair.nodes[0], what, help=why_locked(graph, pair) or "quantize to signed 8-bit integers"
+            )
         return self.finding(pair.nodes[0], what, help=f"the same range in INT8, {lost:.2f} bits coarser", edits=[edit])
 
 
 def _as_int8(pair: Pair) -> list[SetPair]:
-    if pair.scale is None or fixed(pair):
+    if pair.scale is None or is_locked(pair):
         return []
     zero_point = np.zeros(pair.scale.shape, np.int8)
     return [SetPair(tuple(key(n) for n in pair.nodes), Constant.of(pair.scale), Constant.of(zero_point), pair.axis)]
@@ -221,7 +225,7 @@ def _unequal(pair: Pair, others: set[str]) -> str:
 def _beside(graph: Graph, pair: Pair) -> set[str]:
     """The types of integers that weights are multiplied with."""
     found = set()
-    for reader in readers(graph, pair) if pair.kind == "weight" else ():
+    for reader in pair_readers(graph, pair) if pair.kind == "weight" else ():
         if reader.node.op in WEIGHTED and reader.index in (0, 1):
             other = pairs(graph).made(reader.node.inputs[1 - reader.index].name)
             found |= {other.types[1]} if other is not None and other.zero_point is not None else set()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
@@ -16,9 +16,9 @@ from qdqgraph import (
     is_foreign,
     is_pair,
     key,
-    needed,
-    operator,
+    make_node,
     replace,
+    required_opset,
 )
 
 ELSEWHERE = frozenset({"ConvInteger", "MatMulInteger", "MatMulNBits", "NhwcMaxPool"}) | {
@@ -128,10 +128,10 @@ class OperatorForeign(Rule):
                 yield self.finding(node, f"TensorRT has no {node.op}", help=help, edits=reals, safety=Safety.LOSSY)
                 continue
             ours = is_pair(node) and node.domain == "com.microsoft"
-            least = needed(graph, node)
+            least = required_opset(graph, node)
             standard = ours and graph.opset >= least  # `fix` raises the set where it must
             inputs = [t.name for t in node.inputs]
-            edits = [replace([node], [operator(node.op, inputs, key(node), attributes(graph, node))])]
+            edits = [replace([node], [make_node(node.op, inputs, key(node), attributes(graph, node))])]
             advice = next((text for op, text in ADVICE.items() if node.op.startswith(op)), PAIRS)
             later = f", of operator set {least}" if graph.opset < least else ""
             help = f"write it in the standard domain{later}" if ours else advice
@@ -148,5 +148,5 @@ def _reals(graph: Graph, node: Node) -> list[Graft]:
         return []
     there = {key(r): r for r in readers}
     return [
-        replace([r], [operator("Identity", [node.inputs[0].name], name)], unread=[node]) for name, r in there.items()
+        replace([r], [make_node("Identity", [node.inputs[0].name], name)], unread=[node]) for name, r in there.items()
     ]

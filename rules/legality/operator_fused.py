@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
@@ -16,9 +16,9 @@ from qdqgraph import (
     Safety,
     Severity,
     attributes,
-    constant,
     key,
-    operator,
+    make_constant,
+    make_node,
     replace,
 )
 
@@ -147,14 +147,14 @@ def _activated(graph: Graph, node: Node, op: str, leave: tuple[str, ...]) -> Wri
         return None
     steps = [f"{name}_weighted", *([f"{name}_sum"] if z else []), *([f"{name}_active"] if function else [])]
     steps[-1] = name
-    nodes = [operator(op, [x, w, b], steps[0], attributes(graph, node, "activation", "activation_params", *leave))]
+    nodes = [make_node(op, [x, w, b], steps[0], attributes(graph, node, "activation", "activation_params", *leave))]
     if z:
-        nodes.append(operator("Add", [steps[0], z], steps[1]))
+        nodes.append(make_node("Add", [steps[0], z], steps[1]))
     if function in PLAIN:
-        nodes.append(operator(function, [steps[-2]], name))
+        nodes.append(make_node(function, [steps[-2]], name))
     elif function == "LeakyRelu":
         slope = f"{name}_slope"
-        nodes += [_number(graph, node, slope, alpha), operator("PRelu", [steps[-2], slope], name)]
+        nodes += [_number(graph, node, slope, alpha), make_node("PRelu", [steps[-2], slope], name)]
     elif function:
         source, low, high = steps[-2], f"{name}_low", f"{name}_high"
         if function == "HardSigmoid":
@@ -163,10 +163,10 @@ def _activated(graph: Graph, node: Node, op: str, leave: tuple[str, ...]) -> Wri
                 *_times(graph, node, source, alpha, f"{name}_scaled"),
                 _number(graph, node, f"{name}_shift", beta),
             ]
-            nodes.append(operator("Add", [f"{name}_scaled", f"{name}_shift"], moved))
+            nodes.append(make_node("Add", [f"{name}_scaled", f"{name}_shift"], moved))
             source, alpha, beta = moved, 0.0, 1.0
         nodes += [_number(graph, node, low, alpha), _number(graph, node, high, beta)]
-        nodes.append(operator("Clip", [source, low, high], name))
+        nodes.append(make_node("Clip", [source, low, high], name))
     return nodes
 
 
@@ -198,28 +198,28 @@ def _matmul(graph: Graph, node: Node) -> Written:
                 return None
             last = len(shape) - 1
             turned = f"{name}_{letter.lower()}"
-            nodes.append(operator("Transpose", [operands[index]], turned, perm=[*range(last - 1), last, last - 1]))
+            nodes.append(make_node("Transpose", [operands[index]], turned, perm=[*range(last - 1), last, last - 1]))
             operands[index] = turned
     factor = float(node.attrs.get("alpha", 1.0))
-    nodes.append(operator("MatMul", operands, name if factor == 1 else f"{name}_product"))
+    nodes.append(make_node("MatMul", operands, name if factor == 1 else f"{name}_product"))
     return nodes if factor == 1 else [*nodes, *_times(graph, node, f"{name}_product", factor, name)]
 
 
 def _times(graph: Graph, node: Node, tensor: str, factor: float, result: str) -> list[Any]:
-    return [_number(graph, node, f"{result}_factor", factor), operator("Mul", [tensor, f"{result}_factor"], result)]
+    return [_number(graph, node, f"{result}_factor", factor), make_node("Mul", [tensor, f"{result}_factor"], result)]
 
 
 def _number(graph: Graph, node: Node, name: str, value: float) -> Any:
     """A constant in the type of the node's input."""
     half = graph.dtype(node.inputs[0].name) == FLOAT16
-    return constant(name, np.asarray(value, np.float16 if half else np.float32))
+    return make_constant(name, np.asarray(value, np.float16 if half else np.float32))
 
 
 def _summed(node: Node) -> tuple[list[Any], str]:
     """The sum of a node's tensor and its bias, if it has one."""
     x, bias = _inputs(node, 2)
     added = f"{key(node)}_biased"
-    return ([operator("Add", [x, bias], added)], added) if bias else ([], x)
+    return ([make_node("Add", [x, bias], added)], added) if bias else ([], x)
 
 
 def _gelu(graph: Graph, node: Node) -> Written:
@@ -229,10 +229,10 @@ def _gelu(graph: Graph, node: Node) -> Written:
     return [
         *nodes,
         *_times(graph, node, x, math.sqrt(0.5), scaled),
-        operator("Erf", [scaled], error),
+        make_node("Erf", [scaled], error),
         _number(graph, node, f"{one}_value", 1.0),
-        operator("Add", [error, f"{one}_value"], one),
-        operator("Mul", [x, one], twice),
+        make_node("Add", [error, f"{one}_value"], one),
+        make_node("Mul", [x, one], twice),
         *_times(graph, node, twice, 0.5, name),
     ]
 
@@ -244,15 +244,15 @@ def _fast_gelu(graph: Graph, node: Node) -> Written:
     square, cube, small, inner, scaled, tanh, one, twice = (f"{name}_{part}" for part in parts)
     return [
         *nodes,
-        operator("Mul", [x, x], square),
-        operator("Mul", [square, x], cube),
+        make_node("Mul", [x, x], square),
+        make_node("Mul", [square, x], cube),
         *_times(graph, node, cube, 0.044715, small),
-        operator("Add", [x, small], inner),
+        make_node("Add", [x, small], inner),
         *_times(graph, node, inner, math.sqrt(2 / math.pi), scaled),
-        operator("Tanh", [scaled], tanh),
+        make_node("Tanh", [scaled], tanh),
         _number(graph, node, f"{one}_value", 1.0),
-        operator("Add", [tanh, f"{one}_value"], one),
-        operator("Mul", [x, one], twice),
+        make_node("Add", [tanh, f"{one}_value"], one),
+        make_node("Mul", [x, one], twice),
         *_times(graph, node, twice, 0.5, name),
     ]
 
@@ -263,8 +263,8 @@ def _quick_gelu(graph: Graph, node: Node) -> Written:
     scaled, gate = f"{name}_scaled", f"{name}_gate"
     return [
         *_times(graph, node, x, float(node.attrs.get("alpha", 1.702)), scaled),
-        operator("Sigmoid", [scaled], gate),
-        operator("Mul", [x, gate], name),
+        make_node("Sigmoid", [scaled], gate),
+        make_node("Mul", [x, gate], name),
     ]
 
 
@@ -276,10 +276,10 @@ def _skip_norm(graph: Graph, node: Node) -> Written:
         return None
     total = outputs[3] if len(outputs) > 3 and outputs[3] else f"{key(node)}_sum"
     first = f"{key(node)}_skipped" if bias else total
-    nodes = [operator("Add", [x, skip], first)]
+    nodes = [make_node("Add", [x, skip], first)]
     if bias:
-        nodes.append(operator("Add", [first, bias], total))
-    return [*nodes, operator("LayerNormalization", [total, gamma, beta], key(node), attributes(graph, node))]
+        nodes.append(make_node("Add", [first, bias], total))
+    return [*nodes, make_node("LayerNormalization", [total, gamma, beta], key(node), attributes(graph, node))]
 
 
 FORMS: dict[str, Callable[[Graph, Node], Written]] = {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
@@ -15,9 +15,9 @@ from qdqgraph import (
     Safety,
     Severity,
     attributes,
-    constant,
     key,
-    operator,
+    make_constant,
+    make_node,
     replace,
 )
 
@@ -187,7 +187,7 @@ def _of_reals(graph: Graph, node: Node) -> Graft | None:
         return None
     if sorted(t.name for t in factor.inputs) != scales:
         return None
-    real = operator(
+    real = make_node(
         node.op.removesuffix("Integer"), [s.inputs[0].name for s in both], key(product), attributes(graph, node)
     )
     return replace([product], [real], unread=[node, cast, factor])
@@ -208,19 +208,19 @@ def _written(
     channels = 0 if node.op == "ConvInteger" else array.ndim - 1
     bias, added = _bias(graph, product, array) if node.op == "ConvInteger" else (None, None)
     name = key(product if added is None else added)
-    nodes = [] if bias is None else [constant(f"{name}_bias", bias)]
+    nodes = [] if bias is None else [make_constant(f"{name}_bias", bias)]
     if quantize is not None:
-        nodes.append(operator("DequantizeLinear", [key(quantize), *(t.name for t in quantize.inputs[1:])], left))
+        nodes.append(make_node("DequantizeLinear", [key(quantize), *(t.name for t in quantize.inputs[1:])], left))
     nodes += [
-        constant(f"{name}_scale", scale),
-        constant(f"{name}_zero_point", zeros),
-        operator(
+        make_constant(f"{name}_scale", scale),
+        make_constant(f"{name}_zero_point", zeros),
+        make_node(
             "DequantizeLinear",
             [weights, f"{name}_scale", f"{name}_zero_point"],
             f"{name}_weights",
             axis=channels if scale.ndim else None,
         ),
-        operator(
+        make_node(
             node.op.removesuffix("Integer"),
             [left, f"{name}_weights", "" if bias is None else f"{name}_bias"],
             name,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     INT4,
     Counterexample,
     Example,
@@ -15,9 +15,9 @@ from qdqgraph import (
     Rule,
     Safety,
     Severity,
-    constant,
     key,
-    operator,
+    make_constant,
+    make_node,
     replace,
 )
 
@@ -99,8 +99,8 @@ ADVICE = "its weights, scales or zero-points are not constant, or of a form that
 def _product(node: Node) -> list[Any]:
     name, bias = key(node), _name(node, 5)
     product = f"{name}_product" if bias else name
-    nodes = [operator("MatMul", [_name(node, 0), f"{name}_weights"], product)]
-    return [*nodes, operator("Add", [product, bias], name)] if bias else nodes
+    nodes = [make_node("MatMul", [_name(node, 0), f"{name}_weights"], product)]
+    return [*nodes, make_node("Add", [product, bias], name)] if bias else nodes
 
 
 def _weights(graph: Graph, node: Node) -> list[Any] | None:
@@ -125,11 +125,11 @@ def _weights(graph: Graph, node: Node) -> list[Any] | None:
     if bits == 4 and (zero == 8).all() and (scales > 0).all():
         parameters = [f"{name}_integers", f"{name}_scale", f"{name}_zero_point"]
         arrays = [(integers.astype(np.int8) - 8).astype(INT4), scales, np.zeros(scales.shape, INT4)]
-        read = operator("DequantizeLinear", parameters, f"{name}_weights", axis=0, block_size=block)
-        return [*(constant(n, a) for n, a in zip(parameters, arrays, strict=True)), read]
+        read = make_node("DequantizeLinear", parameters, f"{name}_weights", axis=0, block_size=block)
+        return [*(make_constant(n, a) for n, a in zip(parameters, arrays, strict=True)), read]
     steps = integers.astype(np.float32) - np.repeat(zero.T, block, 0)[:rows]
     reals = steps * np.repeat(scales.astype(np.float32), block, 0)[:rows]
-    return [constant(f"{name}_weights", reals.astype(scale.dtype))]
+    return [make_constant(f"{name}_weights", reals.astype(scale.dtype))]
 
 
 def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:

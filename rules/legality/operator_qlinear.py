@@ -6,21 +6,21 @@ from typing import Literal
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
     Graft,
     Graph,
-    Grid,
     Node,
+    Quantization,
     Rule,
     Safety,
     Severity,
     attributes,
-    constant,
     key,
-    operator,
+    make_constant,
+    make_node,
     replace,
 )
 
@@ -182,29 +182,29 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
         value = graph.value(scale)
         rows = form.op == "MatMul" and place == 0
         axis = (0 if rows else _channels(node, form)) if value is not None and value.size > 1 else None
-        nodes.append(operator("DequantizeLinear", [integers, scale, zero_point], name, axis=axis))
+        nodes.append(make_node("DequantizeLinear", [integers, scale, zero_point], name, axis=axis))
         inputs.append(name)
     bias = _bias(graph, node, form)
     if bias is not None:
-        nodes.append(constant(f"{key(node)}_bias", bias))
+        nodes.append(make_constant(f"{key(node)}_bias", bias))
         inputs.append(f"{key(node)}_bias")
     softmax = node.op == "QLinearSoftmax"
     listed = node.op == "QLinearReduceMean" and graph.opset >= 18 and bool(node.attrs.get("axes"))
     if listed:  # an attribute before, an input since
-        nodes.append(constant(f"{key(node)}_axes", np.asarray(node.attrs["axes"], np.int64)))
+        nodes.append(make_constant(f"{key(node)}_axes", np.asarray(node.attrs["axes"], np.int64)))
         inputs.append(f"{key(node)}_axes")
     leave = ["opset", "channels_last", *(["axis"] if softmax else []), *(["axes"] if listed else [])]
     last = form.images and _last(node)
     if last:
-        nodes.append(operator("Transpose", [inputs[0]], f"{inputs[0]}_nchw", perm=_order(_rank(graph, node), "first")))
+        nodes.append(make_node("Transpose", [inputs[0]], f"{inputs[0]}_nchw", perm=_order(_rank(graph, node), "first")))
         inputs[0] += "_nchw"
     made = f"{key(node)}_nchw" if last else real
     axis = _softmax_axis(graph, node) if softmax else None
-    nodes.append(operator(form.op, inputs, made, attributes(graph, node, *leave), axis=axis))
+    nodes.append(make_node(form.op, inputs, made, attributes(graph, node, *leave), axis=axis))
     if last:
-        nodes.append(operator("Transpose", [made], real, perm=_order(_rank(graph, node), "last")))
+        nodes.append(make_node("Transpose", [made], real, perm=_order(_rank(graph, node), "last")))
     if result:
-        nodes.append(operator("QuantizeLinear", [real, result, _name(node, form.result + 1)], key(node)))
+        nodes.append(make_node("QuantizeLinear", [real, result, _name(node, form.result + 1)], key(node)))
     return replace([node], nodes)
 
 
@@ -253,7 +253,7 @@ def _bias(graph: Graph, node: Node, form: Form) -> np.ndarray | None:
         return None
     scale = np.prod(np.broadcast_arrays(*[np.asarray(s).reshape(-1) for s in scales]), axis=0)
     scale = (scale * float(node.attrs.get("alpha", 1.0))).astype(np.float32)
-    grid = Grid(scale, np.zeros((), np.int32), integers.ndim - 1)
+    grid = Quantization(scale, np.zeros((), np.int32), integers.ndim - 1)
     return grid.reals(integers)
 
 

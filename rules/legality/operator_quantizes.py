@@ -5,22 +5,22 @@ from typing import Any
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
     Graft,
     Graph,
-    Grid,
     Node,
+    Quantization,
     Rule,
     Safety,
     Severity,
     attributes,
-    constant,
-    dequantized,
     key,
-    operator,
+    make_constant,
+    make_dequantize,
+    make_node,
     replace,
 )
 
@@ -125,9 +125,9 @@ def _product(graph: Graph, node: Node) -> Graft | None:
     product = f"{name}_product" if bias else name
     if right is None and weights is not None and array is not None:
         right = f"{name}_weights"
-        stored = dequantized(right, _name(node, 1), weights.scale, weights.zero_point, array.ndim - 1)
-    nodes = [*left[1], *stored, operator("MatMul", [left[0], str(right)], product)]
-    return replace([node], [*nodes, operator("Add", [product, bias], name)] if bias else nodes)
+        stored = make_dequantize(right, _name(node, 1), weights.scale, weights.zero_point, array.ndim - 1)
+    nodes = [*left[1], *stored, make_node("MatMul", [left[0], str(right)], product)]
+    return replace([node], [*nodes, make_node("Add", [product, bias], name)] if bias else nodes)
 
 
 def _operand(graph: Graph, node: Node) -> tuple[str, list[Any]] | None:
@@ -139,7 +139,7 @@ def _operand(graph: Graph, node: Node) -> tuple[str, list[Any]] | None:
     if grid is None or grid.scale.size > 1:
         return None
     real = f"{key(node)}_input"
-    return real, [operator("DequantizeLinear", [integers, scale, zero], real)]
+    return real, [make_node("DequantizeLinear", [integers, scale, zero], real)]
 
 
 def _before(graph: Graph, integers: str, scale: str, zero: str) -> str | None:
@@ -163,18 +163,18 @@ def _lstm(graph: Graph, node: Node) -> Graft | None:
         scales, zeros = (a.reshape(shape if a.size > 1 else (1, 1, 1)) for a in (grid.scale, grid.zero_point))
         reals = (array.astype(np.float32) - zeros.astype(np.float32)) * scales
         inputs[index] = f"{name}_{'WR'[index - 1]}"
-        nodes.append(constant(inputs[index], np.ascontiguousarray(reals.transpose(0, 2, 1)).astype(np.float32)))
+        nodes.append(make_constant(inputs[index], np.ascontiguousarray(reals.transpose(0, 2, 1)).astype(np.float32)))
     made = [t.name for t in node.outputs]
-    return replace([node], [*nodes, operator("LSTM", inputs, made, attributes(graph, node))])
+    return replace([node], [*nodes, make_node("LSTM", inputs, made, attributes(graph, node))])
 
 
-def _grid(graph: Graph, scale: str, zero: str, integers: str) -> Grid | None:
+def _grid(graph: Graph, scale: str, zero: str, integers: str) -> Quantization | None:
     """Scale and zero-point, an absent one being zero; None where they are not constant."""
     scales, zeros = graph.value(scale), graph.value(zero) if zero else None
     if zeros is None and not zero:
         array = graph.array(integers)
         zeros = np.zeros((), np.uint8 if array is None else array.dtype)
-    return None if scales is None or zeros is None else Grid(scales, zeros)
+    return None if scales is None or zeros is None else Quantization(scales, zeros)
 
 
 def _name(node: Node, index: int) -> str:

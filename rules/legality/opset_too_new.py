@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety
+from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
 
 
 class OpsetTooNew(Rule):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Constant,
     Counterexample,
     Example,
@@ -15,7 +15,7 @@ from qdqgraph import (
     Safety,
     SetPair,
     Severity,
-    fixed,
+    is_locked,
     key,
     pairs,
 )
@@ -107,7 +107,7 @@ class ParametersComputed(Rule):
 
 def _stored(pair: Pair) -> list[SetPair]:
     given = pair.zero_point  # without one the file does not say which integers are meant: QDQ402 speaks of that
-    if pair.scale is None or given is None or pair.scale.ndim > 1 or given.size > pair.scale.size or fixed(pair):
+    if pair.scale is None or given is None or pair.scale.ndim > 1 or given.size > pair.scale.size or is_locked(pair):
         return []
     zero_point = np.broadcast_to(given.reshape(-1) if given.size > 1 else given.reshape(()), pair.scale.shape)
     nodes = tuple(key(n) for n in pair.nodes)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
@@ -15,10 +15,10 @@ from qdqgraph import (
     Safety,
     Severity,
     channel_axis,
+    dequantized_weights,
     pairs,
-    refitted,
-    stood_for,
-    unpaired,
+    refit,
+    remove_pair,
 )
 
 
@@ -85,17 +85,17 @@ class ScaleNotPositive(Rule):
 
 def _turned(graph: Graph, pair: Pair) -> Sequence[Proposal]:
     """Weights whose scales are negative, which means what it says: INT8 is rounded anew, others become floats."""
-    if stood_for(graph, pair) is None:
+    if dequantized_weights(graph, pair) is None:
         return ()
     if pair.types[1] == "int8" and pair.scale is not None and pair.scale.ndim < 2:
         return _repair(graph, pair)
-    return unpaired(graph, pair)
+    return remove_pair(graph, pair)
 
 
 def _repair(graph: Graph, pair: Pair) -> Sequence[Proposal]:
     """Scales that fit the weights; an activation has no range to take one from, and stays in floating point."""
     if pair.kind == "activation":
-        return unpaired(graph, pair)
+        return remove_pair(graph, pair)
     several = pair.scale is not None and pair.scale.size > 1
-    edit = refitted(graph, pair, channel_axis(graph, pair) if several else None)
+    edit = refit(graph, pair, channel_axis(graph, pair) if several else None)
     return () if edit is None else (edit,)

@@ -4,7 +4,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Severity, obstacle, pairs, symmetric
+from qdqgraph.rulekit import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Rule,
+    Safety,
+    Severity,
+    make_symmetric,
+    pairs,
+    why_locked,
+)
 
 
 class ZeroPointNotZero(Rule):
@@ -106,9 +117,9 @@ class ZeroPointNotZero(Rule):
             if found:
                 shown = ", ".join(map(str, found[:4])) + (", ..." if len(found) > 4 else "")
                 what = f"the zero-point of '{pair.tensor}' is {shown}; TensorRT takes zero only"
-                edit, lost = symmetric(graph, pair) or (None, 0.0)
+                edit, lost = make_symmetric(graph, pair) or (None, 0.0)
                 if edit is None:
-                    yield self.finding(pair.nodes[0], what, help=obstacle(graph, pair) or "quantize symmetrically")
+                    yield self.finding(pair.nodes[0], what, help=why_locked(graph, pair) or "quantize symmetrically")
                     continue
                 help = f"quantize symmetrically, {lost:.2f} bits coarser"
                 yield self.finding(pair.nodes[0], what, help=help, edits=[edit])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     POOLS,
     Counterexample,
     Example,

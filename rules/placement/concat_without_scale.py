@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, key, moved, sites
+from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, PlacePair, Rule, Safety, key, move_of, sites
 
 
 class ConcatWithoutScale(Rule):
@@ -62,7 +62,7 @@ class ConcatWithoutScale(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         flow = sites(graph)
         for concat in graph.nodes("Concat"):
-            move = moved(graph, concat)
+            move = move_of(graph, concat)
             made = key(concat)
             if move is None or made in flow.wants or made in flow.covered or made not in flow.feeds:
                 continue

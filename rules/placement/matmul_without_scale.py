@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     WEIGHTED,
     Counterexample,
     Example,
@@ -13,7 +13,7 @@ from qdqgraph import (
     Safety,
     activation,
     key,
-    moved,
+    move_of,
     pairs,
 )
 
@@ -108,7 +108,7 @@ def _from_int8(graph: Graph, tensor: str) -> bool:
             return False
         if node.op in WEIGHTED:
             return pairs(graph).made(node.inputs[0].name) is not None
-        move = moved(graph, node)
+        move = move_of(graph, node)
         source = move[0][0] if move else activation(graph, node)
         if source is None:
             return False

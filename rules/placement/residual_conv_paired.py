@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rewire, Rule, Safety, key, residuals, sites
+from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rewire, Rule, Safety, key, residuals, sites
 
 
 class ResidualConvPaired(Rule):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     WEIGHTED,
     Counterexample,
     Example,
@@ -13,7 +13,7 @@ from qdqgraph import (
     Safety,
     Side,
     key,
-    moved,
+    move_of,
     pairs,
     residuals,
     sites,
@@ -163,5 +163,5 @@ class ResidualSkipUnpaired(Rule):
 def _from_int8(graph: Graph, tensor: str) -> bool:
     """Whether a move of INT8 values makes the tensor."""
     node = graph.producer(tensor)
-    move = moved(graph, node) if node is not None else None
+    move = move_of(graph, node) if node is not None else None
     return move is not None and any(pairs(graph).made(name) is not None for name in move[0])

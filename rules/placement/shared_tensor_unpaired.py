@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import (
+from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
@@ -12,8 +12,8 @@ from qdqgraph import (
     Rule,
     Safety,
     Use,
-    carried,
-    closed,
+    move_at,
+    only_quantized,
     pairs,
     sites,
 )
@@ -175,5 +175,5 @@ def _behind_int8_pool(graph: Graph, tensor: str, settled: set[str]) -> bool:
 
 def _to_int8(graph: Graph, use: Use) -> Move | None:
     """The move that reads here, where everything behind it ends in a Q."""
-    move = carried(graph, use.reader)
-    return move if move is not None and all(made in closed(graph) for made in move[1]) else None
+    move = move_at(graph, use.reader)
+    return move if move is not None and all(made in only_quantized(graph) for made in move[1]) else None

@@ -2,7 +2,18 @@
 
 from collections.abc import Iterator
 
-from qdqgraph import Counterexample, Example, Finding, Graph, Rule, Safety, Tie, pairs, scales_at, skips_convolution
+from qdqgraph.rulekit import (
+    Counterexample,
+    Example,
+    Finding,
+    Graph,
+    Rule,
+    Safety,
+    Tie,
+    pairs,
+    scales_at,
+    skips_convolution,
+)
 
 
 class ResidualScalesDiffer(Rule):

@@ -1,0 +1,56 @@
+"""`rules new`: the beginning of a rule, complete and passing, to be changed line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+
+from ..errors import RuleError
+from ..rulekit.catalog import CODE, NAME
+from ..rulekit.rule import Rule
+
+TEMPLATES = Path(__file__).parent / "templates"
+FILES = {"text": ("rule.toml", ".toml"), "python": ("rule.py.txt", ".py")}
+
+
+def free_code(taken: Iterable[str]) -> str:
+    """The first of MY201, MY202 … that no rule has."""
+    used = set(taken)
+    return next(code for code in (f"MY{number}" for number in range(201, 500)) if code not in used)
+
+
+def _codes(folder: Path) -> dict[str, str]:
+    """The codes that files of a folder mention, with the files; they are read, not run."""
+    files = [f for suffix in (".py", ".toml") for f in sorted(folder.glob(f"*{suffix}"))]
+    return {code: f.name for f in files for code in CODE.findall(f.read_text(encoding="utf-8", errors="replace"))}
+
+
+def scaffold(name: str, kind: str, folder: Path, code: str, rules: Iterable[Rule]) -> tuple[Path, str]:
+    """The file of a new rule and its text.
+
+    Args:
+        name: names the problem, in kebab-case; kind: "text" or "python".
+        code: the code it shall have, "" for the next free one; rules: those that exist.
+
+    Raises:
+        RuleError: the name or the code will not do.
+    """
+    taken = {rule.code: rule.name for rule in rules} | _codes(folder)
+    if not NAME.fullmatch(name):
+        raise RuleError(
+            f"{name!r} is no name for a rule: write lower-case words joined by hyphens, such as repeated-pair"
+        )
+    code = code or free_code(taken)
+    if not CODE.fullmatch(code):
+        raise RuleError(f"{code!r} is no code: write letters, a band from 1 to 4 and two digits, such as MY201")
+    if code in taken:
+        raise RuleError(f"code {code} is taken by {taken[code]}; leave --code out, and the next free one is taken")
+    if same := next((c for c, known in taken.items() if known == name), ""):
+        raise RuleError(f"the name {name!r} is taken by {same}; choose another")
+    template, suffix = FILES[kind]
+    file = folder / f"{name.replace('-', '_')}{suffix}"
+    text = Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(
+        code=code, name=name, file=file, class_name="".join(word.capitalize() for word in name.split("-"))
+    )
+    return file, text

@@ -1,0 +1,88 @@
+"""Inputs for a model: samples from files, or seeded noise."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..errors import ModelError
+from ..graph.graph import Graph
+from ..graph.pair import INT8_BOUND, pairs
+from ..model.runtime import Feed
+
+UNKNOWN = 224
+"""Stands for an unknown spatial dimension of an image; divisible by 32, which detectors need."""
+
+
+def noise(model: onnx.ModelProto, samples: int = 1, seed: int = 0) -> list[Feed]:
+    """Seeded uniform noise for every input, as wide as the range of the input's quantizer, else [-1, 1].
+
+    Unknown dimensions: 1 for the first, 224 for those of images, else 16.
+
+    Raises:
+        ModelError: an input is no tensor of numbers.
+    """
+    random = np.random.default_rng(seed)
+    graph = Graph(model)
+    return [{i.name: _sample(graph, i, random) for i in _inputs(model)} for _ in range(samples)]
+
+
+def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
+    """Samples from an .npz file: one array an input, by name; the leading axis counts samples where it is longer
+    than the model's batch.
+
+    Raises:
+        ModelError: the file is unreadable, or does not fit the model's inputs.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        raise ModelError(f"{path}: no .npz file of input arrays ({error})") from error
+    inputs = {i.name: i for i in _inputs(model)}
+    if set(inputs) - set(arrays):
+        raise ModelError(f"{path}: holds {sorted(arrays)}, the model's inputs are {sorted(inputs)}")
+    batch = {name: _dims(i)[:1] for name, i in inputs.items()}
+    sizes = {name: (batch[name][0] or 1) if batch[name] else 1 for name in inputs}
+    counts = {max(1, len(arrays[n]) // sizes[n]) if batch[n] and arrays[n].ndim else 1 for n in inputs}
+    if len(counts) > 1:
+        raise ModelError(f"{path}: the arrays hold different numbers of samples: {sorted(counts)}")
+    count = counts.pop() if counts else 1
+    feeds = []
+    for k in range(count):
+        whole = {n: arrays[n] if not batch[n] else arrays[n][k * sizes[n] : (k + 1) * sizes[n]] for n in inputs}
+        feeds.append({n: a.astype(_numpy_type(inputs[n]), copy=False) for n, a in whole.items()})
+    return feeds
+
+
+def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    constant = {i.name for i in model.graph.initializer}
+    return [i for i in model.graph.input if i.name not in constant]
+
+
+def _dims(info: onnx.ValueInfoProto) -> list[int | None]:
+    return [d.dim_value if d.dim_value > 0 else None for d in info.type.tensor_type.shape.dim]
+
+
+def _numpy_type(info: onnx.ValueInfoProto) -> np.dtype[Any]:
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+    except KeyError as error:
+        raise ModelError(f"input {info.name!r} is no tensor of numbers; give inputs with --data") from error
+
+
+def _sample(graph: Graph, info: onnx.ValueInfoProto, random: np.random.Generator) -> np.ndarray:
+    dims, dtype = _dims(info), _numpy_type(info)
+    shape = [d or (1 if i == 0 else UNKNOWN if len(dims) == 4 else 16) for i, d in enumerate(dims)]
+    if len(dims) == 4 and dims[1] is None and dims[0] is None:
+        shape[1] = 3
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(bool)
+    if dtype.kind in "iu":
+        return random.integers(0, 2, shape).astype(dtype)
+    scales = [p.value for p in pairs(graph).at(info.name)]
+    return (random.uniform(-1, 1, shape) * (max(scales) * INT8_BOUND if scales else 1)).astype(dtype)

@@ -1,0 +1,5 @@
+"""The command line: parses arguments, calls `qdqgraph.api`, prints."""
+
+from .main import entry, main
+
+__all__ = ["entry", "main"]

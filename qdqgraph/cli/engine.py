@@ -1,0 +1,127 @@
+"""The commands about engines: each takes parsed arguments, prints to stdout, and returns the exit code."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from ..engines.build.builder import built
+from ..engines.build.how import Build
+from ..engines.build.limits import Limits
+from ..engines.compare.diff import diff
+from ..engines.compare.storage import Storage
+from ..engines.forecast.forecast import forecast
+from ..engines.layers import Engine
+from ..engines.read.saved import open_engine, to_json
+from ..errors import ModelError
+from ..graph.graph import Graph
+from ..graph.pair import pairs
+from ..model.files import read_model, refuse_to_overwrite, write_text
+from ..repair.rounds import resolve
+from ..report import engine as report
+from ..report import engine_drawing as pictures
+from ..report import text
+from ..report.drawing import Drawing, svg
+from ..rulekit.rule import scan
+from ..targets.target import Target
+from .commands import Run, terminal
+
+
+def engine(args: Namespace) -> int:
+    """`qdqgraph engine WHAT`."""
+    if getattr(args, "output", None) is not None:
+        refuse_to_overwrite(args.output, force=args.force)
+    verbs = {"build": _build, "read": _read, "forecast": _forecast, "diff": _diff, "draw": _draw}
+    return int(verbs[args.what](args))
+
+
+def draw(args: Namespace) -> int:
+    """`qdqgraph draw MODEL -o OUT`: the Q/DQ graph with its groups and findings."""
+    run = Run.of(args)
+    rules, options = run.rules(args.model), run.options(args.model)
+    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
+    solution, findings = resolve(graph, scan(graph, rules), options)
+    groups = [group.sites for group in solution.groups if sum(bool(pairs(graph).at(s)) for s in group.sites) > 1]
+    return _picture(args, [(args.model.name, pictures.of_graph(graph, groups, findings))])
+
+
+def _draw(args: Namespace) -> int:
+    target, chosen = Target.named(args.target), ((args.a, args.profile_a), (args.b, args.profile_b))
+    engines = [opened(path, target, profile) for path, profile in chosen if path is not None]
+    titles = [f"{engine.name} ({engine.source})" for engine in engines]
+    return _picture(args, list(zip(titles, pictures.of_engines(engines, args.by), strict=True)))
+
+
+def _picture(args: Namespace, parts: list[tuple[str, Drawing]]) -> int:
+    """Writes drawings side by side, as SVG or DOT by the name of the file."""
+    form = {".svg": svg, ".dot": pictures.dot}.get(args.output.suffix.lower())
+    if form is None:
+        raise ModelError(f"{args.output}: name it .svg or .dot")
+    write_text(form(parts), args.output, force=args.force)
+    text.say(terminal(), f"{args.output}: {sum(len(d.boxes) for _, d in parts)} boxes")
+    return 0
+
+
+def opened(path: Path, target: Target, profile: Path | None = None) -> Engine:
+    """The engine in a file; of a model its forecast.
+
+    Raises:
+        ModelError, EngineError: the file cannot be read, or holds something else.
+    """
+    if path.suffix.lower() == ".onnx":
+        return forecast(Graph(read_model(path), path.parent, target=target), path.name)
+    return open_engine(path, profile=profile)
+
+
+def _forecast(args: Namespace) -> int:
+    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(args.target))
+    return _show(args, forecast(graph, args.model.name))
+
+
+def _build(args: Namespace) -> int:
+    limits = Limits(args.time_limit, args.memory_limit)
+    how = Build(args.mode, dict(map(_shape, args.shape)), limits, args.keep)
+    found = built(args.model, args.library, how)
+    if args.library == "tensorrt-rtx" and not args.json:
+        report.show_storage(terminal(), Storage.of(found))
+    return _show(args, found)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """NAME:1x3x224x224, as trtexec writes shapes."""
+    name, _, dims = text.rpartition(":")
+    sizes = dims.split("x")
+    if not name or not all(size.isdecimal() for size in sizes):
+        raise ModelError(f"--shape {text}: write it as NAME:1x3x224x224")
+    return name, tuple(map(int, sizes))
+
+
+def _read(args: Namespace) -> int:
+    return _show(args, open_engine(args.layers, profile=args.profile, times=args.times))
+
+
+def _show(args: Namespace, found: Engine) -> int:
+    """Prints an engine, and saves it where asked to."""
+    if args.output is not None:
+        write_text(to_json(found), args.output, force=args.force)
+    if args.json:
+        text.say(terminal(), to_json(found))
+    else:
+        report.show_engine(terminal(), found)
+    return 0
+
+
+def _diff(args: Namespace) -> int:
+    """0 where B is not worse, 1 where it is."""
+    target = Target.named(args.target)
+    a, b = opened(args.a, target, args.profile_a), opened(args.b, target, args.profile_b)
+    found = diff(a, b)
+    if args.json:
+        text.say(terminal(), json.dumps(report.diff_entry(found), indent=1))
+    else:
+        report.show_diff(terminal(), found)
+    return int(bool(found.worse))
+
+
+__all__ = ["draw", "engine"]

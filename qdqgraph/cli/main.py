@@ -1,0 +1,206 @@
+"""The command line: what the arguments mean. The commands themselves are in `commands`."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..errors import QdqgraphError, reason
+from ..targets.target import NAMES
+from . import commands, engine_arguments, torch_arguments
+from . import engine as engine_commands
+from . import rules as rule_commands
+from . import torch as torch_commands
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser, with one example a command."""
+    top = argparse.ArgumentParser(
+        prog="qdqgraph",
+        description="Finds, explains and repairs Q/DQ scales and places in quantized ONNX graphs, for TensorRT.",
+        epilog="exit codes: 0 clean or written, 1 findings or differences, 2 the input or a rule is unusable",
+    )
+    top.add_argument("--version", action="version", version=f"qdqgraph {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    _check(_verb(verbs, "check", "list what keeps TensorRT from fusing", "qdqgraph check model.onnx --select QDQ1"))
+    _fix(_verb(verbs, "fix", "repair a model and write it", "qdqgraph fix model.onnx -o fixed.onnx --data inputs.npz"))
+    _strip(
+        _verb(
+            verbs, "strip", "take the pairs off chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
+        )
+    )
+    for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan: the original, to the byte")):
+        model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
+        verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
+        verb.add_argument("plan", type=Path, metavar="PLAN", help="a plan written by: qdqgraph fix --plan")
+        verb.add_argument("model", type=Path, metavar="MODEL")
+        _output(verb, required=True)
+    diff = _verb(verbs, "diff", "pairs, scales and places that differ", "qdqgraph diff model.onnx fixed.onnx")
+    diff.add_argument("a", type=Path, metavar="A")
+    diff.add_argument("b", type=Path, metavar="B")
+    explain = _verb(verbs, "explain", "what a rule finds, why, and its examples", "qdqgraph explain QDQ101")
+    explain.add_argument("code", metavar="CODE", help="a code or name, such as QDQ101 or concat-scales-differ")
+    _rules_option(explain)
+    text = "what a rule does at a tensor, or why it is silent"
+    why = _verb(verbs, "why", text, "qdqgraph why QDQ101 model.onnx --at cat1")
+    why.add_argument("code", metavar="CODE", help="a code or name of a rule")
+    why.add_argument("model", type=Path, metavar="MODEL")
+    why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
+    _common(why)
+    _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
+    text = "forecast, build, read, compare and draw engines"
+    engine = _verb(verbs, "engine", text, "qdqgraph engine diff a.json b.json")
+    engine_arguments.add(engine, _verb)
+    draw = _verb(verbs, "draw", "draw a model with its groups and findings", "qdqgraph draw model.onnx -o model.svg")
+    draw.add_argument("model", type=Path, metavar="MODEL")
+    _common(draw)
+    engine_arguments.picture(draw)
+    side = _verb(verbs, "torch", "quantize, analyse and train a PyTorch network", "qdqgraph torch quantize --help")
+    torch_verbs = side.add_subparsers(dest="what", required=True, metavar="WHAT")
+    torch_arguments.add(lambda name, text, example: _verb(torch_verbs, name, text, example))
+    return top
+
+
+def _rules(verb: argparse.ArgumentParser) -> None:
+    verbs = verb.add_subparsers(dest="what", required=True, metavar="WHAT")
+    listed = _verb(verbs, "list", "every rule: code, name, safety, where it comes from", "qdqgraph rules list")
+    _rules_option(listed)
+    new = _verb(
+        verbs, "new", "write the beginning of a rule, which passes its tests", "qdqgraph rules new my-rule --text"
+    )
+    new.add_argument("name", metavar="NAME", help="names the problem, in kebab-case: identity-behind-pair")
+    kind = new.add_mutually_exclusive_group()
+    kind.add_argument("--text", action="store_const", const="text", dest="kind", help="a text rule, TOML (default)")
+    kind.add_argument("--python", action="store_const", const="python", dest="kind", help="a Python rule")
+    new.add_argument("--folder", type=Path, default=Path(), help="where to write it (default: here)")
+    new.add_argument("--code", default="", help="its code (default: the next free MY201, MY202 …)")
+    new.add_argument("--force", action="store_true", help="overwrite an existing file")
+    new.set_defaults(kind="text")
+    test = _verb(verbs, "test", "run the examples of rule files", "qdqgraph rules test my_rules/")
+    test.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="files or folders (default: built-in rules)")
+    pages = _verb(verbs, "pages", "write a page with pictures for each rule", "qdqgraph rules pages my_rules/ -o docs/")
+    pages.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="files or folders (default: built-in rules)")
+    pages.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where to write them")
+
+
+def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    made: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    return made
+
+
+def _rules_option(verb: argparse.ArgumentParser) -> None:
+    help = "add a rule file or folder; Python rules run code"
+    verb.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help=help)
+    which = verb.add_mutually_exclusive_group()
+    help = "read [tool.qdqgraph] of this file (default: the nearest pyproject.toml that has it)"
+    which.add_argument("--config", type=Path, metavar="FILE", help=help)
+    which.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
+
+
+def _common(verb: argparse.ArgumentParser) -> None:
+    _rules_option(verb)
+    _repeated(verb, "--select", "CODES", "only these rules: codes, prefixes, names")
+    _repeated(verb, "--ignore", "CODES", "not these rules")
+    help = "scale of a group: max (default), output, input, anchor:SITE, fixed:VALUE"
+    verb.add_argument("--policy", help=help)
+    help = "the TensorRT that the model is for (default trt-10)"
+    verb.add_argument("--target", choices=NAMES, help=help)
+    help = "refuse a tie that costs a tensor more (default 1.0)"
+    verb.add_argument("--max-bits-lost", type=float, metavar="BITS", help=help)
+
+
+def _repeated(verb: argparse.ArgumentParser, option: str, metavar: str, help: str, dest: str | None = None) -> None:
+    dest = dest or option.lstrip("-")
+    verb.add_argument(option, action="append", default=[], metavar=metavar, help=help, dest=dest)
+
+
+def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
+    verb.add_argument("-o", "--output", type=Path, required=required, metavar="OUT", help="where to write")
+    verb.add_argument("--force", action="store_true", help="overwrite existing files")
+
+
+def _check(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("models", type=Path, nargs="+", metavar="MODEL")
+    _common(verb)
+    verb.add_argument("--format", choices=["text", "json", "github"], default="text")
+    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+
+
+def _fix(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL")
+    _output(verb, required=False)
+    _common(verb)
+    verb.add_argument("--exact", action="store_true", help="bit-exact repairs only")
+    help = "store quantized weights as INT8 integers, or as float numbers in front of their Q"
+    verb.add_argument("--weights", choices=["int8", "float"], help=help)
+    verb.add_argument("--fp16", action="store_true", help="then FP16 around INT8, for strongly typed builds")
+    verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
+    _repeated(verb, "--also", "CODES", "apply these repairs too, which are made on request only")
+    _repeated(verb, "--only", "GLOB", "repair only these nodes or tensors")
+    _repeated(verb, "--except", "GLOB", "leave these as they are", dest="skip")
+    verb.add_argument("--dry-run", action="store_true", help="do everything but write")
+    verb.add_argument("--diff", action="store_true", help="print every edit")
+    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    help = "inputs for the numeric check, else seeded noise"
+    verb.add_argument("--data", type=Path, metavar="FILE.npz", help=help)
+    verb.add_argument("--no-numerics", action="store_true", help="leave the numeric check out")
+    help = "build before and after on TensorRT-RTX and compare, before anything is written"
+    verb.add_argument("--verify", action="store_true", help=help)
+    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="where the numeric check runs")
+
+
+def _strip(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL")
+    _output(verb, required=True)
+    verb.add_argument(
+        "--nodes", nargs="+", action="extend", default=[], metavar="GLOB", help="nodes, or what they make"
+    )
+    _rules_option(verb)
+    _repeated(verb, "--select", "CODES", "the layers that these rules speak of")
+    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    args = parser().parse_args(arguments)
+    gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
+    modules = (rule_commands, engine_commands, torch_commands, commands)
+    command = next(getattr(m, args.verb) for m in modules if args.verb in m.__all__)
+    try:
+        return int(command(args))
+    except QdqgraphError as error:
+        print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+        return 2
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        return _unprinted(error)
+    except KeyboardInterrupt as stop:
+        print(f"qdqgraph: interrupted, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
+        return 128 + signal.SIGINT
+
+
+def entry() -> None:
+    """The console script."""
+    code = main()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = _unprinted(error)
+    sys.exit(code)
+
+
+def _unprinted(error: OSError) -> int:
+    """The exit code where stdout takes no more: its reader is gone (head, a closed pager), or the disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more at its end
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    print(f"qdqgraph: the output cannot be printed: {reason(error)}", file=sys.stderr)  # noqa: T201
+    return 2

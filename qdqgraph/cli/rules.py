@@ -1,0 +1,88 @@
+"""The commands about rules: each takes parsed arguments, prints to stdout, and returns the exit code."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from ..authoring import scaffold, testing
+from ..authoring.why import why as reasons
+from ..errors import ModelError, reason
+from ..graph.graph import Graph
+from ..model.files import read_model, write_text
+from ..report import pages, text
+from ..rulekit import catalog
+from ..rulekit.rule import Rule
+from ..targets.target import Target
+from .commands import Run, terminal
+
+
+def explain(args: Namespace) -> int:
+    """`qdqgraph explain CODE`: the rule's page on the terminal."""
+    run = Run.of(args)
+    text.show_rule(terminal(), catalog.find(run.loaded, args.code, run.moved))
+    return 0
+
+
+def why(args: Namespace) -> int:
+    """`qdqgraph why CODE MODEL --at TENSOR`: 0 where the rule speaks there, 1 where it does not."""
+    run = Run.of(args)
+    rule = catalog.find(run.loaded, args.code, run.moved)
+    options = run.options(args.model)
+    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
+    answer = reasons(graph, rule, args.at, run.loaded, options)
+    for line in answer.lines:
+        text.say(terminal(), line)
+    return 0 if answer.speaks else 1
+
+
+def rules(args: Namespace) -> int:
+    """`qdqgraph rules WHAT`."""
+    return int({"list": _list, "new": _new, "test": _test, "pages": _pages}[args.what](args))
+
+
+def _list(args: Namespace) -> int:
+    text.show_rules(terminal(), Run.of(args).loaded)
+    return 0
+
+
+def _new(args: Namespace) -> int:
+    file, content = scaffold.scaffold(args.name, args.kind, args.folder, args.code, catalog.load())
+    write_text(content, file, force=args.force)
+    text.say(terminal(), f"{file}: change it, then run: qdqgraph rules test {file}")
+    return 0
+
+
+def _test(args: Namespace) -> int:
+    """0 where every rule keeps its word, 1 where one does not."""
+    console, failed, count = terminal(), 0, 0
+    for rule in _named(args.paths):
+        for verdict in testing.verdicts(rule):
+            count += 1
+            if verdict.fault:
+                failed += 1
+                text.say(console, f"{verdict.place}: {rule.code} {verdict.title}: {verdict.fault}")
+    text.say(console, f"{count - failed} of {count} checks passed")
+    return int(failed > 0)
+
+
+def _pages(args: Namespace) -> int:
+    chosen = _named(args.paths)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{args.output}: the folder cannot be made: {reason(error)}") from error
+    for name, content in pages.pages(chosen).items():
+        write_text(content, args.output / name, force=True)
+    text.say(terminal(), f"{args.output}: {len(chosen)} rules")
+    return 0
+
+
+def _named(paths: list[Path]) -> tuple[Rule, ...]:
+    """The rules of these paths, the built-in ones where there are none."""
+    if not paths:
+        return catalog.load(installed=False)
+    return catalog.load(paths, builtin=False, installed=False)
+
+
+__all__ = ["explain", "rules", "why"]

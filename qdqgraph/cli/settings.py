@@ -1,0 +1,90 @@
+"""`Settings`: what `[tool.qdqgraph]` in a pyproject.toml says, for all models and for each.
+
+The nearest pyproject.toml at or above the working directory that has the table is read, as other tools do. A model's
+own settings replace the general ones, except `ignore`, `only`, `except` and `also`, which add to them; the command line
+stands above both.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import RuleError, reason
+from ..toml.file import TomlFile
+
+TABLE = ("tool", "qdqgraph")
+SCHEMA = Path(__file__).with_name("settings.schema.json")
+ADDING = ("ignore", "only", "except", "also")
+"""Settings of one model that add to the general ones; the others replace them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings as written, by their names in the file.
+
+    Attributes:
+        folder: where the file lies; `rules` are relative to it.
+        general: what holds for every model; models: glob to what holds for the models it matches.
+    """
+
+    folder: Path = Path()
+    general: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> Settings:
+        """The table of one file.
+
+        Raises:
+            RuleError: the file cannot be read, or the table is wrong; with line and what to write.
+        """
+        data = dict(TomlFile(path, SCHEMA, TABLE).data)
+        models = data.pop("models", {})
+        return cls(path.parent, data, models)
+
+    @classmethod
+    def near(cls, folder: Path) -> Settings:
+        """The settings that hold in a folder; empty ones where no pyproject.toml has the table.
+
+        Raises:
+            RuleError: the file is wrong.
+        """
+        for place in (folder.resolve(), *folder.resolve().parents):
+            path = place / "pyproject.toml"
+            if path.is_file() and _has_table(path):
+                return cls.read(path)
+        return cls()
+
+    @property
+    def rules(self) -> tuple[Path, ...]:
+        """Rule files and folders to add."""
+        return tuple(self.folder / name for name in self.general.get("rules", ()))
+
+    def of(self, model: Path) -> Mapping[str, Any]:
+        """What holds for one model."""
+        found = dict(self.general)
+        for glob, own in self.models.items():
+            if self._names(model, glob):
+                for name, value in own.items():
+                    found[name] = [*found.get(name, ()), *value] if name in ADDING else value
+        return found
+
+    def _names(self, model: Path, glob: str) -> bool:
+        whole, folder = model.resolve(), self.folder.resolve()
+        inside = whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()
+        return fnmatch.fnmatchcase(inside, glob) or fnmatch.fnmatchcase(model.name, glob)
+
+
+def _has_table(path: Path) -> bool:
+    try:
+        data: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleError(f"{path}: cannot be read: {reason(error)}; give --no-config to leave it out") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RuleError(f"{path}: this is no TOML: {error}; give --no-config to leave it out") from error
+    return isinstance(data.get("tool"), dict) and "qdqgraph" in data["tool"]

@@ -1,0 +1,197 @@
+"""What the arguments of `qdqgraph torch` mean, and what can be said against them before any work is done.
+
+The network and its data are the user's own functions, named as `package.module:function`:
+
+    model()          makes the float network, in eval mode or not
+    data()           yields batches for calibration and training; the first entry of each is the input
+    evaluate(model)  scores a network, more is better
+"""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import TorchError
+from ..model.files import refuse_to_overwrite
+
+if TYPE_CHECKING:
+    from ..torch import Sensitivity
+
+METHODS = ("max", "percentile", "entropy", "mse")
+Verb = Callable[[str, str, str], ArgumentParser]
+
+
+def add(verb: Verb) -> None:
+    """Adds what `qdqgraph torch` can do; `verb` makes a command of (name, text, example)."""
+    common = "--model nets:build --data nets:batches --eval nets:accuracy"
+    quantize = verb(
+        "quantize", "link, calibrate, score and export a network", f"qdqgraph torch quantize {common} -o net.onnx"
+    )
+    analyse = verb(
+        "sensitivity", "what each layer's quantization costs", f"qdqgraph torch sensitivity {common} -o layers.json"
+    )
+    tune = verb(
+        "finetune",
+        "quantization-aware training with the float network as teacher",
+        f"qdqgraph torch finetune {common} -o net.onnx --save-qat qat.pt",
+    )
+    for parser in (quantize, analyse, tune):
+        parser.add_argument("--model", required=True, metavar="MODULE:FUNCTION", help="makes the float network")
+        parser.add_argument("--data", required=True, metavar="MODULE:FUNCTION", help="yields batches, input first")
+        help = "scores a network, more is better"
+        parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
+        parser.add_argument("--config", type=Path, metavar="FILE", help="which modules are quantized and how, TOML")
+        parser.add_argument("--batches", type=_count, metavar="N", help="batches to calibrate with (default: all)")
+        parser.add_argument("--method", choices=METHODS, default="", help="calibration (default: the configuration's)")
+        parser.add_argument("--percentile", type=_percent, help="for method percentile (default: 99.99)")
+        parser.add_argument("--no-link", action="store_true", help="leave the quantizers as they are, untied")
+        parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="more rules")
+        parser.add_argument("--load", type=Path, metavar="FILE", help="begin with a saved state, and do not calibrate")
+        parser.add_argument("--device", default="cpu", help="where it runs (default: cpu)")
+        what = "the ranking, JSON; CSV and SVG go beside it" if parser is analyse else "the ONNX file"
+        parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
+        parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    for parser in (quantize, tune):
+        parser.add_argument("--opset", type=int, help="of the ONNX file (default: 17, with --dynamo 18)")
+        parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
+        parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
+        help = "a ranking of `sensitivity`: its most expensive units run in float, and the rest is linked anew"
+        parser.add_argument("--off", type=Path, metavar="RANKING.json", help=help)
+        many = parser.add_mutually_exclusive_group()
+        many.add_argument("--top", type=_count, metavar="K", help="with --off: this many units")
+        help = "with --off: as many as it takes until the costs that remain add up to at most this"
+        many.add_argument("--budget", type=_cost, metavar="COST", help=help)
+        parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
+    analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help="switch off, or on, one")
+    analyse.add_argument("--block", action="append", metavar="PATH", help="take a module for one unit; may be repeated")
+    tune.add_argument("--save-qat", type=Path, metavar="FILE", help="save the best trained state")
+    tune.add_argument("--epochs", type=_count, default=5, help="passes over the data (default: 5)")
+    tune.add_argument("--steps", type=_count, help="batches an epoch (default: all)")
+    tune.add_argument("--rate", type=_rate, default=1e-4, help="learning rate (default: 1e-4)")
+    tune.add_argument("--schedule", choices=["cosine", "step"], default="cosine", help="of the rate (default: cosine)")
+    help = "modules whose results are compared with the teacher's"
+    tune.add_argument("--supervise", action="append", default=[], metavar="GLOB", help=help)
+    tune.add_argument("--stride", type=_count, default=1, help="compare every N-th of them only (default: 1)")
+
+
+def check(args: Namespace) -> None:
+    """Refuses what could only fail after all the work; needs torch, as a ranking that is there is read.
+
+    Raises:
+        TorchError: a file has two purposes, a ranking that is there is one of another direction, or options contradict
+            each other.
+        ModelError: a file exists, is a folder, has none, or one that cannot be written to.
+    """
+    files = outputs(args)
+    there = _ranking(args)
+    resumed = there is not None
+    for number, path in enumerate(files):
+        if path.resolve() in [other.resolve() for other in files[:number]]:
+            raise TorchError(f"{path} would be written twice: name another file")
+        refuse_to_overwrite(path, force=args.force or resumed)
+    if there is not None and there.direction != args.direction and not args.force:
+        raise TorchError(
+            f"{args.output} is a ranking by --direction {there.direction}: give that, name another file, or --force"
+        )
+    if args.load is not None and args.config is not None:
+        raise TorchError("--config says how to quantize, and --load what is quantized already: leave one out")
+    again = getattr(args, "off", None) is not None
+    for option in ("method", "percentile", "batches"):
+        if args.load is not None and not again and getattr(args, option):
+            raise TorchError(f"--{option} says how to calibrate, and --load that there is nothing to calibrate")
+    if args.what != "sensitivity" and again != (args.top is not None or args.budget is not None):
+        raise TorchError("--off RANKING.json goes with --top K or --budget COST")
+
+
+def possible(args: Namespace) -> None:
+    """Refuses what this machine or the exporter cannot do, and files that are none of their kind, before anything runs.
+
+    Raises:
+        TorchError: the exporter is not installed or does not write the opset, the device is none, a state or a ranking
+            is none, or the ranking that is to go on is not of the state that is loaded.
+        RuleError: a configuration or a rule is wrong.
+    """
+    from torch import empty
+
+    from ..rulekit import catalog
+    from ..torch import Config, Sensitivity
+    from ..torch.exporting.export import opset_of, refuse_missing
+    from ..torch.training.state import digest, read
+
+    catalog.load(args.rules)
+    if args.config is not None:
+        Config.read(args.config)
+    if args.load is not None:
+        state = read(args.load)["state"]
+        if args.what == "sensitivity" and args.output.exists() and not args.force:
+            ranked = Sensitivity.read(args.output).model
+            if ranked != digest(state):
+                raise TorchError(f"{args.output} ranks another model than {args.load}: name another file, or --force")
+    if getattr(args, "off", None) is not None:
+        Sensitivity.read(args.off)
+    if args.what != "sensitivity":
+        opset_of(args.opset, args.dynamo)
+        refuse_missing(args.dynamo)
+    try:
+        empty(1, device=args.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
+
+
+def _ranking(args: Namespace) -> Sensitivity | None:
+    """What a run of `sensitivity` wrote to the output before, where one did; what lies beside it is then of that run as
+    well."""
+    from ..torch import Sensitivity
+
+    if args.what != "sensitivity":
+        return None
+    try:
+        return Sensitivity.read(args.output)
+    except TorchError:
+        return None
+
+
+def outputs(args: Namespace) -> list[Path]:
+    """Every file that a command writes."""
+    found = [args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None)]
+    if args.what == "sensitivity":
+        found += [args.output.with_suffix(suffix) for suffix in (".csv", ".svg")]
+    return [path for path in found if path is not None]
+
+
+def age(path: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def _real(text: str, what: str, fits: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or not fits(number):
+        raise ArgumentTypeError(f"{text!r} is no {what}")
+    return number
+
+
+def _rate(text: str) -> float:
+    return _real(text, "number above 0", lambda x: x > 0)
+
+
+def _percent(text: str) -> float:
+    return _real(text, "number above 0, at most 100", lambda x: 0 < x <= 100)
+
+
+def _cost(text: str) -> float:
+    return _real(text, "number of 0 or more", lambda x: x >= 0)

@@ -1,0 +1,39 @@
+"""Builds an engine by any of the ways there are, and tells a refusal in the words of the rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...rulekit import catalog
+from ...model.files import read_model
+from ...graph.graph import Graph
+from ...repair.options import Options
+from ...repair.rounds import resolve
+from ...rulekit.rule import scan
+from . import openvino, tensorrt, trtexec
+from .how import Build, RefusedError
+from ..layers import Engine
+from .refusal import explain
+
+LIBRARIES = ("tensorrt-rtx", "tensorrt", "trtexec", "openvino")
+
+
+def built(model: Path, library: str, how: Build) -> Engine:
+    """The engine that one of `LIBRARIES` builds of a model.
+
+    Raises:
+        ModelError: the model cannot be read.
+        RefusedError: TensorRT refused it; the message says node, rule and what `fix` would do.
+        EngineError: it cannot be built.
+    """
+    graph = Graph(read_model(model), model.parent)
+    try:
+        if library == "trtexec":
+            return trtexec.build(graph, model, how)
+        if library == "openvino":
+            return openvino.build(graph, model, how)
+        return tensorrt.build(graph, model, library, how)
+    except RefusedError as error:
+        findings = resolve(graph, scan(graph, catalog.load()), Options())[1]
+        lines = [refusal.sentence for refusal in explain(graph, error.errors, findings)]
+        raise RefusedError("\n  ".join([str(error), *lines]), error.errors) from error

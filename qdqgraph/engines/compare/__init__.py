@@ -1,0 +1,1 @@
+"""How two engines differ, and what one stores between kernels."""

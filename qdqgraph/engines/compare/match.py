@@ -1,0 +1,193 @@
+"""Which layers of two engines compute the same: matched by the ONNX nodes they carry, never by name or kind alone.
+
+Old exporters number nodes through the file ("Conv_47"), Q and DQ included, so the same convolution has another number
+in another export. Weights and scopes name it for good. Where these show that the numbers disagree, a number is replaced
+by its rank among the nodes of that operator, which is the same in both while the networks are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..layers import Engine, Layer
+
+NUMBERED = re.compile(r"^([A-Za-z][A-Za-z0-9]*)_(\d+)$")
+"""A node whose name is its operator and a number, with no scope."""
+TENSOR_NUMBER = re.compile(r"(^|[._:/])\d+$")
+
+
+@dataclass(frozen=True)
+class KernelGroup:
+    """Layers of two engines that share ONNX nodes: the smallest such set that shares none with any other."""
+
+    a: tuple[Layer, ...]
+    b: tuple[Layer, ...]
+
+    @property
+    def one(self) -> bool:
+        """Whether it is one layer on each side: the same kernel."""
+        return len(self.a) == len(self.b) == 1
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What corresponds in two engines.
+
+    Attributes:
+        groups: computing layers that share nodes.
+        copies: pairs of reformats of the same tensor.
+        only_a, only_b: layers without a counterpart, reformats included.
+    """
+
+    groups: tuple[KernelGroup, ...]
+    copies: tuple[tuple[Layer, Layer], ...]
+    only_a: tuple[Layer, ...]
+    only_b: tuple[Layer, ...]
+
+
+def match(a: Engine, b: Engine) -> Matching:
+    """The layers of two engines that compute the same."""
+    left, right = _computing(a), _computing(b)
+    words, numbers_hold = _renamed(left, right)
+    ours = [frozenset(words[n] for n in layer.nodes if n in words) for layer in left]
+    theirs = [frozenset(layer.nodes) for layer in right]
+    common = frozenset().union(*ours) & frozenset().union(*theirs) if ours and theirs else frozenset()
+    groups, rest_a, rest_b = _joined(left, right, [s & common for s in ours], [s & common for s in theirs])
+    near, rest_a, rest_b = _neighbours(a, b, groups, rest_a, rest_b)
+    copies, over_a, over_b = _copies(a, b, numbers_hold)
+    return Matching((*groups, *near), copies, (*rest_a, *over_a), (*rest_b, *over_b))
+
+
+def _computing(engine: Engine) -> list[Layer]:
+    return [layer for layer in engine.working if not layer.cause]
+
+
+def _renamed(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[Mapping[str, str], bool]:
+    """The names of a's nodes in b, and whether numbers mean the same in both."""
+    ours, theirs = _by_operator(a), _by_operator(b)
+    agree, disagree = _evidence(a, b)
+    holds = not disagree or agree > 9 * disagree
+    known = bool(agree or disagree)
+    words = {n: n for layer in a for n in layer.nodes if not NUMBERED.match(n)}
+    for operator, mine in ours.items():
+        other = theirs.get(operator, [])
+        if (known and holds) or set(mine) <= set(other) or set(other) <= set(mine):
+            words.update((n, n) for n in mine)
+        elif len(mine) == len(other):
+            words.update(zip(mine, other, strict=True))
+        if not known and not (set(mine) <= set(other) or set(other) <= set(mine)):
+            holds = False
+    return words, holds
+
+
+def _by_operator(layers: Sequence[Layer]) -> dict[str, list[str]]:
+    """Numbered nodes in the order of their numbers, by operator."""
+    found: dict[str, set[tuple[int, str]]] = defaultdict(set)
+    for layer in layers:
+        for node in layer.nodes:
+            if numbered := NUMBERED.match(node):
+                found[numbered[1]].add((int(numbered[2][:18]), node))
+    return {operator: [node for _, node in sorted(nodes)] for operator, nodes in found.items()}
+
+
+def _evidence(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[int, int]:
+    """How often layers with a weight in common give a node of one operator the same number, and how often not."""
+    where = {n: layer for layer in b for n in layer.nodes if not NUMBERED.match(n)}
+    agree = disagree = 0
+    for layer in a:
+        other = next((where[n] for n in layer.nodes if n in where), None)
+        mine, theirs = _by_operator([layer]), _by_operator([other] if other else [])
+        for operator in mine.keys() & theirs.keys():
+            if len(mine[operator]) == len(theirs[operator]) == 1:
+                agree += mine[operator] == theirs[operator]
+                disagree += mine[operator] != theirs[operator]
+    return agree, disagree
+
+
+def _joined(
+    a: Sequence[Layer], b: Sequence[Layer], ours: Sequence[frozenset[str]], theirs: Sequence[frozenset[str]]
+) -> tuple[list[KernelGroup], list[Layer], list[Layer]]:
+    """Groups of layers that share nodes, and the layers of both sides that share none."""
+    readers: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for side, sets in enumerate((ours, theirs)):
+        for index, nodes in enumerate(sets):
+            for node in nodes:
+                readers[node].append((side, index))
+    layers = (a, b)
+    seen: set[tuple[int, int]] = set()
+    groups: list[KernelGroup] = []
+    for index, nodes in enumerate(ours):
+        if not nodes or (0, index) in seen:
+            continue
+        members, pending = set(), [(0, index)]
+        while pending:
+            member = pending.pop()
+            if member in members:
+                continue
+            members.add(member)
+            pending += [m for node in (ours, theirs)[member[0]][member[1]] for m in readers[node]]
+        seen |= members
+        sides = [tuple(layers[s][i] for side, i in sorted(members) if side == s) for s in (0, 1)]
+        groups.append(KernelGroup(sides[0], sides[1]))
+    rest = [[layer for i, layer in enumerate(layers[s]) if (s, i) not in seen] for s in (0, 1)]
+    return groups, rest[0], rest[1]
+
+
+def _neighbours(
+    a: Engine, b: Engine, groups: Sequence[KernelGroup], rest_a: list[Layer], rest_b: list[Layer]
+) -> tuple[list[KernelGroup], list[Layer], list[Layer]]:
+    """Pairs of what is left that are of one kind and lie between the same groups, where there is only one such pair."""
+    signs = []
+    for engine, side in ((a, 0), (b, 1)):
+        member = {id(layer): i for i, g in enumerate(groups) for layer in (g.a, g.b)[side]}
+        before: dict[int, set[int]] = defaultdict(set)
+        after: dict[int, set[int]] = defaultdict(set)
+        for source, reader, _ in engine.edges:
+            ends = engine.layers[source], engine.layers[reader]
+            if id(ends[0]) in member:
+                before[id(ends[1])].add(member[id(ends[0])])
+            if id(ends[1]) in member:
+                after[id(ends[0])].add(member[id(ends[1])])
+        table: dict[object, list[Layer]] = defaultdict(list)
+        for layer in (rest_a, rest_b)[side]:
+            if before[id(layer)] or after[id(layer)]:
+                table[layer.kind, frozenset(before[id(layer)]), frozenset(after[id(layer)])].append(layer)
+        signs.append(table)
+    pairs = [(x[0], signs[1][s][0]) for s, x in signs[0].items() if len(x) == len(signs[1].get(s, ())) == 1]
+    taken = {id(layer) for pair in pairs for layer in pair}
+    near = [KernelGroup((x,), (y,)) for x, y in pairs]
+    return near, [x for x in rest_a if id(x) not in taken], [x for x in rest_b if id(x) not in taken]
+
+
+def _copies(
+    a: Engine, b: Engine, numbers_hold: bool
+) -> tuple[tuple[tuple[Layer, Layer], ...], list[Layer], list[Layer]]:
+    """Reformats of the same tensor, or of the same Q or DQ; the others of both sides."""
+    ends = set(a.bindings) & set(b.bindings)
+
+    def words(layer: Layer) -> set[tuple[str, str]]:
+        sides = (("from", layer.inputs), ("to", layer.outputs))
+        named = {(side, t.name) for side, tensors in sides for t in tensors if not t.name.startswith("Reformatted ")}
+        named |= {("by", q) for q in layer.quantizers}
+        return {w for w in named if numbers_hold or w[1] in ends or not _numbered(w[1])}
+
+    free: dict[tuple[str, str], list[Layer]] = defaultdict(list)
+    for layer in b.reformats:
+        for word in words(layer):
+            free[word].append(layer)
+    taken: dict[int, Layer] = {}
+    for layer in a.reformats:
+        shared = [other for word in words(layer) for other in free[word] if id(other) not in taken]
+        if shared:
+            best = max(shared, key=lambda other: len(words(layer) & words(other)))
+            taken[id(best)] = layer
+    pairs = tuple((taken[id(y)], y) for y in b.reformats if id(y) in taken)
+    used = {id(x) for x, _ in pairs}
+    return pairs, [x for x in a.reformats if id(x) not in used], [y for y in b.reformats if id(y) not in taken]
+
+
+def _numbered(name: str) -> bool:
+    return NUMBERED.match(name) is not None or TENSOR_NUMBER.search(name) is not None or "::" in name

@@ -1,0 +1,1 @@
+"""The engine that TensorRT's documented rules predict for a graph."""

@@ -1,0 +1,46 @@
+"""What findings cost: the bytes that a forecast moves more than it would, at the tensors that a finding is about."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ...proposals.proposal import PlacePair
+from ...rulekit.finding import Finding
+from ..layers import Engine, Tensor
+from .memory import FLOATS
+
+
+def priced(findings: Iterable[Finding], engine: Engine) -> tuple[Finding, ...]:
+    """The findings, each with what it costs in this forecast, where that is anything.
+
+    Counted are the reformats on the tensors that a finding ties or quantizes, and what reading and writing them in
+    floating point costs beside INT8. Findings about one tensor share these bytes, so they do not add up.
+    """
+    excess = _excess(engine)
+    return tuple(_priced(finding, excess) for finding in findings)
+
+
+def _priced(finding: Finding, excess: dict[str, int]) -> Finding:
+    sites = {finding.place} | set(finding.tie.sites if finding.tie is not None else ())
+    sites |= {edit.tensor for edit in finding.edits if isinstance(edit, PlacePair)}
+    cost = sum(excess.get(site, 0) for site in sites)
+    return replace(finding, cost=cost, message=f"{finding.message}; costs {cost:,} bytes a run") if cost else finding
+
+
+def _excess(engine: Engine) -> dict[str, int]:
+    """For each tensor the bytes of its reformats, and of floating point beyond INT8, over all that read or write it."""
+    found: dict[str, int] = defaultdict(int)
+    for layer in engine.layers:
+        if layer.cause:
+            for name in {t.name for t in layer.inputs}:
+                found[name] += layer.bytes
+        else:
+            for tensor in (*layer.inputs, *layer.outputs):
+                found[tensor.name] += _beyond_int8(tensor)
+    return found
+
+
+def _beyond_int8(tensor: Tensor) -> int:
+    return tensor.bytes - replace(tensor, precision="INT8").bytes if tensor.precision in FLOATS.values() else 0

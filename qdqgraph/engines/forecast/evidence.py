@@ -1,0 +1,58 @@
+"""The documented rules by which TensorRT forms kernels around Q/DQ, with sources. A forecast knows nothing else.
+
+The numbers stand for the rules in forecasts and in docs/engines.md.
+"""
+
+from __future__ import annotations
+
+from ..layers import Reason
+
+GUIDE = (
+    "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html"
+)
+CATALOG = "https://docs.nvidia.com/deeplearning/tensorrt/latest/performance/fusion-catalog.html"
+TOOLKIT = (
+    "https://docs.nvidia.com/deeplearning/tensorrt/tensorflow-quantization-toolkit/docs/docs/add_custom_qdq_cases.html"
+)
+OPTIMIZER = "https://github.com/NVIDIA/Model-Optimizer/blob/main/modelopt/onnx/quantization/graph_utils.py"
+ENGINES = "https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples"
+ISSUE = "https://github.com/NVIDIA/TensorRT/issues/"
+
+RULES: dict[str, tuple[str, str]] = {
+    "R10": ("a Q moves backward and a DQ forward over layers that commute with rounding", GUIDE),
+    "R11": ("a weighted layer that reads DQ on data and weights runs in INT8; bias, BN and activation fuse", GUIDE),
+    "R12": (
+        "a residual Add fuses with the bare convolution; its result has the precision of the other operand",
+        TOOLKIT,
+    ),
+    "R13": (
+        "convolution, activation and residual Add are one kernel",
+        "https://github.com/NVIDIA/Model-Optimizer/pull/450",
+    ),
+    "R14": (
+        "several Qs of one scale on a tensor merge; of different scales, or beside a float reader, they do not",
+        GUIDE,
+    ),
+    "R15": (
+        "a Q behind a Concat is cloned onto each input; it vanishes only where the scale there is equal",
+        OPTIMIZER,
+    ),
+    "R16": ("MaxPool commutes with Q/DQ; it fuses with the convolution in front where both are INT8", ENGINES),
+    "R17": ("an average runs in INT8 only between DQ and Q", GUIDE),
+    "R18": ("a layer without weights runs in INT8 only where all it reads is DQ and all it writes is Q", GUIDE),
+    "R20": ("x * f(x) fuses with the convolution in front, not with a depthwise one", f"{ISSUE}3385"),
+    "R21": ("ReLU, Clip, LeakyReLU and GELU fuse with the convolution in front", CATALOG),
+    "R22": ("BatchNormalization behind a quantized ConvTranspose does not fuse", f"{ISSUE}3412"),
+    "R27": ("a layer that only moves values moves INT8 where its inputs are INT8 of one scale", f"{ISSUE}2592"),
+    "R28": ("Softmax, normalizations and their like run in floating point", OPTIMIZER),
+    "R30": ("a Q at an input and a DQ at an output of the network are kernels", f"{ISSUE}2383"),
+    "F1": ("element-wise layers in a row are one kernel", CATALOG),
+    "F2": ("a convolution in floating point fuses with bias, BN, activation and residual Add as well", CATALOG),
+}
+"""What each rule says, and where it is written."""
+
+
+def reason(rule: str, text: str = "") -> Reason:
+    """A rule as the reason of a kernel, in its own words or in these."""
+    fact, link = RULES[rule]
+    return Reason(rule, link, text or fact)

@@ -1,0 +1,223 @@
+"""Which nodes of a graph become one kernel, before anything is said about types: blocks, pools, element-wise chains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from ...graph.elementwise import self_gate
+from ...graph.graph import Graph, key
+from ...graph.moves import move_of
+from ...graph.operators import BINARY, UNARY, WEIGHTED
+from ...graph.pair import pairs
+from .propagation import values
+
+VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
+"""Operators that give values another shape and move nothing: no kernel."""
+EPILOGUES = frozenset({"Relu", "Clip", "LeakyRelu", "Gelu"})
+"""Activations that fuse with a convolution; a gate x * f(x) does as well."""
+GATE_STEPS = 8
+KINDS = {
+    "Conv": "Convolution",
+    "ConvTranspose": "Deconvolution",
+    "Gemm": "MatrixMultiply",
+    "MatMul": "MatrixMultiply",
+    "MaxPool": "Pooling",
+    "AveragePool": "Pooling",
+    "GlobalAveragePool": "Pooling",
+    "GlobalMaxPool": "Pooling",
+    "ReduceMean": "Reduce",
+    "Resize": "Resize",
+    "Upsample": "Resize",
+    "Concat": "Concat",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Nodes that run as one.
+
+    Attributes:
+        kind: what it is called.
+        nodes: in file order.
+        core: the weighted node, None for any other kernel.
+        add: the residual Add that fused with it.
+        rules: the rules that joined the nodes.
+    """
+
+    kind: str
+    nodes: tuple[gs.Node, ...]
+    core: gs.Node | None = None
+    add: gs.Node | None = None
+    rules: tuple[str, ...] = ()
+
+    @property
+    def end(self) -> str:
+        """The tensor that it makes; of several (Split, TopK) the first."""
+        return key(self.nodes[-1])
+
+
+class Partition:
+    """The nodes of a graph, divided into kernels; views and shape arithmetic are in none."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.table = graph, pairs(graph)
+        self.ends = {self.table.root(name) for name in graph.outputs}
+        self.shapes = _shape_arithmetic(graph)
+        self.taken: set[int] = set()
+        found = [self._block(node) for node in self._cores()]
+        rest = [n for n in graph.nodes() if id(n) not in self.taken and self.computes(n)]
+        found += self._pointwise([n for n in rest if self.elementwise(n)])
+        found += [
+            Kernel(KINDS.get(n.op, "Move" if move_of(graph, n) else n.op), (n,))
+            for n in rest
+            if not self.elementwise(n)
+        ]
+        self.kernels = tuple(sorted(found, key=lambda k: graph.position(k.nodes[-1])))
+
+    def computes(self, node: gs.Node) -> bool:
+        """Whether the node is work of its own: no Q or DQ, no view, no constant, no arithmetic on shapes."""
+        quiet = {"QuantizeLinear", "DequantizeLinear", "Constant"} | VIEWS
+        return node.op not in quiet and id(node) not in self.shapes and not self.graph.is_constant(key(node))
+
+    def elementwise(self, node: gs.Node) -> bool:
+        """Whether the node is an element-wise function of data."""
+        return node.op in UNARY | BINARY | {"Sum", "Where", "Not", "Equal", "Greater", "Less"}
+
+    def only(self, tensor: str) -> gs.Node | None:
+        """The one node that reads the tensor, unrounded; None where there are others, or it leaves the network."""
+        uses = values(self.graph, tensor)
+        alone = len(uses) == 1 and uses[0].pair is None and uses[0].reader.index >= 0 and tensor not in self.ends
+        return uses[0].reader.node if alone else None
+
+    def data(self, node: gs.Node) -> list[str]:
+        """The inputs of a node that are no constants."""
+        return [t.name for t in node.inputs if t.name and not self.graph.is_constant(t.name)]
+
+    def _cores(self) -> Iterator[gs.Node]:
+        """Weighted nodes; the last first, as it is the last convolution in front of an Add that takes it."""
+        yield from (n for n in reversed(self.graph.nodes(*WEIGHTED)) if self.computes(n))
+
+    def _block(self, core: gs.Node) -> Kernel:
+        """The kernel around a weighted node."""
+        nodes, rules = [core], ["R11"]
+        nodes += self._linear(core, rules)
+        nodes += self._activation(key(nodes[-1]), core, rules)
+        add = self._residual(key(nodes[-1]), core)
+        if add is not None:
+            rules.append(
+                "R13" if len(nodes) > 1 and nodes[-1].op not in BINARY - {"Mul"} and self._acts(nodes) else "R12"
+            )
+            nodes.append(add)
+            nodes += self._activation(key(add), core, rules)
+        self.taken.update(map(id, nodes))
+        return Kernel(KINDS[core.op], tuple(nodes), core, add, tuple(dict.fromkeys(rules)))
+
+    def _acts(self, nodes: Iterable[gs.Node]) -> bool:
+        return any(n.op in UNARY for n in nodes)
+
+    def _linear(self, core: gs.Node, rules: list[str]) -> Iterator[gs.Node]:
+        """BatchNormalization, bias and constant factors behind the core."""
+        last = core
+        while (node := self.only(key(last))) is not None and id(node) not in self.taken:
+            if node.op == "BatchNormalization":
+                if core.op == "ConvTranspose" and self.table.made(core.inputs[0].name):
+                    rules.append("R22")
+                    return
+            elif node.op not in ("Add", "Sub", "Mul", "Div") or len(self.data(node)) != 1:
+                return
+            yield node
+            last = node
+
+    def _activation(self, tensor: str, core: gs.Node, rules: list[str]) -> list[gs.Node]:
+        """The activation behind a tensor, where it fuses."""
+        node = self.only(tensor)
+        if node is not None and node.op in EPILOGUES and id(node) not in self.taken and len(self.data(node)) == 1:
+            rules.append("R21")
+            return [node]
+        gate = self._gate(tensor)
+        if gate and (_grouped(core) or any(id(n) in self.taken for n in gate)):
+            rules.append("R20")
+            return []
+        if gate:
+            rules.append("R20")
+            tail = self.only(key(gate[-1]))
+            if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
+                gate.append(tail)  # GELU and HardSwish end with a constant factor
+        return gate
+
+    def _gate(self, tensor: str) -> list[gs.Node]:
+        """The nodes of x * f(x) behind a tensor that nothing else reads; empty where there is none."""
+        uses = values(self.graph, tensor)
+        readers = {id(u.reader.node): u.reader.node for u in uses}
+        if tensor in self.ends or len(readers) != 2 or any(u.pair for u in uses):
+            return []
+        product = next((n for n in readers.values() if self_gate(self.graph, n) == tensor), None)
+        if product is None:
+            return []
+        inner = [n for n in readers.values() if n is not product]
+        while len(inner) < GATE_STEPS:
+            following = self.only(key(inner[-1]))
+            if following is product:
+                return [*inner, product]
+            if following is None or not self.elementwise(following) or len(self.data(following)) != 1:
+                return []
+            inner.append(following)
+        return []
+
+    def _residual(self, tensor: str, core: gs.Node) -> gs.Node | None:
+        """The residual Add that fuses behind a tensor: two operands of one shape, and no other block has taken it."""
+        add = self.only(tensor)
+        if add is None or add.op not in ("Add", "Sum") or id(add) in self.taken or len(add.inputs) != 2:
+            return None
+        names = self.data(add)
+        first, second = (self.graph.shape(t.name) for t in add.inputs)
+        alike = first is None or second is None or first[1:] == second[1:]
+        return add if len(set(names)) == 2 and alike and core.op in ("Conv", "ConvTranspose") else None
+
+    def _pointwise(self, nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
+        """Element-wise nodes in a row, as one kernel each."""
+        group: dict[int, list[gs.Node]] = {}
+        for node in nodes:
+            mine = [node]
+            for name in self.data(node):
+                source = self.graph.producer(name)
+                theirs = group.get(id(source)) if source is not None else None
+                if theirs is not None and theirs is not mine and self._inside(theirs, node):
+                    mine = [*theirs, *mine]
+            for member in mine:
+                group[id(member)] = mine
+        for members in {id(m): m for m in group.values()}.values():
+            unique = {id(n): n for n in members}
+            ordered = sorted(unique.values(), key=self.graph.position)
+            yield Kernel("PointWise", tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
+
+    def _inside(self, group: list[gs.Node], node: gs.Node) -> bool:
+        """Whether all that a group makes is read, unrounded, by itself or by this node alone."""
+        members = {id(n) for n in group} | {id(node)}
+        for made in (key(n) for n in group):
+            uses = values(self.graph, made)
+            if made in self.ends or any(u.pair is not None or id(u.reader.node) not in members for u in uses):
+                return False
+        return True
+
+
+def _grouped(core: gs.Node) -> bool:
+    """Whether a convolution is depthwise: as many groups as it has channels, or nearly."""
+    group = int(core.attrs.get("group", 1))
+    weights = core.inputs[1].shape if len(core.inputs) > 1 else None
+    return group > 1 and (weights is None or len(weights) < 2 or weights[1] == 1)
+
+
+def _shape_arithmetic(graph: Graph) -> frozenset[int]:
+    """Nodes that compute shapes: all they read comes from Shape, Size or constants."""
+    found: set[int] = set()
+    makers: set[str] = set()
+    for node in graph.nodes():
+        names = [t.name for t in node.inputs if t.name and not graph.is_constant(t.name)]
+        if node.op in ("Shape", "Size") or (names and all(n in makers for n in names)):
+            found.add(id(node))
+            makers.update(t.name for t in node.outputs)
+    return frozenset(found)

@@ -1,0 +1,98 @@
+"""Where TensorRT moves Q and DQ to: which tensors can be stored as INT8, and on which grid.
+
+A Q moves backward over layers that commute with rounding until it meets what makes the tensor; a DQ moves forward until
+it meets what computes with it. A grid is the scale of a Q, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_graphsurgeon as gs
+
+from ...graph.graph import Graph
+from ...graph.moves import Move, move_of
+from ...graph.pair import Pair, pairs
+from ...graph.sites import Use, sites
+
+ScaleKey = bytes
+"""A pair's scale, zero-point and types: equal where its integers mean the same."""
+
+
+def scale_key(pair: Pair) -> ScaleKey:
+    """The grid of a pair; a pair whose scale is unknown has one of its own."""
+    if pair.scale is None:
+        return pair.key.encode()
+    zero = b"" if pair.zero_point is None or not pair.zero_point.any() else pair.zero_point.tobytes()
+    return pair.scale.tobytes() + b"|" + zero + b"|" + ",".join(pair.types).encode()
+
+
+def values(graph: Graph, site: str) -> list[Use]:
+    """The uses of a site that read its values; who asks for its shape only, reads nothing."""
+    return [u for u in sites(graph).uses(site) if u.reader.node.op not in ("Shape", "Size")]
+
+
+class Propagation:
+    """The grid on which each tensor's readers want it; computed once a graph, in linear time.
+
+    Attributes:
+        wanted: tensors whose readers all take INT8 of one grid, directly or through moves, with that grid.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.table = graph, pairs(graph)
+        self.leaving = self._leaving()
+        self.wanted: dict[str, ScaleKey] = {}
+        for node in reversed(graph.nodes()):
+            for tensor in node.outputs:
+                self._settle(tensor.name)
+        for name in graph.inputs:
+            self._settle(name)
+
+    def _leaving(self) -> dict[str, list[Pair | None]]:
+        """Sites that are outputs of the network, with the pair through which they leave."""
+        found: dict[str, list[Pair | None]] = {}
+        for name in sorted(self.graph.outputs):
+            found.setdefault(self.table.root(name), []).append(self.table.made(name))
+        return found
+
+    def _settle(self, tensor: str) -> None:
+        wishes = set(self._wishes(tensor))
+        if len(wishes) == 1 and (grid := wishes.pop()) is not None:
+            self.wanted[tensor] = grid
+
+    def _wishes(self, tensor: str) -> Iterator[ScaleKey | None]:
+        """What each reader of a site wants: a grid, or None for floating point."""
+        for use in values(self.graph, tensor):
+            yield self.wish(use)
+        for pair in self.leaving.get(tensor, ()):
+            yield None if pair is None else scale_key(pair)
+
+    def wish(self, use: Use) -> ScaleKey | None:
+        """What a use wants: the grid of its pair; through a move what all want that read the move's results."""
+        if use.pair is not None:
+            return scale_key(use.pair)
+        move = passes(self.graph, use.reader.node) if use.reader.index >= 0 else None
+        if move is None or use.tensor not in move[0]:
+            return None
+        behind = {self.wanted.get(made) for made in move[1]}
+        return behind.pop() if len(behind) == 1 else None
+
+
+def passes(graph: Graph, node: gs.Node) -> Move | None:
+    """Data inputs and outputs of a node over which Q and DQ move; None where they stay.
+
+    A Pad of other dimensions than the last two becomes a Slice with filling, behind which NVIDIA's TensorFlow ResNet-50
+    engine keeps the Q.
+    """
+    move = move_of(graph, node)
+    if move is None or node.op != "Pad":
+        return move
+    amounts = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("pads")
+    shape = graph.shape(move[0][0])
+    if amounts is None or shape is None:
+        return None
+    half = len(shape)
+    inner = {half - 1, half - 2}
+    pads = [int(a) for a in (amounts.tolist() if hasattr(amounts, "tolist") else amounts)]
+    return move if all(not p for i, p in enumerate(pads) if i % half not in inner) else None

@@ -1,0 +1,1 @@
+"""Engines that trtexec exported or qdqgraph saved."""

@@ -1,0 +1,217 @@
+"""What trtexec and the engine inspector export, read into an `Engine`: layer info of 8.x, 10.x and 11.x, and times.
+
+The versions differ in words, not in structure: `Format/Datatype` in one field or in two, `Bindings` (names) or
+`I/O Tensors` (objects), Metadata or none. A field that is not known here survives in `Layer.fields`.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import EngineError
+from ..layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
+from . import formats, names
+from .jsonfile import entries, kind, layers, number, text
+
+DETAILED = "build the engine again with --profilingVerbosity=detailed and export --exportLayerInfo once more"
+READ_HERE = frozenset({"Name", "LayerType", "Inputs", "Outputs", "Metadata", "TacticName"})
+TACTIC = re.compile(r"(?:^|_)(?:[iu]8[iuf]\d+_[iu]8i32|i8816|imma|int8|fp8|e4m3)", re.IGNORECASE)
+HALF_TACTIC = re.compile(r"(?:^|_)(?:f16f16|hmma|h16816|h1688|fp16|bf16bf16)", re.IGNORECASE)
+COPIES = frozenset({"reformat", "noop", "scale", "quantize", "dequantize", "kgen", "myelin", "shuffle", "copy"})
+"""LayerTypes, in small letters, that do nothing but copy where they carry no node but Q and DQ."""
+WEIGHTED = frozenset({"correlation", "gemm", "conv", "deconv"})
+"""LayerTypes of Myelin whose result a following kgen scales and quantizes: a part of the same kernel on paper."""
+
+
+def engine_of(content: object, name: str, *, place: str, source: str = "trtexec") -> Engine:
+    """The engine that the JSON of an engine inspector describes.
+
+    Raises:
+        EngineError: it is something else, or holds names only; the message begins with `place`.
+    """
+    if not isinstance(content, dict) or "Layers" not in content:
+        raise EngineError(f"{place}: {_mistaken(content)}")
+    rows = content["Layers"]
+    if isinstance(rows, list) and rows and all(isinstance(row, str) for row in rows):
+        raise EngineError(f"{place}: it names the layers and says nothing else about them; {DETAILED}")
+    listed = layers(rows, f"{place}: Layers")
+    found = settled_all([_layer(row, f"{place}: Layers[{i}]") for i, row in enumerate(listed)])
+    first = [layer for layer in found if _profile(layer.name) in (None, 0)]
+    notes: list[str] = []
+    if len(first) < len(found):
+        notes.append(f"the engine has several optimization profiles; these are the {len(first)} layers of the first")
+    if any(-1 in t.dims for layer in first for t in (*layer.inputs, *layer.outputs)):
+        notes.append("shapes are dynamic: sizes of tensors with an open dimension are unknown and count as 0 bytes")
+    return Engine(name, source, tuple(first), _bindings(content, place), notes=tuple(notes))
+
+
+def _mistaken(content: object) -> str:
+    """What a file is that is no layer info."""
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        if "count" in content[0]:
+            return "this is a profile: give it with --profile, and the file of --exportLayerInfo in its place"
+        if "computeMs" in content[0] or "latencyMs" in content[0]:
+            return "these are run times: give them with --times, and the file of --exportLayerInfo in their place"
+    return "this is no layer info: it has no list 'Layers', as trtexec --exportLayerInfo writes it"
+
+
+def _bindings(content: dict[str, object], place: str) -> tuple[str, ...]:
+    if "I/O Tensors" in content:
+        rows = entries(content["I/O Tensors"], f"{place}: I/O Tensors")
+        return tuple(text(row, "Name", f"{place}: I/O Tensors[{i}]") for i, row in enumerate(rows))
+    given = content.get("Bindings", [])
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise EngineError(f"{place}: 'Bindings' should be a list of names, and is {kind(given)}")
+    return tuple(given)
+
+
+def _profile(name: str) -> int | None:
+    found = names.PROFILE.search(name)
+    return int(found[1][:9]) if found else None
+
+
+def _layer(row: dict[str, object], place: str) -> Layer:
+    name = text(row, "Name", place)
+    inputs, outputs = (_tensors(row, key, place) for key in ("Inputs", "Outputs"))
+    nodes, quantizers = names.of_layer(name, text(row, "Metadata", place, ""))
+    return Layer(
+        name=name,
+        kind=text(row, "LayerType", place, ""),
+        nodes=nodes,
+        quantizers=quantizers,
+        inputs=inputs,
+        outputs=outputs,
+        tactic=text(row, "TacticName", place, ""),
+        fields={key: value for key, value in row.items() if key not in READ_HERE},
+    )
+
+
+def settled_all(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers with cause and precision told from what they are made of.
+
+    Myelin names a convolution in the Metadata of its epilogue and of the kernel that quantizes its input as well; there
+    a node counts only for the layer that can be nothing but its kernel, or else for one of them.
+    """
+    owner: dict[str, int] = {}
+    for index, layer in enumerate(layers):
+        for node in layer.nodes:
+            if node not in owner or _claim(layer) > _claim(layers[owner[node]]):
+                owner[node] = index
+    epilogues = {t.name for layer in layers if layer.kind in WEIGHTED for t in layer.outputs}
+    found = []
+    for index, layer in enumerate(layers):
+        mine = layer.nodes
+        if layer.kind.lower() in COPIES:
+            mine = tuple(n for n in mine if owner[n] == index)
+        own = replace(layer, nodes=mine)
+        if not any(t.name in epilogues for t in layer.inputs):
+            own = replace(own, cause=cause(own))
+        found.append(replace(own, precision=precision(own)))
+    return tuple(found)
+
+
+def _claim(layer: Layer) -> tuple[bool, float]:
+    """How surely a node that several layers name is computed by this one."""
+    return layer.kind.lower() not in COPIES, 1 / len(layer.nodes)
+
+
+def _tensors(row: dict[str, object], key: str, place: str) -> tuple[Tensor, ...]:
+    found = []
+    for i, entry in enumerate(entries(row.get(key, []), f"{place}: {key}")):
+        at = f"{place}: {key}[{i}]"
+        dims = entry.get("Dimensions", [])
+        if not isinstance(dims, list) or not all(isinstance(d, int) for d in dims):
+            raise EngineError(f"{at}: 'Dimensions' should be a list of whole numbers")
+        if "Format/Datatype" in entry:
+            what, layout = formats.split(text(entry, "Format/Datatype", at))
+        else:
+            # 11.x has a field for each; its parsers disagree on the case of the second.
+            given = text(entry, "DataType", at, text(entry, "Datatype", at, ""))
+            layout = formats.layout(text(entry, "Format", at, ""))
+            what = formats.precision(given)
+        found.append(Tensor(text(entry, "Name", at), tuple(dims), what, layout))
+    return tuple(found)
+
+
+def cause(layer: Layer) -> Cause:
+    """Why a layer only copies; "" where it computes, or where it is no work at all (NoOp)."""
+    kind = layer.kind.lower()
+    if kind not in COPIES or layer.nodes or kind == "noop":
+        return _copied(layer) if kind == "reformat" else ""
+    if layer.fields.get("Origin") == "QDQ" or layer.quantizers:
+        return "Q/DQ"
+    return _copied(layer) if kind in ("reformat", "copy") else ""
+
+
+def _copied(layer: Layer) -> Cause:
+    if layer.fields.get("Origin") == "QDQ":
+        return "Q/DQ"
+    if layer.name.endswith(" copy"):
+        return "copy"
+    before, after = ({t.precision for t in side} for side in (layer.inputs, layer.outputs))
+    return "type" if before != after else "layout"
+
+
+def precision(layer: Layer) -> str:
+    """What a layer computes in: its weights' type, else its tactic, else its inputs; of a copy, what it writes."""
+    if layer.cause or not layer.inputs:
+        return layer.outputs[0].precision if layer.outputs else UNKNOWN
+    weights = layer.fields.get("Weights", layer.fields.get("ConvWeights"))
+    if isinstance(weights, dict) and isinstance(weights.get("Type"), str):
+        found = formats.precision(weights["Type"])
+        if found != UNKNOWN:
+            return found
+    if TACTIC.search(layer.tactic):
+        return "FP8" if re.search(r"fp8|e4m3", layer.tactic, re.IGNORECASE) else "INT8"
+    if HALF_TACTIC.search(layer.tactic):
+        return "BF16" if "bf16" in layer.tactic.lower() else "FP16"
+    return layer.inputs[0].precision
+
+
+def timed(engine: Engine, content: object, place: str) -> Engine:
+    """The engine with the times of a profile; names can repeat, so the n-th of a name is the n-th there.
+
+    Raises:
+        EngineError: the content is no profile, or fits another engine.
+    """
+    queues: dict[str, deque[float]] = defaultdict(deque)
+    rows = entries(content, f"{place}: a profile")
+    for index, row in enumerate(rows):
+        if "name" in row:
+            at = f"{place}: [{index}]"
+            queues[text(row, "name", at)].append(number(row, "averageMs", at))
+    layers: list[Layer] = []
+    for layer in engine.layers:
+        queue = queues.get(layer.name) or queues.get(names.PROFILE.sub("", layer.name))
+        layers.append(replace(layer, time_ms=queue.popleft()) if queue else layer)
+    missing = [layer.name for layer in layers if layer.time_ms is None and layer.works]
+    over = sum(len(queue) for queue in queues.values())
+    if len(missing) == len([layer for layer in layers if layer.works]) or not queues:
+        raise EngineError(f"{place}: no layer of {engine.name} is in this profile: it was made with another engine")
+    notes = list(engine.notes)
+    if missing:
+        notes.append(f"{len(missing)} layers have no time in {Path(place).name}, such as '{missing[0]}'")
+    if over:
+        notes.append(f"{over} entries of {Path(place).name} belong to no layer")
+    return replace(engine, layers=tuple(layers), notes=tuple(notes))
+
+
+def runs(content: object, place: str) -> Times:
+    """Whole runs from what `--exportTimes` wrote.
+
+    Raises:
+        EngineError: it is something else, or empty.
+    """
+    rows = entries(content, f"{place}: a list of run times")
+    if not rows:
+        raise EngineError(f"{place}: it holds no run")
+    compute, latency = (
+        statistics.median(number(row, key, f"{place}: [{i}]") for i, row in enumerate(rows))
+        for key in ("computeMs", "latencyMs")
+    )
+    return Times(len(rows), compute, latency)

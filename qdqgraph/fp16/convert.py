@@ -1,0 +1,178 @@
+"""`to_fp16`: a Q/DQ model with FP16 around its INT8, typed as a strongly typed TensorRT build wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ..errors import ModelError
+from ..model.files import external_files
+from ..model.opset import raised
+from ..model.protos import key, names, refill, subgraphs
+from ..repair.plan import Plan
+from ..repair.rounds import Result
+from ..targets.target import Target
+from .choose import Reasons, chosen
+from .net import FLOAT, Net
+from .types import Types, typed
+from .weights import folded
+from .write import Writer
+
+OPSET = 19
+"""From here on Q and DQ take FP16: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that stays FP32.
+
+    Attributes:
+        node: the key of a node (its first output), or the name of a graph input or output.
+        op: its operator; "graph input" or "graph output".
+        reason: why.
+    """
+
+    node: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fp16Model:
+    """What `to_fp16` made.
+
+    Attributes:
+        model: the model in FP16.
+        kept: what stays FP32, in file order.
+        casts: Casts between FP32 and FP16 in the new model.
+        scale_change: by how much rounding to FP16 changed a scale at most, relative to it.
+    """
+
+    model: onnx.ModelProto
+    kept: tuple[Kept, ...]
+    casts: int
+    scale_change: float
+
+
+def to_fp16(
+    model: onnx.ModelProto,
+    folder: Path | None = None,
+    *,
+    keep_io: bool = False,
+    ranges: Mapping[str, float] | None = None,
+    skip: Sequence[str] = (),
+) -> Fp16Model:
+    """The model with every FP32 tensor in FP16 that can be, for a strongly typed TensorRT.
+
+    Args:
+        model: the model; left as it is.
+        folder: where its external data lie.
+        keep_io: inputs and outputs keep their types, a Cast each.
+        ranges: largest magnitude seen in each tensor (`measured_ranges`); nodes that go beyond FP16's range stay FP32.
+        skip: globs on the names of nodes and of the tensors they make; those nodes stay FP32.
+
+    Raises:
+        ModelError: external data are missing, or a node has no form in the operator set that FP16 Q/DQ need.
+    """
+    external_files(model, folder or Path())
+    later = raised(model, OPSET)
+    net = Net(folded(later, folder), folder)
+    stay = chosen(net, ranges or {}, skip)
+    types = typed(net, stay, keep_io=keep_io)
+    writer = Writer(net, types)
+    new = _pruned(writer.model(), later)
+    change = max((s.change for s in net.scales.values()), default=0.0)
+    return Fp16Model(new, tuple(_kept(net, stay, types, keep_io)), writer.casts, change)
+
+
+def refuse_target(target: Target) -> None:
+    """Says so where FP16 in the file is of no use to a target.
+
+    Raises:
+        ModelError: the target takes no FP16 Q/DQ.
+    """
+    if not target.half:
+        raise ModelError(
+            f"{target.title} takes no FP16 Q/DQ, which need operator set {OPSET} and strong typing: leave FP16 out and "
+            "build the FP32 file with `trtexec --int8 --fp16`, which runs in FP16 what is not INT8"
+        )
+
+
+def with_fp16(
+    model: onnx.ModelProto,
+    result: Result,
+    folder: Path,
+    *,
+    keep_io: bool = False,
+    ranges: Mapping[str, float] | None = None,
+    skip: Sequence[str] = (),
+) -> tuple[Result, Fp16Model]:
+    """A repair with FP16 as its last step, its plan from the model it began with; and what `to_fp16` made.
+
+    Raises:
+        ModelError: as `to_fp16` does.
+    """
+    made = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
+    return replace(result, model=made.model, plan=Plan.between(model, made.model)), made
+
+
+def _kept(net: Net, stay: Reasons, types: Types, keep_io: bool) -> Iterator[Kept]:
+    for name in net.inputs:
+        if not keep_io and types.native.get(name) == FLOAT:
+            why = "a subgraph reads it" if name in net.captured else "only nodes that stay FP32 read it"
+            yield Kept(name, "graph input", why)
+    for position, node in enumerate(net.nodes):
+        place = key(node)
+        touched = any(net.types.get(name, FLOAT) == FLOAT for name in (*node.input, *node.output) if name)
+        if position in stay and touched:
+            yield Kept(place, node.op_type, stay[position])
+        elif position in net.scales and net.scales[position].half is None:
+            yield Kept(place, node.op_type, f"its scale {net.scales[position].fault}")
+    for name in net.outputs:
+        if (
+            not keep_io
+            and (net.source(name), FLOAT) in types.demands
+            and name in types.demands[net.source(name), FLOAT]
+        ):
+            yield Kept(name, "graph output", "the node that makes it stays FP32")
+
+
+def _pruned(new: onnx.ModelProto, old: onnx.ModelProto) -> onnx.ModelProto:
+    """Takes out what lost its last reader in the conversion: scales behind Casts, float weights, their value_info."""
+    read_before = _read(old)
+    while True:
+        read = _read(new)
+        alive = [
+            n for n in new.graph.node if any(o in read for o in n.output) or not any(o in read_before for o in n.output)
+        ]
+        if len(alive) == len(new.graph.node):
+            break
+        refill(new.graph.node, alive)
+    gone = {t.name for t in new.graph.initializer if t.name not in read and t.name in read_before}
+    _drop(new.graph.initializer, gone)
+    _drop(new.graph.input, gone)
+    there = set(names(new.graph))
+    _drop(new.graph.value_info, {i.name for i in new.graph.value_info} - there)
+    return new
+
+
+def _drop(items: Any, gone: set[str]) -> None:
+    for index in range(len(items) - 1, -1, -1):
+        if items[index].name in gone:
+            del items[index]
+
+
+def _read(model: onnx.ModelProto) -> set[str]:
+    """Every name that a node, a subgraph or an output reads."""
+    graphs, found = [model.graph], set[str]()
+    while graphs:
+        graph = graphs.pop()
+        found.update(o.name for o in graph.output)
+        for node in graph.node:
+            found.update(node.input)
+            graphs += subgraphs(node)
+    return found

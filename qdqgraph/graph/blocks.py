@@ -1,0 +1,136 @@
+"""Convolution blocks and residual Adds: what must stay together, and which side of an Add carries the pair.
+
+Sources: NVIDIA's TensorFlow quantization toolkit ("exactly one Conv input stays bare") and Model Optimizer, which
+takes the branch with the longer path to the common ancestor as the bare one; links in docs/tensorrt.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from .elementwise import activation
+from .graph import Graph, key
+from .operators import BINARY, UNARY, WEIGHTED
+from .pair import Pair, pairs
+from .sites import sites
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One operand of a residual Add.
+
+    Attributes:
+        index: which input of the Add.
+        tensor: the tensor as read, site: the same seen through its pair.
+        pair: the pair it is read through; None where it is bare.
+        fusible: it is the result of an INT8 convolution block that nothing else reads.
+    """
+
+    index: int
+    tensor: str
+    site: str
+    pair: Pair | None
+    fusible: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """An Add of two data tensors of one shape: a skip connection.
+
+    `conv` is the side that fuses with the Add and should stay bare: the only convolution block, or of two the one
+    with the longer path. `skips` are the sides that should carry a pair.
+    """
+
+    add: gs.Node
+    conv: Side | None
+    skips: tuple[Side, ...]
+
+
+def residual(graph: Graph, add: gs.Node) -> Residual | None:
+    """The Add as a residual; None where an operand is constant or broadcast, or both are functions of one tensor."""
+    if len(add.inputs) != 2 or add.inputs[0].name == add.inputs[1].name or activation(graph, add) is not None:
+        return None
+    names = [t.name for t in add.inputs]
+    if any(graph.is_constant(n) for n in names):
+        return None
+    first, second = (graph.shape(n) for n in names)
+    if first is not None and second is not None:
+        known = (a == b for a, b in zip(first[1:], second[1:], strict=False) if None not in (a, b))
+        if len(first) != len(second) or not all(known):
+            return None
+    table = pairs(graph)
+    sides = [Side(i, n, table.root(n), table.made(n), _fusible(graph, add, table.root(n))) for i, n in enumerate(names)]
+    fusible = [s for s in sides if s.fusible]
+    conv = max(fusible, key=lambda s: (graph.depth.get(s.site, 0), -s.index), default=None)
+    return Residual(add, conv, tuple(s for s in sides if s is not conv))
+
+
+def _fusible(graph: Graph, add: gs.Node, site: str) -> bool:
+    alone = all(u.reader.node is add for u in sites(graph).uses(site)) and site not in graph.outputs
+    return alone and block(graph, site) is not None
+
+
+def residuals(graph: Graph) -> tuple[Residual, ...]:
+    """All residual Adds, in file order; found once."""
+    return graph.once(_residuals)
+
+
+def _residuals(graph: Graph) -> tuple[Residual, ...]:
+    return tuple(r for add in graph.nodes("Add", "Sum") if (r := residual(graph, add)) is not None)
+
+
+def skips_convolution(graph: Graph, site: str) -> bool:
+    """Whether the site is the paired skip of a residual Add and the paired input of a weighted operator as well."""
+    paired = [u.reader.node for u in sites(graph).uses(site) if u.pair is not None]
+    skipped = {s.site for node in paired if node.op in ("Add", "Sum") and (r := residual(graph, node)) for s in r.skips}
+    return site in skipped and any(node.op in WEIGHTED for node in paired)
+
+
+def opens_block(graph: Graph, node: gs.Node) -> bool:
+    """Whether an activation behind the node fuses with it: a convolution, its normalization, its residual Add."""
+    if node.op in WEIGHTED | {"BatchNormalization"}:
+        return True
+    found = residual(graph, node) if node.op in ("Add", "Sum") else None
+    return found is not None and found.conv is not None
+
+
+def block(graph: Graph, tensor: str) -> gs.Node | None:
+    """The INT8 convolution (or Gemm) whose block of BatchNormalization and activation ends in this tensor.
+
+    None where the tensor is made otherwise, where the convolution's own input is not quantized, or where something
+    outside the block reads a tensor inside it.
+    """
+    table = pairs(graph)
+    for _ in range(6):
+        node = graph.producer(tensor)
+        if node is None:
+            return None
+        if node.op in WEIGHTED:
+            return node if table.made(node.inputs[0].name) else None
+        inner = node.inputs[0].name if node.op == "BatchNormalization" else activation(graph, node)
+        if inner is None or not _inside(graph, table.root(inner), key(node)):
+            return None
+        tensor = table.root(inner)
+    return None
+
+
+def _inside(graph: Graph, tensor: str, end: str) -> bool:
+    """Whether everything that reads the tensor is part of the element-wise function that ends in `end`."""
+    pending, seen = [tensor], {tensor}
+    while pending:
+        name = pending.pop()
+        if name in graph.outputs:
+            return False
+        for reader in graph.readers(name):
+            made = key(reader.node)
+            if made == end or made in seen:
+                continue
+            if reader.node.op not in UNARY | BINARY | {"QuantizeLinear", "DequantizeLinear"}:
+                return False
+            if graph.depth.get(made, 0) > graph.depth.get(end, 0):
+                return False
+            seen.add(made)
+            pending.append(made)
+    return True

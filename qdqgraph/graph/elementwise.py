@@ -1,0 +1,80 @@
+"""Element-wise functions of one tensor, written in one node or in several (SiLU, GELU, Mish, snake)."""
+
+from __future__ import annotations
+
+import onnx_graphsurgeon as gs
+
+from ..model.protos import is_standard
+from .graph import Graph, key
+from .operators import BINARY, UNARY
+from .pair import pairs
+
+
+def self_gate(graph: Graph, node: gs.Node) -> str | None:
+    """The tensor x of a product x * f(x) (SiLU, Mish, HardSwish, GELU), else None."""
+    if node.op != "Mul" or len(node.inputs) != 2:
+        return None
+    names = [t.name for t in node.inputs]
+    for x, gate in (names, names[::-1]):
+        site, steps = pairs(graph).root(x), 0
+        while steps < 8 and gate:
+            gate = pairs(graph).root(gate)
+            if steps and gate == site:
+                return x
+            maker = graph.producer(gate)
+            source = None if maker is None else pointwise(graph, maker)
+            if source is None:
+                break
+            gate, steps = source, steps + 1
+    return None
+
+
+def pointwise(graph: Graph, node: gs.Node) -> str | None:
+    """The one data input of an element-wise function (constants aside), else None."""
+    if not is_standard(node):
+        return None
+    if node.op in UNARY:
+        return str(node.inputs[0].name)
+    if node.op in BINARY and len(node.inputs) == 2:
+        data = [t.name for t in node.inputs if not graph.is_constant(t.name)]
+        return str(data[0]) if len(data) == 1 else None
+    return None
+
+
+def activation(graph: Graph, node: gs.Node) -> str | None:
+    """The tensor that the node's result is a function of, element by element, else None.
+
+    The function may be written in several nodes that read the tensor more than once, as SiLU, Mish, GELU or snake are:
+    the node that joins two results, each made of the tensor by element-wise nodes and constants alone, is part of it.
+    """
+    return pointwise(graph, node) or graph.once(_joins).get(id(node))
+
+
+def _joins(graph: Graph) -> dict[int, str]:
+    """The nodes whose two operands are functions of one tensor, with the nearest such tensor, seen through pairs."""
+    above: dict[str, tuple[str, int]] = {}
+    found: dict[int, str] = {}
+    root = pairs(graph).root
+    for node in graph.nodes():
+        source = pointwise(graph, node)
+        if source is None and node.op in BINARY and len(node.inputs) == 2 and is_standard(node):
+            source = _meet(above, *(root(t.name) for t in node.inputs))
+            if source is not None:
+                found[id(node)] = source
+        if source is not None:
+            source = root(source)
+            above[key(node)] = (source, above.get(source, ("", 0))[1] + 1)
+    return found
+
+
+def _meet(above: dict[str, tuple[str, int]], first: str, second: str) -> str | None:
+    """Where the ways up from both tensors meet; None where they do not, or not within a function's usual length."""
+    for _ in range(16):
+        if first == second:
+            return first
+        if above.get(first, ("", 0))[1] < above.get(second, ("", 0))[1]:
+            first, second = second, first
+        if first not in above:
+            return None
+        first = above[first][0]
+    return None

@@ -1,0 +1,322 @@
+"""`Graph`: a read-only, indexed view of an ONNX model.
+
+Navigation is onnx-graphsurgeon's: nodes are `gs.Node`, tensors `gs.Tensor`, as TensorRT users know them. This
+module only adds what a rule needs in O(1): producers, readers, constant values, shapes. Tensors are addressed by
+name and nodes by `key` (the name of their first output), because ONNX node names are optional and may repeat.
+Nothing here writes: a change is an `Edit`, and only a plan applies it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from ..errors import ModelError
+from ..model import shapes
+from ..model.constants import PARTS, PASS_VALUE, array_of, constant_value, passed_value
+from ..model.protos import is_standard, version
+from ..model.validate import validate
+from ..targets.target import Target
+
+T = TypeVar("T")
+Node: TypeAlias = gs.Node
+"""onnx-graphsurgeon's node, for signatures in rule files."""
+
+
+SMALL = 4096
+"""Elements of the largest constants that are kept once they were read: scales and zero-points, not weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """One input of one node. `index` is -1 where a subgraph of the node captures the tensor."""
+
+    node: gs.Node
+    index: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The node's key and the index: how edits name this input."""
+        return key(self.node), self.index
+
+
+def key(node: gs.Node) -> str:
+    """The name of the node's first named output: unique in a graph, unlike the node's own name."""
+    for tensor in node.outputs:
+        if tensor.name:
+            return str(tensor.name)
+    return ""
+
+
+def label(node: gs.Node) -> str:
+    """What to call a node in a message: its name, else what it is and makes."""
+    return str(node.name) or f"{node.op}({key(node)})"
+
+
+class Graph:
+    """An indexed view of `model`.
+
+    Args:
+        model: the model; must not be changed while the view is in use.
+        folder: where external data files lie (the folder of the model's file).
+        known: an earlier view of the same network; its shapes serve this one, as repairs change none.
+        target: the generation of TensorRT that the model is for.
+
+    Raises:
+        ModelError: the graph cannot be imported, or means nothing (see `sound`).
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        folder: Path | None = None,
+        *,
+        known: Graph | None = None,
+        target: Target | None = None,
+    ) -> None:
+        self.model = model
+        self.target: Target = target or (known.target if known is not None else Target.named())
+        self._known_types = known._types if known is not None else None
+        self.folder = folder or Path()
+        if known is None:
+            validate(model)
+        try:
+            self.gs: gs.Graph = gs.import_onnx(model)
+        except Exception as error:
+            raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
+        self._nodes = tuple(self.gs.nodes)
+        self._memo: dict[object, object] = {}
+        self._values: dict[str, np.ndarray | None] = {}
+
+    def aimed_at(self, target: Target) -> Graph:
+        """The same graph for another generation of TensorRT; what `once` keeps depends on no target."""
+        other = copy(self)
+        other.target = target
+        return other
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operator set."""
+        return version(self.model)
+
+    # Nodes
+
+    def nodes(self, *ops: str) -> tuple[gs.Node, ...]:
+        """All nodes in file order, or those of the named operators of the standard domain."""
+        if not ops:
+            return self._nodes
+        found = [n for op in ops for n in self._by_op.get(op, ())]
+        return tuple(found) if len(ops) == 1 else tuple(sorted(found, key=self.position))
+
+    @cached_property
+    def _by_op(self) -> dict[str, list[gs.Node]]:
+        index: dict[str, list[gs.Node]] = {}
+        for node in self._nodes:
+            if is_standard(node):
+                index.setdefault(node.op, []).append(node)
+        return index
+
+    @cached_property
+    def _positions(self) -> dict[int, int]:
+        return {id(n): i for i, n in enumerate(self._nodes)}
+
+    def position(self, node: gs.Node) -> int:
+        """The node's place in the file; ONNX files are topologically sorted."""
+        return self._positions[id(node)]
+
+    def proto(self, node: gs.Node) -> onnx.NodeProto:
+        """The node as the file has it; must not be changed."""
+        return self.model.graph.node[self._positions[id(node)]]
+
+    # Tensors
+
+    @cached_property
+    def _producers(self) -> dict[str, gs.Node]:
+        return {t.name: n for n in self._nodes for t in n.outputs if t.name}
+
+    @cached_property
+    def _readers(self) -> dict[str, list[Reader]]:
+        index: dict[str, list[Reader]] = {}
+        for node in self._nodes:
+            for i, tensor in enumerate(node.inputs):
+                if tensor.name:
+                    index.setdefault(tensor.name, []).append(Reader(node, i))
+        for name, reader in self.captures:
+            index.setdefault(name, []).append(reader)
+        return index
+
+    @cached_property
+    def captures(self) -> tuple[tuple[str, Reader], ...]:
+        """Tensors that subgraphs (If, Loop, Scan) take from outside, with the node that holds the subgraph."""
+        return tuple((name, Reader(node, -1)) for node in self._nodes for name in _captured(node))
+
+    @cached_property
+    def inputs(self) -> frozenset[str]:
+        """Names of the graph's inputs, initializers left out."""
+        return frozenset(t.name for t in self.gs.inputs)
+
+    @cached_property
+    def outputs(self) -> frozenset[str]:
+        """Names of the graph's outputs."""
+        return frozenset(t.name for t in self.gs.outputs)
+
+    def node(self, key: str) -> gs.Node:
+        """The node that makes the tensor `key`.
+
+        Raises:
+            KeyError: no node does.
+        """
+        return self._producers[key]
+
+    def producer(self, tensor: str) -> gs.Node | None:
+        """The node that makes the tensor; None for inputs and initializers."""
+        return self._producers.get(tensor)
+
+    def readers(self, tensor: str) -> tuple[Reader, ...]:
+        """Every node input that reads the tensor, in file order; captures by subgraphs included."""
+        return tuple(self._readers.get(tensor, ()))
+
+    # Constants
+
+    @cached_property
+    def initializers(self) -> dict[str, onnx.TensorProto]:
+        """Initializers by name."""
+        return {i.name: i for i in self.model.graph.initializer}
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether the tensor is known before the network runs: made of initializers and Constants alone."""
+        source, passed = self._chain(tensor, PASS_VALUE | PARTS | {"QuantizeLinear", "DequantizeLinear", "Transpose"})
+        where = [t.name for node in passed if node.op in PARTS for t in node.inputs[1:] if t.name]
+        return source is not None and all(self.is_constant(t) for t in where)
+
+    def value(self, tensor: str) -> np.ndarray | None:
+        """The tensor's value where it is a constant, also behind Identity, Cast, Reshape and their like.
+
+        Returns None where it is not constant, or its external data cannot be read. The array is shared: change a copy.
+        """
+        if tensor not in self._values:
+            array = self._value(tensor)
+            if array is not None and array.size > SMALL:
+                return array
+            self._values[tensor] = array
+        return self._values[tensor]
+
+    def _value(self, tensor: str) -> np.ndarray | None:
+        source, passed = self._chain(tensor, PASS_VALUE)
+        if source is None:
+            return None
+        if source in self.initializers:
+            array = array_of(self.initializers[source], self.folder)
+        else:
+            array = constant_value(self.proto(self._producers[source]), self.folder)
+        for node in reversed(passed):
+            array = None if array is None else passed_value(node, array)
+        return array
+
+    def array(self, tensor: str) -> np.ndarray | None:
+        """A constant with its shape: an initializer, a Constant, or one of them transposed, reshaped or cast.
+
+        Returns None where it is none of these, or its external data cannot be read.
+        """
+        source, passed = self._chain(tensor, PASS_VALUE | {"Transpose"})
+        array = None if source is None else self.value(source)
+        for node in reversed(passed):
+            array = None if array is None else self.shaped(node, array)
+        return array
+
+    def shaped(self, node: gs.Node, array: np.ndarray) -> np.ndarray | None:
+        """What a Transpose or one of `PASS_VALUE` makes of a constant; None where its shape is unknown."""
+        if node.op == "Transpose":
+            return np.transpose(array, node.attrs.get("perm"))
+        if node.op in ("Identity", "Cast"):
+            return passed_value(node, array)
+        dims = self.shape(key(node))
+        known = None if dims is None or None in dims else [d for d in dims if d is not None]
+        return array.reshape(known) if known is not None and math.prod(known) == array.size else None
+
+    def _chain(self, tensor: str, through: frozenset[str]) -> tuple[str | None, list[gs.Node]]:
+        """The initializer or Constant in front of a tensor, and the nodes between; None where there is none."""
+        passed: list[gs.Node] = []
+        seen: set[str] = set()
+        while tensor not in self.initializers:
+            node = self.producer(tensor)
+            if node is None or tensor in seen or not is_standard(node):
+                return None, []
+            if node.op == "Constant":
+                break
+            if node.op not in through or not node.inputs:
+                return None, []
+            seen.add(tensor)
+            passed.append(node)
+            tensor = node.inputs[0].name
+        return tensor, passed
+
+    # Shapes
+
+    @cached_property
+    def _types(self) -> dict[str, tuple[int, tuple[int | None, ...]]]:
+        return shapes.infer(self.model) if self._known_types is None else self._known_types
+
+    def shape(self, tensor: str) -> tuple[int | None, ...] | None:
+        """Dimensions, None for an unknown one; None where the rank is unknown (custom operators, bad shapes)."""
+        found = self._known(tensor)
+        return found[1] if found else None
+
+    def dtype(self, tensor: str) -> int | None:
+        """The `onnx.TensorProto` data type, where known."""
+        found = self._known(tensor)
+        return found[0] if found else None
+
+    def _known(self, tensor: str) -> tuple[int, tuple[int | None, ...]] | None:
+        """Type and dimensions of a tensor; an earlier view does not know the constants that repairs added since."""
+        constant = self.initializers.get(tensor) if self._known_types is not None else None
+        return self._types.get(tensor) if constant is None else (constant.data_type, tuple(constant.dims))
+
+    def elements(self, tensor: str) -> int:
+        """Number of elements, for a batch of one where its size is unknown; 0 where another dimension is unknown."""
+        shape = self.shape(tensor)
+        if shape is None or None in shape[1:]:
+            return 0
+        return math.prod(d or 1 for d in shape)
+
+    # Memory
+
+    def once(self, compute: Callable[[Graph], T]) -> T:
+        """`compute(self)`, computed once a graph: for tables that several rules share."""
+        if compute not in self._memo:
+            self._memo[compute] = compute(self)
+        return self._memo[compute]  # type: ignore[return-value]
+
+    @cached_property
+    def depth(self) -> dict[str, int]:
+        """For each tensor the number of nodes on the longest path to it from an input; constants, Q and DQ left out."""
+        depth: dict[str, int] = {}
+        free = {"QuantizeLinear", "DequantizeLinear", "Constant", "Identity"}
+        for node in self._nodes:
+            below = max((depth.get(t.name, 0) for t in node.inputs), default=0)
+            for t in node.outputs:
+                depth[t.name] = below + (node.op not in free)
+        return depth
+
+
+def _captured(node: gs.Node) -> Iterator[str]:
+    """Names that the node's subgraphs take from outside; once each."""
+    seen: set[str] = set()
+    for value in node.attrs.values():
+        if isinstance(value, gs.Graph):
+            made = {t.name for n in value.nodes for t in n.outputs} | {t.name for t in value.inputs}
+            read = [t.name for n in value.nodes for t in n.inputs] + [t.name for t in value.outputs]
+            read += [name for n in value.nodes for name in _captured(n)]
+            for name in read:
+                if name and name not in made and name not in seen:
+                    seen.add(name)
+                    yield name

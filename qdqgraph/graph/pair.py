@@ -1,0 +1,309 @@
+"""`Pair`: a QuantizeLinear and the DequantizeLinears that read it, and the site it stands on.
+
+`scale` is always ONNX's: amax / 127 for symmetric INT8. pytorch-quantization's internal `scale` is its reciprocal,
+127 / amax; the conversion lives in `scale_from_amax` alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from ..model.protos import is_standard
+from .graph import Graph, key
+
+Kind = Literal["activation", "weight", "bias"]
+INT8_BOUND = 127
+"""Largest magnitude of symmetric INT8; TensorRT and pytorch-quantization leave -128 unused for scales."""
+
+
+def scale_from_amax(amax: float, num_bits: int = 8) -> float:
+    """ONNX scale of a symmetric signed range [-amax, amax]: amax / (2**(num_bits-1) - 1)."""
+    return amax / (2 ** (num_bits - 1) - 1)
+
+
+def bits_lost(new: float, own: float) -> float:
+    """Resolution lost at a site: log2(new scale / its own scale); negative where the new range clips."""
+    return math.log2(new / own)
+
+
+FOREIGN = (
+    "QLinear",
+    "QGemm",
+    "ConvInteger",
+    "MatMulInteger",
+    "MulInteger",
+    "ReduceSumInteger",
+    "DynamicQuantize",
+    "QAttention",
+    "QEmbedLayerNormalization",
+    "QMoE",
+    "QOrdered",
+    "QuantizeWithOrder",
+    "DequantizeWithOrder",
+    "MatMulNBits",
+    "MatMulBnb4",
+    "MatMulFpQ4",
+    "MatMulBlockQuantized",
+    "GatherBlockQuantized",
+    "NhwcMaxPool",
+)
+"""How the names of quantized operators begin that TensorRT does not have: those of ONNX and of onnxruntime."""
+
+
+def is_foreign(node: gs.Node) -> bool:
+    """Whether the node is quantized, but not in the Q/DQ form that TensorRT reads."""
+    return node.op.startswith(FOREIGN) or (not is_standard(node) and node.op in ("QuantizeLinear", "DequantizeLinear"))
+
+
+LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})
+"""Types of integers whose pairs came with operator set 21."""
+
+PER_CHANNEL = 13
+"""The first operator set whose Q/DQ take scales for each channel."""
+
+
+def is_pair(node: gs.Node) -> bool:
+    """Whether the node is a QuantizeLinear or DequantizeLinear, of any domain."""
+    return node.op in ("QuantizeLinear", "DequantizeLinear")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One quantization of one tensor.
+
+    Attributes:
+        tensor: what is quantized: the input of QuantizeLinear, or, where there is none, of the DequantizeLinears.
+        site: the tensor on which the pair stands, seen through pairs in front of it (see `Pairs.root`).
+        quantize: the QuantizeLinear; None where the file holds the integers themselves.
+        dequantizes: every DequantizeLinear that reads the integers, in file order.
+        scale: the scale's value, shape [] or [1] for per-tensor, [C] per channel; None where it is not constant.
+        zero_point: the zero-point's value; None where it is absent or not constant.
+        axis: the axis attribute as written; None where absent (ONNX then means 1).
+        kind: weight (made from constants), bias (INT32 constants), activation (anything else).
+    """
+
+    tensor: str
+    site: str
+    quantize: gs.Node | None
+    dequantizes: tuple[gs.Node, ...]
+    scale: np.ndarray | None
+    zero_point: np.ndarray | None
+    axis: int | None
+    kind: Kind
+    agrees: bool
+    """Every DequantizeLinear undoes the QuantizeLinear: scale and zero-point are the same, bit for bit."""
+    pinned: bool
+    """The integers themselves are an input, an output or read by something else: the scale cannot change."""
+
+    @property
+    def nodes(self) -> tuple[gs.Node, ...]:
+        """The pair's nodes, QuantizeLinear first."""
+        return ((self.quantize,) if self.quantize is not None else ()) + self.dequantizes
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the pair's first node."""
+        return key(self.nodes[0])
+
+    @cached_property
+    def per_tensor(self) -> bool:
+        """Whether there is one scale for the whole tensor."""
+        return self.scale is not None and self.scale.size == 1
+
+    @cached_property
+    def value(self) -> float:
+        """The per-tensor scale as a float (exact: a float32 or float16 fits)."""
+        assert self.scale is not None
+        return float(self.scale.reshape(-1)[0])
+
+    @cached_property
+    def symmetric(self) -> bool:
+        """Whether every zero-point is zero."""
+        return self.zero_point is None or not np.any(self.zero_point)
+
+    @cached_property
+    def tieable(self) -> bool:
+        """Whether the pair is a plain symmetric activation pair, whose scale a tie may speak of."""
+        return (
+            self.kind == "activation"
+            and self.agrees
+            and self.per_tensor
+            and self.symmetric
+            and math.isfinite(self.value)
+            and self.value > 0
+            and (self.zero_point is None or self.zero_point.dtype in (np.int8, np.uint8))
+        )
+
+    @cached_property
+    def types(self) -> tuple[str, str]:
+        """(scale dtype, integer dtype): pairs with different ones cannot share a scale."""
+        integer = "uint8" if self.zero_point is None else str(self.zero_point.dtype)
+        return (str(self.scale.dtype) if self.scale is not None else "?", integer)
+
+    def same_grid(self, other: Pair) -> bool:
+        """Whether both round to the same values: scales bit-identical, zero-points and types equal."""
+        return (
+            self.tieable
+            and other.tieable
+            and self.types == other.types
+            and self.scale is not None
+            and other.scale is not None
+            and self.scale.tobytes() == other.scale.tobytes()
+        )
+
+
+def required_opset(graph: Graph, node: gs.Node) -> int:
+    """The first operator set of the standard domain that can say what a quantized node says.
+
+    Scales for each channel and their axis came with 13; integers of 16 and 4 bits, which onnxruntime writes in its own
+    domain before, and blocks with 21. What is not in the Q/DQ form gets pairs that need 13.
+    """
+    if not is_pair(node):
+        return 21 if node.op == "MatMulNBits" else PER_CHANNEL
+    zero = node.inputs[2].name if len(node.inputs) > 2 else ""
+    kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
+    if kind in LATE or node.attrs.get("block_size"):
+        return 21
+    scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
+    plain = node.attrs.get("axis") is None and (scale is None or scale.size == 1)
+    return 0 if plain and not is_foreign(node) else PER_CHANNEL
+
+
+class Pairs:
+    """All pairs of a graph, by site, by node and by the tensors they make."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._of: dict[str, Pair] = {}
+        self._at: dict[str, list[Pair]] = {}
+        self._roots: dict[str, str] = {}
+        self._all: list[Pair] = []
+        for node in graph.nodes("QuantizeLinear", "DequantizeLinear"):
+            if key(node) in self._of or (node.op == "DequantizeLinear" and self._has_quantize(node)):
+                continue
+            pair = self._read(node)
+            self._all.append(pair)
+            for member in pair.nodes:
+                self._of[key(member)] = pair
+            self._at.setdefault(pair.site, []).append(pair)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of(self, node: gs.Node) -> Pair | None:
+        """The pair that a QuantizeLinear or DequantizeLinear belongs to; None for any other node."""
+        return self._of.get(key(node))
+
+    def divided(self) -> Iterator[tuple[str, tuple[Pair, ...]]]:
+        """Sites whose own pairs carry different scales, with the pairs; in file order."""
+        for site in self._at:
+            mine = self.at(site)
+            if len({p.value for p in mine}) > 1:
+                yield site, mine
+
+    def at(self, site: str) -> tuple[Pair, ...]:
+        """Tieable activation pairs that stand on the site, in file order."""
+        return tuple(p for p in self._at.get(site, ()) if p.tieable)
+
+    def made(self, tensor: str) -> Pair | None:
+        """The pair whose DequantizeLinear makes the tensor."""
+        node = self._graph.producer(tensor)
+        return self._of.get(key(node)) if node is not None and node.op == "DequantizeLinear" else None
+
+    def root(self, tensor: str) -> str:
+        """The site that the tensor shows: the tensor itself, seen through the tieable pairs in front of it."""
+        return self._roots.get(tensor, tensor)
+
+    def _has_quantize(self, node: gs.Node) -> bool:
+        source = self._graph.producer(node.inputs[0].name)
+        return source is not None and source.op == "QuantizeLinear" and not is_foreign(source)
+
+    def _read(self, node: gs.Node) -> Pair:
+        graph = self._graph
+        quantize = node if node.op == "QuantizeLinear" else None
+        tensor = node.inputs[0].name
+        integers = key(node) if quantize else tensor
+        readers = graph.readers(integers)
+        mine = tuple(r.node for r in readers if r.node.op == "DequantizeLinear" and r.index == 0)
+        # Several DequantizeLinears may read one integer weight with scales of their own: each is a pair then.
+        alike = (_parameters(node), _form(node))
+        same = [d for d in mine if (_parameters(d), _form(d)) == alike] if quantize is None else list(mine)
+        dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
+        scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
+        zero_name = node.inputs[2].name if len(node.inputs) > 2 else ""
+        zero_point = graph.value(zero_name) if zero_name else _default_zero_point(graph, node, integers)
+        constant = graph.is_constant(tensor)
+        kind: Kind = "weight" if constant else "activation"
+        if constant and quantize is None and graph.dtype(tensor) == onnx.TensorProto.INT32:
+            kind = "bias"
+        pinned = integers in graph.outputs or any(r.node.op != "DequantizeLinear" or r.index != 0 for r in readers)
+        agrees = quantize is None or all(_agree(graph, node, d) for d in dequantizes)
+        pinned = pinned or quantize is None
+        site = self.root(tensor) if quantize is not None else (key(node) if kind == "activation" else tensor)
+        pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, agrees, pinned)
+        if pair.tieable:
+            for dequantize in dequantizes:
+                self._roots[key(dequantize)] = site
+        return pair
+
+
+def pairs(graph: Graph) -> Pairs:
+    """The graph's pairs, found once."""
+    return graph.once(Pairs)
+
+
+def _axis(node: gs.Node) -> int | None:
+    axis = node.attrs.get("axis")
+    return None if axis is None else int(axis)
+
+
+def _parameters(node: gs.Node) -> tuple[str, ...]:
+    return tuple(t.name for t in node.inputs[1:])
+
+
+def _form(node: gs.Node) -> tuple[object, object]:
+    """Along which axis, and in which blocks, the scales run; of no meaning where there is one scale."""
+    return node.attrs.get("axis", 1), node.attrs.get("block_size", 0)
+
+
+def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
+    """Whether a DequantizeLinear undoes its QuantizeLinear: the same scale and zero-point, bit for bit."""
+    scale = graph.value(quantize.inputs[1].name) if len(quantize.inputs) > 1 else None
+    if _form(quantize) != _form(dequantize) and (scale is None or scale.size > 1):
+        return False
+    ours, theirs = _parameters(quantize), _parameters(dequantize)
+    if ours == theirs:
+        return True
+    for index in range(2):
+        names = [p[index] if len(p) > index else "" for p in (ours, theirs)]
+        a, b = (graph.value(name) if name else None for name in names)
+        if names[0] == names[1]:
+            continue
+        if index == 1 and "" in names:  # an absent zero-point means zero
+            given = b if a is None else a
+            if given is None or given.any():
+                return False
+        elif a is None or b is None or a.tobytes() != b.tobytes():
+            return False
+    return True
+
+
+def _default_zero_point(graph: Graph, node: gs.Node, integers: str) -> np.ndarray | None:
+    """Without a zero-point input: zero, of the type of the integers that a DequantizeLinear reads."""
+    if node.op == "QuantizeLinear":
+        wanted = node.attrs.get("output_dtype")
+        return None if not wanted else np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(int(wanted)))
+    dtype = graph.dtype(integers)
+    return None if dtype is None else np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(dtype))

@@ -1,0 +1,104 @@
+"""Sites by name: tensors, nodes and PyTorch quantizers, by name or glob, for ties that a person declares.
+
+A PyTorch path is read from what exporters leave in the file: the TorchScript exporter writes the module scopes into
+node names ("/layer1/layer1.0/conv1/_input_quantizer/QuantizeLinear"), the dynamo exporter into the node metadata
+"pkg.torch.onnx.name_scopes".
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..errors import guess
+from .graph import Graph, Node, label
+from .pair import pairs
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+KINDS = ("tensors", "inputs_of", "outputs_of", "quantizers")
+
+
+def quantizer_path(graph: Graph, node: Node) -> str:
+    """The path of the PyTorch module that a node comes from, "layer1.0.conv1._input_quantizer"; "" where unknown."""
+    metadata = {p.key: p.value for p in graph.proto(node).metadata_props}
+    if SCOPES in metadata:
+        try:
+            scopes = [str(s) for s in ast.literal_eval(metadata[SCOPES])][:-1]
+        except (ValueError, SyntaxError, TypeError):
+            return ""
+    else:
+        scopes = str(node.name).split("/")[:-1]
+    return _joined(s for s in scopes if s)
+
+
+def _joined(scopes: Iterable[str]) -> str:
+    """Scopes as one path; a scope may repeat the one in front of it: "layer1", "layer1.0", "conv1"."""
+    path = last = ""
+    for scope in scopes:
+        if last and scope.startswith(last + "."):
+            path += scope[len(last) :]
+        else:
+            path += ("." if path else "") + scope
+        last = scope
+    return path
+
+
+def quantizers(graph: Graph) -> Mapping[str, tuple[str, ...]]:
+    """PyTorch paths of the activation quantizers, with their sites."""
+    return graph.once(_quantizers)
+
+
+def _quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for pair in pairs(graph):
+        if pair.tieable and pair.quantize is not None and (path := quantizer_path(graph, pair.quantize)):
+            found.setdefault(path, []).append(pair.site)
+    return {path: tuple(dict.fromkeys(sites)) for path, sites in found.items()}
+
+
+def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
+    """The sites that a name or glob of one of `KINDS` stands for, in file order; none where it matches nothing."""
+    if kind == "tensors":
+        return _sites(graph, (t for t in _tensors(graph) if fnmatch.fnmatchcase(t, name)))
+    if kind == "quantizers":
+        hits = (path for path in quantizers(graph) if _inside(path, name))
+        return tuple(dict.fromkeys(site for path in hits for site in quantizers(graph)[path]))
+    nodes = [n for n in graph.nodes() if fnmatch.fnmatchcase(label(n), name)]
+    ends = (t.name for n in nodes for t in (n.inputs if kind == "inputs_of" else n.outputs))
+    return _sites(graph, (t for t in ends if t))
+
+
+def nearest(graph: Graph, kind: str, name: str) -> str:
+    """What a message says behind a name that matches nothing: the known one that is most like it, see `guess`."""
+    if kind == "tensors":
+        known = list(_tensors(graph))
+    elif kind == "quantizers":
+        known = list(quantizers(graph))
+    else:
+        known = [label(n) for n in graph.nodes()]
+    return guess(name, known, cutoff=0.4)
+
+
+def _inside(path: str, name: str) -> bool:
+    """Whether a quantizer is the module meant, or one that it holds."""
+    parents = [path[: m.start()] for m in re.finditer(r"\.", path)]
+    return any(fnmatch.fnmatchcase(p, name) for p in (path, *parents[-1:]))
+
+
+def _tensors(graph: Graph) -> Iterator[str]:
+    yield from sorted(graph.inputs)
+    yield from (t.name for n in graph.nodes() for t in n.outputs if t.name)
+
+
+def _sites(graph: Graph, tensors: Iterable[str]) -> tuple[str, ...]:
+    """Tensors as sites: what a pair makes stands for what it quantizes, constants are left out."""
+    table, found = pairs(graph), dict[str, None]()
+    for tensor in tensors:
+        maker = graph.producer(tensor)
+        own = table.of(maker) if maker is not None and maker.op == "QuantizeLinear" else None
+        site = own.site if own is not None else table.root(tensor)
+        if not graph.is_constant(site):
+            found[site] = None
+    return tuple(found)

@@ -1,0 +1,181 @@
+"""Who finally reads each tensor, seen through pairs, and what becomes of what they read.
+
+Sources: TensorRT's explicit-quantization page (propagation, placement recommendations) and fusion catalog; see
+docs/tensorrt.md for the links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from .elementwise import activation
+from .graph import Graph, Reader
+from .moves import move_at, move_of
+from .operators import BINARY, KEEPS_ALL, POOLS, UNARY, WEIGHTED
+from .pair import Pair, pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One node input that finally reads a site, raw or through pairs."""
+
+    reader: Reader
+    tensor: str
+    pair: Pair | None
+
+
+class Sites:
+    """Who finally reads each site, and what becomes of what they read; computed once a graph, in linear time."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._uses: dict[str, list[Use]] = {}
+        table = pairs(graph)
+        for node in graph.nodes():
+            if node.op == "DequantizeLinear":
+                continue
+            own = table.of(node) if node.op == "QuantizeLinear" else None
+            quantizes = own is not None and own.tieable
+            for i, tensor in enumerate(node.inputs):
+                if tensor.name and not quantizes:
+                    use = Use(Reader(node, i), tensor.name, table.made(tensor.name))
+                    self._uses.setdefault(table.root(tensor.name), []).append(use)
+        for name, reader in graph.captures:
+            self._uses.setdefault(table.root(name), []).append(Use(reader, name, table.made(name)))
+        self.feeds = self._feeds()
+        self.wants = self._wants()
+        self.covered = self._covered()
+
+    def uses(self, site: str) -> tuple[Use, ...]:
+        """Every final reader of the site; Q and DQ of plain pairs are seen through."""
+        return tuple(self._uses.get(site, ()))
+
+    def raw(self, tensor: str) -> list[Use]:
+        """Final readers that see the tensor unrounded."""
+        return [u for u in self.uses(tensor) if u.tensor == tensor]
+
+    def _feeds(self) -> set[str]:
+        """Tensors whose values reach a quantized pair through moves, averages and element-wise operators only."""
+        feeds: set[str] = set()
+        through = WEIGHTED | {"Constant", "QuantizeLinear", "DequantizeLinear"}
+        for node in reversed(self.graph.nodes()):
+            plain = node.op in BINARY | UNARY | POOLS | {"BatchNormalization", "Sum"}
+            own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
+            if own is not None and own.kind == "activation":
+                feeds.add(node.inputs[0].name)
+            elif node.op in through or not any(t.name in feeds for t in node.outputs):
+                continue
+            elif plain:
+                feeds.update(t.name for t in node.inputs if t.name)
+            elif move := move_of(self.graph, node):
+                feeds.update(move[0])
+        return feeds
+
+    def _wants(self) -> set[str]:
+        """Tensors that some reader takes, or will take once repaired, in INT8: directly or through moves."""
+        wants: set[str] = set()
+        for node in reversed(self.graph.nodes()):
+            own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
+            if own is not None and own.tieable:
+                wants.add(node.inputs[0].name)
+            elif (move := move_of(self.graph, node)) and any(t in wants for t in move[1]):
+                wants.update(move[0])
+            elif node.op in ("Add", "Sum", "Mul") or node.op in POOLS:
+                wants.update(name for name in int8_operands(self.graph, node, self.feeds))
+        return wants
+
+    def _covered(self) -> set[str]:
+        """Tensors whose whole range is known from a pair: their own, one behind, or those of all they are made of."""
+        covered = {p.site for p in pairs(self.graph) if p.tieable}
+        for node in reversed(self.graph.nodes()):
+            if node.op in KEEPS_ALL or (node.op in ("Resize", "Upsample", "Pad") and self._grows(node)):
+                move = move_of(self.graph, node)
+                if move and all(t in covered for t in move[1]):
+                    covered.update(move[0])
+        for node in self.graph.nodes():
+            move = move_of(self.graph, node)
+            if move and all(pairs(self.graph).root(t) in covered for t in move[0]):
+                covered.update(move[1])
+        return covered
+
+    def _grows(self, node: gs.Node) -> bool:
+        """Whether a nearest Resize or a Pad leaves no element out: no dimension shrinks."""
+        before, after = (self.graph.shape(t.name) for t in (node.inputs[0], node.outputs[0]))
+        return bool(before and after) and all(
+            a is not None and b is not None and a >= b for b, a in zip(before or (), after or (), strict=False)
+        )
+
+
+def sites(graph: Graph) -> Sites:
+    """The graph's sites with their readers, found once."""
+    return graph.once(Sites)
+
+
+def only_quantized(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Tensors whose raw values end in Qs only, directly or through moves, with the tensors that these moves make.
+
+    A tensor is missing where some raw reader computes with it, where it is a graph output, or where no Q is reached.
+    """
+    return graph.once(_closed)
+
+
+def _closed(graph: Graph) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for node in reversed(graph.nodes()):
+        for tensor in node.outputs:
+            _close(graph, tensor.name, found)
+    for name in graph.inputs:
+        _close(graph, name, found)
+    return found
+
+
+def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None:
+    following: dict[str, None] = {}
+    for use in sites(graph).raw(tensor):
+        move = move_at(graph, use.reader)
+        if move is None or any(made not in found for made in move[1]):
+            return
+        following.update(dict.fromkeys(move[1]))
+    if tensor not in graph.outputs and (following or pairs(graph).at(tensor)):
+        found[tensor] = tuple(following)
+
+
+def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
+    """The sites around a moving node that must share one scale for it to move INT8 values; None where it need not.
+
+    It must where some reader behind takes INT8, or where everything in front is quantized already.
+    """
+    move = move_of(graph, node)
+    if move is None:
+        return None
+    table = pairs(graph)
+    inputs, outputs = move
+    if not any(t in sites(graph).wants for t in outputs) and not all(table.made(t) for t in inputs):
+        return None
+    around = tuple(dict.fromkeys((*map(table.root, inputs), *outputs)))
+    return around if len(around) > 1 else None
+
+
+def scales_at(graph: Graph, around: tuple[str, ...]) -> str:
+    """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"; or that they differ elsewhere."""
+    found: dict[float, str] = {}
+    for site in around:
+        for pair in pairs(graph).at(site):
+            found.setdefault(pair.value, site)
+    if len(found) < 2:
+        return "not here, but between the tensors that it connects"
+    shown = [f"{value:.4g} ('{site}')" for value, site in sorted(found.items())]
+    return ", ".join(shown[:4] + ([f"... {len(shown) - 4} more"] if len(shown) > 4 else []))
+
+
+def int8_operands(graph: Graph, node: gs.Node, feeds: set[str]) -> Iterator[str]:
+    """Operands that an Add, Mul or average should read in INT8, because its own result goes to INT8 layers."""
+    if not any(t.name in feeds for t in node.outputs):
+        return
+    if node.op in POOLS:
+        yield node.inputs[0].name
+    elif (node.op == "Mul" or len(node.inputs) == 2) and activation(graph, node) is None:
+        yield from (t.name for t in node.inputs)

@@ -1,0 +1,71 @@
+"""Runs a model in ONNX Runtime with graph optimizations off.
+
+Off, because onnxruntime's own Q/DQ fusions shift last bits (https://github.com/microsoft/onnxruntime/issues/32132).
+onnxruntime is imported only when a model runs; `import qdqgraph` does not need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ..errors import ModelError
+from .rounding import rounded
+
+Feed = dict[str, np.ndarray]
+REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def available() -> bool:
+    """Whether onnxruntime is installed."""
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def provider(wanted: str) -> tuple[str, str]:
+    """The execution provider to use for "cpu" or "cuda", and a sentence where it is a fallback, else ""."""
+    import onnxruntime as ort
+
+    if PROVIDERS[wanted] in ort.get_available_providers():
+        return PROVIDERS[wanted], ""
+    return PROVIDERS["cpu"], f"onnxruntime offers no {PROVIDERS[wanted]} here; the numeric check ran on the CPU"
+
+
+def run(
+    model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path, provider: str = PROVIDERS["cpu"]
+) -> list[list[Any]]:
+    """The model's outputs for each sample; on the CPU FP16 is rounded as a GPU would (`rounding`).
+
+    Floating-point samples are given in the model's own types, FP32 or FP16.
+
+    Raises:
+        ModelError: onnxruntime cannot load or run the model.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
+    try:
+        stored = rounded(model) if provider == PROVIDERS["cpu"] else model
+        session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
+        return [session.run(None, _cast(model, feed)) for feed in feeds]
+    except Exception as error:  # onnxruntime's own exceptions derive from Exception alone
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"onnxruntime cannot run the model: {reason[0][:300]}") from error
+
+
+def _cast(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Feed:
+    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+    real = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items() if kind in REAL}
+    return {n: a.astype(real[n], copy=False) if n in real and a.dtype.kind == "f" else a for n, a in feed.items()}

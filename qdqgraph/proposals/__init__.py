@@ -1,0 +1,1 @@
+"""What a rule may propose, and helpers that build it."""

@@ -1,0 +1,76 @@
+"""What a pair takes away beside its rounding: numbers outside its range, as a Relu or Clip does that it stands for."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from ..graph.graph import Graph
+from ..graph.moves import move_of
+from ..graph.pair import Pair
+from ..graph.quantization import Quantization
+from .nodes import make_constant, make_node
+
+
+def clips_negatives(graph: Graph, pair: Pair) -> bool:
+    """Whether the pair takes negative numbers away, as a Relu does: its range, or that of one of its channels, begins
+    at zero, and its tensor may not."""
+    grid = Quantization.of(pair)
+    if grid is None or pair.kind != "activation":
+        return False
+    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).any()) and not nonnegative(graph, pair.tensor)
+
+
+def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
+    """What an activation pair does to real numbers, without their rounding: nodes that keep them within its range, or
+    that of each channel, and make `name`; None where the channels' place is unknown.
+
+    Where the tensor cannot be negative the range begins at zero.
+    """
+    grid, shape = Quantization.of(pair), graph.shape(pair.tensor)
+    assert grid is not None
+    bounds, zero = np.iinfo(grid.zero_point.dtype), grid.zero_point.astype(np.float32)
+    ends = [np.asarray((bound - zero) * grid.scale).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)]
+    if nonnegative(graph, pair.tensor):
+        ends[0] = np.maximum(ends[0], 0)
+    low, high = (f"{name}_{end}" for end in ("low", "high"))
+    if ends[0].size > 1:
+        if shape is None or not -len(shape) <= grid.axis < len(shape):
+            return None
+        along = [1] * len(shape)
+        along[grid.axis] = ends[0].size
+        between = [make_node("Max", [pair.tensor, low], f"{name}_cut"), make_node("Min", [f"{name}_cut", high], name)]
+        return [make_constant(low, ends[0].reshape(along)), make_constant(high, ends[1].reshape(along)), *between]
+    ends = [end.reshape(()) for end in ends]
+    if graph.opset < 11:  # the limits were attributes then
+        given = zip(("min", "max"), map(float, ends), strict=True)
+        return [make_node("Clip", [pair.tensor], name, [onnx.helper.make_attribute(*limit) for limit in given])]
+    return [
+        make_constant(low, ends[0]),
+        make_constant(high, ends[1]),
+        make_node("Clip", [pair.tensor, low, high], name),
+    ]
+
+
+def nonnegative(graph: Graph, tensor: str) -> bool:
+    """Whether the tensor cannot hold a negative number, as far as the nodes in front of it tell."""
+    pending, seen = [tensor], set[str]()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = graph.producer(name)
+        if node is None:
+            return False
+        if node.op in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"):
+            continue
+        if node.op == "Clip":
+            least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None
+            if (node.attrs.get("min", -1.0) if least is None else float(least.reshape(-1)[0])) >= 0:
+                continue
+        move = move_of(graph, node)
+        if move is None or not move[0]:
+            return False
+        pending += move[0]
+    return True

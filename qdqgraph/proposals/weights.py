@@ -1,0 +1,304 @@
+"""Weights and their channels: the real numbers behind a weight pair, and the pair on another grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from ..graph.graph import Graph, Reader, key, label
+from ..graph.operators import BINARY, UNARY
+from ..graph.pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, pairs
+from ..graph.quantization import Quantization
+from ..model.constants import PASS_VALUE
+from .clipping import clip_nodes, clips_negatives
+from .nodes import attributes, make_constant, make_dequantize, make_node, replace
+from .proposal import Constant, Graft, SetPair
+
+FP8_BOUND = 448.0
+"""The largest number of FP8 E4M3."""
+FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
+"""Least and greatest integer of the 4-bit types, by name."""
+INT4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
+
+
+def pair_readers(graph: Graph, pair: Pair) -> tuple[Reader, ...]:
+    """The node inputs that read what the pair dequantizes."""
+    return tuple(r for d in pair.dequantizes for r in graph.readers(key(d)))
+
+
+def channel_axis(graph: Graph, pair: Pair) -> int | None:
+    """The axis of the output channels of a weight pair; None where its readers have none, or disagree.
+
+    Conv 0; Gemm 0 with transB, else 1; MatMul the last, of weights on the left the first; ConvTranspose as the target
+    says, without groups only (with groups no axis counts the output channels). A Transpose in between is seen through.
+    Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
+    """
+    shape = graph.shape(pair.tensor)
+    axes = {_axis(graph, r, len(shape)) for r in pair_readers(graph, pair)} if shape is not None else set()
+    return axes.pop() if len(axes) == 1 else None
+
+
+def _axis(graph: Graph, reader: Reader, rank: int) -> int | None:
+    node: gs.Node = reader.node
+    if node.op == "Transpose" and reader.index == 0:
+        inner = {_axis(graph, r, rank) for t in node.outputs for r in graph.readers(t.name)}
+        axis = inner.pop() if len(inner) == 1 else None
+        order = node.attrs.get("perm", tuple(reversed(range(rank))))
+        return None if axis is None else int(order[axis])
+    if node.op == "MatMul" and reader.index == 0:
+        return 0 if rank == 2 else None
+    if reader.index != 1:
+        return None
+    if node.op == "Conv":
+        return 0
+    if node.op == "Gemm":
+        return 0 if node.attrs.get("transB", 0) else 1
+    if node.op == "MatMul":
+        return rank - 1 if rank == 2 else None
+    if node.op == "ConvTranspose":
+        return graph.target.deconvolution_axis if node.attrs.get("group", 1) == 1 else None
+    return None
+
+
+def real_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """The real numbers that a weight pair stands for: those in front of its QuantizeLinear, or what its integers mean;
+    None where they are not in the file, or not of one form."""
+    return dequantized_weights(graph, pair) if pair.quantize is None else _constant(graph, pair.tensor)
+
+
+def dequantized_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """What the pair's DequantizeLinears make of a constant; None as for `real_weights`, or where its nodes disagree."""
+    if any(node.attrs.get("block_size") for node in pair.nodes):
+        return _in_blocks(graph, pair)
+    if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
+        return Quantization(pair.scale, np.zeros((), np.int8), 1 if pair.axis is None else pair.axis).reals(steps)
+    array, grid = _constant(graph, pair.tensor), Quantization.of(pair)
+    if pair.types[1] == "float8_e4m3fn":
+        return _of_fp8(pair, array)
+    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
+        return None
+    return grid.reals(array if pair.quantize is None else grid.integers(array))
+
+
+def _of_fp8(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
+    """What FP8 numbers mean: each times its scale; a QuantizeLinear ends at the largest."""
+    if array is None or pair.scale is None or pair.zero_point is None or not (pair.agrees and (pair.scale > 0).all()):
+        return None
+    grid = Quantization(pair.scale.astype(np.float32), np.zeros((), np.int8), 1 if pair.axis is None else pair.axis)
+    if pair.scale.ndim > 1 or not grid.fits(array):
+        return None
+    scale = grid.along(grid.scale, array.ndim)
+    if pair.quantize is not None:
+        array = np.clip(array.astype(np.float32) / scale, -FP8_BOUND, FP8_BOUND).astype(pair.zero_point.dtype)
+    return np.asarray(array.astype(np.float32) * scale).astype(pair.scale.dtype)
+
+
+def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """What integers of the file mean whose scales run in blocks along one axis."""
+    array, scale, zero = graph.array(pair.tensor), pair.scale, pair.zero_point
+    if array is None or scale is None or zero is None or pair.quantize is not None or scale.ndim != array.ndim:
+        return None
+    axis, size = 1 if pair.axis is None else pair.axis, int(pair.nodes[0].attrs["block_size"])
+    whole = tuple(slice(n) for n in array.shape)
+    spread = [np.repeat(a.astype(np.float32), size, axis)[whole] for a in (scale, np.broadcast_to(zero, scale.shape))]
+    if any(a.shape != array.shape for a in spread):
+        return None
+    return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
+
+
+def _constant(graph: Graph, tensor: str) -> np.ndarray | None:
+    """A constant, also behind pairs: a weight that two operators read under two names is quantized once for each."""
+    array, node = graph.array(tensor), graph.producer(tensor)
+    if array is not None or node is None or (node.domain or "") not in ("", "ai.onnx"):
+        return array
+    if node.op == "DequantizeLinear":
+        pair = pairs(graph).of(node)
+        return None if pair is None or pair.kind == "activation" else dequantized_weights(graph, pair)
+    inner = _constant(graph, node.inputs[0].name) if node.op in PASS_VALUE | {"Transpose"} else None
+    return None if inner is None else graph.shaped(node, inner)
+
+
+def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:
+    """The pair with another, symmetric INT8 grid; integer weights follow from their exact real values.
+
+    Args:
+        scale: shape [] or [C], of the pair's scale type.
+        axis: the channel axis; None for one scale.
+    """
+    zero_point = np.zeros(scale.shape, np.int8)
+    integers = None
+    if pair.quantize is None:
+        reals = real_weights(graph, pair)
+        if reals is None:
+            return None
+        integers = Constant.of(np.maximum(Quantization(scale, zero_point, axis or 0).integers(reals), -INT8_BOUND))
+    nodes = tuple(key(n) for n in pair.nodes)
+    return SetPair(nodes, Constant.of(scale), Constant.of(zero_point), axis, integers)
+
+
+def refit(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
+    """A weight pair with the symmetric scales that fit the real numbers, for each channel of the axis; None where they
+    are not in the file or not finite. A channel of zeros fits any scale: it takes that of the widest.
+
+    Where the file holds integers, a channel within 127 steps of the zero-point keeps its scale, and so every number, to
+    the bit; only the others are rounded anew.
+    """
+    reals = real_weights(graph, pair)
+    if pair.scale is None or is_locked(pair) or reals is None or not reals.size or not np.isfinite(reals).all():
+        return None
+    others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
+    amax = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
+    # As good as zero is what no scale can hold: a GPU reads a denormal one as zero, and the pair would be refused.
+    kind = pair.scale.dtype
+    least = max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
+    amax = np.where(amax >= least * INT8_BOUND, amax, amax.max() if amax.max() >= least * INT8_BOUND else INT8_BOUND)
+    scale = np.asarray(amax / INT8_BOUND, kind)
+    if pair.quantize is None and (pair.scale.size == 1 or (pair.scale.ndim == 1 and _axis_of(pair, reals) == axis)):
+        own = pair.scale.astype(np.float64).reshape(() if pair.scale.size == 1 else -1)
+        usable = np.isfinite(own) & (own >= least)
+        steps = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others)) / np.where(usable, own, 1)
+        scale = np.where(usable & (steps < INT8_BOUND + 0.5), own, scale).astype(kind)
+    return rescale(graph, pair, scale, axis)
+
+
+def _axis_of(pair: Pair, array: np.ndarray) -> int:
+    axis = 1 if pair.axis is None else pair.axis
+    return axis + array.ndim if axis < 0 else axis
+
+
+def uint8_to_int8(graph: Graph, pair: Pair) -> SetPair | None:
+    """A UINT8 pair around 128 as the INT8 pair around 0 that means the same numbers, bit for bit; None for others."""
+    if pair.zero_point is None or pair.zero_point.dtype != np.uint8 or not (pair.zero_point == 128).all():
+        return None
+    if pair.scale is None or is_locked(pair):
+        return None
+    integers = None
+    if pair.quantize is None:
+        array = graph.array(pair.tensor)
+        if array is None:
+            return None
+        integers = Constant.of((array.astype(np.int16) - 128).astype(np.int8))
+    nodes, zero_point = tuple(key(n) for n in pair.nodes), np.zeros(pair.zero_point.shape, np.int8)
+    return SetPair(nodes, Constant.of(pair.scale), Constant.of(zero_point), pair.axis, integers)
+
+
+def uint4_to_int4(graph: Graph, pair: Pair) -> SetPair | None:
+    """UINT4 weights around 8 as INT4 weights around 0 that mean the same numbers, in blocks or not; None for others."""
+    zero, array = pair.zero_point, graph.array(pair.tensor)
+    if zero is None or str(zero.dtype) != "uint4" or array is None or pair.scale is None or pair.quantize is not None:
+        return None
+    if not (zero.astype(np.int8) == 8).all():
+        return None
+    integers = (array.astype(np.int8) - 8).astype(INT4)
+    nodes = tuple(key(n) for n in pair.nodes)
+    return SetPair(
+        nodes, Constant.of(pair.scale), Constant.of(np.zeros(zero.shape, INT4)), pair.axis, Constant.of(integers)
+    )
+
+
+def int4_to_int8(graph: Graph, pair: Pair) -> Graft | None:
+    """4-bit weights as the INT8 weights that mean the same numbers, bit for bit; None where they run in blocks, cannot
+    be read, or are no weights of 4 bits."""
+    steps, axis = _four_bits(graph, pair), 1 if pair.axis is None else pair.axis
+    if steps is None or pair.scale is None:
+        return None
+    name = f"{pair.tensor}_int8"
+    nodes = [make_constant(name, steps)]
+    for dequantize in pair.dequantizes:
+        nodes += make_dequantize(key(dequantize), name, pair.scale, np.zeros((), np.int8), axis)
+    return replace(pair.nodes, nodes)
+
+
+def _four_bits(graph: Graph, pair: Pair) -> np.ndarray | None:
+    """How many steps of the scale each 4-bit weight is from its zero-point, as INT8; None as in `int4_to_int8`."""
+    array, zero, scale = _constant(graph, pair.tensor), pair.zero_point, pair.scale
+    ends = None if zero is None else FOUR_BITS.get(str(zero.dtype))
+    if array is None or zero is None or scale is None or ends is None or not pair.agrees or pair.kind == "activation":
+        return None
+    if scale.ndim > 1 or any(node.attrs.get("block_size") for node in pair.nodes):
+        return None
+    grid = Quantization(scale, zero.astype(np.int8), 1 if pair.axis is None else pair.axis)
+    if not grid.fits(array):
+        return None
+    integers = array.astype(np.int8) if pair.quantize is None else np.clip(grid.integers(array), *ends)
+    return np.asarray(integers - grid.along(grid.zero_point, array.ndim), np.int8)
+
+
+def is_locked(pair: Pair) -> bool:
+    """Whether the parameters cannot change: the nodes disagree, or something else reads or makes the integers."""
+    blocked = any(node.attrs.get("block_size") for node in pair.nodes)
+    return blocked or not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
+
+
+def why_locked(graph: Graph, pair: Pair) -> str:
+    """Why a pair's parameters cannot change, or its numbers be read; empty where nothing is known to be in the way."""
+    if any(node.attrs.get("block_size") for node in pair.nodes):
+        return "its scales run in blocks"
+    if Quantization.of(pair) is None:
+        return "its scale or zero-point is not constant, or its integers are not of whole bytes"
+    if not pair.agrees:
+        return "its nodes disagree (QDQ408)"
+    integers = pair.tensor if pair.quantize is None else key(pair.quantize)
+    if pair.kind == "activation" and pair.quantize is None:
+        return f"its integers '{integers}' are made by something else"
+    if integers in graph.outputs:
+        return f"its integers '{integers}' are an output of the network"
+    others = [r for r in graph.readers(integers) if r.node.op != "DequantizeLinear" or r.index != 0]
+    if others:
+        where = "a subgraph of " if others[0].index < 0 else ""
+        return f"{where}{label(others[0].node)} reads its integers '{integers}' as well"
+    if pair.kind != "activation" and real_weights(graph, pair) is None:
+        return f"the numbers of '{pair.tensor}' cannot be read"
+    return ""
+
+
+def make_symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
+    """The pair on a symmetric INT8 grid that clips nothing more, and the bits that it loses; None where that cannot be
+    done: parameters that are not constant or disagree, integers that something else reads.
+
+    An activation keeps its range: scale = largest magnitude / 127. A range that begins at zero is also how onnxruntime
+    writes a Relu or Clip that it took out, so that stands in front again, unless what is quantized cannot be negative.
+    Weights take the range of their real values, for each output channel where the operator that reads them allows it,
+    which costs less. Source for the Relu: quantize_static removes one in front of an asymmetric pair
+    (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/python/tools/quantization/operators/activation.py).
+    """
+    grid = Quantization.of(pair)
+    if grid is None or pair.scale is None or not (pair.scale > 0).all() or is_locked(pair):
+        return None
+    if pair.kind == "activation" and grid.scale.size * grid.zero_point.size > 1:
+        return None
+    edit: SetPair | Graft | None
+    if pair.kind != "activation":
+        edit = refit(graph, pair, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None)
+        scale = None if edit is None else edit.scale.array
+    else:
+        scale = np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype)
+        edit = _behind_relu(graph, pair, scale) if clips_negatives(graph, pair) else rescale(graph, pair, scale, None)
+    if edit is None or scale is None:
+        return None
+    return edit, max(bits_lost(float(scale.max()), float(pair.scale.max())), 0.0)
+
+
+def _behind_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
+    """The pair with another scale, and a Relu in front of it.
+
+    The upper end of its range may be that of a Clip, as inside a HardSwish. Where element-wise operators alone read the
+    pair it may be taken away, being inside a block; so there a Clip to the whole range stands in front.
+    """
+    assert pair.quantize is not None
+    real, own, zero = (f"{pair.tensor}_{name}" for name in ("relu", "scale", "int8"))
+    kept = attributes(graph, pair.quantize, "axis", "output_dtype")
+    behind = pair_readers(graph, pair)
+    inside = bool(behind) and all(r.node.op in UNARY | BINARY for r in behind)
+    clip = clip_nodes(graph, pair, real) if inside else None
+    nodes = [
+        make_constant(own, scale),
+        make_constant(zero, np.zeros((), np.int8)),
+        *(clip or [make_node("Relu", [pair.tensor], real)]),
+        make_node("QuantizeLinear", [real, own, zero], key(pair.quantize), kept),
+    ]
+    for dequantize in pair.dequantizes:
+        kept = attributes(graph, dequantize, "axis")
+        nodes.append(make_node("DequantizeLinear", [key(pair.quantize), own, zero], key(dequantize), kept))
+    return replace(pair.nodes, nodes)

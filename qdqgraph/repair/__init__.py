@@ -1,0 +1,1 @@
+"""Rounds of scan, solve and carry out, which end in a plan and a new model."""

@@ -1,0 +1,262 @@
+"""`Draft`: a working copy of a model, on which one round of proposals is carried out.
+
+Only `repair` uses it. It keeps the file's order: new pairs stand behind the producer of their tensor, and only nodes
+that would read a tensor before it is made move.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ..errors import ModelError, PlanError, RuleError
+from ..model.protos import fresh, key, reads, refill
+from ..proposals.proposal import Graft, NodeInput
+
+SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
+"""Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
+
+
+def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without initializers that stand in it twice; the model itself where none does.
+
+    Raises:
+        ModelError: two initializers of one name differ.
+    """
+    first: dict[str, onnx.TensorProto] = {}
+    for tensor in model.graph.initializer:
+        if tensor.name in first and first[tensor.name] != tensor:
+            raise ModelError(f"the initializer '{tensor.name}' stands in the file twice, with different values")
+        first[tensor.name] = tensor
+    if len(first) == len(model.graph.initializer):
+        return model
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    del new.graph.initializer[:]
+    new.graph.initializer.extend(first.values())
+    return new
+
+
+class Draft:
+    """A copy of `model` that grows edits; `finish` returns the new model."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        graph = self._model.graph
+        self._nodes = list(graph.node)
+        self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output if name}
+        self._behind: dict[str, list[onnx.NodeProto]] = {}
+        self._reads = Counter(name for n in self._nodes for name in reads(n))
+        self._reads.update(o.name for o in graph.output)
+        self._inputs = {i.name for i in graph.input}
+        self._names = set(self._of) | self._inputs | {i.name for i in graph.initializer} | set(self._reads)
+        self._node_names = {n.name for n in self._nodes}
+        self._lost: list[str] = []
+        self._instead: dict[int, list[onnx.NodeProto]] = {}
+        self._may_go: set[int] = set()
+        self._retyped: set[str] = set()
+        self._positions = {id(n): i for i, n in enumerate(self._nodes)}
+
+    def input(self, reader: NodeInput) -> str:
+        """The tensor that a node input reads now."""
+        return self._of[reader[0]].input[reader[1]]
+
+    def set_input(self, reader: NodeInput, tensor: str) -> None:
+        """Lets a node input read another tensor.
+
+        Raises:
+            RuleError: the node has no such input; what a subgraph captures is none.
+        """
+        node, index = self._of[reader[0]], reader[1]
+        if not 0 <= index < len(node.input):
+            raise RuleError(f"a rule rewires input {index} of '{reader[0]}' ({node.op_type}), which it does not have")
+        old = node.input[index]
+        if old == tensor:
+            return
+        node.input[index] = tensor
+        self._reads[tensor] += 1
+        if old:
+            self._reads[old] -= 1
+            self._lost.append(old)
+
+    def set_parameters(self, node_key: str, scale: str, zero_point: str, axis: int | None) -> None:
+        """Gives a QuantizeLinear or DequantizeLinear other parameters, and the type that follows from them."""
+        node = self._of[node_key]
+        while len(node.input) < 3:
+            node.input.append("")
+        self.set_input((node_key, 1), scale)
+        self.set_input((node_key, 2), zero_point)
+        says = ("axis", "output_dtype") if node.op_type == "QuantizeLinear" else ("axis",)
+        kept = [a for a in node.attribute if a.name not in says]
+        del node.attribute[:]
+        node.attribute.extend(kept if axis is None else [*kept, helper.make_attribute("axis", axis)])
+        self._retyped.update(node.output)
+
+    def add_constant(self, name: str, array: np.ndarray) -> str:
+        """A new initializer; returns its name, made unique over all values of the model.
+
+        Before IR version 4 every initializer has to be a graph input as well, so there it is a Constant node in front.
+        """
+        name = fresh(name, self._names)
+        if self._model.ir_version < 4:
+            node = helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
+            self._of[name] = node
+            self._behind.setdefault("", []).insert(0, node)
+            return name
+        self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def add_pair(self, tensor: str, scale: str, zero_point: str, code: str) -> str:
+        """A QuantizeLinear and a DequantizeLinear behind the tensor's producer; returns the latter's output."""
+        integers = fresh(f"{tensor}_quantized", self._names)
+        rounded = fresh(f"{tensor}_dequantized", self._names)
+        quantize = self._node("QuantizeLinear", [tensor, scale, zero_point], integers)
+        dequantize = self._node("DequantizeLinear", [integers, scale, zero_point], rounded)
+        for node in (quantize, dequantize):
+            entry = node.metadata_props.add()
+            entry.key, entry.value = "qdqgraph.rule", code
+            self._of[node.output[0]] = node
+            self._reads.update(node.input)
+        producer = self._of.get(tensor)
+        behind = "" if producer is None else key(producer)
+        self._behind.setdefault(behind, []).extend((quantize, dequantize))
+        return rounded
+
+    def graft(self, edit: Graft, code: str) -> None:
+        """Puts new nodes in the place of others; a Constant among them becomes an initializer."""
+        names = {name: fresh(name, self._names) for name in edit.fresh}
+        old = [self._of[k] for k in edit.replaced]
+        new = [onnx.NodeProto.FromString(data) for data in edit.nodes]
+        self._may_go.update(id(self._of[k]) for k in edit.unread)
+        for node in old:
+            self._instead[id(node)] = []
+            self._reads.subtract(reads(node))
+            self._lost.extend(reads(node))
+            if node.op_type == "QuantizeLinear":
+                self._retyped.update(node.output)
+        kept = []
+        for place, node in enumerate(new):
+            for index, name in enumerate(node.input):
+                node.input[index] = names.get(name, name)
+            for index, name in enumerate(node.output):
+                node.output[index] = names.get(name, name)
+            if self._as_initializer(node):
+                continue
+            kept.append(node)
+            if place in edit.new:
+                node.name = fresh(key(node), self._node_names)
+                node.metadata_props.add(key="qdqgraph.rule", value=code)
+        for node in kept:
+            self._of.update((name, node) for name in node.output if name)
+            self._reads.update(reads(node))
+        if not old:
+            self._behind.setdefault("", []).extend(kept)  # `finish` moves them behind what they read
+        else:
+            self._instead[id(max(old, key=lambda n: self._positions[id(n)]))] = kept
+        for rewire in edit.rewires:
+            self.set_input(rewire.reader, names.get(rewire.tensor, rewire.tensor))
+
+    def _as_initializer(self, node: onnx.NodeProto) -> bool:
+        """Stores a Constant as an initializer, as TensorRT wants scales; False where the node is anything else."""
+        if node.op_type != "Constant" or node.domain or self._model.ir_version < 4:
+            return False
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                tensor = self._model.graph.initializer.add()
+                tensor.CopyFrom(attribute.t)
+                tensor.name = node.output[0]
+                return True
+        return False
+
+    def set_metadata(self, key: str, value: str) -> None:
+        """A metadata entry of the model, new or changed."""
+        for entry in self._model.metadata_props:
+            if entry.key == key:
+                entry.value = value
+                return
+        self._model.metadata_props.add(key=key, value=value)
+
+    def finish(self) -> onnx.ModelProto:
+        """The new model: unread Q, DQ and constants swept, nodes in topological order."""
+        gone = self._sweep()
+        nodes = [n for n in self._placed() if id(n) not in gone]
+        refill(self._model.graph.node, _ordered(nodes))
+        self._forget_types()
+        return self._model
+
+    def _forget_types(self) -> None:
+        """Drops the declared types of tensors that are made in another way now, where they may have changed."""
+        declared = self._model.graph.value_info
+        kept = [v for v in declared if v.name not in self._retyped]
+        if len(kept) < len(declared):
+            refill(declared, kept)
+
+    def _placed(self) -> Iterator[onnx.NodeProto]:
+        yield from self._behind.get("", ())
+        for node in self._nodes:
+            yield from self._instead.get(id(node), (node,))
+            if name := key(node):
+                yield from self._behind.get(name, ())
+
+    def _node(self, op: str, inputs: list[str], output: str) -> onnx.NodeProto:
+        return helper.make_node(op, inputs, [output], name=fresh(output, self._node_names))
+
+    def _sweep(self) -> set[int]:
+        """Removes what lost its last reader in this draft: Q, DQ, constants. What was unread before stays."""
+        gone: set[int] = set()
+        dead: set[str] = set()
+        pending = self._lost
+        while pending:
+            tensor = pending.pop()
+            if self._reads[tensor] > 0:
+                continue
+            node = self._of.get(tensor)
+            if node is None:
+                if tensor not in self._inputs:
+                    dead.add(tensor)
+                continue
+            sweepable = node.op_type in SWEPT or id(node) in self._may_go
+            if id(node) not in gone and sweepable and not any(self._reads[o] for o in node.output if o):
+                gone.add(id(node))
+                for name in node.input:
+                    self._reads[name] -= 1
+                    pending.append(name)
+        if dead:
+            refill(self._model.graph.initializer, [i for i in self._model.graph.initializer if i.name not in dead])
+        return gone
+
+
+def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes in topological order; each keeps its place unless it reads what a later one makes.
+
+    Raises:
+        PlanError: there is a cycle.
+    """
+    maker = {name: i for i, n in enumerate(nodes) for name in n.output if name}
+    needs = [{maker[name] for name in reads(n) if name in maker} - {i} for i, n in enumerate(nodes)]
+    if all(max(need, default=-1) < i for i, need in enumerate(needs)):
+        return nodes
+    waiting: dict[int, list[int]] = {}
+    for i, need in enumerate(needs):
+        for j in need:
+            waiting.setdefault(j, []).append(i)
+    missing = [len(need) for need in needs]
+    ready = [i for i, n in enumerate(missing) if n == 0]
+    heapq.heapify(ready)
+    order: list[onnx.NodeProto] = []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(nodes[i])
+        for j in waiting.get(i, ()):
+            missing[j] -= 1
+            if missing[j] == 0:
+                heapq.heappush(ready, j)
+    if len(order) != len(nodes):
+        raise PlanError("the repair would make the graph cyclic; this is a defect of a rule")
+    return order

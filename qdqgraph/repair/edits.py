@@ -1,0 +1,147 @@
+"""The reversible edits that a plan is made of: `Insert`, `Remove`, `SetInput` and `SetVersion`.
+
+Each carries old and new, so it can be checked before it is applied and undone exactly.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import onnx
+
+from ..errors import PlanError
+
+Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import"]
+"""The repeated fields of a model that a plan may change; the last two are the model's own, the others its graph's."""
+
+ITEM: Mapping[Field, type[Any]] = {
+    "node": onnx.NodeProto,
+    "initializer": onnx.TensorProto,
+    "value_info": onnx.ValueInfoProto,
+    "input": onnx.ValueInfoProto,
+    "output": onnx.ValueInfoProto,
+    "metadata_props": onnx.StringStringEntryProto,
+    "opset_import": onnx.OperatorSetIdProto,
+}
+NAMED_BY: Mapping[Field, str] = {"metadata_props": "key", "opset_import": "domain"}
+"""The attribute that names an item of a field, where it is not `name`."""
+
+
+@dataclass(frozen=True)
+class Insert:
+    """An item that is new in the result, at its place there."""
+
+    field: Field
+    index: int
+    data: bytes
+
+    def inverse(self) -> Remove:
+        """The edit that undoes this one."""
+        return Remove(self.field, self.index, self.data)
+
+
+@dataclass(frozen=True)
+class Remove:
+    """An item that is gone from the base, from its place there."""
+
+    field: Field
+    index: int
+    data: bytes
+
+    def inverse(self) -> Insert:
+        """The edit that undoes this one."""
+        return Insert(self.field, self.index, self.data)
+
+
+@dataclass(frozen=True)
+class SetInput:
+    """One input of a node that stays."""
+
+    node: str
+    index: int
+    old: str
+    new: str
+
+    def inverse(self) -> SetInput:
+        """The edit that undoes this one."""
+        return SetInput(self.node, self.index, self.new, self.old)
+
+
+@dataclass(frozen=True)
+class SetVersion:
+    """The model's ir_version."""
+
+    old: int
+    new: int
+
+    def inverse(self) -> SetVersion:
+        """The edit that undoes this one."""
+        return SetVersion(self.new, self.old)
+
+
+Edit = Insert | Remove | SetInput | SetVersion
+
+
+def describe(edit: Edit) -> str:
+    """One line for people, in ONNX text where the edit holds an item."""
+    if isinstance(edit, SetInput):
+        return f"~ {edit.node}: input {edit.index}: {edit.old} -> {edit.new}"
+    if isinstance(edit, SetVersion):
+        return f"~ ir_version: {edit.old} -> {edit.new}"
+    sign = "+" if isinstance(edit, Insert) else "-"
+    return f"{sign} {_text(edit.field, edit.data)}"
+
+
+def _text(field: Field, data: bytes) -> str:
+    if field == "node":
+        return " ".join(onnx.printer.to_text(onnx.NodeProto.FromString(data)).split())
+    if field == "initializer":
+        tensor = onnx.TensorProto.FromString(data)
+        array = onnx.numpy_helper.to_array(tensor) if not tensor.external_data else None
+        shown = f" = {array.reshape(-1)[0]:.9g}" if array is not None and array.size == 1 else ""
+        return f"initializer {tensor.name} {onnx.TensorProto.DataType.Name(tensor.data_type)}{list(tensor.dims)}{shown}"
+    if field == "metadata_props":
+        entry = onnx.StringStringEntryProto.FromString(data)
+        return f"metadata {entry.key} = {entry.value}"
+    if field == "opset_import":
+        opset = onnx.OperatorSetIdProto.FromString(data)
+        return f"opset {opset.domain or 'ai.onnx'} {opset.version}"
+    return f"{field} {onnx.helper.printable_value_info(onnx.ValueInfoProto.FromString(data)).lstrip('%')}"
+
+
+def to_json(edit: Edit) -> dict[str, Any]:
+    """The edit as JSON; items as base64 of their protobuf, with their text for people."""
+    if isinstance(edit, SetInput):
+        return {"edit": "set_input", "node": edit.node, "index": edit.index, "old": edit.old, "new": edit.new}
+    if isinstance(edit, SetVersion):
+        return {"edit": "set_version", "old": edit.old, "new": edit.new}
+    kind = "insert" if isinstance(edit, Insert) else "remove"
+    data = base64.b64encode(edit.data).decode()
+    return {"edit": kind, "field": edit.field, "index": edit.index, "text": _text(edit.field, edit.data), "data": data}
+
+
+def from_json(entry: Any) -> Edit:
+    """Reads one edit.
+
+    Raises:
+        PlanError: the entry is not of the form that `to_json` writes.
+    """
+    try:
+        kind = entry["edit"]
+        if kind == "set_input":
+            return SetInput(str(entry["node"]), int(entry["index"]), str(entry["old"]), str(entry["new"]))
+        if kind == "set_version":
+            return SetVersion(int(entry["old"]), int(entry["new"]))
+        field = entry["field"]
+        if kind in ("insert", "remove") and field in ITEM:
+            data = base64.b64decode(entry["data"], validate=True)
+            ITEM[field].FromString(data)
+            return (Insert if kind == "insert" else Remove)(field, int(entry["index"]), data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PlanError(f"the plan is damaged: {type(error).__name__}: {error}") from error
+    except Exception as error:  # protobuf's DecodeError derives from Exception alone
+        raise PlanError(f"the plan is damaged: an item is no valid protobuf: {error}") from error
+    raise PlanError(f"the plan is damaged: unknown edit {entry!r:.80}")

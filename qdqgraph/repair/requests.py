@@ -1,0 +1,128 @@
+"""What a user asks for, beside what rules find: pairs taken off chosen layers, weights stored in another form.
+
+A request reads a graph and proposes edits, as a rule does; `repair` makes them, and the plan holds them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..errors import ModelError
+from ..graph.graph import Graph, Reader, key, label
+from ..graph.pair import Pair, is_pair, pairs
+from ..graph.quantization import Quantization
+from ..proposals.clipping import clip_nodes, clips_negatives
+from ..proposals.nodes import insert_before, make_constant, make_node, replace
+from ..proposals.proposal import Graft, Proposal, Rewire
+from ..proposals.weights import real_weights
+from ..rulekit.finding import Finding, Safety, Severity
+
+WeightFormat = Literal["int8", "float"]
+
+
+def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
+    """The pairs at the inputs of chosen nodes, with edits that let the nodes read real numbers.
+
+    Other readers keep their pair, and so do the readers of what the nodes make: their input is theirs to quantize.
+
+    Args:
+        nodes: globs on node names and on the names of what they make.
+
+    Raises:
+        ModelError: a glob matches no node, or none of the chosen nodes reads a pair.
+    """
+    for name in nodes:
+        if not any(_named(node, (name,)) for node in graph.nodes() if not is_pair(node)):
+            raise ModelError(f"no node is named {name!r}")
+    chosen = [node for node in graph.nodes() if not is_pair(node) and _named(node, nodes)]
+    found = tuple(
+        f for node in chosen for index in range(len(node.inputs)) for f in _stripped(graph, Reader(node, index))
+    )
+    if not found:
+        raise ModelError(f"{', '.join(map(label, chosen))}: no input is quantized")
+    return found
+
+
+def readers_at(graph: Graph, findings: Iterable[Finding]) -> tuple[str, ...]:
+    """Globs for the nodes that findings are about: the node itself, else those that read the pair it is about."""
+    names: dict[str, None] = {}
+    for finding in findings:
+        node = graph.producer(finding.place)
+        if node is not None and not is_pair(node):
+            names[finding.place] = None
+        about = [p for p in pairs(graph) if finding.place in (p.tensor, p.site, *map(key, p.nodes))]
+        for reader in (r for p in about for d in p.dequantizes for r in graph.readers(key(d)) if r.index >= 0):
+            names[key(reader.node)] = None
+    return tuple(glob.escape(name) for name in names)
+
+
+def store_weights(graph: Graph, form: WeightFormat) -> Iterator[Finding]:
+    """Weight pairs that the file holds in the other form, with edits that change it; no number changes.
+
+    "int8": the integers themselves, read by DequantizeLinear. "float": real numbers in front of QuantizeLinear.
+    """
+    for pair in pairs(graph):
+        grid, array = Quantization.of(pair), graph.array(pair.tensor)
+        usable = pair.kind == "weight" and grid is not None and array is not None and grid.fits(array) and pair.agrees
+        if not usable or (pair.quantize is not None) != (form == "int8") or (form == "int8" and pair.pinned):
+            continue
+        assert grid is not None and array is not None
+        edit = _as_integers(graph, pair, grid, array) if form == "int8" else _as_reals(graph, pair, grid, array)
+        what = f"the weights '{pair.tensor}' are stored as {'float' if form == 'int8' else 'INT8'}"
+        yield _finding("weights", pair.key, what, f"store them as {form}", (edit,), Safety.EXACT)
+
+
+def _as_integers(graph: Graph, pair: Pair, grid: Quantization, array: np.ndarray) -> Graft:
+    assert pair.quantize is not None
+    return replace([pair.quantize], [make_constant(key(pair.quantize), grid.integers(array))])
+
+
+def _as_reals(graph: Graph, pair: Pair, grid: Quantization, array: np.ndarray) -> Graft:
+    real, integers = f"{pair.tensor}_real", f"{pair.tensor}_quantized"
+    first = pair.dequantizes[0]
+    parameters = [t.name for t in first.inputs[1:]]
+    return replace(
+        list(pair.dequantizes),
+        [
+            make_constant(real, grid.reals(array)),
+            make_node("QuantizeLinear", [real, *parameters], integers, graph.proto(first).attribute),
+            *(
+                make_node("DequantizeLinear", [integers, *parameters], key(d), graph.proto(d).attribute)
+                for d in pair.dequantizes
+            ),
+        ],
+    )
+
+
+def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
+    tensor = reader.node.inputs[reader.index].name
+    pair = pairs(graph).made(tensor)
+    if pair is None or not pair.agrees:
+        return
+    edits: tuple[Proposal, ...] = ()
+    if pair.quantize is not None and clips_negatives(graph, pair):
+        nodes = clip_nodes(graph, pair, f"{pair.tensor}_cut")
+        edits = () if nodes is None else (insert_before(reader.key, nodes),)
+    elif pair.quantize is not None:
+        edits = (Rewire(reader.key, pair.tensor),)
+    elif (reals := real_weights(graph, pair)) is not None and pair.kind != "activation":
+        edits = (insert_before(reader.key, [make_constant(f"{pair.tensor}_real", reals)]),)
+    what = f"input {reader.index} of {label(reader.node)} reads '{tensor}' through a pair"
+    help = "read the real numbers" if edits else "the file holds no real numbers to read instead"
+    yield _finding("strip", f"{key(reader.node)}:{reader.index}", what, help, edits, Safety.LOSSY)
+
+
+def _finding(name: str, place: str, message: str, help: str, edits: tuple[Proposal, ...], safety: Safety) -> Finding:
+    safety = safety if edits else Safety.MANUAL
+    return Finding(name, name, Severity.WARNING, safety, place, place, message, help, edits=edits)
+
+
+def _named(node: gs.Node, globs: Sequence[str]) -> bool:
+    names = [node.name, *(t.name for t in node.outputs)]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names if name for pattern in globs)

@@ -1,0 +1,322 @@
+"""The way a model takes: scan → findings → solve → plan → apply, in rounds until nothing is left to apply.
+
+`check` stops after solving. `fix` first applies what is bit-exact, then the rest within the guard; it returns the
+new model with its plan and never touches the one it was given. Neither opens a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from ..errors import ModelError, RepairError
+from ..graph.graph import Graph
+from ..graph.pair import bits_lost, is_foreign, is_pair, pairs, required_opset
+from ..model.opset import raised
+from ..model.validate import validate_references
+from ..proposals.proposal import Graft, PlacePair
+from ..rulekit.finding import Finding, Safety, Severity
+from ..rulekit.policy import Policy
+from ..rulekit.rule import Rule, scan
+from ..targets.target import NAMES, Target
+from .carry_out import Scales, carry_out
+from .draft import Draft, distinct
+from .options import Options
+from .plan import Plan
+from .requests import readers_at, store_weights
+from .requests import strip as unquantized
+from .solver import Change, Solution, solve
+
+ROUNDS = 20
+"""More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
+
+
+BARE = "qdqgraph.bare"
+"""Metadata of a model whose last pair a repair took away, so that later runs know that there was one."""
+EXCLUDED = "it lies outside the part of the network that is to be repaired"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `fix` did.
+
+    Attributes:
+        model: the repaired model.
+        plan: what was done to the file.
+        exact: the model after the bit-exact repairs alone; `model` itself where nothing followed.
+        applied: the findings that were repaired, in order.
+        left: the findings that remain, with the reason where a repair was refused.
+        changes: the sites whose scale changed, with bits lost since the original.
+        pairs_before, pairs_after: activation pairs; groups: groups of sites that share one scale after the repair.
+    """
+
+    model: onnx.ModelProto
+    plan: Plan
+    exact: onnx.ModelProto
+    applied: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+    pairs_before: int
+    pairs_after: int
+    pairs_added: int
+    pairs_removed: int
+    groups: int
+
+
+def resolve(
+    graph: Graph, found: Sequence[Finding], options: Options, *, exact: bool = False
+) -> tuple[Solution, tuple[Finding, ...]]:
+    """Solves the ties and settles every finding: ties that hold are dropped, refused ones say why."""
+    ties = [f for f in found if f.tie is not None and f.safety is not Safety.MANUAL]
+    inside = [f for f in ties if options.covers(f)]
+    solution = _solved(graph, inside, options, exact)
+    outside: list[Finding] = []
+    if len(inside) < len(ties):
+        real = _solved(graph, ties, options, exact).findings
+        outside = [replace(f, refused=f.refused or EXCLUDED) for f in real if not options.covers(f)]
+    scales = Scales(graph, solution)
+    settled = [s for f in found if f.tie is None and (s := _placed(scales, f)) is not None]
+    return solution, tuple(sorted((*settled, *solution.findings, *outside), key=lambda f: f.order))
+
+
+def _solved(graph: Graph, ties: Sequence[Finding], options: Options, exact: bool) -> Solution:
+    return solve(graph, ties, policy=options.policy, max_bits_lost=options.max_bits_lost, exact=exact)
+
+
+def _placed(scales: Scales, finding: Finding) -> Finding | None:
+    """The finding with its placements judged: None where an unequal group is the real cause and is reported itself."""
+    for edit in finding.edits:
+        if not isinstance(edit, PlacePair):
+            continue
+        source, agreed = scales.source(edit)
+        if not agreed and not edit.calibrate:
+            return None
+        if not source or edit.calibrate:
+            return replace(
+                finding, refused=f"no scale of '{edit.tensor}' is known in the graph: calibrate it and quantize it"
+            )
+    return finding
+
+
+def check(
+    model: onnx.ModelProto, rules: Sequence[Rule], options: Options | None = None, *, folder: Path | None = None
+) -> tuple[Finding, ...]:
+    """What the rules find in a model, ties solved; nothing is changed.
+
+    Raises:
+        ModelError: the model has no Q/DQ or cannot be imported.
+        RuleError: a rule crashed, or the policy is unknown.
+    """
+    options = options or Options()
+    return examine(quantized(Graph(model, folder, target=Target.named(options.target))), rules, options)
+
+
+def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
+    """What the rules find in a graph, ties solved; as `check`."""
+    _check_policy(graph, options.policy)
+    return resolve(graph, scan(graph, rules), options)[1]
+
+
+def _check_policy(graph: Graph, text: str) -> None:
+    """Refuses an anchor that the model does not have: it would pass for the default.
+
+    Raises:
+        RuleError: the policy is unknown. ModelError: there is no such tensor.
+    """
+    policy = Policy.parse(text)
+    known = policy.kind != "anchor" or policy.argument in graph.inputs or graph.producer(policy.argument) is not None
+    if not known:
+        raise ModelError(f"policy {text}: the model has no tensor {policy.argument!r}")
+
+
+def quantized(graph: Graph) -> Graph:
+    """The graph, if it holds anything quantized, or did before a repair.
+
+    Raises:
+        ModelError: it does not, or a node reads a tensor that nothing makes.
+    """
+    validate_references(graph.model.graph)
+    if not _bare(graph) or any(entry.key == BARE for entry in graph.model.metadata_props):
+        return graph
+    if b"QuantizeLinear" in graph.model.SerializeToString():
+        raise ModelError(
+            "the model's Q/DQ are all inside functions or subgraphs, which qdqgraph leaves alone: inline them"
+        )
+    raise ModelError("the model has no QuantizeLinear or DequantizeLinear: quantize it first, then run qdqgraph")
+
+
+def _bare(graph: Graph) -> bool:
+    return not len(pairs(graph)) and not any(is_foreign(n) for n in graph.nodes())
+
+
+def fix(
+    model: onnx.ModelProto,
+    rules: Sequence[Rule],
+    options: Options | None = None,
+    *,
+    folder: Path | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Result:
+    """Repairs a model.
+
+    Args:
+        model: the model; left as it is.
+        folder: where its external data lie.
+        progress: called with one line before each step.
+
+    Raises:
+        ModelError: the model has no Q/DQ or cannot be imported.
+        RuleError: a rule crashed, or the policy is unknown.
+        RepairError: TensorRT would refuse the graph and no rule repairs that, or rounds do not end (QDQ904).
+    """
+    options = options or Options()
+    graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
+    _check_policy(graph, options.policy)
+    least = max((required_opset(graph, n) for n in graph.nodes() if is_foreign(n) or is_pair(n)), default=0)
+    if graph.opset < least:
+        graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
+    work = _Work(rules, options, progress)
+    exact = work.rounds(graph, "exact")
+    final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
+    if options.weights is not None:
+        asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
+        final = work.requested(final, asked)
+    result = work.result(model, graph, exact, final)
+    illegal = [f for f in result.left if f.severity is Severity.ERROR]
+    if illegal:
+        raise RepairError(_illegal(illegal, options))
+    return result
+
+
+def strip(
+    model: onnx.ModelProto,
+    nodes: Sequence[str] = (),
+    rules: Sequence[Rule] = (),
+    *,
+    folder: Path | None = None,
+) -> Result:
+    """Takes the pairs off the inputs of chosen nodes, so that they run in floating point; nothing else changes.
+
+    Args:
+        nodes: globs on the names of nodes and of what they make.
+        rules: nodes that these rules speak of are chosen, too.
+
+    Raises:
+        ModelError: the model has no Q/DQ or cannot be imported; a glob names no node; nothing chosen is quantized.
+    """
+    graph = quantized(Graph(distinct(model), folder))
+    options = Options()
+    work = _Work(rules, options, lambda message: None)
+    found = resolve(graph, work.scan(graph), options)[1]
+    chosen = (*nodes, *readers_at(graph, found))
+    if not chosen:
+        raise ModelError("nothing to strip: no node is named, and the rules find nothing")
+    final = work.requested(graph, unquantized(graph, chosen))
+    return work.result(model, graph, graph, final)
+
+
+Stage = Literal["exact", "legal", "all"]
+STAGES: dict[Stage, str] = {"exact": "exact repairs", "legal": "legality", "all": "lossy repairs"}
+
+
+class _Work:
+    """Rounds of repairs, with what they did so far."""
+
+    def __init__(self, rules: Sequence[Rule], options: Options, progress: Callable[[str], None]) -> None:
+        self.rules, self.options, self.progress = rules, options, progress
+        self.applied: list[Finding] = []
+        self.changes: dict[str, Change] = {}
+        self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
+
+    def rounds(self, graph: Graph, stage: Stage) -> Graph:
+        """Applies rounds until no proposal is left; returns the last graph.
+
+        What is bit-exact comes first. Then what TensorRT refuses is made legal, so that ties see every scale that the
+        network will have. Scales are unified last.
+        """
+        done: list[Finding] = []
+        keep = stage != "all"
+        for number in range(1, ROUNDS + 1):
+            self.progress(f"{STAGES[stage]}, round {number}")
+            solution, found = resolve(graph, self.scan(graph), self.options, exact=keep)
+            mine = [f for f in found if self.options.wants(f)]
+            if stage == "exact":
+                mine = [f for f in mine if f.safety is Safety.EXACT]
+            elif stage == "legal":
+                mine = [f for f in mine if f.severity is Severity.ERROR and f.edits]
+            model, done = carry_out(graph, solution, mine, exact=keep)
+            if not done:
+                return graph
+            self.applied += done
+            if not keep:
+                self._note(solution.changes)
+            kept = not any(isinstance(e, Graft) for f in done for e in f.edits)  # new tensors have new shapes
+            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
+        codes = ", ".join(sorted({f.code for f in done}))
+        raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied {codes}")
+
+    def requested(self, graph: Graph, asked: Iterable[Finding]) -> Graph:
+        """Carries out what the user asked for; what cannot be done stays out."""
+        asked = [f for f in asked if f.edits]
+        model, done = carry_out(graph, _solved(graph, (), self.options, True), asked, exact=True)
+        self.applied += done
+        return Graph(model, graph.folder, target=graph.target) if done else graph
+
+    def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Result:
+        """What became of `model`, read as `graph`: `final`, after the bit-exact repairs `exact`."""
+        if _bare(final) and not any(entry.key == BARE for entry in final.model.metadata_props):
+            draft = Draft(final.model)
+            draft.set_metadata(BARE, "every pair was taken away")
+            final = Graph(draft.finish(), final.folder, target=final.target)
+        solution, left = resolve(final, self.scan(final), self.options)
+        before, after = pairs(graph), pairs(final)
+        old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
+        return Result(
+            model=final.model,
+            plan=Plan.between(model, final.model),
+            exact=exact.model,
+            applied=tuple(self.applied),
+            left=left,
+            changes=tuple(self.changes.values()),
+            pairs_before=len(old),
+            pairs_after=len(new),
+            pairs_added=len(new - old),
+            pairs_removed=len(old - new),
+            groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+        )
+
+    def scan(self, graph: Graph) -> tuple[Finding, ...]:
+        """What the rules find; the last graph's findings are kept, as every phase begins where another ended."""
+        if self._scanned is None or self._scanned[0] is not graph:
+            self._scanned = (graph, scan(graph, self.rules))
+        return self._scanned[1]
+
+    def _note(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            own = min(change.own, self.changes[change.site].own) if change.site in self.changes else change.own
+            self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
+
+
+def elsewhere(graph: Graph, rules: Sequence[Rule]) -> dict[str, tuple[Finding, ...]]:
+    """For each target but the graph's own, what the rules that depend on it find.
+
+    Raises:
+        RuleError: a rule crashed.
+    """
+    mine = [r for r in rules if r.by_target]
+    others = [name for name in NAMES if name != graph.target.name]
+    return {name: scan(graph.aimed_at(Target.named(name)), mine) for name in others}
+
+
+def _illegal(findings: Sequence[Finding], options: Options) -> str:
+    """Why the model was not repaired, finding by finding."""
+    lines = [f"{f.place}: {f.code} {f.message}; {f.refused or f.help}" for f in findings]
+    asked = sorted({f.code for f in findings if f.edits and f.safety is Safety.MANUAL})
+    forbidden = options.exact and any(f.edits and f.safety is Safety.LOSSY for f in findings)
+    advice = [f"repairs on request: add --also {','.join(asked)}"] if asked else []
+    advice += ["lossy repairs exist: leave out --exact"] if forbidden else []
+    return "\n  ".join([f"{Target.named(options.target).title} would refuse the model:", *lines, *advice])

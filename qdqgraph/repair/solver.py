@@ -1,0 +1,319 @@
+"""The solver: all ties of all rules in one union-find, so that the order of rules cannot matter.
+
+A tie is a hyperedge over sites and is taken whole or not at all. Sequential pairwise sharing, as in the usual
+scripts, silently splits groups: the pairs (A, B), (C, A) leave B on A's old quantizer.
+
+Policies of a group's scale:
+    max            the largest scale in the group: nothing clips, no data needed (default)
+    output, input  the scale of the last, or first, site in topological order that has one
+    anchor:<site>  the scale of that site where the group holds it, else max
+    fixed:<value>  this number, for every group that does not agree already
+
+Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would take a site beyond the
+limit is refused, with its numbers. The limit is the run's, unless ties of the group have their own: then the smallest
+of those. Originals are kept in the model's metadata (`ORIGINAL`), so a second run measures from where the first began.
+Ties are taken in order of the bytes they save, then by code and place: the same model and rules give the same solution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..errors import ModelError
+from ..graph.graph import Graph
+from ..graph.pair import Pair, bits_lost, pairs
+from ..rulekit.finding import Finding
+from ..rulekit.policy import Policy
+
+ORIGINAL = "qdqgraph.scale."
+"""Prefix of the metadata_props keys that hold a changed site's original scale."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sites with one scale.
+
+    Attributes:
+        sites: tensor names in topological order.
+        scale: the scale all of them get, a scalar of the pairs' dtype; None where no site has one.
+        anchor: the site whose scale it is; empty for fixed.
+        agreed: whether all its pairs carry this scale already.
+        codes: the rules whose ties made the group.
+    """
+
+    sites: tuple[str, ...]
+    scale: np.ndarray | None
+    anchor: str
+    agreed: bool
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One site whose scale changes: its original scale, the group's, and the bits lost between them."""
+
+    site: str
+    own: float
+    new: float
+    lost: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Groups and what became of each tie.
+
+    Attributes:
+        groups: the sites that taken ties join; a tie over one site joins that site's own pairs.
+        findings: the tie findings that are real: taken ones with the group's numbers, refused ones with the reason.
+        changes: the sites whose scale changes.
+    """
+
+    groups: tuple[Group, ...]
+    findings: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+    _of: Mapping[str, Group] = field(default_factory=dict, repr=False)
+
+    def group(self, site: str) -> Group | None:
+        """The group of a site; None where no taken tie speaks of it."""
+        return self._of.get(site)
+
+
+@dataclass
+class _Set:
+    """A growing group: everything a tie needs to know of it, in constant time."""
+
+    sites: list[str]
+    values: frozenset[bytes]
+    """Distinct current scales, as bytes: equality is bit for bit."""
+    coarsest: tuple[float, str] | None = None
+    """Largest current scale and its site."""
+    finest: tuple[float, str] | None = None
+    """Smallest original scale and its site."""
+    first: tuple[int, str, float] | None = None
+    last: tuple[int, str, float] | None = None
+    anchor: tuple[float, str] | None = None
+    pinned: frozenset[float] = frozenset()
+    types: frozenset[tuple[str, str]] = frozenset()
+    policy: Policy | None = None
+    limit: float | None = None
+    """The smallest guard that a tie of the group asks for itself; None where none does, and the run's holds."""
+    codes: frozenset[str] = frozenset()
+
+
+class _RefusedError(Exception):
+    """A tie cannot be taken; the message says why, with numbers."""
+
+
+class _Solver:
+    """Union-find over sites; every set knows what the next tie needs in constant time."""
+
+    def __init__(self, graph: Graph, policy: Policy, limit: float) -> None:
+        self.graph, self.policy, self.limit = graph, policy, limit
+        self.originals = originals(graph)
+        self.order = {t.name: i for i, n in enumerate(graph.nodes(), start=1) for t in n.outputs}
+        self.parent: dict[str, str] = {}
+        self.sets: dict[str, _Set] = {}
+
+    def find(self, site: str) -> str:
+        if site not in self.parent:
+            self.parent[site] = site
+            self.sets[site] = self._single(site)
+        top = site
+        while self.parent[top] != top:
+            top = self.parent[top]
+        while self.parent[site] != top:
+            self.parent[site], site = top, self.parent[site]
+        return top
+
+    def own(self, pair: Pair) -> float:
+        """The scale a pair had before any repair."""
+        return min(self.originals.get(pair.site, math.inf), pair.value)
+
+    def _single(self, site: str) -> _Set:
+        mine = pairs(self.graph).at(site)
+        new = _Set([site], frozenset(p.scale.tobytes() for p in mine if p.scale is not None))
+        if mine:
+            largest = max(p.value for p in mine)
+            new.coarsest = (largest, site)
+            new.finest = (min(map(self.own, mine)), site)
+            new.first = new.last = (self.order.get(site, 0), site, largest)
+            new.pinned = frozenset(p.value for p in mine if p.pinned)
+            new.types = frozenset(p.types for p in mine)
+            if self.policy == Policy("anchor", site):
+                new.anchor = (largest, site)
+        return new
+
+    def take(self, finding: Finding, exact: bool) -> bool:
+        """Joins the tie's sites; False where `exact` forbids it.
+
+        Raises:
+            _RefusedError: the group cannot have one scale within the guard.
+        """
+        assert finding.tie is not None
+        tops = sorted({self.find(s) for s in finding.tie.sites}, key=lambda t: (-len(self.sets[t].sites), t))
+        members = [self.sets[t] for t in tops]
+        group = self._merged(members, finding)
+        if exact and len(group.values) > 1:
+            return False
+        self._check(group)
+        for top in tops[1:]:
+            self.parent[top] = tops[0]
+            members[0].sites.extend(self.sets.pop(top).sites)
+        group.sites = members[0].sites
+        self.sets[tops[0]] = group
+        return True
+
+    def _merged(self, members: Sequence[_Set], finding: Finding) -> _Set:
+        tie = finding.tie
+        assert tie is not None
+        policies = {m.policy for m in members if m.policy} | ({Policy.parse(tie.policy)} if tie.policy else set())
+        if len(policies) > 1:
+            names = ", ".join(sorted(f"{p.kind}:{p.argument}".rstrip(":") for p in policies))
+            raise _RefusedError(f"rules ask for different policies in one group: {names}")
+        return _Set(
+            sites=[],
+            values=frozenset[bytes]().union(*(m.values for m in members)),
+            coarsest=max((m.coarsest for m in members if m.coarsest), default=None),
+            finest=min((m.finest for m in members if m.finest), default=None),
+            first=min((m.first for m in members if m.first), default=None),
+            last=max((m.last for m in members if m.last), default=None),
+            anchor=max((m.anchor for m in members if m.anchor), default=None),
+            pinned=frozenset[float]().union(*(m.pinned for m in members)),
+            types=frozenset[tuple[str, str]]().union(*(m.types for m in members)),
+            policy=next(iter(policies), None),
+            limit=min((x for x in (tie.max_bits_lost, *(m.limit for m in members)) if x is not None), default=None),
+            codes=frozenset[str]().union(*(m.codes for m in members)) | {finding.code},
+        )
+
+    def choose(self, group: _Set) -> tuple[float, str] | None:
+        """The group's scale and the site it comes from; None where no site has a scale."""
+        if group.coarsest is None or len(group.values) == 1:
+            return group.coarsest
+        policy = group.policy or self.policy
+        if policy.kind == "fixed":
+            return float(np.dtype(next(iter(group.types))[0]).type(policy.argument)), ""
+        if policy.kind == "anchor":
+            return group.anchor or group.coarsest
+        end = {"output": group.last, "input": group.first}.get(policy.kind)
+        return (end[2], end[1]) if end else group.coarsest
+
+    def _check(self, group: _Set) -> None:
+        chosen = self.choose(group)
+        if chosen is None or group.finest is None:
+            return
+        scale, site = chosen
+        if len(group.types) > 1:
+            raise _RefusedError(
+                "the pairs have different types: " + ", ".join(sorted("/".join(t) for t in group.types))
+            )
+        if len(group.values) == 1:
+            return
+        if group.pinned - {scale}:
+            raise _RefusedError(
+                f"integers with scale {min(group.pinned - {scale}):.6g} enter or leave the network here; "
+                f"the group needs {scale:.6g}"
+            )
+        lost = bits_lost(scale, group.finest[0])
+        limit = self.limit if group.limit is None else group.limit
+        if lost > limit:
+            source = f"of '{site}'" if site else "asked for"
+            raise _RefusedError(
+                f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{group.finest[1]}' "
+                f"(scale {group.finest[0]:.4g}); the limit is {limit:g}"
+            )
+
+
+def originals(graph: Graph) -> dict[str, float]:
+    """Original scales of the sites that an earlier repair changed."""
+    kept: dict[str, float] = {}
+    for entry in graph.model.metadata_props:
+        if entry.key.startswith(ORIGINAL):
+            try:
+                scale = float(entry.value)
+            except ValueError:
+                scale = math.nan
+            if not 0 < scale < math.inf:
+                raise ModelError(f"metadata {entry.key!r} holds {entry.value!r}, which is no scale: remove it")
+            kept[entry.key[len(ORIGINAL) :]] = scale
+    return kept
+
+
+def solve(
+    graph: Graph,
+    findings: Iterable[Finding],
+    *,
+    policy: str = "max",
+    max_bits_lost: float = 1.0,
+    exact: bool = False,
+) -> Solution:
+    """Groups the sites of all ties among `findings`.
+
+    Args:
+        policy: how a group's scale is chosen, where no rule says so.
+        max_bits_lost: the guard, where no rule says so.
+        exact: take only ties whose sites agree already, bit for bit.
+
+    Raises:
+        RuleError: the policy is unknown.
+        ModelError: the metadata of an earlier repair is damaged.
+    """
+    solver = _Solver(graph, Policy.parse(policy), max_bits_lost)
+    ties = sorted((f for f in findings if f.tie is not None), key=lambda f: (-f.cost, f.order))
+    taken: list[Finding] = []
+    refused: list[Finding] = []
+    for finding in ties:
+        try:
+            if solver.take(finding, exact):
+                taken.append(finding)
+        except _RefusedError as reason:
+            refused.append(replace(finding, refused=str(reason)))
+    return _solution(solver, taken, refused)
+
+
+def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> Solution:
+    groups: dict[str, Group] = {}
+    changes: list[Change] = []
+    for top, members in solver.sets.items():
+        if not members.codes:
+            continue  # a site that only refused ties spoke of
+        chosen = solver.choose(members)
+        ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
+        dtype = next(iter(members.types))[0] if members.types else "float32"
+        scale = None if chosen is None else np.array(chosen[0], dtype)
+        agreed = len(members.values) <= 1
+        groups[top] = Group(ordered, scale, chosen[1] if chosen else "", agreed, tuple(sorted(members.codes)))
+        if agreed or scale is None:
+            continue
+        for site in ordered:
+            for pair in pairs(solver.graph).at(site):
+                if pair.value != float(scale):
+                    own = solver.own(pair)
+                    changes.append(Change(site, own, float(scale), bits_lost(float(scale), own)))
+    of = {site: groups[top] for site in list(solver.parent) if (top := solver.find(site)) in groups}
+    return Solution(tuple(groups.values()), _real(solver, taken, of) + tuple(refused), tuple(changes), of)
+
+
+def _real(solver: _Solver, taken: list[Finding], of: dict[str, Group]) -> tuple[Finding, ...]:
+    """The taken ties that change something: those between unequal sites, or, where a group differs only across
+    several ties, all of that group."""
+    open_ties = [f for f in taken if f.tie is not None and not of[f.tie.sites[0]].agreed]
+    local = [f for f in open_ties if f.tie is not None and len(_values(solver.graph, f.tie.sites)) > 1]
+    seen = {id(of[f.tie.sites[0]]) for f in local if f.tie is not None}
+    rest = [f for f in open_ties if f.tie is not None and id(of[f.tie.sites[0]]) not in seen]
+    return tuple(_numbers(f, of) for f in (*local, *rest))
+
+
+def _values(graph: Graph, sites: Iterable[str]) -> set[float]:
+    return {p.value for s in sites for p in pairs(graph).at(s)}
+
+
+def _numbers(finding: Finding, of: dict[str, Group]) -> Finding:
+    assert finding.tie is not None
+    group = of[finding.tie.sites[0]]
+    source = f"the scale of '{group.anchor}'" if group.anchor else "the fixed scale"
+    help = f"give all {len(group.sites)} tensors of the group {source}, {float(group.scale or 0):.4g}"
+    return replace(finding, help=help)

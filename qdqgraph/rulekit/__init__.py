@@ -1,0 +1,114 @@
+"""What a rule file imports: the rule itself, the graph it reads, and what it may propose.
+
+    from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
+
+The names are described page by page in docs/rulekit.md. A rule file imports this package, `qdqgraph`, numpy and the
+standard library, nothing else.
+"""
+
+from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
+from ..graph.elementwise import activation, pointwise, self_gate
+from ..graph.graph import Graph, Node, Reader, key, label
+from ..graph.moves import Move, move_at, move_of
+from ..graph.operators import BINARY, ONE_TO_ONE, POOLS, WEIGHTED
+from ..graph.pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, required_opset
+from ..graph.quantization import Quantization
+from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
+from ..model.constants import PASS_VALUE
+from ..proposals.clipping import clip_nodes, clips_negatives
+from ..proposals.nodes import attributes, insert_before, make_constant, make_dequantize, make_node, replace
+from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
+from ..proposals.unpair import remove_pair
+from ..proposals.weights import (
+    INT4,
+    channel_axis,
+    dequantized_weights,
+    int4_to_int8,
+    is_locked,
+    make_symmetric,
+    pair_readers,
+    real_weights,
+    refit,
+    rescale,
+    uint4_to_int4,
+    uint8_to_int8,
+    why_locked,
+)
+from .finding import Finding, Safety, Severity, Tie
+from .rule import Counterexample, Example, Rule
+
+__all__ = [
+    "BINARY",
+    "INT4",
+    "INT8_BOUND",
+    "ONE_TO_ONE",
+    "PASS_VALUE",
+    "PER_CHANNEL",
+    "POOLS",
+    "WEIGHTED",
+    "Constant",
+    "Counterexample",
+    "Example",
+    "Finding",
+    "Graft",
+    "Graph",
+    "Move",
+    "Node",
+    "NodeInput",
+    "Pair",
+    "PlacePair",
+    "Proposal",
+    "Quantization",
+    "Reader",
+    "Residual",
+    "Rewire",
+    "Rule",
+    "Safety",
+    "SetPair",
+    "Severity",
+    "Side",
+    "Tie",
+    "Use",
+    "activation",
+    "attributes",
+    "bits_lost",
+    "block",
+    "channel_axis",
+    "clip_nodes",
+    "clips_negatives",
+    "dequantized_weights",
+    "insert_before",
+    "int4_to_int8",
+    "is_foreign",
+    "is_locked",
+    "is_pair",
+    "key",
+    "label",
+    "make_constant",
+    "make_dequantize",
+    "make_node",
+    "make_symmetric",
+    "move_at",
+    "move_of",
+    "only_quantized",
+    "opens_block",
+    "pair_readers",
+    "pairs",
+    "pointwise",
+    "real_weights",
+    "refit",
+    "remove_pair",
+    "replace",
+    "required_opset",
+    "rescale",
+    "residual",
+    "residuals",
+    "scales_at",
+    "self_gate",
+    "shared_scale_sites",
+    "sites",
+    "skips_convolution",
+    "uint4_to_int4",
+    "uint8_to_int8",
+    "why_locked",
+]

@@ -1,0 +1,182 @@
+"""The catalog: finds rule files, loads them, and refuses what is not right.
+
+Rules come from three places: the built-in ones, in the top-level folder `rules/` of a source tree and in
+`qdqgraph/rules/` of an installed package; rule packs, which other packages announce in the entry-point group
+`qdqgraph.rules`; and files and folders that the user names. A file that does not load, a code given twice, or a
+selector that matches nothing stops the run. Text rules (.toml) execute nothing; Python rules (.py) run as code.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from ..errors import RuleError, guess
+from .codes import LOCK, Lock
+from .finding import Safety
+from .rule import Counterexample, Example, Rule
+from .text import TextRule
+
+CODE = re.compile(r"[A-Z]{2,8}[1-4]\d\d")
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+PACKS = "qdqgraph.rules"
+"""Entry-point group of rule packs; the value of an entry is the package whose folder holds the rules."""
+NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*")
+"""Files that a folder of rules may hold beside them."""
+
+
+def builtin_folder() -> Path:
+    """Where the built-in rules lie: inside an installed package, beside it in a source tree."""
+    package = Path(__file__).parent.parent
+    inside = package / "rules"
+    return inside if inside.is_dir() else package.parent / "rules"
+
+
+def packs() -> tuple[Path, ...]:
+    """The folders of the installed rule packs, by name.
+
+    Raises:
+        RuleError: a pack's package cannot be found.
+    """
+    found: list[Path] = []
+    for entry in sorted(entry_points(group=PACKS), key=lambda e: e.name):
+        spec = importlib.util.find_spec(entry.value)
+        if spec is None or not spec.submodule_search_locations:
+            raise RuleError(f"the rule pack {entry.name!r} names {entry.value!r}, which is no package: reinstall it")
+        found += map(Path, spec.submodule_search_locations)
+    return tuple(found)
+
+
+def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: bool = True) -> tuple[Rule, ...]:
+    """Rules, sorted by code.
+
+    Args:
+        paths: files and folders to add.
+        builtin: whether the built-in rules are among them; installed: whether those of installed packs are.
+
+    Raises:
+        RuleError: a path does not exist, a file does not load, a rule is incomplete, or a code is given twice.
+    """
+    rules: list[Rule] = []
+    sources: dict[str, str] = {}
+    retired = Lock.read(builtin_folder() / LOCK).gone
+    roots = ((builtin_folder(),) if builtin else ()) + (packs() if installed else ())
+    for root in (*roots, *map(Path, paths)):
+        if not root.exists():
+            raise RuleError(f"there is no rule file or folder {root}")
+        found = [rule for file in _files(root) for rule in _rules(file)]
+        if not found:
+            raise RuleError(f"{root} holds no rule; begin one with: qdqgraph rules new NAME --text")
+        for rule in found:
+            if rule.code in sources or rule.code in retired:
+                taken = sources.get(rule.code) or "a built-in rule of earlier versions"
+                raise RuleError(f"{rule.file}: code {rule.code} is taken by {taken}; give the rule its own")
+            sources[rule.code] = str(rule.file)
+            rules.append(rule)
+    return tuple(sorted(rules, key=lambda r: r.code))
+
+
+def redirects(paths: Iterable[Path | str] = ()) -> Mapping[str, str]:
+    """Codes and names that rules had before, with the codes they have now; from every `codes.lock` of the sources."""
+    folders = [p for p in (builtin_folder(), *packs(), *map(Path, paths)) if (p / LOCK).is_file()]
+    return {old: new for folder in folders for old, new in Lock.read(folder / LOCK).moved.items()}
+
+
+def find(rules: Sequence[Rule], name: str, moved: Mapping[str, str] | None = None) -> Rule:
+    """The rule of a code or name.
+
+    Raises:
+        RuleError: there is none.
+    """
+    wanted = (moved or {}).get(name.upper(), (moved or {}).get(name, name))
+    for rule in rules:
+        if wanted.upper() == rule.code or wanted == rule.name:
+            return rule
+    near = guess(name, (n for r in rules for n in (r.code, r.name)))
+    raise RuleError(f"there is no rule {name!r}{near or '.'} See: qdqgraph rules list")
+
+
+def select(
+    rules: Sequence[Rule],
+    chosen: Sequence[str] = (),
+    ignored: Sequence[str] = (),
+    moved: Mapping[str, str] | None = None,
+) -> tuple[Rule, ...]:
+    """The rules whose code or name matches a selector of `chosen` (all where empty) and none of `ignored`.
+
+    A selector is a code or name, a prefix of a code ("QDQ1"), or a glob; `moved` gives today's codes of old ones.
+
+    Raises:
+        RuleError: a selector matches no rule.
+    """
+
+    def matches(rule: Rule, selector: str) -> bool:
+        selector = (moved or {}).get(selector.upper(), (moved or {}).get(selector, selector))
+        return rule.code.startswith(selector.upper()) or fnmatch.fnmatch(rule.name, selector)
+
+    for selector in (*chosen, *ignored):
+        if not any(matches(rule, selector) for rule in rules):
+            raise RuleError(f"no rule matches {selector!r}; see: qdqgraph rules list")
+    kept = [r for r in rules if not chosen or any(matches(r, s) for s in chosen)]
+    return tuple(r for r in kept if not any(matches(r, s) for s in ignored))
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """The rule files of a folder, or the file itself."""
+    if not root.is_dir():
+        yield root
+        return
+    for file in sorted(root.rglob("*")):
+        parts = file.relative_to(root).parts
+        if file.suffix in (".py", ".toml") and not any(fnmatch.fnmatch(p, no) for p in parts for no in NO_RULES):
+            yield file
+
+
+def _rules(file: Path) -> list[Rule]:
+    if file.suffix == ".toml":
+        return [_tested(TextRule(file), file)]
+    if file.suffix != ".py":
+        raise RuleError(f"{file} is neither a text rule (.toml) nor a Python rule (.py)")
+    spec = importlib.util.spec_from_file_location(f"qdqgraph_rule_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise RuleError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RuleError(f"{file}: the rule file does not load: {type(error).__name__}: {error}") from error
+    classes = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Rule) and v is not Rule]
+    return [_checked(cls, file) for cls in classes if cls.__module__ == module.__name__]
+
+
+def _checked(cls: type[Rule], file: Path) -> Rule:
+    for attribute in ("code", "name", "safety", "examples"):
+        if not hasattr(cls, attribute):
+            raise RuleError(f"{file}: class {cls.__name__} has no {attribute!r}")
+    if not CODE.fullmatch(cls.code):
+        raise RuleError(f"{file}: code {cls.code!r}: write letters, a band from 1 to 4 and two digits, such as MY201")
+    if not NAME.fullmatch(cls.name):
+        raise RuleError(f"{file}: name {cls.name!r}: write lower-case words joined by hyphens")
+    if not (cls.__doc__ or "").strip():
+        raise RuleError(f"{file}: class {cls.__name__} has no docstring; it is the rule's documentation")
+    if not isinstance(cls.safety, Safety):
+        raise RuleError(f"{file}: safety is {cls.safety!r}; write one of {', '.join(map(str, Safety))}")
+    try:
+        rule = cls()
+    except TypeError as error:
+        raise RuleError(f"{file}: class {cls.__name__} cannot be used: {error}") from error
+    rule.file = file
+    return _tested(rule, file)
+
+
+def _tested(rule: Rule, file: Path) -> Rule:
+    """The rule, if it has what its tests are made of; named ties speak of one network and may go without."""
+    if {type(e) for e in rule.examples} == {Example, Counterexample}:
+        return rule
+    if isinstance(rule, TextRule) and not rule.pattern.nodes and not rule.examples:
+        return rule
+    raise RuleError(f"{file}: rule {rule.code} needs at least one example and one counterexample")

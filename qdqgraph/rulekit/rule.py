@@ -1,0 +1,163 @@
+"""`Rule`: one check with its documentation, its examples and its repair.
+
+A rule is one class in one file. It reads a `Graph` and yields findings; it never writes, and it imports only
+`qdqgraph`. Its docstring is its page: the first line says what is wrong, `Why:` what TensorRT does, `Source:` where
+that is known from. Its examples are its tests (see `qdqgraph.testing`).
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_graphsurgeon as gs
+
+from ..errors import QdqgraphError, RuleError
+from ..graph.graph import Graph, key, label
+from ..proposals.proposal import Proposal
+from .finding import Finding, Safety, Severity, Tie
+
+SECTIONS = ("Why", "When not", "Source")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A model on which the rule speaks, as ONNX text.
+
+    Attributes:
+        title: what the example shows.
+        before: the model as exported.
+        after: the model after `fix` with this rule, up to the names of new tensors; None where nothing is applied.
+    """
+
+    title: str
+    before: str
+    after: str | None = None
+    line: int = 0
+    """Where the example stands in its file; 0 where that is not known."""
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A model on which the rule must stay silent, as ONNX text."""
+
+    title: str
+    model: str
+    line: int = 0
+    """Where the example stands in its file; 0 where that is not known."""
+
+
+@dataclass(frozen=True)
+class Documentation:
+    """A rule's docstring by its parts: the first sentence, then `Why:`, `When not:` and `Source:`."""
+
+    summary: str
+    why: str
+    when_not: str
+    source: str
+
+    @classmethod
+    def of(cls, rule: Rule) -> Documentation:
+        """Reads a rule's docstring."""
+        summary, _, rest = (rule.__doc__ or "").strip().partition("\n")
+        parts = re.split(rf"^\s*({'|'.join(SECTIONS)}):\s*", rest, flags=re.MULTILINE)
+        texts = {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+        return cls(summary.strip(), texts.get("Why", ""), texts.get("When not", ""), texts.get("Source", ""))
+
+
+class Rule(ABC):
+    """Base of all rules; see the module's docstring."""
+
+    code: str
+    """Letters and three digits: 1xx scales, 2xx placement, 3xx fusion blockers, 4xx legality. Never reused."""
+    name: str
+    """Names the problem, in kebab-case: "concat-scales-differ"."""
+    safety: Safety
+    """What applying the repair may change."""
+    severity: Severity = Severity.WARNING
+    """Error where TensorRT refuses the graph."""
+    examples: Sequence[Example | Counterexample]
+    """At least one example and one counterexample."""
+    by_target: bool = False
+    """Whether what the rule finds depends on the graph's target."""
+    file: Path = Path()
+    """Where the rule comes from; set by the catalog."""
+
+    @abstractmethod
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        """Yields what is wrong. A tie is yielded wherever it is needed: one that holds already is no finding."""
+
+    def finding(
+        self,
+        at: gs.Node,
+        message: str,
+        *,
+        help: str = "",
+        cost: int = 0,
+        tie: Tie | None = None,
+        edits: Sequence[Proposal] = (),
+        place: str = "",
+        severity: Severity | None = None,
+        safety: Safety | None = None,
+    ) -> Finding:
+        """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default.
+
+        `severity` and `safety` are the rule's, unless this finding is milder or surer.
+        """
+        safety = (safety or self.safety) if tie is not None or edits else Safety.MANUAL
+        place = place or key(at)
+        return Finding(
+            self.code,
+            self.name,
+            severity or self.severity,
+            safety,
+            place,
+            label(at),
+            message,
+            help,
+            cost,
+            tie,
+            tuple(edits),
+        )
+
+
+def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:
+    """Everything the rules find, in an order that does not depend on theirs. Changes nothing.
+
+    Raises:
+        RuleError: a rule crashed (QDQ901).
+    """
+    found: list[Finding] = []
+    for rule in rules:
+        try:
+            mine = list(rule.find(graph))
+        except QdqgraphError:
+            raise
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            line = next((f.lineno for f in reversed(frames) if Path(f.filename).name == rule.file.name), None)
+            where = f" at {rule.file}:{line}" if line else ""
+            raise RuleError(f"QDQ901: rule {rule.code} crashed{where}: {type(error).__name__}: {error}") from error
+        for finding in mine:
+            _check_type(rule, finding)
+        found += mine
+    return tuple(sorted(found, key=lambda f: f.order))
+
+
+def _check_type(rule: Rule, finding: Finding) -> None:
+    """Refuses what is no finding, or proposes what is no proposal: a slip in a Python rule.
+
+    Raises:
+        RuleError: with what to write.
+    """
+    if not isinstance(finding, Finding):
+        raise RuleError(f"QDQ901: rule {rule.code} yields {finding!r}; write: yield self.finding(node, message)")
+    for edit in finding.edits:
+        if not isinstance(edit, Proposal):
+            raise RuleError(
+                f"QDQ901: rule {rule.code} proposes {edit!r}; write Rewire(…), PlacePair(…), SetPair(…) or replace(…)"
+            )

@@ -1,0 +1,294 @@
+"""Matching: every place where a graph looks like a pattern, and how far it got where it does not.
+
+Matching starts at nodes of one operator, which the graph has indexed, and follows edges from there: its cost grows
+with the candidates of that operator, not with the nodes of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ...graph.graph import Graph, Node, label
+from ...model.protos import is_standard
+from .pattern import COMMUTATIVE, Pattern, PatternNode, Step
+
+ZERO_POINT = 2
+"""The input of QuantizeLinear and DequantizeLinear that holds the zero-point."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One place where a graph looks like a pattern.
+
+    Attributes:
+        tensors: variable to tensor names: one, several where it is variadic, "" where an optional input is absent.
+        attributes: attribute variable to the attribute of the node, None where the node leaves it out.
+        nodes: index of the pattern's node to the graph's node.
+    """
+
+    tensors: Mapping[str, tuple[str, ...]]
+    attributes: Mapping[str, onnx.AttributeProto | None]
+    nodes: Mapping[int, Node]
+
+    def tensor(self, variable: str) -> str:
+        """The tensor that a variable stands for; "" where it is absent."""
+        return next(iter(self.tensors[variable]), "")
+
+
+@dataclass
+class Trace:
+    """The deepest that matching got, and what stopped it there."""
+
+    depth: int = -1
+    match: Match | None = None
+    reason: str = ""
+
+    def note(self, match: Match, reason: str, more: int = 0) -> None:
+        """Keeps a failure where it is deeper than any before."""
+        if len(match.nodes) + more > self.depth:
+            self.depth, self.match, self.reason = len(match.nodes) + more, match, reason
+
+
+EMPTY = Match({}, {}, {})
+
+
+def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Match]]:
+    """For each node that can stand for `pattern.nodes[start]`, in file order, the matches it begins."""
+    steps = pattern.order(start)
+    for node in candidates(graph, pattern.nodes[start]):
+        if _alike(graph, pattern, start, node):
+            yield matches_at(graph, pattern, start, node, steps)
+
+
+def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
+    """Whether the operators in front of a node are those of the pattern: a quick no for most candidates."""
+    line = pattern.nodes[index]
+    if node.op not in line.ops:
+        return False
+    if node.op in COMMUTATIVE:
+        return True
+    for variable, tensor in zip(line.inputs, node.inputs, strict=False):
+        maker = pattern.made.get(variable)
+        if maker is not None and variable not in pattern.variadic:
+            before = graph.producer(tensor.name)
+            if before is None or not _alike(graph, pattern, maker, before):
+                return False
+    return True
+
+
+def matches_at(
+    graph: Graph, pattern: Pattern, start: int, node: Node, steps: Sequence[Step], trace: Trace | None = None
+) -> Iterator[Match]:
+    """Every match in which `node` stands for `pattern.nodes[start]`; `steps` is `pattern.order(start)`."""
+    matcher = _Matcher(graph, pattern, trace)
+    for first in matcher.node(EMPTY, start, node):
+        yield from matcher.extend(first, steps)
+
+
+def candidates(graph: Graph, wanted: PatternNode) -> Iterator[Node]:
+    """The nodes of the operators that a pattern's node asks for, in file order."""
+    if not wanted.domain:
+        yield from graph.nodes(*sorted(wanted.ops))
+        return
+    yield from (n for n in graph.nodes() if n.op in wanted.ops and n.domain == wanted.domain)
+
+
+def same_value(graph: Graph, a: str, b: str) -> bool:
+    """Whether two tensors are one, or two constants of one type with the same elements, bit for bit."""
+    if a == b:
+        return True
+    if not a or not b:
+        return False
+    first, second = graph.value(a), graph.value(b)
+    if first is None or second is None:
+        return False
+    return first.dtype == second.dtype and first.size == second.size and first.tobytes() == second.tobytes()
+
+
+class _Matcher:
+    def __init__(self, graph: Graph, pattern: Pattern, trace: Trace | None) -> None:
+        self.graph, self.pattern, self.trace = graph, pattern, trace
+
+    def extend(self, match: Match, steps: Sequence[Step]) -> Iterator[Match]:
+        if not steps:
+            yield match
+            return
+        step = steps[0]
+        for node in self._reached(match, step):
+            for longer in self.node(match, step.node, node):
+                yield from self.extend(longer, steps[1:])
+
+    def _reached(self, match: Match, step: Step) -> list[Node]:
+        """The nodes that the graph offers for a step."""
+        wanted, tensor = self.pattern.nodes[step.node], match.tensor(step.variable)
+        if step.slot < 0:
+            maker = self.graph.producer(tensor)
+            if maker is None:
+                what = "an initializer" if tensor in self.graph.initializers else "an input of the graph"
+                self._fail(match, "'{}' is {}, where the pattern has {}", tensor, what, wanted)
+            return [] if maker is None else [maker]
+        found = {id(r.node): r.node for r in self.graph.readers(tensor) if r.node.op in wanted.ops and r.index >= 0}
+        taken = {id(n) for n in match.nodes.values()}
+        free = [n for i, n in found.items() if i not in taken]
+        if not free:
+            self._fail(match, "no further {} reads '{}', where the pattern has {}", wanted.op, tensor, wanted)
+        return free
+
+    def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
+        """The ways in which a node stands for the pattern's node `index`, given what is bound."""
+        wanted = self.pattern.nodes[index]
+        domain = "" if is_standard(node) else node.domain
+        if node.op not in wanted.ops or domain != wanted.domain:
+            self._fail(match, "'{}' is {}, where the pattern has {}", node, node.op, wanted)
+            return
+        if any(n is node for n in match.nodes.values()):
+            self._fail(match, "'{}' already stands for another line than {}", node, wanted)
+            return
+        attributes = self._attributes(match, wanted, node)
+        if attributes is None:
+            return
+        names = [t.name for t in node.inputs]
+        swap = node.op in COMMUTATIVE and len(names) == 2
+        for inputs in (names, names[::-1]) if swap else (names,):
+            bound = self._bound(match, wanted, node, inputs)
+            if bound is not None:
+                yield Match(bound, attributes, {**match.nodes, index: node})
+
+    def _bound(
+        self, match: Match, wanted: PatternNode, node: Node, inputs: Sequence[str]
+    ) -> dict[str, tuple[str, ...]] | None:
+        bound = dict(match.tensors)
+        made = [t.name for t in node.outputs]
+        for variables, names, kind in ((wanted.inputs, inputs, "input"), (wanted.outputs, made, "output")):
+            if self._plain(bound, variables, names):
+                continue
+            last = len(variables) - 1
+            for slot, variable in enumerate(variables):
+                rest = variable in self.pattern.variadic and slot == last
+                given = tuple(names[slot:]) if rest else (names[slot] if slot < len(names) else "",)
+                reason = self._bind(bound, variable, given, wanted, slot if kind == "input" else -1, rest)
+                if reason:
+                    self._fail(match, "at '{}', for {}: {}", node, wanted, reason)
+                    return None
+            extra = [] if variables and variables[-1] in self.pattern.variadic else names[len(variables) :]
+            unread = [
+                n for n in extra if kind == "output" and not self.graph.readers(n) and n not in self.graph.outputs
+            ]
+            extra = [n for n in extra if n and n not in unread]
+            if extra:
+                self._fail(
+                    match,
+                    "'{}' has {} {}s ('{}' and so on), where the pattern has {}; name the others too, as optional",
+                    node,
+                    len(variables) + len(extra),
+                    kind,
+                    extra[0],
+                    wanted,
+                )
+                return None
+        return bound
+
+    def _plain(self, bound: dict[str, tuple[str, ...]], variables: Sequence[str], names: Sequence[str]) -> bool:
+        """Binds the usual case: as many names as variables, each of them there, and none that is another tensor."""
+        if (
+            not variables
+            or len(variables) != len(names)
+            or "" in names
+            or "" in variables
+            or variables[-1] in self.pattern.variadic
+        ):
+            return False
+        return all(bound.setdefault(v, (n,)) == (n,) for v, n in zip(variables, names, strict=True))
+
+    def _bind(
+        self,
+        bound: dict[str, tuple[str, ...]],
+        variable: str,
+        given: tuple[str, ...],
+        wanted: PatternNode,
+        slot: int,
+        rest: bool,
+    ) -> str:
+        """Binds a variable; the reason where that cannot be."""
+        if not variable:
+            return f"it has an input '{given[0]}' that the pattern leaves out" if given[0] else ""
+        zero = slot == ZERO_POINT and bool(wanted.ops & {"QuantizeLinear", "DequantizeLinear"})
+        means_zero = zero and "DequantizeLinear" in wanted.ops  # ONNX: a DequantizeLinear without a zero-point
+        may_miss = rest or means_zero or variable in self.pattern.optional or variable in bound
+        if given[:1] == ("",) and not may_miss:
+            return f"it has no '{variable}'; where that may be absent, list it as optional"
+        if variable not in bound:
+            bound[variable] = given
+            return ""
+        before = bound[variable]
+        if zero and "" in (*before, *given) and all(not n or self._is_zero(n) for n in (*before, *given)):
+            bound[variable] = max(before, given)  # the one that is there
+            return ""
+        if len(before) == len(given) and all(map(same_value, [self.graph] * len(given), before, given)):
+            return ""
+        shown = [", ".join(f"'{n}'" if n else "nothing" for n in names) for names in (before, given)]
+        return f"'{variable}' is {shown[0]} already, and {shown[1]} here"
+
+    def _is_zero(self, tensor: str) -> bool:
+        value = self.graph.value(tensor)
+        return value is not None and not np.any(value)
+
+    def _attributes(
+        self, match: Match, wanted: PatternNode, node: Node
+    ) -> dict[str, onnx.AttributeProto | None] | None:
+        if not wanted.attributes and not wanted.parameters:
+            return dict(match.attributes)
+        found = dict(match.attributes)
+        mine = {a.name: a for a in self.graph.proto(node).attribute}
+        for name, literal in wanted.attributes.items():
+            given = _attribute_value(mine[name]) if name in mine else self._default(node, name)
+            if given != _attribute_value(literal):
+                self._fail(
+                    match, "'{}' has {} = {}, where the pattern has {}", node, name, given, _attribute_value(literal)
+                )
+                return None
+        for name, variable in wanted.parameters.items():
+            given = mine.get(name)
+            if variable not in found:
+                found[variable] = given
+                continue
+            before = found[variable]
+            if _value_or_none(before) != _value_or_none(given):
+                self._fail(match, "'{}' has another {} than @{}, {}", node, name, variable, _value_or_none(before))
+                return None
+        return found
+
+    def _default(self, node: Node, name: str) -> Any:
+        """What ONNX takes where the node leaves an attribute out."""
+        try:
+            schema = onnx.defs.get_schema(node.op, self.graph.opset, node.domain or "")
+            default = schema.attributes[name].default_value
+        except (onnx.defs.SchemaError, KeyError):
+            return None
+        return _attribute_value(default) if default.name else None
+
+    def _fail(self, match: Match, text: str, *parts: object) -> None:
+        """Notes why matching stops; the sentence is made only where somebody asks."""
+        if self.trace is not None:
+            self.trace.note(
+                match,
+                text.format(*(label(p) if hasattr(p, "op") and not isinstance(p, PatternNode) else p for p in parts)),
+            )
+
+
+def _attribute_value(attribute: onnx.AttributeProto) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value).tolist()
+    return list(value) if isinstance(value, (list, tuple)) or hasattr(value, "append") else value
+
+
+def _value_or_none(attribute: onnx.AttributeProto | None) -> Any:
+    return None if attribute is None else _attribute_value(attribute)

@@ -1,0 +1,222 @@
+"""`Pattern`: a piece of a graph, written as an ONNX function.
+
+Parameters are the free variables, outputs are what must survive; a variable stands for one tensor, or for one constant
+value, since exporters write one scale constant a pair: two constants with the same bytes are the same variable.
+The language is onnx.parser's own; nothing is added to it but the three tables `ops`, `optional` and `variadic`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import onnx
+
+from ...errors import guess
+from ...model.protos import STANDARD, key
+from ...model.text import parse_fault
+from ...toml.file import TextError
+
+COMMUTATIVE = frozenset({"Add", "Mul"})
+"""Operators whose two inputs a pattern may name in either order."""
+
+HEADER = '<domain: "pattern", opset_import: ["" : 17]> '
+
+
+@dataclass(frozen=True)
+class PatternNode:
+    """One line of a pattern.
+
+    Attributes:
+        label: the name in brackets, else the first output: how a rewrite refers to the node.
+        ops: operator types that match; several where `ops` of the rule file gives the name a list.
+        op: the operator as written.
+        inputs: variables, empty where an optional input is left out.
+        outputs: variables.
+        attributes: what the line says of attributes; those it does not name may have any value.
+        parameters: attribute name to attribute variable (`axis = @axis`).
+    """
+
+    label: str
+    op: str
+    ops: frozenset[str]
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, onnx.AttributeProto]
+    parameters: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.outputs)} = {self.op} ({', '.join(self.inputs)})"
+
+
+@dataclass(frozen=True)
+class Step:
+    """How matching goes on from what is bound: to the maker of a variable, or to one of its readers."""
+
+    node: int
+    variable: str
+    slot: int
+    """The input of the node that reads the variable; -1 where the node makes it."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A parsed function: its signature and its nodes in order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: tuple[str, ...]
+    nodes: tuple[PatternNode, ...]
+    optional: frozenset[str] = frozenset()
+    variadic: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(
+        cls,
+        text: str,
+        *,
+        ops: Mapping[str, Sequence[str]] | None = None,
+        optional: Iterable[str] = (),
+        variadic: Iterable[str] = (),
+        whole: bool = False,
+    ) -> Pattern:
+        """Reads a function.
+
+        Args:
+            ops: names for several operators; optional, variadic: see `rule.schema.json`.
+            whole: every node must hang together with the others, as a pattern's must.
+
+        Raises:
+            TextError: the text is no function, names an unknown operator, or uses a variable nothing defines.
+        """
+        function = _function(text)
+        nodes = tuple(_node(n, ops or {}) for n in function.node)
+        for node in nodes:
+            for op in () if node.domain else sorted(node.ops):
+                _known(op, text, ops or {})
+        pattern = cls(
+            tuple(function.input),
+            tuple(function.output),
+            tuple(function.attribute),
+            nodes,
+            frozenset(optional),
+            frozenset(variadic),
+        )
+        pattern._check(text)
+        for start in range(len(nodes)) if whole else ():
+            pattern.order(start)
+        return pattern
+
+    @cached_property
+    def made(self) -> Mapping[str, int]:
+        """For each variable that a node makes, the node."""
+        return {v: i for i, n in enumerate(self.nodes) for v in n.outputs if v}
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Every variable of the pattern."""
+        return frozenset((*self.inputs, *self.made))
+
+    @property
+    def inner(self) -> frozenset[str]:
+        """Variables that nodes make and that are no outputs."""
+        return frozenset(self.made) - set(self.outputs)
+
+    def order(self, start: int) -> tuple[Step, ...]:
+        """The other nodes in an order in which each hangs on what is bound before it.
+
+        Data inputs lead before scales and zero-points, which hundreds of nodes may share.
+
+        Raises:
+            TextError: the pattern falls into parts that share no variable.
+        """
+        reached, steps = {start}, list[Step]()
+        while len(reached) < len(self.nodes):
+            step = min(self._next(reached), key=lambda s: (s.slot, s.node), default=None)
+            if step is None:
+                lost = next(n for i, n in enumerate(self.nodes) if i not in reached)
+                raise TextError(f"'{lost}' shares no variable with the rest: connect it, or write a second rule")
+            reached.add(step.node)
+            steps.append(step)
+        return tuple(steps)
+
+    def _next(self, reached: set[int]) -> Iterable[Step]:
+        bound = {v for i in reached for v in (*self.nodes[i].inputs, *self.nodes[i].outputs) if v}
+        for index, node in enumerate(self.nodes):
+            if index in reached:
+                continue
+            yield from (Step(index, v, -1) for v in node.outputs if v in bound)
+            yield from (Step(index, v, slot) for slot, v in enumerate(node.inputs) if v in bound)
+
+    def _check(self, text: str) -> None:
+        defined = [*self.inputs, *(v for n in self.nodes for v in n.outputs if v)]
+        for name in defined:
+            if defined.count(name) > 1:
+                raise TextError(f"variable '{name}' is defined twice", _line(text, name))
+        read = {v for n in self.nodes for v in n.inputs if v}
+        for name in sorted(read - set(defined)):
+            raise TextError(
+                f"variable '{name}' is not defined: add it to the parameters, or make it{guess(name, defined)}",
+                _line(text, name),
+            )
+        for name in self.outputs:
+            if name not in self.made:
+                raise TextError(f"output '{name}' is made by no node of the function", _line(text, name))
+        for name in self.inputs:
+            if name not in read:
+                raise TextError(f"parameter '{name}' is never used: take it away", _line(text, name))
+        used = {v for n in self.nodes for v in n.parameters.values()}
+        for name in sorted(set(self.attributes) ^ used):
+            state = "never used" if name in self.attributes else "no parameter: declare it in < >"
+            raise TextError(f"attribute variable '@{name}' is {state}", _line(text, name))
+        for name in sorted(self.variadic & self.variables):
+            for node in self.nodes:
+                if name in node.inputs[:-1] or (name in node.outputs and len(node.outputs) > 1):
+                    raise TextError(
+                        f"variadic '{name}' stands for all remaining inputs or all outputs; it goes last in '{node}'",
+                        _line(text, name),
+                    )
+
+
+def _function(text: str) -> onnx.FunctionProto:
+    stripped = text.lstrip()
+    skipped = text[: len(text) - len(stripped)].count("\n")
+    try:
+        return onnx.parser.parse_function(stripped if stripped.startswith("<") else HEADER + stripped)
+    except onnx.parser.ParseError as error:
+        detail, line = parse_fault(error)
+        raise TextError(
+            f"this is no ONNX function text: {detail}; write: pattern (x, s) => (y) {{ y = Relu (x) }}", skipped + line
+        ) from error
+
+
+def _node(proto: onnx.NodeProto, ops: Mapping[str, Sequence[str]]) -> PatternNode:
+    return PatternNode(
+        label=proto.name or key(proto),
+        op=proto.op_type,
+        ops=frozenset(ops.get(proto.op_type, (proto.op_type,))),
+        domain="" if proto.domain in STANDARD else proto.domain,
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes={a.name: a for a in proto.attribute if not a.ref_attr_name},
+        parameters={a.name: a.ref_attr_name for a in proto.attribute if a.ref_attr_name},
+    )
+
+
+@cache
+def _operators() -> tuple[str, ...]:
+    return tuple(sorted({s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain in STANDARD}))
+
+
+def _known(op: str, text: str, ops: Mapping[str, Sequence[str]]) -> None:
+    if not onnx.defs.has(op) and op not in _operators():
+        named = [*ops, *_operators()]
+        raise TextError(f"ONNX has no operator {op!r}{guess(op, named)}", _line(text, op))
+
+
+def _line(text: str, word: str) -> int:
+    found = re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text)
+    return text[: found.start()].count("\n") if found else 0

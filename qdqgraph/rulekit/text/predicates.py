@@ -1,0 +1,319 @@
+"""The closed list of conditions for `where`: what a pattern cannot say by its shape.
+
+Each is a function of the graph and of tensors, and answers with the reason why it does not hold, or with "". `not`
+in front turns it round. Where the list does not suffice, write the rule in Python.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ...errors import guess
+from ...graph.graph import Graph, label
+from ...graph.moves import move_of
+from ...graph.pair import pairs
+from ...graph.sites import shared_scale_sites, sites
+from ...toml.file import TextError
+from .match import Match, same_value
+from .pattern import Pattern
+
+Check = Callable[..., str]
+"""(graph, tensors or values…) → the reason why it does not hold, "" where it does."""
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """One entry of the list.
+
+    Attributes:
+        arguments: what it takes: "variable", "number", "operator", "type"; a last "operator*" takes any number.
+        says: one sentence for the documentation.
+        example: one use.
+        check: the function.
+    """
+
+    arguments: tuple[str, ...]
+    says: str
+    example: str
+    check: Check
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One line of `where`, ready to be asked."""
+
+    text: str
+    negated: bool
+    predicate: Predicate
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def parse(cls, text: str, pattern: Pattern) -> Condition:
+        """Reads "same_value(s, t)" or "not constant(x)".
+
+        Raises:
+            TextError: the predicate is unknown, or its arguments are wrong.
+        """
+        found = re.fullmatch(r"\s*(not\s+)?(\w+)\s*\(([^()]*)\)\s*", text)
+        if not found:
+            raise TextError(f"{text!r} is no condition; write, for example: scalar(s), or: not constant(x)")
+        negated, name, inside = found.groups()
+        if name not in PREDICATES:
+            near, known = guess(name, PREDICATES), ", ".join(PREDICATES)
+            raise TextError(f"there is no predicate {name!r}{near or '.'} The list: {known}")
+        predicate = PREDICATES[name]
+        given = [a.strip() for a in inside.split(",")] if inside.strip() else []
+        return cls(text.strip(), bool(negated), predicate, _arguments(text, given, predicate, pattern))
+
+    def fails(self, graph: Graph, match: Match) -> str:
+        """Why the condition does not hold for a match; "" where it does."""
+        groups = [match.tensors[a] if isinstance(a, _Variable) else (a,) for a in self.arguments]
+        ways = max((len(g) for g in groups), default=1)
+        reasons = [self.predicate.check(graph, *(g[min(i, len(g) - 1)] for g in groups)) for i in range(ways)]
+        if not self.negated:
+            return next((r for r in reasons if r), "")
+        return "" if all(reasons) else f"{self.text.removeprefix('not').strip()} holds"
+
+
+TYPES = frozenset(onnx.TensorProto.DataType.keys())
+
+
+class _Variable(str):
+    """The name of a pattern's variable among a condition's arguments."""
+
+
+def _arguments(text: str, given: Sequence[str], predicate: Predicate, pattern: Pattern) -> tuple[Any, ...]:
+    kinds = list(predicate.arguments)
+    if kinds and kinds[-1].endswith("*"):
+        kinds = kinds[:-1] + [kinds[-1][:-1]] * max(1, len(given) - len(kinds) + 1)
+    required = [k for k in kinds if not k.endswith("?")]
+    if not len(required) <= len(given) <= len(kinds):
+        raise TextError(f"{text!r} has {len(given)} arguments; write, for example: {predicate.example}")
+    return tuple(_argument(text, a, kind.rstrip("?"), pattern) for a, kind in zip(given, kinds, strict=False))
+
+
+def _argument(text: str, given: str, kind: str, pattern: Pattern) -> Any:
+    if kind == "variable":
+        if given not in pattern.variables:
+            raise TextError(f"{text!r}: the pattern has no variable {given!r}; it has {_list(pattern.variables)}")
+        return _Variable(given)
+    if kind == "number":
+        if not re.fullmatch(r"-?\d+(\.\d+)?", given):
+            raise TextError(f"{text!r}: {given!r} is no number")
+        return float(given)
+    if kind == "type" and given.upper() not in TYPES:
+        raise TextError(f"{text!r}: ONNX has no type {given!r}; write, for example, int8 or float")
+    if kind == "operator" and not onnx.defs.has(given) and given != "Upsample":
+        raise TextError(f"{text!r}: ONNX has no operator {given!r}")
+    return given.upper() if kind == "type" else given
+
+
+def _list(names: Any) -> str:
+    return ", ".join(sorted(names))
+
+
+def _same_value(graph: Graph, a: str, b: str) -> str:
+    return "" if same_value(graph, a, b) else f"{_constant_text(graph, a)} and {_constant_text(graph, b)} differ"
+
+
+def _constant(graph: Graph, x: str) -> str:
+    return "" if x and graph.is_constant(x) else f"'{x}' is computed when the network runs"
+
+
+def _scalar(graph: Graph, x: str) -> str:
+    value = graph.value(x) if x else None
+    shape = None if value is None else value.shape
+    shape = graph.shape(x) if shape is None else shape
+    if shape is None or None in shape:
+        return f"the size of '{x}' is not known"
+    size = math.prod(d or 0 for d in shape)
+    return "" if size == 1 else f"'{x}' has {size} elements"
+
+
+def _zero(graph: Graph, x: str) -> str:
+    if not x:
+        return ""
+    value = graph.value(x)
+    return "" if value is not None and not np.any(value) else f"{_constant_text(graph, x)} is not all zero"
+
+
+def _above(graph: Graph, x: str, bound: float) -> str:
+    value = graph.value(x) if x else None
+    holds = value is not None and value.size and bool(np.all(value.astype(np.float64) > bound))
+    return "" if holds else f"{_constant_text(graph, x)} is not above {bound:g}"
+
+
+def _fanout(graph: Graph, x: str, low: float, high: float | None = None) -> str:
+    count = len(graph.readers(x)) + (x in graph.outputs)
+    top = low if high is None else high
+    return "" if low <= count <= top else f"'{x}' has {count} readers"
+
+
+def _sole_consumer(graph: Graph, x: str) -> str:
+    return _fanout(graph, x, 1)
+
+
+def _followed_by(graph: Graph, x: str, *ops: str) -> str:
+    if x in graph.outputs:
+        return f"'{x}' is an output of the graph"
+    readers = graph.readers(x)
+    other = next((r.node for r in readers if r.node.op not in ops), None)
+    if other is not None:
+        return f"'{label(other)}', which reads '{x}', is {other.op}"
+    return "" if readers else f"nothing reads '{x}'"
+
+
+def _made_by(graph: Graph, x: str, *ops: str) -> str:
+    maker = graph.producer(x)
+    if maker is None:
+        return f"no node makes '{x}'"
+    return "" if maker.op in ops else f"'{label(maker)}', which makes '{x}', is {maker.op}"
+
+
+def _before(graph: Graph, a: str, b: str) -> str:
+    first, second = graph.producer(a), graph.producer(b)
+    holds = first is not None and second is not None and graph.position(first) < graph.position(second)
+    return "" if holds else f"'{a}' is not made in front of '{b}'"
+
+
+def _graph_input(graph: Graph, x: str) -> str:
+    return "" if x in graph.inputs else f"'{x}' is no input of the graph"
+
+
+def _graph_output(graph: Graph, x: str) -> str:
+    return "" if x in graph.outputs else f"'{x}' is no output of the graph"
+
+
+def _paired(graph: Graph, x: str) -> str:
+    on = pairs(graph).at(x) or pairs(graph).made(x)
+    return "" if on else f"no pair stands on '{x}'"
+
+
+def _moves(graph: Graph, x: str) -> str:
+    maker = graph.producer(x)
+    holds = maker is not None and move_of(graph, maker) is not None
+    return "" if holds else f"the node that makes '{x}' computes new values"
+
+
+def _carries_int8(graph: Graph, x: str) -> str:
+    maker = graph.producer(x)
+    holds = maker is not None and shared_scale_sites(graph, maker) is not None
+    return "" if holds else f"nothing behind '{x}' takes INT8, and not everything in front of it is quantized"
+
+
+def _feeds_int8(graph: Graph, x: str) -> str:
+    return "" if x in sites(graph).feeds else f"'{x}' reaches no pair"
+
+
+def _same_shape(graph: Graph, a: str, b: str) -> str:
+    first, second = graph.shape(a), graph.shape(b)
+    if first is None or second is None:
+        return f"the shape of '{a if first is None else b}' is not known"
+    return "" if first == second and None not in first else f"'{a}' is {list(first)}, '{b}' is {list(second)}"
+
+
+def _rank(graph: Graph, x: str, rank: float) -> str:
+    shape = graph.shape(x)
+    if shape is None:
+        return f"the rank of '{x}' is not known"
+    return "" if len(shape) == rank else f"'{x}' has rank {len(shape)}"
+
+
+def _dtype(graph: Graph, x: str, wanted: str) -> str:
+    found = graph.dtype(x) if x else None
+    name = "unknown" if found is None else onnx.TensorProto.DataType.Name(found)
+    return "" if name == wanted else f"the type of '{x}' is {name.lower()}"
+
+
+def _opset(graph: Graph, low: float, high: float = math.inf) -> str:
+    return "" if low <= graph.opset <= high else f"the model's opset is {graph.opset}"
+
+
+def _constant_text(graph: Graph, x: str) -> str:
+    value = graph.value(x) if x else None
+    if value is None:
+        return f"'{x}'" if x else "an absent input"
+    return f"'{x}' ({float(value.reshape(-1)[0]):.9g})" if value.size == 1 else f"'{x}' ({value.size} elements)"
+
+
+PREDICATES: Mapping[str, Predicate] = {
+    "same_value": Predicate(
+        ("variable", "variable"),
+        "Both are one tensor, or constants of one type with the same elements, bit for bit.",
+        "same_value(s, t)",
+        _same_value,
+    ),
+    "constant": Predicate(
+        ("variable",), "It is known before the network runs: made of constants alone.", "constant(w)", _constant
+    ),
+    "scalar": Predicate(("variable",), "It has exactly one element.", "scalar(s)", _scalar),
+    "zero": Predicate(("variable",), "It is a constant, and all zero; an absent input counts.", "zero(z)", _zero),
+    "above": Predicate(
+        ("variable", "number"), "It is a constant, and every element is larger than the number.", "above(s, 0)", _above
+    ),
+    "sole_consumer": Predicate(
+        ("variable",), "One node input reads it, and it is no output of the graph.", "sole_consumer(q)", _sole_consumer
+    ),
+    "fanout": Predicate(
+        ("variable", "number", "number?"),
+        "This many node inputs and graph outputs read it: exactly, or from the first number to the second.",
+        "fanout(x, 2, 4)",
+        _fanout,
+    ),
+    "followed_by": Predicate(
+        ("variable", "operator*"),
+        "Everything that reads it is one of these operators, and it is no output of the graph.",
+        "followed_by(y, Conv, Gemm)",
+        _followed_by,
+    ),
+    "made_by": Predicate(
+        ("variable", "operator*"), "The node that makes it is one of these operators.", "made_by(x, Relu)", _made_by
+    ),
+    "before": Predicate(
+        ("variable", "variable"),
+        "The node that makes the first stands earlier in the file; where a pattern could match twice, crosswise.",
+        "before(q1, q2)",
+        _before,
+    ),
+    "graph_input": Predicate(("variable",), "It is an input of the graph.", "graph_input(x)", _graph_input),
+    "graph_output": Predicate(("variable",), "It is an output of the graph.", "graph_output(y)", _graph_output),
+    "paired": Predicate(
+        ("variable",), "A plain activation pair stands on it, or a pair makes it.", "not paired(x)", _paired
+    ),
+    "moves": Predicate(
+        ("variable",),
+        "The node that makes it only moves values: Q and DQ commute with it (Concat, MaxPool, Reshape, zero Pad …).",
+        "moves(y)",
+        _moves,
+    ),
+    "carries_int8": Predicate(
+        ("variable",),
+        "The node that makes it moves values towards INT8, so that all around it must have one scale.",
+        "carries_int8(y)",
+        _carries_int8,
+    ),
+    "feeds_int8": Predicate(
+        ("variable",),
+        "It reaches a pair through moves, averages and element-wise operators only.",
+        "feeds_int8(y)",
+        _feeds_int8,
+    ),
+    "same_shape": Predicate(
+        ("variable", "variable"), "Both shapes are known and equal.", "same_shape(a, b)", _same_shape
+    ),
+    "rank": Predicate(("variable", "number"), "It has this many dimensions.", "rank(x, 4)", _rank),
+    "dtype": Predicate(("variable", "type"), "Its type is this one, in ONNX's words.", "dtype(b, int32)", _dtype),
+    "opset": Predicate(
+        ("number", "number?"),
+        "The model's opset is at least the first number, and at most the second.",
+        "opset(13, 20)",
+        _opset,
+    ),
+}

@@ -1,0 +1,188 @@
+"""`Rewrite`: what a text rule puts in a pattern's place, as a function of the same signature.
+
+A line of the rewrite with the label (or first output) and the operator of a line of the pattern is that node: it
+keeps its name, attributes and metadata. Other lines are new nodes. `y = Identity (x)` for an output lets the readers
+of y read x. Nodes of the pattern that nothing reads any more go; those that something else reads stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx
+
+from ...graph.graph import Graph, Reader, key, label
+from ...proposals.proposal import Graft, Rewire
+from ...toml.file import TextError
+from .match import Match
+from .pattern import Pattern, PatternNode
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A pattern with its replacement."""
+
+    pattern: Pattern
+    result: Pattern
+
+    @classmethod
+    def parse(cls, text: str, pattern: Pattern, ops: Mapping[str, Sequence[str]]) -> Rewrite:
+        """Reads the replacement.
+
+        Raises:
+            TextError: it does not parse, has another signature, or makes a node of which nothing is known.
+        """
+        result = Pattern.parse(text, ops=ops, optional=pattern.optional, variadic=pattern.variadic)
+        for ours, theirs, what in (
+            (result.inputs, pattern.inputs, "parameters"),
+            (result.outputs, pattern.outputs, "outputs"),
+        ):
+            unknown = set(ours) - set(theirs) if what == "parameters" else set(ours) ^ set(theirs)
+            if unknown:
+                raise TextError(f"the {what} of pattern and rewrite differ: {', '.join(sorted(unknown))}")
+        if unbound := set(result.attributes) - set(pattern.attributes):
+            raise TextError(f"the pattern binds no attribute @{min(unbound)}")
+        rewrite = cls(pattern, result)
+        for index, node in enumerate(result.nodes):
+            if node.op in ops and index not in rewrite.kept:
+                raise TextError(f"'{node}': which of {', '.join(ops[node.op])}? Give it the label of a pattern's node")
+        return rewrite
+
+    @cached_property
+    def kept(self) -> Mapping[int, int]:
+        """Lines of the rewrite that are nodes of the pattern."""
+        known = {(n.label, n.op, n.domain): i for i, n in enumerate(self.pattern.nodes)}
+        found = {j: known.get((n.label, n.op, n.domain)) for j, n in enumerate(self.result.nodes)}
+        return {j: i for j, i in found.items() if i is not None}
+
+    @cached_property
+    def same(self) -> frozenset[int]:
+        """Nodes of the pattern that the rewrite leaves as they are, and whose inputs it leaves."""
+        same: set[int] = set()
+        for j, i in self.kept.items():
+            ours, theirs = self.result.nodes[j], self.pattern.nodes[i]
+            lines = ours.inputs == theirs.inputs and ours.outputs == theirs.outputs
+            plain = all(ours.parameters.get(n) == v for n, v in theirs.parameters.items()) or not ours.parameters
+            made = [self.pattern.made.get(v) for v in theirs.inputs]
+            if lines and plain and not ours.attributes and all(m is None or m in same for m in made):
+                same.add(i)
+        return frozenset(same)
+
+    @cached_property
+    def private(self) -> frozenset[str]:
+        """Inner variables that nothing outside the match may read, as they change or vanish.
+
+        A node that the rewrite only leaves out stays for others, unless what it reads changes.
+        """
+        rebuilt = {i for i in self.kept.values() if i not in self.same}
+        ends = {self.pattern.made[v] for v in self.pattern.outputs} - set(self.kept.values())
+        touched = {v for i in rebuilt | ends for v in self.pattern.nodes[i].outputs}
+        for index, node in enumerate(self.pattern.nodes):
+            if index not in self.same and any(v in touched for v in node.inputs):
+                touched.update(node.outputs)
+        return frozenset(touched & self.pattern.inner)
+
+    def refuses(self, graph: Graph, match: Match) -> str:
+        """Why the rewrite cannot take this match's place; "" where it can."""
+        inside = {id(n) for n in match.nodes.values()}
+        for variable in sorted(self.private):
+            tensor = match.tensor(variable)
+            outside = [r.node for r in graph.readers(tensor) if id(r.node) not in inside or r.index < 0]
+            if tensor in graph.outputs:
+                return f"'{tensor}' changes, and is an output of the graph"
+            if outside:
+                return f"'{tensor}' changes, and '{label(outside[0])}' outside the pattern reads it too"
+        return ""
+
+    def graft(self, graph: Graph, match: Match) -> Graft:
+        """The replacement for one match."""
+        place = match.tensor(self.pattern.outputs[0])
+        fresh = {v: f"{place}_{v}" for n in self.result.nodes for v in n.outputs if v not in self.pattern.variables}
+        names = {**match.tensors, **{v: (name,) for v, name in fresh.items() if v}}
+        renamed = self._renamed(graph, match)
+        written = [j for j in range(len(self.result.nodes)) if self.kept.get(j) not in self.same and j not in renamed]
+        still_made = set(self.pattern.outputs) - {self.result.nodes[j].outputs[0] for j in renamed}
+        rebuilt = [i for i in self.kept.values() if i not in self.same]
+        dropped = [i for i in range(len(self.pattern.nodes)) if i not in self.kept.values()]
+        taken = [i for i in dropped if still_made & set(self.pattern.nodes[i].outputs)]
+        return Graft(
+            nodes=tuple(self._node(graph, match, j, names).SerializeToString() for j in written),
+            new=tuple(n for n, j in enumerate(written) if j not in self.kept),
+            fresh=tuple(name for v, name in fresh.items() if v),
+            replaced=tuple(key(match.nodes[i]) for i in (*rebuilt, *taken)),
+            unread=tuple(key(match.nodes[i]) for i in dropped if i not in taken),
+            rewires=tuple(
+                Rewire(reader.key, names[self.result.nodes[j].inputs[0]][0])
+                for j, rs in renamed.items()
+                for reader in rs
+            ),
+            reads=tuple((key(n), slot) for n in match.nodes.values() for slot in range(len(n.inputs))),
+        )
+
+    def _renamed(self, graph: Graph, match: Match) -> dict[int, tuple[Reader, ...]]:
+        """Lines `y = Identity (x)` for outputs of the pattern, with the readers that go over from y to x.
+
+        Where y is an output of the graph, or a subgraph takes it, the line stays a node.
+        """
+        found: dict[int, tuple[Reader, ...]] = {}
+        for j, node in enumerate(self.result.nodes):
+            if node.op == "Identity" and j not in self.kept and node.outputs[0] in self.pattern.outputs:
+                made = match.tensor(node.outputs[0])
+                readers = graph.readers(made)
+                if made not in graph.outputs and all(r.index >= 0 for r in readers):
+                    found[j] = readers
+        return found
+
+    def _node(self, graph: Graph, match: Match, index: int, names: Mapping[str, tuple[str, ...]]) -> onnx.NodeProto:
+        line = self.result.nodes[index]
+        new = onnx.NodeProto()
+        old = self.kept.get(index)
+        if old is not None:
+            new.CopyFrom(graph.proto(match.nodes[old]))
+        else:
+            new.op_type, new.domain = line.op, line.domain
+        inputs = [n for v in line.inputs for n in (names[v] if v else ("",))]
+        if old is not None:
+            inputs = self._unmoved(match, old, line, inputs, new)
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        del new.input[:], new.output[:]
+        new.input.extend(inputs)
+        new.output.extend(n for v in line.outputs for n in (names[v] if v else ("",)))
+        written = {**line.attributes, **{n: match.attributes[v] for n, v in line.parameters.items()}}
+        _set_attributes(new, written)
+        return new
+
+    def _unmoved(
+        self, match: Match, old: int, line: PatternNode, inputs: Sequence[str], before: onnx.NodeProto
+    ) -> list[str]:
+        """Inputs that name the same variable as before keep the tensor they read: a constant of the same value."""
+        theirs = self.pattern.nodes[old]
+        if len(inputs) != len(line.inputs) or set(theirs.inputs) & self.pattern.variadic:
+            return list(inputs)
+        straight = [match.tensors[v][0] if v else "" for v in theirs.inputs]
+        order = list(before.input) + [""] * (len(theirs.inputs) - len(before.input))
+        swapped = len(order) == 2 and straight == order[::-1] != order
+        order = order[::-1] if swapped else order
+        made = [
+            order[slot] if slot < len(theirs.inputs) and theirs.inputs[slot] == v else name
+            for slot, (v, name) in enumerate(zip(line.inputs, inputs, strict=True))
+        ]
+        return made[::-1] if swapped else made
+
+
+def _set_attributes(node: onnx.NodeProto, written: Mapping[str, onnx.AttributeProto | None]) -> None:
+    kept = [a for a in node.attribute if a.name not in written]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *_named(written)])
+
+
+def _named(written: Mapping[str, onnx.AttributeProto | None]) -> Iterable[onnx.AttributeProto]:
+    for name, attribute in written.items():
+        if attribute is not None:
+            copy = onnx.AttributeProto()
+            copy.CopyFrom(attribute)
+            copy.name = name
+            yield copy

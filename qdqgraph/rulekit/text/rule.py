@@ -1,0 +1,224 @@
+"""`TextRule`: a rule read from a TOML file. The file is data: nothing in it is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ...graph.graph import Graph
+from ...graph.pair import pairs
+from ...graph.selectors import KINDS, nearest, select_sites
+from ...graph.sites import scales_at
+from ...toml.file import Place, TomlFile
+from ..finding import Finding, Safety, Severity, Tie
+from ..policy import Policy
+from ..rule import Counterexample, Example, Rule
+from .match import Match, Trace, matches
+from .message import Message
+from .pattern import Pattern
+from .predicates import Condition
+from .rewrite import Rewrite
+
+SCHEMA = Path(__file__).with_name("rule.schema.json")
+"""For editors: the first line `#:schema PATH` of a rule file names it."""
+
+
+class TextRule(Rule):
+    """A rule from a file; its documentation is the file's."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads a rule file.
+
+        Raises:
+            RuleError: with file, line, what is wrong and what to write.
+        """
+        self.source = TomlFile(path, SCHEMA)
+        self.ties = _ties(self.source.data)
+        data = self.source.data
+        self.file = path
+        self.code, self.name, self.safety = data["code"], data["name"], Safety(data["safety"])
+        self.severity = Severity(data.get("severity", "warning"))
+        self.__doc__ = _documentation(data)
+        self.examples = tuple(self._examples(data))
+        self.pattern = self._pattern(data)
+        self.rewrite = self._rewrite(data)
+        self.where = tuple(
+            self.source.read(("where", i), Condition.parse, text, self.pattern)
+            for i, text in enumerate(data.get("where", ()))
+        )
+        self.tied = self._tied(data)
+        self.at = self._variable("at") or next(iter(self.pattern.outputs), "")
+        self.cost = self._variable("cost")
+        self.message = self._message("message", data["summary"].rstrip("."))
+        self.help = self._message("help", "")
+
+    @property
+    def anchor(self) -> int:
+        """The node of the pattern from which matching starts: the one that makes the tensor findings are placed at."""
+        return self.pattern.made[self.at]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        """One finding a match, or one a named tie."""
+        seen: set[object] = set()
+        for match in self.matches(graph):
+            sites = self._sites(graph, match)
+            mark = (match.tensor(self.at), sites)
+            if mark not in seen and (not self.tied or _unequal(graph, sites)):
+                seen.add(mark)
+                yield self._found(graph, match, sites)
+        if not self.tied:
+            for place, tie in self.ties:
+                yield from self._named(graph, place, tie)
+
+    def matches(self, graph: Graph) -> Iterator[Match]:
+        """The places where the pattern matches and every condition holds; of a rewrite's the first at a place."""
+        if not all(n.domain or graph.nodes(*n.ops) for n in self.pattern.nodes):
+            return
+        for group in matches(graph, self.pattern, self.anchor) if self.pattern.nodes else ():
+            fitting = (match for match in group if not self.stops(graph, match))
+            yield from fitting if self.rewrite is None else islice(fitting, 1)
+
+    def stops(self, graph: Graph, match: Match, trace: Trace | None = None) -> str:
+        """Why a match is none after all: the first condition that fails; "" where all hold."""
+        for number, condition in enumerate(self.where, start=1):
+            if reason := condition.fails(graph, match):
+                reason = f"`{condition.text}` does not hold: {reason}"
+                if trace is not None:
+                    trace.note(match, reason, number)
+                return reason
+        reason = "" if self.rewrite is None else self.rewrite.refuses(graph, match)
+        if reason and trace is not None:
+            trace.note(match, reason, len(self.where) + 1)
+        return reason
+
+    def _found(self, graph: Graph, match: Match, sites: tuple[str, ...]) -> Finding:
+        return self.finding(
+            match.nodes[self.anchor],
+            self.message.fill(graph, match, sites),
+            help=self.help.fill(graph, match, sites),
+            cost=4 * graph.elements(match.tensor(self.cost)) if self.cost else 0,
+            tie=_tie(sites, self.ties[0][1]) if self.tied else None,
+            edits=[] if self.rewrite is None else [self.rewrite.graft(graph, match)],
+            place=match.tensor(self.at),
+        )
+
+    def _sites(self, graph: Graph, match: Match) -> tuple[str, ...]:
+        tensors = [pairs(graph).root(t) for variable in self.tied for t in match.tensors[variable] if t]
+        return tuple(dict.fromkeys(t for t in tensors if not graph.is_constant(t)))
+
+    def _named(self, graph: Graph, place: Place, tie: Mapping[str, Any]) -> Iterator[Finding]:
+        """A tie over sites that the file names."""
+        found: dict[str, None] = {}
+        for kind in KINDS:
+            for index, name in enumerate(tie.get(kind, ())):
+                sites = select_sites(graph, kind, name)
+                if not sites and tie.get("required", True):
+                    self.source.fail(
+                        (*place, kind, index),
+                        f"{kind} {name!r} matches nothing in this model{nearest(graph, kind, name) or '.'} "
+                        "If it may be absent, write required = false in this tie",
+                    )
+                found.update(dict.fromkeys(sites))
+        sites = tuple(found)
+        if _unequal(graph, sites):
+            message = f"{self.file.name}:{self.source.line(place)} ties {len(sites)} tensors of different scales: "
+            at = graph.producer(sites[0]) or graph.readers(sites[0])[0].node
+            yield self.finding(at, message + scales_at(graph, sites), tie=_tie(sites, tie), place=sites[0])
+
+    # Reading
+
+    def _pattern(self, data: Mapping[str, Any]) -> Pattern:
+        """The pattern; an empty one where the rule is a list of named ties."""
+        if "pattern" not in data:
+            if not any(set(KINDS) & set(tie) for _, tie in self.ties):
+                self.source.fail((), "a rule needs a `pattern`, or ties that name tensors, nodes or quantizers")
+            for key in ("rewrite", "where", "at", "cost", "optional", "variadic", "ops", "message", "help"):
+                if key in data:
+                    self.source.fail((key,), f"`{key}` belongs to a `pattern`, and there is none")
+            return Pattern((), (), (), ())
+        kinds = {kind: data.get(kind, ()) for kind in ("optional", "variadic")}
+        pattern = self.source.read(
+            ("pattern",), Pattern.parse, data["pattern"], ops=data.get("ops", {}), whole=True, **kinds
+        )
+        for kind, names in kinds.items():
+            for index, name in enumerate(names):
+                if name not in pattern.variables:
+                    self.source.fail((kind, index), f"{kind} names {name!r}, which is no variable of the pattern")
+        return pattern
+
+    def _rewrite(self, data: Mapping[str, Any]) -> Rewrite | None:
+        if "rewrite" in data and "tie" in data:
+            self.source.fail(("tie",), "a rule has a `rewrite` or ties, not both: write two rules")
+        proposes = "rewrite" in data or "tie" in data
+        if proposes == (self.safety is Safety.MANUAL):
+            self.source.fail(
+                ("safety",),
+                f"safety is {self.safety.value!r}, but the rule proposes {'a repair' if proposes else 'nothing'}: "
+                f"write {'exact or lossy' if proposes else 'manual'}",
+            )
+        if "rewrite" not in data:
+            return None
+        return self.source.read(("rewrite",), Rewrite.parse, data["rewrite"], self.pattern, data.get("ops", {}))
+
+    def _tied(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+        """The variables that the pattern's tie joins; none where the ties name their sites."""
+        for place, tie in self.ties:
+            if "policy" in tie:
+                self.source.read((*place, "policy"), Policy.parse, tie["policy"])
+            if not {"sites", *KINDS} & set(tie):
+                self.source.fail(place, f"the tie names no sites: write sites, {', '.join(KINDS)}")
+            if ("sites" in tie) != ("pattern" in data):
+                what = "without a pattern: name tensors, nodes or quantizers" if "sites" in tie else "beside a pattern"
+                self.source.fail(place, f"this tie stands {what}" + ("" if "sites" in tie else ": write `sites`"))
+            if "sites" in tie and (len(self.ties) > 1 or set(KINDS) & set(tie)):
+                self.source.fail(place, "a pattern has one tie, over its variables: names go into a rule of their own")
+            for index, name in enumerate(tie.get("sites", ())):
+                if name not in self.pattern.variables:
+                    self.source.fail((*place, "sites", index), f"{name!r} is no variable of the pattern")
+        return tuple(v for _, tie in self.ties for v in tie.get("sites", ()))
+
+    def _examples(self, data: Mapping[str, Any]) -> Iterator[Example | Counterexample]:
+        line = self.source.line
+        for i, entry in enumerate(data.get("example", ())):
+            yield Example(entry["title"], entry["before"], entry.get("after"), line(("example", i)))
+        for i, entry in enumerate(data.get("counterexample", ())):
+            yield Counterexample(entry["title"], entry["model"], line(("counterexample", i)))
+
+    def _variable(self, name: str) -> str:
+        value = str(self.source.data.get(name, ""))
+        if value and value not in self.pattern.variables:
+            self.source.fail((name,), f"{name} names {value!r}, which is no variable of the pattern")
+        if name == "at" and value and value not in self.pattern.made:
+            self.source.fail((name,), f"at names the parameter {value!r}; name what a node of the pattern makes")
+        return value
+
+    def _message(self, name: str, default: str) -> Message:
+        if name not in self.source.data:
+            return Message.plain(default)
+        return self.source.read((name,), Message.parse, str(self.source.data[name]), self.pattern)
+
+
+def _ties(data: Mapping[str, Any]) -> list[tuple[Place, Mapping[str, Any]]]:
+    """The ties, [tie] or [[tie]], with their places in the file."""
+    tie = data.get("tie", [])
+    return [(("tie",), tie)] if isinstance(tie, dict) else [(("tie", i), t) for i, t in enumerate(tie)]
+
+
+def _unequal(graph: Graph, sites: Sequence[str]) -> bool:
+    """Whether a tie over these sites can say anything: they are several, or one with several pairs."""
+    return len(sites) > 1 or any(len(pairs(graph).at(site)) > 1 for site in sites)
+
+
+def _tie(sites: tuple[str, ...], tie: Mapping[str, Any]) -> Tie:
+    return Tie(sites, tie.get("policy"), tie.get("max_bits_lost"))
+
+
+def _documentation(data: Mapping[str, Any]) -> str:
+    parts = [data["summary"].strip(), "", f"Why: {' '.join(data['why'].split())}"]
+    if "source" in data:
+        parts.append("Source: " + ", ".join(data["source"]))
+    if "when_not" in data:
+        parts.append(f"When not: {' '.join(data['when_not'].split())}")
+    return "\n".join(parts)

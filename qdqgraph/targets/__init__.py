@@ -1,0 +1,1 @@
+"""What each generation of TensorRT accepts: one data file a generation, each entry with its source."""

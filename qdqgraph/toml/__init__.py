@@ -1,0 +1,1 @@
+"""TOML files checked against a JSON schema, with errors that name the line."""

@@ -1,0 +1,1 @@
+"""Calibration: amax by max, percentile, mse or entropy."""

@@ -1,0 +1,244 @@
+"""`calibrate`: finds each quantizer's amax from data, by pytorch-quantization's calibrators."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from ...errors import TorchError
+from ..calls.example import answer
+from ..quantizer.choice import chosen
+from ..quantizer.quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers, quiet, refuse_meta, settled
+from .histogram import Histogram
+
+Feed = Callable[[nn.Module, Any], Any]
+"""Runs the model on what a loader yields."""
+CLIPPED = 0.05
+"""Energy that may be cut off before it is worth a word: noise at 13 dB below the values."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration found.
+
+    Attributes:
+        amax: by quantizer path, in the units of the tensor that it quantizes; of one amax a channel the largest. Unseen
+            quantizers are left out.
+        unseen: quantizers that no batch reached; they keep no amax, so that an export through them is refused.
+        zero: quantizers that saw nothing but zeros.
+        broken: quantizers that saw NaN or infinity. Batches that held them count in no histogram; with method max the
+            quantizer keeps no amax.
+        clipped: of quantizers that searched a histogram, the part of the values' energy that amax cuts off, where it is
+            more than `CLIPPED`. Entropy does that where a few values, such as those of an even background, fill most
+            of the histogram: it keeps them apart, and gives all others up.
+    """
+
+    amax: Mapping[str, float]
+    unseen: tuple[str, ...]
+    zero: tuple[str, ...]
+    broken: tuple[str, ...]
+    clipped: Mapping[str, float]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.amax)} quantizers calibrated"]
+        for what, names in (
+            ("no batch reached", self.unseen),
+            ("nothing but zeros reached", self.zero),
+            ("NaN or infinity reached", self.broken),
+        ):
+            lines += [f"{what} {name}" for name in names]
+        for name, part in self.clipped.items():
+            lines.append(f"amax cuts off {part:.0%} of the energy of what reaches {name}: give it another method")
+        return "\n".join(lines)
+
+
+def calibrate(
+    model: nn.Module,
+    loader: Iterable[Any],
+    batches: int | None = None,
+    method: str = "",
+    *,
+    percentile: float | None = None,
+    layers: Mapping[str, str] | None = None,
+    feed: Feed | None = None,
+    progress: bool = True,
+) -> Calibrated:
+    """Gives every enabled quantizer its amax from float runs over the batches; weights take their largest magnitude.
+
+    Args:
+        model: quantized; its modes and devices are left as they were.
+        loader: yields inputs, tensors or arrays of NumPy with a batch in front; of a tuple, list or dictionary the
+            first entry is the input. On any device, of any floating-point type.
+        batches: how many to take, 1 or more; None: all.
+        method: max, percentile, entropy or mse; "" leaves it to what `quantize` was told, max where that was nothing.
+        percentile: of values that stay within amax, in percent, above 0 and at most 100; None: the quantizer's own,
+            99.99 where it has none.
+        layers: methods of some activations' quantizers, by glob on their path or a module's; they stand above `method`.
+        feed: runs the model on what the loader yields, where the first entry is not all that it needs; its errors pass.
+        progress: show a bar on a terminal.
+
+    Raises:
+        TorchError: a method is unknown, a percentile or a number of batches is none, a glob fits no quantizer, the
+            loader is none or yields nothing or what is no input, the model has tensors on the meta device or fails on a
+            batch, or an axis is given where a histogram is searched.
+    """
+    refuse_meta(model)
+    found = {n: q for n, q in quantizers(model).items() if not q._disabled}
+    if not found:
+        raise TorchError("the model holds no enabled quantizers: quantize it first")
+    if percentile is not None and (not isinstance(percentile, int | float) or not 0 < percentile <= 100):
+        raise TorchError(f"percentile {percentile!r}: write a number above 0, at most 100")
+    if batches is not None and (not isinstance(batches, int) or batches < 1):
+        raise TorchError(f"batches {batches!r}: write how many to take, 1 or more, or None for all")
+    if isinstance(loader, Tensor | np.ndarray):
+        raise TorchError(f"the loader is one {type(loader).__name__}, which yields its rows: give a list of batches")
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise TorchError(f"the loader is {loader!r}, which yields nothing: give a DataLoader or a list of batches")
+    methods = _methods(found, method, layers or {})
+    for name, quantizer in found.items():
+        _prepare(name, quantizer, methods[name])
+    with quiet(), _collecting(model, found.values()):
+        _run(model, loader, batches, feed or first_input, progress, found)
+        amaxes = {name: _amax(q, methods[name], percentile or q.percentile or 99.99) for name, q in found.items()}
+    broken = [n for n, q in found.items() if _broken(q, amaxes[n])]
+    for name, quantizer in found.items():
+        amax = amaxes[name]
+        finite = amax is not None and bool(torch.isfinite(amax).all())
+        quantizer.set_amax(amax if finite else None)
+    kept = {n: float(a.max()) for n, a in amaxes.items() if a is not None and found[n].amax is not None}
+    unseen = [n for n, a in amaxes.items() if a is None and n not in broken]
+    zero = [n for n, largest in kept.items() if largest == 0]
+    cut = {n: q._calibrator.clipped(kept[n]) for n, q in found.items() if n in kept and _searched(q)}
+    for quantizer in found.values():
+        quantizer._calibrator.reset()
+    clipped = {n: part for n, part in cut.items() if part > CLIPPED}
+    return Calibrated(kept, tuple(unseen), tuple(zero), tuple(broken), clipped)
+
+
+def first_input(model: nn.Module, batch: Any) -> Any:
+    """Runs the model on the first entry of what a loader yields, on the model's device and in its precision.
+
+    Raises:
+        TorchError: the first entry is no tensor and no array, or the model fails on it.
+    """
+    x, what = input_of(batch)
+    if not isinstance(x, Tensor):
+        raise TorchError(f"the loader yields {type(x).__name__}; give a feed that runs the model on it")
+    if x.is_meta:
+        raise TorchError("the loader yields a tensor on the meta device, where there are no numbers")
+    return answer(model, f"{what}, {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}", fitted(model, x))
+
+
+def input_of(batch: Any) -> tuple[Any, str]:
+    """The first entry of what a loader yields, an array of numbers as a tensor, and what to call it in a message."""
+    what = "what the loader yields"
+    while isinstance(batch, Mapping | tuple | list) and batch:
+        first = next(iter(batch.items())) if isinstance(batch, Mapping) else (0, batch[0])
+        what, batch = f"entry {first[0]!r}, the first, of what the loader yields", first[1]
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in "bfiu":
+        batch = torch.from_numpy(np.ascontiguousarray(batch))
+    return batch, what
+
+
+def fitted(model: nn.Module, x: Tensor) -> Tensor:
+    """An input on the model's device and, where it is of a floating-point type, of the model's."""
+    place = next(itertools.chain(model.parameters(), model.buffers()), x)
+    return x.to(place.device, place.dtype if x.is_floating_point() and place.is_floating_point() else x.dtype)
+
+
+def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, str]) -> dict[str, str]:
+    """The method of each quantizer."""
+    for name in (method, *layers.values()):
+        if name and name not in METHODS:
+            raise TorchError(f"there is no calibration method {name!r}: write {', '.join(METHODS)}")
+    own = {n: q.method or "max" if is_weight(n) else method or q.method or "max" for n, q in found.items()}
+    for pattern, special in layers.items():
+        for name in chosen(found, pattern, "layers"):
+            if not is_weight(name) or "weight_quantizer" in pattern:
+                own[name] = special
+    return own
+
+
+def _prepare(name: str, quantizer: Quantizer, method: str) -> None:
+    """Gives a quantizer a fresh calibrator."""
+    axis = quantizer._axis
+    if method == "max":
+        quantizer._calibrator = MaxCalibrator(quantizer.num_bits, axis, quantizer.unsigned)
+        return
+    if axis is not None:
+        raise TorchError(f"{name}: method {method!r} searches one histogram; its amax has axis {axis}")
+    quantizer._calibrator = Histogram(quantizer.num_bits, quantizer.unsigned)
+
+
+@contextmanager
+def _collecting(model: nn.Module, found: Iterable[Quantizer]) -> Iterator[None]:
+    """The model in eval mode, its quantizers collecting instead of rounding; afterwards as it was, and rounding."""
+    modes = {m: m.training for m in model.modules()}
+    model.eval()
+    for quantizer in found:
+        quantizer.disable_quant()
+        quantizer.enable_calib()
+    try:
+        with settled(model), torch.no_grad():
+            yield
+    finally:
+        for quantizer in found:
+            quantizer.disable_calib()
+            quantizer.enable_quant()
+        for module, training in modes.items():
+            module.training = training
+
+
+def _run(
+    model: nn.Module,
+    loader: Iterable[Any],
+    batches: int | None,
+    feed: Feed,
+    progress: bool,
+    found: Mapping[str, Quantizer],
+) -> None:
+    taken: Iterable[Any] = itertools.islice(loader, batches)
+    console = Console(stderr=True)
+    if progress and console.is_terminal and sys.stderr is not None:
+        total = batches if batches is not None else operator.length_hint(loader) or None
+        taken = track(taken, "calibrating", total=total, console=console, transient=True)
+    count = 0
+    for batch in taken:
+        feed(model, batch)
+        if not count:
+            for name, quantizer in found.items():
+                if is_weight(name):
+                    quantizer.disable_calib()  # weights are the same in every batch
+        count += 1
+    if not count:
+        raise TorchError("the loader yields no batch to calibrate with")
+
+
+def _amax(quantizer: Quantizer, method: str, percentile: float) -> Tensor | None:
+    calibrator = quantizer._calibrator
+    if isinstance(calibrator, Histogram):
+        return calibrator.compute_amax(method, percentile=percentile)
+    found: Tensor | None = calibrator.compute_amax()
+    return found
+
+
+def _searched(quantizer: Quantizer) -> bool:
+    return isinstance(quantizer._calibrator, Histogram)
+
+
+def _broken(quantizer: Quantizer, amax: Tensor | None) -> bool:
+    calibrator = quantizer._calibrator
+    if isinstance(calibrator, Histogram):
+        return calibrator.broken > 0
+    return amax is not None and not bool(torch.isfinite(amax).all())

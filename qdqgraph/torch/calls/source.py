@@ -1,0 +1,115 @@
+"""Where a call stands in the source: the function that makes it, and which of its calls it is.
+
+Counted in the function's code, not in lines: comments, formatting, local variables and the functions above it may
+change, the call stays known. How many calls there are, and of what names, is part of it: other code has other calls.
+Each minor version of Python compiles the same source to other code (3.12 puts comprehensions into the function).
+"""
+
+from __future__ import annotations
+
+import dis
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from types import CellType, CodeType, FrameType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..quantizer.quantizer import qnn
+
+
+def _folder(file: str) -> str:
+    return str(Path(file).parent) + os.sep
+
+
+TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(_folder(qnn.__file__))
+PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
+"""Files of torch between a call and the code that wrote it."""
+CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
+"""How the names of instructions begin that can call an operator."""
+NO_CALLS = ("CALL_INTRINSIC",)
+
+
+def caller(frame: FrameType | None) -> str:
+    """Where the code stands that made a call; "" for the quantization library's own.
+
+    Args:
+        frame: the innermost frame of the call.
+    """
+    while frame is not None:
+        code = frame.f_code
+        file = code.co_filename
+        if file.startswith(QUANTIZATION):
+            return ""
+        if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
+            return _calls(code).get(frame.f_lasti, f"{code.co_qualname}, instruction {frame.f_lasti}")
+        frame = frame.f_back
+    return ""
+
+
+def is_known(where: str, module: nn.Module) -> bool:
+    """Whether a module's code makes a call: the functions of its instance and its class, those that they wrap, and the
+    functions that stand beside the class."""
+    own = [f for scope in (vars(module), *map(vars, type(module).__mro__)) for f in scope.values()]
+    functions = list(_functions(own))
+    functions += _functions(x for f in functions for x in f.__globals__.values() if isinstance(x, FunctionType))
+    name = where.partition(",")[0]
+    codes = [code for f in functions for code in _inside(f.__code__) if code.co_qualname == name]
+    return any(where in _calls(code).values() for code in codes)
+
+
+def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
+    """The functions among values, and those inside of methods, properties and what decorators made of them."""
+    left, seen = list(values), set[int]()
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, FunctionType):
+            yield value
+            left += [getattr(value, "__wrapped__", None), *map(_content, value.__closure__ or ())]
+        elif isinstance(value, MethodType | staticmethod | classmethod):
+            left.append(value.__func__)
+        elif isinstance(value, property):
+            left.append(value.fget)
+        elif isinstance(value, partial):
+            left.append(value.func)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty as yet
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _calls(code: CodeType) -> dict[int, str]:
+    """The names of a function's calls by offset in its code. An instruction's cache counts to it: that is where a frame
+    stands while a Python function runs that it called."""
+    every = list(dis.get_instructions(code))
+    ends = [i.offset for i in every[1:]] + [len(code.co_code)]
+    calls = [
+        (i, end)
+        for i, end in zip(every, ends, strict=True)
+        if i.opname.startswith(CALLS) and not i.opname.startswith(NO_CALLS)
+    ]
+    names = zlib.crc32(" ".join(code.co_names).encode())
+    return {
+        at: f"{code.co_qualname}, call {number} of {len(calls)} (code {names:08x})"
+        for number, (i, end) in enumerate(calls, start=1)
+        for at in range(i.offset, end, 2)
+    }
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _inside(constant)

@@ -1,0 +1,1 @@
+"""ONNX export of a quantized network, by both exporters."""

@@ -1,0 +1,1 @@
+"""A float network becomes a quantized one: configuration, twins of layers, folded norms."""

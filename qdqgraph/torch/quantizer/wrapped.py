@@ -1,0 +1,35 @@
+"""Models whose forward is not that of a module that can be changed: what wraps them, compiled them or scripted them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ...errors import TorchError
+
+
+def refuse(model: nn.Module) -> None:
+    """Says what to pass instead of a model that no exporter takes.
+
+    Raises:
+        TorchError: it is wrapped for several devices, scripted, or compiled, or a part of it is compiled.
+    """
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise TorchError(
+            f"the model is wrapped in {type(model).__name__}, which no exporter takes: pass what it wraps, .module"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TorchError(
+            "the model is scripted or traced (torch.jit): nothing inside it can be changed; pass the module it was "
+            "made of"
+        )
+    for path, module in model.named_modules():
+        if "_orig_mod" in module._modules:
+            raise TorchError(
+                f"{path or 'the model'} is compiled (torch.compile), which hides its calls: pass what it wraps, "
+                "._orig_mod, and compile that afterwards"
+            )
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise TorchError(
+                f"{path or 'the model'} is compiled (its compile method), which hides its calls: compile it afterwards"
+            )

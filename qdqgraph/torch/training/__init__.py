@@ -1,0 +1,1 @@
+"""What follows calibration: sensitivity, fine-tuning, saved states."""

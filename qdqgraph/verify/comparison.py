@@ -1,0 +1,67 @@
+"""How the outputs of two models agree: bit for bit, or as SQNR in dB."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..model.runtime import PROVIDERS, run
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two models agree on one output over all samples.
+
+    Attributes:
+        sqnr: signal to quantization-noise ratio in dB, 10·log10(Σ ref² / Σ (ref − new)²); inf where equal, nan where
+            the reference is not finite.
+        identical: equal bit for bit, NaN included.
+    """
+
+    sqnr: float
+    identical: bool
+
+
+def compare(
+    reference: onnx.ModelProto,
+    model: onnx.ModelProto,
+    feeds: Sequence[Mapping[str, np.ndarray]],
+    folder: Path,
+    provider: str = PROVIDERS["cpu"],
+) -> dict[str, Agreement]:
+    """How `model` agrees with `reference` on each output.
+
+    Raises:
+        ModelError: one of the two does not run.
+    """
+    ours, theirs = (run(m, feeds, folder, provider) for m in (reference, model))
+    names = [o.name for o in reference.graph.output]
+    return {n: agreement([o[i] for o in ours], [o[i] for o in theirs]) for i, n in enumerate(names)}
+
+
+def agreement(reference: Sequence[Any], found: Sequence[Any]) -> Agreement:
+    """How the samples of one output agree; outputs that are no arrays are compared for equality
+    only. FP16 is compared with FP32 by value."""
+    identical, signal, error = True, 0.0, 0.0
+    for a, b in zip(reference, found, strict=True):
+        x, y = np.asarray(a), np.asarray(b)
+        if x.shape != y.shape or (x.dtype != y.dtype and (x.dtype.kind, y.dtype.kind) != ("f", "f")):
+            return Agreement(-math.inf, False)
+        identical = identical and x.dtype == y.dtype and x.tobytes() == y.tobytes()
+        if x.dtype.kind in "fiub":
+            wide = x.astype(np.float64)
+            signal += float(np.sum(wide**2))
+            error += float(np.sum((wide - y.astype(np.float64)) ** 2))
+    if identical:
+        return Agreement(math.inf, True)
+    if not math.isfinite(signal) or not math.isfinite(error):
+        return Agreement(math.nan, False)
+    if error == 0:
+        return Agreement(math.inf, False)
+    return Agreement(10 * math.log10(signal / error) if signal else -math.inf, False)

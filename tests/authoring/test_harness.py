@@ -1,0 +1,340 @@
+"""The harness catches rules that do not keep their word, each with the right verdict; and it runs where authors are."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qdqgraph
+from qdqgraph import Finding, Safety
+from qdqgraph.authoring import testing
+from qdqgraph.authoring.scaffold import scaffold
+from qdqgraph.cli.main import main
+from qdqgraph.model.text import parse
+from qdqgraph.rulekit import Counterexample, Example, Graph, Rewire, Rule, catalog, key
+from qdqgraph.rulekit.codes import Lock
+from qdqgraph.rulekit.text import TextRule
+from tests.support.paths import ROOT
+
+MODEL = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+<float s = {0.1}, int8 z = {0}, float half = {0.5}>
+{
+    %s
+    y = Sigmoid (last)
+}"""
+BEFORE = MODEL % "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) last = Identity (d)"
+AFTER = MODEL % "q = QuantizeLinear (x, s, z) last = DequantizeLinear (q, s, z)"
+SILENT = MODEL % "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) r = Relu (d) last = Identity (r)"
+
+
+class Good(Rule):
+    """An Identity stands behind a pair.
+
+    Why: it says nothing.
+    Source: measured
+    """
+
+    code, name, safety = "MY201", "identity-behind-pair", Safety.EXACT
+    examples = [Example("one", BEFORE, AFTER), Counterexample("none", SILENT)]
+    file = ROOT / "tests" / "support" / "models.py"
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes("Identity"):
+            source = node.inputs[0].name
+            maker = graph.producer(source)
+            if maker is not None and maker.op == "DequantizeLinear":
+                yield self.finding(node, "it repeats", edits=[Rewire(r.key, source) for r in graph.readers(key(node))])
+
+
+def faults(rule: Rule) -> list[str]:
+    return [v.fault for v in testing.verdicts(rule) if v.fault]
+
+
+def sabotaged(**changes: Any) -> Rule:
+    return type("Broken", (Good,), {"__doc__": Good.__doc__, **changes})()
+
+
+def noisy(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        yield self.finding(node, "any Identity", edits=[Rewire((key(node), 0), node.inputs[0].name)])
+
+
+def all_identities(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        readers = graph.readers(key(node))
+        yield self.finding(node, "any", edits=[Rewire(r.key, node.inputs[0].name) for r in readers])
+
+
+def to_input(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        if graph.nodes("QuantizeLinear"):
+            yield self.finding(node, "too far", edits=[Rewire(r.key, "x") for r in graph.readers(key(node))])
+
+
+def writes_model(self: Rule, graph: Graph) -> Iterator[Finding]:
+    graph.model.graph.node[0].name += "!"
+    return Good.find(self, graph)  # type: ignore[arg-type]
+
+
+def writes_nodes(self: Rule, graph: Graph) -> Iterator[Finding]:
+    graph.nodes()[0].name = "changed"
+    return Good.find(self, graph)  # type: ignore[arg-type]
+
+
+def remembers(self: Rule, graph: Graph) -> Iterator[Finding]:
+    self.seen = getattr(self, "seen", 0) + 1  # type: ignore[attr-defined]
+    if self.seen == 1:  # type: ignore[attr-defined]
+        yield from Good.find(self, graph)  # type: ignore[arg-type]
+
+
+def never_content(self: Rule, graph: Graph) -> Iterator[Finding]:
+    yield from Good.find(self, graph)  # type: ignore[arg-type]
+    for node in graph.nodes("DequantizeLinear"):
+        yield self.finding(node, "still not good")
+
+
+def crashes(self: Rule, graph: Graph) -> Iterator[Finding]:
+    yield from [1 / 0]  # type: ignore[misc]
+
+
+def proposes_text(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        yield self.finding(node, "a slip", edits=["read x"])  # type: ignore[list-item]
+
+
+def to_nothing(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        yield self.finding(node, "a slip", edits=[Rewire(r.key, "nowhere") for r in graph.readers(key(node))])
+
+
+TO_X = MODEL % "last = Identity (x)"
+TO_X = TO_X.replace("last = Identity (x)\n    y = Sigmoid (last)", "y = Sigmoid (x)")
+
+
+OTHER = MODEL % "r = Neg (x) q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) last = Identity (d)"
+TO_R = (MODEL % "r = Neg (x)").replace("(last)", "(r)")
+
+
+def to_negative(self: Rule, graph: Graph) -> Iterator[Finding]:
+    for node in graph.nodes("Identity"):
+        if graph.nodes("Neg") and graph.nodes("QuantizeLinear"):
+            yield self.finding(node, "another value", edits=[Rewire(r.key, "r") for r in graph.readers(key(node))])
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"find": all_identities}, "noisy: any"),
+        ({"find": lambda self, graph: iter(())}, "missing: the rule finds nothing"),
+        ({"find": to_input}, "wrong: the repair is not `after`"),
+        ({"find": writes_model}, "not pure: scanning changed the graph"),
+        ({"find": writes_nodes}, "not pure: scanning changed the graph"),
+        ({"find": remembers}, "not pure: a second scan of the same graph finds something else"),
+        ({"find": never_content}, "not idempotent: still not good"),
+        ({"find": crashes}, "crashed: QDQ901: rule MY201 crashed: ZeroDivisionError"),
+        ({"find": lambda self, graph: iter(["text"])}, "crashed: QDQ901: rule MY201 yields 'text'; write: yield self.finding("),
+        ({"find": proposes_text}, "crashed: QDQ901: rule MY201 proposes 'read x'; write Rewire("),
+        ({"find": to_nothing}, "wrong: onnx.checker refuses the repair: Nodes in a graph must be topologically sorted, however input 'nowhere'"),
+        ({"find": to_input, "examples": [Example("both wrong together", BEFORE, TO_X), Counterexample("n", SILENT)]}, "not exact: output y changes"),
+        ({"find": to_negative, "safety": Safety.LOSSY, "examples": [Example("far off", OTHER, TO_R), Counterexample("n", SILENT)]}, "wrong: output y keeps"),
+        ({"examples": [Example("declared as a report", BEFORE), Counterexample("n", SILENT)]}, "wrong: `after` is None, but the rule applied"),
+        ({"find": never_content, "examples": [Example("no change", BEFORE, BEFORE), Counterexample("n", SILENT)]}, "broken: `after` is `before`"),
+        ({"examples": [Example("no text", BEFORE.replace("(d)", "d)"), AFTER), Counterexample("n", SILENT)]}, "broken: line 6 of the text: Expected character ( not found. near 'q = QuantizeLinear"),
+        ({"examples": [Example("no model", BEFORE, "hello"), Counterexample("n", SILENT)]}, "broken: after: "),
+        ({"examples": [Example("a", BEFORE, AFTER), Counterexample("float", MODEL % "last = Identity (x)")]}, "broken: the model has no QuantizeLinear"),
+        ({"examples": [Example("unchecked", BEFORE.replace("Sigmoid", "Sigmoidd"), AFTER), Counterexample("n", SILENT)]}, "broken: "),
+        ({"examples": [Example("a", BEFORE, AFTER), Example("b", BEFORE, AFTER), Counterexample("n", SILENT)]}, "broken: two examples show the same model"),
+        ({"__doc__": "no sentence\n\nWhy: it is.\nSource: me"}, "undocumented: the first line is no sentence"),
+        ({"__doc__": "A sentence."}, "undocumented: say `Why:`"),
+        ({"code": "QDQ101"}, "wrong: code QDQ101 is the built-in rule concat-scales-differ"),
+        ({"file": ROOT / "tests" / "cli" / "test_cli.py"}, "wrong: a rule imports `qdqgraph.rulekit`, numpy and the standard library only, not onnx"),
+    ],
+)  # fmt: skip
+def test_sabotage_is_caught(changes: dict[str, Any], verdict: str) -> None:
+    assert not faults(sabotaged(file=Path("good.toml")))
+    found = faults(sabotaged(**{"file": Path("good.toml"), **changes}))
+    assert any(f.startswith(verdict) for f in found), found
+
+
+def test_an_exact_text_rule_that_is_wrong_together_with_its_after_is_caught(tmp_path: Path) -> None:
+    """Only the numbers notice: pattern, rewrite and `after` agree with each other."""
+    file = tmp_path / "wrong.toml"
+    file.write_text(
+        'code = "MY202"\nname = "double-negation"\nsummary = "Two."\nwhy = "w"\nsource = ["s"]\nsafety = "exact"\n'
+        'pattern = "p (x) => (y) { n = Neg (x) y = Neg (n) }"\nrewrite = "r (x) => (y) { y = Neg (x) }"\n'
+        f'[[example]]\ntitle = "a"\nbefore = """{MODEL % "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) n = Neg (d) last = Neg (n)"}"""\n'
+        f'after = """{MODEL % "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) last = Neg (d)"}"""\n'
+        f'[[counterexample]]\ntitle = "b"\nmodel = """{SILENT}"""\n'
+    )
+    (fault,) = faults(TextRule(file))
+    assert fault.startswith("not exact: output y changes")
+
+
+def test_the_order_of_nodes_in_after_does_not_matter() -> None:
+    lines = "k = Relu (x) q = QuantizeLinear (k, s, z) d = DequantizeLinear (q, s, z) m = Neg (x) last = Add (d, m)"
+    swapped = "m = Neg (x) k = Relu (x) q = QuantizeLinear (k, s, z) d = DequantizeLinear (q, s, z) last = Add (d, m)"
+    other = "m = Neg (x) k = Relu (x) q = QuantizeLinear (m, s, z) d = DequantizeLinear (q, s, z) last = Add (d, k)"
+    first, second, third = (testing.canonical(parse(MODEL % text)) for text in (lines, swapped, other))
+    assert first == second != third
+
+
+# Where authors are
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["text", "python"])
+def test_a_new_rule_passes_and_finds_something(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "new", "identity-behind-pair", f"--{kind}"]) == 0
+    (file,) = folder.iterdir()
+    assert capsys.readouterr().out.startswith(f"{file.name}: change it, then run: qdqgraph rules test {file.name}")
+    assert main(["rules", "test", "."]) == 0
+    assert capsys.readouterr().out == "3 of 3 checks passed\n"
+    assert main(["rules", "new", "identity-behind-pair", f"--{kind}"]) == 2
+    assert f"{file.name} exists" in capsys.readouterr().err
+    assert main(["rules", "new", "second-one", "--python"]) == 0
+    assert {r.code for r in catalog.load(["."], builtin=False)} == {"MY201", "MY202"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["Not Kebab"], "'Not Kebab' is no name for a rule"),
+        (["good-name", "--code", "X1"], "'X1' is no code"),
+        (["good-name", "--code", "QDQ101"], "code QDQ101 is taken by concat-scales-differ"),
+        (["repeated-pair"], "the name 'repeated-pair' is taken by QDQ206"),
+        (["good-name", "--folder", "missing"], "there is no folder missing"),
+    ],
+)
+def test_a_new_rule_needs_a_name_and_a_code(
+    folder: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rules", "new", *arguments]) == 2
+    assert said in capsys.readouterr().err and not list(folder.iterdir())
+
+
+def test_rules_test_shows_file_line_and_difference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "new", "my-rule"]) == 0
+    file = folder / "my_rule.toml"
+    file.write_text(file.read_text().replace("y = Conv (d, k)", "r = Relu (d)\n    y = Conv (r, k)"))
+    capsys.readouterr()
+    assert main(["rules", "test", "my_rule.toml"]) == 1
+    out = capsys.readouterr().out
+    line = file.read_text().splitlines().index("[[example]]") + 1
+    assert out.startswith(
+        f"my_rule.toml:{line}: MY201 between a pair and a convolution: wrong: the repair is not `after`"
+    )
+    assert "-%" in out and "Relu (%" in out and out.endswith("2 of 3 checks passed\n")
+
+
+def test_the_pytest_plugin_runs_the_same_checks(folder: Path) -> None:
+    assert main(["rules", "new", "my-rule"]) == 0
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "pytest_qdqgraph",
+        "--qdqgraph-rules",
+        "my_rule.toml",
+    ]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        root = str(Path(qdqgraph.__file__).parent.parent)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": root, "PATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        )
+
+    assert "3 passed" in (passed := run()).stdout and passed.returncode == 0, passed.stdout
+    file = folder / "my_rule.toml"
+    file.write_text(file.read_text().replace("Relu (d)", "Identity (d)"))
+    failed = run()
+    assert failed.returncode == 1 and "1 failed, 2 passed" in failed.stdout and "noisy: " in failed.stdout
+    file.write_text("code = 3")
+    assert "my_rule.toml:1: unknown" not in (broken := run()).stderr and broken.returncode == 4
+    assert "my_rule.toml:1: the table lacks" in broken.stderr or "my_rule.toml:1: code must be" in broken.stderr
+
+
+def test_importing_the_plugin_loads_nothing_heavy() -> None:
+    code = "import sys, pytest_qdqgraph; print([m for m in ('onnx', 'qdqgraph', 'numpy') if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(qdqgraph.__file__).parent.parent,
+    )
+    assert run.stdout.strip() == "[]"
+
+
+# Codes
+
+
+def test_every_built_in_code_is_locked() -> None:
+    lock = Lock.read(catalog.builtin_folder() / "codes.lock")
+    assert list(lock.differences(catalog.load(installed=False))) == []
+
+
+def test_the_lock_says_which_line_is_missing_or_stale(tmp_path: Path) -> None:
+    path = tmp_path / "codes.lock"
+    path.write_text("MY201 identity-behind-pair active\nMY202 gone active  # a comment\n")
+    assert list(Lock.read(path).differences([sabotaged(code="MY203"), Good()])) == [
+        "codes.lock does not list MY203 identity-behind-pair: add the line 'MY203 identity-behind-pair active'",
+        "codes.lock lists MY202 gone, which is gone: write retired or now CODE in place of active",
+    ]
+    path.write_text("MY201 a-name alive\n")
+    with pytest.raises(qdqgraph.RuleError, match=r"codes\.lock:1: 'MY201 a-name alive': write CODE NAME active"):
+        Lock.read(path)
+
+
+def test_a_renamed_rule_is_still_found_and_a_retired_code_is_never_given_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rules", "new", "my-rule"]) == 0
+    (folder / "codes.lock").write_text("MY199 old-name now MY201\nMY201 my-rule active\n")
+    capsys.readouterr()
+    for name in ("MY199", "old-name", "my199"):
+        assert main(["explain", name, "--rules", "."]) == 0
+        assert capsys.readouterr().out.startswith("MY201 my-rule (exact)")
+    rules, moved = catalog.load(["."]), catalog.redirects(["."])
+    assert [r.code for r in catalog.select(rules, ["MY199"], [], moved)] == ["MY201"]
+    assert Lock.read(folder / "codes.lock").gone == {"MY199"}
+
+
+# Packs
+
+
+def test_an_installed_rule_pack_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = folder / "some_pack"
+    pack.mkdir()
+    (pack / "__init__.py").write_text("")
+    info = folder / "some_pack-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-pack\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[qdqgraph.rules]\nsome = some_pack\n")
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(qdqgraph.RuleError, match="some_pack holds no rule"):
+        qdqgraph.rules()
+    file, text = scaffold("my-rule", "text", pack, "", ())
+    file.write_text(text)
+    assert [r.file for r in qdqgraph.rules() if r.code == "MY201"] == [pack / "my_rule.toml"]
+    assert "MY201" not in {r.code for r in qdqgraph.rules(installed=False)}
+    (info / "entry_points.txt").write_text("[qdqgraph.rules]\nsome = no_such_package\n")
+    with pytest.raises(qdqgraph.RuleError, match="the rule pack 'some' names 'no_such_package', which is no package"):
+        qdqgraph.rules()

@@ -1,0 +1,370 @@
+"""The command line as a user meets it: exit codes, files whole or not at all, pipes, bad input in one sentence."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from qdqgraph.cli.main import main
+from tests.support.models import build
+
+TEXT = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }"
+CLEAN = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }"
+ILLEGAL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float s = {0}, int8 z = {0}, float t = {0.1}, int8 o = {3}> {
+    q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Sigmoid (d)
+    p = QuantizeLinear (x, t, o) v = DequantizeLinear (p, t, o) }"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    onnx.save(build(TEXT), path)
+    return path
+
+
+def saved(folder: Path, text: str, name: str = "other.onnx") -> Path:
+    onnx.save(build(text), folder / name)
+    return folder / name
+
+
+def test_check_exit_codes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(saved(tmp_path, CLEAN))]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["check", str(model)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{model}: a: QDQ104 'a' is quantized 2 times, with different scales: 0.1 ('a'), 0.11 ('a')")
+    assert main(["check", str(tmp_path / "missing.onnx")]) == 2
+
+
+def test_check_formats(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(model), "--json"]) == 1
+    shown = capsys.readouterr().out
+    assert main(["check", str(model), "--format", "json"]) == 1
+    assert capsys.readouterr().out == shown
+    (entry,) = json.loads(shown)["files"][0]["findings"]
+    assert (entry["code"], entry["place"], entry["repairable"], entry["sites"]) == ("QDQ104", "a", True, ["a"])
+    assert main(["check", str(model), "--format", "github"]) == 1
+    assert capsys.readouterr().out.startswith(f"::warning file={model},title=QDQ104 tensor-quantized-twice::a: ")
+
+
+def test_select_and_ignore(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(model), "--ignore", "QDQ1"]) == 0
+    assert main(["check", str(model), "--select", "QDQ101,QDQ2"]) == 0
+    assert main(["check", str(model), "--select", "QDQ999"]) == 2
+    assert "no rule matches 'QDQ999'" in capsys.readouterr().err
+
+
+def test_fix_writes_checks_and_reports(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "fixed.onnx"
+    assert main(["fix", str(model), "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 -> 1 (0 added, 1 removed)" in printed
+    assert "1, bits lost: at most 0.14, median 0.14" in printed
+    assert "SQNR" in printed and all(line == line.rstrip() for line in printed.splitlines())
+    assert main(["check", str(out)]) == 0
+
+
+def test_fix_apply_undo_and_diff(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fixed, plan, applied, undone = (tmp_path / n for n in ("fixed.onnx", "plan.json", "applied.onnx", "undone.onnx"))
+    assert main(["fix", str(model), "-o", str(fixed), "--plan", str(plan), "--diff"]) == 0
+    assert "- a__" not in capsys.readouterr().out
+    assert main(["apply", str(plan), str(model), "-o", str(applied)]) == 0
+    assert applied.read_bytes() == fixed.read_bytes()
+    assert main(["undo", str(plan), str(fixed), "-o", str(undone)]) == 0
+    assert undone.read_bytes() == model.read_bytes()
+    capsys.readouterr()
+    assert main(["diff", str(model), str(undone)]) == 0
+    assert main(["diff", str(model), str(fixed)]) == 1
+    assert capsys.readouterr().out == "~ 'a': scale 0.1 and 0.11 -> 0.11\n"
+    assert main(["apply", str(plan), str(fixed), "-o", str(tmp_path / "no.onnx")]) == 2
+    assert "undo it instead" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing_and_json_is_json(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fix", str(model), "--dry-run", "--json", "--no-numerics"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["written"] is None and content["numeric_check"] is None
+    assert content["pairs"] == {"before": 2, "after": 1, "added": 0, "removed": 1}
+    assert [round(c["bits_lost"], 2) for c in content["changes"]] == [0.14]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx"]
+
+
+def test_exact_only_and_except(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--exact"], ["--only", "y"], ["--except", "a"], ["--max-bits-lost", "0.1"]):
+        assert main(["fix", str(model), "--dry-run", "--json", *options]) == 0
+        content = json.loads(capsys.readouterr().out)
+        assert content["edits"] == 0 and [f["code"] for f in content["left"]] == ["QDQ104"], options
+
+
+def test_an_illegal_model_is_refused_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "fixed.onnx"
+    assert main(["fix", str(saved(tmp_path, ILLEGAL)), "-o", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "TensorRT 10.2 to 10.16 would refuse the model:" in error
+    assert "q: QDQ403 the scale of 'x' is 0" in error and "add --also QDQ403" in error and "QDQ401" not in error
+    assert not out.exists()
+
+
+def test_a_repair_on_request_and_one_that_exact_forbids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = saved(tmp_path, ILLEGAL), tmp_path / "fixed.onnx"
+    assert main(["fix", str(path), "-o", str(out), "--also", "QDQ403", "--exact"]) == 2
+    assert "lossy repairs exist: leave out --exact" in capsys.readouterr().err
+    assert main(["fix", str(path), "-o", str(out), "--also", "scale-not-positive"]) == 0
+    shown = capsys.readouterr().out
+    assert "QDQ401 the zero-point of 'x' is 3" in shown and "bits coarser" in shown
+    assert main(["check", str(out), "--select", "QDQ4"]) == 0
+    assert main(["fix", str(path), "-o", str(out), "--force", "--also", "QDQ999"]) == 2
+    assert "no rule matches 'QDQ999'" in capsys.readouterr().err
+
+
+def test_check_says_what_other_targets_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """g (float[1,2,4,4] x) => (float[1,3,8,8] y) <float s = {0.1}, int8 z = {0}, int8[2,3,2,2] w = {WEIGHTS},
+        float[3] sw = {0.1, 0.1, 0.1}, int8[3] zw = {0, 0, 0}> {
+        q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) k = DequantizeLinear <axis = 1> (w, sw, zw)
+        y = ConvTranspose <strides = [2, 2]> (d, k) }"""
+    path = saved(tmp_path, text.replace("WEIGHTS", ", ".join(map(str, range(24)))))
+    assert main(["check", str(path)]) == 0
+    assert "on trt-8.6, not here: k: QDQ405 the weights 'w' are quantized along axis 1" in capsys.readouterr().out
+    assert main(["check", str(path), "--target", "trt-8.6"]) == 1
+    assert "QDQ405" in capsys.readouterr().out
+    assert main(["fix", str(path), "--target", "trt-8.6", "-o", str(tmp_path / "fixed.onnx")]) == 0
+    assert main(["check", str(tmp_path / "fixed.onnx"), "--target", "trt-8.6"]) == 0
+
+
+def test_a_link_stays_and_the_file_that_it_names_is_written(model: Path, tmp_path: Path) -> None:
+    link, named = tmp_path / "latest.onnx", tmp_path / "models" / "first.onnx"
+    named.parent.mkdir()
+    link.symlink_to(named)
+    assert main(["fix", str(model), "-o", str(link)]) == 0
+    assert link.is_symlink() and main(["check", str(named)]) == 0
+
+
+def test_a_model_and_its_plan_are_two_files(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = tmp_path / "both"
+    for force in ([], ["--force"]):
+        assert main(["fix", str(model), "-o", str(both), "--plan", str(tmp_path / "." / "both"), *force]) == 2
+        assert "would be written twice" in capsys.readouterr().err and not both.exists()
+
+
+def test_existing_files_need_force(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = model.read_bytes()
+    assert main(["fix", str(model), "-o", str(model)]) == 2
+    assert "--force" in capsys.readouterr().err and model.read_bytes() == before
+    assert main(["fix", str(model), "-o", str(model), "--force"]) == 0
+    assert main(["check", str(model)]) == 0
+
+
+def test_only_a_file_is_ever_replaced(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, said in (
+        (tmp_path, "is a folder"),
+        (pipe, "is a device or a pipe"),
+        (tmp_path / "no" / "f", "no folder"),
+    ):
+        for command in ("fix", "engine forecast"):
+            assert main([*command.split(), str(model), "-o", str(path), "--force"]) == 2
+            assert said in capsys.readouterr().err
+    assert pipe.is_fifo() and sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "pipe"]
+
+
+def test_names_that_the_model_does_not_have_are_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--only", "--except"):
+        assert main(["fix", str(model), "--dry-run", option, "nowhere*"]) == 2
+        assert "no node or tensor is named 'nowhere*'" in capsys.readouterr().err
+    for command in (["check"], ["fix", "--dry-run"]):
+        assert main([*command, str(model), "--policy", "anchor:nowhere"]) == 2
+        assert "policy anchor:nowhere: the model has no tensor 'nowhere'" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_are_named_once(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(model), "--config", "missing.toml"]) == 2
+    assert capsys.readouterr().err == "qdqgraph: missing.toml: cannot be read: No such file or directory\n"
+    assert main(["apply", str(model), str(model), "-o", "out.onnx"]) == 2
+    assert capsys.readouterr().err == f"qdqgraph: {model}: cannot be read: it is no UTF-8 text\n"
+    assert main(["rules", "pages", "-o", str(model)]) == 2
+    assert "the folder cannot be made: File exists" in capsys.readouterr().err
+
+
+BAD = {
+    "empty": b"",
+    "text": b"this is no model\n" * 10,
+    "truncated": None,
+    "a zip": b"PK\x03\x04" + bytes(200),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("command", ["check", "fix", "diff"])
+def test_bad_files_get_one_sentence(
+    name: str, command: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, bad = BAD[name], tmp_path / "bad.onnx"
+    bad.write_bytes(model.read_bytes()[:-40] if content is None else content)
+    more = {"check": [], "fix": ["-o", str(tmp_path / "out.onnx")], "diff": [str(model)]}[command]
+    assert main([command, str(bad), *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"qdqgraph: {bad}: ") and error.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.onnx", "model.onnx"]
+
+
+def test_a_float_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(tmp_path, "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = Relu (x) }")
+    assert main(["check", str(path)]) == 2
+    assert "no QuantizeLinear or DequantizeLinear" in capsys.readouterr().err
+
+
+def test_external_data_travel_or_are_missed(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    big = build(TEXT)
+    big.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(5000, np.float32), "weights"))
+    source = there / "big.onnx"
+    onnx.save(big, source, save_as_external_data=True, location="big.data", size_threshold=1000)
+    data = (there / "big.data").read_bytes()
+    assert main(["fix", str(source), "-o", str(elsewhere / "fixed.onnx")]) == 0
+    assert (elsewhere / "big.data").read_bytes() == data
+    assert onnx.load(elsewhere / "fixed.onnx").graph.initializer[-1].name
+    (there / "big.data").write_bytes(data[:-1])
+    assert main(["fix", str(source), "-o", str(tmp_path / "no.onnx")]) == 2
+    assert "big.data ends before 'weights' does: is it truncated?" in capsys.readouterr().err
+    (there / "big.data").unlink()
+    assert main(["fix", str(source), "-o", str(tmp_path / "no.onnx")]) == 2
+    assert "big.data, which holds 'weights', is missing" in capsys.readouterr().err
+    assert not (tmp_path / "no.onnx").exists()
+
+
+def test_dynamic_shapes_custom_operators_and_several_opsets_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = build(TEXT.replace("float[1,4,8,8] x", "float[N,4,H,W] x").replace("float[1,4,8,8]", "float[N,4,H,W]"))
+    made.opset_import.append(onnx.helper.make_opsetid("custom", 1))
+    made.graph.node.append(onnx.helper.make_node("Mystery", ["y"], ["m"], domain="custom"))
+    made.graph.output.append(onnx.helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, None))
+    path = tmp_path / "custom.onnx"
+    onnx.save(made, path)
+    assert main(["fix", str(path), "-o", str(tmp_path / "fixed.onnx")]) == 0
+    said = capsys.readouterr()
+    assert "the numeric check was left out: onnxruntime cannot run the model" in said.out
+    assert "onnx.checker refuses" in said.err and "as it came" in said.err
+
+
+def test_data_for_the_numeric_check(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "good.npz", x=np.random.default_rng(0).normal(size=(3, 4, 8, 8)))
+    assert main(["fix", str(model), "--dry-run", "--data", str(tmp_path / "good.npz")]) == 0
+    assert "on 3 sample(s) of your data" in capsys.readouterr().out
+    np.savez(tmp_path / "bad.npz", image=np.zeros((1, 4, 8, 8)))
+    assert main(["fix", str(model), "--dry-run", "--data", str(tmp_path / "bad.npz")]) == 2
+    assert "the model's inputs are ['x']" in capsys.readouterr().err
+
+
+def test_a_fallback_provider_is_said(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnxruntime
+
+    assert main(["fix", str(model), "--dry-run", "--provider", "cuda"]) == 0
+    said = "offers no CUDAExecutionProvider here; the numeric check ran on the CPU" in capsys.readouterr().out
+    assert said == ("CUDAExecutionProvider" not in onnxruntime.get_available_providers())
+
+
+def test_explain_and_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "qdq101"]) == 0
+    text = capsys.readouterr().out
+    assert "Why: TensorRT moves the Q behind a Concat" in text and "c = Concat <axis = 1> (da, b)" in text
+    assert main(["explain", "QDQ999"]) == 2
+    assert main(["rules", "list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 10
+
+
+@pytest.mark.parametrize("command", ["check", "fix", "apply", "undo", "diff", "explain", "rules"])
+def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"example: qdqgraph {command}" in " ".join(capsys.readouterr().out.split())
+
+
+RULE = '''
+from qdqgraph.rulekit import Counterexample, Example, Rule, Safety
+
+class Mine(Rule):
+    """Something."""
+    code, name, safety = "{code}", "mine", Safety.MANUAL
+    examples = [Example("a", "x"), Counterexample("b", "y")]
+    def find(self, graph):
+        {body}
+'''
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nothing_here", "does not load: ModuleNotFoundError"),
+        ("x = 1", "holds no rule"),
+        (RULE.format(code="QDQ101", body="yield"), "code QDQ101 is taken by"),
+        (RULE.format(code="ABC1", body="yield"), "write letters, a band from 1 to 4 and two digits"),
+        (RULE.format(code="QDQ190", body="raise KeyError('oops')"), "mine.py:9: KeyError: 'oops'"),
+        (
+            RULE.format(code="QDQ190", body="yield").replace("Safety.MANUAL", "'manual'"),
+            "safety is 'manual'; write one of Safety.EXACT",
+        ),
+    ],
+)
+def test_bad_rule_files_stop_the_run(
+    text: str, said: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "mine.py"
+    rules.write_text(text)
+    assert main(["check", str(model), "--rules", str(rules)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def program(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "qdqgraph", *arguments]
+
+
+def test_a_closed_pipe_is_no_error(model: Path) -> None:
+    with subprocess.Popen(program("explain", "QDQ203"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="only Linux has a file that is always full")
+@pytest.mark.parametrize("command", ["explain QDQ203", "rules list"])
+def test_a_full_disk_gets_one_sentence(command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(program(*command.split()), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.stderr == "qdqgraph: the output cannot be printed: No space left on device\n" and run.returncode == 2
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    branches = "".join(f" a{i} = Relu (x) y{i} = t.conv4 (a{i}, s1) v{i} = t.conv4 (a{i}, s2)" for i in range(400))
+    model = saved(tmp_path, f"g (float[1,4,8,8] x) => (float[1,4,8,8] y0) {{{branches} }}")
+    out = tmp_path / "out" / "fixed.onnx"
+    out.parent.mkdir()
+    with subprocess.Popen(
+        program("fix", str(model), "-o", str(out)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as run:
+        time.sleep(1.0)
+        os.kill(run.pid, signal.SIGINT)
+        _, error = run.communicate(timeout=30)
+    if run.returncode == 0:
+        pytest.skip("the repair was faster than the signal")
+    assert run.returncode in (130, -signal.SIGINT)
+    assert list(out.parent.iterdir()) == []
+    assert b"Traceback" not in error or b"KeyboardInterrupt" in error
+
+
+def test_output_in_a_pipe_has_no_escape_codes_and_whole_names(model: Path) -> None:
+    run = subprocess.run(program("check", str(model)), capture_output=True, text=True, check=False)
+    assert "\x1b" not in run.stdout and len(run.stdout.splitlines()) == 1 and run.stderr == ""

@@ -1,0 +1,253 @@
+"""Engines built by a real TensorRT without a GPU, and by programs that hang, swell and crash."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from qdqgraph.cli.main import main
+from qdqgraph.engines.build import limits
+from qdqgraph.engines.build.how import Build
+from qdqgraph.engines.build.limits import Limits
+from qdqgraph.engines.build.tensorrt import build
+from qdqgraph.engines.compare.storage import Storage
+from qdqgraph.engines.read import listing
+from qdqgraph.engines.read.names import is_quantizer
+from qdqgraph.engines.read.saved import open_engine
+from qdqgraph.errors import EngineError
+from qdqgraph.graph.graph import Graph
+from tests.support.models import build as model_of
+
+CHAIN = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
+    a = t.conv4 (x, s1)
+    b = Relu (a)
+    p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (b)
+    y = t.conv4 (p, s2)
+}"""
+RESIDUAL = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
+    a = t.conv4 (x, s1)
+    r = Relu (a)
+    b = t.conv4 (r, s2)
+    SKIP
+    c = Add (b, k)
+    y = t.conv4 (c, s4)
+}"""
+
+
+def written(model: onnx.ModelProto, folder: Path) -> Path:
+    file = folder / "model.onnx"
+    onnx.save(model, file)
+    return file
+
+
+def stored(text: str, folder: Path) -> Storage:
+    model = model_of(text)
+    return Storage.of(build(Graph(model), written(model, folder), "tensorrt-rtx", Build()))
+
+
+@pytest.fixture
+def rtx() -> None:
+    pytest.importorskip("tensorrt_rtx")
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_model_builds_without_a_gpu_and_its_kernels_name_their_nodes(tmp_path: Path) -> None:
+    model = model_of(CHAIN)
+    engine = build(Graph(model), written(model, tmp_path), "tensorrt-rtx", Build())
+    named = {n for layer in engine.layers for n in (*layer.nodes, *layer.quantizers)}
+    assert named and engine.bindings == () and engine.source.startswith("TensorRT-RTX 1.")
+    assert any("proven on TensorRT-RTX" in note for note in engine.notes)
+    found = Storage.of(engine)
+    assert (found.convolutions, found.int8_convolutions, found.pools) == (2, 2, 1)
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_skip_in_float_is_stored_twice_and_one_with_the_convolutions_scale_once(tmp_path: Path) -> None:
+    bare = stored(RESIDUAL.replace("SKIP", "k = Identity (r)"), tmp_path)
+    paired = stored(RESIDUAL.replace("SKIP", "k = t.pair (r, s2)"), tmp_path)
+    skip = 4 * 16 * 16
+    assert bare.float_bytes - paired.float_bytes == 4 * skip
+    assert bare.boundary_bytes - paired.boundary_bytes == 4 * skip
+
+
+@pytest.mark.usefixtures("rtx")
+def test_open_dimensions_get_a_shape_and_the_note_says_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = model_of(CHAIN)
+    for dims in (model.graph.input[0].type.tensor_type.shape, model.graph.output[0].type.tensor_type.shape):
+        dims.dim[0].dim_param = "n"
+        dims.dim[2].dim_param, dims.dim[3].dim_param = "h", "w"
+    del model.graph.value_info[:]
+    file = written(model, tmp_path)
+    assert main(["engine", "build", str(file), "--with", "tensorrt-rtx"]) == 0
+    assert "'x' was built for 1x4x320x320" in capsys.readouterr().out
+    assert main(["engine", "build", str(file), "--with", "tensorrt-rtx", "--shape", "x:2x4x32x32"]) == 0
+    assert "'x' was built for 2x4x32x32" in capsys.readouterr().out
+    assert main(["engine", "build", str(file), "--with", "tensorrt-rtx", "--shape", "2x4"]) == 2
+    assert "NAME:1x3x224x224" in capsys.readouterr().err
+
+
+def illegal(zero: int, scale: float, op: str = "") -> onnx.ModelProto:
+    """A pair with this zero-point and scale in front of an operator."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="in_q"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="in_dq"),
+        helper.make_node(op or "Relu", ["d"], ["y"], name="last", domain="my" if op else ""),
+    ]
+    parameters = [
+        numpy_helper.from_array(np.array(scale, np.float32), "s"),
+        numpy_helper.from_array(np.array(zero, np.int8), "z"),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], parameters)
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("my", 1)], ir_version=8
+    )
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize(
+    ("model", "node", "code"),
+    [
+        (illegal(3, 0.1), "in_q", "QDQ401"),
+        (illegal(0, 0.0), "in_q", "QDQ403"),
+        (illegal(0, 0.1, "Strange"), "last", "no rule of qdqgraph knows this refusal"),
+    ],
+)
+def test_a_refusal_names_the_node_the_rule_and_what_fix_would_do(
+    model: onnx.ModelProto, node: str, code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["engine", "build", str(written(model, tmp_path)), "--with", "tensorrt-rtx"]) == 2
+    first, second = capsys.readouterr().err.strip().splitlines()
+    assert first.startswith("qdqgraph: TensorRT-RTX 1.") and "refuses model.onnx" in first
+    assert second.strip().startswith(f"{node}: {code}")
+    assert ("fix would:" in second) or ("fix reports it" in second) or "no rule" in code
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize("mode", ["best", "fp16"])
+def test_a_mode_that_the_library_has_not_is_refused_with_the_reason(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(model_of(CHAIN), tmp_path)
+    assert main(["engine", "build", str(file), "--with", "tensorrt-rtx", "--mode", mode]) == 2
+    assert f"--mode {mode}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("rtx")
+def test_what_was_exported_is_kept_and_an_engine_is_saved(tmp_path: Path) -> None:
+    file, keep, out = written(model_of(CHAIN), tmp_path), tmp_path / "kept", tmp_path / "engine.json"
+    assert main(["engine", "build", str(file), "--with", "tensorrt-rtx", "--keep", str(keep), "-o", str(out)]) == 0
+    assert {p.name for p in keep.iterdir()} == {"job.json", "result.json", "layers.txt", "build.log"}
+    assert open_engine(out).layers == listing.layers((keep / "layers.txt").read_text())
+
+
+def test_a_layer_list_in_another_form_is_refused() -> None:
+    with pytest.raises(EngineError, match="no list of layers"):
+        listing.layers("nothing of the kind")
+    with pytest.raises(EngineError, match="unknown form"):
+        listing.layers("Layers:\nName: a, LayerType: b, Something: new")
+
+
+def test_q_and_dq_are_told_by_the_operator_in_their_names() -> None:
+    assert all(
+        map(
+            is_quantizer,
+            (
+                "QuantizeLinear_7",
+                "/a/_input_quantizer/DequantizeLinear",
+                "x_quantize_scale_node",
+                "QuantLinearNode__838",
+            ),
+        )
+    )
+    assert not any(map(is_quantizer, ("/conv/Conv", "quant_conv", "ConvInteger")))
+
+
+@pytest.mark.usefixtures("rtx")
+def test_fix_verify_builds_before_and_after_and_claims_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = written(model_of(RESIDUAL.replace("SKIP", "k = Identity (r)")), tmp_path), tmp_path / "fixed.onnx"
+    assert main(["fix", str(file), "-o", str(out), "--verify", "--no-numerics"]) == 0
+    said = capsys.readouterr().out
+    assert "Engines before and after: forecast for a GPU, proven on TensorRT-RTX\n" in said
+    assert "forecast for trt-10, before: " in said and "after (TensorRT-RTX 1." in said
+    assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics", "--json"]) == 0
+    engines = json.loads(capsys.readouterr().out)["engines"]
+    assert engines["claim"] == "forecast for a GPU, proven on TensorRT-RTX"
+    assert engines["forecast"]["b"]["reformats"] <= engines["forecast"]["a"]["reformats"]
+
+
+@pytest.mark.usefixtures("rtx")
+def test_fix_verify_tells_why_the_original_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx.save(illegal(3, 0.1), file := tmp_path / "m.onnx")
+    assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics"]) == 0
+    assert "the model as it came cannot be built: TensorRT-RTX" in capsys.readouterr().out
+
+
+def program(text: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", textwrap.dedent(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "sentence"),
+    [
+        (
+            "import time; print('busy', flush=True); time.sleep(60)",
+            Limits(1, 4096),
+            "ended after 1 s.*last words: busy",
+        ),
+        ("x = bytearray(400 << 20); import time; time.sleep(60)", Limits(60, 200), "limit of --memory-limit is 200"),
+        ("import os; print('oh', flush=True); os.abort()", Limits(60, 4096), r"crashed \(SIGABRT\); its last words"),
+        ("import ctypes; ctypes.string_at(0)", Limits(60, 4096), r"crashed \(SIGSEGV\)"),
+    ],
+)
+def test_a_program_that_hangs_swells_or_crashes_is_a_message(
+    text: str, limit: Limits, sentence: str, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(EngineError, match=f"builder .*{sentence}"):
+        limits.run(program(text), "builder", tmp_path / "log", limit)
+    assert time.monotonic() - started < 20
+
+
+def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    text = f"""
+        import subprocess, sys, time
+        inner = "import time, pathlib; time.sleep(3); pathlib.Path({str(alive)!r}).touch()"
+        subprocess.Popen([sys.executable, '-c', inner])
+        time.sleep(60)"""
+    with pytest.raises(EngineError, match="ended after"):
+        limits.run(program(text), "builder", tmp_path / "log", Limits(1, 4096))
+    time.sleep(3)
+    assert not alive.exists()
+
+
+def test_a_library_that_crashes_on_import_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tensorrt.py").write_text("import os\nos.abort()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = written(model_of(CHAIN), tmp_path)
+    assert main(["engine", "build", str(file), "--with", "tensorrt"]) == 2
+    assert "tensorrt crashed (SIGABRT)" in capsys.readouterr().err
+
+
+def test_a_library_that_is_missing_is_named_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    file = written(model_of(CHAIN), tmp_path)
+    assert main(["engine", "build", str(file), "--with", "tensorrt-rtx"]) == 2
+    assert "pip install 'qdqgraph[tensorrt]'" in capsys.readouterr().err

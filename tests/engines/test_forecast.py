@@ -1,0 +1,267 @@
+"""The forecast of kernels: rule by rule, and against engines that NVIDIA built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from qdqgraph.cli.main import main
+from qdqgraph.engines.compare.diff import Diff, diff
+from qdqgraph.engines.forecast.evidence import RULES
+from qdqgraph.engines.forecast.forecast import forecast
+from qdqgraph.engines.layers import Layer
+from qdqgraph.engines.read.names import of_layer
+from qdqgraph.engines.read.saved import open_engine
+from qdqgraph.graph.graph import Graph
+from qdqgraph.targets.target import Target
+from tests.repair.test_properties import nets
+from tests.support import torchscript
+from tests.support.models import build as model_of
+from tests.support.paths import DATA, ROOT, SHARED
+
+NVIDIA = SHARED / "data" / "nvidia-engines"
+
+
+def foretold(text: str, target: str = "trt-10") -> tuple[Layer, ...]:
+    return forecast(Graph(model_of(text), target=Target.named(target)), "m").layers
+
+
+def names(layers: tuple[Layer, ...]) -> list[list[str]]:
+    """The operators of each layer's nodes; a reformat is a list of its Q and DQ."""
+    return [[n.split("(")[0] for n in x.nodes if "(" in n] or [q.split("(")[0] for q in x.quantizers] for x in layers]
+
+
+def types(layer: Layer) -> str:
+    return "+".join(t.precision for t in layer.inputs) + " -> " + "+".join(t.precision for t in layer.outputs)
+
+
+def rules(layer: Layer) -> list[str]:
+    return [reason.rule for reason in layer.why]
+
+
+CONV = "g (float[1,4,16,16] x) => (float[1,4,16,16] y) {{ a = t.conv4 (x, s1) {} }}"
+
+
+def test_batch_norm_and_activation_fuse_and_a_q_behind_makes_the_output_int8() -> None:
+    first, conv, last = foretold(CONV.format("r = Relu (a) y = t.conv4 (r, s2)"))
+    assert (first.cause, rules(first)) == ("Q/DQ", ["R30"])
+    assert names((conv, last)) == [["Conv", "Relu"], ["Conv"]]
+    assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")
+
+
+@pytest.mark.parametrize("kind", ["Sigmoid (a) r = Mul (a, g)", "HardSigmoid (a) r = Mul (g, a)"])
+def test_a_gate_fuses_with_the_convolution(kind: str) -> None:
+    _, conv, _ = foretold(CONV.format(f"g = {kind} y = t.conv4 (r, s2)"))
+    assert len(conv.nodes) == 4, "weight, convolution, gate, product"
+    assert "R20" in rules(conv)
+
+
+def test_a_pair_inside_a_block_ends_the_kernel_there() -> None:
+    layers = foretold(CONV.format("p = t.pair (a, s2) r = Relu (p) y = t.conv4 (r, s3)"))
+    assert names(layers)[1:] == [["Conv"], ["Relu"], ["Conv"]]
+    assert types(layers[2]) == "INT8 -> INT8"
+
+
+SKIP = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {{
+    a = t.conv4 (x, s1)
+    r = Relu (a)
+    b = t.conv4 (r, s2)
+    k = {}
+    c = Add (b, k)
+    o = Relu (c)
+    y = t.conv4 (o, s3)
+}}"""
+
+
+def test_a_float_skip_keeps_the_result_of_the_add_in_float_and_leaves_two_qs_over() -> None:
+    layers = foretold(SKIP.format("Identity (r)"))
+    assert names(layers) == [
+        ["QuantizeLinear"], ["Conv", "Relu"], ["QuantizeLinear"], ["Conv", "Add", "Relu"], ["QuantizeLinear"], ["Conv"]
+    ]  # fmt: skip
+    assert types(layers[3]) == "INT8+FP16 -> FP16"
+    assert "R12" in rules(layers[3])
+    assert rules(layers[2]) == ["R14"], "the convolution wants it as INT8, the skip as float"
+
+
+def test_a_quantized_skip_makes_the_block_one_int8_kernel() -> None:
+    layers = foretold(SKIP.format("t.pair (r, s2)"))
+    assert names(layers)[1:] == [["Conv", "Relu"], ["Conv", "Add", "Relu"], ["Conv"]]
+    assert types(layers[2]) == "INT8+INT8 -> INT8"
+
+
+def test_a_skip_with_another_scale_is_quantized_apart() -> None:
+    layers = foretold(SKIP.format("t.pair (r, s4)"))
+    assert [x.cause for x in layers] == ["Q/DQ", "", "Q/DQ", "Q/DQ", "", ""]
+
+
+def test_a_pair_on_the_convolutions_side_makes_the_add_a_kernel_of_its_own() -> None:
+    layers = foretold(SKIP.format("t.pair (r, s2)").replace("c = Add (b", "bq = t.pair (b, s4) c = Add (bq"))
+    assert names(layers)[1:] == [["Conv", "Relu"], ["Conv"], ["Add", "Relu"], ["Conv"]]
+    assert types(layers[3]) == "INT8+INT8 -> INT8"
+
+
+def test_a_max_pool_moves_int8_and_fuses_with_the_convolution_in_front() -> None:
+    pool = "p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r)"
+    layers = foretold(CONV.format(f"r = Relu (a) {pool} y = t.conv4 (p, s2)"))
+    assert names(layers)[1:] == [["Conv", "Relu", "MaxPool"], ["Conv"]]
+    beside = foretold(CONV.format(f"r = Relu (a) {pool} b = t.conv4 (p, s2) y = Add (b, r)"))
+    assert names(beside)[1:] == [["Conv", "Relu"], ["MaxPool"], ["QuantizeLinear"], ["Conv", "Add"]]
+    assert types(beside[2]) == "FP16 -> FP16"
+
+
+CONCAT = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {{
+    a = t.conv4 (x, s1)
+    b = t.conv4 (x, s1)
+    {}
+    y = t.conv8 (c, s3)
+}}"""
+
+
+def test_a_q_behind_a_concat_is_absorbed_by_what_makes_its_inputs() -> None:
+    layers = foretold(CONCAT.format("c = Concat <axis = 1> (a, b)"))
+    assert [x.cause for x in layers] == ["Q/DQ", "", "", "", ""]
+    assert types(layers[3]) == "INT8+INT8 -> INT8"
+
+
+def test_inputs_of_a_concat_with_other_scales_are_quantized_again() -> None:
+    layers = foretold(CONCAT.format("p = t.pair (a, s2) q = t.pair (b, s4) c = Concat <axis = 1> (p, q)"))
+    assert [types(x) for x in layers if x.cause][1:] == ["INT8 -> INT8"] * 2
+    assert all(rules(x) == ["R15"] for x in layers[3:] if x.cause)
+
+
+def test_an_average_between_dq_and_q_runs_in_int8_and_one_without_leaves_both_over() -> None:
+    pool = "p = GlobalAveragePool ({}) y = t.conv4 (p, s2)"
+    quantized = foretold(
+        CONV.format("q = t.pair (a, s3) " + pool.format("q")).replace("(float[1,4,16,16] y)", "(float[1,4,1,1] y)")
+    )
+    assert [types(x) for x in quantized[1:]] == ["INT8 -> INT8", "INT8 -> INT8", "INT8 -> FP32"]
+    bare = foretold(CONV.format(pool.format("a")).replace("(float[1,4,16,16] y)", "(float[1,4,1,1] y)"))
+    assert [types(x) for x in bare[1:]] == ["INT8 -> FP16", "FP16 -> FP16", "FP16 -> INT8", "INT8 -> FP32"]
+
+
+def test_softmax_runs_in_float_and_a_q_behind_it_is_left_over() -> None:
+    layers = foretold(CONV.format("p = t.pair (a, s2) r = Softmax <axis = 1> (p) y = t.conv4 (r, s3)"))
+    assert names(layers)[2:] == [["DequantizeLinear"], ["Softmax"], ["QuantizeLinear"], ["Conv"]]
+    assert "R28" in rules(layers[3])
+
+
+def test_a_pair_that_nothing_absorbs_is_executed_there_and_back() -> None:
+    layers = foretold("g (float[1,4] x) => (float[1,4] y) { p = t.pair (x, s1) y = Softmax (p) }")
+    assert [x.cause for x in layers] == ["Q/DQ", "Q/DQ", ""]
+
+
+def test_a_pair_at_an_output_is_a_kernel() -> None:
+    layers = foretold(CONV.format("y = t.pair (a, s2)"))
+    assert (layers[-1].cause, rules(layers[-1]), types(layers[-1])) == ("Q/DQ", ["R30"], "INT8 -> FP32")
+
+
+def test_a_float_network_is_fused_as_well_and_has_no_reformats() -> None:
+    layers = foretold(
+        "g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,1,1] w = {1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1}>"
+        "{ a = Conv (x, w) r = Relu (a) b = Conv (r, w) c = Add (b, r) y = Relu (c) }"
+    )
+    assert names(layers) == [["Conv", "Relu"], ["Conv", "Add", "Relu"]]
+    assert not any(x.cause for x in layers)
+
+
+def test_weak_typing_runs_the_rest_in_fp16_and_strong_typing_as_the_file_says() -> None:
+    text = CONV.format("y = Softmax <axis = 1> (a)")
+    assert types(foretold(text, "trt-10")[1]) == "INT8 -> FP16"
+    assert types(foretold(text, "trt-11")[1]) == "INT8 -> FP32"
+
+
+def test_the_documentation_lists_the_rules() -> None:
+    page = (ROOT / "docs" / "engines.md").read_text()
+    for rule, (fact, link) in RULES.items():
+        assert f"| {rule} | {fact} | {link} |" in page
+
+
+def test_every_reformat_says_why() -> None:
+    for layer in foretold(SKIP.format("Identity (r)")):
+        assert layer.why and all(r.link.startswith("https://") and r.text for r in layer.why)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(nets)
+def test_any_graph_is_forecast_whole(model: onnx.ModelProto) -> None:
+    """Every tensor is made before it is read, and reformats stand only where two forms meet."""
+    graph = Graph(model)
+    layers = forecast(graph, "m").layers
+    made = set(graph.inputs)
+    for layer in layers:
+        assert {t.name for t in layer.inputs} <= made, layer.name
+        made |= {t.name for t in layer.outputs}
+        if layer.cause:
+            assert layer.inputs != layer.outputs
+    assert graph.outputs <= made | {t.name for x in layers for t in x.inputs} | graph.inputs
+
+
+# Against NVIDIA's engines
+
+
+def against(name: str, residual: bool) -> Diff:
+    folder = NVIDIA if NVIDIA.is_dir() else DATA
+    found = forecast(Graph(torchscript.resnet18(residual=residual), target=Target.named("trt-8.6")), "forecast")
+    return diff(found, open_engine(folder / f"{name}.graph.json"))
+
+
+@pytest.mark.parametrize(("name", "residual"), [("qat", False), ("qat-residual", True)])
+def test_the_forecast_of_nvidias_resnet_18_has_its_kernels_and_its_reformats(name: str, residual: bool) -> None:
+    """All but two copies that depend on tactics: FP32 to FP16 behind a pool, a layout in front of another."""
+    found = against(name, residual)
+    assert not found.regrouped, "every convolution kernel holds the same nodes"
+    assert not found.added
+    measured = [x for x in found.come if x.cause != "Q/DQ"]
+    assert found.come == tuple(measured)
+    assert len(measured) == (0 if residual else 2)
+    if NVIDIA.is_dir():
+        assert not found.lost and not found.gone
+        assert found.same == (22 if residual else 23)
+
+
+@pytest.mark.parametrize(("name", "residual"), [("qat", False), ("qat-residual", True)])
+def test_the_forecast_says_what_nvidias_kernels_read_and_write_as_int8(name: str, residual: bool) -> None:
+    for group in against(name, residual).retyped:
+        sides = [[t.precision == "INT8" for t in (*x.inputs, *x.outputs)] for x in (group.a[0], group.b[0])]
+        assert sides[0] == sides[1], "FP32 in place of FP16 is all that differs"
+
+
+def test_the_forecast_of_nvidias_mobilenet_v2_has_its_kernels() -> None:
+    """Depthwise convolutions, Clip, skips without ReLU: 52 convolution kernels, one layout copy that depends on tactics."""
+    found = forecast(Graph(torchscript.mobilenet_v2(residual=True)), "forecast")
+    real = [of_layer(line, "") for line in (DATA / "mobilenet_v2_residuals.layers.txt").read_text().splitlines()]
+    theirs = {frozenset(nodes) for nodes, _ in real if nodes}
+    known = frozenset().union(*theirs)
+    ours = {frozenset(n for n in x.nodes if n in known) for x in found.layers if x.nodes}
+    kernels = {k for k in theirs if not any(n.startswith(("Global", "Gemm", "classifier")) for n in k)}
+    assert kernels <= ours and len(kernels) == 52
+    assert len(found.reformats) == len([1 for nodes, quantizers in real if quantizers and not nodes]) == 2
+
+
+def test_check_says_what_a_finding_costs_in_the_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.onnx"
+    onnx.save(model_of(SKIP.replace("k = {}", "").replace("(b, k)", "(b, r)").format()), file)
+    assert main(["check", str(file), "--select", "QDQ201"]) == 1
+    said = capsys.readouterr().out
+    tensor = 4 * 16 * 16
+    reformat = 2 * tensor + tensor
+    written_and_read_in_fp16 = 2 * tensor
+    assert f"costs {reformat + written_and_read_in_fp16:,} bytes a run" in said
+
+
+def test_the_commands_take_a_model_in_place_of_an_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.onnx"
+    onnx.save(torchscript.resnet18(residual=False), file)
+    assert main(["engine", "forecast", str(file), "--target", "trt-8.6"]) == 0
+    said = capsys.readouterr().out
+    assert "33 layers, 10 reformats" in said and "forecast for trt-8.6" in said
+    assert "R12: it writes floating point, as " in said and "https://docs.nvidia.com" in said
+    onnx.save(torchscript.resnet18(residual=True), other := tmp_path / "other.onnx")
+    assert main(["engine", "diff", str(file), str(other)]) == 0
+    assert main(["engine", "diff", str(other), str(file)]) == 1
+    assert main(["engine", "diff", str(file), str(DATA / "qat.graph.json")]) in (0, 1)
+    assert main(["engine", "forecast", str(file), "--target", "trt-7"]) == 2
+    assert "trt-8.6" in capsys.readouterr().err

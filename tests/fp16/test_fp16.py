@@ -1,0 +1,477 @@
+"""FP16 around INT8: what becomes FP16, what stays FP32 and why, and where Casts stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import qdqgraph
+from qdqgraph import ModelError
+from qdqgraph.calibration import inputs
+from qdqgraph.calibration.ranges import measured_ranges
+from qdqgraph.cli.main import main
+from qdqgraph.fp16 import Fp16Model, to_fp16
+from qdqgraph.model import runtime
+from qdqgraph.verify import comparison
+from tests.support.models import build
+
+X = "float[1,4,8,8] x"
+Y = "float[1,4,8,8] y"
+REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
+OPS = "<ir_version: 8, opset_import: {}>"
+WORST_SCALE_CHANGE = 2.0**-10
+
+
+def half(model: onnx.ModelProto, **options: object) -> Fp16Model:
+    """The conversion, checked for what always holds."""
+    before = model.SerializeToString()
+    made = to_fp16(model, **options)  # type: ignore[arg-type]
+    assert model.SerializeToString() == before, "halve changed its input"
+    onnx.checker.check_model(made.model, full_check=True)
+    onnx.shape_inference.infer_shapes(made.model, check_type=True, strict_mode=True, data_prop=True)
+    again = to_fp16(made.model, **options)  # type: ignore[arg-type]
+    assert again.model.SerializeToString() == made.model.SerializeToString(), "a second run still changes something"
+    assert made.casts == casts(made.model)
+    assert made.scale_change <= WORST_SCALE_CHANGE
+    return made
+
+
+def casts(model: onnx.ModelProto) -> int:
+    """Casts between FP32 and FP16."""
+    known = onnx.shape_inference.infer_shapes(model).graph
+    kinds = {i.name: i.type.tensor_type.elem_type for i in (*known.input, *known.value_info, *known.output)}
+    found = [n for n in model.graph.node if n.op_type == "Cast"]
+    return sum(kinds.get(n.input[0]) in REAL and kinds.get(n.output[0]) in REAL for n in found)
+
+
+def ops(model: onnx.ModelProto) -> str:
+    return " ".join(n.op_type for n in model.graph.node)
+
+
+def io(model: onnx.ModelProto) -> list[int]:
+    return [i.type.tensor_type.elem_type for i in (*model.graph.input, *model.graph.output)]
+
+
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def reasons(made: Fp16Model) -> dict[str, str]:
+    return {k.node: k.reason for k in reversed(made.kept)}
+
+
+def outputs(model: onnx.ModelProto, feeds: list[runtime.Feed]) -> list[np.ndarray]:
+    return [np.asarray(o) for sample in runtime.run(model, feeds, Path()) for o in sample]
+
+
+def sqnr(before: onnx.ModelProto, after: onnx.ModelProto, feeds: list[runtime.Feed] | None = None) -> float:
+    feeds = feeds or inputs.noise(before, 2)
+    return comparison.agreement(outputs(before, feeds), outputs(after, feeds)).sqnr
+
+
+RESIDUAL = build(
+    f"g ({X}) => ({Y}) {{ a = t.conv4 (x, s1) r = Relu (a) b = t.conv4 (r, s2) c = Add (b, r) y = t.conv4 (c, s3) }}"
+)
+
+
+# Types
+
+
+def test_a_network_becomes_fp16_without_a_single_cast() -> None:
+    made = half(RESIDUAL)
+    assert io(made.model) == [TensorProto.FLOAT16] * 2
+    assert made.casts == 0 and not made.kept
+    assert sqnr(RESIDUAL, made.model) > 35
+    read = {name for node in made.model.graph.node for name in node.input}
+    assert not any(t.dtype == np.float32 for name, t in constants(made.model).items() if name in read)
+
+
+def test_keep_io_costs_one_cast_an_input_and_an_output() -> None:
+    made = half(build(f"g ({X}) => ({Y}) {{ a = Relu (x) b = Sigmoid (x) y = Add (a, b) }}"), keep_io=True)
+    assert io(made.model) == [TensorProto.FLOAT] * 2
+    assert ops(made.model) == "Cast Relu Sigmoid Add Cast"
+    assert [made.model.graph.input[0].name, made.model.graph.output[0].name] == ["x", "y"]
+
+
+def test_keep_io_needs_no_cast_at_a_pair() -> None:
+    made = half(build(f"g ({X}) => ({Y}) {{ d = t.pair (x, s1) a = Relu (d) y = t.pair (a, s2) }}"), keep_io=True)
+    assert made.casts == 0, "a QuantizeLinear takes any type, a DequantizeLinear makes any"
+
+
+def test_scales_that_were_equal_stay_equal_and_the_rest_follow_their_tensors() -> None:
+    text = f"g ({X}) => ({Y}) <float same = {{0.1}}> {{ d = t.pair (x, s1) e = t.pair (d, same) y = Relu (e) }}"
+    made = half(build(text), keep_io=True)
+    scales = {
+        float(constants(made.model)[n.input[1]])
+        for n in made.model.graph.node
+        if "Quant" in n.op_type or "Deq" in n.op_type
+    }
+    assert scales == {float(np.float16(0.1))}
+
+
+def test_types_of_value_info_and_what_was_said_of_the_model_follow() -> None:
+    model = onnx.shape_inference.infer_shapes(RESIDUAL)
+    model.metadata_props.add(key="names", value="cat")
+    model.graph.node[0].metadata_props.add(key="class", value="Conv2d")
+    model.graph.node[0].doc_string = "first"
+    made = half(model)
+    infos = {i.name: i.type.tensor_type.elem_type for i in made.model.graph.value_info}
+    assert infos["r"] == infos["c"] == TensorProto.FLOAT16 and "int8" not in str(infos)
+    assert made.model.metadata_props[0].value == "cat"
+    first = next(n for n in made.model.graph.node if n.output == model.graph.node[0].output)
+    assert first.doc_string == "first" and first.metadata_props[0].value == "Conv2d"
+
+
+def test_shapes_and_the_scales_of_a_resize_are_left_alone() -> None:
+    text = f"""g ({X}) => (float[1,4,16,16] y) <float[0] roi = {{}}, float[4] twice = {{1, 1, 2, 2}}> {{
+        r = Relu (x) y = Resize <mode = "linear"> (r, roi, twice) }}"""
+    made = half(build(text))
+    assert constants(made.model)["twice"].dtype == constants(made.model)["roi"].dtype == np.float32
+    assert made.casts == 0 and io(made.model)[1] == TensorProto.FLOAT16
+
+
+def test_arithmetic_on_shapes_and_indices_counts_beyond_what_fp16_holds() -> None:
+    text = """g (float[1,N] x) => (int64[1] i, float[1,N] y) <float three = {3}, int64[1] one = {1}> {
+        s = Shape (x) n = Gather (s, one) f = Cast <to = 1> (n) d = Div (f, three) i = Cast <to = 7> (d)
+        y = Mul (x, d) }"""
+    made = half(build(text))
+    assert set(reasons(made)) == {"f", "d"} and "whole numbers" in reasons(made)["d"]
+    long = np.ones((1, 9001), np.float32)
+    assert runtime.run(made.model, [{"x": long.astype(np.float16)}], Path())[0][0] == 3000
+
+
+def test_an_operator_that_onnx_gives_no_fp16_form_reads_casts() -> None:
+    text = """g (float[1,9,4] boxes, float[1,1,9] scores) => (int64[A,3] y) <int64 most = {3}> {
+        b = Relu (boxes) s = Sigmoid (scores) y = NonMaxSuppression (b, s, most) }"""
+    made = half(build(text))
+    assert "no FP16 form" in reasons(made)["y"] and made.casts == 2
+
+
+def test_operators_of_other_domains_stay_fp32_between_casts() -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    g ({X}) => ({Y}) {{ a = Relu (x) b = com.microsoft.Gelu (a) c = com.microsoft.Gelu (a) d = Add (b, c) y = Relu (d) }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.value_info.extend(helper.make_tensor_value_info(n, 1, [1, 4, 8, 8]) for n in "bc")
+    made = half(model)
+    assert ops(made.model) == "Relu Cast Gelu Cast Gelu Cast Add Relu", "one Cast for both readers"
+    assert "com.microsoft" in reasons(made)["b"]
+    assert sqnr(model, made.model) > 60
+
+
+def test_a_tensor_of_unknown_type_is_not_guessed() -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
+    g ({X}) => ({Y}) {{ a = Relu (x) b = mine.Op (a) c = Mul (b, b) y = Add (a, c) }}"""
+    made = to_fp16(onnx.parser.parse_model(text))
+    assert {"b", "c"} <= set(reasons(made)) and "not known" in reasons(made)["c"]
+
+
+def test_what_a_subgraph_reads_keeps_its_name_and_type() -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    g ({X}, bool which) => ({Y}) {{
+        r = Relu (x)
+        i = If (which) <then_branch = t () => ({X[:-1]}p) {{ p = Neg (r) }}, else_branch = e () => ({X[:-1]}q) {{ q = Abs (r) }}>
+        y = Add (i, r) }}"""
+    model = onnx.parser.parse_model(text)
+    made = half(model)
+    assert "inside" in reasons(made)["i"] and made.casts == 2
+    feeds = [feed | {"which": np.array(b)} for feed in inputs.noise(model) for b in (True, False)]
+    assert sqnr(model, made.model, feeds) > 60
+
+
+# Numbers
+
+
+def test_a_scale_too_small_for_fp16_keeps_its_convolution_in_fp32_without_a_cast_before_it() -> None:
+    model = build(
+        f"g ({X}) => ({Y}) <float tiny = {{1e-6}}> {{ a = Relu (x) b = Mul (a, tiny) c = t.conv4 (b, tiny) y = Relu (c) }}"
+    )
+    made = half(model)
+    conv = next(n for n in made.model.graph.node if n.op_type == "Conv")
+    assert "1e-06" in reasons(made)[conv.output[0]]
+    before = {o: n.op_type for n in made.model.graph.node for o in n.output}
+    assert {before.get(name) for name in conv.input} == {"DequantizeLinear"}
+
+
+def weighted(scales: list[float], integers: np.ndarray) -> onnx.ModelProto:
+    """A convolution of four channels with given weight scales, for each output channel one."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["k"], axis=0),
+        helper.make_node("Conv", ["d", "k"], ["y"]),
+    ]
+    constants_ = {
+        "s": np.float32(0.02),
+        "z": np.int8(0),
+        "w": integers.astype(np.int8),
+        "sw": np.array(scales, np.float32),
+        "zw": np.zeros(len(scales), np.int8),
+    }
+    shape = [1, 4, 8, 8]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, shape)],
+        [helper.make_tensor_value_info("y", 1, shape)],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants_.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+INTEGERS = np.random.default_rng(0).integers(-127, 128, (4, 4, 1, 1))
+
+
+def test_a_weight_channel_without_a_weight_may_have_any_scale() -> None:
+    integers = INTEGERS.copy()
+    integers[2] = 0
+    made = half(weighted([0.01, 0.02, 1e-12, 0.03], integers))
+    assert not made.kept
+    assert constants(made.model)["sw"].tolist()[2] == 2.0**-14
+
+
+def test_a_weight_scale_too_small_keeps_the_exact_scales_of_that_convolution_alone() -> None:
+    model = weighted([0.01, 0.02, 1e-7, 0.03], INTEGERS)
+    made = half(model)
+    assert "1e-07 in 1 of 4 channels" in reasons(made)["y"]
+    assert (constants(made.model)["sw"] == constants(model)["sw"]).all()
+
+
+def test_weights_keep_their_integers() -> None:
+    rng = np.random.default_rng(1)
+    real = rng.normal(0, 0.05, (4, 4, 1, 1)).astype(np.float32)
+    model = weighted([0.001, 0.0013, 0.0009, 0.0011], INTEGERS)
+    model.graph.initializer[2].CopyFrom(numpy_helper.from_array(real, "float"))
+    model.graph.node.insert(2, helper.make_node("QuantizeLinear", ["float", "sw", "zw"], ["w"], axis=0))
+    model.graph.output.append(helper.make_tensor_value_info("w", TensorProto.INT8, [4, 4, 1, 1]))
+    (_, integers), *_ = runtime.run(model, inputs.noise(model), Path())
+    del model.graph.output[-1]
+    made = half(model)
+    assert (constants(made.model)["w"] == integers).all()
+    assert "float" not in constants(made.model) and "QuantizeLinear" in ops(made.model)
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("m = Mul (x, huge) y = Tanh (m)", {"m": "beyond", "y": "may hold"}),
+        ("m = Div (x, huge) y = Relu (m)", {"m": "beyond"}),
+        (
+            "m = Add (x, guard) r = Sqrt (m) y = Div (x, r)",
+            {"m": "too small", "r": "round to zero", "y": "round to zero"},
+        ),
+        ("m = Clip (x, zero, huge) y = Relu (m)", {}),
+        ("m = Add (x, infinite) y = Tanh (m)", {}),
+        ("m = Mul (x, gamma) y = Add (x, m)", {}),
+    ],
+    ids=["too large", "divided by it", "guard of a division", "bound of a Clip", "infinite", "small"],
+)
+def test_constants_that_fp16_does_not_hold(body: str, kept: dict[str, str]) -> None:
+    values = "float huge = {1e6}, float guard = {1e-12}, float zero = {0}, float gamma = {1e-6}"
+    model = build(f"g ({X}) => ({Y}) <{values}, float infinite = {{0}}> {{ {body} }}")
+    for tensor in model.graph.initializer:
+        if tensor.name == "infinite":
+            tensor.CopyFrom(numpy_helper.from_array(np.array(-np.inf, np.float32), "infinite"))
+    found = reasons(half(model))
+    assert {k: v for k, v in found.items() if k != "x"}.keys() >= kept.keys()
+    assert all(part in found[name] for name, part in kept.items())
+    assert kept or not found
+
+
+def test_a_constant_that_both_types_read_exists_twice() -> None:
+    text = f"g ({X}) => ({Y}) <float[1,4,1,1] k = {{1, 2, 3, 4}}, float huge = {{1e6}}> {{ a = Mul (x, k) b = Mul (a, huge) y = Mul (b, k) }}"
+    made = half(build(text))
+    assert sorted(str(v.dtype) for n, v in constants(made.model).items() if n.startswith("k")) == ["float16", "float32"]
+
+
+def test_ranges_seen_on_data_keep_what_overflows_in_fp32() -> None:
+    model = build(
+        f"g ({X}) => ({Y}) <float k = {{300}}, float r = {{0.0001}}> {{ a = Mul (x, k) b = Mul (a, k) c = Mul (b, r) y = Relu (c) }}"
+    )
+    feeds = inputs.noise(model)
+    ranges = measured_ranges(model, feeds, Path())
+    assert ranges["b"] == pytest.approx(9e4, rel=0.1) and set(ranges) == {"x", "a", "b", "c", "y"}
+    made = half(model, ranges=ranges)
+    assert set(reasons(made)) == {"b", "c"} and "65504" in reasons(made)["c"]
+    assert sqnr(model, made.model, feeds) > 50
+    assert not np.isfinite(outputs(half(model).model, feeds)).all(), "without ranges it overflows"
+
+
+def test_a_variance_written_out_is_computed_in_fp32() -> None:
+    text = f"""g ({X}) => ({Y}) <float two = {{2}}, float eps = {{0.00001}}, float big = {{1000}}> {{
+        w = Mul (x, big) m = ReduceMean <axes = [1]> (w) c = Sub (w, m) p = Pow (c, two) v = ReduceMean <axes = [1]> (p)
+        e = Add (v, eps) s = Sqrt (e) y = Div (c, s) }}"""
+    model = build(text)
+    made = half(model)
+    assert set(reasons(made)) == {"p", "v", "e", "s"} and made.casts == 2
+    assert sqnr(model, made.model) > 55
+
+
+def test_globs_keep_nodes_in_fp32_and_what_lies_between_them() -> None:
+    model = build(f"g ({X}) => ({Y}) {{ a = Sigmoid (x) b = Relu (a) c = Sigmoid (b) y = Tanh (c) }}")
+    found = reasons(half(model, skip=("a", "c")))
+    assert {"a", "b", "c"} <= set(found) and "between" in found["b"]
+
+
+# Files that are FP16 in part
+
+
+SANDWICH = """<ir_version: 8, opset_import: ["" : 17]>
+g (float16[1,4,8,8] x) => (float16[1,4,8,8] y) <float s = {0.1}, int8 z = {0}, float16 k = {2}> {
+    f = Cast <to = 1> (x) q = QuantizeLinear (f, s, z) d = DequantizeLinear (q, s, z) h = Cast <to = 10> (d)
+    y = Mul (h, k) }"""
+
+
+def test_casts_around_pairs_go() -> None:
+    made = half(onnx.parser.parse_model(SANDWICH))
+    assert ops(made.model) == "QuantizeLinear DequantizeLinear Mul" and not made.kept
+
+
+def test_fp32_between_fp16_was_put_there_and_stays() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 19]>
+    g (float16[1,4,8,8] x) => (float16[1,4,8,8] y) {
+        r = Relu (x) f = Cast <to = 1> (r) e = Exp (f) l = Log (e) h = Cast <to = 10> (l) y = Neg (h) }"""
+    made = half(onnx.parser.parse_model(text))
+    assert ops(made.model) == "Relu Cast Exp Log Cast Neg"
+    assert set(reasons(made)) == {"e", "l"}
+
+
+# The operator set
+
+
+def test_the_operator_set_rises_to_19_and_older_forms_follow() -> None:
+    text = """<ir_version: 6, opset_import: ["" : 11]>
+    g (float[2,3,4] x) => (float[2,3,4] y) { n = Squeeze <axes = [0]> (u) u = Unsqueeze <axes = [0]> (x) y = Softmax <axis = 1> (n) }"""
+    model = onnx.parser.parse_model(
+        text.replace(
+            "n = Squeeze <axes = [0]> (u) u = Unsqueeze <axes = [0]> (x)",
+            "u = Unsqueeze <axes = [0]> (x) n = Squeeze <axes = [0]> (u)",
+        )
+    )
+    made = half(model)
+    assert made.model.opset_import[0].version == 19 and made.model.ir_version == 9
+    assert sqnr(model, made.model) > 60
+
+
+def test_a_later_operator_set_stays() -> None:
+    model = onnx.parser.parse_model(OPS.format('["" : 21]') + f"g ({X}) => ({Y}) {{ y = Relu (x) }}")
+    assert half(model).model.opset_import[0].version == 21
+
+
+def test_a_node_without_a_form_in_the_new_set_is_named() -> None:
+    model = onnx.parser.parse_model(OPS.format('["" : 6]') + f"g ({X}) => ({Y}) {{ y = Gone (x) }}")
+    with pytest.raises(ModelError, match=r"'y' \(Gone\) has no form in operator set 19"):
+        to_fp16(model)
+
+
+# The command
+
+
+def test_fix_makes_fp16_its_last_step_and_undo_gives_the_file_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, fixed, plan, back = (str(tmp_path / name) for name in ("m.onnx", "f.onnx", "p.json", "b.onnx"))
+    onnx.save(weighted([0.01, 0.02, 1e-7, 0.03], INTEGERS), given)
+    assert main(["fix", given, "-o", fixed, "--fp16", "--keep-io", "--diff", "--plan", plan, "--no-config"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 Casts" not in printed and "y (Conv): stays FP32: the scale of 'k' is as small as 1e-07" in printed
+    assert io(onnx.load(fixed)) == [TensorProto.FLOAT] * 2
+    assert main(["undo", plan, fixed, "-o", back]) == 0
+    assert Path(back).read_bytes() == Path(given).read_bytes()
+    assert main(["fix", fixed, "-o", back, "--force", "--fp16", "--keep-io", "--json", "--no-config"]) == 0
+    assert '"edits": 0' in capsys.readouterr().out, "a second run changes nothing"
+
+
+@pytest.mark.parametrize("options", [["--keep-io"], ["--fp16", "--exact"]])
+def test_options_that_contradict_each_other_write_nothing(options: list[str], tmp_path: Path) -> None:
+    onnx.save(RESIDUAL, tmp_path / "m.onnx")
+    assert main(["fix", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "f.onnx"), *options]) == 2
+    assert not (tmp_path / "f.onnx").exists()
+
+
+def test_a_target_that_takes_no_fp16_from_the_file_is_told_how_to_have_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorRT 8.6 reads operator set 17, and its builder chooses FP16 by itself; TensorRT 10 and later take the file."""
+    model = build(f"g ({X}) => ({Y}) {{ y = t.conv4 (x, s1) }}")
+    onnx.save(model, tmp_path / "m.onnx")
+    command = ["fix", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "o.onnx"), "--fp16", "--no-numerics", "--target"]
+    assert main([*command, "trt-8.6"]) == 2 and not (tmp_path / "o.onnx").exists()
+    assert "build the FP32 file with `trtexec --int8 --fp16`" in capsys.readouterr().err
+    with pytest.raises(ModelError, match=r"TensorRT 8\.4 to 8\.6 takes no FP16 Q/DQ"):
+        qdqgraph.fix(model, fp16=True, target="trt-8.6")
+    assert main([*command, "trt-10"]) == 0
+
+
+def test_external_data_are_read_where_they_lie(tmp_path: Path) -> None:
+    onnx.save(weighted([0.01] * 4, INTEGERS), tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    made = qdqgraph.fix(model, folder=tmp_path, fp16=True)
+    assert io(made.model) == [TensorProto.FLOAT16] * 2
+    path = qdqgraph.to_fp16(tmp_path / "m.onnx", output=tmp_path / "half.onnx")
+    assert onnx.load(tmp_path / "half.onnx", load_external_data=False) == path.model
+    for file in tmp_path.iterdir():
+        if file.suffix != ".onnx":
+            file.unlink()
+    with pytest.raises(ModelError, match="missing"):
+        to_fp16(model, tmp_path)
+
+
+# Real networks
+
+
+def test_a_real_network_is_fp16_and_builds(tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_quantization")
+    trt = pytest.importorskip("tensorrt_rtx")
+    from samples import export
+
+    export.export("yolov5s", tmp_path / "y.onnx", "max", size=64)
+    model = onnx.load(tmp_path / "y.onnx")
+    made = half(model, ranges=measured_ranges(model, inputs.noise(model), Path()))
+    assert made.casts == 0 and not made.kept
+    assert sqnr(model, made.model) > 15
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
+    assert parser.parse(made.model.SerializeToString()), [parser.get_error(i).desc() for i in range(parser.num_errors)]
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    kinds = Counter(str(k.get_output(0).dtype) for k in layers if k.type != trt.LayerType.CONSTANT)
+    assert kinds["DataType.HALF"] > 300 and not kinds["DataType.FLOAT"]
+    assert builder.build_serialized_network(network, builder.create_builder_config()) is not None
+
+
+def test_infinities_are_no_overflow() -> None:
+    """A MaxPool's padding, a mask: FP16 has infinities too, and what else is in the tensor is within its range."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,1,4,4] x) => (float[1,1,2,2] y) <int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, float big = {100}> {
+            m = Mul (x, big) p = Pad (m, pads, low) y = MaxPool <kernel_shape = [3, 3], strides = [2, 2]> (p) }"""
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(-np.inf, np.float32), "low"))
+    ranges = measured_ranges(model, inputs.noise(model), Path())
+    assert 50 < ranges["p"] == ranges["m"] <= 100
+    made = qdqgraph.to_fp16(model, ranges=ranges)
+    assert not made.kept and not made.casts
+
+
+def test_a_tensor_of_one_number_takes_the_type_of_what_reads_it() -> None:
+    """The first state of an LSTM with a dynamic batch: FP32, it would keep the whole LSTM so."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[3,n,4] x, int64[3] sizes) => (float[3,1,n,2] y) <float[1,8,4] w, float[1,8,2] r> {
+            h = ConstantOfShape (sizes) y = LSTM <hidden_size = 2> (x, w, r, , , h, h) }"""
+    )
+    del model.graph.initializer[:]
+    for name, shape in (("w", (1, 8, 4)), ("r", (1, 8, 2))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    made = qdqgraph.to_fp16(model)
+    onnx.checker.check_model(made.model, full_check=True)
+    assert not made.kept and not made.casts
+    (fill,) = (n for n in made.model.graph.node if n.op_type == "ConstantOfShape")
+    assert fill.attribute[0].t.data_type == onnx.TensorProto.FLOAT16
+    kept = qdqgraph.to_fp16(model, skip=("y",))
+    assert {k.op for k in kept.kept} >= {"LSTM", "ConstantOfShape"}

@@ -1,0 +1,172 @@
+"""Graphs that once went wrong, or easily could: each ends valid, settled and bit-exact where it promises that."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+import qdqgraph
+from qdqgraph.calibration import inputs
+from qdqgraph.rulekit import Graph, residuals
+from qdqgraph.verify import comparison
+from tests.support.models import build, fixed
+
+X = "float[1,4,8,8] x"
+PADS = "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, int8 z = {0}"
+
+GRAPHS = {
+    "a DequantizeLinear that is a graph output, and feeds MatMul and a pool": f"""
+        g ({X}) => (float[1,4,8,8] d, float[1,4,8,8] y, float[1,4,8,8] v) <float[8,8] w = {{{", ".join(["0.1"] * 64)}}}> {{
+            d = t.pair (x, s1)  y = MatMul (d, w)
+            m = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (d)  v = t.conv4 (m, s2) }}""",
+    "a convolution with float weights": f"""
+        g ({X}) => (float[1,4,8,8] y) <float[4,4,1,1] w = {{{", ".join(["0.3"] * 16)}}}> {{
+            d = t.pair (x, s1)  c = Conv (d, w)  a = Add (c, x)  y = t.conv4 (a, s2) }}""",
+    "two Pads of one tensor, quantized with different scales": f"""
+        g ({X}) => (float[1,4,10,10] y, float[1,4,10,10] v) <{PADS}, float tiny = {{0.013}}> {{
+            a = Relu (x)
+            p = Pad (a, pads)  y = t.conv4 (p, s1)
+            q = Pad (a, pads)  v = t.conv4 (q, tiny) }}""",
+    "a DequantizeLinear that does not undo its QuantizeLinear": f"""
+        g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) <int8 z = {{0}}> {{
+            q = QuantizeLinear (x, s1, z)  y = DequantizeLinear (q, s2, z)
+            c = Concat <axis = 1> (x, x)  v = t.conv8 (c, s1) }}""",
+    "a quantization without a zero-point beside INT8 ones": f"""
+        g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) {{
+            a = Relu (x)  m = MaxPool <kernel_shape = [1, 1]> (a)
+            q = QuantizeLinear (m, s1)  y = DequantizeLinear (q, s1)
+            c = Concat <axis = 1> (a, a)  v = t.conv8 (c, s1) }}""",
+    "a pair whose integers are an output": f"""
+        g ({X}) => (int8[1,4,8,8] q, float[1,4,8,8] v) <int8 z = {{0}}> {{
+            q = QuantizeLinear (x, s1, z)  v = t.conv4 (x, s2) }}""",
+    "integers that enter the network": """
+        g (int8[1,4,8,8] i, float[1,4,8,8] x) => (float[1,4,8,8] v) <int8 z = {0}> {
+            d = DequantizeLinear (i, s1, z)  c = Concat <axis = 1> (d, x)  v = t.conv8 (c, s2) }""",
+    "a node whose first output is not used": """
+        g (float[1,4,8,8] x, float[2,1,3] u, float[1,8,3] w, float[1,8,2] r) => (float[1,4,8,8] y, float[1,1,2] h) {
+            , h = LSTM <hidden_size = 2> (u, w, r)
+            m = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x)
+            c = Concat <axis = 1> (x, m)  y = t.conv8 (c, s1) }""",
+    "a Concat of one tensor with itself and with a constant": f"""
+        g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) <float[1] one = {{1}}, int64[4] dims = {{1, 4, 8, 8}}> {{
+            a = Relu (x)  k = Expand (one, dims)
+            c = Concat <axis = 1> (a, a)  y = t.conv8 (c, s1)
+            e = Concat <axis = 1> (a, k, a)  v = t.conv12 (e, s2) }}""",
+}
+
+
+@pytest.mark.parametrize("text", GRAPHS.values(), ids=GRAPHS)
+def test_odd_graphs(text: str) -> None:
+    model = build(text)
+    fixed(model)
+    exact = fixed(model, exact=True)
+    agreement = comparison.compare(model, exact.model, inputs.noise(model, 2), Path())
+    assert all(a.identical for a in agreement.values())
+
+
+def test_a_long_chain_of_pools_settles_at_once() -> None:
+    pools = " ".join(f"p{i + 1} = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (p{i})" for i in range(60))
+    result = fixed(build(f"g ({X}) => (float[1,4,8,8] y) {{ p0 = t.pair (x, s1) {pools} y = t.conv4 (p60, s1) }}"))
+    assert result.pairs_added == 59
+
+
+def test_a_broadcast_add_is_no_residual_also_with_a_dynamic_batch() -> None:
+    text = """g (float[N,4,8,8] x) => (float[N,4,8,8] y) {
+        a = Relu (x)  c = t.conv4 (a, s1)  m = GlobalAveragePool (a)  b = Add (c, m)  y = t.conv4 (b, s2) }"""
+    assert not residuals(Graph(build(text)))
+
+
+def test_shape_arithmetic_is_no_data_flow() -> None:
+    text = f"""g ({X}) => (float[A,B] y) <int64 one = {{1}}, int64[1] rest = {{-1}}, int64[1] first = {{0}}> {{
+        d = t.pair (x, s1)  h = Shape (d)  n = Gather (h, one)  m = Mul (n, n)  u = Unsqueeze (m, first)
+        to = Concat <axis = 0> (u, rest)  y0 = Reshape (d, to)  y = t.pair (y0, s1) }}"""
+    model = build(text)
+    assert not qdqgraph.check(model, qdqgraph.rules())
+
+
+def test_a_part_of_a_constant_is_constant_where_its_ends_are() -> None:
+    text = """g (float[2,4] x, int64[1] from) => (float[2,4] y, float[N,4] v) <
+            float[4,4] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, int64[2] sizes = {2, 2},
+            int64[1] zero = {0}, int64[1] two = {2}> {
+        a, b = Split <axis = 0> (w, sizes)  c = Slice (a, zero, two)  s = Slice (w, zero, two)
+        y = Sum (x, a, b, c, s)  v = Slice (w, from, two)  p, q = Split <axis = 1> (x, sizes) }"""
+    graph = Graph(build(text))
+    assert all(graph.is_constant(t) for t in "abcs")
+    assert not any(graph.is_constant(t) for t in "vpqxy")
+
+
+def test_quantization_of_other_domains_is_reported() -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.domain = "com.microsoft"
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    found = qdqgraph.check(model, qdqgraph.rules())
+    assert {f.code for f in found} == {"QDQ407"} and len(found) == 3
+
+
+def test_scales_behind_long_chains_and_old_files() -> None:
+    chain = " ".join(f"i{n + 1} = Identity (i{n})" for n in range(2000))
+    body = f"i0 = Identity (s1) {chain} q = QuantizeLinear (a, i2000, z) y = DequantizeLinear (q, i2000, z)"
+    text = f"g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) <int8 z = {{0}}> {{ a = Relu (x) {body} v = t.conv4 (a, s2) }}"
+    assert [f.code for f in fixed(build(text)).applied] == ["QDQ409", "QDQ104"]
+
+
+def test_files_whose_initializers_must_be_inputs_stay_valid() -> None:
+    model = build(
+        f"g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) {{ a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }}"
+    )
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(info)
+    onnx.checker.check_model(model)
+    assert fixed(model).applied
+
+
+def test_a_damaged_original_scale_is_refused() -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
+    model.metadata_props.add(key="qdqgraph.scale.a", value="nan")
+    with pytest.raises(qdqgraph.ModelError, match="which is no scale"):
+        qdqgraph.check(model, qdqgraph.rules())
+
+
+def damaged(change: Callable[[onnx.GraphProto], object]) -> onnx.ModelProto:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ d = t.pair (x, s1) a = Relu (d) y = Sigmoid (a) }}")
+    change(model.graph)
+    return model
+
+
+def crossed(graph: onnx.GraphProto) -> None:
+    next(n for n in graph.node if n.output[0] == "a").input[0] = "y"
+
+
+def cut(graph: onnx.GraphProto) -> None:
+    tensor = next(t for t in graph.initializer if t.name == "s1")
+    tensor.ClearField("float_data")
+    tensor.raw_data = b"\0"
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (crossed, "nodes read each other's results in a circle: 'a' -> 'y' -> 'a'|'y' -> 'a' -> 'y'"),
+        (lambda g: setattr(g.node[-1], "op_type", ""), "has no operator: the file is damaged"),
+        (lambda g: g.node[-1].output.__setitem__(0, "a"), "the tensor 'a' is made twice"),
+        (lambda g: g.node[-1].input.__setitem__(0, "nowhere"), "reads 'nowhere', which nothing makes"),
+        (cut, "the initializer 's1' needs 4 bytes and holds 1: the file is damaged"),
+    ],
+    ids=["circle", "no operator", "made twice", "made by nothing", "cut short"],
+)
+def test_a_graph_that_means_nothing_is_refused(change: Callable[[onnx.GraphProto], object], said: str) -> None:
+    with pytest.raises(qdqgraph.ModelError, match=said):
+        qdqgraph.check(damaged(change))
+
+
+def test_nodes_out_of_order_are_no_circle() -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
+    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    assert not qdqgraph.check(model)

@@ -1,0 +1,53 @@
+"""Ties by PyTorch path: a network's fourteen hand-written pairs and their seven groups."""
+
+import onnx
+
+from qdqgraph.repair.solver import solve
+from qdqgraph.rulekit import Graph
+from qdqgraph.rulekit.rule import scan
+from qdqgraph.rulekit.text import TextRule
+from tests.support.models import build
+from tests.support.paths import ROOT
+
+FILE = ROOT / "samples" / "manual_ties.toml"
+BACKBONE = "model.img_backbone.stage"
+PAIRS = [
+    ("model.img_neck.top_down_layers.0.main_conv.conv", "model.img_neck.bottom_up_layers.1.main_conv.conv"),
+    ("model.img_neck.top_down_layers.0.main_conv.conv", "model.det2d_neck.bottom_up_layers.1.main_conv.conv"),
+    ("model.img_neck.top_down_layers.1.main_conv.conv", "model.img_neck.bottom_up_layers.0.main_conv.conv"),
+    ("model.det2d_neck.bottom_up_layers.0.main_conv.conv", "model.det2d_neck.top_down_layers.1.main_conv.conv"),
+    *((f"{BACKBONE}{i}.1.final_conv.conv", f"{BACKBONE}{i}.1.oneop") for i in (1, 2, 3, 4)),
+    *(
+        (f"{BACKBONE}{i}.1.final_conv.conv", f"{BACKBONE}{i}.1.blocks.{j}.addop")
+        for i, j in ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0))
+    ),
+]
+"""The script's lines: each lets the second quantizer share the first one's scale."""
+UNTIED = "model.img_backbone.stem.0.conv"
+
+
+def network() -> onnx.ModelProto:
+    """One activation pair for every path, each with a scale of its own, named as the TorchScript exporter names them."""
+    paths = sorted({path for pair in PAIRS for path in pair} | {UNTIED})
+    scales = ", ".join(f"float k{i} = {{{0.05 + 0.001 * i:.3f}}}" for i in range(len(paths)))
+    body = " ".join(f"a{i} = Neg (x) y{i} = t.pair (a{i}, k{i})" for i in range(len(paths)))
+    outputs = ", ".join(f"float[1,4,8,8] y{i}" for i in range(len(paths)))
+    model = build(f"g (float[1,4,8,8] x) => ({outputs}) <{scales}> {{ {body} }}")
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            path = paths[int(node.input[0][1:])].split(".")
+            node.name = "/" + "/".join(path) + "/_input_quantizer/QuantizeLinear"
+    return model
+
+
+def test_seven_ties_say_what_fourteen_pairs_said() -> None:
+    graph, rule = Graph(network()), TextRule(FILE)
+    paths = sorted({path for pair in PAIRS for path in pair} | {UNTIED})
+    expected: list[set[str]] = []
+    for pair in PAIRS:
+        joined = [g for g in expected if g & set(pair)]
+        expected = [g for g in expected if g not in joined] + [set(pair).union(*joined)]
+    solution = solve(graph, scan(graph, [rule]), max_bits_lost=2)
+    found = [{paths[int(site[1:])] for site in group.sites} for group in solution.groups]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected)) and len(found) == 7
+    assert not any(UNTIED in group for group in found)

@@ -1,0 +1,10 @@
+"""Where tests find files."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+"""The repository."""
+DATA = ROOT / "tests" / "data"
+"""Recorded outputs of real engines."""
+SHARED = ROOT.parent / "shared"
+"""Material from outside the repository; a test that reads it skips where it is absent."""
