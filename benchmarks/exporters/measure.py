@@ -20,8 +20,8 @@ import numpy as np
 import onnx
 
 import qdqgraph
-from qdqgraph.engines.build import builder
-from qdqgraph.engines.build.how import Build
+from qdqgraph.engines.builders import builder
+from qdqgraph.engines.builders.how import Build
 from qdqgraph.errors import EngineError
 from qdqgraph.model import runtime
 from qdqgraph.model.files import write_model

@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..calibration import inputs
 from ..calibration.ranges import measured_ranges
-from ..engines.build.prove import prove
+from ..engines.builders.prove import prove
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
 from ..errors import ModelError, PlanError, reason

@@ -6,9 +6,9 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from ..engines.build.builder import built
-from ..engines.build.how import Build
-from ..engines.build.limits import Limits
+from ..engines.builders.builder import built
+from ..engines.builders.how import Build
+from ..engines.builders.limits import Limits
 from ..engines.compare.diff import diff
 from ..engines.compare.storage import Storage
 from ..engines.forecast.forecast import forecast

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from ..engines.build.prove import Proof
-from ..engines.build.tensorrt import PROOF
+from ..engines.builders.prove import Proof
+from ..engines.builders.tensorrt import PROOF
 from ..engines.compare.diff import Diff, Totals
 from ..engines.compare.match import KernelGroup
 from ..engines.compare.storage import Storage

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..engines.build.prove import Proof
+from ..engines.builders.prove import Proof
 from ..fp16 import Fp16Model
 from ..repair.rounds import Result
 from ..rulekit.finding import Finding

@@ -67,7 +67,7 @@ def test_code_is_what_fix_and_the_engines_are_made_of_and_nothing_above_them(
     for name in ("cli/torch.py", "torch/linking/link.py", "report/text.py"):
         (copied / name).write_text("another")
         assert code.__wrapped__() == today
-    for name in ("repair/solver.py", "engines/build/tensorrt_child.py", "targets/trt-10.toml"):
+    for name in ("repair/solver.py", "engines/builders/tensorrt_child.py", "targets/trt-10.toml"):
         (copied / name).write_text(f"another {name}")
         assert code.__wrapped__() != today
         today = code.__wrapped__()

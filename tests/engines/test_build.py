@@ -14,10 +14,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from qdqgraph.cli.main import main
-from qdqgraph.engines.build import limits
-from qdqgraph.engines.build.how import Build
-from qdqgraph.engines.build.limits import Limits
-from qdqgraph.engines.build.tensorrt import build
+from qdqgraph.engines.builders import limits
+from qdqgraph.engines.builders.how import Build
+from qdqgraph.engines.builders.limits import Limits
+from qdqgraph.engines.builders.tensorrt import build
 from qdqgraph.engines.compare.storage import Storage
 from qdqgraph.engines.read import listing
 from qdqgraph.engines.read.names import is_quantizer

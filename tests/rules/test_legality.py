@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import qdqgraph
 from qdqgraph import ModelError, Options, RepairError, Safety
-from qdqgraph.engines.build.builder import built as engine
-from qdqgraph.engines.build.how import Build, RefusedError
+from qdqgraph.engines.builders.builder import built as engine
+from qdqgraph.engines.builders.how import Build, RefusedError
 from qdqgraph.model import runtime
 from qdqgraph.rulekit import Graph, key, pairs
 from qdqgraph.verify import comparison

@@ -10,8 +10,8 @@ from onnx import numpy_helper
 import qdqgraph
 from qdqgraph import RepairError
 from qdqgraph.calibration import inputs
-from qdqgraph.engines.build.builder import built as engine
-from qdqgraph.engines.build.how import Build
+from qdqgraph.engines.builders.builder import built as engine
+from qdqgraph.engines.builders.how import Build
 from qdqgraph.verify import comparison
 
 RANDOM = np.random.default_rng(2)

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 import qdqgraph
 from qdqgraph import RepairError
 from qdqgraph.calibration import inputs
-from qdqgraph.engines.build.builder import built as engine
-from qdqgraph.engines.build.how import Build
+from qdqgraph.engines.builders.builder import built as engine
+from qdqgraph.engines.builders.how import Build
 from qdqgraph.model import runtime
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison

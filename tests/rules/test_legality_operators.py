@@ -11,8 +11,8 @@ from onnx import numpy_helper
 import qdqgraph
 from qdqgraph import ModelError, RepairError
 from qdqgraph.calibration.inputs import noise
-from qdqgraph.engines.build.builder import built as engine
-from qdqgraph.engines.build.how import Build
+from qdqgraph.engines.builders.builder import built as engine
+from qdqgraph.engines.builders.how import Build
 from qdqgraph.model import runtime
 from qdqgraph.verify import comparison
 

@@ -12,8 +12,8 @@ import qdqgraph
 from qdqgraph import RepairError
 from qdqgraph.calibration import inputs
 from qdqgraph.calibration.ranges import measured_ranges
-from qdqgraph.engines.build.builder import built as engine
-from qdqgraph.engines.build.how import Build
+from qdqgraph.engines.builders.builder import built as engine
+from qdqgraph.engines.builders.how import Build
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
 

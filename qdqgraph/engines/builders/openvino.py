@@ -11,11 +11,11 @@ from typing import Any
 
 from ...errors import EngineError
 from ...graph.graph import Graph
+from ..layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
+from ..read.formats import precision
+from ..read.names import is_quantizer
 from . import child
 from .how import Build, shape_notes, shapes
-from ..read.formats import precision
-from ..layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
-from ..read.names import is_quantizer
 
 TYPES = {"f32": "FP32", "f16": "FP16", "bf16": "BF16", "i8": "INT8", "u8": "UINT8", "i32": "INT32", "i64": "INT64"}
 QUIET = frozenset({"Input", "Parameter", "Output", "Result", "Const", "Constant"})

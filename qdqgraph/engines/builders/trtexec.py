@@ -10,11 +10,11 @@ from pathlib import Path
 from ...errors import EngineError
 from ...graph.graph import Graph
 from ...graph.pair import pairs
+from ..layers import Engine
+from ..read.saved import open_engine
 from . import limits
 from .how import Build, ParserError, RefusedError, shape_notes, shapes, written
-from ..layers import Engine
 from .limits import Limits
-from ..read.saved import open_engine
 
 VERSION = re.compile(r"TensorRT[^\n]*?\[TensorRT v(\d+)\]")
 NODE = re.compile(r"In node (-?\d+) with name: (.*?) and operator: (\w+) \((\w+)\): \w+: (.*)")

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...rulekit.finding import Finding, Severity
 from ...graph.graph import Graph, Node, key, label
 from ...graph.pair import pairs
+from ...rulekit.finding import Finding, Severity
 from .how import ParserError
 
 WORDS = (

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...rulekit import catalog
-from ...model.files import read_model
 from ...graph.graph import Graph
+from ...model.files import read_model
 from ...repair.options import Options
 from ...repair.rounds import resolve
+from ...rulekit import catalog
 from ...rulekit.rule import scan
+from ..layers import Engine
 from . import openvino, tensorrt, trtexec
 from .how import Build, RefusedError
-from ..layers import Engine
 from .refusal import explain
 
 LIBRARIES = ("tensorrt-rtx", "tensorrt", "trtexec", "openvino")

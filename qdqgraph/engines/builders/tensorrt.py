@@ -15,11 +15,11 @@ from typing import Any
 
 from ...errors import EngineError
 from ...graph.graph import Graph
-from . import child
-from ..read import listing
-from .how import Build, ParserError, RefusedError, shape_notes, shapes
 from ..layers import Engine
+from ..read import listing
 from ..read.saved import open_engine
+from . import child
+from .how import Build, ParserError, RefusedError, shape_notes, shapes
 
 PROOF = "forecast for a GPU, proven on TensorRT-RTX"
 """All that a build by TensorRT-RTX may claim."""

@@ -9,14 +9,14 @@ from pathlib import Path
 import onnx
 
 from ...errors import EngineError
-from ...model.files import write_model
 from ...graph.graph import Graph
+from ...model.files import write_model
 from ...targets.target import Target
-from .how import Build
-from .builder import built
 from ..compare.diff import Diff, diff
-from ..forecast.forecast import forecast
 from ..compare.storage import Storage
+from ..forecast.forecast import forecast
+from .builder import built
+from .how import Build
 
 
 @dataclass(frozen=True)
