@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import EngineError, ModelError, PlanError, QdqgraphError, RepairError, RuleError, TorchError
 
 if TYPE_CHECKING:
-    from .api import check, fix, strip, to_fp16
+    from .api import Result, apply, check, diff, fix, rules, strip, to_fp16, undo
     from .fp16 import Fp16Model
     from .repair.options import Options
     from .repair.plan import Plan
-    from .repair.rounds import Result
-    from .rulekit.catalog import load as rules
     from .rulekit.finding import Finding, Safety, Severity
     from .targets.target import Target
 
@@ -29,15 +27,18 @@ LATE = {
     "Fp16Model": ("fp16", "Fp16Model"),
     "Options": ("repair.options", "Options"),
     "Plan": ("repair.plan", "Plan"),
-    "Result": ("repair.rounds", "Result"),
+    "Result": ("api", "Result"),
     "Safety": ("rulekit.finding", "Safety"),
     "Severity": ("rulekit.finding", "Severity"),
     "Target": ("targets.target", "Target"),
+    "apply": ("api", "apply"),
     "check": ("api", "check"),
+    "diff": ("api", "diff"),
     "fix": ("api", "fix"),
-    "rules": ("rulekit.catalog", "load"),
+    "rules": ("api", "rules"),
     "strip": ("api", "strip"),
     "to_fp16": ("api", "to_fp16"),
+    "undo": ("api", "undo"),
 }
 """Names that load on first use: importing this package stays under 0.05 s."""
 
@@ -65,9 +66,12 @@ __all__ = [
     "Severity",
     "Target",
     "TorchError",
+    "apply",
     "check",
+    "diff",
     "fix",
     "rules",
     "strip",
     "to_fp16",
+    "undo",
 ]

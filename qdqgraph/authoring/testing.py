@@ -30,7 +30,7 @@ from ..model import runtime
 from ..model.text import parse
 from ..repair.options import Options
 from ..repair.plan import Plan, digest
-from ..repair.rounds import Result, fix
+from ..repair.rounds import Repair, fix
 from ..rulekit import catalog
 from ..rulekit.finding import Safety
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule, scan
@@ -157,7 +157,7 @@ def _fingerprint(graph: Graph) -> tuple[object, ...]:
     )
 
 
-def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Result) -> str:
+def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Repair) -> str:
     if example.after is None:
         return "wrong: `after` is None, but the rule applied:\n" + result.plan.diff() if result.applied else ""
     try:
@@ -189,7 +189,7 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Resul
     return _safe(rule, model, result) if runtime.available() else ""
 
 
-def _safe(rule: Rule, model: onnx.ModelProto, result: Result) -> str:
+def _safe(rule: Rule, model: onnx.ModelProto, result: Repair) -> str:
     for name, agreement in comparison.compare(model, result.exact, inputs.noise(model, 4), Path()).items():
         if not agreement.identical:
             return f"not exact: output {name} changes, SQNR {agreement.sqnr:.1f} dB"

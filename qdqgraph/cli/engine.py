@@ -25,7 +25,8 @@ from ..report import text
 from ..report.drawing import Drawing, svg
 from ..rulekit.rule import scan
 from ..targets.target import Target
-from .commands import Run, terminal
+from .console import terminal
+from .invocation import Invocation
 
 
 def engine(args: Namespace) -> int:
@@ -38,7 +39,7 @@ def engine(args: Namespace) -> int:
 
 def draw(args: Namespace) -> int:
     """`qdqgraph draw MODEL -o OUT`: the Q/DQ graph with its groups and findings."""
-    run = Run.of(args)
+    run = Invocation.of(args)
     rules, options = run.rules(args.model), run.options(args.model)
     graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
     solution, findings = resolve(graph, scan(graph, rules), options)

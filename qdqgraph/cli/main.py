@@ -12,11 +12,11 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import QdqgraphError, reason
-from ..targets.target import NAMES
 from . import commands, engine_arguments, torch_arguments
 from . import engine as engine_commands
 from . import rules as rule_commands
 from . import torch as torch_commands
+from .invocation import add_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,21 +103,15 @@ def _rules_option(verb: argparse.ArgumentParser) -> None:
     which.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
 
 
-def _common(verb: argparse.ArgumentParser) -> None:
+def _common(verb: argparse.ArgumentParser, *, all_of_them: bool = False) -> None:
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "only these rules: codes, prefixes, names")
     _repeated(verb, "--ignore", "CODES", "not these rules")
-    help = "scale of a group: max (default), output, input, anchor:SITE, fixed:VALUE"
-    verb.add_argument("--policy", help=help)
-    help = "the TensorRT that the model is for (default trt-10)"
-    verb.add_argument("--target", choices=NAMES, help=help)
-    help = "refuse a tie that costs a tensor more (default 1.0)"
-    verb.add_argument("--max-bits-lost", type=float, metavar="BITS", help=help)
+    add_options(verb, all_of_them=all_of_them)
 
 
-def _repeated(verb: argparse.ArgumentParser, option: str, metavar: str, help: str, dest: str | None = None) -> None:
-    dest = dest or option.lstrip("-")
-    verb.add_argument(option, action="append", default=[], metavar=metavar, help=help, dest=dest)
+def _repeated(verb: argparse.ArgumentParser, option: str, metavar: str, help: str) -> None:
+    verb.add_argument(option, action="append", default=[], metavar=metavar, help=help)
 
 
 def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
@@ -135,15 +129,9 @@ def _check(verb: argparse.ArgumentParser) -> None:
 def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("model", type=Path, metavar="MODEL")
     _output(verb, required=False)
-    _common(verb)
-    verb.add_argument("--exact", action="store_true", help="bit-exact repairs only")
-    help = "store quantized weights as INT8 integers, or as float numbers in front of their Q"
-    verb.add_argument("--weights", choices=["int8", "float"], help=help)
+    _common(verb, all_of_them=True)
     verb.add_argument("--fp16", action="store_true", help="then FP16 around INT8, for strongly typed builds")
     verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
-    _repeated(verb, "--also", "CODES", "apply these repairs too, which are made on request only")
-    _repeated(verb, "--only", "GLOB", "repair only these nodes or tensors")
-    _repeated(verb, "--except", "GLOB", "leave these as they are", dest="skip")
     verb.add_argument("--dry-run", action="store_true", help="do everything but write")
     verb.add_argument("--diff", action="store_true", help="print every edit")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
@@ -163,7 +151,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
         "--nodes", nargs="+", action="extend", default=[], metavar="GLOB", help="nodes, or what they make"
     )
     _rules_option(verb)
-    _repeated(verb, "--select", "CODES", "the layers that these rules speak of")
+    _repeated(verb, "--select", "CODES", "the layers these rules report")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
 
 

@@ -14,19 +14,20 @@ from ..report import pages, text
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 from ..targets.target import Target
-from .commands import Run, terminal
+from .console import terminal
+from .invocation import Invocation
 
 
 def explain(args: Namespace) -> int:
     """`qdqgraph explain CODE`: the rule's page on the terminal."""
-    run = Run.of(args)
+    run = Invocation.of(args)
     text.show_rule(terminal(), catalog.find(run.loaded, args.code, run.moved))
     return 0
 
 
 def why(args: Namespace) -> int:
     """`qdqgraph why CODE MODEL --at TENSOR`: 0 where the rule speaks there, 1 where it does not."""
-    run = Run.of(args)
+    run = Invocation.of(args)
     rule = catalog.find(run.loaded, args.code, run.moved)
     options = run.options(args.model)
     graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
@@ -42,7 +43,7 @@ def rules(args: Namespace) -> int:
 
 
 def _list(args: Namespace) -> int:
-    text.show_rules(terminal(), Run.of(args).loaded)
+    text.show_rules(terminal(), Invocation.of(args).loaded)
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QdqgraphError, TorchError
 from ..model.files import write_text
 from ..report import text
-from .commands import terminal
+from .console import terminal
 from .torch_arguments import age, check, outputs, possible
 from .user_code import Batches, called, resolve
 

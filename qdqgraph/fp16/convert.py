@@ -14,7 +14,7 @@ from ..model.files import external_files
 from ..model.opset import raised
 from ..model.protos import key, names, refill, subgraphs
 from ..repair.plan import Plan
-from ..repair.rounds import Result
+from ..repair.rounds import Repair
 from ..targets.target import Target
 from .choose import Reasons, chosen
 from .net import FLOAT, Net
@@ -104,13 +104,13 @@ def refuse_target(target: Target) -> None:
 
 def with_fp16(
     model: onnx.ModelProto,
-    result: Result,
+    result: Repair,
     folder: Path,
     *,
     keep_io: bool = False,
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
-) -> tuple[Result, Fp16Model]:
+) -> tuple[Repair, Fp16Model]:
     """A repair with FP16 as its last step, its plan from the model it began with; and what `to_fp16` made.
 
     Raises:

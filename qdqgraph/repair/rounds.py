@@ -29,7 +29,7 @@ from .options import Options
 from .plan import Plan
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
-from .solver import Change, Solution, solve
+from .solver import Change, Solution, solve, unknown_anchor
 
 ROUNDS = 20
 """More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
@@ -41,7 +41,7 @@ EXCLUDED = "it lies outside the part of the network that is to be repaired"
 
 
 @dataclass(frozen=True)
-class Result:
+class Repair:
     """What `fix` did.
 
     Attributes:
@@ -127,10 +127,8 @@ def _check_policy(graph: Graph, text: str) -> None:
     Raises:
         RuleError: the policy is unknown. ModelError: there is no such tensor.
     """
-    policy = Policy.parse(text)
-    known = policy.kind != "anchor" or policy.argument in graph.inputs or graph.producer(policy.argument) is not None
-    if not known:
-        raise ModelError(f"policy {text}: the model has no tensor {policy.argument!r}")
+    if fault := unknown_anchor(graph, Policy.parse(text)):
+        raise ModelError(fault)
 
 
 def quantized(graph: Graph) -> Graph:
@@ -160,7 +158,7 @@ def fix(
     *,
     folder: Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
-) -> Result:
+) -> Repair:
     """Repairs a model.
 
     Args:
@@ -198,7 +196,7 @@ def strip(
     rules: Sequence[Rule] = (),
     *,
     folder: Path | None = None,
-) -> Result:
+) -> Repair:
     """Takes the pairs off the inputs of chosen nodes, so that they run in floating point; nothing else changes.
 
     Args:
@@ -266,7 +264,7 @@ class _Work:
         self.applied += done
         return Graph(model, graph.folder, target=graph.target) if done else graph
 
-    def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Result:
+    def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Repair:
         """What became of `model`, read as `graph`: `final`, after the bit-exact repairs `exact`."""
         if _bare(final) and not any(entry.key == BARE for entry in final.model.metadata_props):
             draft = Draft(final.model)
@@ -275,7 +273,7 @@ class _Work:
         solution, left = resolve(final, self.scan(final), self.options)
         before, after = pairs(graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
-        return Result(
+        return Repair(
             model=final.model,
             plan=Plan.between(model, final.model),
             exact=exact.model,
@@ -301,15 +299,16 @@ class _Work:
             self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
 
 
-def elsewhere(graph: Graph, rules: Sequence[Rule]) -> dict[str, tuple[Finding, ...]]:
-    """For each target but the graph's own, what the rules that depend on it find.
+def elsewhere(graph: Graph, rules: Sequence[Rule], here: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What the rules that depend on the target find on every target but the graph's own, beyond what is found `here`.
 
     Raises:
         RuleError: a rule crashed.
     """
-    mine = [r for r in rules if r.by_target]
+    mine, known = [r for r in rules if r.by_target], {(f.code, f.place) for f in here}
     others = [name for name in NAMES if name != graph.target.name]
-    return {name: scan(graph.aimed_at(Target.named(name)), mine) for name in others}
+    found = ((name, finding) for name in others for finding in scan(graph.aimed_at(Target.named(name)), mine))
+    return tuple(replace(finding, target=name) for name, finding in found if (finding.code, finding.place) not in known)
 
 
 def _illegal(findings: Sequence[Finding], options: Options) -> str:

@@ -3,11 +3,7 @@
 A tie is a hyperedge over sites and is taken whole or not at all. Sequential pairwise sharing, as in the usual
 scripts, silently splits groups: the pairs (A, B), (C, A) leave B on A's old quantizer.
 
-Policies of a group's scale:
-    max            the largest scale in the group: nothing clips, no data needed (default)
-    output, input  the scale of the last, or first, site in topological order that has one
-    anchor:<site>  the scale of that site where the group holds it, else max
-    fixed:<value>  this number, for every group that does not agree already
+How a group's scale is chosen is a `Policy` (`qdqgraph.rulekit.policy`).
 
 Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would take a site beyond the
 limit is refused, with its numbers. The limit is the run's, unless ties of the group have their own: then the smallest
@@ -20,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 
@@ -27,7 +24,7 @@ from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import Pair, bits_lost, pairs
 from ..rulekit.finding import Finding
-from ..rulekit.policy import Policy
+from ..rulekit.policy import DEFAULT, Policy, SiteScale
 
 ORIGINAL = "qdqgraph.scale."
 """Prefix of the metadata_props keys that hold a changed site's original scale."""
@@ -89,13 +86,10 @@ class _Set:
     sites: list[str]
     values: frozenset[bytes]
     """Distinct current scales, as bytes: equality is bit for bit."""
-    coarsest: tuple[float, str] | None = None
-    """Largest current scale and its site."""
+    preferred: Mapping[Policy, SiteScale] = field(default_factory=dict)
+    """For each policy of this run the site that gives the scale; empty where no site has one."""
     finest: tuple[float, str] | None = None
     """Smallest original scale and its site."""
-    first: tuple[int, str, float] | None = None
-    last: tuple[int, str, float] | None = None
-    anchor: tuple[float, str] | None = None
     pinned: frozenset[float] = frozenset()
     types: frozenset[tuple[str, str]] = frozenset()
     policy: Policy | None = None
@@ -111,8 +105,9 @@ class _RefusedError(Exception):
 class _Solver:
     """Union-find over sites; every set knows what the next tie needs in constant time."""
 
-    def __init__(self, graph: Graph, policy: Policy, limit: float) -> None:
+    def __init__(self, graph: Graph, policy: Policy, limit: float, others: Iterable[Policy]) -> None:
         self.graph, self.policy, self.limit = graph, policy, limit
+        self.policies = tuple(dict.fromkeys((DEFAULT, policy, *others)))
         self.originals = originals(graph)
         self.order = {t.name: i for i, n in enumerate(graph.nodes(), start=1) for t in n.outputs}
         self.parent: dict[str, str] = {}
@@ -138,13 +133,10 @@ class _Solver:
         new = _Set([site], frozenset(p.scale.tobytes() for p in mine if p.scale is not None))
         if mine:
             largest = max(p.value for p in mine)
-            new.coarsest = (largest, site)
+            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, largest))
             new.finest = (min(map(self.own, mine)), site)
-            new.first = new.last = (self.order.get(site, 0), site, largest)
             new.pinned = frozenset(p.value for p in mine if p.pinned)
             new.types = frozenset(p.types for p in mine)
-            if self.policy == Policy("anchor", site):
-                new.anchor = (largest, site)
         return new
 
     def take(self, finding: Finding, exact: bool) -> bool:
@@ -154,6 +146,8 @@ class _Solver:
             _RefusedError: the group cannot have one scale within the guard.
         """
         assert finding.tie is not None
+        if finding.tie.policy and (fault := unknown_anchor(self.graph, Policy.parse(finding.tie.policy))):
+            raise _RefusedError(fault)
         tops = sorted({self.find(s) for s in finding.tie.sites}, key=lambda t: (-len(self.sets[t].sites), t))
         members = [self.sets[t] for t in tops]
         group = self._merged(members, finding)
@@ -172,16 +166,13 @@ class _Solver:
         assert tie is not None
         policies = {m.policy for m in members if m.policy} | ({Policy.parse(tie.policy)} if tie.policy else set())
         if len(policies) > 1:
-            names = ", ".join(sorted(f"{p.kind}:{p.argument}".rstrip(":") for p in policies))
+            names = ", ".join(sorted(map(str, policies)))
             raise _RefusedError(f"rules ask for different policies in one group: {names}")
         return _Set(
             sites=[],
             values=frozenset[bytes]().union(*(m.values for m in members)),
-            coarsest=max((m.coarsest for m in members if m.coarsest), default=None),
+            preferred=self._preferred(members),
             finest=min((m.finest for m in members if m.finest), default=None),
-            first=min((m.first for m in members if m.first), default=None),
-            last=max((m.last for m in members if m.last), default=None),
-            anchor=max((m.anchor for m in members if m.anchor), default=None),
             pinned=frozenset[float]().union(*(m.pinned for m in members)),
             types=frozenset[tuple[str, str]]().union(*(m.types for m in members)),
             policy=next(iter(policies), None),
@@ -189,17 +180,22 @@ class _Solver:
             codes=frozenset[str]().union(*(m.codes for m in members)) | {finding.code},
         )
 
+    def _preferred(self, members: Sequence[_Set]) -> Mapping[Policy, SiteScale]:
+        known = [m.preferred for m in members if m.preferred]
+        if len(known) < 2:
+            return known[0] if known else {}
+        return {policy: reduce(policy.prefer, (each[policy] for each in known)) for policy in self.policies}
+
     def choose(self, group: _Set) -> tuple[float, str] | None:
         """The group's scale and the site it comes from; None where no site has a scale."""
-        if group.coarsest is None or len(group.values) == 1:
-            return group.coarsest
-        policy = group.policy or self.policy
-        if policy.kind == "fixed":
-            return float(np.dtype(next(iter(group.types))[0]).type(policy.argument)), ""
-        if policy.kind == "anchor":
-            return group.anchor or group.coarsest
-        end = {"output": group.last, "input": group.first}.get(policy.kind)
-        return (end[2], end[1]) if end else group.coarsest
+        if not group.preferred:
+            return None
+        policy = DEFAULT if len(group.values) == 1 else group.policy or self.policy
+        preferred = group.preferred[policy]
+        scale = policy.scale(preferred)
+        if len(group.types) == 1:  # pairs of several types are refused; a number from outside may fit none exactly
+            scale = float(np.dtype(next(iter(group.types))[0]).type(scale))
+        return scale, policy.source(preferred)
 
     def _check(self, group: _Set) -> None:
         chosen = self.choose(group)
@@ -225,6 +221,14 @@ class _Solver:
                 f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{group.finest[1]}' "
                 f"(scale {group.finest[0]:.4g}); the limit is {limit:g}"
             )
+
+
+def unknown_anchor(graph: Graph, policy: Policy) -> str:
+    """What is wrong where a policy names a tensor that the model does not have; empty where nothing is."""
+    name = policy.anchor()
+    if not name or name in graph.inputs or graph.producer(name) is not None:
+        return ""
+    return f"policy {policy}: the model has no tensor {name!r}"
 
 
 def originals(graph: Graph) -> dict[str, float]:
@@ -261,7 +265,9 @@ def solve(
         RuleError: the policy is unknown.
         ModelError: the metadata of an earlier repair is damaged.
     """
-    solver = _Solver(graph, Policy.parse(policy), max_bits_lost)
+    findings = tuple(findings)
+    asked = [Policy.parse(f.tie.policy) for f in findings if f.tie is not None and f.tie.policy]
+    solver = _Solver(graph, Policy.parse(policy), max_bits_lost, asked)
     ties = sorted((f for f in findings if f.tie is not None), key=lambda f: (-f.cost, f.order))
     taken: list[Finding] = []
     refused: list[Finding] = []

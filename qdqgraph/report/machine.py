@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engines.builders.prove import Proof
 from ..fp16 import Fp16Model
-from ..repair.rounds import Result
+from ..repair.rounds import Repair
 from ..rulekit.finding import Finding
 from ..verify.verification import Verification
 from .engine import proof_entry
@@ -45,7 +45,7 @@ def findings_json(found: Mapping[str, Sequence[Finding]]) -> str:
 def result_json(
     path: str,
     out: str | None,
-    result: Result,
+    result: Repair,
     verification: Verification | None,
     half: Fp16Model | None = None,
     proof: Proof | None = None,

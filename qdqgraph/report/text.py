@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.text import Text
 from ..fp16 import Fp16Model
 from ..graph.graph import Graph
 from ..model.text import parse
-from ..repair.rounds import Result
+from ..repair.rounds import Repair
 from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding, Severity
 from ..rulekit.rule import Counterexample, Documentation, Rule
@@ -56,19 +56,15 @@ def show_findings(console: Console, path: str, findings: Iterable[Finding]) -> N
         say(console, line)
 
 
-def show_elsewhere(
-    console: Console, path: str, findings: Iterable[Finding], others: Mapping[str, Iterable[Finding]]
-) -> None:
+def show_elsewhere(console: Console, path: str, findings: Sequence[Finding]) -> None:
     """One line for each other target that finds something else in the model."""
-    here = {(f.code, f.place, f.message) for f in findings}
-    for name, found in others.items():
-        more = [f for f in found if f.order not in here]
-        if more:
-            rest = f" and {len(more) - 1} more" if len(more) > 1 else ""
-            say(console, f"{path}: on {name}, not here: {more[0].place}: {more[0].code} {more[0].message}{rest}")
+    for name in dict.fromkeys(f.target for f in findings):
+        first, *more = (f for f in findings if f.target == name)
+        rest = f" and {len(more)} more" if more else ""
+        say(console, f"{path}: on {name}, not here: {first.place}: {first.code} {first.message}{rest}")
 
 
-def show_result(console: Console, path: str, result: Result, verification: Verification | None) -> None:
+def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:
     """The repair line by line, then the table."""
     for finding in result.applied:
         line = Text(f"{path}: {finding.place}: ")
@@ -82,7 +78,7 @@ def show_result(console: Console, path: str, result: Result, verification: Verif
         show_findings(console, path, result.left)
 
 
-def show_stripped(console: Console, path: str, result: Result) -> None:
+def show_stripped(console: Console, path: str, result: Repair) -> None:
     """One line an input that reads real numbers now."""
     for finding in result.applied:
         say(console, f"{path}: {finding.message}; now: {finding.help}")
@@ -101,7 +97,7 @@ def show_half(console: Console, path: str, half: Fp16Model) -> None:
         say(console, f"{path}: {', '.join(nodes[:SHOWN])}{more}: stays FP32: {reason}")
 
 
-def _changes(result: Result) -> Table:
+def _changes(result: Repair) -> Table:
     table = Table(title="Scales changed", title_justify="left", box=None)
     for column in ("tensor", "own scale", "new scale", "bits lost"):
         table.add_column(column, justify="left" if column == "tensor" else "right", overflow="fold")
@@ -114,7 +110,7 @@ def _changes(result: Result) -> Table:
     return table
 
 
-def _summary(result: Result, verification: Verification | None) -> Table:
+def _summary(result: Repair, verification: Verification | None) -> Table:
     table = Table(title="Repair", title_justify="left", box=None, show_header=False)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")

@@ -61,6 +61,7 @@ class Finding:
         cost: bytes of activations a run that the defect keeps from being stored once as INT8; 0 where unknown.
         tie, edits: the proposal, at most one of the two.
         refused: why the proposal is not applied, where the solver or the plan declined it.
+        target: the target on which alone it is found; empty where it holds for the target asked for.
     """
 
     code: str
@@ -75,6 +76,7 @@ class Finding:
     tie: Tie | None = None
     edits: tuple[Proposal, ...] = ()
     refused: str = ""
+    target: str = ""
 
     @property
     def order(self) -> tuple[str, str, str]:

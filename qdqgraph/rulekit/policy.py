@@ -1,37 +1,201 @@
-"""How the scale of a group is chosen: `max`, `output`, `input`, `anchor:<site>` or `fixed:<value>`."""
+"""How the scale of a group is chosen. Each policy is one class here; nothing else in qdqgraph lists them.
+
+A policy says which of two sites of a group gives the scale. The choice must not depend on the order in which sites are
+compared, so that the solver can join groups in any order and keep one site a group.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..errors import RuleError
 
 
 @dataclass(frozen=True)
-class Policy:
-    """How a group's scale is chosen; see the module's docstring."""
+class SiteScale:
+    """A site that has a scale: its place in topological order, its tensor name, its largest scale (amax / 127)."""
 
-    kind: str = "max"
-    argument: str = ""
+    order: int
+    site: str
+    scale: float
+
+
+@dataclass(frozen=True)
+class Policy(ABC):
+    """Chooses the scale of a group; a subclass is one policy, and its docstring the help text."""
+
+    name: ClassVar[str]
+    """The word before the colon."""
+    argument: ClassVar[str] = ""
+    """What follows the colon, in capitals for the help text; empty where nothing does."""
+
+    @abstractmethod
+    def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
+        """The one of two sites of a group that gives the scale; the same whichever comes first."""
+
+    def scale(self, preferred: SiteScale) -> float:
+        """The group's scale, from the site that is preferred over all others."""
+        return preferred.scale
+
+    def source(self, preferred: SiteScale) -> str:
+        """The site whose scale the group takes; empty where it is none's."""
+        return preferred.site
+
+    def anchor(self) -> str:
+        """A tensor that the model must have; empty where the policy names none."""
+        return ""
 
     @classmethod
-    def parse(cls, text: str) -> Policy:
-        """Reads "max", "output", "input", "anchor:<site>" or "fixed:<value>".
+    def read(cls, argument: str) -> Policy:
+        """The policy with what was written after the colon.
 
         Raises:
-            RuleError: any other text, or a fixed value that is no positive finite number.
+            ValueError: the argument is unusable; the message says what to write.
         """
-        kind, _, argument = text.partition(":")
-        if kind in ("max", "output", "input") and not argument:
-            return cls(kind)
-        if kind == "anchor" and argument:
-            return cls(kind, argument)
-        if kind == "fixed":
-            try:
-                if 0 < float(argument) < math.inf:
-                    return cls(kind, argument)
-            except ValueError:
-                pass
-            raise RuleError(f"policy fixed:{argument}: write a positive number, such as fixed:0.05")
-        raise RuleError(f"unknown policy {text!r}: write max, output, input, anchor:<site> or fixed:<value>")
+        return cls()
+
+    @classmethod
+    def usage(cls) -> str:
+        """How the policy is written: "max", "fixed:VALUE"."""
+        return f"{cls.name}:{cls.argument}" if cls.argument else cls.name
+
+    @staticmethod
+    def parse(text: str) -> Policy:
+        """The policy that a text names.
+
+        Raises:
+            RuleError: no policy has that name, or its argument is missing or unusable.
+        """
+        name, colon, argument = text.partition(":")
+        kind = next((kind for kind in kinds() if kind.name == name), None)
+        if kind is None or (bool(argument) or bool(colon)) != bool(kind.argument):
+            raise RuleError(f"unknown policy {text!r}: write {', '.join(kind.usage() for kind in kinds())}")
+        try:
+            return kind.read(argument)
+        except ValueError as error:
+            raise RuleError(f"policy {text}: {error}") from error
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return self.name
+
+
+class Max(Policy):
+    """The largest scale in the group: nothing clips, no data needed (default)."""
+
+    name = "max"
+
+    def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
+        """The site with the larger scale."""
+        return max(a, b, key=lambda s: (s.scale, s.site))
+
+
+class Output(Policy):
+    """The scale of the last site in topological order that has one."""
+
+    name = "output"
+
+    def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
+        """The later site."""
+        return max(a, b, key=lambda s: (s.order, s.site))
+
+
+class Input(Policy):
+    """The scale of the first site in topological order that has one."""
+
+    name = "input"
+
+    def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
+        """The earlier site."""
+        return min(a, b, key=lambda s: (s.order, s.site))
+
+
+@dataclass(frozen=True)
+class Anchor(Policy):
+    """The scale of this site in the group that holds it, max in every other."""
+
+    name = "anchor"
+    argument = "SITE"
+    site: str = ""
+
+    def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
+        """The anchor, else the site with the larger scale."""
+        return max(a, b, key=lambda s: (s.site == self.site, s.scale, s.site))
+
+    def anchor(self) -> str:
+        """The site."""
+        return self.site
+
+    @classmethod
+    def read(cls, argument: str) -> Anchor:
+        """The policy of that site.
+
+        Raises:
+            ValueError: no site is named.
+        """
+        if not argument:
+            raise ValueError("write the tensor that gives the scale, such as anchor:conv1")
+        return cls(argument)
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.name}:{self.site}"
+
+
+@dataclass(frozen=True)
+class Fixed(Policy):
+    """This number, for every group that does not agree already."""
+
+    name = "fixed"
+    argument = "VALUE"
+    text: str = ""
+
+    def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
+        """Any site: none gives the scale."""
+        return max(a, b, key=lambda s: (s.scale, s.site))
+
+    def scale(self, preferred: SiteScale) -> float:
+        """The number that was written."""
+        return float(self.text)
+
+    def source(self, preferred: SiteScale) -> str:
+        """No site's."""
+        return ""
+
+    @classmethod
+    def read(cls, argument: str) -> Fixed:
+        """The policy of that number.
+
+        Raises:
+            ValueError: it is not a positive finite number.
+        """
+        try:
+            usable = 0 < float(argument) < math.inf
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("write a positive number, such as fixed:0.05")
+        return cls(argument)
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.name}:{self.text}"
+
+
+def kinds() -> tuple[type[Policy], ...]:
+    """Every policy, in the order of this module."""
+    here = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Policy)]
+    return tuple(kind for kind in here if not inspect.isabstract(kind))
+
+
+def usages() -> str:
+    """How policies are written, for help texts: "max (default), output, input, anchor:SITE, fixed:VALUE"."""
+    return ", ".join(kind.usage() for kind in kinds()).replace("max", "max (default)", 1)
+
+
+DEFAULT = Max()
+"""The policy of a run that asks for none."""

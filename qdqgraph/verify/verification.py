@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import onnx
 from ..calibration import inputs
 from ..errors import ModelError, RepairError
 from ..model import runtime
-from ..repair.rounds import Result
+from ..model.runtime import Feed
+from ..repair.rounds import Repair
 from . import comparison
 
 
@@ -31,27 +33,27 @@ class Verification:
 
 
 def verify(
-    model: onnx.ModelProto, result: Result, folder: Path, *, data: Path | None = None, provider: str = "cpu"
+    model: onnx.ModelProto, result: Repair, folder: Path, *, data: Sequence[Feed] | None = None, provider: str = "cpu"
 ) -> Verification:
     """Runs the original, the bit-exactly repaired and the repaired model and compares their outputs.
 
     Args:
         folder: where external data lie.
-        data: an .npz file of inputs; without it seeded noise.
+        data: inputs, one mapping a sample; without them seeded noise.
         provider: "cpu" or "cuda".
 
     Raises:
         RepairError: the bit-exact repairs are not bit-exact on these inputs: a rule breaks its promise.
-        ModelError: `data` does not fit the model.
+        ModelError: onnxruntime cannot run the model on `data`.
     """
     if not runtime.available():
         return Verification({}, note="the numeric check was left out: onnxruntime is not installed (qdqgraph[ort])")
     name, note = runtime.provider(provider)
-    feeds = inputs.load(data, model) if data else inputs.noise(model)
+    feeds = inputs.noise(model) if data is None else data
     try:
         original = runtime.run(model, feeds, folder, name)
     except ModelError as error:
-        if data:
+        if data is not None:
             raise
         return Verification({}, note=f"the numeric check was left out: {error}")
     outputs = [o.name for o in model.graph.output]

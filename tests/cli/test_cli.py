@@ -152,7 +152,7 @@ def test_a_model_and_its_plan_are_two_files(model: Path, tmp_path: Path, capsys:
     both = tmp_path / "both"
     for force in ([], ["--force"]):
         assert main(["fix", str(model), "-o", str(both), "--plan", str(tmp_path / "." / "both"), *force]) == 2
-        assert "would be written twice" in capsys.readouterr().err and not both.exists()
+        assert "is named for the model and for its plan" in capsys.readouterr().err and not both.exists()
 
 
 def test_existing_files_need_force(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,7 +114,7 @@ def test_settings_that_are_none_are_refused(settings: dict[str, object], said: s
 def test_calls_say_what_a_wrong_argument_should_be() -> None:
     model = build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }")
     for call in (qdqgraph.fix, qdqgraph.check):
-        with pytest.raises(qdqgraph.RuleError, match="rules holds 'QDQ101', which is no rule; choose by code"):
+        with pytest.raises(qdqgraph.RuleError, match="rules holds 'QDQ101', which is not a rule; choose by code"):
             call(model, ["QDQ101"])  # type: ignore[list-item]
     with pytest.raises(ModelError, match=r"nodes is a string; write a tuple of them: \('y',\)"):
         qdqgraph.strip(model, "y")

@@ -22,7 +22,7 @@ from ...graph.pair import pairs
 from ...graph.selectors import quantizer_path
 from ...proposals.proposal import NodeInput, PlacePair
 from ...repair.options import Options
-from ...repair.rounds import Result, fix
+from ...repair.rounds import Repair, fix
 from ...rulekit import catalog
 from ...rulekit.finding import Finding, Severity
 from ...rulekit.rule import Rule
@@ -101,7 +101,7 @@ def link(
     return _apply(model, state, result, add)
 
 
-def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[Result, bool]:
+def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[Repair, bool]:
     """The repair with a quantizer at each place where a finding asks for one, and whether one has no place here."""
     wanted: set[Place] = set()
     missing = False
@@ -139,7 +139,7 @@ class _State:
     unmapped: tuple[str, ...]
 
     @classmethod
-    def of(cls, seen: Probe, result: Result, recurrent: Mapping[str, str]) -> _State:
+    def of(cls, seen: Probe, result: Repair, recurrent: Mapping[str, str]) -> _State:
         """What a repaired probe says.
 
         Args:
@@ -185,7 +185,7 @@ def _gates(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
     )
 
 
-def _apply(model: nn.Module, state: _State, result: Result, add: bool) -> Linked:
+def _apply(model: nn.Module, state: _State, result: Repair, add: bool) -> Linked:
     joined = _joined(state.groups.values())
     added: list[str] = []
     groups: list[tuple[str, ...]] = []

@@ -1,0 +1,37 @@
+"""Where the commands print: results on stdout, warnings and progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+WIDE = 200
+"""Columns for tables in a pipe, where rich would assume 80 and break names."""
+
+
+def terminal() -> Console:
+    """Where results go: wide where nobody watches."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def warn(*sentences: str) -> None:
+    """Prints each sentence on stderr."""
+    for sentence in sentences:
+        Console(stderr=True).print(f"qdqgraph: {sentence}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what runs; nothing where stderr is not a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda message: None
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading")
+        yield lambda message: bar.update(task, description=message)

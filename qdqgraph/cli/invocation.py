@@ -1,0 +1,101 @@
+"""`Invocation`: the rules and options that a command line and the settings file ask for, model by model."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..repair.options import Options
+from ..rulekit import catalog
+from ..rulekit.rule import Rule
+from .console import warn
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a command runs with.
+
+    Attributes:
+        loaded: every rule; moved: codes and names that rules had before, with the codes they have now.
+        settings: the settings file; args: the command line, which has the last word.
+    """
+
+    loaded: tuple[Rule, ...]
+    moved: Mapping[str, str]
+    settings: Settings
+    args: Namespace
+
+    @classmethod
+    def of(cls, args: Namespace) -> Invocation:
+        """Loads settings and rules.
+
+        Raises:
+            RuleError: a rule or the settings file is wrong.
+        """
+        settings = Settings() if args.no_config else Settings.near(Path.cwd())
+        if args.config is not None:
+            settings = Settings.read(args.config)
+        paths = {path.resolve(): path for path in (*settings.rules, *args.rules)}.values()
+        return cls(catalog.load(paths), catalog.redirects(paths), settings, args)
+
+    def rules(self, model: Path) -> tuple[Rule, ...]:
+        """The rules to run on a model.
+
+        Raises:
+            RuleError: a selector matches no rule.
+        """
+        own = self.settings.of(model)
+        given, left_out = split_codes(self.args.select), split_codes(self.args.ignore)
+        chosen, ignored = given or own.get("select", ()), [*own.get("ignore", ()), *left_out]
+        for name in (*chosen, *ignored):
+            if now := self.moved.get(name.upper(), self.moved.get(name)):
+                warn(f"{name} is now {now}")
+        return catalog.select(self.loaded, chosen, ignored, self.moved)
+
+    def options(self, model: Path) -> Options:
+        """What a repair of a model may do.
+
+        Raises:
+            ModelError, RuleError: an option has an unusable value.
+        """
+        own = dict(self.settings.of(model))
+        given = {field: getattr(self.args, field, None) for field in Options.table()}
+        if given["also"] or own.get("also"):
+            asked = self.named([*split_codes(given["also"] or ()), *own.pop("also", ())])
+            given["also"] = tuple(rule.code for rule in asked)
+        return Options.merged(given, own)
+
+    def named(self, selectors: Sequence[str]) -> tuple[Rule, ...]:
+        """The rules of these codes, prefixes or names, and no others.
+
+        Raises:
+            RuleError: no rule has one of them.
+        """
+        return catalog.select(self.loaded, selectors, (), self.moved)
+
+
+def split_codes(entries: Sequence[str]) -> list[str]:
+    """Codes, prefixes or names as the command line has them: repeated, or separated by commas."""
+    return [code for entry in entries for code in entry.split(",") if code]
+
+
+def add_options(verb: ArgumentParser, *, all_of_them: bool) -> None:
+    """Adds the options of `Options` to a command: those that checking takes, or all of them."""
+    for field, known in Options.table().items():
+        if not (known.check or all_of_them):
+            continue
+        flag = f"--{known.name}"
+        if known.kind == "flag":
+            verb.add_argument(flag, dest=field, action="store_true", help=known.help)
+        elif known.kind == "list":
+            verb.add_argument(
+                flag, dest=field, action="append", default=[], metavar=known.metavar or None, help=known.help
+            )
+        else:
+            kind = float if known.kind == "number" else str
+            choices = known.choices or None
+            metavar = known.metavar or None
+            verb.add_argument(flag, dest=field, type=kind, choices=choices, metavar=metavar, help=known.help)
