@@ -13,7 +13,23 @@ from typing import TYPE_CHECKING, Any
 from .errors import EngineError, ModelError, PlanError, QdqgraphError, RepairError, RuleError, TorchError
 
 if TYPE_CHECKING:
-    from .api import Result, apply, check, diff, fix, rules, strip, to_fp16, undo
+    from .api import (
+        Result,
+        apply,
+        build,
+        check,
+        compare,
+        diff,
+        fix,
+        forecast,
+        read_engine,
+        rules,
+        strip,
+        to_fp16,
+        undo,
+        why,
+    )
+    from .engines.layers import Engine
     from .fp16 import Fp16Model
     from .repair.options import Options
     from .repair.plan import Plan
@@ -23,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 LATE = {
+    "Engine": ("engines.layers", "Engine"),
     "Finding": ("rulekit.finding", "Finding"),
     "Fp16Model": ("fp16", "Fp16Model"),
     "Options": ("repair.options", "Options"),
@@ -32,13 +49,18 @@ LATE = {
     "Severity": ("rulekit.finding", "Severity"),
     "Target": ("targets.target", "Target"),
     "apply": ("api", "apply"),
+    "build": ("api", "build"),
     "check": ("api", "check"),
+    "compare": ("api", "compare"),
     "diff": ("api", "diff"),
     "fix": ("api", "fix"),
+    "forecast": ("api", "forecast"),
+    "read_engine": ("api", "read_engine"),
     "rules": ("api", "rules"),
     "strip": ("api", "strip"),
     "to_fp16": ("api", "to_fp16"),
     "undo": ("api", "undo"),
+    "why": ("api", "why"),
 }
 """Names that load on first use: importing this package stays under 0.05 s."""
 
@@ -51,6 +73,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Engine",
     "EngineError",
     "Finding",
     "Fp16Model",
@@ -67,11 +90,16 @@ __all__ = [
     "Target",
     "TorchError",
     "apply",
+    "build",
     "check",
+    "compare",
     "diff",
     "fix",
+    "forecast",
+    "read_engine",
     "rules",
     "strip",
     "to_fp16",
     "undo",
+    "why",
 ]

@@ -1,30 +1,20 @@
-"""The commands about engines: each takes parsed arguments, prints to stdout, and returns the exit code."""
+"""The commands on engines: each takes parsed arguments, calls `qdqgraph.api`, prints, and returns the exit code."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
-from pathlib import Path
 
-from ..engines.builders.builder import built
-from ..engines.builders.how import Build
-from ..engines.builders.limits import Limits
-from ..engines.compare.diff import diff
+from .. import api
 from ..engines.compare.storage import Storage
-from ..engines.forecast.forecast import forecast
 from ..engines.layers import Engine
-from ..engines.read.saved import open_engine, to_json
+from ..engines.read.saved import to_json
 from ..errors import ModelError
-from ..graph.graph import Graph
-from ..graph.pair import pairs
-from ..model.files import read_model, refuse_to_overwrite, write_text
-from ..repair.rounds import resolve
+from ..model.files import refuse_to_overwrite, write_text
 from ..report import engine as report
 from ..report import engine_drawing as pictures
 from ..report import text
 from ..report.drawing import Drawing, svg
-from ..rulekit.rule import scan
-from ..targets.target import Target
 from .console import terminal
 from .invocation import Invocation
 
@@ -40,16 +30,14 @@ def engine(args: Namespace) -> int:
 def draw(args: Namespace) -> int:
     """`qdqgraph draw MODEL -o OUT`: the Q/DQ graph with its groups and findings."""
     run = Invocation.of(args)
-    rules, options = run.rules(args.model), run.options(args.model)
-    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
-    solution, findings = resolve(graph, scan(graph, rules), options)
-    groups = [group.sites for group in solution.groups if sum(bool(pairs(graph).at(s)) for s in group.sites) > 1]
-    return _picture(args, [(args.model.name, pictures.of_graph(graph, groups, findings))])
+    return _picture(
+        args, [(args.model.name, pictures.of_model(args.model, run.rules(args.model), run.options(args.model)))]
+    )
 
 
 def _draw(args: Namespace) -> int:
-    target, chosen = Target.named(args.target), ((args.a, args.profile_a), (args.b, args.profile_b))
-    engines = [opened(path, target, profile) for path, profile in chosen if path is not None]
+    chosen = ((args.a, args.profile_a), (args.b, args.profile_b))
+    engines = [api.opened(path, args.target, profile) for path, profile in chosen if path is not None]
     titles = [f"{engine.name} ({engine.source})" for engine in engines]
     return _picture(args, list(zip(titles, pictures.of_engines(engines, args.by), strict=True)))
 
@@ -64,26 +52,20 @@ def _picture(args: Namespace, parts: list[tuple[str, Drawing]]) -> int:
     return 0
 
 
-def opened(path: Path, target: Target, profile: Path | None = None) -> Engine:
-    """The engine in a file; of a model its forecast.
-
-    Raises:
-        ModelError, EngineError: the file cannot be read, or holds something else.
-    """
-    if path.suffix.lower() == ".onnx":
-        return forecast(Graph(read_model(path), path.parent, target=target), path.name)
-    return open_engine(path, profile=profile)
-
-
 def _forecast(args: Namespace) -> int:
-    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(args.target))
-    return _show(args, forecast(graph, args.model.name))
+    return _show(args, api.forecast(args.model, args.target))
 
 
 def _build(args: Namespace) -> int:
-    limits = Limits(args.time_limit, args.memory_limit)
-    how = Build(args.mode, dict(map(_shape, args.shape)), limits, args.keep)
-    found = built(args.model, args.library, how)
+    found = api.build(
+        args.model,
+        args.library,
+        mode=args.mode,
+        shapes=dict(map(_shape, args.shape)),
+        time_limit=args.time_limit,
+        memory_limit=args.memory_limit,
+        keep=args.keep,
+    )
     if args.library == "tensorrt-rtx" and not args.json:
         report.show_storage(terminal(), Storage.of(found))
     return _show(args, found)
@@ -99,7 +81,7 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _read(args: Namespace) -> int:
-    return _show(args, open_engine(args.layers, profile=args.profile, times=args.times))
+    return _show(args, api.read_engine(args.layers, profile=args.profile, times=args.times))
 
 
 def _show(args: Namespace, found: Engine) -> int:
@@ -115,9 +97,7 @@ def _show(args: Namespace, found: Engine) -> int:
 
 def _diff(args: Namespace) -> int:
     """0 where B is not worse, 1 where it is."""
-    target = Target.named(args.target)
-    a, b = opened(args.a, target, args.profile_a), opened(args.b, target, args.profile_b)
-    found = diff(a, b)
+    found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
     if args.json:
         text.say(terminal(), json.dumps(report.diff_entry(found), indent=1))
     else:

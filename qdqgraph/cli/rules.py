@@ -5,15 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from .. import api
 from ..authoring import scaffold, testing
-from ..authoring.why import why as reasons
 from ..errors import ModelError, reason
-from ..graph.graph import Graph
-from ..model.files import read_model, write_text
+from ..model.files import write_text
 from ..report import pages, text
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
-from ..targets.target import Target
 from .console import terminal
 from .invocation import Invocation
 
@@ -28,10 +26,8 @@ def explain(args: Namespace) -> int:
 def why(args: Namespace) -> int:
     """`qdqgraph why CODE MODEL --at TENSOR`: 0 where the rule speaks there, 1 where it does not."""
     run = Invocation.of(args)
-    rule = catalog.find(run.loaded, args.code, run.moved)
-    options = run.options(args.model)
-    graph = Graph(read_model(args.model), args.model.parent, target=Target.named(options.target))
-    answer = reasons(graph, rule, args.at, run.loaded, options)
+    code = catalog.find(run.loaded, args.code, run.moved).code
+    answer = api.why(code, args.model, args.at, run.loaded, run.options(args.model))
     for line in answer.lines:
         text.say(terminal(), line)
     return 0 if answer.speaks else 1

@@ -9,11 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..engines.layers import Engine, Layer
 from ..graph.graph import Graph
 from ..graph.pair import pairs
+from ..model.files import read_model
+from ..repair.options import Options
+from ..repair.rounds import resolve
 from ..rulekit.finding import Finding
+from ..rulekit.rule import Rule, scan
+from ..targets.target import Target
 from .drawing import COLOURS, Box, Drawing, Look
 
 PRECISIONS = {
@@ -36,6 +42,18 @@ def of_engines(engines: Sequence[Engine], by: str = "bytes") -> list[Drawing]:
     measured = [_measure(layer, by) for engine in engines for layer in engine.layers]
     largest = max((t.bytes for engine in engines for *_, t in engine.edges), default=0)
     return [_of_engine(engine, by, max(measured, default=0.0) or 1.0, largest) for engine in engines]
+
+
+def of_model(model: Path, rules: Sequence[Rule], options: Options) -> Drawing:
+    """The Q/DQ graph of a file with the groups that its ties make and its findings.
+
+    Raises:
+        ModelError: the file cannot be read or imported. RuleError: a rule crashed.
+    """
+    graph = Graph(read_model(model), model.parent, target=Target.named(options.target))
+    solution, findings = resolve(graph, scan(graph, rules), options)
+    groups = [group.sites for group in solution.groups if sum(bool(pairs(graph).at(s)) for s in group.sites) > 1]
+    return of_graph(graph, groups, findings)
 
 
 def _measure(layer: Layer, by: str) -> float:

@@ -1,56 +1,36 @@
-"""Every call there is: a model or its path in, everything else by name. The command line only parses and prints.
-
-The calls are pure but for what they are asked to write: `output`, `plan`, `keep`.
-"""
+"""Calls on a model: check, fix, strip, to_fp16."""
 
 from __future__ import annotations
 
 import fnmatch
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx
 
-from .calibration import inputs
-from .calibration.ranges import measured_ranges
-from .engines.builders.prove import Proof, prove
-from .engines.forecast.cost import priced
-from .engines.forecast.forecast import forecast as forecast_graph
-from .errors import ModelError, PlanError, RuleError, reason
-from .fp16 import Fp16Model, refuse_target, with_fp16
-from .fp16 import to_fp16 as fp16_around_int8
-from .graph.graph import Graph
-from .model import runtime
-from .model.files import (
-    external_files,
-    is_canonical,
-    read_model,
-    refuse_to_overwrite,
-    write_model,
-    write_text,
-)
-from .model.protos import names as tensor_names
-from .model.runtime import Feed
-from .repair import rounds
-from .repair.options import Options
-from .repair.plan import Plan
-from .repair.rounds import Repair
-from .rulekit import catalog
-from .rulekit.finding import Finding
-from .rulekit.rule import Rule
-from .targets.target import Target
-from .verify.difference import differences
-from .verify.verification import Verification, verify
-
-File: TypeAlias = str | os.PathLike[str]
-Model: TypeAlias = onnx.ModelProto | File
-Samples: TypeAlias = File | Sequence[Mapping[str, Any]]
-"""Inputs to run a model on: an .npz file, or one mapping a sample, input name to array."""
-Progress: TypeAlias = Callable[[str], None]
-"""Called with one line before each step."""
+from ..calibration import inputs
+from ..calibration.ranges import measured_ranges
+from ..engines.builders.prove import Proof, prove
+from ..engines.forecast.cost import priced
+from ..engines.forecast.forecast import forecast
+from ..errors import ModelError
+from ..fp16 import Fp16Model, refuse_target, with_fp16
+from ..fp16 import to_fp16 as fp16_around_int8
+from ..graph.graph import Graph
+from ..model import runtime
+from ..model.files import external_files, is_canonical, refuse_to_overwrite, write_model, write_text
+from ..model.protos import names as tensor_names
+from ..repair import rounds
+from ..repair.options import Options
+from ..repair.rounds import Repair
+from ..rulekit.finding import Finding
+from ..rulekit.rule import Rule
+from ..targets.target import Target
+from ..verify.verification import Verification, verify
+from . import given
+from .given import File, Model, Progress, Samples
 
 
 @dataclass(frozen=True)
@@ -73,29 +53,6 @@ class Result(Repair):
     def of(cls, repair: Repair, **more: Any) -> Result:
         """A repair with what followed it."""
         return cls(**{f.name: getattr(repair, f.name) for f in fields(Repair)}, **more)
-
-
-def rules(
-    paths: Sequence[File] = (),
-    *,
-    select: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    builtin: bool = True,
-    installed: bool = True,
-) -> tuple[Rule, ...]:
-    """The rules to check or repair by, sorted by code.
-
-    Args:
-        paths: rule files and folders to add; Python rules run as code.
-        select, ignore: codes, prefixes of codes, names or globs: only these rules, not these rules.
-        builtin, installed: whether the built-in rules, and those of installed rule packs, are among them.
-
-    Raises:
-        RuleError: a file does not load, a rule is incomplete, a code is given twice, or a selector matches no rule.
-    """
-    places = [Path(path) for path in paths]
-    found = catalog.load(places, builtin=builtin, installed=installed)
-    return catalog.select(found, select, ignore, catalog.redirects(places))
 
 
 def check(
@@ -121,10 +78,10 @@ def check(
         ModelError: nothing in the model is quantized, or it cannot be read or imported; or an option has no such name.
         RuleError: `rules` holds something that is not a rule, a rule crashed, or the policy is unknown.
     """
-    found, place, source = _read(model, folder)
-    chosen, asked = _rules(rules), _options(options, settings)
+    found, place, source = given.read(model, folder)
+    chosen, asked = given.rule_list(rules), given.option_values(options, settings)
     graph = rounds.quantized(Graph(found, place, target=Target.named(asked.target)))
-    here = priced(rounds.examine(graph, chosen, asked), forecast_graph(graph, source.name))
+    here = priced(rounds.examine(graph, chosen, asked), forecast(graph, source.name))
     return (*here, *rounds.elsewhere(graph, chosen, here)) if other_targets else here
 
 
@@ -177,7 +134,7 @@ def fix(
             to be bit-exact is not.
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
     """
-    asked = _options(options, settings)
+    asked = given.option_values(options, settings)
     if keep_io and not fp16:
         raise ModelError("keep_io says what fp16 does to inputs and outputs: give both")
     if asked.exact and fp16:
@@ -185,13 +142,13 @@ def fix(
     _refuse_outputs(output, plan, force)
     if fp16:
         refuse_target(Target.named(asked.target))
-    found, place, source = _read(model, folder)
+    found, place, source = given.read(model, folder)
     if engines and isinstance(model, onnx.ModelProto):
         raise ModelError("engines are built from files: give the path of the model")
     external_files(found, place)
     _refuse_unknown(found, (*asked.only, *asked.skip) if globs is None else globs)
-    feeds = _samples(data, found)
-    repair = rounds.fix(found, _rules(rules), asked, folder=place, progress=progress)
+    feeds = given.samples(data, found)
+    repair = rounds.fix(found, given.rule_list(rules), asked, folder=place, progress=progress)
     half = numbers = proof = None
     if fp16:
         if ranges is None and numerics and runtime.available():
@@ -232,8 +189,8 @@ def strip(
     if isinstance(nodes, str):
         raise ModelError(f"nodes is a string; write a tuple of them: ({nodes!r},)")
     _refuse_outputs(output, plan, force)
-    found, place, source = _read(model, folder)
-    result = Result.of(rounds.strip(found, nodes, _rules(rules), folder=place))
+    found, place, source = given.read(model, folder)
+    result = Result.of(rounds.strip(found, nodes, given.rule_list(rules), folder=place))
     return _written(result, found, source, output, plan, force)
 
 
@@ -257,76 +214,11 @@ def to_fp16(
     Raises:
         ModelError: as `fix`; or external data are missing, or a node has no form in the operator set of FP16 Q/DQ.
     """
-    found, place, source = _read(model, folder)
+    found, place, source = given.read(model, folder)
     made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
     if output is not None:
         write_model(made.model, Path(output), source, force=True)
     return made
-
-
-def apply(
-    plan: Plan | File,
-    model: Model,
-    *,
-    output: File | None = None,
-    force: bool = True,
-    note: Progress = lambda sentence: None,
-) -> onnx.ModelProto:
-    """Makes the edits of a saved plan.
-
-    Args:
-        plan: a plan, or the path of one that `fix` wrote.
-        output, force: as `fix`.
-        note: called with what a user should know of the written file.
-
-    Raises:
-        PlanError: the plan is damaged, or was made for another model.
-        ModelError: the model cannot be read or written.
-    """
-    return _edited(_plan(plan), model, output, force, note)
-
-
-def undo(
-    plan: Plan | File,
-    model: Model,
-    *,
-    output: File | None = None,
-    force: bool = True,
-    note: Progress = lambda sentence: None,
-) -> onnx.ModelProto:
-    """Takes the edits of a saved plan back: the original, byte for byte where protobuf wrote its file.
-
-    Raises:
-        PlanError, ModelError: as `apply`.
-    """
-    return _edited(_plan(plan).inverse(), model, output, force, note)
-
-
-def diff(a: Model, b: Model) -> tuple[str, ...]:
-    """Pairs, scales and places that differ between two models, a line each; none where the quantization is the same.
-
-    Raises:
-        ModelError: a model cannot be read or imported.
-    """
-    first, second = (Graph(found, place) for found, place, _ in (_read(a, None), _read(b, None)))
-    return tuple(differences(first, second))
-
-
-def _edited(plan: Plan, model: Model, output: File | None, force: bool, note: Progress) -> onnx.ModelProto:
-    found, _, source = _read(model, None)
-    new = plan.apply(found)
-    if output is not None and (sentence := write_model(new, Path(output), source, force=force)):
-        note(sentence)
-    return new
-
-
-def _plan(plan: Plan | File) -> Plan:
-    if isinstance(plan, Plan):
-        return plan
-    try:
-        return Plan.from_json(Path(plan).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{plan}: cannot be read: {reason(error)}") from error
 
 
 def _refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:
@@ -374,44 +266,3 @@ def _written(
             kept = "undo restores the same model, not the same bytes"
             notes.append(f"{source} is not written as protobuf writes it; {kept}")
     return replace(result, notes=(*result.notes, *filter(None, notes)))
-
-
-def _read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path]:
-    """The model, the folder of its external data, and its path."""
-    if isinstance(model, onnx.ModelProto):
-        place = Path(folder or ".")
-        return model, place, place / "model.onnx"
-    path = Path(model)
-    return read_model(path), Path(folder or path.parent), path
-
-
-def _samples(data: Samples | None, model: onnx.ModelProto) -> list[Feed] | None:
-    if data is None:
-        return None
-    if isinstance(data, str | os.PathLike):
-        return inputs.load(Path(data), model)
-    return [dict(sample) for sample in data]
-
-
-def _rules(rules: Sequence[Rule] | None) -> Sequence[Rule]:
-    """The rules as given, all that are installed where none are.
-
-    Raises:
-        RuleError: one of them is not a rule.
-    """
-    if rules is None:
-        return catalog.load()
-    for rule in rules:
-        if not isinstance(rule, Rule):
-            choice = "qdqgraph.rules(select=[…])"
-            raise RuleError(f"rules holds {rule!r}, which is not a rule; choose by code, for example: {choice}")
-    return rules
-
-
-def _options(options: Options | None, settings: dict[str, Any]) -> Options:
-    if options is not None and settings:
-        raise ModelError("give options, or settings by name, not both")
-    unknown = [name for name in settings if name not in Options.__dataclass_fields__]
-    if unknown:
-        raise ModelError(f"no option {unknown[0]!r}; there are {', '.join(Options.__dataclass_fields__)}")
-    return options or Options(**settings)

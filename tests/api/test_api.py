@@ -1,0 +1,170 @@
+"""The calls: what the command line can do, one call can do, with the same options and the same result."""
+
+import argparse
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import qdqgraph
+from qdqgraph import api
+from qdqgraph.cli import main
+from qdqgraph.cli.main import parser
+from qdqgraph.repair.options import Options
+from qdqgraph.rulekit import Graph, pairs
+from tests.support.models import build
+
+MODEL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+    a = Relu (x)  b = t.pair (a, s1)  c = t.pair (a, s2)  d = t.conv4 (b, s1)  e = t.conv4 (c, s2)  y = Add (d, e) }"""
+
+RULES = {"rules", "config", "no-config", "select", "ignore"}
+"""Options that choose rules and settings: `rules` of a call."""
+SHOWN = {"help", "json", "format", "diff"}
+"""Options that say what is printed."""
+CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
+    "check": (api.check, {}, set()),
+    "fix": (api.fix, {"verify": "engines", "no-numerics": "numerics", "except": "skip"}, {"dry-run"}),
+    "strip": (api.strip, {}, set()),
+    "apply": (api.apply, {}, set()),
+    "undo": (api.undo, {}, set()),
+    "diff": (api.diff, {}, set()),
+    "why": (api.why, {}, set()),
+    "engine forecast": (api.forecast, {}, {"output", "force"}),
+    "engine build": (api.build, {"with": "library", "shape": "shapes"}, {"output", "force"}),
+    "engine read": (api.read_engine, {}, {"output", "force"}),
+    "engine diff": (api.compare, {}, set()),
+}
+"""For each command its call, options of another name there, and options that need no argument: leave `output` out for
+--dry-run, write the engine yourself for -o."""
+
+
+def options_of(command: str) -> set[str]:
+    """The long options of a command, without their dashes."""
+    found = parser()
+    for word in command.split():
+        verbs = next(a for a in found._actions if isinstance(a, argparse._SubParsersAction))
+        found = verbs.choices[word]
+    return {o.removeprefix("--") for a in found._actions for o in a.option_strings if o.startswith("--")}
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_every_option_of_a_command_is_an_argument_of_its_call(command: str) -> None:
+    call, renamed, needless = CALLS[command]
+    takes = set(inspect.signature(call).parameters)
+    if "options" in takes:
+        takes |= set(Options.__dataclass_fields__)
+    asked = options_of(command) - SHOWN - needless - (RULES if "rules" in takes else set())
+    assert {renamed.get(name, name).replace("-", "_") for name in asked} <= takes
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    onnx.save(build(MODEL), path)
+    return path
+
+
+def test_fix_and_the_command_write_the_same_files(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "data.npz", x=np.ones((1, 4, 8, 8), np.float32))
+    words = [
+        "--plan",
+        tmp_path / "a.json",
+        "--data",
+        tmp_path / "data.npz",
+        "--max-bits-lost",
+        "0.5",
+        "--policy",
+        "output",
+    ]
+    assert main(["fix", str(model), "-o", str(tmp_path / "a.onnx"), "--json", "--no-config", *map(str, words)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    result = qdqgraph.fix(
+        model,
+        output=tmp_path / "b.onnx",
+        plan=tmp_path / "b.json",
+        numerics=True,
+        data=tmp_path / "data.npz",
+        max_bits_lost=0.5,
+        policy="output",
+    )
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert result.numbers is not None
+    assert said["numeric_check"]["outputs"]["y"]["sqnr_db"] == result.numbers.outputs["y"].sqnr
+    assert said["left"] == [] and result.left == ()
+
+
+def test_samples_can_be_arrays(model: Path) -> None:
+    sample = {"x": np.random.default_rng(0).uniform(-1, 1, (1, 4, 8, 8)).astype(np.float32)}
+    result = qdqgraph.fix(model, numerics=True, data=[sample, sample])
+    assert result.numbers is not None and (result.numbers.samples, result.numbers.data) == (2, True)
+
+
+def test_a_plan_goes_there_and_back(model: Path, tmp_path: Path) -> None:
+    result = qdqgraph.fix(model, plan=tmp_path / "plan.json")
+    applied = qdqgraph.apply(tmp_path / "plan.json", model, output=tmp_path / "applied.onnx")
+    assert applied == result.model == onnx.load(tmp_path / "applied.onnx")
+    assert qdqgraph.undo(result.plan, applied, output=tmp_path / "undone.onnx") == onnx.load(model)
+    assert (tmp_path / "undone.onnx").read_bytes() == model.read_bytes()
+    assert qdqgraph.diff(model, result.model) and not qdqgraph.diff(model, tmp_path / "undone.onnx")
+
+
+def test_nothing_is_replaced_without_force(model: Path) -> None:
+    before = model.read_bytes()
+    for call in (qdqgraph.fix, lambda m, **k: qdqgraph.strip(m, ["*"], **k)):
+        with pytest.raises(qdqgraph.ModelError, match="exists; give --force"):
+            call(model, output=model, force=False)
+    assert model.read_bytes() == before
+
+
+def test_check_prices_findings(model: Path) -> None:
+    (found,) = (f for f in qdqgraph.check(model) if f.code == "QDQ104")
+    assert found.cost > 0
+
+
+def test_check_names_what_other_targets_alone_would_meet() -> None:
+    model = build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }")
+    model.opset_import[0].version = 18
+    found = qdqgraph.check(model, other_targets=True)
+    assert [(f.code, f.target) for f in found] == [("QDQ413", "trt-8.6")]
+    assert qdqgraph.check(model) == ()
+    assert [(f.code, f.target) for f in qdqgraph.check(model, target="trt-8.6")] == [("QDQ413", "")]
+
+
+def test_why_and_rules_by_selector(model: Path) -> None:
+    answer = qdqgraph.why("tensor-quantized-twice", model, "a")
+    assert answer.speaks and "QDQ104" in answer.lines[0]
+    assert [rule.code for rule in qdqgraph.rules(select=["QDQ1"], ignore=["QDQ102"])] == [
+        "QDQ101",
+        "QDQ103",
+        "QDQ104",
+        "QDQ105",
+    ]
+    with pytest.raises(qdqgraph.RuleError, match="no rule matches 'QDQ999'"):
+        qdqgraph.rules(select=["QDQ999"])
+
+
+def test_engines_are_forecast_compared_and_saved(model: Path) -> None:
+    before, after = qdqgraph.forecast(model), qdqgraph.forecast(qdqgraph.fix(model).model)
+    assert len(before.layers) > len(after.layers)
+    found = qdqgraph.compare(model, after)
+    assert found.different and not found.worse
+    assert qdqgraph.compare(after, model).worse
+    assert not qdqgraph.compare(before, replace(before, name="again")).different
+
+
+def test_a_call_does_not_touch_the_model_it_is_given() -> None:
+    model = build(MODEL)
+    before = model.SerializeToString()
+    qdqgraph.fix(model, fp16=True, numerics=True)
+    qdqgraph.strip(model, ["d"])
+    assert model.SerializeToString() == before
+    assert len(list(pairs(Graph(model)))) > 2
