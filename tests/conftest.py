@@ -10,6 +10,8 @@ import pytest
 from qdqgraph.calibration import inputs
 from qdqgraph.verify import comparison
 
+pytest.register_assert_rewrite("tests.support")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:

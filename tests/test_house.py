@@ -1,5 +1,6 @@
 """The house rules of the code: who may import whom, what importing costs, what a wheel holds."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -8,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from qdqgraph.authoring.testing import outside_imports
-from tests.support.paths import ROOT
+from tests.support.paths import PACKAGE, ROOT
 
-PACKAGE = ROOT / "qdqgraph"
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py")
 
 
@@ -24,6 +24,14 @@ def test_packages_import_only_from_floors_below_and_no_module_from_a_cycle() -> 
 @pytest.mark.parametrize("file", sorted((ROOT / "rules").rglob("*.py")), ids=lambda p: p.stem)
 def test_rules_import_only_the_public_face(file: Path) -> None:
     assert outside_imports(file) == ()
+
+
+def test_no_test_imports_another() -> None:
+    """What several tests need lies in tests/support, which holds no tests itself."""
+    imports = re.compile(r"^\s*(?:from|import) +(\.|tests\b(?!\.support\b))", re.MULTILINE)
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert [str(p.relative_to(ROOT)) for p in files if imports.search(p.read_text(encoding="utf-8"))] == []
+    assert not [p.name for p in (ROOT / "tests" / "support").glob("test_*.py")]
 
 
 def test_importing_loads_no_heavy_package_and_no_warning() -> None:

@@ -11,11 +11,9 @@ import pytest
 import qdqgraph
 from qdqgraph import Finding, Safety
 from qdqgraph.authoring import testing
-from qdqgraph.authoring.scaffold import scaffold
 from qdqgraph.cli.main import main
 from qdqgraph.model.text import parse
 from qdqgraph.rulekit import Counterexample, Example, Graph, Rewire, Rule, catalog, key
-from qdqgraph.rulekit.codes import Lock
 from qdqgraph.rulekit.text import TextRule
 from tests.support.paths import ROOT
 
@@ -281,60 +279,3 @@ def test_importing_the_plugin_loads_nothing_heavy() -> None:
         cwd=Path(qdqgraph.__file__).parent.parent,
     )
     assert run.stdout.strip() == "[]"
-
-
-# Codes
-
-
-def test_every_built_in_code_is_locked() -> None:
-    lock = Lock.read(catalog.builtin_folder() / "codes.lock")
-    assert list(lock.differences(catalog.load(installed=False))) == []
-
-
-def test_the_lock_says_which_line_is_missing_or_stale(tmp_path: Path) -> None:
-    path = tmp_path / "codes.lock"
-    path.write_text("MY201 identity-behind-pair active\nMY202 gone active  # a comment\n")
-    assert list(Lock.read(path).differences([sabotaged(code="MY203"), Good()])) == [
-        "codes.lock does not list MY203 identity-behind-pair: add the line 'MY203 identity-behind-pair active'",
-        "codes.lock lists MY202 gone, which is gone: write retired or now CODE in place of active",
-    ]
-    path.write_text("MY201 a-name alive\n")
-    with pytest.raises(qdqgraph.RuleError, match=r"codes\.lock:1: 'MY201 a-name alive': write CODE NAME active"):
-        Lock.read(path)
-
-
-def test_a_renamed_rule_is_still_found_and_a_retired_code_is_never_given_again(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["rules", "new", "my-rule"]) == 0
-    (folder / "codes.lock").write_text("MY199 old-name now MY201\nMY201 my-rule active\n")
-    capsys.readouterr()
-    for name in ("MY199", "old-name", "my199"):
-        assert main(["explain", name, "--rules", "."]) == 0
-        assert capsys.readouterr().out.startswith("MY201 my-rule (exact)")
-    rules, moved = catalog.load(["."]), catalog.redirects(["."])
-    assert [r.code for r in catalog.select(rules, ["MY199"], [], moved)] == ["MY201"]
-    assert Lock.read(folder / "codes.lock").gone == {"MY199"}
-
-
-# Packs
-
-
-def test_an_installed_rule_pack_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pack = folder / "some_pack"
-    pack.mkdir()
-    (pack / "__init__.py").write_text("")
-    info = folder / "some_pack-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-pack\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[qdqgraph.rules]\nsome = some_pack\n")
-    monkeypatch.syspath_prepend(str(folder))
-    with pytest.raises(qdqgraph.RuleError, match="some_pack holds no rule"):
-        qdqgraph.rules()
-    file, text = scaffold("my-rule", "text", pack, "", ())
-    file.write_text(text)
-    assert [r.file for r in qdqgraph.rules() if r.code == "MY201"] == [pack / "my_rule.toml"]
-    assert "MY201" not in {r.code for r in qdqgraph.rules(installed=False)}
-    (info / "entry_points.txt").write_text("[qdqgraph.rules]\nsome = no_such_package\n")
-    with pytest.raises(qdqgraph.RuleError, match="the rule pack 'some' names 'no_such_package', which is no package"):
-        qdqgraph.rules()

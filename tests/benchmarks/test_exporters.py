@@ -13,7 +13,7 @@ import pytest
 from benchmarks.exporters import __main__ as program
 from benchmarks.exporters.measure import APART, code
 from qdqgraph.rulekit import catalog
-from tests.test_house import PACKAGE
+from tests.support.paths import PACKAGE
 
 OLD = "Measured with other rules or sources than today's: yolox"
 

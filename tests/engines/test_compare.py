@@ -11,9 +11,7 @@ from qdqgraph.cli.main import main
 from qdqgraph.engines.compare.diff import diff
 from qdqgraph.engines.layers import Engine, Layer, Tensor
 from qdqgraph.engines.read.saved import open_engine, to_json
-from tests.support.paths import DATA, SHARED
-
-NVIDIA = SHARED / "data" / "nvidia-engines"
+from tests.support.paths import DATA, NVIDIA
 
 
 def kernel(nodes: str, reads: str, writes: str, precision: str = "INT8", cause: str = "") -> Layer:

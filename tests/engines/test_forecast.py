@@ -17,12 +17,10 @@ from qdqgraph.engines.read.names import of_layer
 from qdqgraph.engines.read.saved import open_engine
 from qdqgraph.graph.graph import Graph
 from qdqgraph.targets.target import Target
-from tests.repair.test_properties import nets
 from tests.support import torchscript
+from tests.support.graphs import nets
 from tests.support.models import build as model_of
-from tests.support.paths import DATA, ROOT, SHARED
-
-NVIDIA = SHARED / "data" / "nvidia-engines"
+from tests.support.paths import DATA, NVIDIA, ROOT
 
 
 def foretold(text: str, target: str = "trt-10") -> tuple[Layer, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from qdqgraph.cli.main import main
 from qdqgraph.engines.read.saved import open_engine
-from tests.engines.test_build import CHAIN, illegal, written
+from tests.support.engines import CHAIN, illegal, written
 from tests.support.models import build as model_of
 from tests.support.paths import DATA
 

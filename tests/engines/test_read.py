@@ -17,9 +17,7 @@ from qdqgraph.engines.read import formats, jsonfile, names
 from qdqgraph.engines.read.layer_info import engine_of, runs, timed
 from qdqgraph.engines.read.saved import open_engine, to_json
 from qdqgraph.errors import EngineError
-from tests.support.paths import DATA, SHARED
-
-NVIDIA = SHARED / "data" / "nvidia-engines"
+from tests.support.paths import DATA, NVIDIA
 
 
 def layer(**more: Any) -> dict[str, Any]:

@@ -6,23 +6,9 @@ from qdqgraph.repair.solver import solve
 from qdqgraph.rulekit import Graph
 from qdqgraph.rulekit.rule import scan
 from qdqgraph.rulekit.text import TextRule
+from tests.support.manual_ties import MANUAL, PAIRS
 from tests.support.models import build
-from tests.support.paths import ROOT
 
-FILE = ROOT / "samples" / "manual_ties.toml"
-BACKBONE = "model.img_backbone.stage"
-PAIRS = [
-    ("model.img_neck.top_down_layers.0.main_conv.conv", "model.img_neck.bottom_up_layers.1.main_conv.conv"),
-    ("model.img_neck.top_down_layers.0.main_conv.conv", "model.det2d_neck.bottom_up_layers.1.main_conv.conv"),
-    ("model.img_neck.top_down_layers.1.main_conv.conv", "model.img_neck.bottom_up_layers.0.main_conv.conv"),
-    ("model.det2d_neck.bottom_up_layers.0.main_conv.conv", "model.det2d_neck.top_down_layers.1.main_conv.conv"),
-    *((f"{BACKBONE}{i}.1.final_conv.conv", f"{BACKBONE}{i}.1.oneop") for i in (1, 2, 3, 4)),
-    *(
-        (f"{BACKBONE}{i}.1.final_conv.conv", f"{BACKBONE}{i}.1.blocks.{j}.addop")
-        for i, j in ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0))
-    ),
-]
-"""The script's lines: each lets the second quantizer share the first one's scale."""
 UNTIED = "model.img_backbone.stem.0.conv"
 
 
@@ -41,7 +27,7 @@ def network() -> onnx.ModelProto:
 
 
 def test_seven_ties_say_what_fourteen_pairs_said() -> None:
-    graph, rule = Graph(network()), TextRule(FILE)
+    graph, rule = Graph(network()), TextRule(MANUAL)
     paths = sorted({path for pair in PAIRS for path in pair} | {UNTIED})
     expected: list[set[str]] = []
     for pair in PAIRS:

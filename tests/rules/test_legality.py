@@ -13,7 +13,7 @@ from qdqgraph import ModelError, Options, RepairError, Safety
 from qdqgraph.engines.builders.builder import built as engine
 from qdqgraph.engines.builders.how import Build, RefusedError
 from qdqgraph.model import runtime
-from qdqgraph.rulekit import Graph, key, pairs
+from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
 from tests.support.models import build
 
@@ -259,31 +259,6 @@ def test_weights_are_stored_as_integers_or_as_floats_and_no_number_changes() -> 
     assert not qdqgraph.fix(integers, weights="int8").plan.edits
 
 
-def test_strip_takes_the_pairs_off_chosen_layers_only() -> None:
-    model = build(
-        "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s1) }"
-    )
-    result = qdqgraph.strip(model, ["y"])
-    graph = Graph(result.model)
-    convolution, other = graph.node("y"), graph.node("v")
-    assert convolution.inputs[0].name == "a" and pairs(graph).made(convolution.inputs[1].name) is None
-    assert pairs(graph).made(other.inputs[0].name) is not None and pairs(graph).made(other.inputs[1].name) is not None
-    assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
-    with pytest.raises(ModelError, match="no node is named 'none\\*'"):
-        qdqgraph.strip(model, ["y", "none*"])
-    with pytest.raises(ModelError, match="no input is quantized"):
-        qdqgraph.strip(model, ["a"])
-
-
-def test_strip_keeps_a_relu_that_the_pair_stood_for() -> None:
-    model = build(
-        f"""g ({SHAPE} x) => ({SHAPE} y) <float s = {{0.1}}, uint8 z = {{0}}> {{
-            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Neg (d) }}"""
-    )
-    x = np.linspace(-1, 1, 18, dtype=np.float32).reshape(1, 2, 3, 3)
-    assert np.array_equal(outputs(qdqgraph.strip(model, ["y"]).model, x), -np.maximum(x, 0))
-
-
 @pytest.mark.parametrize("dtype, top", [("uint8", 255), ("uint16", 65535)])
 def test_a_clip_that_a_pair_stood_for_stays_when_the_pair_goes(dtype: str, top: int) -> None:
     """quantize_static takes Clip(0, 6) out in front of an asymmetric pair: 16-bit pairs and stripped layers keep it."""
@@ -332,25 +307,3 @@ def test_dynamic_quantization_with_another_zero_point_is_refused() -> None:
     )
     with pytest.raises(RepairError, match="QDQ411 TensorRT has no MatMulInteger"):
         qdqgraph.fix(model)
-
-
-def test_strip_by_rule_takes_what_the_rule_speaks_of() -> None:
-    model = build(
-        f"""g ({SHAPE} x) => ({SHAPE} y) <float s = {{0}}, int8 z = {{0}}> {{
-            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Neg (d) }}"""
-    )
-    rule = next(r for r in RULES if r.code == "QDQ403")
-    assert [key(n) for n in Graph(qdqgraph.strip(model, rules=[rule]).model).nodes()] == ["y"]
-
-
-def test_fix_takes_a_path_and_options_by_name(tmp_path: Path) -> None:
-    path, out = tmp_path / "m.onnx", tmp_path / "fixed.onnx"
-    onnx.save(one_pair("uint8", 0.1, 128), path)
-    result = qdqgraph.fix(path, output=out, target="trt-11")
-    assert onnx.load(out).SerializeToString() == result.model.SerializeToString()
-    with pytest.raises(ModelError, match="no option 'tarjet'; there are policy"):
-        qdqgraph.fix(path, tarjet="trt-11")
-    with pytest.raises(ModelError, match=r"no target 'trt-9'; there are trt-10, trt-11, trt-8\.6, trt-rtx"):
-        qdqgraph.check(path, target="trt-9")
-    with pytest.raises(ModelError, match="cannot be read"):
-        qdqgraph.fix(tmp_path / "none.onnx")

@@ -7,7 +7,6 @@ import onnx
 import pytest
 
 import qdqgraph
-from qdqgraph import ModelError, Options
 from qdqgraph.model import runtime
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
@@ -94,27 +93,3 @@ def test_q_dq_of_a_domain_nobody_knows_is_reported_not_renamed() -> None:
     model.opset_import.append(onnx.helper.make_opsetid("my.domain", 1))
     with pytest.raises(qdqgraph.RepairError, match=r"TensorRT has no QuantizeLinear of domain my\.domain"):
         qdqgraph.fix(model)
-
-
-@pytest.mark.parametrize(
-    "settings, said",
-    [
-        ({"weights": "INT8"}, "weights is 'INT8'; write 'int8', 'float' or None"),
-        ({"max_bits_lost": "a"}, "write a number of bits"),
-        ({"only": "conv*"}, r"only is a string; write a tuple"),
-        ({"also": "QDQ403"}, r"also is a string"),
-        ({"target": "trt-9"}, "no target 'trt-9'"),
-    ],
-)
-def test_settings_that_are_none_are_refused(settings: dict[str, object], said: str) -> None:
-    with pytest.raises(ModelError, match=said):
-        Options(**settings)  # type: ignore[arg-type]
-
-
-def test_calls_say_what_a_wrong_argument_should_be() -> None:
-    model = build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }")
-    for call in (qdqgraph.fix, qdqgraph.check):
-        with pytest.raises(qdqgraph.RuleError, match="rules holds 'QDQ101', which is not a rule; choose by code"):
-            call(model, ["QDQ101"])  # type: ignore[list-item]
-    with pytest.raises(ModelError, match=r"nodes is a string; write a tuple of them: \('y',\)"):
-        qdqgraph.strip(model, "y")

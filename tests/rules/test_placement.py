@@ -1,16 +1,14 @@
 """Places: which side of a residual Add carries the pair, and who may see rounded values."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import pytest
 
 import qdqgraph
-from qdqgraph import Finding, RuleError, Safety
 from qdqgraph.calibration.inputs import noise
-from qdqgraph.rulekit import Graph, PlacePair, Rule, residuals
+from qdqgraph.rulekit import Graph, residuals
 from qdqgraph.verify.comparison import compare
 from tests.support.models import build, fixed, reads_pair, scales
 
@@ -144,26 +142,6 @@ def test_a_branch_that_captures_the_pool_keeps_its_condition() -> None:
     node = next(n for n in result.model.graph.node if n.op_type == "If")
     assert list(node.input) == ["t"] and [a.g.node[0].input[0] for a in node.attribute] == ["p", "p"]
     assert reads_pair(result.model, "r", 1)
-
-
-def test_a_rule_that_places_a_pair_at_a_captured_tensor_is_stopped() -> None:
-    class Captures(Rule):
-        """What reads a tensor should read its pair: this rule forgets that a subgraph has no input for it."""
-
-        code, name, safety = "MY201", "captures", Safety.LOSSY
-
-        def find(self, graph: Graph) -> Iterator[Finding]:
-            readers = tuple(r.key for r in graph.readers("p") if r.node.op == "If")
-            yield self.finding(graph.node("p"), "bare", help="pair", edits=[PlacePair("p", readers)])
-
-    model = build(
-        f"""g ({X}, bool t) => (float[1,4,8,8] y, float[1,4,8,8] o) {{
-            p = Relu (x)  y = t.conv4 (p, s1)
-            o = If <then_branch = yes () => (float[1,4,8,8] a) {{ a = Relu (p) }},
-                    else_branch = no () => (float[1,4,8,8] b) {{ b = Neg (p) }}> (t) }}"""
-    )
-    with pytest.raises(RuleError, match=r"input -1 of 'o' \(If\), which it does not have"):
-        qdqgraph.fix(model, [Captures()])
 
 
 def test_two_bare_convolutions_without_a_scale_are_reported_and_left() -> None:

@@ -20,6 +20,11 @@ pair (x, s) => (y) {
 """
 
 
+CONCAT = """g (float[1,4,8,8] x, float[1,4,8,8] t) => (float[1,4,8,8] y, float[1,4,8,8] v) {
+    a = Relu (x) y = t.conv4 (a, s1) c = Concat <axis = 1> (a, t) v = t.conv8 (c, s2) }"""
+"""A Concat whose inputs and output have different scales."""
+
+
 def convolution(channels: int, out: int = 4) -> str:
     """A function `convN (x, s)`: an INT8 1x1 convolution of N channels whose input is quantized with scale s."""
     weights = np.random.default_rng(channels).integers(-100, 100, channels * out)

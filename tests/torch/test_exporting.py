@@ -16,7 +16,6 @@ pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 pytest.importorskip("onnxruntime")
 
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +23,7 @@ import qdqgraph
 from qdqgraph.errors import TorchError
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.torch import Config, Layers, Spec, calibrate, export, link, quantize, quantizers
-from tests.torch.test_linking import Dense, dynamo_or_skip
-from tests.torch.test_quantization import X, residual
+from tests.support.torch_networks import Dense, X, answers, dynamo_or_skip, residual
 
 
 class Net(nn.Module):
@@ -48,14 +46,6 @@ def calibrated(model: nn.Module | None = None, config: Config | None = None) -> 
     quantize(model, config)
     calibrate(model, [X])
     return model
-
-
-def answers(model: onnx.ModelProto, x: Tensor) -> np.ndarray:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: np.ndarray = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
-    return found
 
 
 @pytest.mark.parametrize(("dynamo", "opset"), [*((False, v) for v in range(13, 21)), (True, 18), (True, 20)])

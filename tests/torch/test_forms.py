@@ -24,8 +24,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import qdqgraph
 from qdqgraph.torch import Config, Linked, Operator, calibrate, export, link, quantize, quantizers
 from qdqgraph.torch.quantizer.quantizer import qnn
-from tests.torch.test_exporting import answers
-from tests.torch.test_linking import EXPORTERS, X, dynamo_or_skip
+from tests.support.torch_networks import EXPORTERS, X, answers, dynamo_or_skip
 
 
 class Block(nn.Module):

@@ -23,26 +23,8 @@ from qdqgraph.rulekit.text import TextRule
 from qdqgraph.torch import Config, Layers, QuantAdd, calibrate, export, link, probe, quantize, quantizers, tie
 from qdqgraph.torch.quantizer.quantizer import made, paths, qnn
 from samples import networks
-from tests.rulekit.test_manual_ties import BACKBONE, PAIRS
-from tests.support.paths import ROOT
-from tests.torch.test_quantization import residual
-
-MANUAL = ROOT / "samples" / "manual_ties.toml"
-EXPORTERS = [False, True]
-X = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-def dynamo_or_skip(dynamo: bool) -> None:
-    if dynamo:
-        pytest.importorskip("onnxscript")
-
-
-def groups(model: nn.Module) -> set[frozenset[str]]:
-    """The paths that share a quantizer, for each that has several."""
-    found: dict[int, set[str]] = {}
-    for path, quantizer in paths(model).items():
-        found.setdefault(id(quantizer), set()).add(path)
-    return {frozenset(g) for g in found.values() if len(g) > 1}
+from tests.support.manual_ties import BACKBONE, MANUAL, PAIRS
+from tests.support.torch_networks import EXPORTERS, Dense, X, dynamo_or_skip, groups, residual
 
 
 @pytest.mark.parametrize(("name", "dynamo"), [("resnet18", False), ("yolov5s", False), ("resnet18", True)])
@@ -184,21 +166,6 @@ def test_the_fourteen_hand_written_pairs_and_the_rule_file_give_the_same_groups(
     quantize(model)
     link(model, torch.rand(1, 4, 4, 4), [TextRule(MANUAL)])
     assert groups(model) == {frozenset(g) for g in expected} and len(expected) == 7
-
-
-class Dense(nn.Module):
-    """Concat, BatchNorm, ReLU, convolution: no quantizer stands at the Concat; and a product of two activations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(8, 4, 1)
-        self.norm = nn.BatchNorm2d(8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = self.a(x), self.b(x)
-        c = self.c(functional.relu(self.norm(torch.cat([a, b], 1))))
-        out: Tensor = self.b(c @ a.transpose(2, 3))
-        return out
 
 
 def test_quantizers_are_added_where_the_graph_holds_no_scale(tmp_path: Path) -> None:

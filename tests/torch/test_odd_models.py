@@ -25,8 +25,7 @@ from qdqgraph.errors import TorchError
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.torch import Config, Layers, Operator, Spec, calibrate, export, link, quantize, quantizers
 from qdqgraph.torch.quantizer.quantizer import QuantDescriptor, made
-from tests.torch.test_linking import dynamo_or_skip, groups
-from tests.torch.test_quantization import X, residual
+from tests.support.torch_networks import X, dynamo_or_skip, groups, residual
 
 
 def answers(file: Path, *inputs: Tensor) -> list[np.ndarray]:

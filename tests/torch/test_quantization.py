@@ -13,7 +13,6 @@ pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 
 import torch
-import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +20,7 @@ from qdqgraph import RuleError
 from qdqgraph.errors import TorchError
 from qdqgraph.torch import Config, Layers, Operator, QuantAdd, QuantConcat, Spec, calibrate, quantize, quantizers
 from qdqgraph.torch.calls.places import places
+from tests.support.torch_networks import Bottleneck, X, residual
 
 TWINS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.Conv1d(4, 6, 3, padding="same", padding_mode="circular"), (2, 4, 9)),
@@ -195,41 +195,6 @@ def test_layers_from_python_take_the_same_patterns() -> None:
     assert {q.num_bits for n, q in quantizers(model).items() if n.startswith("3.")} == {4}
     with pytest.raises(TorchError, match="no such entry"):
         quantize(network(), Config(layers=(Layers("3", {"bits": 4}, {}),)))
-
-
-class Bottleneck(nn.Module):
-    """As mmdetection writes it: an inner function, checkpointed where asked, `out += identity`, a branch on the way."""
-
-    def __init__(self, downsample: bool, reentrant: bool | None) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
-        self.downsample = nn.Conv2d(4, 4, 1) if downsample else None
-        self.relu = nn.ReLU(inplace=True)
-        self.reentrant = reentrant
-
-    def forward(self, x: Tensor) -> Tensor:
-        def inner(x: Tensor) -> Tensor:
-            identity = x
-            out: Tensor = self.conv2(self.relu(self.conv1(x)))
-            if self.downsample is not None:
-                identity = self.downsample(x)
-            out += identity
-            return out
-
-        if self.reentrant is not None and x.requires_grad:
-            out = checkpointing.checkpoint(inner, x, use_reentrant=self.reentrant)
-        else:
-            out = inner(x)
-        result: Tensor = self.relu(out)
-        return result
-
-
-def residual(reentrant: bool | None = None) -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(Bottleneck(False, reentrant), Bottleneck(True, reentrant))
-
-
-X = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(

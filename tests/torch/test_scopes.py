@@ -37,7 +37,7 @@ from qdqgraph.torch import (
     sensitivity,
 )
 from qdqgraph.torch.calls.places import places
-from tests.torch.test_quantization import X, residual
+from tests.support.torch_networks import X, residual
 
 
 def quantized(reentrant: bool | None = None) -> nn.Module:

@@ -42,7 +42,7 @@ from qdqgraph.torch.training.finetune import rate
 from qdqgraph.torch.training.plot import svg
 from qdqgraph.torch.training.sensitivity import units
 from qdqgraph.torch.training.state import digest
-from tests.torch.test_quantization import X, residual
+from tests.support.torch_networks import X, residual
 
 
 class Normed(nn.Module):

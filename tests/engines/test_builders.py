@@ -8,10 +8,8 @@ import textwrap
 import time
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from qdqgraph.cli.main import main
 from qdqgraph.engines.builders import limits
@@ -24,14 +22,9 @@ from qdqgraph.engines.read.names import is_quantizer
 from qdqgraph.engines.read.saved import open_engine
 from qdqgraph.errors import EngineError
 from qdqgraph.graph.graph import Graph
+from tests.support.engines import CHAIN, illegal, written
 from tests.support.models import build as model_of
 
-CHAIN = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
-    a = t.conv4 (x, s1)
-    b = Relu (a)
-    p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (b)
-    y = t.conv4 (p, s2)
-}"""
 RESIDUAL = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
     a = t.conv4 (x, s1)
     r = Relu (a)
@@ -40,12 +33,6 @@ RESIDUAL = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
     c = Add (b, k)
     y = t.conv4 (c, s4)
 }"""
-
-
-def written(model: onnx.ModelProto, folder: Path) -> Path:
-    file = folder / "model.onnx"
-    onnx.save(model, file)
-    return file
 
 
 def stored(text: str, folder: Path) -> Storage:
@@ -94,24 +81,6 @@ def test_open_dimensions_get_a_shape_and_the_note_says_which(
     assert "'x' was built for 2x4x32x32" in capsys.readouterr().out
     assert main(["engine", "build", str(file), "--with", "tensorrt-rtx", "--shape", "2x4"]) == 2
     assert "NAME:1x3x224x224" in capsys.readouterr().err
-
-
-def illegal(zero: int, scale: float, op: str = "") -> onnx.ModelProto:
-    """A pair with this zero-point and scale in front of an operator."""
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="in_q"),
-        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="in_dq"),
-        helper.make_node(op or "Relu", ["d"], ["y"], name="last", domain="my" if op else ""),
-    ]
-    parameters = [
-        numpy_helper.from_array(np.array(scale, np.float32), "s"),
-        numpy_helper.from_array(np.array(zero, np.int8), "z"),
-    ]
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy"]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], parameters)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("my", 1)], ir_version=8
-    )
 
 
 @pytest.mark.usefixtures("rtx")

@@ -1,0 +1,98 @@
+"""`why`: what rule authors are told of a rule that is silent, or speaks, at a place."""
+
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+
+import qdqgraph
+from qdqgraph import Options
+from qdqgraph.authoring.why import why
+from qdqgraph.cli.main import main
+from qdqgraph.rulekit import Graph, catalog
+from tests.support.models import CONCAT, build
+
+RULES = qdqgraph.rules()
+
+
+def answer(text: str, code: str, at: str, **options: float) -> tuple[bool, str]:
+    found = why(Graph(build(text)), catalog.find(RULES, code), at, RULES, Options(**options))  # type: ignore[arg-type]
+    return found.speaks, "\n".join(found.lines)
+
+
+def test_why_says_that_a_rule_speaks_and_what_it_would_do() -> None:
+    speaks, text = answer(CONCAT, "QDQ101", "c")
+    assert speaks and text.startswith(
+        "QDQ101 speaks here: inputs and output of the Concat carry different scales: 0.1 ('a'), 0.11 ('c')"
+    )
+    assert answer(CONCAT, "QDQ101", "a") == (speaks, text), "a tied tensor is spoken of as well"
+
+
+def test_why_says_that_the_guard_refused() -> None:
+    speaks, text = answer(CONCAT, "QDQ101", "c", max_bits_lost=0.1)
+    assert speaks and "refused: the scale of 'c', 0.11, would cost 0.14 bits at 'a'" in text
+
+
+def test_why_says_that_a_tie_holds_already() -> None:
+    assert answer(CONCAT.replace("s2", "s1"), "QDQ101", "c") == (
+        True,
+        "QDQ101 asks for one scale of 'a', 't', 'c'; they have it, or none of them has one: no finding",
+    )
+
+
+def test_why_names_the_condition_of_a_text_rule_that_failed() -> None:
+    text = CONCAT.replace("v = t.conv8 (c, s2)", "m = ReduceMean <axes = [1]> (c) v = Add (m, x)")
+    speaks, said = answer(text, "QDQ101", "c")
+    assert not speaks
+    assert said.splitlines() == [
+        "QDQ101 finds nothing at 'c'",
+        "the deepest partial match, 1 of 1 lines:",
+        "  + y = Concat (xs)    is 'Concat(c)'",
+        "stopped: `carries_int8(y)` does not hold: nothing behind 'c' takes INT8, and not everything in front of it is "
+        "quantized",
+    ]
+
+
+def test_why_shows_the_deepest_partial_match() -> None:
+    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) { p = t.pair (x, s1) r = Relu (p) y = t.conv4 (r, s1) }"""
+    speaks, said = answer(text, "QDQ206", "p")
+    assert not speaks and "the deepest partial match, 2 of 4 lines:" in said
+    assert "  + d = DequantizeLinear (q, s, z)" in said and "  - again = QuantizeLinear (d, s, z)" in said
+    assert (
+        "stopped: no further QuantizeLinear reads 'p', where the pattern has again = QuantizeLinear (d, s, z)" in said
+    )
+
+
+def test_why_says_where_no_line_of_the_pattern_fits() -> None:
+    speaks, said = answer(CONCAT, "QDQ102", "c")
+    assert (
+        not speaks and "'c' is made by Concat and read by QuantizeLinear; the pattern is\n    y = MaxPool (x)" in said
+    )
+
+
+def test_why_names_the_condition_of_a_python_rule_that_failed() -> None:
+    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = t.conv4 (x, s1) g = Sigmoid (a) m = Mul (a, g) y = t.conv4 (m, s2) }"""
+    speaks, said = answer(text, "QDQ204", "m")
+    assert not speaks
+    assert re.search(r"average_or_mul_unpaired\.py:\d+, the last line of find\(\) that speaks of it:", said)
+    assert said.endswith(
+        "    if not gating and node.op not in POOLS\n      not gating  is  True\n      node.op not in POOLS  is  True"
+    )
+
+
+def test_why_says_that_a_python_rule_never_comes_there() -> None:
+    speaks, said = answer(CONCAT, "QDQ204", "c")
+    assert not speaks and said.endswith("the rule never comes to this tensor: it looks at other operators or places")
+
+
+def test_why_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "m.onnx"
+    onnx.save(build(CONCAT), model)
+    assert main(["why", "concat-scales-differ", str(model), "--at", "c"]) == 0
+    assert main(["why", "QDQ102", str(model), "--at", "c"]) == 1
+    capsys.readouterr()
+    assert main(["why", "QDQ101", str(model), "--at", "cc"]) == 2
+    assert "the model has no tensor or node 'cc'; did you mean 'c'?" in capsys.readouterr().err
+    assert main(["why", "QDQ111", str(model), "--at", "c"]) == 2
+    assert "there is no rule 'QDQ111'; did you mean 'QDQ" in capsys.readouterr().err

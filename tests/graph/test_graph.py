@@ -1,0 +1,21 @@
+"""What a graph says of its tensors: which are constant, which Adds are residuals."""
+
+from qdqgraph.rulekit import Graph, residuals
+from tests.support.models import build
+
+
+def test_a_broadcast_add_is_no_residual_also_with_a_dynamic_batch() -> None:
+    text = """g (float[N,4,8,8] x) => (float[N,4,8,8] y) {
+        a = Relu (x)  c = t.conv4 (a, s1)  m = GlobalAveragePool (a)  b = Add (c, m)  y = t.conv4 (b, s2) }"""
+    assert not residuals(Graph(build(text)))
+
+
+def test_a_part_of_a_constant_is_constant_where_its_ends_are() -> None:
+    text = """g (float[2,4] x, int64[1] from) => (float[2,4] y, float[N,4] v) <
+            float[4,4] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, int64[2] sizes = {2, 2},
+            int64[1] zero = {0}, int64[1] two = {2}> {
+        a, b = Split <axis = 0> (w, sizes)  c = Slice (a, zero, two)  s = Slice (w, zero, two)
+        y = Sum (x, a, b, c, s)  v = Slice (w, from, two)  p, q = Split <axis = 1> (x, sizes) }"""
+    graph = Graph(build(text))
+    assert all(graph.is_constant(t) for t in "abcs")
+    assert not any(graph.is_constant(t) for t in "vpqxy")

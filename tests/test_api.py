@@ -1,0 +1,91 @@
+"""The calls of the package: `fix`, `check` and `strip`, their options, and what a wrong argument is answered with."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import qdqgraph
+from qdqgraph import ModelError, Options
+from qdqgraph.model import runtime
+from qdqgraph.rulekit import Graph, catalog, key, pairs
+from tests.support.models import build
+
+SHAPE = "float[1,2,3,3]"
+
+
+def test_fix_takes_a_path_and_options_by_name(tmp_path: Path) -> None:
+    path, out = tmp_path / "m.onnx", tmp_path / "fixed.onnx"
+    onnx.save(
+        build(
+            "g (float[4] x) => (float[4] y) <uint8 z = {128}> { q = QuantizeLinear (x, s1, z) y = DequantizeLinear (q, s1, z) }"
+        ),
+        path,
+    )
+    result = qdqgraph.fix(path, output=out, target="trt-11")
+    assert onnx.load(out).SerializeToString() == result.model.SerializeToString()
+    with pytest.raises(ModelError, match="no option 'tarjet'; there are policy"):
+        qdqgraph.fix(path, tarjet="trt-11")
+    with pytest.raises(ModelError, match=r"no target 'trt-9'; there are trt-10, trt-11, trt-8\.6, trt-rtx"):
+        qdqgraph.check(path, target="trt-9")
+    with pytest.raises(ModelError, match="cannot be read"):
+        qdqgraph.fix(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"weights": "INT8"}, "weights is 'INT8'; write 'int8', 'float' or None"),
+        ({"max_bits_lost": "a"}, "write a number of bits"),
+        ({"only": "conv*"}, r"only is a string; write a tuple"),
+        ({"also": "QDQ403"}, r"also is a string"),
+        ({"target": "trt-9"}, "no target 'trt-9'"),
+    ],
+)
+def test_settings_that_are_none_are_refused(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        Options(**settings)  # type: ignore[arg-type]
+
+
+def test_calls_say_what_a_wrong_argument_should_be() -> None:
+    model = build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }")
+    for call in (qdqgraph.fix, qdqgraph.check):
+        with pytest.raises(qdqgraph.RuleError, match="rules holds 'QDQ101', which is not a rule; choose by code"):
+            call(model, ["QDQ101"])  # type: ignore[list-item]
+    with pytest.raises(ModelError, match=r"nodes is a string; write a tuple of them: \('y',\)"):
+        qdqgraph.strip(model, "y")
+
+
+def test_strip_takes_the_pairs_off_chosen_layers_only() -> None:
+    model = build(
+        "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s1) }"
+    )
+    result = qdqgraph.strip(model, ["y"])
+    graph = Graph(result.model)
+    convolution, other = graph.node("y"), graph.node("v")
+    assert convolution.inputs[0].name == "a" and pairs(graph).made(convolution.inputs[1].name) is None
+    assert pairs(graph).made(other.inputs[0].name) is not None and pairs(graph).made(other.inputs[1].name) is not None
+    assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
+    with pytest.raises(ModelError, match="no node is named 'none\\*'"):
+        qdqgraph.strip(model, ["y", "none*"])
+    with pytest.raises(ModelError, match="no input is quantized"):
+        qdqgraph.strip(model, ["a"])
+
+
+def test_strip_keeps_a_relu_that_the_pair_stood_for() -> None:
+    model = build(
+        f"""g ({SHAPE} x) => ({SHAPE} y) <float s = {{0.1}}, uint8 z = {{0}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Neg (d) }}"""
+    )
+    x = np.linspace(-1, 1, 18, dtype=np.float32).reshape(1, 2, 3, 3)
+    assert np.array_equal(runtime.run(qdqgraph.strip(model, ["y"]).model, [{"x": x}], Path())[0][0], -np.maximum(x, 0))
+
+
+def test_strip_by_rule_takes_what_the_rule_speaks_of() -> None:
+    model = build(
+        f"""g ({SHAPE} x) => ({SHAPE} y) <float s = {{0}}, int8 z = {{0}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Neg (d) }}"""
+    )
+    rule = catalog.find(qdqgraph.rules(), "QDQ403")
+    assert [key(n) for n in Graph(qdqgraph.strip(model, rules=[rule]).model).nodes()] == ["y"]
