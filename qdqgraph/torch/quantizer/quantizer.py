@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ...errors import TorchError
+from ...graph.amax import integer_bound, scale_from_amax
 from .pairing import INTEGERS, Encoding, Writing
 
 with warnings.catch_warnings():
@@ -58,7 +59,7 @@ class Quantizer(qnn.TensorQuantizer):
     @property
     def bound(self) -> int:
         """The largest integer: 127 for 8 bits."""
-        return (1 << (self._num_bits - 1 + int(self._unsigned))) - 1
+        return integer_bound(self._num_bits, self._unsigned)
 
     def grid(self) -> Encoding:
         """What the quantizer rounds to.
@@ -75,7 +76,7 @@ class Quantizer(qnn.TensorQuantizer):
             )
         if amax is None:
             raise TorchError("it has no amax: calibrate it, or disable it")
-        scale = amax.detach().double().cpu().numpy() * (self._scale_amax or 1.0) / self.bound
+        scale = scale_from_amax(amax.detach().double().cpu().numpy() * (self._scale_amax or 1.0), self.bound)
         if not np.isfinite(scale).all():
             raise TorchError("its amax is not finite: calibrate it with finite data, or disable it")
         if scale.size == 1:
