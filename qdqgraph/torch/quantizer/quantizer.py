@@ -28,15 +28,12 @@ with warnings.catch_warnings():
     from pytorch_quantization.nn._functions import quant_rnn
     from pytorch_quantization.tensor_quant import QuantDescriptor
 
-METHODS = ("max", "percentile", "entropy", "mse")
-"""How calibration chooses amax; all but max search a histogram."""
-
 
 class Quantizer(qnn.TensorQuantizer):
     """A TensorQuantizer that loads a calibrated state on any device, and writes Q/DQ itself.
 
     Attributes:
-        method: one of `METHODS`; "" leaves the choice to the run.
+        method: the name of a calibration method; "" leaves the choice to the run.
         percentile: of values that stay within amax, in percent; None leaves it to the run.
     """
 
@@ -211,7 +208,6 @@ def parent(model: nn.Module, path: str) -> tuple[nn.Module, str]:
 
 
 __all__ = [
-    "METHODS",
     "HistogramCalibrator",
     "MaxCalibrator",
     "QuantDescriptor",
