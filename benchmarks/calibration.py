@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from qdqgraph.calibration.methods import find_method
 from qdqgraph.torch import fold_norms, quantize, quantizers
-from qdqgraph.torch.calibration.histogram import Histogram
+from qdqgraph.torch.calibration.histogram import HistogramCollector
 from qdqgraph.torch.quantizer.quantizer import HistogramCalibrator, is_weight, quiet
 from samples import networks
 
@@ -46,13 +47,13 @@ class Timing:
         return f"| {self.method} | {self.library:.2f} | {self.ours:.2f} | {ratio:.0f} | {self.same} of {self.total} |"
 
 
-def collected(batches: int, batch: int) -> list[tuple[HistogramCalibrator, Histogram]]:
+def collected(batches: int, batch: int) -> list[tuple[HistogramCalibrator, HistogramCollector]]:
     """The activations of a ResNet-18, [batch, 3, 224, 224] at a time, as the library's histograms and ours."""
     model = networks.build("resnet18", SIZE)
     fold_norms(model, networks.images(1, SIZE, 0))
     quantize(model)
     inputs = [q for name, q in quantizers(model).items() if not is_weight(name)]
-    pairs = [(HistogramCalibrator(8, None, False), Histogram()) for _ in inputs]
+    pairs = [(HistogramCalibrator(8, None, False), HistogramCollector()) for _ in inputs]
     for quantizer, (theirs, ours) in zip(inputs, pairs, strict=True):
         quantizer.disable_quant()
         quantizer.register_forward_pre_hook(_collector(theirs, ours))
@@ -62,7 +63,9 @@ def collected(batches: int, batch: int) -> list[tuple[HistogramCalibrator, Histo
     return pairs
 
 
-def _collector(theirs: HistogramCalibrator, ours: Histogram) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+def _collector(
+    theirs: HistogramCalibrator, ours: HistogramCollector
+) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def collect(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         theirs.collect(inputs[0])
         ours.collect(inputs[0])
@@ -70,13 +73,13 @@ def _collector(theirs: HistogramCalibrator, ours: Histogram) -> Callable[[nn.Mod
     return collect
 
 
-def timing(method: str, pairs: list[tuple[HistogramCalibrator, Histogram]]) -> Timing:
+def timing(method: str, pairs: list[tuple[HistogramCalibrator, HistogramCollector]]) -> Timing:
     """Searches every histogram both ways."""
     start = time.perf_counter()
     with patch.object(torch.Tensor, "cuda", lambda self: self):
         expected = [theirs.compute_amax(method, percentile=99.99) for theirs, _ in pairs]
     middle = time.perf_counter()
-    found = [ours.compute_amax(method) for _, ours in pairs]
+    found = [ours.compute_amax(find_method(method)) for _, ours in pairs]
     end = time.perf_counter()
     same = sum(
         f is not None and f.numpy().tobytes() == e.numpy().tobytes() for f, e in zip(found, expected, strict=True)
@@ -92,7 +95,8 @@ def main() -> int:
     parser.add_argument("--method", nargs="+", choices=METHODS, default=METHODS)
     args = parser.parse_args()
     pairs = collected(args.batches, args.batch)
-    print(f"{len(pairs)} histograms of {sum(len(ours.counts) for _, ours in pairs)} bins in all")
+    bins = sum(len(found.counts) for _, ours in pairs if (found := ours.histogram) is not None)
+    print(f"{len(pairs)} histograms of {bins} bins in all")
     print("| method | library, s | qdqgraph, s | times faster | same amax, to the bit |", "| --- " * 5 + "|", sep="\n")
     failed = False
     for method in args.method:

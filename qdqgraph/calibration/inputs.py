@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from ..errors import ModelError
+from ..graph.amax import amax_from_scale
 from ..graph.graph import Graph
-from ..graph.pair import INT8_BOUND, pairs
+from ..graph.pair import pairs
 from ..model.runtime import Feed
 
 UNKNOWN = 224
@@ -85,4 +86,4 @@ def _sample(graph: Graph, info: onnx.ValueInfoProto, random: np.random.Generator
     if dtype.kind in "iu":
         return random.integers(0, 2, shape).astype(dtype)
     scales = [p.value for p in pairs(graph).at(info.name)]
-    return (random.uniform(-1, 1, shape) * (max(scales) * INT8_BOUND if scales else 1)).astype(dtype)
+    return (random.uniform(-1, 1, shape) * (amax_from_scale(max(scales)) if scales else 1)).astype(dtype)

@@ -15,18 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..calibration.methods import methods
 from ..errors import TorchError
 from ..model.files import refuse_to_overwrite
 
 if TYPE_CHECKING:
     from ..torch import Sensitivity
 
-METHODS = ("max", "percentile", "entropy", "mse")
 Verb = Callable[[str, str, str], ArgumentParser]
 
 
 def add(verb: Verb) -> None:
     """Adds what `qdqgraph torch` can do; `verb` makes a command of (name, text, example)."""
+    known = methods()
     common = "--model nets:build --data nets:batches --eval nets:accuracy"
     quantize = verb(
         "quantize", "link, calibrate, score and export a network", f"qdqgraph torch quantize {common} -o net.onnx"
@@ -46,7 +47,9 @@ def add(verb: Verb) -> None:
         parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
         parser.add_argument("--config", type=Path, metavar="FILE", help="which modules are quantized and how, TOML")
         parser.add_argument("--batches", type=_count, metavar="N", help="batches to calibrate with (default: all)")
-        parser.add_argument("--method", choices=METHODS, default="", help="calibration (default: the configuration's)")
+        help = "; ".join(f"{name}: {method.summary}" for name, method in known.items())
+        help = f"how calibration chooses amax (default: the configuration's); {help}"
+        parser.add_argument("--method", choices=tuple(known), default="", help=help)
         parser.add_argument("--percentile", type=_percent, help="for method percentile (default: 99.99)")
         parser.add_argument("--no-link", action="store_true", help="leave the quantizers as they are, untied")
         parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="more rules")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..graph.amax import amax_from_scale
+
 LARGEST = 65504.0
 """The largest FP16 number."""
 SMALLEST = 2.0**-14
@@ -99,7 +101,7 @@ def scale(value: np.ndarray | None, idle: np.ndarray | None = None) -> Scale:
     if idle is not None:
         half = np.where(idle & ~(half >= SMALLEST), np.float32(SMALLEST), half)
     rounded = np.where(half > LARGEST, np.inf, half).astype(np.float16)
-    inside = rounded.astype(np.float32) * INTEGER_BOUND <= LARGEST
+    inside = amax_from_scale(rounded.astype(np.float32), INTEGER_BOUND) <= LARGEST
     holds = np.all((half > 0) & inside & (_change(half, rounded) <= SCALE_TOLERATED))
     return Scale(value, rounded if holds else None)
 

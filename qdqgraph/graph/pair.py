@@ -1,7 +1,6 @@
 """`Pair`: a QuantizeLinear and the DequantizeLinears that read it, and the site it stands on.
 
-`scale` is always ONNX's: amax / 127 for symmetric INT8. pytorch-quantization's internal `scale` is its reciprocal,
-127 / amax; the conversion lives in `scale_from_amax` alone.
+`scale` is always ONNX's: amax / 127 for symmetric INT8 (see `amax`).
 """
 
 from __future__ import annotations
@@ -21,13 +20,6 @@ from ..model.protos import is_standard
 from .graph import Graph, key
 
 Kind = Literal["activation", "weight", "bias"]
-INT8_BOUND = 127
-"""Largest magnitude of symmetric INT8; TensorRT and pytorch-quantization leave -128 unused for scales."""
-
-
-def scale_from_amax(amax: float, num_bits: int = 8) -> float:
-    """ONNX scale of a symmetric signed range [-amax, amax]: amax / (2**(num_bits-1) - 1)."""
-    return amax / (2 ** (num_bits - 1) - 1)
 
 
 def bits_lost(new: float, own: float) -> float:

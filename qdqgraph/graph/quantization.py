@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .pair import INT8_BOUND, Pair
+from .amax import INT8_BOUND, amax_from_scale
+from .pair import Pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Quantization:
         zero_point = self.zero_point.astype(np.float64)
         # INT8's -128 is left unused around zero, as TensorRT and pytorch-quantization do.
         low = np.where(zero_point == 0, -INT8_BOUND, bounds.min) if bounds.min < 0 else np.full((), bounds.min)
-        return self.scale.astype(np.float64) * np.maximum(zero_point - low, bounds.max - zero_point)
+        return amax_from_scale(self.scale.astype(np.float64), np.maximum(zero_point - low, bounds.max - zero_point))
 
     def along(self, array: np.ndarray, rank: int) -> np.ndarray:
         """A scale or zero-point in the shape that broadcasts over a tensor of that rank."""

@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from ..graph.amax import INT8_BOUND, amax_from_scale, scale_from_amax
 from ..graph.graph import Graph, Reader, key, label
 from ..graph.operators import BINARY, UNARY
-from ..graph.pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, pairs
+from ..graph.pair import PER_CHANNEL, Pair, bits_lost, pairs
 from ..graph.quantization import Quantization
 from ..model.constants import PASS_VALUE
 from .clipping import clip_nodes, clips_negatives
@@ -152,8 +153,9 @@ def refit(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
     # As good as zero is what no scale can hold: a GPU reads a denormal one as zero, and the pair would be refused.
     kind = pair.scale.dtype
     least = max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
-    amax = np.where(amax >= least * INT8_BOUND, amax, amax.max() if amax.max() >= least * INT8_BOUND else INT8_BOUND)
-    scale = np.asarray(amax / INT8_BOUND, kind)
+    floor = amax_from_scale(least)
+    amax = np.where(amax >= floor, amax, amax.max() if amax.max() >= floor else amax_from_scale(1.0))
+    scale = np.asarray(scale_from_amax(amax), kind)
     if pair.quantize is None and (pair.scale.size == 1 or (pair.scale.ndim == 1 and _axis_of(pair, reals) == axis)):
         own = pair.scale.astype(np.float64).reshape(() if pair.scale.size == 1 else -1)
         usable = np.isfinite(own) & (own >= least)
@@ -273,7 +275,7 @@ def make_symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | 
         edit = refit(graph, pair, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None)
         scale = None if edit is None else edit.scale.array
     else:
-        scale = np.asarray(grid.amax().max() / INT8_BOUND, pair.scale.dtype)
+        scale = np.asarray(scale_from_amax(grid.amax().max()), pair.scale.dtype)
         edit = _behind_relu(graph, pair, scale) if clips_negatives(graph, pair) else rescale(graph, pair, scale, None)
     if edit is None or scale is None:
         return None

@@ -6,12 +6,13 @@ The names are described page by page in docs/rulekit.md. A rule file imports thi
 standard library, nothing else.
 """
 
+from ..graph.amax import INT8_BOUND, scale_from_amax
 from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
 from ..graph.elementwise import activation, pointwise, self_gate
 from ..graph.graph import Graph, Node, Reader, key, label
 from ..graph.moves import Move, move_at, move_of
 from ..graph.operators import BINARY, ONE_TO_ONE, POOLS, WEIGHTED
-from ..graph.pair import INT8_BOUND, PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, required_opset
+from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
 from ..model.constants import PASS_VALUE
@@ -103,6 +104,7 @@ __all__ = [
     "rescale",
     "residual",
     "residuals",
+    "scale_from_amax",
     "scales_at",
     "self_gate",
     "shared_scale_sites",

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph.rulekit import (
-    INT8_BOUND,
     Counterexample,
     Example,
     Finding,
@@ -20,6 +19,7 @@ from qdqgraph.rulekit import (
     pairs,
     remove_pair,
     rescale,
+    scale_from_amax,
 )
 
 MOST = 1.0
@@ -104,7 +104,7 @@ class ActivationPerChannel(Rule):
             amax = grid.amax()
             lost = bits_lost(float(amax.max()), float(amax.min()))
             if lost <= MOST and not clips_negatives(graph, pair):
-                edit = rescale(graph, pair, np.asarray(amax.max() / INT8_BOUND, grid.scale.dtype), None)
+                edit = rescale(graph, pair, np.asarray(scale_from_amax(amax.max()), grid.scale.dtype), None)
                 help = f"take the largest; the finest channel loses {lost:.2f} bits"
                 yield self.finding(pair.nodes[0], what, help=help, edits=() if edit is None else [edit])
                 continue

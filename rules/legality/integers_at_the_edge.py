@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph.rulekit import (
-    INT8_BOUND,
     Counterexample,
     Example,
     Finding,
@@ -23,6 +22,7 @@ from qdqgraph.rulekit import (
     make_node,
     pairs,
     replace,
+    scale_from_amax,
 )
 
 
@@ -133,7 +133,7 @@ def _symmetric(grid: Quantization) -> np.ndarray:
     """The scale of the symmetric pair: the grid's own where its middle is zero already."""
     if grid.zero_point.dtype == np.uint8 and (grid.zero_point == 128).all():
         return grid.scale.reshape(())
-    return np.asarray(grid.amax().max() / INT8_BOUND, grid.scale.dtype)
+    return np.asarray(scale_from_amax(grid.amax().max()), grid.scale.dtype)
 
 
 def _input(pair: Pair, grid: Quantization, scale: np.ndarray) -> Graft:

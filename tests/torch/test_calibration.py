@@ -18,11 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from qdqgraph.calibration.histogram import Histogram
+from qdqgraph.calibration.methods import find_method
 from qdqgraph.errors import TorchError
+from qdqgraph.graph.amax import integer_bound
 from qdqgraph.torch import Config, Layers, Spec, calibrate, export, fold_norms, link, quantize, quantizers, save
-from qdqgraph.torch.calibration.histogram import MOST_BINS, Histogram
-from qdqgraph.torch.calibration.search import by_entropy, by_mse, searched
-from qdqgraph.torch.quantizer.quantizer import HistogramCalibrator, MaxCalibrator, Quantizer
+from qdqgraph.torch.calibration.histogram import MOST_BINS, HistogramCollector
+from qdqgraph.torch.quantizer.quantizer import HistogramCalibrator, MaxCalibrator
 
 
 def library(calibrator: HistogramCalibrator, method: str, **options: float) -> Tensor:
@@ -47,12 +49,12 @@ def values(kind: str, seed: int, count: int = 3) -> list[Tensor]:
 @pytest.mark.parametrize("method", ["percentile", "entropy", "mse"])
 @pytest.mark.parametrize("kind", ["relu", "heavy", "coarse"])
 def test_amax_is_the_librarys_bit_for_bit(kind: str, method: str) -> None:
-    ours, theirs = Histogram(), HistogramCalibrator(8, None, False)
+    ours, theirs = HistogramCollector(), HistogramCalibrator(8, None, False)
     for x in values(kind, 0, count=1 if kind == "heavy" else 2):
         ours.collect(x)
         theirs.collect(x)
     expected = library(theirs, method)
-    found = ours.compute_amax(method)
+    found = ours.compute_amax(find_method(method))
     assert found is not None and found.dtype == expected.dtype and found.shape == expected.shape
     assert found.numpy().tobytes() == expected.numpy().tobytes()
 
@@ -74,21 +76,22 @@ def test_the_searches_are_the_librarys_on_any_histogram(seed: int, bins: int, un
         except RuntimeError as error:
             assert "Count mismatch" in str(error)
             entropy = None
-    assert by_mse(counts, edges, 8, unsigned).numpy().tobytes() == mse.numpy().tobytes()
+    histogram, bound = Histogram(counts, edges), integer_bound(8, unsigned)
+    assert find_method("mse").amax(histogram, percentile=0, bound=bound) == mse.item()
     if entropy is not None:
-        assert by_entropy(counts, edges, 8, unsigned).numpy().tobytes() == entropy.numpy().tobytes()
+        assert find_method("entropy").amax(histogram, percentile=0, bound=bound) == entropy.item()
 
 
 def test_the_searches_are_at_least_ten_times_faster() -> None:
     """On one histogram; benchmarks/calibration.py measures a whole ResNet-18."""
-    ours, theirs = Histogram(), HistogramCalibrator(8, None, False)
+    ours, theirs = HistogramCollector(), HistogramCalibrator(8, None, False)
     for calibrator in (ours, theirs):
         calibrator.collect(values("relu", 1)[0])
     for method in ("entropy", "mse"):
         times = []
         for _ in range(3):
             start = time.process_time()
-            ours.compute_amax(method)
+            ours.compute_amax(find_method(method))
             times.append(time.process_time() - start)
         start = time.process_time()
         library(theirs, method)
@@ -172,12 +175,14 @@ def test_what_calibration_could_not_find_is_reported_by_name() -> None:
 def test_a_histogram_may_begin_with_zeros() -> None:
     """The library raises OverflowError there. Zeros count, as they do in a batch that holds other values."""
     x = torch.rand(1000) + 0.5
-    late, early = Histogram(), Histogram()
+    late, early = HistogramCollector(), HistogramCollector()
     for batch in (torch.zeros(500), x):
         late.collect(batch)
     for batch in (x, torch.zeros(500)):
         early.collect(batch)
-    assert np.array_equal(late.counts, early.counts) and np.array_equal(late.edges, early.edges)
+    a, b = late.histogram, early.histogram
+    assert a is not None and b is not None
+    assert np.array_equal(a.counts, b.counts) and np.array_equal(a.edges, b.edges)
     with pytest.raises(OverflowError):
         broken = HistogramCalibrator(8, None, False)
         for batch in (torch.zeros(500), x):
@@ -186,12 +191,13 @@ def test_a_histogram_may_begin_with_zeros() -> None:
 
 def test_a_histogram_of_tiny_values_grows_within_bounds_when_large_ones_come() -> None:
     """The library would ask for 83 GB here."""
-    histogram = Histogram()
+    collector = HistogramCollector()
     for scale in (1e-6, 1.0, 30.0):
-        histogram.collect(torch.linspace(0, scale, 5000))
-    assert len(histogram.counts) <= 2 * MOST_BINS and histogram.counts.sum() == 15000
+        collector.collect(torch.linspace(0, scale, 5000))
+    histogram = collector.histogram
+    assert histogram is not None and len(histogram.counts) <= 2 * MOST_BINS and histogram.counts.sum() == 15000
     assert histogram.edges[-1] == pytest.approx(30, rel=0.01)
-    found = histogram.compute_amax("percentile", percentile=80.0)
+    found = collector.compute_amax(find_method("percentile"), percentile=80.0)
     assert found is not None and 10 < float(found) < 13
 
 
@@ -323,17 +329,6 @@ def test_a_model_on_cuda_is_calibrated_there() -> None:
             assert quantizer.amax.is_cuda
             torch.testing.assert_close(quantizer.amax.cpu(), quantizers(cpu)[name].amax, rtol=0.01, atol=1e-5)
         gpu(images()[0].cuda())
-
-
-def test_a_histogram_too_small_to_search_is_an_error() -> None:
-    with pytest.raises(TorchError, match="64 bins is too small for mse"):
-        searched("mse", np.ones(64, np.int32), np.arange(65, dtype=np.float32), percentile=99)
-
-
-def test_a_percentile_beyond_the_last_bin_is_the_largest_value() -> None:
-    counts, edges = np.ones(10, np.int32), np.arange(11, dtype=np.float32)
-    assert float(searched("percentile", counts, edges, percentile=100.0)) <= 10
-    assert isinstance(Quantizer(), Quantizer)
 
 
 def test_an_amax_that_cuts_off_much_of_what_it_saw_is_named() -> None:

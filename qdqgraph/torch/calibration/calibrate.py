@@ -16,11 +16,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from ...calibration.method import Method
+from ...calibration.methods import DEFAULT, find_method
+from ...calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from ...errors import TorchError
 from ..calls.example import answer
 from ..quantizer.choice import chosen
-from ..quantizer.quantizer import METHODS, MaxCalibrator, Quantizer, is_weight, quantizers, quiet, refuse_meta, settled
-from .histogram import Histogram
+from ..quantizer.quantizer import MaxCalibrator, Quantizer, is_weight, quantizers, quiet, refuse_meta, settled
+from .histogram import HistogramCollector
 
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
@@ -81,7 +84,8 @@ def calibrate(
         loader: yields inputs, tensors or arrays of NumPy with a batch in front; of a tuple, list or dictionary the
             first entry is the input. On any device, of any floating-point type.
         batches: how many to take, 1 or more; None: all.
-        method: max, percentile, entropy or mse; "" leaves it to what `quantize` was told, max where that was nothing.
+        method: the name of a method of `qdqgraph.calibration.methods`; "" leaves it to what `quantize` was told, max
+            where that was nothing.
         percentile: of values that stay within amax, in percent, above 0 and at most 100; None: the quantizer's own,
             99.99 where it has none.
         layers: methods of some activations' quantizers, by glob on their path or a module's; they stand above `method`.
@@ -97,8 +101,8 @@ def calibrate(
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
         raise TorchError("the model holds no enabled quantizers: quantize it first")
-    if percentile is not None and (not isinstance(percentile, int | float) or not 0 < percentile <= 100):
-        raise TorchError(f"percentile {percentile!r}: write a number above 0, at most 100")
+    if percentile is not None:
+        refuse_percentile(percentile)
     if batches is not None and (not isinstance(batches, int) or batches < 1):
         raise TorchError(f"batches {batches!r}: write how many to take, 1 or more, or None for all")
     if isinstance(loader, Tensor | np.ndarray):
@@ -110,7 +114,9 @@ def calibrate(
         _prepare(name, quantizer, methods[name])
     with quiet(), _collecting(model, found.values()):
         _run(model, loader, batches, feed or first_input, progress, found)
-        amaxes = {name: _amax(q, methods[name], percentile or q.percentile or 99.99) for name, q in found.items()}
+        amaxes = {
+            name: _amax(q, methods[name], percentile or q.percentile or DEFAULT_PERCENTILE) for name, q in found.items()
+        }
     broken = [n for n, q in found.items() if _broken(q, amaxes[n])]
     for name, quantizer in found.items():
         amax = amaxes[name]
@@ -119,7 +125,8 @@ def calibrate(
     kept = {n: float(a.max()) for n, a in amaxes.items() if a is not None and found[n].amax is not None}
     unseen = [n for n, a in amaxes.items() if a is None and n not in broken]
     zero = [n for n, largest in kept.items() if largest == 0]
-    cut = {n: q._calibrator.clipped(kept[n]) for n, q in found.items() if n in kept and _searched(q)}
+    collectors = {n: q._calibrator for n, q in found.items() if n in kept}
+    cut = {n: c.clipped_energy(kept[n]) for n, c in collectors.items() if isinstance(c, HistogramCollector)}
     for quantizer in found.values():
         quantizer._calibrator.reset()
     clipped = {n: part for n, part in cut.items() if part > CLIPPED}
@@ -157,28 +164,34 @@ def fitted(model: nn.Module, x: Tensor) -> Tensor:
     return x.to(place.device, place.dtype if x.is_floating_point() and place.is_floating_point() else x.dtype)
 
 
-def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, str]) -> dict[str, str]:
-    """The method of each quantizer."""
-    for name in (method, *layers.values()):
-        if name and name not in METHODS:
-            raise TorchError(f"there is no calibration method {name!r}: write {', '.join(METHODS)}")
-    own = {n: q.method or "max" if is_weight(n) else method or q.method or "max" for n, q in found.items()}
+def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, str]) -> dict[str, Method]:
+    """The method of each quantizer.
+
+    Raises:
+        TorchError: there is no method of a name, or a glob fits no quantizer.
+    """
+    own = {n: q.method or DEFAULT if is_weight(n) else method or q.method or DEFAULT for n, q in found.items()}
     for pattern, special in layers.items():
         for name in chosen(found, pattern, "layers"):
             if not is_weight(name) or "weight_quantizer" in pattern:
                 own[name] = special
-    return own
+    known = {name: find_method(name) for name in {*own.values(), *layers.values(), method or DEFAULT}}
+    return {path: known[name] for path, name in own.items()}
 
 
-def _prepare(name: str, quantizer: Quantizer, method: str) -> None:
-    """Gives a quantizer a fresh calibrator."""
+def _prepare(name: str, quantizer: Quantizer, method: Method) -> None:
+    """Gives a quantizer a new calibrator, which has seen nothing.
+
+    Raises:
+        TorchError: the method searches a histogram, and the quantizer has an axis.
+    """
     axis = quantizer._axis
-    if method == "max":
+    if method.search is None:
         quantizer._calibrator = MaxCalibrator(quantizer.num_bits, axis, quantizer.unsigned)
         return
     if axis is not None:
-        raise TorchError(f"{name}: method {method!r} searches one histogram; its amax has axis {axis}")
-    quantizer._calibrator = Histogram(quantizer.num_bits, quantizer.unsigned)
+        raise TorchError(f"{name}: method {method.name!r} searches one histogram; its amax has axis {axis}")
+    quantizer._calibrator = HistogramCollector(quantizer.num_bits, quantizer.unsigned)
 
 
 @contextmanager
@@ -225,20 +238,16 @@ def _run(
         raise TorchError("the loader yields no batch to calibrate with")
 
 
-def _amax(quantizer: Quantizer, method: str, percentile: float) -> Tensor | None:
+def _amax(quantizer: Quantizer, method: Method, percentile: float) -> Tensor | None:
     calibrator = quantizer._calibrator
-    if isinstance(calibrator, Histogram):
+    if isinstance(calibrator, HistogramCollector):
         return calibrator.compute_amax(method, percentile=percentile)
     found: Tensor | None = calibrator.compute_amax()
     return found
 
 
-def _searched(quantizer: Quantizer) -> bool:
-    return isinstance(quantizer._calibrator, Histogram)
-
-
 def _broken(quantizer: Quantizer, amax: Tensor | None) -> bool:
     calibrator = quantizer._calibrator
-    if isinstance(calibrator, Histogram):
+    if isinstance(calibrator, HistogramCollector):
         return calibrator.broken > 0
     return amax is not None and not bool(torch.isfinite(amax).all())

@@ -1,22 +1,24 @@
-"""`Histogram`: pytorch-quantization's histogram calibrator, safe from batches that it cannot take."""
+"""`HistogramCollector`: pytorch-quantization's histogram calibrator, safe from batches that it cannot take."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ...calibration.histogram import Histogram
+from ...calibration.method import Method
+from ...calibration.methods.percentile import DEFAULT_PERCENTILE
+from ...graph.amax import integer_bound
 from ..quantizer.quantizer import HistogramCalibrator
-from .search import searched
 
 MOST_BINS = 1 << 16
 """A histogram grows by bins of its first batch's width. Beyond this many, neighbours are joined: the library would go
 on until memory ends where the first values are tiny and later ones are not."""
 
 
-class Histogram(HistogramCalibrator):
-    """Magnitudes by bins of one width, from 0; 2,048 of them for the first batch.
+class HistogramCollector(HistogramCalibrator):
+    """Collects magnitudes by bins of one width, from 0; 2,048 of them for the first batch.
 
     Attributes:
         seen: batches collected; broken: batches that held NaN or infinity, which are left out.
@@ -30,7 +32,7 @@ class Histogram(HistogramCalibrator):
         self._zeros = 0
 
     def collect(self, x: Tensor) -> None:
-        """Adds the values of a tensor of any shape."""
+        """Adds the values of a tensor of any shape and floating-point type."""
         self.seen += 1
         with torch.no_grad():
             x = x.detach().float().abs()
@@ -42,13 +44,13 @@ class Histogram(HistogramCalibrator):
                 self._zeros += x.numel()  # they have no width to make bins of: they wait for values that have
                 return
             if self._calib_hist is not None and self._calib_bin_edges is not None:
-                self._join(self._calib_hist, self._calib_bin_edges, largest)
+                self._join_bins(self._calib_hist, self._calib_bin_edges, largest)
             super().collect(x)
             if self._zeros and self._calib_hist is not None:
                 self._calib_hist[0] += self._zeros
                 self._zeros = 0
 
-    def _join(self, counts: Tensor, edges: Tensor, largest: float) -> None:
+    def _join_bins(self, counts: Tensor, edges: Tensor, largest: float) -> None:
         """Joins neighbouring bins, two by two, until a value fits into a histogram of bearable size."""
         while largest / float(edges[1] - edges[0]) > MOST_BINS:
             width = 2 * (edges[1] - edges[0])
@@ -57,36 +59,25 @@ class Histogram(HistogramCalibrator):
         self._calib_hist, self._calib_bin_edges, self._num_bins = counts, edges, counts.numel()
 
     @property
-    def counts(self) -> NDArray[np.int32]:
-        """[n] values a bin."""
-        assert self._calib_hist is not None
-        found: NDArray[np.int32] = self._calib_hist.int().cpu().numpy()
-        return found
+    def histogram(self) -> Histogram | None:
+        """What was collected: counts as int32, edges as float32; None where no batch held a value other than zero."""
+        if self._calib_hist is None or self._calib_bin_edges is None:
+            return None
+        return Histogram(self._calib_hist.int().cpu().numpy(), self._calib_bin_edges.cpu().numpy())
 
-    @property
-    def edges(self) -> NDArray[np.float32]:
-        """[n + 1] where the bins begin and end."""
-        assert self._calib_bin_edges is not None
-        found: NDArray[np.float32] = self._calib_bin_edges.cpu().numpy()
-        return found
+    def compute_amax(self, method: Method, *, percentile: float = DEFAULT_PERCENTILE) -> Tensor | None:
+        """The amax that a method finds, a float32 scalar on the CPU; None where no batch was seen, 0 where all held
+        zeros alone.
 
-    def compute_amax(self, method: str, *, percentile: float = 99.99) -> Tensor | None:
-        """The amax, a float32 scalar; None where no batch was seen, 0 where all were zeros."""
-        if self._calib_hist is None:
+        Raises:
+            TorchError: the method searches no histogram, or needs one of more bins.
+        """
+        if (histogram := self.histogram) is None:
             return torch.tensor(0.0) if self._zeros else None
-        return searched(
-            method,
-            self.counts,
-            self.edges,
-            percentile=percentile,
-            num_bits=self._num_bits,
-            unsigned=self._unsigned,
-        )
+        bound = integer_bound(self._num_bits, self._unsigned)
+        return torch.tensor(method.amax(histogram, percentile=percentile, bound=bound))
 
-    def clipped(self, amax: float) -> float:
-        """The part of the values' energy that an amax cuts off, 0 to 1: what lies beyond it, squared and summed."""
-        if self._calib_hist is None:
-            return 0.0
-        centers, counts = (self.edges[1:] + self.edges[:-1]) / np.float64(2), self.counts
-        beyond = np.maximum(centers - amax, 0)
-        return float((counts * beyond**2).sum() / (counts * centers**2).sum())
+    def clipped_energy(self, amax: float) -> float:
+        """The part of the values' energy that an amax cuts off, 0 to 1."""
+        histogram = self.histogram
+        return 0.0 if histogram is None else histogram.clipped_energy(amax)

@@ -21,6 +21,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ...graph.amax import scale_from_amax
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair, pairs
 from ...graph.selectors import SCOPES, quantizer_path
@@ -160,7 +161,7 @@ def probe(
     writing = Writing(opset_of(opset, dynamo), dynamo)
 
     def unused() -> float:
-        return float(np.float32((BASE + STEP * (len(names) + len(candidates))) / 127))
+        return float(np.float32(scale_from_amax(BASE + STEP * (len(names) + len(candidates)))))
 
     def enter(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
         place = Place(scope.path, call, operand)

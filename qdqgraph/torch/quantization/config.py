@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...calibration.methods import DEFAULT, find_method, methods
+from ...calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from ...errors import TorchError
 from ...toml.file import TomlFile
 from ..calls.places import ADD_INPUTS
 from ..quantizer.choice import Choice
-from ..quantizer.quantizer import METHODS, QuantDescriptor, Quantizer, made
+from ..quantizer.quantizer import QuantDescriptor, Quantizer, made
 
 AXES = 5
 """As many dimensions as the weight of a Conv3d has."""
@@ -23,7 +25,7 @@ class Spec:
     """How a tensor is quantized.
 
     Attributes:
-        method: one of `METHODS`; all but max need one amax for the whole tensor.
+        method: the name of a calibration method; all but max need one amax for the whole tensor.
         percentile: of values that stay within amax, in percent, for method percentile.
         num_bits: bits of the integers; TensorRT takes 8.
         unsigned: whether the integers begin at 0; TensorRT refuses it.
@@ -31,8 +33,8 @@ class Spec:
             output channels: 0, and 1 for transposed convolutions.
     """
 
-    method: str = "max"
-    percentile: float = 99.99
+    method: str = DEFAULT
+    percentile: float = DEFAULT_PERCENTILE
     num_bits: int = 8
     unsigned: bool = False
     axis: int | str | None = "default"
@@ -41,23 +43,22 @@ class Spec:
         """A new quantizer.
 
         Raises:
-            TorchError: the method is unknown, or searches a histogram where each channel has its own amax.
+            TorchError: num_bits, axis or percentile is none, there is no such method, or it searches a histogram where
+                each channel has its own amax.
         """
         axis = default_axis if self.axis == "default" else self.axis
         if not isinstance(self.num_bits, int) or not 2 <= self.num_bits <= 16:
             raise TorchError(f"num_bits {self.num_bits!r}: write a whole number from 2 to 16; TensorRT takes 8")
         if axis is not None and (not isinstance(axis, int) or not 0 <= axis < AXES):
             raise TorchError(f'axis {axis!r}: write "default", None, or a number from 0 to {AXES - 1}')
-        if self.method not in METHODS:
-            raise TorchError(f"there is no method {self.method!r}: write {', '.join(METHODS)}")
-        if self.method != "max" and axis is not None:
+        histogram = find_method(self.method).search is not None
+        if histogram and axis is not None:
             raise TorchError(
                 f"method {self.method!r} searches one histogram, and axis {axis} asks for an amax a channel: "
                 "take method 'max', or no axis"
             )
-        if not 0 < self.percentile <= 100:
-            raise TorchError(f"percentile {self.percentile:g}: write a number above 0, at most 100")
-        kind = "max" if self.method == "max" else "histogram"
+        refuse_percentile(self.percentile)
+        kind = "histogram" if histogram else "max"
         descriptor = QuantDescriptor(self.num_bits, axis=axis, calib_method=kind, unsigned=self.unsigned)
         return made(descriptor, self.method, self.percentile)
 
@@ -118,7 +119,9 @@ class Config:
         Raises:
             RuleError: the file cannot be read, or an entry is wrong; with line and what to write.
         """
-        data = TomlFile(path, SCHEMA).data
+        file = TomlFile(path, SCHEMA)
+        _refuse_unknown_methods(file)
+        data = file.data
         return cls(
             tuple(data.get("ignore", ())),
             _spec(Spec(), data.get("input", {})),
@@ -131,6 +134,23 @@ class Config:
                 for e in data.get("operators", ())
             ),
         )
+
+
+def _refuse_unknown_methods(file: TomlFile) -> None:
+    """Refuses a configuration file that names a method that there is not.
+
+    Raises:
+        RuleError: with the line of the name.
+    """
+    tables: dict[tuple[str | int, ...], Mapping[str, Any]] = {(): file.data}
+    tables |= {("layers", number): entry for number, entry in enumerate(file.data.get("layers", ()))}
+    for place, table in tables.items():
+        for kind in ("input", "weight"):
+            name = table.get(kind, {}).get("method", DEFAULT)
+            if name not in methods():
+                where = " ".join(f"#{step + 1}" if isinstance(step, int) else step for step in (*place, kind))
+                at = (*place, kind, "method")
+                file.fail(at, f"{where} method is {name!r}; write one of {', '.join(methods())}")
 
 
 def specs(config: Config, entries: list[Layers]) -> tuple[Spec, Spec]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ...errors import TorchError
+from ...graph.amax import integer_bound, scale_from_amax
 from .pairing import INTEGERS, Encoding, Writing
 
 with warnings.catch_warnings():
@@ -27,15 +28,12 @@ with warnings.catch_warnings():
     from pytorch_quantization.nn._functions import quant_rnn
     from pytorch_quantization.tensor_quant import QuantDescriptor
 
-METHODS = ("max", "percentile", "entropy", "mse")
-"""How calibration chooses amax; all but max search a histogram."""
-
 
 class Quantizer(qnn.TensorQuantizer):
     """A TensorQuantizer that loads a calibrated state on any device, and writes Q/DQ itself.
 
     Attributes:
-        method: one of `METHODS`; "" leaves the choice to the run.
+        method: the name of a calibration method; "" leaves the choice to the run.
         percentile: of values that stay within amax, in percent; None leaves it to the run.
     """
 
@@ -58,7 +56,7 @@ class Quantizer(qnn.TensorQuantizer):
     @property
     def bound(self) -> int:
         """The largest integer: 127 for 8 bits."""
-        return (1 << (self._num_bits - 1 + int(self._unsigned))) - 1
+        return integer_bound(self._num_bits, self._unsigned)
 
     def grid(self) -> Encoding:
         """What the quantizer rounds to.
@@ -75,7 +73,7 @@ class Quantizer(qnn.TensorQuantizer):
             )
         if amax is None:
             raise TorchError("it has no amax: calibrate it, or disable it")
-        scale = amax.detach().double().cpu().numpy() * (self._scale_amax or 1.0) / self.bound
+        scale = scale_from_amax(amax.detach().double().cpu().numpy() * (self._scale_amax or 1.0), self.bound)
         if not np.isfinite(scale).all():
             raise TorchError("its amax is not finite: calibrate it with finite data, or disable it")
         if scale.size == 1:
@@ -210,7 +208,6 @@ def parent(model: nn.Module, path: str) -> tuple[nn.Module, str]:
 
 
 __all__ = [
-    "METHODS",
     "HistogramCalibrator",
     "MaxCalibrator",
     "QuantDescriptor",

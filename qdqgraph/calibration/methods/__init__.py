@@ -1,0 +1,34 @@
+"""The calibration methods: each file of this folder defines one as `METHOD`.
+
+To add a method, add a file. The command line, configurations and every message list what the folder holds.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from importlib import import_module
+
+from ...errors import TorchError
+from ..method import Method
+
+DEFAULT = "max"
+"""The method where none is asked for; weights always take it."""
+
+
+def methods() -> Mapping[str, Method]:
+    """Every method by its name: the default first, then by name."""
+    found: list[Method] = [import_module(f"{__name__}.{file.name}").METHOD for file in pkgutil.iter_modules(__path__)]
+    return {method.name: method for method in sorted(found, key=lambda m: (m.name != DEFAULT, m.name))}
+
+
+def find_method(name: str) -> Method:
+    """The method of a name.
+
+    Raises:
+        TorchError: there is none.
+    """
+    known = methods()
+    if name not in known:
+        raise TorchError(f"there is no calibration method {name!r}: write {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,69 @@
+"""amax and scale of an integer range around zero: every conversion between the two.
+
+`scale` is ONNX's everywhere in this package: the real number that one integer step stands for, amax / 127 for INT8
+around zero. pytorch-quantization computes with its reciprocal, 127 / amax, which it calls scale as well: see
+`inverse_scale_from_amax`.
+
+Each function is one operation of floating-point arithmetic in the type of its argument, so a caller that wants the
+quotient rounded once from float64 passes float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+import numpy as np
+
+INT8_BOUND = 127
+"""Largest magnitude of symmetric INT8; TensorRT and pytorch-quantization leave -128 unused for scales."""
+Real = TypeVar("Real", float, np.ndarray)
+
+
+def integer_bound(num_bits: int, unsigned: bool = False) -> int:
+    """The largest integer of a range around zero: 127 for 8 bits, 255 where they are unsigned."""
+    return (1 << (num_bits - 1 + int(unsigned))) - 1
+
+
+def scale_from_amax(amax: Real, bound: int = INT8_BOUND) -> Real:
+    """ONNX's scale of the range [-amax, amax].
+
+    Args:
+        amax: the largest magnitude, in the units of the tensor: a number, or an array of any shape and floating-point
+            type.
+        bound: the integer that amax becomes.
+
+    Returns:
+        amax / bound, of the same shape and type.
+    """
+    return amax / bound
+
+
+@overload
+def amax_from_scale(scale: float, bound: int = INT8_BOUND) -> float: ...
+@overload
+def amax_from_scale(scale: np.ndarray, bound: int | np.ndarray = INT8_BOUND) -> np.ndarray: ...
+def amax_from_scale(scale: Any, bound: Any = INT8_BOUND) -> Any:
+    """The largest magnitude that a scale reaches.
+
+    Args:
+        scale: ONNX's: a number, or an array of any shape and floating-point type.
+        bound: how many steps it is from zero to the end of the range; with an array, one for each scale.
+
+    Returns:
+        scale * bound, of the same type.
+    """
+    return scale * bound
+
+
+def inverse_scale_from_amax(amax: Real, bound: int = INT8_BOUND) -> Real:
+    """What pytorch-quantization calls scale: the integer steps in one unit of the tensor.
+
+    Source: pytorch-quantization 2.1.3, `pytorch_quantization.tensor_quant._tensor_quant`: `scale = max_bound / amax`.
+
+    Args:
+        amax: as in `scale_from_amax`; not zero.
+
+    Returns:
+        bound / amax, of the same shape and type.
+    """
+    return bound / amax
