@@ -43,10 +43,14 @@ def rooms(package: Path, deep: bool) -> networkx.DiGraph:
 def room(module: str, package: Path, deep: bool) -> str:
     """The room of a module: its first folder below the package, or with `deep` the innermost; a bare module is one."""
     parts = module.split(".")[1:]
-    folders = [i for i in range(1, len(parts) + 1) if (package / Path(*parts[:i])).is_dir()]
-    if not folders:
-        return parts[0]
-    return ".".join(parts[: folders[-1] if deep else folders[0]])
+    most = len(parts) if deep else 1
+    for length in range(1, most + 1):
+        folder = package.joinpath(*parts[:length])
+        if not folder.is_dir():
+            return ".".join(parts[:length])  # a module beside folders
+        if not any((below / "__init__.py").is_file() for below in folder.iterdir()):
+            return ".".join(parts[:length])
+    return ".".join(parts[:most])
 
 
 def floors(graph: networkx.DiGraph) -> dict[str, int]:
