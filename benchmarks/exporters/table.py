@@ -17,9 +17,9 @@ COLUMNS = (
     "INT8 conv before",
     "after",
     "bits lost",
-    "SQNR to exporter's dB",
-    "exporter's to float dB",
-    "fixed to float dB",
+    "SQNR vs exporter, dB",
+    "exporter vs float, dB",
+    "fixed vs float, dB",
     "exact repairs exact",
     "fix s",
 )
@@ -30,8 +30,8 @@ SUMMARY = (
     "build after `fix`",
     "all conv INT8 before",
     "after",
-    "bits lost, most",
-    "SQNR to exporter's, lowest dB",
+    "max bits lost",
+    "lowest SQNR vs exporter, dB",
 )
 
 
@@ -112,7 +112,7 @@ def _notes(cells: Sequence[Cell]) -> Iterator[str]:
         elif cell.failed:
             yield f"\n{network}: **not repaired**: `{cell.failed}`"
         elif cell.unrun:
-            yield f"\n{network}: no numbers, ONNX Runtime does not run the exporter's file: `{cell.unrun}`"
+            yield f"\n{network}: no SQNR, ONNX Runtime cannot run the exported file: `{cell.unrun}`"
 
 
 def _yes(value: bool) -> str:
