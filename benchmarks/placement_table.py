@@ -1,10 +1,11 @@
-"""What a repair changes in a real TensorRT build: one row a network, before and after, with what it cost.
+"""What a repair changes in a real TensorRT build, and what it costs: one row per network.
 
     python benchmarks/placement_table.py --judge JUDGE.py [--max-bits-lost 2.5] MODEL.onnx [...]
 
-JUDGE.py is any program that takes ONNX files and prints, a line each, the path and a JSON object with `ok`,
-`boundary_bytes`, `float_boundary`, `pools`, `conv_int8` and `act` (a TensorRT-RTX build without a GPU gives them).
-Prints a Markdown table; a row whose build fails says so. For every residual Add it asserts which side is bare.
+JUDGE.py is any program that takes ONNX files and prints one line per file: the path and a JSON object with `ok`,
+`boundary_bytes`, `float_boundary`, `pools`, `conv_int8` and `act` (from a TensorRT-RTX build without a GPU, for
+example). Prints a Markdown table; a row whose build fails says so. The table counts residual Adds by whether the right
+operand is unquantized.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ COLUMNS = "network, boundary before, after, float after, pools, INT8 conv, act, 
 
 
 def judged(judge: Path, files: list[Path]) -> list[dict[str, Any]]:
-    """The judge's figures for each file."""
+    """The figures that JUDGE.py prints for each file."""
     run = subprocess.run([sys.executable, str(judge), *map(str, files)], capture_output=True, text=True, check=False)
     lines = [line[line.index("{") :] for line in run.stdout.splitlines() if "{" in line]
     return [json.loads(line) for line in lines] if len(lines) == len(files) else [{"ok": False}] * len(files)
 
 
 def bare_sides(model: onnx.ModelProto) -> tuple[int, int, list[str]]:
-    """Residual Adds between INT8 layers: how many are right, how many lack a known scale, and which are wrong.
+    """Residual Adds between INT8 layers: how many are right, how many have no scale in the graph, and which are wrong.
 
-    Right: the convolution side is bare and every skip whose scale the graph knows carries a pair.
+    Right: the convolution operand is unquantized, and every skip whose scale the graph contains has a pair.
     """
     graph = Graph(model)
     right, unknown, wrong = 0, 0, []

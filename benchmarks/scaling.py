@@ -1,11 +1,13 @@
-"""Time of check and fix against the size of the graph, beside onnx.load + onnx.save of the same file in the same run.
-The last column is a check in one process, with all rules, in units of onnx-graphsurgeon's import of the graph.
+"""Time of check and fix against graph size, compared to onnx.load + onnx.save of the same file in the same run.
+
+The last column is the time of a check in one process, with all rules, divided by onnx-graphsurgeon's import of the
+graph.
 
     python benchmarks/scaling.py [--nodes 1000 5000 20000 100000]
 
-The graph is a detector's backbone repeated: C3-like blocks with SiLU, residual Adds, Concats and a pool, every
-convolution with a pair and a scale constant of its own, as TorchScript exports write it. `check` and `fix` are run as
-whole processes of the command line, start of the interpreter included.
+The graph is a repeated detector backbone: C3-like blocks with SiLU, residual Adds, Concats and a pool. Every
+convolution has its own pair and scale constant, as in TorchScript exports. `check` and `fix` run as whole command-line
+processes, including the start of the interpreter.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import qdqgraph
 
 
 class Net:
-    """A graph that grows block by block; 8 channels, 8x8."""
+    """A graph that grows by blocks; 8 channels, 8x8."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -48,7 +50,7 @@ class Net:
         return out
 
     def conv(self, x: str, weights: str = "w8") -> str:
-        """Q → DQ → Conv → SiLU, with constants of its own."""
+        """Q → DQ → Conv → SiLU, with its own constants."""
         scale = np.asarray(self.random.uniform(0.08, 0.12), np.float32)
         s = self.node("Constant", [], value=numpy_helper.from_array(scale))
         z = self.node("Constant", [], value=numpy_helper.from_array(np.asarray(0, np.int8)))
@@ -58,7 +60,7 @@ class Net:
         return self.node("Mul", [c, self.node("Sigmoid", [c])])
 
     def block(self, x: str) -> str:
-        """Two branches, one with a residual Add, joined by a Concat; a pool behind."""
+        """Two branches, one with a residual Add, joined by a Concat; then a pool."""
         a = self.conv(x)
         b = self.node("Add", [a, self.conv(self.conv(a))])
         joined = self.node("Concat", [b, self.conv(x)], axis=1)
@@ -76,7 +78,7 @@ class Net:
 
 
 def timed(*words: str) -> float:
-    """Seconds that a command takes."""
+    """Wall time of a command in seconds."""
     start = time.perf_counter()
     run = subprocess.run([sys.executable, "-m", "qdqgraph", *words], capture_output=True, text=True, check=False)
     if run.returncode > 1:
@@ -85,7 +87,7 @@ def timed(*words: str) -> float:
 
 
 def in_process(model: onnx.ModelProto) -> tuple[float, float]:
-    """Seconds of onnx-graphsurgeon's import of the graph, and of a check with all rules, import included; best of 5."""
+    """Seconds of onnx-graphsurgeon's import of the graph, and of a check with all rules including it; best of 5."""
 
     def best(call: Callable[[], object]) -> float:
         times = []
@@ -96,12 +98,12 @@ def in_process(model: onnx.ModelProto) -> tuple[float, float]:
         return min(times)
 
     rules = qdqgraph.rules(installed=False)
-    gc.set_threshold(100_000, 50, 50)  # as the command line has it
+    gc.set_threshold(100_000, 50, 50)  # as on the command line
     return best(lambda: gs.import_onnx(model)), best(lambda: qdqgraph.check(model, rules))
 
 
 def main() -> None:
-    """Prints one row a size."""
+    """Prints one row per size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 5000, 20000, 100000])
     sizes = parser.parse_args().nodes

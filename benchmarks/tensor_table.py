@@ -1,8 +1,8 @@
-"""Where a network loses its accuracy: SQNR of every tensor that a float network and its quantized forms share.
+"""Where a network loses accuracy: SQNR of every tensor that a float network and its quantized forms have in common.
 
     python benchmarks/tensor_table.py FLOAT.onnx INPUTS.npz QUANTIZED.onnx ...
 
-One line a tensor, in the order of the float network: its name, then the SQNR in dB of each file, all samples pooled.
+One line per tensor, in the order of the float network: name, then the SQNR in dB of each file, all samples pooled.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from qdqgraph.model import runtime, shapes
 from qdqgraph.verify import comparison
 
 Values = dict[str, list[np.ndarray]]
-"""What each sample puts into each tensor, by name."""
+"""The values of each tensor for each sample, by tensor name."""
 
 
 def values(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[runtime.Feed], folder: Path) -> Values:
-    """What the model computes for tensors of these names."""
+    """The values that the model computes for these tensors."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     del shown.graph.output[:]

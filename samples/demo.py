@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from samples import digits, networks, quantize
 
 BATCH = 50
-"""Images a step in training and a run of the exported files, whose shapes are fixed; divides each part of the data."""
+"""Images per training step and per run of the exported files, whose shapes are fixed; divides each part of the data."""
 CALIBRATION = 500
-"""Images for the histograms, from the training part."""
+"""Images for calibration, from the training part."""
 
 
 def train(network: nn.Module, data: digits.Split, epochs: int) -> None:
-    """Cross-entropy with AdamW and one learning-rate cycle; images move by up to two pixels. Ends in eval mode."""
+    """Trains with cross-entropy, AdamW and one learning-rate cycle on randomly shifted images; sets eval mode."""
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     steps = len(images) // BATCH
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
@@ -48,23 +48,23 @@ def train(network: nn.Module, data: digits.Split, epochs: int) -> None:
 
 
 def logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the file answers under ONNX Runtime on the CPU: [n, classes]."""
+    """Logits of the file in ONNX Runtime on the CPU, [n, classes]."""
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     batches = np.split(images, len(images) // BATCH)
     return np.concatenate([session.run(None, {"images": batch})[0] for batch in batches])
 
 
 def sqnr(reference: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Signal to quantization noise in dB, over all logits together."""
+    """Signal-to-quantization-noise ratio in dB, over all logits together."""
     noise = float(((reference - other) ** 2).sum())
     return 10 * float(np.log10((reference**2).sum() / max(noise, 1e-30)))
 
 
 def scores(files: dict[str, Path], test: digits.Split) -> str:
-    """A table of accuracy, answers that differ from float's, and SQNR; the first file is the float one."""
+    """A table of accuracy, predictions that differ from float's, and SQNR; the first file is the float one."""
     answers = {name: logits(path, test.images) for name, path in files.items()}
     reference = next(iter(answers.values()))
-    lines = [f"{'':8}{'accuracy':>10}{'other answers than float':>28}{'SQNR of the logits':>22}"]
+    lines = [f"{'':8}{'accuracy':>10}{'changed predictions':>28}{'SQNR of the logits':>22}"]
     for name, answer in answers.items():
         accuracy = (answer.argmax(1) == test.labels).mean()
         line = f"{name:8}{accuracy:>9.2%}"
@@ -79,7 +79,7 @@ def command(*words: str | Path, accept: tuple[int, ...] = (0,)) -> None:
     """Runs `qdqgraph` with this interpreter and shows its output.
 
     Raises:
-        SystemExit: it ended with another exit code than those accepted.
+        SystemExit: the exit code is not one of `accept`.
     """
     print("\n$ qdqgraph", *words, flush=True)
     code = subprocess.run([sys.executable, "-m", "qdqgraph", *map(str, words)], check=False).returncode
@@ -99,7 +99,7 @@ def prepare(folder: Path, epochs: int) -> tuple[dict[str, Path], digits.Split]:
     files = {name: folder / f"{name}.onnx" for name in ("float", "qdq", "fixed")}
     data, test = digits.load()
     done(f"read {len(data.images)} images to train on, {len(test.images)} to test on")
-    torch.set_num_threads(1)  # the layers are small: a second thread gains little, and costs much beside other work
+    torch.set_num_threads(1)  # the layers are small: a second thread gains little and slows a busy machine
     torch.manual_seed(0)
     network = networks.Digits()
     train(network, data, epochs)

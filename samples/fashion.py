@@ -1,4 +1,4 @@
-"""Fashion-MNIST from Debian's package dataset-fashion-mnist: 70,000 labelled images of clothes, 28 x 28."""
+"""Fashion-MNIST from Debian's package dataset-fashion-mnist: 70,000 labelled images of clothing, 28 x 28."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from samples.digits import PAD, Split
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where the package puts its files."""
+"""Where the package installs its files."""
 HEADER = {"images": 16, "labels": 8}
-"""Bytes in front of the numbers, in the format of http://yann.lecun.com/exdb/mnist."""
+"""Bytes of the file header, in the format of http://yann.lecun.com/exdb/mnist."""
 
 
 def load(folder: Path = FOLDER) -> tuple[Split, Split]:
-    """60,000 images to train and calibrate on, 10,000 to test on.
+    """60,000 images for training and calibration, 10,000 for testing.
 
     Raises:
-        FileNotFoundError: the files are not there; says how to get them.
+        FileNotFoundError: the files are missing; the message says how to get them.
     """
     return _part(folder, "train"), _part(folder, "t10k")
 
@@ -34,8 +34,8 @@ def _part(folder: Path, name: str) -> Split:
 def _numbers(file: Path, kind: str) -> NDArray[np.uint8]:
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is missing: run `make qat`, which gets the images; or apt-get install dataset-fashion-mnist; or, "
-            "without root, apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb FOLDER, and "
+            f"{file} is missing. Run `make qat`, which gets the images, or apt-get install dataset-fashion-mnist. "
+            "Without root: apt-get download dataset-fashion-mnist && dpkg -x dataset-fashion-mnist_*.deb FOLDER, then "
             "--data FOLDER/usr/share/datasets/fashion-mnist"
         )
     with gzip.open(file) as packed:

@@ -1,8 +1,8 @@
-"""ResNet-18, a YOLOv5s-shaped detector and a small classifier of the same parts, in plain PyTorch.
+"""ResNet-18, a YOLOv5s-shaped detector and a small classifier with the same parts, in plain PyTorch.
 
 Images are float32 tensors [batch, channels, height, width] with values from 0 to 1. Shapes follow "Deep Residual
 Learning for Image Recognition" (He et al. 2015, table 1, 18 layers) and the published YOLOv5 6.0 layout. Weights are
-random: the two samples show the structure and the scales of real networks, not their accuracy.
+random: the two samples reproduce the structure and the scales of real networks, not their accuracy.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Add(nn.Module):
-    """Sum of two tensors of one shape; a module, so that quantization can find it and swap it."""
+    """Sum of two tensors of equal shape; a module, so that quantization can find and replace it."""
 
     def forward(self, branch: Tensor, skip: Tensor) -> Tensor:
-        """[n, c, h, w] twice → [n, c, h, w]; `skip` is the side that passed no convolution of the block."""
+        """[n, c, h, w] twice → [n, c, h, w]; `skip` is the operand that bypasses the convolutions of the block."""
         return branch + skip
 
 
@@ -44,7 +44,7 @@ class Unit(nn.Module):
         return out
 
     def fold(self) -> None:
-        """Moves the BatchNorm into the convolution. Left beside a quantized weight, TensorRT could not fold it."""
+        """Folds the BatchNorm into the convolution; TensorRT could not fold it into a quantized weight."""
         assert isinstance(self.conv, nn.Conv2d) and isinstance(self.norm, nn.BatchNorm2d)
         self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
@@ -68,7 +68,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """11.7 million weights; sides of the image in multiples of 32."""
+    """11.7 million weights; height and width are multiples of 32."""
 
     outputs = ("logits",)
 
@@ -121,7 +121,7 @@ class C3(nn.Module):
 
 
 class SPPF(nn.Module):
-    """Three 5x5 MaxPools in a chain; their input and all three outputs meet in one Concat."""
+    """Three chained 5x5 MaxPools; one Concat of their input and all three outputs."""
 
     def __init__(self, cin: int, cout: int) -> None:
         super().__init__()
@@ -147,8 +147,8 @@ def double(x: Tensor) -> Tensor:
 class YoloV5s(nn.Module):
     """Backbone, SPPF, neck up (FPN) and down (PAN), three heads of 3 anchors x (5 + classes) channels.
 
-    7.2 million weights with 80 classes; sides of the image in multiples of 32. The heads are left raw, as networks
-    for TensorRT often are: the boxes are decoded outside.
+    7.2 million weights with 80 classes; height and width are multiples of 32. The heads are raw, as is common for
+    TensorRT: boxes are decoded outside the network.
     """
 
     outputs = ("stride8", "stride16", "stride32")
@@ -182,7 +182,7 @@ class YoloV5s(nn.Module):
 
 
 class Digits(nn.Module):
-    """The demo's classifier: every structure of a detector, small enough to train in a minute on two cores."""
+    """The demo's classifier: the structures of a detector, small enough to train in a minute on two cores."""
 
     outputs = ("logits",)
 
@@ -207,18 +207,18 @@ SAMPLES: dict[str, type[ResNet18] | type[YoloV5s]] = {"resnet18": ResNet18, "yol
 
 
 def build(name: str, size: int) -> nn.Module:
-    """A sample by name, in eval mode, weights from seed 0, BatchNorm settled on `images` of this size."""
+    """A sample by name, in eval mode, with weights from seed 0 and BatchNorm statistics from `images` of this size."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = SAMPLES[name]()
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                # Trained layers differ in range, and so do their channels; all ones would make every scale alike. The
-                # shift keeps activations off zero, around which a deep random network amplifies every rounding.
+                # Trained layers and channels have different ranges; all ones would make all scales equal. The shift
+                # keeps activations away from zero, where a deep random network amplifies every rounding.
                 level = 2 ** float(torch.empty(1).uniform_(-1, 1))
                 nn.init.uniform_(module.weight, 0.5 * level, 1.5 * level)
                 nn.init.uniform_(module.bias, 0.5 * level, 1.5 * level)
-                module.momentum = None  # a plain mean over the batches
+                module.momentum = None  # plain mean over the batches
     network.train()
     with torch.no_grad():
         for seed in range(4):
@@ -227,14 +227,14 @@ def build(name: str, size: int) -> nn.Module:
 
 
 def fold_norms(network: nn.Module) -> None:
-    """Folds every BatchNorm into its convolution, in place; the network is in eval mode and not folded yet."""
+    """Folds every BatchNorm into its convolution, in place; the network must be in eval mode and not folded."""
     for module in network.modules():
         if isinstance(module, Unit):
             module.fold()
 
 
 def images(count: int, size: int, seed: int) -> Tensor:
-    """Made-up pictures [count, 3, size, size], 0 to 1: noise whose coarse grains are the strong ones, as in photos."""
+    """Synthetic images [count, 3, size, size], 0 to 1: noise dominated by low frequencies, as in photographs."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(count, 3, size, size)
     for grains in (2, 4, 8, 16, 32):

@@ -1,13 +1,13 @@
-"""The PyTorch side from end to end: train, quantize, link, calibrate, find what hurts, fine-tune, export, and score.
+"""The PyTorch side from end to end: train, quantize, link, calibrate, rank layers, fine-tune, export, and score.
 
     make qat
     python samples/qat.py --data FOLDER -o build/qat
 
-prints, for each calibration method, the accuracy on all test images of: the float network, plain quantization, linked
-quantization, the same without its most sensitive units, and after quantization-aware training; and, to compare with,
-plain quantization whose file `qdqgraph.fix` repaired afterwards. Each file is checked and scored in ONNX Runtime too.
+prints for each calibration method the accuracy on all test images of: the float network, plain quantization, linked
+quantization, the same with the most sensitive units disabled, the same after quantization-aware training; and, for
+comparison, plain quantization repaired by `qdqgraph.fix`. Each file is also checked, and scored in ONNX Runtime.
 
-A finished step is kept in the output folder and not done again: stop it whenever you like, and start it again.
+Finished steps are kept in the output folder and not repeated: you can stop the program and start it again.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from samples.record import Batches, Made, Record, Score, accuracy
 
 METHODS = ("max", "percentile", "mse", "entropy")
 RAW = "entropy-raw"
-"""Entropy also where it cuts off much of what it saw; see `Flow.calibrated`."""
+"""Entropy for all quantizers, even if it clips much of their input; see `Flow.calibrated`."""
 STEPS = ("plain", "fixed", "linked", "without", "tuned")
 TOP = 3
-"""Units that are switched off."""
+"""Number of units that are disabled."""
 RATE = 1e-3
 """Learning rate of quantization-aware training."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The images by what they are for, with the shares of the training file that they take.
+    """The images by purpose, with their share of the training file.
 
     Attributes:
-        train: all but those that judge.
-        calibrate: a sixtieth, of those that trained; it ranks units as well.
-        judge: a twelfth that trains nothing: it chooses the best epoch. The test images stay unseen.
-        tune: a quarter, those of an epoch of quantization-aware training.
+        train: all except `judge`.
+        calibrate: a sixtieth, part of `train`; also ranks units.
+        judge: a twelfth, not used for training; chooses the best epoch. The test images stay unseen.
+        tune: a quarter; one epoch of quantization-aware training.
     """
 
     train: digits.Split
@@ -60,7 +60,7 @@ class Parts:
 
     @classmethod
     def of(cls, train: digits.Split, test: digits.Split) -> Parts:
-        """Shares the images out."""
+        """Splits the images."""
 
         def cut(first: int, last: int) -> digits.Split:
             return digits.Split(train.images[first:last], train.labels[first:last])
@@ -98,38 +98,38 @@ class Flow:
         return score
 
     def method(self, method: str) -> dict[str, Score]:
-        """The steps of one calibration method, in the order of `STEPS`, by their files' names."""
+        """The steps of one calibration method, in the order of `STEPS`, by file name."""
         makers = (self.plain, self.fixed, self.linked, self.without, self.tuned)
         steps = {f"{method}-{step}": make for step, make in zip(STEPS, makers, strict=True)}
         return {name: self.record.step(name, partial(make, method)) for name, make in steps.items()}
 
     def plain(self, method: str, path: Path) -> Made:
-        """Quantized as pytorch-quantization does: each input of a convolution or Linear, nothing tied."""
+        """Quantized in pytorch-quantization's way: each input of a convolution or Linear, no ties."""
         model = copy.deepcopy(self.network)
         side.quantize(model)
         return self.calibrated(model, method, path)
 
     def fixed(self, method: str, path: Path) -> Made:
-        """The plain file, repaired afterwards: tied pairs take the largest of their scales."""
+        """The plain file after `fix`: tied pairs get the largest of their scales."""
         result = qdqgraph.fix(self.record.path(f"{method}-plain", "onnx"), output=path)
         most = max((change.lost for change in result.changes), default=0.0)
         return Made(None, f"{result.groups} groups, {len(result.changes)} scales changed by at most {most:.2f} bits")
 
     def linked(self, method: str, path: Path) -> Made:
-        """Quantized, tied by the graph rules, then calibrated: a shared scale sees all that it is for."""
+        """Quantized, tied by the graph rules, then calibrated: a shared scale sees the data of all its tensors."""
         model = copy.deepcopy(self.network)
         side.quantize(model)
         done = side.link(model, self.example)
-        note = f"{len(done.groups)} groups, {len(done.added)} quantizers added, {len(done.disabled)} switched off"
+        note = f"{len(done.groups)} groups, {len(done.added)} quantizers added, {len(done.disabled)} disabled"
         made = self.calibrated(model, method, path, "; ".join([note, *done.unmapped]))
         side.save(model, self.record.path(f"{method}-linked", "pt"))
         return made
 
     def without(self, method: str, path: Path) -> Made:
-        """The linked network without its most sensitive units, by how near its logits then come to the float ones.
+        """The linked network with its most sensitive units disabled, ranked by the distance of the logits to float.
 
-        Distances of logits rank units that move no more than a handful of answers, and need no labels. Where a residual
-        skip is among those units, `check` says so afterwards (QDQ201): a float skip is what was asked for.
+        The distance of logits ranks units that change only a few predictions, and needs no labels. If a residual skip
+        is among the disabled units, `check` reports QDQ201; this float skip is intended.
         """
         model = self._loaded(f"{method}-linked")
         images = [images for images, _ in self.data.calibrate]
@@ -146,14 +146,15 @@ class Flow:
         return self.calibrated(model, method, path, f"of {len(ranked.units)} units off: {', '.join(layers)}")
 
     def tuned(self, method: str, path: Path) -> Made:
-        """The linked network after quantization-aware training, with the float one as teacher."""
+        """The linked network after quantization-aware training with the float network as teacher."""
         model = self._loaded(f"{method}-linked")
         note = self._train(model, f"{method}-tuned")
         side.export(model, self.example, path)
         return Made(model, note)
 
     def late(self, method: str, path: Path) -> Made:
-        """The plain network after the same training, its file repaired afterwards: what training without ties costs."""
+        """The plain network after the same training, with the file repaired afterwards: the cost of training without
+        ties."""
         model, bare = copy.deepcopy(self.network), path.with_name(f"{method}-plain-tuned.onnx")
         side.quantize(model)
         self.calibrated(model, method, bare)
@@ -163,7 +164,7 @@ class Flow:
         return Made(None, f"{note}; before the repair {accuracy(model, self.data.test):.2f} %")
 
     def _train(self, model: nn.Module, name: str) -> str:
-        """Quantization-aware training; returns how it went."""
+        """Runs quantization-aware training; returns a summary."""
         torch.manual_seed(0)
         done = side.finetune(
             model,
@@ -176,33 +177,33 @@ class Flow:
             progress=lambda line: self.record.say(f"{name}: {line}"),
         )
         scores = ", ".join(f"{score:.2f}" for score in done.scores)
-        return f"best epoch {done.best}, on the images that judge: {scores}"
+        return f"best epoch {done.best}; accuracy on the validation images: {scores}"
 
     def calibrated(self, model: nn.Module, method: str, path: Path, note: str = "") -> Made:
-        """Calibrates and exports; quantizers whose amax cuts off much of what they saw take the percentile instead.
+        """Calibrates and exports; quantizers whose amax clips much of their input use the percentile instead.
 
-        The even background of the images fills most of the first layers' histograms. Entropy keeps it apart from its
-        neighbours, and clips nearly everything else.
+        The uniform background of the images fills most of the first layers' histograms. Entropy preserves the
+        background and clips nearly everything else.
         """
         report = side.calibrate(model, self.data.calibrate, method="entropy" if method == RAW else method)
         if report.clipped and method != RAW:
             instead = dict.fromkeys(report.clipped, "percentile")
             listed = ", ".join(f"{name} ({part:.0%})" for name, part in report.clipped.items())
-            note += f"{'; ' * bool(note)}by percentile, as {method} clips them: {listed}"
+            note += f"{'; ' * bool(note)}percentile instead of {method}, which clips them: {listed}"
             report = side.calibrate(model, self.data.calibrate, method=method, layers=instead)
         side.export(model, self.example, path)
         odd = str(report).splitlines()[1:]
         return Made(model, "; ".join(part for part in (note, *odd) if part))
 
     def _loaded(self, name: str) -> nn.Module:
-        """The calibrated network of a finished step."""
+        """The calibrated network of a finished step, loaded."""
         model = copy.deepcopy(self.network)
         side.load(model, self.record.path(name, "pt"))
         return model
 
 
 def table(record: Record, methods: Sequence[str]) -> str:
-    """The accuracies, one method a line, and two differences with their standard errors."""
+    """The accuracies, one line per method, and two differences with their standard errors."""
     heads = ["method", "float", "plain", "plain, then fix", "linked", f"linked, {TOP} units off", "fine-tuned"]
     heads += ["linked − plain", "fine-tuned − float"]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
@@ -216,8 +217,8 @@ def table(record: Record, methods: Sequence[str]) -> str:
 
 
 def files(scores: Mapping[str, Score]) -> str:
-    """The exported files, one a line."""
-    lines = ["| file | pairs | scales | findings | ONNX Runtime | answers otherwise | |", "| --- " * 7 + "|"]
+    """The exported files, one per line."""
+    lines = ["| file | pairs | scales | findings | ONNX Runtime | predicted differently | |", "| --- " * 7 + "|"]
     for name, score in scores.items():
         found = ", ".join(f"{code} x{count}" for code, count in sorted(score.findings.items())) or "none"
         cells = (name, score.pairs, score.scales, found, f"{score.exported:.2f}", score.moved, score.note)
@@ -226,11 +227,11 @@ def files(scores: Mapping[str, Score]) -> str:
 
 
 def run(args: argparse.Namespace) -> str:
-    """All steps; returns the tables.
+    """Runs all steps; returns the tables.
 
     Raises:
-        FileNotFoundError: the images are not there.
-        ValueError: the output folder holds another run.
+        FileNotFoundError: the images are missing.
+        ValueError: the output folder contains another run.
     """
     start = time.monotonic()
 
@@ -256,10 +257,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train, quantize, link, calibrate, fine-tune and score a network.")
     parser.add_argument("--data", type=Path, default=fashion.FOLDER, help=f"the images (default: {fashion.FOLDER})")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/qat"), help="for files (default: build/qat)")
-    parser.add_argument("--epochs", type=int, default=8, help="of training the float network (default: 8)")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of training the float network (default: 8)")
     parser.add_argument("--tune", type=int, default=3, help="epochs of quantization-aware training (default: 3)")
-    parser.add_argument("--method", action="append", choices=(*METHODS, RAW), help="only this one; may be given again")
-    parser.add_argument("--late", action="store_true", help="also train the plain network, and repair its file after")
+    parser.add_argument("--method", action="append", choices=(*METHODS, RAW), help="only this method; repeatable")
+    parser.add_argument("--late", action="store_true", help="also train the plain network, then repair its file")
     args = parser.parse_args(words)
     torch.set_num_threads(1)  # the layers are small: a second thread gains little
     try:
@@ -267,7 +268,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"qat: {error}") from error
     except KeyboardInterrupt:
-        raise SystemExit(f"\nqat: stopped; the same command goes on behind the last step in {args.output}") from None
+        raise SystemExit(f"\nqat: stopped; the same command continues after the last step in {args.output}") from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Quantizes a network with pytorch-quantization, as its users do: swap the modules, calibrate, export.
+"""Quantizes a network with pytorch-quantization in the usual way: replace the modules, calibrate, export.
 
-Quantizers bear pytorch-quantization's names (`_input_quantizer`, `_weight_quantizer`). Weights are quantized per output
+Quantizers have pytorch-quantization's names (`_input_quantizer`, `_weight_quantizer`). Weights are quantized per output
 channel with their largest magnitude, activations per tensor.
 """
 
@@ -27,13 +27,13 @@ METHODS = ("percentile", "entropy")
 """How a histogram becomes a range. The library's third method, mse, needs a CUDA device."""
 QUANT_ADDS = ("none", "skip", "both")
 OPSET = 17
-"""The last opset whose QuantizeLinear, 13, the TorchScript exporter and every TensorRT since 8.5 agree on."""
+"""The newest opset that the TorchScript exporter writes and TensorRT 8.5 and later read; uses QuantizeLinear-13."""
 
 logging.set_verbosity(logging.ERROR)  # the library warns once per quantizer and step
 
 
 class QuantAdd(nn.Module):
-    """Add with quantized inputs: the skip side alone, as in NVIDIA's quantized ResNet, or both sides."""
+    """Add with quantized inputs: only the skip, as in NVIDIA's quantized ResNet, or both."""
 
     def __init__(self, descriptor: QuantDescriptor, both: bool) -> None:
         super().__init__()
@@ -47,10 +47,10 @@ class QuantAdd(nn.Module):
 
 
 def swap(network: nn.Module, calibrator: str, quant_add: str) -> None:
-    """Puts a quantized module in the place of every Conv2d, Linear, AdaptiveAvgPool2d and Add, in place.
+    """Replaces every Conv2d, Linear, AdaptiveAvgPool2d and Add with a quantized module, in place.
 
-    These are the library's default twins that the networks need; it has none for MaxPool, Concat and Resize, so these
-    stay in float, as in most exported files. `quant_add` is one of `QUANT_ADDS`.
+    The library's default map has no quantized MaxPool, Concat or Resize, so these stay in float, as in most exported
+    files. `quant_add` is one of `QUANT_ADDS`.
     """
     descriptor = QuantDescriptor(calib_method=calibrator)
     for parent in list(network.modules()):
@@ -62,7 +62,7 @@ def swap(network: nn.Module, calibrator: str, quant_add: str) -> None:
 
 
 def twin(module: nn.Conv2d | nn.Linear | nn.AdaptiveAvgPool2d, descriptor: QuantDescriptor) -> nn.Module:
-    """The quantized module with the same parameters; `descriptor` is that of its input."""
+    """The quantized module with the same parameters; `descriptor` is for its input."""
     if isinstance(module, nn.AdaptiveAvgPool2d):
         pool: nn.Module = qnn.QuantAdaptiveAvgPool2d(module.output_size, quant_desc_input=descriptor)
         return pool
@@ -87,10 +87,10 @@ def twin(module: nn.Conv2d | nn.Linear | nn.AdaptiveAvgPool2d, descriptor: Quant
 
 
 def calibrate(network: nn.Module, batches: Iterable[Tensor], method: str) -> None:
-    """Gives every quantizer its range from float runs over the batches; `method` serves the histograms.
+    """Calibrates every quantizer on float runs over the batches; `method` applies to histogram calibrators.
 
     Raises:
-        RuntimeError: a quantizer saw no data. Exported without a range, it would take one from the example input.
+        RuntimeError: a quantizer saw no data. Without amax, the export would take it from the example input.
     """
     quantizers = [m for m in network.modules() if isinstance(m, qnn.TensorQuantizer)]
     for quantizer in quantizers:
@@ -107,14 +107,14 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor], method: str) -> Non
 
 
 def export(network: nn.Module, example: Tensor, path: Path, outputs: Sequence[str]) -> None:
-    """Writes the network as ONNX, its shapes fixed to those of `example` [n, c, h, w]; the input is named "images".
+    """Writes the network as ONNX with the fixed shapes of `example` [n, c, h, w]; the input is named "images".
 
-    `use_fb_fake_quant` is the library's switch for Q/DQ; without it the file would hold Round and Clip instead.
+    `use_fb_fake_quant` makes the library export Q/DQ; without it the file would contain Round and Clip instead.
     """
     qnn.TensorQuantizer.use_fb_fake_quant = True
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer warns of each amax.item(), which is a constant here
+            warnings.simplefilter("ignore")  # the tracer warns about each amax.item(), which is a constant here
             torch.onnx.export(
                 network.eval(),
                 (example,),

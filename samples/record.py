@@ -1,4 +1,4 @@
-"""The output folder of `qat.py`: what each step made and scored, kept so that the next run goes on behind it."""
+"""The output folder of `qat.py`: the files and scores of finished steps, so that the next run continues after them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from qdqgraph.rulekit import Graph, pairs
 from samples import demo, digits
 
 BATCH = 200
-"""Images at a time in PyTorch: each call of an operator has a price of its own, which many images share."""
+"""Batch size in PyTorch; large, to amortize the overhead of operator calls."""
 Answers = NDArray[np.uint8]
-"""The class that a network names for each test image."""
+"""The class that a network predicts for each test image."""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Images and labels in batches; `shuffled` anew for each pass."""
+    """Images and labels in batches; `shuffled` again for each pass."""
 
     data: digits.Split
     shuffled: bool = False
@@ -45,7 +45,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class Made:
-    """What a step made: the network, None where the step knows the file alone; and a note for the report."""
+    """The result of a step: the network, None if the step has only a file; and a note for the report."""
 
     model: nn.Module | None
     note: str = ""
@@ -56,13 +56,13 @@ class Score:
     """One network on the test images.
 
     Attributes:
-        accuracy: right answers in PyTorch, in percent; of a step that knows the file alone, in ONNX Runtime.
-        exported: right answers of the file in ONNX Runtime, in percent.
-        moved: images that the file answers otherwise than PyTorch.
-        pairs: pairs of activations in the file; scales: different ones among them.
-        findings: what `check` finds in the file in scales and placement, how often by code.
-        seconds: of processor time that the step took, scoring included: what a machine that is not shared takes.
-        note: what else is worth a line.
+        accuracy: correct predictions in PyTorch, in percent; in ONNX Runtime if the step has only a file.
+        exported: correct predictions of the file in ONNX Runtime, in percent.
+        moved: images for which the file and PyTorch predict different classes.
+        pairs: activation pairs in the file; scales: distinct scales among them.
+        findings: `check`'s findings in scales and placement, counted by code.
+        seconds: processor time of the step, including scoring.
+        note: further remarks.
     """
 
     accuracy: float
@@ -77,7 +77,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Record:
-    """A folder of finished steps: for each NAME.json with its score, NAME.npy with its answers, NAME.onnx.
+    """A folder of finished steps: for each NAME.json with its score, NAME.npy with its predictions, NAME.onnx.
 
     Attributes:
         say: prints a line.
@@ -92,10 +92,10 @@ class Record:
         return self.folder / f"{name}.{suffix}"
 
     def begin(self, settings: dict[str, object]) -> None:
-        """Makes the folder, or sees that it was made with the same settings.
+        """Creates the folder, or checks that it was created with the same settings.
 
         Raises:
-            ValueError: it was made with others; its results would not be of this run.
+            ValueError: it was created with other settings, so its results belong to another run.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "settings.json"
@@ -107,7 +107,7 @@ class Record:
             write_text(json.dumps(settings), file)
 
     def step(self, name: str, make: Callable[[Path], Made]) -> Score:
-        """The score of a step, which runs where it has not run to its end before; `make` writes the ONNX file."""
+        """The score of a step; the step runs only if it has not finished before. `make` writes the ONNX file."""
         file = self.path(name, "json")
         known = file.exists()
         if not known:
@@ -120,19 +120,19 @@ class Record:
         return score
 
     def answers(self, name: str) -> Answers:
-        """What a finished step's network names for each test image."""
+        """The predictions of a finished step's network for the test images."""
         found: Answers = np.load(self.path(name, "npy"))
         return found
 
     def right(self, name: str) -> NDArray[np.bool_]:
-        """Which test images a finished step's network knows."""
+        """Which test images a finished step's network classifies correctly."""
         return self.answers(name) == self.test.data.labels
 
     def difference(self, name: str, reference: str) -> tuple[float, float]:
-        """Percent points that a step has over another, and the standard error of that difference.
+        """Difference in percentage points between two steps, and its standard error.
 
-        Both answer the same images, so what counts is those that one alone knows; a difference is far surer than
-        either accuracy.
+        Both use the same images, so only images that one of them gets right count; the difference is much more precise
+        than either accuracy.
         """
         ours, theirs = self.right(name), self.right(reference)
         change = ours.astype(float) - theirs.astype(float)
@@ -159,22 +159,22 @@ class Record:
 
 
 def answered(model: nn.Module, batches: Batches) -> Answers:
-    """The class that a network names for each image."""
+    """The class that a network predicts for each image."""
     model.eval()
     with torch.no_grad():
         return np.concatenate([model(images).argmax(1).numpy() for images, _ in batches]).astype(np.uint8)
 
 
 def accuracy(model: nn.Module, batches: Batches) -> float:
-    """Right answers, in percent."""
+    """Correct predictions, in percent."""
     return 100 * float((answered(model, batches) == batches.data.labels).mean())
 
 
 def line(score: Score) -> str:
-    """A score in one line."""
+    """A score as one line."""
     found = ", ".join(f"{code} x{count}" for code, count in sorted(score.findings.items())) or "none"
     parts = [
-        f"{score.accuracy:.2f} %, in ONNX Runtime {score.exported:.2f} % ({score.moved} images otherwise)",
+        f"{score.accuracy:.2f} %, in ONNX Runtime {score.exported:.2f} % ({score.moved} images predicted differently)",
         f"{score.pairs} activation pairs, {score.scales} scales; findings in scales and placement: {found}",
         f"{score.seconds:.0f} s",
         score.note,

@@ -1,1 +1,1 @@
-"""The matrix of exporters and networks, see `__main__`."""
+"""Benchmark of the matrix of exporters and networks; see `__main__`."""

@@ -5,12 +5,13 @@
     python -m benchmarks.exporters measure FOLDER --wheels WHEELS [--anew]
     python -m benchmarks.exporters table FOLDER
 
-WHEELS holds the networks: packages, see `make`'s first complaint, and the samples of this repository, which `samples`
-exports there as float ONNX (needs qdqgraph[torch,ort] and mlxtend). `make` writes FOLDER/NETWORK.EXPORTER.onnx for
-every exporter that this environment has and says what to install for the others; run it in the environment of each.
-`measure` needs qdqgraph[ort,tensorrt]; it writes the repaired files to FOLDER/fixed and what it found to
-FOLDER/results.jsonl, so that a stopped run goes on; `table` prints the tables of docs/exporters.md from that file, and
-which rows rules or sources other than today's gave; `measure --anew` measures these again.
+WHEELS is the folder of the networks: wheels of packages (`make` says which are missing), and the samples of this
+repository, which `samples` exports there as float ONNX (needs qdqgraph[torch,ort] and mlxtend). `make` writes
+FOLDER/NETWORK.EXPORTER.onnx for every exporter that is installed, and says what to install for the others; run it in
+the environment of each exporter. `measure` needs qdqgraph[ort,tensorrt]. It writes the repaired files to FOLDER/fixed
+and the results to FOLDER/results.jsonl, and continues an interrupted run. `table` prints the tables of
+docs/exporters.md from that file, and lists rows measured with other rules or sources; `measure --anew` measures these
+again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .recipes import EXPORTERS, export, missing
 
 
 def samples(wheels: Path) -> int:
-    """Exports the samples that are not there yet."""
+    """Exports the samples that do not exist yet."""
     from .sample import NAMES, write
 
     for name in NAMES:
@@ -37,7 +38,7 @@ def samples(wheels: Path) -> int:
 
 
 def make(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) -> int:
-    """Writes the cells that are not there yet, or NETWORK.EXPORTER.txt with the reason; 1 where one failed."""
+    """Writes the missing cells, or NETWORK.EXPORTER.txt with the reason; returns 1 if one failed."""
     failed = 0
     for name in exporters:
         if absent := missing(name):
@@ -57,7 +58,7 @@ def make(folder: Path, wheels: Path, exporters: list[str], networks: list[str]) 
 
 
 def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str], anew: bool) -> int:
-    """Measures the cells that are not in the results, whose file changed, or, anew, our code; 1 where one failed."""
+    """Measures cells without a result, with a changed file or (`anew`) other code; returns 1 if one failed."""
     from .measure import Built, Cell, cell, code, digest
     from .table import keep, kept
 
@@ -71,7 +72,7 @@ def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str
             start = time.perf_counter()
             try:
                 measured = cell(path, wheels, folder / "fixed")
-            except Exception:  # noqa: BLE001, whatever it is, it belongs to this cell, and the others go on
+            except Exception:  # noqa: BLE001, any failure is recorded for this cell, and the others continue
                 reason = traceback.format_exc().strip().splitlines()[-1][:400]
                 none = Built(refused=reason)
                 measured = Cell(path.name, digest(path), none, none, failed=reason, code=code())
@@ -82,7 +83,7 @@ def measure(folder: Path, wheels: Path, exporters: list[str], networks: list[str
 
 
 def table(folder: Path, exporters: list[str], networks: list[str]) -> int:
-    """Prints the tables; 1 where a file that an exporter wrote is not measured yet."""
+    """Prints the tables; returns 1 if an exported file is not measured yet."""
     from .measure import Cell, code
     from .table import kept, told
 
@@ -117,7 +118,7 @@ def main() -> int:
             command.add_argument("--wheels", type=Path, required=True)
         if name == "measure":
             command.add_argument(
-                "--anew", action="store_true", help="also what was measured with other rules or sources"
+                "--anew", action="store_true", help="also measure again what other rules or sources produced"
             )
         command.add_argument("--exporter", nargs="+", choices=EXPORTERS, default=list(EXPORTERS))
         command.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))

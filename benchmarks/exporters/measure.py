@@ -1,4 +1,4 @@
-"""A cell of the matrix measured: does TensorRT-RTX build it before and after, with what convolutions, at what cost.
+"""Measures a cell of the matrix: whether TensorRT-RTX builds it before and after, INT8 convolutions, and cost.
 
 Needs qdqgraph with its extras ort and tensorrt, and scikit-image.
 """
@@ -32,9 +32,9 @@ from qdqgraph.verify import comparison
 from .networks import NETWORKS, original, photos, prepared
 
 COARSER = re.compile(r"(\d+\.\d+) bits coarser")
-"""How a repair that changes a range names its loss."""
+"""How a repair that changes a range states its loss."""
 ON_REQUEST = ("QDQ403",)
-"""Rules whose repairs change what the graph computes, asked for only where fix alone refuses the file."""
+"""Rules whose repairs change what the graph computes, requested only if `fix` refuses the file otherwise."""
 APART = {"__main__.py", "authoring", "cli", "report", "torch"}
 """What of the package stands above `qdqgraph.fix` and the engines, which import none of it: no cell depends on it."""
 Outputs = list[list[Any]]
@@ -42,7 +42,7 @@ Outputs = list[list[Any]]
 
 @dataclass(frozen=True)
 class Built:
-    """What TensorRT-RTX made of a file: convolutions, those that read INT8, or the reason of the refusal."""
+    """Result of a TensorRT-RTX build: all convolutions, those that read INT8, or the reason of the refusal."""
 
     convolutions: int = 0
     int8: int = 0
@@ -50,7 +50,7 @@ class Built:
 
     @property
     def complete(self) -> bool:
-        """Whether it builds with every convolution in INT8."""
+        """Whether the file builds with every convolution in INT8."""
         return not self.refused and self.int8 == self.convolutions
 
 
@@ -59,18 +59,18 @@ class Cell:
     """One file, before and after `qdqgraph.fix`.
 
     Attributes:
-        digest: of the exporter's file, SHA-256; "" where the exporter wrote none.
-        code: of what measured it, see `code`; "" where that is not known.
-        asked: codes of rules whose repairs had to be asked for, since fix alone refused the file.
-        bits: the most bits that one repair says it loses.
-        moved: lossy repairs that change no range and so lose no bits, how many of each code: they add a rounding or
-            move one, and what they cost is in `sqnr`.
-        sqnr: worst output over all inputs in dB: fixed against the exporter's graph.
-        exporter, fixed: the same against the float network; nan where there is none.
-        exact: whether the bit-exact repairs alone left every bit of every output as it was.
-        unrun: why ONNX Runtime does not run the exporter's file, so that there are no numbers; "" where it does.
-        failed: why there is no file, no fixed file, or why it does not build; "" where all is well.
-        seconds: of the processor that fix took.
+        digest: SHA-256 of the exported file; "" if the exporter wrote none.
+        code: digest of the measuring code, see `code`; "" if unknown.
+        asked: codes of rules whose repairs had to be requested, because `fix` refused the file otherwise.
+        bits: the largest loss in bits that one repair reports.
+        moved: number of lossy repairs per code that change no range and so lose no bits: they add or move a rounding,
+            and `sqnr` contains their cost.
+        sqnr: SQNR of the worst output over all inputs in dB, fixed file against exported file.
+        exporter, fixed: the same against the float network; nan if there is none.
+        exact: whether the bit-exact repairs, applied alone, left every output bit-identical.
+        unrun: why ONNX Runtime cannot run the exported file, so that there is no SQNR; "" if it can.
+        failed: why there is no file, no fixed file, or why it does not build; "" if nothing failed.
+        seconds: processor time of `fix`.
     """
 
     file: str
@@ -92,7 +92,7 @@ class Cell:
 
 @functools.cache
 def code() -> str:
-    """SHA-256 of the rules, of what measures, and of the package but for what is `APART`."""
+    """SHA-256 of the rules, of the measuring code, and of the package except for `APART`."""
     package, here = Path(qdqgraph.__file__).parent, Path(__file__).parent
     files = [here / "measure.py", here / "networks.py"]
     own = sorted(p for p in package.iterdir() if p.name not in APART)
@@ -110,7 +110,7 @@ def digest(path: Path) -> str:
 
 
 def built(path: Path) -> Built:
-    """What TensorRT-RTX makes of the file, in a process of its own."""
+    """Builds the file with TensorRT-RTX in a separate process."""
     try:
         layers = builder.built(path, "tensorrt-rtx", Build()).layers
     except EngineError as error:
@@ -120,9 +120,10 @@ def built(path: Path) -> Built:
 
 
 def outputs(model: onnx.ModelProto, network: str, wheels: Path, folder: Path) -> Outputs:
-    """What the model answers to the inputs that measure, under ONNX Runtime with graph optimizations off.
+    """The model's outputs for the measurement inputs, from ONNX Runtime with graph optimizations off.
 
-    Outputs come in the float network's order where the exporter kept their names, else in the file's: ESP-PPQ reorders.
+    Outputs are in the float network's order if the exporter kept their names, else in the file's: ESP-PPQ reorders
+    them.
     """
     entry, names = model.graph.input[0].name, [o.name for o in model.graph.output]
     real = [o.name for o in floating(network, wheels).graph.output] if NETWORKS[network].path else names
@@ -139,12 +140,12 @@ def floating(network: str, wheels: Path) -> onnx.ModelProto:
 
 @functools.cache
 def answers(network: str, wheels: Path) -> Outputs | None:
-    """The float network's outputs; None where the exporter brought the network."""
+    """The float network's outputs; None if the exporter supplies the network."""
     return outputs(floating(network, wheels), network, wheels, wheels) if NETWORKS[network].path else None
 
 
 def worst(reference: Outputs | None, found: Outputs) -> float:
-    """SQNR in dB of the worst output, each over all inputs; FP16 counts as what it stands for."""
+    """SQNR in dB of the worst output, each over all inputs; FP16 is widened to FP32."""
     if reference is None:
         return math.nan
     each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
@@ -156,13 +157,13 @@ def _wide(arrays: Sequence[Any]) -> list[np.ndarray]:
 
 
 def identical(reference: Outputs, found: Outputs) -> bool:
-    """Whether every output is the same, bit for bit."""
+    """Whether every output is bit-identical."""
     each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
     return all(comparison.agreement(r, f).identical for r, f in each)
 
 
 def fixed(path: Path) -> tuple[qdqgraph.Result | None, tuple[str, ...], str]:
-    """The repair, the codes it had to be asked for, and why there is none."""
+    """The repair, the codes that had to be requested, and why there is no repair."""
     reason = ""
     for also in ((), ON_REQUEST):
         try:
@@ -173,12 +174,12 @@ def fixed(path: Path) -> tuple[qdqgraph.Result | None, tuple[str, ...], str]:
 
 
 def named(finding: Finding) -> float | None:
-    """The bits that a lossy repair says it loses, None where it changes no range."""
+    """The loss in bits that a lossy repair reports; None if it changes no range."""
     return max(map(float, COARSER.findall(f"{finding.message} {finding.help}")), default=None)
 
 
 def cell(path: Path, wheels: Path, folder: Path) -> Cell:
-    """The file measured; the repaired one is written to `folder`."""
+    """Measures the file and writes the repaired one to `folder`."""
     network, own = path.name.split(".")[0], digest(path)
     before, start = built(path), time.process_time()
     result, asked, reason = fixed(path)

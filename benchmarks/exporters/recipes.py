@@ -1,4 +1,4 @@
-"""The exporters of the matrix: each is a recipe of docs/recipes.md, run as it stands or with its `settings` set."""
+"""The exporters of the matrix: each is a recipe of docs/recipes.md, run unchanged or with its `settings` set."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Exporter:
 
     Attributes:
         recipe: the name of the program on the page.
-        module: what must be importable; `package` installs it.
-        lines: lines of the program and what stands there instead.
-        networks: what it is run on.
+        module: the module that must be importable; `package` installs it.
+        lines: lines of the program and their replacements.
+        networks: the networks to run it on.
     """
 
     recipe: str
@@ -91,7 +91,7 @@ EXPORTERS = {
 
 
 def on_page(name: str) -> str:
-    """A program of the page, as it stands.
+    """A program of the page, unchanged.
 
     Raises:
         SystemExit: the page has no such program.
@@ -103,7 +103,7 @@ def on_page(name: str) -> str:
 
 
 def program(exporter: Exporter) -> str:
-    """The recipe's program, with the exporter's lines.
+    """The program of the recipe, with the exporter's replacements.
 
     Raises:
         SystemExit: the page has no such program or line.
@@ -117,7 +117,7 @@ def program(exporter: Exporter) -> str:
 
 
 def missing(name: str) -> str:
-    """Why this environment cannot run the exporter: a sentence, or "" where it can."""
+    """Why this environment cannot run the exporter; "" if it can."""
     exporter = EXPORTERS[name]
     needs = (exporter.module, *(("onnx2torch",) if "onnx2torch" in exporter.package else ()))
     absent = [module for module in needs if importlib.util.find_spec(module) is None]
@@ -125,7 +125,7 @@ def missing(name: str) -> str:
 
 
 def export(name: str, network: str, wheels: Path, out: Path, seconds: int = 1200) -> str:
-    """Writes the cell's file to `out`; the reason where the exporter fails, else ""."""
+    """Writes the file of the cell to `out`; returns the reason if the exporter fails, else ""."""
     exporter = EXPORTERS[name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -148,12 +148,12 @@ def export(name: str, network: str, wheels: Path, out: Path, seconds: int = 1200
             return (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1][:300]
         part = out.with_suffix(".part")
         onnx.save(onnx.load(written), part)
-        part.replace(out)  # whole or not at all: a stopped run goes on with the cells that are not there
+        part.replace(out)  # atomic: an interrupted run continues with the missing cells
         return ""
 
 
 def _dataset(folder: Path) -> None:
-    """`photos.yaml` and its images with one made-up label each, as Ultralytics reads them."""
+    """Writes `photos.yaml` and its images with one dummy label each, in Ultralytics' format."""
     from skimage import io
     from skimage.data import data_dir
 

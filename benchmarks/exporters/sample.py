@@ -1,4 +1,4 @@
-"""Our own samples as float ONNX files, for every exporter alike. Needs qdqgraph[ort,torch] and mlxtend."""
+"""Exports our own samples as float ONNX files for all exporters. Needs qdqgraph[ort,torch] and mlxtend."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .networks import NETWORKS
 
 NAMES = tuple(name for name, network in NETWORKS.items() if network.path and not network.package)
 EPOCHS = 16
-"""Of training the digits, as in the demo."""
+"""Epochs of training the digits network, as in the demo."""
 DIGITS = 64
-"""Test images of digits that calibrate and measure."""
+"""Number of test images of digits for calibration and measurement."""
 
 
 def write(name: str, folder: Path) -> None:
-    """Writes NAME.onnx, BatchNorm folded, and for the digits, which are trained here, their images as digits.npy."""
+    """Writes NAME.onnx with folded BatchNorm; trains the digits network first, and writes its images to digits.npy."""
     batch, channels, height, width = NETWORKS[name].shape
     if name == "digits":
         train, test = digits.load()

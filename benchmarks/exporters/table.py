@@ -1,4 +1,4 @@
-"""What was measured, kept in a file so that a stopped run goes on, and told as the tables of docs/exporters.md."""
+"""Stores measured cells in a file, so that an interrupted run continues, and prints the tables of docs/exporters.md."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def kept(results: Path) -> dict[str, Cell]:
 
 
 def told(cells: Mapping[str, Sequence[Cell]], code: str) -> Iterator[str]:
-    """The lines of the page: a summary, a table an exporter, every failure in its own words, and what is not of today.
+    """The lines of the page: a summary, one table per exporter, every failure message, and outdated rows.
 
     Args:
-        cells: of each exporter, those for which it wrote no file with `failed` and an empty `digest`.
-        code: today's rules and sources, as `measure.code` gives them.
+        cells: the cells of each exporter; a cell without a file has `failed` and an empty `digest`.
+        code: digest of today's rules and sources, from `measure.code`.
     """
     yield from _table(SUMMARY, [_summary(name, row) for name, row in cells.items() if row])
     for name, row in cells.items():

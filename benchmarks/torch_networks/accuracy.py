@@ -1,4 +1,4 @@
-"""A trained network through the whole flow: SQNR of its outputs against float, and the right answers of its task."""
+"""Runs a trained network through the whole flow: SQNR of its outputs against float, and correct answers of its task."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Flow:
     """One network and its data.
 
     Attributes:
-        bare: the answers of the float network, by input; ranked: the same of those that layers are ranked with.
+        bare: outputs of the float network for the evaluation inputs; ranked: the same for the ranking inputs.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Flow:
         return cls(name, network, data, folder, judge, *found)
 
     def quantized(self, method: str, *, link: bool) -> tuple[nn.Module, side.Linked | None]:
-        """A quantized copy, calibrated."""
+        """A quantized and calibrated copy."""
         model = copy.deepcopy(self.network)
         side.quantize(model)
         linked = side.link(model, self.data.judge[0]) if link else None
@@ -60,13 +60,13 @@ class Flow:
         return model, linked
 
     def agreement(self, model: nn.Module) -> float:
-        """SQNR in dB on the inputs that layers are ranked with."""
+        """SQNR in dB on the ranking inputs."""
         return pooled(self.ranked, trained.answers(model, self.data.rank))
 
     def ranking(self, model: nn.Module) -> side.Sensitivity:
-        """What the units of this network cost: measured on the first model it is asked for, then read from its file.
+        """The cost of the network's units: measured on the first model, then read from its file.
 
-        A file that was stopped half-way goes on with the model that it began with, and with no other.
+        An interrupted measurement continues only with the model that it started with.
         """
         file = self.folder / f"{self.name}.json"
         if file.exists():
@@ -91,7 +91,7 @@ class Flow:
         return "| " + " | ".join(cells) + " |"
 
     def right(self, found: list[list[np.ndarray]]) -> str:
-        """Right answers, where the data is labelled; else answers that agree with float, where there are classes."""
+        """The number of correct answers if the data has labels, else "-"."""
         if self.data.labels:
             right = sum(int(y[0].argmax()) == label for y, label in zip(found, self.data.labels, strict=True))
             return f"{right} of {len(found)}"
@@ -99,16 +99,16 @@ class Flow:
 
 
 def pooled(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
-    """SQNR in dB over all inputs, of the worst output."""
+    """SQNR in dB of the worst output, over all inputs."""
     return min(
         comparison.agreement([r[i] for r in reference], [f[i] for f in found]).sqnr for i in range(len(reference[0]))
     )
 
 
 def rows(flow: Flow, method: str, top: int, epochs: int, say: Say) -> Iterator[str]:
-    """The lines of one method, with so many units switched off and epochs of training; 0 for none.
+    """The lines of one method, with `top` units disabled and `epochs` of training; 0 for none.
 
-    Units are ranked once a network, as the first method calibrates it.
+    Units are ranked once per network, with the first method's calibration.
     """
     plain, _ = flow.quantized(method, link=False)
     yield flow.row(method, "plain", plain)
@@ -122,7 +122,7 @@ def rows(flow: Flow, method: str, top: int, epochs: int, say: Say) -> Iterator[s
         without = copy.deepcopy(model)
         layers, _ = side.apply_sensitivity(without, flow.ranking(model), top=top, example=flow.data.judge[0])
         side.calibrate(without, flow.data.calibrate, method=method, progress=False)
-        say(f"{flow.name}, {method}: switched off {', '.join(layers)}")
+        say(f"{flow.name}, {method}: disabled {', '.join(layers)}")
         yield flow.row(method, f"linked, {top} units off", without)
     if epochs:
         side.finetune(

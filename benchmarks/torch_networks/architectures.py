@@ -1,6 +1,6 @@
 """Architectures of timm and Ultralytics with random weights: structure and scales, not accuracy.
 
-Needs timm and ultralytics (the latter is AGPL: an outside input, never a dependency).
+Needs timm and ultralytics (AGPL: an external input, never a dependency).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAMES = (
     *("tm:resnet18", "ul:yolov5n", "ul:yolov8n", "ul:yolo11n", "ul:yolov9t", "ul:yolov10n"),
     *("tm:mobilenetv2_100", "tm:hrnet_w18_small", "tm:densenet121", "tm:resnet50d", "tm:seresnet18"),
 )
-"""What is measured by default: tm: timm, ul: Ultralytics."""
+"""The networks measured by default; prefix tm: timm, ul: Ultralytics."""
 
 
 def size(name: str) -> int:
@@ -33,7 +33,7 @@ def image(side: int, seed: int) -> Tensor:
 
 
 def network(name: str) -> nn.Module:
-    """The float network in eval mode, BatchNorms settled on data; Ultralytics' as they are exported."""
+    """The float network in eval mode with BatchNorm statistics from data; Ultralytics networks in export form."""
     torch.manual_seed(0)
     family, _, architecture = name.partition(":")
     model = _timm(architecture) if family == "tm" else _ultralytics(architecture)
@@ -64,7 +64,7 @@ def _ultralytics(architecture: str) -> nn.Module:
 
 
 def _settle(model: nn.Module, side: int) -> None:
-    """Random gains and measured statistics, so that activations neither die nor explode."""
+    """Sets random BatchNorm gains and measured statistics, so that activations neither vanish nor explode."""
     generator = torch.Generator().manual_seed(1)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:

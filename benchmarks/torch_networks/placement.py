@@ -1,4 +1,4 @@
-"""What a TensorRT build makes of a linked network's export, without any `fix`."""
+"""TensorRT builds of a linked network's export, without `fix`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Exported:
     """A network as `link`, `calibrate` and `export` write it.
 
     Attributes:
-        findings: codes of what `check` finds in scales and placement; left: codes that `link` could not mend.
-        outputs: bytes of the graph's outputs in float.
+        findings: codes of `check`'s findings in scales and placement.
+        outputs: bytes of the graph outputs in float.
         seconds: processor time of `link`.
     """
 
@@ -41,7 +41,7 @@ class Exported:
     seconds: float
 
     def cells(self, figures: dict[str, Any]) -> list[str]:
-        """Columns from the boundary on."""
+        """The columns from "boundary" on."""
         if not figures["ok"]:
             built = ["no build", *["-"] * 5]
         else:
@@ -61,7 +61,7 @@ class Exported:
 
 
 def exported(model: nn.Module, example: Any, batches: Any, file: Path, *, dynamo: bool = False) -> Exported:
-    """Quantizes, links, calibrates and exports a float network, whose BatchNorms are folded first."""
+    """Folds the BatchNorms of a float network, then quantizes, links, calibrates and exports it."""
     side.fold_norms(model, example)
     side.quantize(model)
     start = time.process_time()
@@ -74,7 +74,7 @@ def exported(model: nn.Module, example: Any, batches: Any, file: Path, *, dynamo
 
 
 def outputs(model: onnx.ModelProto) -> int:
-    """Bytes of the graph's outputs in float."""
+    """Bytes of the graph outputs in float."""
     shapes = [[d.dim_value for d in o.type.tensor_type.shape.dim] for o in model.graph.output]
     return sum(4 * math.prod(shape) for shape in shapes)
 

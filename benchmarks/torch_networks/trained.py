@@ -1,4 +1,4 @@
-"""Trained networks out of wheels as PyTorch modules, and what they are calibrated and judged on.
+"""Trained networks from wheels as PyTorch modules, and their calibration and evaluation data.
 
 Needs onnx2torch, onnxslim, pillow and scikit-image.
 """
@@ -19,16 +19,16 @@ from benchmarks.exporters.networks import NETWORKS, original, prepared
 
 NAMES = ("yolox", "resnet50", "pplcnet")
 TURNS = (0, 90, 180, 270)
-"""PP-LCNet's classes: by how much a page is turned, in degrees."""
+"""PP-LCNet's classes: the rotation of a page in degrees."""
 WORDS = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8").split()
-"""What stands on a rendered page."""
+"""The words of rendered pages."""
 SMALLEST = 160
-"""Sides of a photograph, in pixels, at least."""
+"""Smallest side of a photograph in pixels."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs of batch 1 by what they are for; labels of those that are judged, where the task has any."""
+    """Inputs of batch 1 by purpose; labels of the evaluation inputs, if the task has any."""
 
     calibrate: tuple[Tensor, ...]
     rank: tuple[Tensor, ...]
@@ -37,7 +37,7 @@ class Data:
 
 
 def network(name: str, wheels: Path) -> nn.Module:
-    """The float network, its shapes constant."""
+    """The float network with constant shapes."""
     import onnx2torch
     import onnxslim
 
@@ -46,7 +46,7 @@ def network(name: str, wheels: Path) -> nn.Module:
 
 
 def data(name: str, photos: Path) -> Data:
-    """32 inputs to calibrate with, 4 to rank layers with, and others to judge on."""
+    """32 inputs for calibration, 4 for ranking layers, and others for evaluation."""
     if name == "pplcnet":
         pages = [page(seed) for seed in range(29)]
         turned = [read(name, np.rot90(p, -k)) for p in pages for k in range(len(TURNS))]
@@ -56,10 +56,10 @@ def data(name: str, photos: Path) -> Data:
 
 
 def pictures(folder: Path, count: int) -> list[np.ndarray]:
-    """Photographs below a folder, [H, W, 3] in 0 to 255, chosen by a seed from the sorted, distinct names.
+    """Photographs from a folder and its subfolders, [H, W, 3] in 0 to 255, sampled by a seed from the sorted names.
 
     Raises:
-        SystemExit: there are too few.
+        SystemExit: the folder has too few.
     """
     from PIL import Image
 
@@ -73,11 +73,11 @@ def pictures(folder: Path, count: int) -> list[np.ndarray]:
                 chosen.append(np.asarray(image))
         if len(chosen) == count:
             return chosen
-    raise SystemExit(f"{folder}: {len(chosen)} photographs of {SMALLEST} pixels and more, {count} are needed")
+    raise SystemExit(f"{folder}: found {len(chosen)} photographs of at least {SMALLEST} pixels; {count} are needed")
 
 
 def _varied(image: Any) -> bool:
-    """Whether it is a photograph: drawings have few colours."""
+    """Whether the image is a photograph: drawings have few colours."""
     return len(image.resize((64, 64)).getcolors(64 * 64)) > 2000
 
 
@@ -96,11 +96,11 @@ def page(seed: int) -> np.ndarray:
 
 
 def read(name: str, image: np.ndarray) -> Tensor:
-    """A picture [H, W, 3] as the network reads it, batch 1."""
+    """An image [H, W, 3] preprocessed for the network, batch 1."""
     from skimage.transform import resize
 
     network = NETWORKS[name]
-    if name == "pplcnet":  # the middle of a picture whose shorter side has 256 pixels
+    if name == "pplcnet":  # center crop of an image whose shorter side has 256 pixels
         edges = np.round(np.array(image.shape[:2]) * 256 / min(image.shape[:2])).astype(int)
         top, left = (edges - np.array(network.shape[2:])) // 2
         pixels = resize(image, edges, anti_aliasing=True)[top : top + 224, left : left + 224]

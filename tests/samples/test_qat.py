@@ -81,7 +81,7 @@ def test_finished_steps_are_kept_and_the_rest_is_done(
     def stopped(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(SystemExit, match="goes on behind the last step"):
+    with monkeypatch.context() as patched, pytest.raises(SystemExit, match="continues after the last step"):
         patched.setattr(side, "finetune", stopped)
         qat.main(words)
     assert not (folder / "max-tuned.json").exists() and capsys.readouterr().out.count("(kept)") == 5
