@@ -1,10 +1,10 @@
-"""The layout of the package in figures: rooms, floors, imports between rooms, cycles; and the imports as a drawing.
+"""Figures on the layout of the package: packages, levels, imports between packages, cycles; and the imports as a graph.
 
     python benchmarks/layout.py [PACKAGE_FOLDER] [--dot FILE] [--deep]
 
-A room is a folder of the package, or a module that lies beside the folders; with --deep the folders inside folders are
-rooms of their own. A floor is the length of the longest chain of imports below a room. Imports for type checkers alone
-are left out, as in the contracts of pyproject.toml. PACKAGE_FOLDER can be that of another checkout, to compare.
+A package is a folder of qdqgraph, or a module outside the folders; with --deep, subfolders are separate packages. The
+level of a package is the length of the longest import chain below it. Imports for type checkers only are ignored, as in
+the contracts of pyproject.toml. To compare, PACKAGE_FOLDER can be the folder of another checkout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent.parent / "qdqgraph"
 
 
 def rooms(package: Path, deep: bool) -> networkx.DiGraph:
-    """The rooms of a package with an edge for each room that imports another; `count` says how many modules do."""
+    """The packages, with an edge for each package that imports another; `count` is the number of importing modules."""
     sys.path.insert(0, str(package.parent))
     built = grimp.build_graph(package.name, exclude_type_checking_imports=True, cache_dir=None)
     sys.path.pop(0)
@@ -41,20 +41,21 @@ def rooms(package: Path, deep: bool) -> networkx.DiGraph:
 
 
 def room(module: str, package: Path, deep: bool) -> str:
-    """The room of a module: its first folder below the package, or with `deep` the innermost; a bare module is one."""
+    """The package of a module: its top-level folder, or with `deep` the innermost; a module outside folders is its
+    own."""
     parts = module.split(".")[1:]
     most = len(parts) if deep else 1
     for length in range(1, most + 1):
         folder = package.joinpath(*parts[:length])
         if not folder.is_dir():
-            return ".".join(parts[:length])  # a module beside folders
+            return ".".join(parts[:length])  # a module outside folders
         if not any((below / "__init__.py").is_file() for below in folder.iterdir()):
             return ".".join(parts[:length])
     return ".".join(parts[:most])
 
 
 def floors(graph: networkx.DiGraph) -> dict[str, int]:
-    """The floor of each room; rooms of one cycle share a floor."""
+    """The level of each package; the packages of a cycle share a level."""
     whole = networkx.condensation(graph)
     height: dict[int, int] = {}
     for node in reversed(list(networkx.topological_sort(whole))):
@@ -63,7 +64,7 @@ def floors(graph: networkx.DiGraph) -> dict[str, int]:
 
 
 def dot(graph: networkx.DiGraph, height: Mapping[str, int]) -> str:
-    """The drawing for Graphviz, one rank a floor."""
+    """The import graph for Graphviz, one rank per level."""
     lines = ["digraph layout {", "  rankdir=BT; node [shape=box, fontname=sans]; edge [color=gray40];"]
     for floor in sorted(set(height.values())):
         same = " ".join(f'"{name}";' for name in sorted(height) if height[name] == floor)
@@ -73,11 +74,12 @@ def dot(graph: networkx.DiGraph, height: Mapping[str, int]) -> str:
 
 
 def report(graph: networkx.DiGraph) -> Iterable[str]:
-    """The figures, and the rooms floor by floor."""
+    """The figures, and the packages by level."""
     height = floors(graph)
     cycles = [sorted(c) for c in networkx.strongly_connected_components(graph) if len(c) > 1]
     imports = sum(count for *_, count in graph.edges(data="count"))
-    yield f"{len(graph)} rooms, {max(height.values()) + 1} floors, {graph.number_of_edges()} arrows ({imports} imports)"
+    edges = graph.number_of_edges()
+    yield f"{len(graph)} packages, {max(height.values()) + 1} levels, {edges} import edges ({imports} imports)"
     yield f"{len(cycles)} cycles" + "".join(f"\n  {' <-> '.join(cycle)}" for cycle in cycles)
     for floor in sorted(set(height.values()), reverse=True):
         yield f"{floor:3}  {'  '.join(sorted(name for name in height if height[name] == floor))}"
@@ -86,9 +88,9 @@ def report(graph: networkx.DiGraph) -> Iterable[str]:
 def main() -> int:
     """Prints the figures."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("package", type=Path, nargs="?", default=HERE, help="its folder (default: this checkout's)")
-    arguments.add_argument("--dot", type=Path, help="write the drawing for Graphviz")
-    arguments.add_argument("--deep", action="store_true", help="folders inside folders are rooms of their own")
+    arguments.add_argument("package", type=Path, nargs="?", default=HERE, help="the folder (default: this checkout's)")
+    arguments.add_argument("--dot", type=Path, help="write the import graph for Graphviz")
+    arguments.add_argument("--deep", action="store_true", help="treat subfolders as separate packages")
     args = arguments.parse_args()
     graph = rooms(args.package.resolve(), args.deep)
     print(*report(graph), sep="\n")
