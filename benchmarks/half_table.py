@@ -33,7 +33,7 @@ from benchmarks.placement_table import judged
 
 COLUMNS = (
     "network, Float before, Float after, Half after, INT8 conv, Casts, stays FP32, scales change, SQNR dB, "
-    "input alone dB, s"
+    "input only dB, s"
 )
 
 

@@ -36,7 +36,7 @@ COARSER = re.compile(r"(\d+\.\d+) bits coarser")
 ON_REQUEST = ("QDQ403",)
 """Rules whose repairs change what the graph computes, requested only if `fix` refuses the file otherwise."""
 APART = {"__main__.py", "authoring", "cli", "report", "torch"}
-"""What of the package stands above `qdqgraph.fix` and the engines, which import none of it: no cell depends on it."""
+"""Parts of the package that `qdqgraph.fix` and the engines do not import, so no cell depends on them."""
 Outputs = list[list[Any]]
 
 
