@@ -67,8 +67,7 @@ def verdicts(rule: Rule) -> Iterator[Verdict]:
     """Every check of a rule: of the rule itself, then one for each example and counterexample."""
     yield Verdict("itself", _itself(rule), str(rule.file))
     for example in rule.examples:
-        place = f"{rule.file}:{example.line}" if example.line else str(rule.file)
-        yield Verdict(example.title, judge(rule, example), place)
+        yield Verdict(example.title, judge(rule, example), rule.place_of(example))
 
 
 def judge(rule: Rule, example: Example | Counterexample) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import RuleError, guess
 from ..graph.graph import Graph, Node, key, label
-from ..graph.selectors import KINDS, select_sites
+from ..graph.selectors import select_sites
 from ..repair.options import Options
 from ..repair.rounds import resolve
 from ..rulekit.finding import Finding
@@ -83,8 +83,8 @@ def _outcome(rule: Rule, finding: Finding, settled: Iterable[Finding]) -> str:
 def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
     """How far a text rule comes: the lines of its pattern that match, and what stops the next."""
     if not rule.pattern.nodes:
-        yield from (f"it ties other tensors: {kind} {name!r} stands for {_few(select_sites(graph, kind, name))}"
-                    for _, tie in rule.ties for kind in KINDS for name in tie.get(kind, ()))  # fmt: skip
+        for kind, _, name in (named for _, tie in rule.ties for named in tie.named()):
+            yield f"it ties other tensors: {kind} {name!r} stands for {_few(select_sites(graph, kind, name))}"
         return
     trace = Trace()
     for start, node in _starts(graph, rule, tensor):

@@ -16,9 +16,9 @@ from typing import Any
 
 from ..errors import RuleError, reason
 from ..toml.file import TomlFile
+from .settings_form import SettingsTable
 
 TABLE = ("tool", "qdqgraph")
-SCHEMA = Path(__file__).with_name("settings.schema.json")
 ADDING = ("ignore", "only", "except", "also")
 """Settings of one model that add to the general ones; the others replace them."""
 
@@ -43,7 +43,7 @@ class Settings:
         Raises:
             RuleError: the file cannot be read, or the table is wrong; with line and what to write.
         """
-        data = dict(TomlFile(path, SCHEMA, TABLE).data)
+        data = dict(TomlFile(path, SettingsTable, TABLE).table)
         models = data.pop("models", {})
         return cls(path.parent, data, models)
 
@@ -82,9 +82,9 @@ class Settings:
 
 def _has_table(path: Path) -> bool:
     try:
-        data: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise RuleError(f"{path}: cannot be read: {reason(error)}; give --no-config to leave it out") from error
     except tomllib.TOMLDecodeError as error:
-        raise RuleError(f"{path}: this is no TOML: {error}; give --no-config to leave it out") from error
+        raise RuleError(f"{path}: this is not valid TOML: {error}; give --no-config to leave it out") from error
     return isinstance(data.get("tool"), dict) and "qdqgraph" in data["tool"]

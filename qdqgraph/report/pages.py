@@ -68,14 +68,13 @@ def _page(rule: Rule) -> Iterator[str]:
 
 def _pattern(rule: TextRule) -> Iterator[str]:
     data = rule.source.data
-    yield from _indented(data["pattern"])
-    if "rewrite" in data:
-        yield from ("", "becomes", "", *_indented(data["rewrite"]))
-    for place, tie in rule.ties:
-        del place
-        yield from ("", "One scale for: " + ", ".join(f"`{name}`" for name in tie.get("sites", ())) + ".")
-    if "where" in data:
-        yield from ("", "Where: " + ", ".join(f"`{condition}`" for condition in data["where"]) + ".")
+    yield from _indented(data.pattern)
+    if data.rewrite:
+        yield from ("", "becomes", "", *_indented(data.rewrite))
+    for _, tie in rule.ties:
+        yield from ("", "One scale for: " + ", ".join(f"`{name}`" for name in tie.sites) + ".")
+    if data.where:
+        yield from ("", "Where: " + ", ".join(f"`{condition}`" for condition in data.where) + ".")
 
 
 def _index(rules: list[Rule]) -> Iterator[str]:

@@ -37,8 +37,6 @@ class Example:
     title: str
     before: str
     after: str | None = None
-    line: int = 0
-    """Where the example stands in its file; 0 where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,6 @@ class Counterexample:
 
     title: str
     model: str
-    line: int = 0
-    """Where the example stands in its file; 0 where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,10 @@ class Rule(ABC):
     @abstractmethod
     def find(self, graph: Graph) -> Iterator[Finding]:
         """Yields what is wrong. A tie is yielded wherever it is needed: one that holds already is no finding."""
+
+    def place_of(self, example: Example | Counterexample) -> str:
+        """Where one of the rule's examples is written, for a message: the file, and the line where it is known."""
+        return str(self.file)
 
     def finding(
         self,

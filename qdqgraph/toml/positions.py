@@ -1,76 +1,125 @@
-"""Where things stand in a TOML file: tomllib gives values only, and an error without its line is half an error."""
+"""The lines of a TOML file at which its keys, tables and array elements begin.
+
+`tomllib` returns values without positions, so the text is parsed once more, by tree-sitter's TOML grammar. That happens
+where an error needs a line and nowhere else: see `TomlFile`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import tomllib
+from bisect import bisect_left
+from typing import Any
+
+import tree_sitter_toml
+from tree_sitter import Language, Node, Parser
+
+from .place import Place
 
 Path = tuple[str | int, ...]
-"""("example", 1, "before"): the key `before` of the second [[example]]."""
 
-TABLE = re.compile(r"\s*(\[\[?)([^\[\]]+)\]\]?\s*(#.*)?$")
-PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([\w\-]+)")
-KEY = re.compile(r"\s*([\w\-]+|\"[^\"]+\")\s*=\s*(.*)")
+KEYS = frozenset({"bare_key", "quoted_key", "dotted_key"})
 
 
-class Lines:
-    """The lines at which tables and keys of a TOML text begin, counted from 1."""
+class Positions:
+    """Where the entries of a TOML text begin, in lines counted from 1.
+
+    Args:
+        text: a document that `tomllib` accepts.
+    """
 
     def __init__(self, text: str) -> None:
-        self._text = text.splitlines()
-        self._at: dict[Path, int] = {}
-        counts: dict[str, int] = {}
-        table: Path = ()
-        closing = ""
-        for number, line in enumerate(self._text, start=1):
-            if closing:
-                closing = "" if closing in line else closing
-                continue
-            if found := TABLE.match(line):
-                name = found.group(2)
-                table = tuple("".join(parts) for parts in PART.findall(name))
-                if found.group(1) == "[[":
-                    table = (*table, counts.get(name, 0))
-                    counts[name] = counts.get(name, 0) + 1
-                self._at[table] = number
-            elif found := KEY.match(line):
-                self._at[(*table, found.group(1).strip('"'))] = number
-                closing = _opened(found.group(2))
+        self._lines: dict[Path, int] = {}
+        self._values: dict[Path, Node] = {}
+        self._lengths: dict[Path, int] = {}
+        root = Parser(Language(tree_sitter_toml.language())).parse(text.encode()).root_node
+        self._pairs(root, ())
+        for table in root.named_children:
+            if table.type in ("table", "table_array_element"):
+                self._pairs(table, self._header(table))
 
-    def of(self, path: Sequence[str | int]) -> int:
-        """The line of a key, else of the table it belongs to, else 1. Entries of an array are found by their number."""
-        path = tuple(path)
-        while path:
-            if path in self._at:
-                return self._at[path]
-            if isinstance(path[-1], int) and path[:-1] in self._at:
-                return self._entry(self._at[path[:-1]], path[-1])
+    def line(self, place: Place) -> int:
+        """The line where an entry begins; of an entry that is absent, the line of the table it belongs to, else 1."""
+        path = tuple(place)
+        while path and path not in self._lines:
             path = path[:-1]
-        return 1
+        return self._lines.get(path, 1)
 
-    def inside(self, path: Sequence[str | int], line: int) -> int:
-        """The line of the file where line `line` (from 0) of a multi-line string stands."""
-        start = self.of(path)
-        head = self._text[start - 1] if start <= len(self._text) else ""
-        opens = re.search(r"(\"\"\"|''')\s*$", head)
-        return start + line + (1 if opens else 0)
+    def line_inside(self, place: Place, line: int) -> int:
+        """The line of the file that holds line `line` (from 0) of the string at `place`."""
+        node = self._values.get(tuple(place))
+        text = _text(node) if node is not None else ""
+        if node is None or not text.startswith(('"""', "'''")):
+            return self.line(place)
+        rows = text.split("\n")
+        # What a row begins with: line n of the string. A backslash joins rows, and "\n" makes two lines of one row.
+        first = [-1 if rows[0].rstrip("\r") == text[:3] else 0]
+        first += [str(_value_of("\n".join(rows[:end]) + "\n" + text[:3])).count("\n") for end in range(1, len(rows))]
+        row = bisect_left(first, line)
+        return node.start_point.row + 1 + (row if row < len(first) and first[row] == line else row - 1)
 
-    def _entry(self, start: int, index: int) -> int:
-        """The line of one entry of an array of strings that begins at `start`."""
-        seen = -1
-        for number in range(start, len(self._text) + 1):
-            line = self._text[number - 1]
-            seen += len(
-                re.findall(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'", line.partition("=")[2] if number == start else line)
-            )
-            if seen >= index:
-                return number
-        return start
+    def _header(self, table: Node) -> Path:
+        """The path of a [table] or of an element of [[tables]]; below [[tables]] it belongs to the last element."""
+        *parents, last = _parts(_key(table))
+        row = table.start_point.row + 1
+        path: Path = ()
+        for part in parents:
+            path = self._last((*path, part), row)
+        path = (*path, last)
+        if table.type == "table_array_element":
+            self._lengths[path] = self._lengths.get(path, 0) + 1
+            path = self._last(path, row)
+        self._lines[path] = row
+        return path
+
+    def _last(self, path: Path, row: int) -> Path:
+        """The path itself, or that of its last element where it is an array of tables."""
+        self._lines.setdefault(path, row)
+        return (*path, self._lengths[path] - 1) if path in self._lengths else path
+
+    def _pairs(self, table: Node, path: Path) -> None:
+        """Notes the `key = value` pairs of a table."""
+        for pair in table.named_children:
+            if pair.type == "pair":
+                key = _key(pair)
+                parts, row = _parts(key), key.start_point.row + 1
+                for end in range(1, len(parts)):
+                    self._lines.setdefault((*path, *parts[:end]), row)
+                self._lines[*path, *parts] = row
+                self._value(_values(pair)[-1], (*path, *parts))
+
+    def _value(self, value: Node, path: Path) -> None:
+        self._values[path] = value
+        if value.type == "inline_table":
+            self._pairs(value, path)
+        if value.type == "array":
+            for index, element in enumerate(_values(value)):
+                self._lines[*path, index] = element.start_point.row + 1
+                self._value(element, (*path, index))
 
 
-def _opened(value: str) -> str:
-    """The quotes that end a multi-line string which this value opens; "" where it opens none."""
-    for quotes in ('"""', "'''"):
-        if value.count(quotes) == 1:
-            return quotes
-    return ""
+def _key(node: Node) -> Node:
+    """The key of a pair or of a table's header."""
+    return next(child for child in node.named_children if child.type in KEYS)
+
+
+def _values(node: Node) -> list[Node]:
+    """The parts of a pair or of an array, without comments."""
+    return [child for child in node.named_children if child.type != "comment"]
+
+
+def _parts(key: Node) -> list[str]:
+    """The parts of a dotted key, as `tomllib` reads their quotes and escapes."""
+    parts: list[str] = []
+    value: Any = tomllib.loads(f"{_text(key)} = 0")
+    while isinstance(value, dict):
+        ((part, value),) = value.items()
+        parts.append(part)
+    return parts
+
+
+def _value_of(text: str) -> object:
+    return tomllib.loads(f"x = {text}")["x"]
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode()

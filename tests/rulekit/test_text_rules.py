@@ -315,7 +315,7 @@ where = [
         ('source = ["measured"]', 'source = "measured"', 5, "source must be an array of strings"),
         ('safety = "exact"', 'safety = "safe"', 6, "safety is 'safe'; write one of exact, lossy, manual"),
         ('safety = "exact"', 'safety = "manual"', 6, "the rule proposes a repair: write exact or lossy"),
-        ('safety = "exact"', 'safety = "exact', 6, "this is no TOML"),
+        ('safety = "exact"', 'safety = "exact', 6, "this is not valid TOML"),
         ("QuantizeLinear (x, s, z)\n    y", "Quantizelinear (x, s, z)\n    y", 9, "ONNX has no operator 'Quantizelinear'; did you mean 'QuantizeLinear'?"),
         ("DequantizeLinear (q, s, z)", "DequantizeLinear (q, s, zz)", 10, "variable 'zz' is not defined: add it to the parameters, or make it; did you mean 'z'?"),
         ("(x, s, z) => (y) {", "(x, s, z, w) => (y) {", 8, "parameter 'w' is never used"),

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+
+from msgspec import UNSET
 
 from ...graph.graph import Graph
 from ...graph.pair import pairs
 from ...graph.selectors import KINDS, nearest, select_sites
 from ...graph.sites import scales_at
-from ...toml.file import Place, TomlFile
+from ...toml.file import TomlFile
+from ...toml.place import Place
 from ..finding import Finding, Safety, Severity, Tie
 from ..policy import Policy
 from ..rule import Counterexample, Example, Rule
+from .form import RuleForm, TieTable
 from .match import Match, Trace, matches
 from .message import Message
 from .pattern import Pattern
 from .predicates import Condition
 from .rewrite import Rewrite
-
-SCHEMA = Path(__file__).with_name("rule.schema.json")
-"""For editors: the first line `#:schema PATH` of a rule file names it."""
 
 
 class TextRule(Rule):
@@ -34,30 +34,38 @@ class TextRule(Rule):
         Raises:
             RuleError: with file, line, what is wrong and what to write.
         """
-        self.source = TomlFile(path, SCHEMA)
-        self.ties = _ties(self.source.data)
+        self.source = TomlFile(path, RuleForm)
         data = self.source.data
         self.file = path
-        self.code, self.name, self.safety = data["code"], data["name"], Safety(data["safety"])
-        self.severity = Severity(data.get("severity", "warning"))
+        self.code, self.name, self.safety = data.code, data.name, Safety(data.safety)
+        self.severity = Severity(data.severity)
         self.__doc__ = _documentation(data)
-        self.examples = tuple(self._examples(data))
+        self.examples = (
+            *(Example(e.title, e.before, e.after or None) for e in data.example),
+            *(Counterexample(e.title, e.model) for e in data.counterexample),
+        )
+        self.ties = _ties(data)
         self.pattern = self._pattern(data)
         self.rewrite = self._rewrite(data)
         self.where = tuple(
-            self.source.read(("where", i), Condition.parse, text, self.pattern)
-            for i, text in enumerate(data.get("where", ()))
+            self.source.read(("where", i), Condition.parse, text, self.pattern) for i, text in enumerate(data.where)
         )
         self.tied = self._tied(data)
-        self.at = self._variable("at") or next(iter(self.pattern.outputs), "")
-        self.cost = self._variable("cost")
-        self.message = self._message("message", data["summary"].rstrip("."))
-        self.help = self._message("help", "")
+        self.at = self._variable("at", data.at) or next(iter(self.pattern.outputs), "")
+        self.cost = self._variable("cost", data.cost)
+        self.message = self._message("message", data.message, data.summary.rstrip("."))
+        self.help = self._message("help", data.help, "")
 
     @property
     def anchor(self) -> int:
         """The node of the pattern from which matching starts: the one that makes the tensor findings are placed at."""
         return self.pattern.made[self.at]
+
+    def place_of(self, example: Example | Counterexample) -> str:
+        """The file and the line where an example begins."""
+        kind = "example" if isinstance(example, Example) else "counterexample"
+        index = [e for e in self.examples if type(e) is type(example)].index(example)
+        return f"{self.file}:{self.source.line((kind, index))}"
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         """One finding a match, or one a named tie."""
@@ -108,19 +116,18 @@ class TextRule(Rule):
         tensors = [pairs(graph).root(t) for variable in self.tied for t in match.tensors[variable] if t]
         return tuple(dict.fromkeys(t for t in tensors if not graph.is_constant(t)))
 
-    def _named(self, graph: Graph, place: Place, tie: Mapping[str, Any]) -> Iterator[Finding]:
+    def _named(self, graph: Graph, place: Place, tie: TieTable) -> Iterator[Finding]:
         """A tie over sites that the file names."""
         found: dict[str, None] = {}
-        for kind in KINDS:
-            for index, name in enumerate(tie.get(kind, ())):
-                sites = select_sites(graph, kind, name)
-                if not sites and tie.get("required", True):
-                    self.source.fail(
-                        (*place, kind, index),
-                        f"{kind} {name!r} matches nothing in this model{nearest(graph, kind, name) or '.'} "
-                        "If it may be absent, write required = false in this tie",
-                    )
-                found.update(dict.fromkeys(sites))
+        for kind, index, name in tie.named():
+            sites = select_sites(graph, kind, name)
+            if not sites and tie.required:
+                self.source.fail(
+                    (*place, kind, index),
+                    f"{kind} {name!r} matches nothing in this model{nearest(graph, kind, name) or '.'} "
+                    "If it may be absent, write required = false in this tie",
+                )
+            found.update(dict.fromkeys(sites))
         sites = tuple(found)
         if _unequal(graph, sites):
             message = f"{self.file.name}:{self.source.line(place)} ties {len(sites)} tensors of different scales: "
@@ -129,81 +136,72 @@ class TextRule(Rule):
 
     # Reading
 
-    def _pattern(self, data: Mapping[str, Any]) -> Pattern:
+    def _pattern(self, data: RuleForm) -> Pattern:
         """The pattern; an empty one where the rule is a list of named ties."""
-        if "pattern" not in data:
-            if not any(set(KINDS) & set(tie) for _, tie in self.ties):
+        if not data.pattern:
+            if not any(tie.named() for _, tie in self.ties):
                 self.source.fail((), "a rule needs a `pattern`, or ties that name tensors, nodes or quantizers")
             for key in ("rewrite", "where", "at", "cost", "optional", "variadic", "ops", "message", "help"):
-                if key in data:
+                if key in self.source.table:
                     self.source.fail((key,), f"`{key}` belongs to a `pattern`, and there is none")
             return Pattern((), (), (), ())
-        kinds = {kind: data.get(kind, ()) for kind in ("optional", "variadic")}
-        pattern = self.source.read(
-            ("pattern",), Pattern.parse, data["pattern"], ops=data.get("ops", {}), whole=True, **kinds
-        )
+        kinds = {"optional": data.optional, "variadic": data.variadic}
+        pattern = self.source.read(("pattern",), Pattern.parse, data.pattern, ops=data.ops, whole=True, **kinds)
         for kind, names in kinds.items():
             for index, name in enumerate(names):
                 if name not in pattern.variables:
                     self.source.fail((kind, index), f"{kind} names {name!r}, which is no variable of the pattern")
         return pattern
 
-    def _rewrite(self, data: Mapping[str, Any]) -> Rewrite | None:
-        if "rewrite" in data and "tie" in data:
+    def _rewrite(self, data: RuleForm) -> Rewrite | None:
+        if data.rewrite and self.ties:
             self.source.fail(("tie",), "a rule has a `rewrite` or ties, not both: write two rules")
-        proposes = "rewrite" in data or "tie" in data
+        proposes = bool(data.rewrite or self.ties)
         if proposes == (self.safety is Safety.MANUAL):
             self.source.fail(
                 ("safety",),
                 f"safety is {self.safety.value!r}, but the rule proposes {'a repair' if proposes else 'nothing'}: "
                 f"write {'exact or lossy' if proposes else 'manual'}",
             )
-        if "rewrite" not in data:
+        if not data.rewrite:
             return None
-        return self.source.read(("rewrite",), Rewrite.parse, data["rewrite"], self.pattern, data.get("ops", {}))
+        return self.source.read(("rewrite",), Rewrite.parse, data.rewrite, self.pattern, data.ops)
 
-    def _tied(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+    def _tied(self, data: RuleForm) -> tuple[str, ...]:
         """The variables that the pattern's tie joins; none where the ties name their sites."""
         for place, tie in self.ties:
-            if "policy" in tie:
-                self.source.read((*place, "policy"), Policy.parse, tie["policy"])
-            if not {"sites", *KINDS} & set(tie):
+            if tie.policy:
+                self.source.read((*place, "policy"), Policy.parse, tie.policy)
+            if not tie.sites and not tie.named():
                 self.source.fail(place, f"the tie names no sites: write sites, {', '.join(KINDS)}")
-            if ("sites" in tie) != ("pattern" in data):
-                what = "without a pattern: name tensors, nodes or quantizers" if "sites" in tie else "beside a pattern"
-                self.source.fail(place, f"this tie stands {what}" + ("" if "sites" in tie else ": write `sites`"))
-            if "sites" in tie and (len(self.ties) > 1 or set(KINDS) & set(tie)):
+            if bool(tie.sites) != bool(data.pattern):
+                what = "without a pattern: name tensors, nodes or quantizers" if tie.sites else "beside a pattern"
+                self.source.fail(place, f"this tie stands {what}" + ("" if tie.sites else ": write `sites`"))
+            if tie.sites and (len(self.ties) > 1 or tie.named()):
                 self.source.fail(place, "a pattern has one tie, over its variables: names go into a rule of their own")
-            for index, name in enumerate(tie.get("sites", ())):
+            for index, name in enumerate(tie.sites):
                 if name not in self.pattern.variables:
                     self.source.fail((*place, "sites", index), f"{name!r} is no variable of the pattern")
-        return tuple(v for _, tie in self.ties for v in tie.get("sites", ()))
+        return tuple(v for _, tie in self.ties for v in tie.sites)
 
-    def _examples(self, data: Mapping[str, Any]) -> Iterator[Example | Counterexample]:
-        line = self.source.line
-        for i, entry in enumerate(data.get("example", ())):
-            yield Example(entry["title"], entry["before"], entry.get("after"), line(("example", i)))
-        for i, entry in enumerate(data.get("counterexample", ())):
-            yield Counterexample(entry["title"], entry["model"], line(("counterexample", i)))
+    def _variable(self, key: str, name: str) -> str:
+        if name and name not in self.pattern.variables:
+            self.source.fail((key,), f"{key} names {name!r}, which is no variable of the pattern")
+        if key == "at" and name and name not in self.pattern.made:
+            self.source.fail((key,), f"at names the parameter {name!r}; name what a node of the pattern makes")
+        return name
 
-    def _variable(self, name: str) -> str:
-        value = str(self.source.data.get(name, ""))
-        if value and value not in self.pattern.variables:
-            self.source.fail((name,), f"{name} names {value!r}, which is no variable of the pattern")
-        if name == "at" and value and value not in self.pattern.made:
-            self.source.fail((name,), f"at names the parameter {value!r}; name what a node of the pattern makes")
-        return value
-
-    def _message(self, name: str, default: str) -> Message:
-        if name not in self.source.data:
+    def _message(self, key: str, text: str, default: str) -> Message:
+        if not text:
             return Message.plain(default)
-        return self.source.read((name,), Message.parse, str(self.source.data[name]), self.pattern)
+        return self.source.read((key,), Message.parse, text, self.pattern)
 
 
-def _ties(data: Mapping[str, Any]) -> list[tuple[Place, Mapping[str, Any]]]:
+def _ties(data: RuleForm) -> tuple[tuple[Place, TieTable], ...]:
     """The ties, [tie] or [[tie]], with their places in the file."""
-    tie = data.get("tie", [])
-    return [(("tie",), tie)] if isinstance(tie, dict) else [(("tie", i), t) for i, t in enumerate(tie)]
+    if isinstance(data.tie, TieTable):
+        return ((("tie",), data.tie),)
+    return tuple((("tie", i), tie) for i, tie in enumerate(data.tie))
 
 
 def _unequal(graph: Graph, sites: Sequence[str]) -> bool:
@@ -211,14 +209,14 @@ def _unequal(graph: Graph, sites: Sequence[str]) -> bool:
     return len(sites) > 1 or any(len(pairs(graph).at(site)) > 1 for site in sites)
 
 
-def _tie(sites: tuple[str, ...], tie: Mapping[str, Any]) -> Tie:
-    return Tie(sites, tie.get("policy"), tie.get("max_bits_lost"))
+def _tie(sites: tuple[str, ...], tie: TieTable) -> Tie:
+    return Tie(sites, tie.policy or None, None if tie.max_bits_lost is UNSET else tie.max_bits_lost)
 
 
-def _documentation(data: Mapping[str, Any]) -> str:
-    parts = [data["summary"].strip(), "", f"Why: {' '.join(data['why'].split())}"]
-    if "source" in data:
-        parts.append("Source: " + ", ".join(data["source"]))
-    if "when_not" in data:
-        parts.append(f"When not: {' '.join(data['when_not'].split())}")
+def _documentation(data: RuleForm) -> str:
+    parts = [data.summary.strip(), "", f"Why: {' '.join(data.why.split())}"]
+    if data.source:
+        parts.append("Source: " + ", ".join(data.source))
+    if data.when_not:
+        parts.append(f"When not: {' '.join(data.when_not.split())}")
     return "\n".join(parts)

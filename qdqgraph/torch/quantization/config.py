@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from ...calibration.methods import DEFAULT, find_method, methods
 from ...calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from ...errors import TorchError
 from ...toml.file import TomlFile
+from ...toml.place import spelled
 from ..calls.places import ADD_INPUTS
 from ..quantizer.choice import Choice
 from ..quantizer.quantizer import QuantDescriptor, Quantizer, made
+from .form import ConfigForm, LayersTable
 
 AXES = 5
 """As many dimensions as the weight of a Conv3d has."""
-SCHEMA = Path(__file__).with_name("config.schema.json")
 
 
 @dataclass(frozen=True)
@@ -119,38 +122,31 @@ class Config:
         Raises:
             RuleError: the file cannot be read, or an entry is wrong; with line and what to write.
         """
-        file = TomlFile(path, SCHEMA)
+        file = TomlFile(path, ConfigForm)
         _refuse_unknown_methods(file)
-        data = file.data
+        form = file.data
         return cls(
-            tuple(data.get("ignore", ())),
-            _spec(Spec(), data.get("input", {})),
-            _spec(Spec(), data.get("weight", {})),
-            tuple(Layers(tuple(e["modules"]), e.get("input", {}), e.get("weight", {})) for e in data.get("layers", ())),
-            tuple(
-                Operator(
-                    e["operator"], e.get("inputs", "both"), tuple(e.get("modules", ("*",))), tuple(e.get("classes", ()))
-                )
-                for e in data.get("operators", ())
-            ),
+            form.ignore,
+            _spec(Spec(), form.input.given()),
+            _spec(Spec(), form.weight.given()),
+            tuple(Layers(e.modules, e.input.given(), e.weight.given()) for e in form.layers),
+            tuple(Operator(e.operator, e.inputs, e.modules, e.classes) for e in form.operators),
         )
 
 
-def _refuse_unknown_methods(file: TomlFile) -> None:
-    """Refuses a configuration file that names a method that there is not.
+def _refuse_unknown_methods(file: TomlFile[ConfigForm]) -> None:
+    """Refuses a file that names a method that does not exist. Methods are files: no form can list them.
 
     Raises:
         RuleError: with the line of the name.
     """
-    tables: dict[tuple[str | int, ...], Mapping[str, Any]] = {(): file.data}
-    tables |= {("layers", number): entry for number, entry in enumerate(file.data.get("layers", ()))}
-    for place, table in tables.items():
-        for kind in ("input", "weight"):
-            name = table.get(kind, {}).get("method", DEFAULT)
-            if name not in methods():
-                where = " ".join(f"#{step + 1}" if isinstance(step, int) else step for step in (*place, kind))
+    tables: list[tuple[tuple[str | int, ...], ConfigForm | LayersTable]] = [((), file.data)]
+    tables += [(("layers", number), table) for number, table in enumerate(file.data.layers)]
+    for place, table in tables:
+        for kind, spec in (("input", table.input), ("weight", table.weight)):
+            if spec.method is not UNSET and spec.method not in methods():
                 at = (*place, kind, "method")
-                file.fail(at, f"{where} method is {name!r}; write one of {', '.join(methods())}")
+                file.fail(at, f"{spelled(at)} is {spec.method!r}; write one of {', '.join(methods())}")
 
 
 def specs(config: Config, entries: list[Layers]) -> tuple[Spec, Spec]:

@@ -1,0 +1,27 @@
+"""The JSON schemas in the package, made from the types that read the files.
+
+`python -m qdqgraph.authoring.schemas` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from ..rulekit.text import form
+from ..toml.schema import schema
+
+SCHEMAS: Mapping[Path, type[msgspec.Struct]] = {form.SCHEMA: form.RuleForm}
+
+
+def schema_text(form: type[msgspec.Struct]) -> str:
+    """The schema of a form as the text of its file."""
+    return json.dumps(schema(form), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for path, form_of_file in SCHEMAS.items():
+        path.write_text(schema_text(form_of_file), encoding="utf-8")

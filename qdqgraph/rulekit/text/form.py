@@ -1,0 +1,134 @@
+"""The keys of a text rule's file, typed: what `TextRule` reads, and what `rule.schema.json` tells editors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ...graph.selectors import KINDS
+
+SCHEMA = Path(__file__).with_name("rule.schema.json")
+"""The schema of `RuleForm`, for editors: the first line `#:schema PATH` of a rule file names it."""
+
+Text = Annotated[str, Meta(min_length=1)]
+Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
+
+
+class TieTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """Sites that must have one scale"""
+
+    sites: Annotated[
+        Names, Meta(description="Variables of the pattern; a variadic one stands for all its tensors.")
+    ] = ()
+    tensors: Annotated[Names, Meta(description="Tensors by name or glob.")] = ()
+    inputs_of: Annotated[Names, Meta(description="All that the named nodes read, by name or glob.")] = ()
+    outputs_of: Annotated[Names, Meta(description="All that the named nodes produce, by name or glob.")] = ()
+    quantizers: Annotated[
+        Names,
+        Meta(description="PyTorch paths of activation quantizers, or of modules that hold them, by name or glob."),
+    ] = ()
+    policy: Annotated[
+        Text, Meta(description="The scale of the group: max, output, input, anchor:SITE, fixed:VALUE.")
+    ] = ""
+    max_bits_lost: (
+        Annotated[float, Meta(ge=0, description="Refuse the tie where it would cost a tensor more.")] | UnsetType
+    ) = UNSET
+    required: Annotated[bool, Meta(description="Whether a name that matches nothing stops the run (default true).")] = (
+        True
+    )
+
+    def named(self) -> list[tuple[str, int, str]]:
+        """The sites that the file names itself: one of `KINDS`, the index in its list, and the name or glob."""
+        return [(kind, index, name) for kind in KINDS for index, name in enumerate(getattr(self, kind))]
+
+
+class ExampleTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model on which the rule reports a finding"""
+
+    title: Text
+    before: Annotated[Text, Meta(description="The model as exported, in ONNX text.")]
+    after: Annotated[
+        Text, Meta(description="The model after `fix` with this rule; left out where nothing is applied.")
+    ] = ""
+
+
+class CounterexampleTable(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model on which the rule reports nothing"""
+
+    title: Text
+    model: Annotated[Text, Meta(description="The model, in ONNX text.")]
+
+
+class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """A qdqgraph text rule"""
+
+    code: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Z]{2,8}[1-4][0-9]{2}$",
+            examples=["MY201"],
+            description="Letters and three digits: 1xx scales, 2xx placement, 3xx fusion, 4xx legality. Never reused.",
+        ),
+    ]
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+            examples=["repeated-pair"],
+            description="Names the problem, in kebab-case: repeated-pair.",
+        ),
+    ]
+    summary: Annotated[Text, Meta(description="One sentence: what is wrong. Ends with a full stop.")]
+    why: Annotated[Text, Meta(description="What TensorRT does, and what it costs.")]
+    safety: Annotated[
+        Literal["exact", "lossy", "manual"],
+        Meta(description="exact: bit-identical in ONNX Runtime. lossy: within quantization noise. manual: only shown."),
+    ]
+    when_not: Annotated[Text, Meta(description="When a user should not want the repair.")] = ""
+    source: Annotated[Names, Meta(description="Where this is documented: links, or what was measured.")] = ()
+    severity: Annotated[Literal["error", "warning"], Meta(description="error where TensorRT refuses the graph.")] = (
+        "warning"
+    )
+    message: Annotated[
+        Text,
+        Meta(
+            description="What is wrong here; {x} is the tensor of variable x. "
+            "{s.value}, {x.shape}, {x.bytes}, {x.count}, {x.dtype}, {x.op}, {tie.scales}."
+        ),
+    ] = ""
+    help: Annotated[str, Meta(description="What to do; placeholders as in message.")] = ""
+    at: Annotated[
+        Text,
+        Meta(description="The variable that a finding is placed at; the first output of the pattern by default."),
+    ] = ""
+    cost: Annotated[Text, Meta(description="The variable whose size in bytes, as float, the defect costs.")] = ""
+    pattern: Annotated[
+        Text,
+        Meta(description="An ONNX function: parameters are free variables, outputs are what must survive."),
+    ] = ""
+    rewrite: Annotated[Text, Meta(description="An ONNX function of the same signature that replaces the pattern.")] = ""
+    where: Annotated[Names, Meta(description="Conditions from the closed list, all of which must hold.")] = ()
+    optional: Annotated[Names, Meta(description="Variables that stand for inputs which may be absent.")] = ()
+    variadic: Annotated[
+        Names,
+        Meta(description="Variables that stand for all remaining inputs, or all outputs, of an operator."),
+    ] = ()
+    ops: Annotated[
+        Mapping[str, Names],
+        Meta(description='Names for several operators, usable in the pattern: Move = ["Reshape", "Transpose"].'),
+    ] = {}
+    tie: Annotated[
+        TieTable | Annotated[tuple[TieTable, ...], Meta(min_length=1)],
+        Meta(description="Sites that must have one scale: [tie], or [[tie]] for several groups."),
+    ] = ()
+    example: Annotated[
+        tuple[ExampleTable, ...],
+        Meta(min_length=1, description="Models on which the rule reports a finding; they are its tests."),
+    ] = ()
+    counterexample: Annotated[
+        tuple[CounterexampleTable, ...],
+        Meta(min_length=1, description="Models on which the rule reports nothing."),
+    ] = ()
