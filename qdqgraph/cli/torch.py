@@ -1,26 +1,27 @@
-"""`qdqgraph torch WHAT`: the PyTorch side on the command line. torch is imported when a command runs, never before."""
+"""`qdqgraph torch WHAT`: the PyTorch side on the command line. torch is imported when a command runs, never before.
+
+The commands are `qdqgraph.torch.quantize_network`, `rank_layers` and `finetune_network`; here their arguments are read
+and their progress is printed.
+"""
 
 from __future__ import annotations
 
-import copy
 import importlib
-import math
-import operator
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QdqgraphError, TorchError
-from ..model.files import write_text
 from ..report import text
+from . import torch_arguments as arguments
 from .console import terminal
-from .torch_arguments import age, check, outputs, possible
-from .user_code import Batches, called, resolve
+from .user_code import Batches, called, failed, resolve
 
 if TYPE_CHECKING:
-    from ..torch import Config, Linked
+    from ..torch import ExportedNetwork, RankedLayers
 
 
 def torch(args: Namespace) -> int:
@@ -35,266 +36,129 @@ def torch(args: Namespace) -> int:
     except ImportError as error:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
         raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
-    check(args)
-    possible(args)
-    written = {path: age(path) for path in outputs(args)}
+    from ..torch import FirstInputError
+
+    ages = {path: _age(path) for path in arguments.outputs(args)}
     try:
-        return int({"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args))
+        {"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args)
+        return 0
+    except FirstInputError as error:
+        assert error.__cause__ is not None
+        raise failed(f"--model {args.model}, on the first input,", error.__cause__) from error
     except QdqgraphError as error:
-        so_far = _so_far(written)
+        so_far = _written_since(ages)
         error.args = (f"{error}; {so_far}",) if so_far else error.args
         raise
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_so_far(written)) from None
+        raise KeyboardInterrupt(_written_since(ages)) from None
 
 
-def _so_far(before: Mapping[Path, int | None]) -> str:
+def _age(path: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _written_since(ages: Mapping[Path, int | None]) -> str:
     """Says which files are new since they had these ages; empty where none is."""
-    new = [str(path) for path, old in before.items() if age(path) not in (old, None)]
+    new = [str(path) for path, age in ages.items() if _age(path) not in (age, None)]
     return f"written so far: {', '.join(new)}" if new else ""
 
 
-class Session:
-    """The network and its data, from the user's functions."""
+class UserFunctions:
+    """The functions that `--model`, `--data` and `--eval` name. They are imported when the first of them is called, and
+    their errors are shown as the user's own."""
 
     def __init__(self, args: Namespace) -> None:
-        self.args = args
+        self._names = {"model": args.model, "data": args.data, "eval": args.eval}
+
+    @cached_property
+    def _functions(self) -> dict[str, Callable[..., Any]]:
         sys.path.insert(0, str(Path.cwd()))
-        self.make, self.data = resolve(args.model, "--model"), resolve(args.data, "--data")
-        self.judge = None if args.eval is None else resolve(args.eval, "--eval")
-        self.network: Any = called(self.make, args.model)
-        if not hasattr(self.network, "named_modules"):
-            raise TorchError(f"--model {args.model} gives a {type(self.network).__name__}, which is no torch module")
-        self.network.to(args.device)
+        return {option: resolve(name, f"--{option}") for option, name in self._names.items() if name is not None}
 
-    def batches(self) -> Any:
-        """The loader, made anew."""
-        return Batches(called(self.data, self.args.data), f"--data {self.args.data}")
+    def model(self) -> Any:
+        """The float network."""
+        return called(self._functions["model"], self._names["model"])
 
-    def score(self, model: Any) -> float:
-        """The user's score of a network.
+    def data(self) -> Any:
+        """What yields batches, made anew."""
+        return Batches(called(self._functions["data"], self._names["data"]), f"--data {self._names['data']}")
 
-        Raises:
-            TorchError: it is no number.
-        """
-        assert self.judge is not None
-        score = called(self.judge, self.args.eval, model)
-        try:
-            number = float(score)
-        except (TypeError, ValueError):
-            number = math.nan
-        if math.isnan(number):
-            raise TorchError(f"--eval {self.args.eval} gives {score!r}, which is no number")
-        return number
+    def evaluate(self, model: Any) -> Any:
+        """The score of a network, as the user's function gives it."""
+        return called(self._functions["eval"], self._names["eval"], model)
 
-    def say_score(self, what: str, model: Any) -> None:
-        """Prints the score, where there is a function for it."""
-        if self.judge is not None:
-            text.say(terminal(), f"{what}: {self.score(model):.6g}")
-
-    def calibrated(self) -> tuple[Any, Any]:
-        """The quantized network, linked and calibrated or loaded, and an example input."""
-        from .. import torch as side
-        from ..rulekit import catalog
-
-        args, console = self.args, terminal()
-        example = _example(self.batches(), self.network, args)
-        self.network.eval()
-        called(self.network, f"--model {args.model}, on the first input,", example)
-        side.fold_norms(self.network, example)
-        self.say_score("float", self.network)
-        model = _copied(self.network, args)
-        if args.load is not None:
-            side.load(model, args.load)
-        else:
-            done = side.quantize(model, _config(args), example)
-            for name in done.left:
-                text.say(console, f"left in float, a class of its own: {name}")
-            if not done.replaced:
-                raise TorchError(f"--model {args.model} has no layer that could be quantized and is to be")
-            if not args.no_link:
-                dynamo, opset = getattr(args, "dynamo", False), getattr(args, "opset", None)
-                linked = side.link(model, example, catalog.load(args.rules), dynamo=dynamo, opset=opset)
-                _say_linked(linked)
-        self.fits(model)
-        if args.load is None:
-            report = side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile)
-            text.say(console, str(report))
-        self.say_score("calibrated", model)
-        if getattr(args, "off", None) is not None:
-            self.switch_off(model, example)
-        return model, example
-
-    def fits(self, model: Any) -> None:
-        """Refuses what does not belong to the quantized network, before it is calibrated.
-
-        Raises:
-            TorchError: there is no module for a block or a glob, or a ranking is another network's.
-        """
-        from ..torch import Sensitivity
-        from ..torch.training.finetune import supervised
-        from ..torch.training.sensitivity import chosen_layers, continued, units
-
-        args = self.args
-        if args.what == "finetune":
-            supervised(model, self.network, args.supervise, args.stride)
-        if args.what == "sensitivity":
-            units(model, args.block)
-            if args.output.exists() and not args.force:
-                continued(model, args.output, args.direction, args.block)
-        elif args.off is not None:
-            chosen_layers(model, Sensitivity.read(args.off), top=args.top, budget=args.budget)
-
-    def switch_off(self, model: Any, example: Any) -> None:
-        """Takes the quantization off the units that cost the most in a ranking, and links and calibrates the rest."""
-        from .. import torch as side
-        from ..rulekit import catalog
-
-        args, console = self.args, terminal()
-        ranking = side.Sensitivity.read(args.off)
-        rules = None if args.no_link else catalog.load(args.rules)
-        layers, linked = side.apply_sensitivity(
-            model,
-            ranking,
-            top=args.top,
-            budget=args.budget,
-            example=None if args.no_link else example,
-            rules=rules,
-            dynamo=args.dynamo,
-            opset=args.opset,
-        )
-        text.say(console, f"in float: {', '.join(layers) or 'nothing costs that much'}")
-        if linked is not None:
-            _say_linked(linked)
-        text.say(
-            console, str(side.calibrate(model, self.batches(), args.batches, args.method, percentile=args.percentile))
-        )
-        self.say_score("calibrated again", model)
-
-    def export(self, model: Any, example: Any) -> None:
-        """Writes the ONNX file and says what `check` finds in it."""
-        from .. import torch as side
-        from ..repair.rounds import check
-        from ..rulekit import catalog
-
-        args = self.args
-        written = side.export(
-            model, example, args.output, opset=args.opset, dynamo=args.dynamo, dynamic_batch=args.dynamic_batch
-        )
-        found = check(written, catalog.load(args.rules))
-        more = f"; see: qdqgraph check {args.output}" if found else ""
-        text.say(terminal(), f"{args.output}: {len(found)} findings{more}")
+    def option(self, name: str) -> str:
+        """How messages write an option of the pipeline: as the command line has it, with the function that it names."""
+        name = "eval" if name == "evaluate" else name
+        function = self._names.get(name)
+        return f"--{name.replace('_', '-')}" + (f" {function}" if function is not None else "")
 
 
-def _say_linked(linked: Linked) -> None:
-    """Prints what `link` did, and what it could not do."""
-    added, off = len(linked.added), len(linked.disabled)
-    text.say(terminal(), f"linked: {len(linked.groups)} groups, {added} quantizers added, {off} switched off")
-    for sentence in linked.unmapped:
-        text.say(terminal(), f"not linked: {sentence}")
+def _common(args: Namespace) -> dict[str, Any]:
+    """The arguments that all three calls take."""
+    from ..rulekit import catalog
+    from ..torch import Network, Preparation
+
+    functions = UserFunctions(args)
+    evaluate = None if args.eval is None else functions.evaluate
+    return {
+        "network": Network(functions.model, functions.data, evaluate, args.device, functions.option),
+        "output": args.output,
+        "preparation": Preparation(
+            config=args.config,
+            link=not args.no_link,
+            rules=catalog.load(args.rules),
+            method=args.method,
+            percentile=args.percentile,
+            batches=args.batches,
+            load=args.load,
+        ),
+        "force": args.force,
+        "progress": partial(text.say, terminal()),
+        "bar": True,
+    }
 
 
-def _example(loader: Any, network: Any, args: Namespace) -> Any:
-    """The first input of the loader, as the network takes it."""
-    from torch import Tensor
+def _exporting(args: Namespace) -> dict[str, Any]:
+    """The arguments that the calls take that write an ONNX file."""
+    from ..torch import Exporting, FloatUnits, Sensitivity
 
-    from ..torch.calibration.calibrate import fitted, input_of
-
-    batch = next(iter(loader), loader)
-    if batch is loader:
-        raise TorchError(f"--data {args.data} yields nothing")
-    x, _ = input_of(batch)
-    if not isinstance(x, Tensor):
-        raise TorchError(f"--data {args.data} yields {type(x).__name__}; the first entry must be the input")
-    return fitted(network, x)
+    arguments.check_off(args)
+    ranking = None if args.off is None else Sensitivity.read(args.off)
+    return {
+        "exporting": Exporting(args.opset, args.dynamo, args.dynamic_batch),
+        "off": None if ranking is None else FloatUnits(ranking, args.top, args.budget),
+        "save_ptq": args.save_ptq,
+    }
 
 
-def _copied(network: Any, args: Namespace) -> Any:
-    try:
-        return copy.deepcopy(network)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise TorchError(f"--model {args.model}: the network cannot be copied: {reason}") from error
+def _quantize(args: Namespace) -> None:
+    from ..torch import quantize_network
+
+    _say_written(quantize_network(**_common(args), **_exporting(args)))
 
 
-def _config(args: Namespace) -> Config:
-    from ..torch import Config
+def _sensitivity(args: Namespace) -> None:
+    from ..torch import rank_layers
 
-    return Config() if args.config is None else Config.read(args.config)
-
-
-def _quantize(args: Namespace) -> int:
-    from .. import torch as side
-
-    run = Session(args)
-    model, example = run.calibrated()
-    if args.save_ptq is not None:
-        side.save(model, args.save_ptq)
-    run.export(model, example)
-    return 0
+    done: RankedLayers = rank_layers(**_common(args), direction=args.direction, blocks=args.block)
+    for rank, unit in enumerate(done.ranking.units, start=1):
+        text.say(terminal(), f"{rank:3} {unit.cost:+.4g} {' '.join(unit.layers)}")
 
 
-def _sensitivity(args: Namespace) -> int:
-    from .. import torch as side
-    from ..torch.training.plot import svg
+def _finetune(args: Namespace) -> None:
+    from ..torch import Training, finetune_network
 
-    run, console = Session(args), terminal()
-    model, _ = run.calibrated()
-    if args.output.exists() and args.force:
-        args.output.unlink()
-    result = side.sensitivity(
-        model,
-        run.score,
-        direction=args.direction,
-        blocks=args.block,
-        file=args.output,
-        progress=lambda line: text.say(console, line),
-    )
-    write_text(result.to_csv(), args.output.with_suffix(".csv"), force=True)
-    write_text(svg(result), args.output.with_suffix(".svg"), force=True)
-    for rank, unit in enumerate(result.units, start=1):
-        text.say(console, f"{rank:3} {unit.cost:+.4g} {' '.join(unit.layers)}")
-    return 0
+    training = Training(epochs=args.epochs, rate=args.rate, schedule=args.schedule, steps=args.steps)
+    how = {"supervise": args.supervise, "stride": args.stride, "save_qat": args.save_qat}
+    _say_written(finetune_network(**_common(args), **_exporting(args), training=training, **how))
 
 
-def _finetune(args: Namespace) -> int:
-    from .. import torch as side
-
-    run, console = Session(args), terminal()
-    model, example = run.calibrated()
-    if args.save_ptq is not None:
-        side.save(model, args.save_ptq)
-    side.finetune(
-        model,
-        run.network,
-        _Again(run),
-        training=side.Training(epochs=args.epochs, rate=args.rate, schedule=args.schedule, steps=args.steps),
-        evaluate=run.score if run.judge is not None else None,
-        supervise=args.supervise,
-        stride=args.stride,
-        checkpoint=args.save_qat,
-        progress=lambda line: text.say(console, line),
-    )
-    run.say_score("fine-tuned", model)
-    run.export(model, example)
-    return 0
-
-
-class _Again:
-    """A loader that the user's function makes anew for each epoch, once: asking for its length keeps it."""
-
-    def __init__(self, run: Session) -> None:
-        self.run = run
-        self.made: Any = None
-
-    def __length_hint__(self) -> int:
-        if self.made is None:
-            self.made = self.run.batches()
-        return operator.length_hint(self.made)
-
-    def __iter__(self) -> Any:
-        made, self.made = self.made, None
-        return iter(self.run.batches() if made is None else made)
+def _say_written(done: ExportedNetwork) -> None:
+    """Prints which file was written, and how much `check` finds in it."""
+    more = f"; see: qdqgraph check {done.path}" if done.findings else ""
+    text.say(terminal(), f"{done.path}: {len(done.findings)} findings{more}")
 
 
 __all__ = ["torch"]

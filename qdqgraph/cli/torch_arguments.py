@@ -1,4 +1,4 @@
-"""What the arguments of `qdqgraph torch` mean, and what can be said against them before any work is done.
+"""The arguments of `qdqgraph torch`.
 
 The network and its data are the user's own functions, named as `package.module:function`:
 
@@ -13,14 +13,9 @@ import math
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..calibration.methods import methods
 from ..errors import TorchError
-from ..model.files import refuse_to_overwrite
-
-if TYPE_CHECKING:
-    from ..torch import Sensitivity
 
 Verb = Callable[[str, str, str], ArgumentParser]
 
@@ -81,95 +76,24 @@ def add(verb: Verb) -> None:
     tune.add_argument("--stride", type=_count, default=1, help="compare every N-th of them only (default: 1)")
 
 
-def check(args: Namespace) -> None:
-    """Refuses what could only fail after all the work; needs torch, as a ranking that is there is read.
+def check_off(args: Namespace) -> None:
+    """Refuses a ranking without how much of it to use, and the reverse.
 
     Raises:
-        TorchError: a file has two purposes, a ranking that is there is one of another direction, or options contradict
-            each other.
-        ModelError: a file exists, is a folder, has none, or one that cannot be written to.
+        TorchError: `--off` comes without `--top` and `--budget`, or one of these without `--off`.
     """
-    files = outputs(args)
-    there = _ranking(args)
-    resumed = there is not None
-    for number, path in enumerate(files):
-        if path.resolve() in [other.resolve() for other in files[:number]]:
-            raise TorchError(f"{path} would be written twice: name another file")
-        refuse_to_overwrite(path, force=args.force or resumed)
-    if there is not None and there.direction != args.direction and not args.force:
-        raise TorchError(
-            f"{args.output} is a ranking by --direction {there.direction}: give that, name another file, or --force"
-        )
-    if args.load is not None and args.config is not None:
-        raise TorchError("--config says how to quantize, and --load what is quantized already: leave one out")
-    again = getattr(args, "off", None) is not None
-    for option in ("method", "percentile", "batches"):
-        if args.load is not None and not again and getattr(args, option):
-            raise TorchError(f"--{option} says how to calibrate, and --load that there is nothing to calibrate")
-    if args.what != "sensitivity" and again != (args.top is not None or args.budget is not None):
+    if (args.off is not None) != (args.top is not None or args.budget is not None):
         raise TorchError("--off RANKING.json goes with --top K or --budget COST")
 
 
-def possible(args: Namespace) -> None:
-    """Refuses what this machine or the exporter cannot do, and files that are none of their kind, before anything runs.
-
-    Raises:
-        TorchError: the exporter is not installed or does not write the opset, the device is none, a state or a ranking
-            is none, or the ranking that is to go on is not of the state that is loaded.
-        RuleError: a configuration or a rule is wrong.
-    """
-    from torch import empty
-
-    from ..rulekit import catalog
-    from ..torch import Config, Sensitivity
-    from ..torch.exporting.export import opset_of, refuse_missing
-    from ..torch.training.state import digest, read
-
-    catalog.load(args.rules)
-    if args.config is not None:
-        Config.read(args.config)
-    if args.load is not None:
-        state = read(args.load)["state"]
-        if args.what == "sensitivity" and args.output.exists() and not args.force:
-            ranked = Sensitivity.read(args.output).model
-            if ranked != digest(state):
-                raise TorchError(f"{args.output} ranks another model than {args.load}: name another file, or --force")
-    if getattr(args, "off", None) is not None:
-        Sensitivity.read(args.off)
-    if args.what != "sensitivity":
-        opset_of(args.opset, args.dynamo)
-        refuse_missing(args.dynamo)
-    try:
-        empty(1, device=args.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TorchError(f"--device {args.device} cannot be used here: {reason}") from error
-
-
-def _ranking(args: Namespace) -> Sensitivity | None:
-    """What a run of `sensitivity` wrote to the output before, where one did; what lies beside it is then of that run as
-    well."""
-    from ..torch import Sensitivity
-
-    if args.what != "sensitivity":
-        return None
-    try:
-        return Sensitivity.read(args.output)
-    except TorchError:
-        return None
-
-
 def outputs(args: Namespace) -> list[Path]:
-    """Every file that a command writes."""
-    found = [args.output, getattr(args, "save_ptq", None), getattr(args, "save_qat", None)]
+    """Every file that a command writes; needs torch."""
+    from ..torch.pipeline.commands import ranking_files
+
     if args.what == "sensitivity":
-        found += [args.output.with_suffix(suffix) for suffix in (".csv", ".svg")]
+        return list(ranking_files(args.output))
+    found = [args.output, args.save_ptq, getattr(args, "save_qat", None)]
     return [path for path in found if path is not None]
-
-
-def age(path: Path) -> int | None:
-    """When a file was written; None where there is none."""
-    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _count(text: str) -> int:

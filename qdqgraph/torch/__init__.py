@@ -15,6 +15,9 @@ from .calls.places import QuantAdd, QuantConcat
 from .exporting.export import export
 from .linking.link import Linked, link, tie
 from .linking.probe import Probe, probe
+from .pipeline.commands import ExportedNetwork, RankedLayers, finetune_network, quantize_network, rank_layers
+from .pipeline.options import Exporting, FloatUnits, Network, Preparation
+from .pipeline.session import FirstInputError, Prepared
 from .quantization.config import Config, Layers, Operator, Spec
 from .quantization.fold import fold_norms
 from .quantization.replace import Quantized, quantize
@@ -26,15 +29,23 @@ from .training.state import load, save
 __all__ = [
     "Calibrated",
     "Config",
+    "ExportedNetwork",
+    "Exporting",
     "Finetuned",
+    "FirstInputError",
+    "FloatUnits",
     "Layers",
     "Linked",
+    "Network",
     "Operator",
+    "Preparation",
+    "Prepared",
     "Probe",
     "QuantAdd",
     "QuantConcat",
     "Quantized",
     "Quantizer",
+    "RankedLayers",
     "Sensitivity",
     "Spec",
     "Training",
@@ -43,12 +54,15 @@ __all__ = [
     "calibrate",
     "export",
     "finetune",
+    "finetune_network",
     "fold_norms",
     "link",
     "load",
     "probe",
     "quantize",
+    "quantize_network",
     "quantizers",
+    "rank_layers",
     "save",
     "sensitivity",
     "tie",

@@ -1,0 +1,110 @@
+"""What is refused before any work is done: files that would be lost, options that contradict each other, and what this
+machine cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import empty
+
+from ...calibration.methods import find_method
+from ...calibration.methods.percentile import refuse_percentile
+from ...errors import TorchError
+from ...model.files import refuse_to_overwrite
+from ..exporting.export import opset_of, refuse_missing
+from ..quantization.config import Config
+from ..training.sensitivity import Direction, Sensitivity
+from ..training.state import digest, read
+from .options import Exporting, Network, Preparation
+
+
+def refuse_files(files: Sequence[Path], *, force: bool) -> None:
+    """Refuses files that cannot all be written.
+
+    Args:
+        files: all that a call writes.
+        force: whether files that exist may be replaced.
+
+    Raises:
+        TorchError: two of them are one file.
+        ModelError: a file exists and may not be replaced, is a folder, has none, or one that cannot be written to.
+    """
+    for number, path in enumerate(files):
+        if path.resolve() in [other.resolve() for other in files[:number]]:
+            raise TorchError(f"{path} would be written twice: name another file")
+        refuse_to_overwrite(path, force=force)
+
+
+def refuse_ranking(network: Network, preparation: Preparation, output: Path, direction: Direction) -> None:
+    """Refuses a ranking that exists and is not the one to be continued.
+
+    Raises:
+        TorchError: it was made in the other direction, or of another model than the state to be loaded.
+    """
+    found = existing_ranking(output)
+    if found is None:
+        return
+    option = network.option
+    if found.direction != direction:
+        raise TorchError(
+            f"{output} is a ranking by {option('direction')} {found.direction}: give that, name another file, or "
+            f"{option('force')}"
+        )
+    if preparation.load is not None and found.model != digest(read(Path(preparation.load))["state"]):
+        raise TorchError(
+            f"{output} ranks another model than {preparation.load}: name another file, or {option('force')}"
+        )
+
+
+def existing_ranking(output: Path) -> Sensitivity | None:
+    """The ranking that an earlier run wrote; None where the file is missing or none."""
+    try:
+        return Sensitivity.read(output)
+    except TorchError:
+        return None
+
+
+def refuse_preparation(network: Network, preparation: Preparation, *, again: bool) -> None:
+    """Refuses options that contradict each other, and what this machine cannot do.
+
+    Args:
+        again: whether the network is calibrated after a state was loaded, because units are left in float.
+
+    Raises:
+        TorchError: there is no such method or percentile, a state comes with options that it makes idle, the file holds
+            no state, or the device is none.
+        RuleError: the configuration's file cannot be read, or an entry is wrong.
+    """
+    option, given = network.option, preparation
+    if given.method:
+        find_method(given.method)
+    if given.percentile is not None:
+        refuse_percentile(given.percentile)
+    if given.load is not None:
+        load = option("load")
+        if given.config is not None:
+            raise TorchError(
+                f"{option('config')} says how to quantize, and {load} what is quantized already: leave one out"
+            )
+        for name in () if again else ("method", "percentile", "batches"):
+            if getattr(given, name):
+                raise TorchError(f"{option(name)} says how to calibrate, and {load} that there is nothing to calibrate")
+        read(Path(given.load))
+    if isinstance(given.config, Path):
+        Config.read(given.config)
+    try:
+        empty(1, device=network.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TorchError(f"{option('device')} {network.device} cannot be used here: {reason}") from error
+
+
+def refuse_exporting(exporting: Exporting) -> None:
+    """Refuses what the exporter cannot write.
+
+    Raises:
+        TorchError: it does not write the opset, or the dynamo exporter lacks onnxscript.
+    """
+    opset_of(exporting.opset, exporting.dynamo)
+    refuse_missing(exporting.dynamo)

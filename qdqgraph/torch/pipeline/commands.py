@@ -1,0 +1,243 @@
+"""`quantize_network`, `rank_layers` and `finetune_network`: what `qdqgraph torch` does, each as one call.
+
+Nothing is printed: `progress` is told what each step did, and what a call returns holds all of it. Errors of the user's
+own functions pass as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from torch import nn
+
+from ...errors import TorchError
+from ...model.files import write_text
+from ...repair.rounds import check
+from ...rulekit import catalog
+from ...rulekit.finding import Finding
+from ..exporting.export import export
+from ..quantizer.choice import Choice
+from ..training.finetune import Finetuned, Training, finetune, supervised
+from ..training.plot import svg
+from ..training.sensitivity import Direction, Sensitivity, continued, sensitivity, units
+from ..training.state import save
+from .checks import existing_ranking, refuse_exporting, refuse_files, refuse_preparation, refuse_ranking
+from .options import Exporting, FloatUnits, Network, Preparation, Progress, ignore_progress
+from .session import EpochData, Prepared, Session
+
+
+@dataclass(frozen=True)
+class ExportedNetwork:
+    """A quantized network and its ONNX file.
+
+    Attributes:
+        prepared: the network, and what each step did.
+        scores: by step, in order: "float", "calibrated", "calibrated again", "fine-tuned"; none without a function that
+            scores.
+        path: the file; proto: what is in it.
+        findings: what `qdqgraph.check` finds in it.
+        finetuned: what training reached; None where nothing was trained.
+    """
+
+    prepared: Prepared
+    scores: Mapping[str, float]
+    path: Path
+    proto: onnx.ModelProto
+    findings: tuple[Finding, ...]
+    finetuned: Finetuned | None = None
+
+
+@dataclass(frozen=True)
+class RankedLayers:
+    """What each unit's quantization costs.
+
+    Attributes:
+        prepared: the network, and what each step did.
+        ranking: the units, the most expensive first.
+        files: the ranking as JSON, CSV and SVG.
+    """
+
+    prepared: Prepared
+    ranking: Sensitivity
+    files: tuple[Path, ...]
+
+
+def quantize_network(
+    network: Network,
+    output: Path | str,
+    *,
+    preparation: Preparation | None = None,
+    exporting: Exporting | None = None,
+    off: FloatUnits | None = None,
+    save_ptq: Path | str | None = None,
+    force: bool = False,
+    progress: Progress = ignore_progress,
+    bar: bool = False,
+) -> ExportedNetwork:
+    """Quantizes, links, calibrates, scores, exports and checks a network: what `qdqgraph torch quantize` does.
+
+    Args:
+        network: the functions that make it, its data and its score.
+        output: the ONNX file.
+        preparation: how it is quantized, linked and calibrated; None: `Preparation()`.
+        exporting: how the file is written; None: `Exporting()`.
+        off: units to leave in float.
+        save_ptq: a file for the calibrated state, for `load`.
+        force: replace files that exist.
+        progress: told what each step did, as it is done.
+        bar: show a bar on a terminal while data are gone through.
+
+    Raises:
+        FirstInputError: the network fails on the first input of its data.
+        TorchError: options contradict each other or are impossible here, a step fails, or a function of `network` gives
+            what cannot be used. Nothing is written before everything is calibrated.
+        ModelError: a file exists and `force` does not give it up, or it cannot be written.
+        RuleError: a configuration file is wrong, or a rule crashed.
+    """
+    preparation, exporting, output = preparation or Preparation(), exporting or Exporting(), Path(output)
+    refuse_files(_paths(output, save_ptq), force=force)
+    refuse_preparation(network, preparation, again=off is not None)
+    refuse_exporting(exporting)
+    session = Session(network, progress, bar=bar)
+    prepared = session.prepare(preparation, exporting, off)
+    if save_ptq is not None:
+        save(prepared.model, save_ptq)
+    return _exported(session, prepared, output, preparation, exporting)
+
+
+def rank_layers(
+    network: Network,
+    output: Path | str,
+    *,
+    preparation: Preparation | None = None,
+    direction: Direction = "disable",
+    blocks: Sequence[str] | None = None,
+    force: bool = False,
+    progress: Progress = ignore_progress,
+    bar: bool = False,
+) -> RankedLayers:
+    """Finds what each layer's quantization costs: what `qdqgraph torch sensitivity` does.
+
+    Args:
+        network: as in `quantize_network`; it needs `evaluate`.
+        output: the ranking, JSON, with a CSV and an SVG of the same name; where it exists, it is continued.
+        preparation: as in `quantize_network`.
+        direction, blocks: as in `sensitivity`.
+        force: begin anew, and replace files that exist.
+        progress, bar: as in `quantize_network`.
+
+    Raises:
+        TorchError: as in `quantize_network`; or there is no `evaluate`, a block is no module or has no quantizer, or
+            the ranking that exists is of another model, direction or other units.
+        FirstInputError, ModelError, RuleError: as in `quantize_network`.
+    """
+    preparation, output = preparation or Preparation(), Path(output)
+    files = ranking_files(output)
+    refuse_files(files, force=force or existing_ranking(output) is not None)
+    if network.evaluate is None:
+        raise TorchError(f"{network.option('evaluate')} is missing: layers are ranked by a network's score")
+    if not force:
+        refuse_ranking(network, preparation, output, direction)
+    refuse_preparation(network, preparation, again=False)
+
+    def refuse_model(model: nn.Module) -> None:
+        units(model, blocks)
+        if output.exists() and not force:
+            continued(model, output, direction, blocks)
+
+    session = Session(network, progress, bar=bar)
+    prepared = session.prepare(preparation, Exporting(), refuse=refuse_model)
+    if force:
+        output.unlink(missing_ok=True)
+    ranking = sensitivity(
+        prepared.model, session.evaluate, direction=direction, blocks=blocks, file=output, progress=progress
+    )
+    write_text(ranking.to_csv(), files[1], force=True)
+    write_text(svg(ranking), files[2], force=True)
+    return RankedLayers(prepared, ranking, files)
+
+
+def finetune_network(
+    network: Network,
+    output: Path | str,
+    *,
+    preparation: Preparation | None = None,
+    exporting: Exporting | None = None,
+    off: FloatUnits | None = None,
+    training: Training | None = None,
+    supervise: Choice = (),
+    stride: int = 1,
+    save_ptq: Path | str | None = None,
+    save_qat: Path | str | None = None,
+    force: bool = False,
+    progress: Progress = ignore_progress,
+    bar: bool = False,
+) -> ExportedNetwork:
+    """Quantizes a network as `quantize_network` does and trains it, with the float network as teacher, before it is
+    exported: what `qdqgraph torch finetune` does.
+
+    Args:
+        network, output, preparation, exporting, off, save_ptq, force, progress, bar: as in `quantize_network`.
+        training: how long and how fast; None: `Training()`.
+        supervise, stride: as in `finetune`.
+        save_qat: a file for the best trained state, for `load`.
+
+    Raises:
+        TorchError: as in `quantize_network` and in `finetune`.
+        FirstInputError, ModelError, RuleError: as in `quantize_network`.
+    """
+    preparation, exporting, output = preparation or Preparation(), exporting or Exporting(), Path(output)
+    refuse_files(_paths(output, save_ptq, save_qat), force=force)
+    refuse_preparation(network, preparation, again=off is not None)
+    refuse_exporting(exporting)
+    session = Session(network, progress, bar=bar)
+    prepared = session.prepare(
+        preparation, exporting, off, lambda model: supervised(model, session.float_model, supervise, stride)
+    )
+    if save_ptq is not None:
+        save(prepared.model, save_ptq)
+    finetuned = finetune(
+        prepared.model,
+        prepared.float_model,
+        EpochData(network.data),
+        training=training,
+        evaluate=None if network.evaluate is None else session.evaluate,
+        supervise=supervise,
+        stride=stride,
+        checkpoint=None if save_qat is None else Path(save_qat),
+        progress=progress,
+    )
+    session.score("fine-tuned", prepared.model)
+    return _exported(session, prepared, output, preparation, exporting, finetuned)
+
+
+def ranking_files(output: Path) -> tuple[Path, Path, Path]:
+    """The files of a ranking: JSON, CSV and SVG."""
+    return output, output.with_suffix(".csv"), output.with_suffix(".svg")
+
+
+def _exported(
+    session: Session,
+    prepared: Prepared,
+    output: Path,
+    preparation: Preparation,
+    exporting: Exporting,
+    finetuned: Finetuned | None = None,
+) -> ExportedNetwork:
+    proto = export(
+        prepared.model,
+        prepared.example,
+        output,
+        opset=exporting.opset,
+        dynamo=exporting.dynamo,
+        dynamic_batch=exporting.dynamic_batch,
+    )
+    findings = check(proto, catalog.load() if preparation.rules is None else preparation.rules)
+    return ExportedNetwork(prepared, dict(session.scores), output, proto, findings, finetuned)
+
+
+def _paths(*files: Path | str | None) -> list[Path]:
+    return [Path(file) for file in files if file is not None]

@@ -1,0 +1,94 @@
+"""What the calls of the pipeline take: a network with its data, and how it is quantized, exported and left in float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ...rulekit.rule import Rule
+from ..quantization.config import Config
+from ..training.sensitivity import Sensitivity
+
+Progress = Callable[[str], None]
+"""Takes one line of text, or several, when a step is done."""
+
+
+def ignore_progress(line: str) -> None:
+    """Reports nothing."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A float network, its data and its score.
+
+    Attributes:
+        model: makes the float network, in eval mode or not.
+        data: makes what yields batches, anew each time: tensors or arrays with a batch in front; of a tuple, list or
+            dictionary the first entry is the input. Calibration and each epoch of training go through it once.
+        evaluate: scores a network, more is better; None: nothing is scored.
+        device: where it runs, as torch names it.
+        option: writes the name of an option in a message; the command line puts dashes in front.
+    """
+
+    model: Callable[[], nn.Module]
+    data: Callable[[], Iterable[Any]]
+    evaluate: Callable[[nn.Module], float] | None = None
+    device: str = "cpu"
+    option: Callable[[str], str] = str
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a float network becomes a calibrated one.
+
+    Attributes:
+        config: which modules are quantized and how, or a file that says so (see `Config.read`); None: all, INT8, max,
+            weights per output channel.
+        link: let the graph rules tie quantizers, add those that are missing and switch off those in the way.
+        rules: what linking and the check of the file look for; None: the built-in rules and those of installed packs.
+        method, percentile, batches: as in `calibrate`.
+        load: a file that `save` wrote, to begin with: nothing is quantized, linked or calibrated then, so `config`,
+            and without units to leave in float also `method`, `percentile` and `batches`, must be left out.
+    """
+
+    config: Config | Path | None = None
+    link: bool = True
+    rules: Sequence[Rule] | None = None
+    method: str = ""
+    percentile: float | None = None
+    batches: int | None = None
+    load: Path | str | None = None
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """How the ONNX file is written, and in which exporter's graph quantizers are linked; see `export`.
+
+    Attributes:
+        opset: 13 to 20, with `dynamo` 18 to 20; None: 17, with `dynamo` 18.
+        dynamo: use torch.export instead of tracing.
+        dynamic_batch: leave the first dimension of every input and output open.
+    """
+
+    opset: int | None = None
+    dynamo: bool = False
+    dynamic_batch: bool = False
+
+
+@dataclass(frozen=True)
+class FloatUnits:
+    """The units of a ranking that run in float; what remains is linked and calibrated again.
+
+    Attributes:
+        ranking: of this network.
+        top: how many units, the most expensive first.
+        budget: instead, as many as it takes until the costs that remain add up to at most this much.
+    """
+
+    ranking: Sensitivity
+    top: int | None = None
+    budget: float | None = None

@@ -1,0 +1,216 @@
+"""`Session`: the steps that every call of the pipeline takes, from the user's functions to a calibrated network."""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import TorchError
+from ..calibration.calibrate import Calibrated, calibrate, fitted, input_of
+from ..linking.link import Linked, link
+from ..quantization.config import Config
+from ..quantization.fold import fold_norms
+from ..quantization.replace import Quantized, quantize
+from ..training.sensitivity import apply_sensitivity, chosen_layers
+from ..training.state import load
+from .options import Exporting, FloatUnits, Network, Preparation, Progress
+
+
+class FirstInputError(TorchError):
+    """The network fails on the first input of its data; the cause is its own exception."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A calibrated network, and what each step did.
+
+    Attributes:
+        model: quantized and calibrated.
+        float_model: the network that it was made of, in eval mode, its BatchNorms folded.
+        example: the first input, as `model` takes it.
+        scores: by step, in order: "float", "calibrated", "calibrated again"; none without a function that scores.
+        quantized, linked, calibrated: what these steps did; None where a saved state was loaded instead. `linked` and
+            `calibrated` are those of the last time.
+        in_float: layers whose quantization a ranking switched off.
+    """
+
+    model: nn.Module
+    float_model: nn.Module
+    example: Tensor
+    scores: Mapping[str, float]
+    quantized: Quantized | None
+    linked: Linked | None
+    calibrated: Calibrated | None
+    in_float: tuple[str, ...]
+
+
+class Session:
+    """One run: the float network, its first input, and the scores so far.
+
+    Raises:
+        TorchError: the model is no torch module, the data yield no input, or the network fails on the first one.
+    """
+
+    def __init__(self, network: Network, progress: Progress, *, bar: bool) -> None:
+        self.network, self.progress, self.bar = network, progress, bar
+        self.scores: dict[str, float] = {}
+        made = network.model()
+        if not isinstance(made, nn.Module):
+            raise TorchError(f"{network.option('model')} gives a {type(made).__name__}, which is no torch module")
+        self.float_model = made.to(network.device)
+        self.example = self._first_input()
+        self.float_model.eval()
+        try:
+            self.float_model(self.example)
+        except (Exception, SystemExit) as error:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            model = network.option("model")
+            raise FirstInputError(f"{model} fails on the first input: {type(error).__name__}: {reason}") from error
+
+    def _first_input(self) -> Tensor:
+        batches, data = self.network.data(), self.network.option("data")
+        batch = next(iter(batches), batches)
+        if batch is batches:
+            raise TorchError(f"{data} yields nothing")
+        x, _ = input_of(batch)
+        if not isinstance(x, Tensor):
+            raise TorchError(f"{data} yields {type(x).__name__}; the first entry must be the input")
+        return fitted(self.float_model, x)
+
+    def evaluate(self, model: nn.Module) -> float:
+        """The user's score of a network.
+
+        Raises:
+            TorchError: it is no number.
+        """
+        assert self.network.evaluate is not None
+        score: Any = self.network.evaluate(model)
+        try:
+            number = float(score)
+        except (TypeError, ValueError):
+            number = math.nan
+        if math.isnan(number):
+            raise TorchError(f"{self.network.option('evaluate')} gives {score!r}, which is no number")
+        return number
+
+    def score(self, step: str, model: nn.Module) -> None:
+        """Scores the network after a step, where there is a function for it."""
+        if self.network.evaluate is not None:
+            self.scores[step] = self.evaluate(model)
+            self.progress(f"{step}: {self.scores[step]:.6g}")
+
+    def prepare(
+        self,
+        how: Preparation,
+        exporting: Exporting,
+        off: FloatUnits | None = None,
+        refuse: Callable[[nn.Module], object] = lambda model: None,
+    ) -> Prepared:
+        """The network quantized, linked and calibrated, or with a saved state.
+
+        Args:
+            off: units to leave in float.
+            refuse: raises where the quantized network is not what the next step needs; called before it is calibrated.
+
+        Raises:
+            TorchError: a step fails, or nothing is quantized.
+        """
+        fold_norms(self.float_model, self.example)
+        self.score("float", self.float_model)
+        model = self._copied()
+        quantized = linked = calibrated = None
+        if how.load is not None:
+            load(model, how.load)
+        else:
+            quantized = self._quantize(model, how.config)
+            linked = self._link(model, how, exporting) if how.link else None
+        refuse(model)
+        if off is not None:
+            chosen_layers(model, off.ranking, top=off.top, budget=off.budget)
+        if how.load is None:
+            calibrated = self._calibrate(model, how)
+        self.score("calibrated", model)
+        in_float: tuple[str, ...] = ()
+        if off is not None:
+            in_float, again = self._switch_off(model, how, exporting, off)
+            linked, calibrated = again or linked, self._calibrate(model, how)
+            self.score("calibrated again", model)
+        return Prepared(
+            model, self.float_model, self.example, dict(self.scores), quantized, linked, calibrated, in_float
+        )
+
+    def _copied(self) -> nn.Module:
+        try:
+            return copy.deepcopy(self.float_model)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise TorchError(f"{self.network.option('model')}: the network cannot be copied: {reason}") from error
+
+    def _quantize(self, model: nn.Module, config: Config | Path | None) -> Quantized:
+        done = quantize(model, Config.read(config) if isinstance(config, Path) else config, self.example)
+        for name in done.left:
+            self.progress(f"left in float, a class of its own: {name}")
+        if not done.replaced:
+            option = self.network.option("model")
+            raise TorchError(f"{option} has no layer that could be quantized, or the configuration leaves all out")
+        return done
+
+    def _link(self, model: nn.Module, how: Preparation, exporting: Exporting) -> Linked:
+        done = link(model, self.example, how.rules, dynamo=exporting.dynamo, opset=exporting.opset)
+        self._report_link(done)
+        return done
+
+    def _report_link(self, done: Linked) -> None:
+        added, disabled = len(done.added), len(done.disabled)
+        self.progress(f"linked: {len(done.groups)} groups, {added} quantizers added, {disabled} switched off")
+        for sentence in done.unmapped:
+            self.progress(f"not linked: {sentence}")
+
+    def _calibrate(self, model: nn.Module, how: Preparation) -> Calibrated:
+        data, method, percentile = self.network.data(), how.method, how.percentile
+        done = calibrate(model, data, how.batches, method, percentile=percentile, progress=self.bar)
+        self.progress(str(done))
+        return done
+
+    def _switch_off(
+        self, model: nn.Module, how: Preparation, exporting: Exporting, off: FloatUnits
+    ) -> tuple[tuple[str, ...], Linked | None]:
+        """Takes the quantization off the most expensive units, and links the rest again."""
+        layers, linked = apply_sensitivity(
+            model,
+            off.ranking,
+            top=off.top,
+            budget=off.budget,
+            example=self.example if how.link else None,
+            rules=how.rules,
+            dynamo=exporting.dynamo,
+            opset=exporting.opset,
+        )
+        self.progress(f"in float: {', '.join(layers) or 'nothing costs that much'}")
+        if linked is not None:
+            self._report_link(linked)
+        return layers, linked
+
+
+class EpochData(Iterable[Any]):
+    """The user's data, made anew for each pass; what was asked for its length is what the next pass goes through."""
+
+    def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
+        self._make = make
+        self._next: Iterable[Any] | None = None
+
+    def __length_hint__(self) -> int:
+        if self._next is None:
+            self._next = self._make()
+        return operator.length_hint(self._next)
+
+    def __iter__(self) -> Iterator[Any]:
+        ready, self._next = self._next, None
+        return iter(self._make() if ready is None else ready)
