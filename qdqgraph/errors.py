@@ -1,14 +1,14 @@
-"""What can go wrong, as one tree: every error a user can mend derives from `QdqgraphError`.
+"""The exception hierarchy: every error that a user can fix derives from `QdqgraphError`.
 
     QdqgraphError
-    ├── ModelError      the file cannot be read, is no ONNX, or cannot be used
-    ├── RuleError       a rule file cannot be loaded or contradicts itself
-    ├── PlanError       a plan is damaged or does not fit the model (stale)
+    ├── ModelError      the file cannot be read, is not an ONNX model, or cannot be used
+    ├── RuleError       a rule file cannot be loaded or is inconsistent
+    ├── PlanError       a plan is damaged or does not match the model (stale)
     ├── EngineError     an engine cannot be read, built or compared
     ├── TorchError      the PyTorch model, its configuration or its calibration cannot be used
     └── RepairError     the repair was refused: illegal graph, not bit-exact, no fixpoint
 
-The command line prints the message of any of them as one sentence and exits with 2.
+The command line prints the message of any of these errors as one sentence and exits with code 2.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 
 class QdqgraphError(Exception):
-    """Base of all errors whose message is written for the user."""
+    """Base class of all errors whose message is addressed to the user."""
 
 
 class ModelError(QdqgraphError):
@@ -24,15 +24,15 @@ class ModelError(QdqgraphError):
 
 
 class RuleError(QdqgraphError):
-    """A rule, or a selection of rules, is unusable."""
+    """A rule or a selection of rules cannot be used."""
 
 
 class PlanError(QdqgraphError):
-    """A plan cannot be read, or was made for another model."""
+    """A plan cannot be read, or belongs to another model."""
 
 
 class EngineError(QdqgraphError):
-    """An engine, or what an engine exported, is unusable, or no engine could be built."""
+    """An engine or an engine export cannot be used, or an engine cannot be built."""
 
 
 class TorchError(QdqgraphError):
@@ -44,13 +44,13 @@ class RepairError(QdqgraphError):
 
 
 def reason(error: OSError | UnicodeDecodeError) -> str:
-    """Why a file could not be read or written, for a sentence that names the file already."""
+    """Returns why a file cannot be read or written, for a message that already names the file."""
     if isinstance(error, UnicodeDecodeError):
-        return "it is no UTF-8 text"
+        return "it is not UTF-8 text"
     return error.strerror or str(error)
 
 
 def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """What a message says behind a name that is not known: "; did you mean 'x'?", "" where nothing is like it."""
+    """Returns the suffix of a message about an unknown name: "; did you mean 'x'?", or "" if no known name is close."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""FP16 around INT8: `to_fp16` gives a Q/DQ model the types that a strongly typed TensorRT build needs."""
+"""FP16 around INT8: `to_fp16` converts the unquantized part of a Q/DQ model to FP16, for strongly typed TensorRT."""
 
 from .convert import Fp16Model, Kept, refuse_target, to_fp16, with_fp16
 

@@ -1,6 +1,6 @@
-"""Which nodes stay FP32, and why. Everything else becomes FP16: that is where the time and the memory are.
+"""Selects the nodes that stay FP32, with a reason each; every other node becomes FP16.
 
-Each reason is one function over the `Net`; a node keeps the first that speaks. docs/decisions/0010 has the evidence.
+Each reason is one function over the `Net`; a node gets the first one that applies. Evidence: docs/decisions/0010.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from .net import FLOAT, HALF, Net, is_pair_node
 from .numbers import COUNTED, LARGEST, fault
 
 Reasons = dict[int, str]
-"""Why a node stays FP32, by its position."""
+"""The reason why a node stays FP32, by node position."""
 
 SQUARES_INSIDE = frozenset({"ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "LpNormalization", "LpPool"}) | {
     "GlobalLpPool",
     "MeanVarianceNormalization",
 }
-"""Operators whose intermediate sums of squares or exponentials leave FP16's range where inputs and outputs do not.
+"""Operators whose intermediate sums of squares or exponentials can overflow FP16 even if inputs and outputs do not.
 
-LayerNormalization and its kin are not among them: ONNX computes their first stage in FP32 (`stash_type`), as TensorRT's
-normalization layer does.
+LayerNormalization and similar operators are not included: ONNX computes their first stage in FP32 (`stash_type`), as
+does TensorRT's normalization layer.
 """
 REDUCES = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
 BEFORE_ROOT = frozenset({"Add", "Sqrt", "Reciprocal", "Pow", "Clip", "Max", "Mul", "Div"}) | RESHAPES
-"""What may follow a sum of squares up to its root, with constants alone beside it."""
+"""Operators allowed between a sum of squares and its root; their other inputs must be constants."""
 DIVIDES = frozenset({"Div", "Reciprocal", "Log", "Pow"})
 SATURATING = frozenset({"Clip", "Min", "Max"})
-"""Operators whose constants may be cut to FP16's range: no FP16 number lies beyond."""
+"""Operators whose constants may be clamped to FP16's range, because no FP16 value exceeds it."""
 FACTORS: Mapping[str, tuple[int, ...]] = {
     "Mul": (0, 1),
     "Div": (0, 1),
@@ -47,26 +47,26 @@ FACTORS: Mapping[str, tuple[int, ...]] = {
     "LayerNormalization": (1,),
     "GroupNormalization": (1,),
 }
-"""Inputs whose relative error is the result's. A constant that is added may vanish: it would vanish in the sum."""
+"""Inputs whose relative error carries over to the output. A small added constant may become 0: the sum loses it too."""
 GUARDS = frozenset({"Add", "Max", "Clip"})
-"""Operators whose small single constant keeps a number from zero before something divides by it."""
+"""Operators whose small scalar constant keeps a divisor away from zero."""
 WHOLE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32, TensorProto.UINT32, TensorProto.INT64}) | {
     TensorProto.UINT64
 }
-"""Integer types whose numbers FP16 may not hold."""
+"""Integer types with values that FP16 may not represent exactly."""
 
 
 def chosen(net: Net, ranges: Mapping[str, float], skip: Sequence[str]) -> Reasons:
-    """The nodes that stay FP32. QuantizeLinear and DequantizeLinear are among them only where asked for by name.
+    """Returns the nodes that stay FP32; QuantizeLinear and DequantizeLinear only if `skip` names them.
 
     Args:
         net: the model.
-        ranges: largest magnitude seen in a tensor, where measured.
-        skip: globs on the names of nodes and of the tensors they make.
+        ranges: the largest measured magnitude of each tensor, by name.
+        skip: globs on the names of nodes and of their outputs.
     """
     reasons: Reasons = {}
     rules: tuple[Callable[[], Iterator[tuple[int, str]]], ...] = (
-        lambda: ((i, form.fault) for i, form in enumerate(net.forms) if form.fault),
+        lambda: ((i, slots.fault) for i, slots in enumerate(net.slots) if slots.fault),
         lambda: _asked(net, skip),
         lambda: _islands(net),
         lambda: _measured(net, ranges),
@@ -84,10 +84,10 @@ def chosen(net: Net, ranges: Mapping[str, float], skip: Sequence[str]) -> Reason
 
 
 def movable(net: Net, position: int) -> bool:
-    """Whether a node computes in FP32 and could in FP16; pairs take the type that is around them."""
-    node, form = net.nodes[position], net.forms[position]
-    names = [node.input[i] for i in form.reads] + [node.output[i] for i in form.makes]
-    computes = node.op_type != "Constant" and not is_pair_node(node) and not form.follows
+    """Returns whether a node computes in FP32 and could compute in FP16; False for Q/DQ, which follow their tensors."""
+    node, slots = net.nodes[position], net.slots[position]
+    names = [node.input[i] for i in slots.inputs] + [node.output[i] for i in slots.outputs]
+    computes = node.op_type != "Constant" and not is_pair_node(node) and not slots.follows
     return computes and any(net.types[name] == FLOAT for name in names)
 
 
@@ -96,11 +96,11 @@ def _asked(net: Net, skip: Sequence[str]) -> Iterator[tuple[int, str]]:
         names = [node.name, *node.output]
         glob = next((g for g in skip if any(fnmatch.fnmatchcase(n, g) for n in names)), None)
         if glob is not None and movable(net, position):
-            yield position, f"asked for by {glob!r}"
+            yield position, f"requested by {glob!r}"
 
 
 def _islands(net: Net) -> Iterator[tuple[int, str]]:
-    """FP32 regions that the file itself puts between Casts from and to FP16: somebody found that they need it."""
+    """Yields FP32 regions that the file itself places between Casts from and to FP16: the exporter chose FP32 there."""
     parent = list(range(len(net.nodes)))
 
     def root(i: int) -> int:
@@ -114,15 +114,15 @@ def _islands(net: Net) -> Iterator[tuple[int, str]]:
     for i in mine:
         node = net.nodes[i]
         for name in node.input:
-            made = net.producers.get(name)
-            if made in inside and net.types.get(name) == FLOAT:
-                parent[root(i)] = root(made)
-            elif made in net.casts and _is_computed_half(net, net.source(name)):
+            producer = net.producers.get(name)
+            if producer in inside and net.types.get(name) == FLOAT:
+                parent[root(i)] = root(producer)
+            elif producer in net.casts and _is_computed_half(net, net.source(name)):
                 bordering.add(i)
     for i in net.casts:
-        made = net.producers.get(net.nodes[i].input[0])
-        if made in inside and net.types[net.nodes[i].output[0]] == HALF and net.nodes[i].output[0] not in net.outputs:
-            bordering.add(made)
+        producer, output = net.producers.get(net.nodes[i].input[0]), net.nodes[i].output[0]
+        if producer in inside and net.types[output] == HALF and output not in net.outputs:
+            bordering.add(producer)
     roots = {root(i) for i in bordering}
     yield from ((i, "the file runs it in FP32 between FP16 tensors") for i in mine if root(i) in roots)
 
@@ -141,9 +141,10 @@ def _measured(net: Net, ranges: Mapping[str, float]) -> Iterator[tuple[int, str]
 
 
 def _constants(net: Net, ranges: Mapping[str, float]) -> Iterator[tuple[int, str]]:
-    """Nodes with a constant that FP16 does not hold; readers of what one beyond its range may reach; divisors.
+    """Yields nodes with a constant that FP16 cannot represent, and downstream nodes that this affects.
 
-    A divisor guarded by a constant that is too small (x + 1e-12) stays FP32 up to the division: else it becomes zero.
+    After a constant beyond FP16's range, the consumers of values that may exceed the range stay FP32. A divisor
+    guarded by a constant that is too small (x + 1e-12) stays FP32 up to the division, because it would become zero.
     """
     wide: dict[str, str] = {}
     guarded: dict[str, str] = {}
@@ -151,7 +152,7 @@ def _constants(net: Net, ranges: Mapping[str, float]) -> Iterator[tuple[int, str
         if not movable(net, position):
             continue
         reasons: dict[str, str] = {}
-        for index in net.forms[position].reads:
+        for index in net.slots[position].inputs:
             name = net.source(node.input[index])
             if name in wide:
                 reasons["wide" if node.op_type in RESHAPES else ""] = wide[name]
@@ -160,31 +161,31 @@ def _constants(net: Net, ranges: Mapping[str, float]) -> Iterator[tuple[int, str
             elif name in guarded and node.op_type in BEFORE_ROOT | {"Expand"}:
                 reasons["guarded"] = guarded[name]
             elif (value := net.graph.value(name)) is not None:
-                kind, said = _held(net, node, index, value)
-                reasons.update({kind: f"its constant {name!r} {said}"} if said else {})
+                kind, text = _constant_fault(net, node, index, value)
+                reasons.update({kind: f"its constant {name!r} {text}"} if text else {})
         yield from ((position, reason) for reason in list(reasons.values())[:1])
         for name in node.output:
             if "wide" in reasons and ranges.get(name, np.inf) > LARGEST:
-                wide[name] = f"{name!r} may hold numbers beyond FP16's 65504"
+                wide[name] = f"{name!r} may contain values beyond FP16's 65504"
             if "guarded" in reasons:
-                guarded[name] = f"{name!r} would round to zero, and something divides by it"
+                guarded[name] = f"{name!r} would round to zero and is a divisor"
 
 
-def _held(net: Net, node: NodeProto, index: int, value: np.ndarray) -> tuple[str, str]:
-    """What becomes of a node's result, and why, where FP16 does not hold its constant."""
+def _constant_fault(net: Net, node: NodeProto, index: int, value: np.ndarray) -> tuple[str, str]:
+    """Returns the effect on the node's output ("wide", "guarded" or "") and why FP16 cannot represent the constant."""
     single = value.size == 1 and node.op_type in GUARDS
     factor = index in FACTORS.get(node.op_type, ())
-    said = fault(value, additive=not (single or factor))
-    if not said or ("beyond" in said and node.op_type in SATURATING and index):
+    text = fault(value, additive=not (single or factor))
+    if not text or ("beyond" in text and node.op_type in SATURATING and index):
         return "", ""
-    if "beyond" in said:
-        return ("" if node.op_type == "Div" and index else "wide"), said
-    return ("guarded" if single else ""), said
+    if "beyond" in text:
+        return ("" if node.op_type == "Div" and index else "wide"), text
+    return ("guarded" if single else ""), text
 
 
 def _sums_of_squares(net: Net) -> Iterator[tuple[int, str]]:
-    """x², its sum, and what follows up to the root: variances written out. x² overflows at |x| = 256."""
-    reason = "sums of squares leave FP16's range before the root is taken"
+    """Yields x², its sum and the nodes up to the root: decomposed variances. x² overflows FP16 at |x| = 256."""
+    reason = "the sum of squares can overflow FP16 before the square root"
     for position, node in enumerate(net.nodes):
         if node.op_type in SQUARES_INSIDE and movable(net, position):
             yield position, reason
@@ -214,14 +215,14 @@ def _squares(net: Net, position: int) -> bool:
 
 
 def _counting(net: Net) -> Iterator[tuple[int, str]]:
-    """Arithmetic on what was whole numbers: shapes, indices, coordinates of cells."""
-    reason = f"it computes with whole numbers (shapes, indices), which FP16 holds only to {COUNTED}"
+    """Yields arithmetic on values cast from integers: shapes, indices, grid coordinates."""
+    reason = f"it computes with integers (shapes, indices), which FP16 represents exactly only up to {COUNTED}"
     counted: set[str] = set()
     for position, node in enumerate(net.nodes):
-        if position in net.casts or net.forms[position].fault or node.op_type == "ConstantOfShape":
+        if position in net.casts or net.slots[position].fault or node.op_type == "ConstantOfShape":
             if node.op_type in ("Range", "ConstantOfShape"):
                 counted.update(n for n in node.output if net.is_real(n))
-        elif node.op_type == "Cast" and net.forms[position].makes and net.types.get(node.input[0]) in WHOLE:
+        elif node.op_type == "Cast" and net.slots[position].outputs and net.types.get(node.input[0]) in WHOLE:
             value = net.graph.value(node.input[0])
             if value is None or np.any(np.abs(value.astype(np.float64)) > COUNTED):
                 counted.update(node.output)
@@ -234,7 +235,7 @@ def _counting(net: Net) -> Iterator[tuple[int, str]]:
 
 
 def _scaled(net: Net) -> Iterator[tuple[int, str]]:
-    """Layers with INT8 kernels behind a scale that FP16 does not hold: a Cast between would keep them from INT8."""
+    """Yields INT8 layers after a scale that FP16 cannot represent: a Cast between DQ and layer would block INT8."""
     for position, held in net.scales.items():
         node = net.nodes[position]
         if (
@@ -251,15 +252,15 @@ def _weighted_readers(net: Net, name: str) -> Iterator[int]:
         op = net.nodes[position].op_type
         if op in WEIGHTED:
             yield position
-        elif op in RESHAPES and (behind := list(_weighted_readers(net, net.nodes[position].output[0]))):
-            yield from (position, *behind)
+        elif op in RESHAPES and (downstream := list(_weighted_readers(net, net.nodes[position].output[0]))):
+            yield from (position, *downstream)
 
 
 def _between(net: Net, reasons: Reasons) -> Iterator[tuple[int, str]]:
-    """Nodes between FP32 nodes, or such and pairs, alone: as FP16 they would cost Casts and save nothing."""
+    """Yields nodes surrounded by FP32 nodes and pairs only: FP16 would add Casts there and save nothing."""
 
     def free(position: int) -> bool:
-        return is_pair_node(net.nodes[position]) or net.forms[position].follows
+        return is_pair_node(net.nodes[position]) or net.slots[position].follows
 
     def readers(position: int) -> set[int]:
         return {r for name in net.nodes[position].output for r, _ in net.readers.get(name, [])}
@@ -276,21 +277,21 @@ def _between(net: Net, reasons: Reasons) -> Iterator[tuple[int, str]]:
     while changed:
         changed = False
         for position in sorted(mine):
-            made = {net.producers.get(name, -1) for _, name in net.data(position)}
-            computed = {i for i in made if i < 0 or not is_pair_node(net.nodes[i])}
+            producers = {net.producers.get(name, -1) for _, name in net.data(position)}
+            computed = {i for i in producers if i < 0 or not is_pair_node(net.nodes[i])}
             stays = computed and all(i in mine or _stays(net, reasons, i) for i in computed)
             if not stays or not all(r in mine or r in reasons or free(r) for r in readers(position)):
                 mine.discard(position)
                 changed = True
-    yield from ((i, "it lies between nodes that stay FP32") for i in sorted(mine))
+    yield from ((i, "it is between nodes that stay FP32") for i in sorted(mine))
 
 
 def _fills(net: Net, reasons: Reasons) -> Iterator[tuple[int, str]]:
-    """Tensors of one number that FP32 nodes alone read: as FP16 each would cost a Cast."""
+    """Yields ConstantOfShape nodes with FP32 consumers only: FP16 would add a Cast to each."""
     for position, node in enumerate(net.nodes):
         readers = [r for r, _ in net.readers.get(node.output[0], [])] if node.op_type == "ConstantOfShape" else []
         if readers and movable(net, position) and all(r in reasons for r in readers):
-            yield position, "only nodes that stay FP32 read it"
+            yield position, "all its consumers stay FP32"
 
 
 def _stays(net: Net, reasons: Reasons, position: int) -> bool:

@@ -1,4 +1,4 @@
-"""`to_fp16`: a Q/DQ model with FP16 around its INT8, typed as a strongly typed TensorRT build wants it."""
+"""`to_fp16`: converts the unquantized part of a Q/DQ model to FP16, typed for a strongly typed TensorRT build."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .weights import folded
 from .write import Writer
 
 OPSET = 19
-"""From here on Q and DQ take FP16: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
+"""The first opset whose Q and DQ accept FP16: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Something that stays FP32.
+    """A node, graph input or graph output that stays FP32.
 
     Attributes:
-        node: the key of a node (its first output), or the name of a graph input or output.
-        op: its operator; "graph input" or "graph output".
-        reason: why.
+        node: the key of the node (its first output), or the name of the graph input or output.
+        op: its operator, "graph input" or "graph output".
+        reason: why it stays FP32.
     """
 
     node: str
@@ -43,13 +43,13 @@ class Kept:
 
 @dataclass(frozen=True)
 class Fp16Model:
-    """What `to_fp16` made.
+    """The result of `to_fp16`.
 
     Attributes:
         model: the model in FP16.
         kept: what stays FP32, in file order.
-        casts: Casts between FP32 and FP16 in the new model.
-        scale_change: by how much rounding to FP16 changed a scale at most, relative to it.
+        casts: number of Casts between FP32 and FP16 in the new model.
+        scale_change: the largest relative change of a scale by rounding to FP16.
     """
 
     model: onnx.ModelProto
@@ -66,17 +66,18 @@ def to_fp16(
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
 ) -> Fp16Model:
-    """The model with every FP32 tensor in FP16 that can be, for a strongly typed TensorRT.
+    """Returns the model with every FP32 tensor converted to FP16 if possible, for strongly typed TensorRT.
 
     Args:
-        model: the model; left as it is.
-        folder: where its external data lie.
-        keep_io: inputs and outputs keep their types, a Cast each.
-        ranges: largest magnitude seen in each tensor (`measured_ranges`); nodes that go beyond FP16's range stay FP32.
-        skip: globs on the names of nodes and of the tensors they make; those nodes stay FP32.
+        model: the model; it is not modified.
+        folder: the folder that contains the external data.
+        keep_io: graph inputs and outputs keep their types, with one Cast each.
+        ranges: the largest magnitude of each tensor, by name (`measured_ranges`); nodes with a tensor beyond FP16's
+            range stay FP32.
+        skip: globs on the names of nodes and of their outputs; those nodes stay FP32.
 
     Raises:
-        ModelError: external data are missing, or a node has no form in the operator set that FP16 Q/DQ need.
+        ModelError: external data are missing, or a node cannot be converted to the opset that FP16 Q/DQ need.
     """
     external_files(model, folder or Path())
     later = raised(model, OPSET)
@@ -90,15 +91,15 @@ def to_fp16(
 
 
 def refuse_target(target: Target) -> None:
-    """Says so where FP16 in the file is of no use to a target.
+    """Rejects a target that cannot use FP16 types in the file.
 
     Raises:
-        ModelError: the target takes no FP16 Q/DQ.
+        ModelError: the target does not accept FP16 Q/DQ.
     """
     if not target.half:
         raise ModelError(
-            f"{target.title} takes no FP16 Q/DQ, which need operator set {OPSET} and strong typing: leave FP16 out and "
-            "build the FP32 file with `trtexec --int8 --fp16`, which runs in FP16 what is not INT8"
+            f"{target.title} does not accept FP16 Q/DQ, which need opset {OPSET} and strong typing: omit FP16 and "
+            "build the FP32 file with `trtexec --int8 --fp16`, which runs the unquantized layers in FP16"
         )
 
 
@@ -111,19 +112,21 @@ def with_fp16(
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
 ) -> tuple[Repair, Fp16Model]:
-    """A repair with FP16 as its last step, its plan from the model it began with; and what `to_fp16` made.
+    """Returns the repair with the FP16 conversion as its last step, and the result of `to_fp16`.
+
+    The plan of the returned repair leads from the original model to the FP16 model.
 
     Raises:
-        ModelError: as `to_fp16` does.
+        ModelError: as `to_fp16`.
     """
-    made = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
-    return replace(result, model=made.model, plan=Plan.between(model, made.model)), made
+    half = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
+    return replace(result, model=half.model, plan=Plan.between(model, half.model)), half
 
 
 def _kept(net: Net, stay: Reasons, types: Types, keep_io: bool) -> Iterator[Kept]:
     for name in net.inputs:
         if not keep_io and types.native.get(name) == FLOAT:
-            why = "a subgraph reads it" if name in net.captured else "only nodes that stay FP32 read it"
+            why = "a subgraph reads it" if name in net.captured else "all its consumers stay FP32"
             yield Kept(name, "graph input", why)
     for position, node in enumerate(net.nodes):
         place = key(node)
@@ -138,11 +141,11 @@ def _kept(net: Net, stay: Reasons, types: Types, keep_io: bool) -> Iterator[Kept
             and (net.source(name), FLOAT) in types.demands
             and name in types.demands[net.source(name), FLOAT]
         ):
-            yield Kept(name, "graph output", "the node that makes it stays FP32")
+            yield Kept(name, "graph output", "its producer stays FP32")
 
 
 def _pruned(new: onnx.ModelProto, old: onnx.ModelProto) -> onnx.ModelProto:
-    """Takes out what lost its last reader in the conversion: scales behind Casts, float weights, their value_info."""
+    """Removes what lost its last consumer in the conversion: scales after Casts, float weights, their value_info."""
     read_before = _read(old)
     while True:
         read = _read(new)
@@ -155,8 +158,8 @@ def _pruned(new: onnx.ModelProto, old: onnx.ModelProto) -> onnx.ModelProto:
     gone = {t.name for t in new.graph.initializer if t.name not in read and t.name in read_before}
     _drop(new.graph.initializer, gone)
     _drop(new.graph.input, gone)
-    there = set(names(new.graph))
-    _drop(new.graph.value_info, {i.name for i in new.graph.value_info} - there)
+    present = set(names(new.graph))
+    _drop(new.graph.value_info, {i.name for i in new.graph.value_info} - present)
     return new
 
 
@@ -167,7 +170,7 @@ def _drop(items: Any, gone: set[str]) -> None:
 
 
 def _read(model: onnx.ModelProto) -> set[str]:
-    """Every name that a node, a subgraph or an output reads."""
+    """Returns every tensor name that is consumed: node inputs and graph outputs, including those of subgraphs."""
     graphs, found = [model.graph], set[str]()
     while graphs:
         graph = graphs.pop()

@@ -1,4 +1,4 @@
-"""`Net`: a model as the choice of types needs it: types, tensors that follow a node's type, Casts seen through."""
+"""`Net`: an indexed view of a model for type selection. It resolves Casts and lists what may become FP16 per node."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from .numbers import Scale, fault, scale
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 REAL = frozenset({FLOAT, HALF})
 ON_HOST = {("Resize", 1)}
-"""Inputs that are read before the network runs, though ONNX would allow FP16 there: the roi of Resize."""
+"""Inputs that TensorRT reads on the host, although ONNX allows FP16 there: the roi of Resize."""
 
 
 @dataclass(frozen=True)
 class TypeSlots:
-    """What of a node may become FP16.
+    """The inputs and outputs of a node that may become FP16.
 
     Attributes:
-        reads: indexes of inputs that take the node's type; makes: of outputs.
-        fixed: indexes of inputs whose type ONNX fixes.
-        fault: why the node cannot be FP16 at all; empty where it can, or where it has no such tensor.
+        inputs: indexes of the inputs whose type follows the node's type.
+        outputs: indexes of the outputs whose type follows the node's type.
+        fixed: indexes of the floating-point inputs whose type ONNX fixes.
+        fault: why the node cannot be FP16 at all; "" if it can, or if it has no floating-point tensor.
     """
 
-    reads: tuple[int, ...] = ()
-    makes: tuple[int, ...] = ()
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
     fixed: tuple[int, ...] = ()
     fault: str = ""
 
     @property
     def follows(self) -> bool:
-        """It reads one such tensor and makes none (Shape, ArgMax, Cast to integers): any type will do."""
-        return len(self.reads) == 1 and not self.makes and not self.fault
+        """Whether the node accepts either type: one such input, no such output (Shape, ArgMax, Cast to integers)."""
+        return len(self.inputs) == 1 and not self.outputs and not self.fault
 
 
 class Net:
-    """An indexed view of a model: nodes by position, tensors by name, seen through Casts between FP32 and FP16."""
+    """An indexed view of a model: nodes by position, tensors by name; Casts between FP32 and FP16 are resolved."""
 
     def __init__(self, model: onnx.ModelProto, folder: Path | None) -> None:
         self.model, self.graph = model, Graph(model, folder)
@@ -56,29 +57,29 @@ class Net:
         self.inputs = tuple(i.name for i in model.graph.input if i.name not in self.initializers)
         self._sources: dict[str, str] = {}
         self.casts: set[int] = set()
-        """Casts between FP32 and FP16: the tensor behind is the one in front, in another type."""
+        """Positions of the Casts between FP32 and FP16: input and output are one tensor in two types."""
         for position, node in enumerate(self.nodes):
             if self._is_cast(node):
                 self.casts.add(position)
                 self._sources[node.output[0]] = self.source(node.input[0])
-        self.forms = tuple(TypeSlots() if i in self.casts else self._form(n) for i, n in enumerate(self.nodes))
+        self.slots = tuple(TypeSlots() if i in self.casts else self._slots(n) for i, n in enumerate(self.nodes))
 
     def source(self, name: str) -> str:
-        """The tensor whose values `name` holds: itself, seen through Casts between FP32 and FP16."""
+        """Returns the tensor from which `name` is derived by Casts between FP32 and FP16; `name` itself if none."""
         return self._sources.get(name, name)
 
     def is_real(self, name: str) -> bool:
-        """Whether the tensor is FP32 or FP16."""
+        """Returns whether the tensor is FP32 or FP16."""
         return self.types.get(name) in REAL
 
     @cached_property
     def producers(self) -> dict[str, int]:
-        """The position of the node that makes a tensor."""
+        """The position of each tensor's producer, by tensor name."""
         return {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
 
     @cached_property
     def readers(self) -> dict[str, list[tuple[int, int]]]:
-        """Position and input index of everything that reads a tensor, Casts seen through."""
+        """The consumers of each tensor as (node position, input index), with Casts resolved."""
         found: dict[str, list[tuple[int, int]]] = {}
         for position, node in enumerate(self.nodes):
             if position not in self.casts:
@@ -87,32 +88,32 @@ class Net:
                         found.setdefault(self.source(name), []).append((position, index))
         return found
 
-    def maker(self, name: str) -> onnx.NodeProto | None:
-        """The node that makes a tensor, Casts seen through."""
+    def producer(self, name: str) -> onnx.NodeProto | None:
+        """Returns the producer of a tensor with Casts resolved, or None."""
         position = self.producers.get(self.source(name))
         return None if position is None else self.nodes[position]
 
     def data(self, position: int) -> Iterator[tuple[int, str]]:
-        """Indexes and sources of the inputs that take the node's type and are no constants."""
+        """Yields index and source of the non-constant inputs whose type follows the node's type."""
         node = self.nodes[position]
-        for index in self.forms[position].reads:
+        for index in self.slots[position].inputs:
             if not self.is_constant(name := self.source(node.input[index])):
                 yield index, name
 
     def is_constant(self, name: str) -> bool:
-        """Whether a tensor is an initializer or made by a Constant."""
+        """Returns whether a tensor is an initializer or the output of a Constant."""
         if name in self.initializers:
             return True
-        node = self.maker(name)
+        node = self.producer(name)
         return node is not None and node.op_type == "Constant" and node.domain in STANDARD
 
     def value(self, name: str) -> np.ndarray | None:
-        """The value of an initializer or Constant; None for anything else, or where its data cannot be read."""
+        """Returns the value of an initializer or Constant; None for other tensors, or if the data cannot be read."""
         return self.graph.value(name) if self.is_constant(name) else None
 
     @cached_property
     def scales(self) -> Mapping[int, Scale]:
-        """The scale of every QuantizeLinear and DequantizeLinear, by position."""
+        """The scale of each QuantizeLinear and DequantizeLinear, by node position."""
         found = {}
         for position, node in enumerate(self.nodes):
             if is_pair_node(node) and self.is_real(node.input[1]):
@@ -121,7 +122,7 @@ class Net:
         return found
 
     def _idle(self, node: onnx.NodeProto, value: np.ndarray | None) -> np.ndarray | None:
-        """Which channels of a constant's DequantizeLinear hold nothing but zeros."""
+        """Returns a mask of the channels of a constant's DequantizeLinear that contain only zeros; None if unknown."""
         if node.op_type != "DequantizeLinear" or value is None or value.ndim > 1 or _attribute(node, "block_size"):
             return None
         if not np.any(value < 2.0**-14) or not self.graph.is_constant(node.input[0]):
@@ -147,35 +148,36 @@ class Net:
             and node.output[0] not in self.captured
         )
 
-    def _form(self, node: onnx.NodeProto) -> TypeSlots:
-        """Asks the operator's schema which of a node's FP32 tensors could be FP16."""
+    def _slots(self, node: onnx.NodeProto) -> TypeSlots:
+        """Returns which of a node's floating-point tensors the operator's schema allows in FP16."""
         real_in = [i for i, name in enumerate(node.input) if name and self.is_real(name)]
         real_out = [i for i, name in enumerate(node.output) if name and self.is_real(name)]
         if node.domain not in STANDARD:
-            return TypeSlots(fault=f"operators of {node.domain!r} have types of their own")
+            return TypeSlots(fault=f"the FP16 support of operators of domain {node.domain!r} is unknown")
         if any(True for _ in subgraphs(node)):
-            return TypeSlots(fault="the graphs inside it stay FP32")
+            return TypeSlots(fault="its subgraphs stay FP32")
         if any(name and name not in self.types for name in (*node.input, *node.output)):
-            return TypeSlots(fault="the types of its tensors are not known")
+            return TypeSlots(fault="the types of its tensors are unknown")
         if not real_in and not real_out:
             return TypeSlots()
         if is_pair_node(node):
-            return TypeSlots(reads=(0,)) if node.op_type == "QuantizeLinear" else TypeSlots(makes=(0,))
+            return TypeSlots(inputs=(0,)) if node.op_type == "QuantizeLinear" else TypeSlots(outputs=(0,))
         if node.op_type == "Cast" and real_in and real_out:
-            return TypeSlots(reads=tuple(real_in))  # a subgraph reads its result: its type is fixed
+            return TypeSlots(inputs=tuple(real_in))  # a subgraph reads its output: that type is fixed
         if node.op_type == "ConstantOfShape":
-            return TypeSlots(makes=(0,)) if not fault(filled(node)) else TypeSlots(fault="FP16 does not hold its value")
+            unfit = fault(filled(node))
+            return TypeSlots(fault="FP16 cannot represent its value") if unfit else TypeSlots(outputs=(0,))
         if node.op_type in ("Constant", "Cast"):
-            return TypeSlots(reads=tuple(real_in), makes=tuple(real_out))
+            return TypeSlots(inputs=tuple(real_in), outputs=tuple(real_out))
         try:
             schema = onnx.defs.get_schema(node.op_type, self.opset)
         except onnx.defs.SchemaError:
-            return TypeSlots(fault="ONNX does not know the operator")
+            return TypeSlots(fault="ONNX does not define the operator")
         return _by_schema(node, schema, real_in, real_out)
 
 
 def filled(node: onnx.NodeProto) -> np.ndarray:
-    """What a ConstantOfShape fills its tensor with; a zero where it does not say."""
+    """Returns the fill value of a ConstantOfShape as a one-element float32 array; 0 if it has no `value`."""
     found = [numpy_helper.to_array(a.t) for a in node.attribute if a.name == "value"]
     return np.asarray(found[0], np.float32) if found else np.zeros(1, np.float32)
 
@@ -191,22 +193,22 @@ def _by_schema(node: onnx.NodeProto, schema: onnx.defs.OpSchema, real_in: list[i
     }
     fixed = tuple(i for i in real_in if i not in free)
     if fixed and not free:
-        return TypeSlots(fixed=fixed, fault="ONNX gives it no FP16 form")
+        return TypeSlots(fixed=fixed, fault="ONNX does not define it for FP16")
     bound, held = set(free.values()), {f.type_str for i, f in zip(real_in, formals, strict=True) if i in fixed}
-    makes = []
+    outputs = []
     for index in real_out:
         kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str
         if kind in bound:
-            makes.append(index)
+            outputs.append(index)
         elif kind in held or kind == "tensor(float)":
-            return TypeSlots(fault="ONNX gives it no FP16 form")
+            return TypeSlots(fault="ONNX does not define it for FP16")
         else:
-            return TypeSlots(fault="an attribute sets the type it makes")
-    return TypeSlots(tuple(free), tuple(makes), fixed)
+            return TypeSlots(fault="an attribute sets its output type")
+    return TypeSlots(tuple(free), tuple(outputs), fixed)
 
 
 def is_pair_node(node: onnx.NodeProto) -> bool:
-    """Whether a node is a QuantizeLinear or DequantizeLinear of ONNX."""
+    """Returns whether a node is a QuantizeLinear or DequantizeLinear of the standard domain."""
     return node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.domain in STANDARD
 
 

@@ -1,4 +1,4 @@
-"""What FP16 can hold: constants and scales."""
+"""Decides which constants and scales FP16 can represent."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy as np
 from ..graph.amax import amax_from_scale
 
 LARGEST = 65504.0
-"""The largest FP16 number."""
+"""The largest finite FP16 value."""
 SMALLEST = 2.0**-14
-"""The smallest normal FP16 number, 6.1e-5; below it digits go, one a halving, and 6e-8 is the end."""
+"""The smallest normal FP16 value, 6.1e-5. Below it each halving loses one bit; the smallest subnormal is 6e-8."""
 SCALE_TOLERATED = 2.0**-10
-"""Relative error up to which a scale becomes FP16: twice that of rounding a normal number, a quarter of what INT8
-rounding itself does. Every scale above 3.1e-5 is within; TensorRT-RTX takes those below 6.1e-5 (measured, 1.7.1)."""
+"""The largest relative error of a scale in FP16: twice the rounding error of a normal value, a quarter of the INT8
+rounding error. Every scale above 3.1e-5 meets it; TensorRT-RTX accepts scales below 6.1e-5 (measured, 1.7.1)."""
 TOLERATED = 2.0**-6
-"""Relative error of a constant up to which it becomes FP16. Only numbers around 1e-6 and below have more; a product
-with them loses as much when it is stored, unless the other factor is above 30."""
+"""The largest relative error of a constant in FP16. Only values around 1e-6 and below exceed it. A product with such a
+value loses as much when it is stored in FP16, unless the other factor is above 30."""
 COUNTED = 2048
-"""Up to here FP16 holds every whole number."""
+"""FP16 represents every integer up to this one exactly."""
 INTEGER_BOUND = 128
-"""The largest magnitude of INT8."""
+"""The largest magnitude of an INT8 value."""
 
 
 def fault(array: np.ndarray, *, additive: bool = False) -> str:
-    """Why a constant cannot be FP16; empty where it can. Infinities and NaN stay what they are.
+    """Returns why a constant cannot be FP16, or "" if it can. Infinity and NaN are exact in FP16.
 
     Args:
-        array: float32.
-        additive: it is only added to larger numbers (a bias), so that small ones may vanish.
+        array: the constant, float32, any shape.
+        additive: the constant is only added (a bias), so its small values may become 0.
     """
     finite = array[np.isfinite(array)].astype(np.float64)
     if not finite.size:
@@ -44,7 +44,7 @@ def fault(array: np.ndarray, *, additive: bool = False) -> str:
 
 
 def rounded_to_fp16(array: np.ndarray) -> np.ndarray:
-    """The array as float16; finite numbers beyond its range become its largest, as bounds of Clip, Min and Max may."""
+    """Returns the array as float16, with finite values clamped to FP16's range (bounds of Clip, Min and Max)."""
     finite = np.isfinite(array)
     return np.where(finite, np.clip(array, -LARGEST, LARGEST), array).astype(np.float16)
 
@@ -54,8 +54,8 @@ class Scale:
     """The scale of one QuantizeLinear or DequantizeLinear.
 
     Attributes:
-        exact: its float32 value, shape [] or as written; None where it is not constant.
-        half: its value in FP16; None where FP16 does not hold it.
+        exact: its value as in the file, float32 or float16; None if it is not constant.
+        half: its value in float16, same shape; None if FP16 cannot represent it.
     """
 
     exact: np.ndarray | None
@@ -63,7 +63,7 @@ class Scale:
 
     @property
     def change(self) -> float:
-        """By how much FP16 changes it at most, relative to it; 0 where it stays FP32."""
+        """The largest relative change of the scale by FP16; 0 if it stays FP32."""
         if self.exact is None or self.half is None:
             return 0.0
         change = _change(self.exact, self.half)
@@ -71,27 +71,28 @@ class Scale:
 
     @property
     def fault(self) -> str:
-        """Why it stays FP32; empty where it does not."""
+        """Why the scale stays FP32; "" if it becomes FP16."""
         if self.half is not None:
             return ""
         if self.exact is None:
-            return "is computed while the network runs"
+            return "is computed at run time"
         sizes = np.abs(self.exact[np.isfinite(self.exact)])
         small = sizes[(sizes < SMALLEST) & (_change(sizes, sizes.astype(np.float16)) > SCALE_TOLERATED)]
         if small.size:
             which = f" in {small.size} of {sizes.size} channels" if sizes.size > 1 else ""
-            return f"is as small as {small.min():.3g}{which}; FP16 loses digits there"
-        return f"reaches {sizes.max(initial=0):.4g}: its integers stand for numbers beyond FP16's 65504"
+            return f"is as small as {small.min():.3g}{which}; FP16 loses precision there"
+        return f"reaches {sizes.max(initial=0):.4g}: its dequantized values exceed FP16's 65504"
 
 
 def scale(value: np.ndarray | None, idle: np.ndarray | None = None) -> Scale:
-    """A scale and its FP16 form.
+    """Returns a scale with its FP16 value.
 
-    Equal scales have equal forms. FP16 holds a scale that it changes little, if its integers, times it, stay in range.
+    Equal scales get equal FP16 values. A scale becomes FP16 if rounding changes it by at most `SCALE_TOLERATED` and the
+    dequantized values stay within FP16's range.
 
     Args:
-        value: as written, float32 or float16; None where it is not constant.
-        idle: which elements scale nothing but zeros (weight channels without a weight): theirs may be any number.
+        value: the scale as in the file, float32 or float16; None if it is not constant.
+        idle: mask of the elements that scale only zeros (all-zero weight channels); these may take any value.
     """
     if value is None:
         return Scale(None, None)
@@ -107,7 +108,7 @@ def scale(value: np.ndarray | None, idle: np.ndarray | None = None) -> Scale:
 
 
 def _change(exact: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """By how much FP16 changes numbers, relative to them; infinite where they are zero or not finite."""
+    """Returns the relative change of each value by FP16; infinity if the value is zero or not finite."""
     wide = exact.astype(np.float64)
     usable = np.isfinite(wide) & (wide != 0)
     return np.where(usable, np.abs(half.astype(np.float64) / np.where(usable, wide, 1) - 1), np.inf)

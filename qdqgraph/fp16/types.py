@@ -1,4 +1,4 @@
-"""The type of every tensor, once it is known which nodes stay FP32."""
+"""Assigns a type to every floating-point tensor, given the nodes that stay FP32."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from .net import FLOAT, HALF, REAL, Net, is_pair_node
 
 Slot = tuple[int, int]
-Made = tuple[str, int]
-"""A tensor's source name, in one type."""
+TypedName = tuple[str, int]
+"""A tensor (by its source name) in one element type."""
 
 
 @dataclass(frozen=True)
 class Types:
-    """The type of every FP32 or FP16 tensor at its source, and what its readers want.
+    """The element type in which every floating-point tensor is produced, and those that its consumers need.
 
     Attributes:
-        native: type in which a tensor is made; constants are absent, they exist in whatever is wanted.
-        wants: type that each node input wants; absent where any will do.
-        demands: names that must exist in a given type: graph outputs, and what subgraphs read.
+        native: the type in which a tensor is produced, by name; constants are absent, as they exist in any type.
+        wants: the type that each node input needs; absent if it accepts either.
+        demands: the names that must exist in a given type: graph outputs, and tensors used by subgraphs.
     """
 
     native: Mapping[str, int]
     wants: Mapping[Slot, int]
-    demands: Mapping[Made, tuple[str, ...]]
+    demands: Mapping[TypedName, tuple[str, ...]]
 
 
 def typed(net: Net, stay: Mapping[int, str], *, keep_io: bool) -> Types:
-    """The types that follow from the nodes that stay as they are."""
+    """Returns the types that follow from the nodes that stay FP32."""
     wants = {
         (i, j): kind
         for i in range(len(net.nodes))
@@ -42,13 +42,13 @@ def typed(net: Net, stay: Mapping[int, str], *, keep_io: bool) -> Types:
             mine = {wants[r] for r in net.readers.get(name, []) if r in wants}
             held = keep_io or name in net.captured or mine == {FLOAT}
             native[name] = net.types[name] if held else HALF
-    demands: dict[Made, list[str]] = {}
+    demands: dict[TypedName, list[str]] = {}
     for position, node in enumerate(net.nodes):
         if position in net.casts or node.op_type == "Constant":
             continue
         for index, name in enumerate(node.output):
             if name and net.is_real(name):
-                free = position not in stay and index in net.forms[position].makes
+                free = position not in stay and index in net.slots[position].outputs
                 native[name] = HALF if free else net.types[name]
                 if is_pair_node(node):
                     native[name] = _unpaired(net, position, wants, keep_io)
@@ -61,12 +61,12 @@ def typed(net: Net, stay: Mapping[int, str], *, keep_io: bool) -> Types:
         source = net.source(name)
         if source in native and name not in net.outputs:
             demands.setdefault((source, net.types[name]), []).append(name)
-    return Types(native, wants, {made: tuple(found) for made, found in demands.items()})
+    return Types(native, wants, {tensor: tuple(found) for tensor, found in demands.items()})
 
 
 def _wanted(net: Net, stay: Mapping[int, str], position: int, index: int) -> int:
-    """The type that an input wants; 0 where any will do."""
-    node, form = net.nodes[position], net.forms[position]
+    """Returns the type that a node input needs; 0 if it accepts either."""
+    node, slots = net.nodes[position], net.slots[position]
     declared = net.types.get(node.input[index], 0)
     if declared not in REAL:
         return 0
@@ -76,13 +76,13 @@ def _wanted(net: Net, stay: Mapping[int, str], position: int, index: int) -> int
             return declared
         computed = net.scales[position].exact is None or net.is_constant(net.source(node.input[index]))
         return declared if not held and (index == 0 or computed) else 0
-    if position in stay or index not in form.reads:
+    if position in stay or index not in slots.inputs:
         return declared
-    return 0 if form.follows else HALF
+    return 0 if slots.follows else HALF
 
 
 def _unpaired(net: Net, position: int, wants: Mapping[Slot, int], keep_io: bool) -> int:
-    """The type that a DequantizeLinear makes first: FP16, unless its scale or all its readers are FP32."""
+    """Returns the first output type of a DequantizeLinear: FP16, unless its scale or all its consumers are FP32."""
     name = net.nodes[position].output[0]
     if net.scales[position].half is None:
         return net.types[name]

@@ -1,7 +1,7 @@
-"""Writes a model in the chosen types: one Cast a tensor and direction, shared by all who read it, and none at a pair.
+"""Writes a model in the chosen types, with one shared Cast per tensor and direction, and no Cast at a pair.
 
-A QuantizeLinear takes the type of its tensor and a DequantizeLinear makes the type its readers want, twice where they
-differ: its scale decides, so a pair is where types change for free.
+A QuantizeLinear accepts the type of its input. A DequantizeLinear is written in the type that its consumers need, and
+duplicated if they need both. Its scale sets the output type, so types change at a pair without a Cast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import ModelError
 from ..model.protos import fresh, names
 from .net import FLOAT, HALF, Net, filled
 from .numbers import rounded_to_fp16
-from .types import Made, Slot, Types
+from .types import Slot, TypedName, Types
 
 SUFFIX: Mapping[int, str] = {HALF: "_fp16", FLOAT: "_fp32"}
 
@@ -27,19 +27,19 @@ class Writer:
 
     def __init__(self, net: Net, types: Types) -> None:
         self.net, self.types = net, types
-        shown = {o for made in types.demands.values() for o in made}
+        shown = {o for outputs in types.demands.values() for o in outputs}
         gone = {net.nodes[i].output[0] for i in net.casts} - shown
         self.taken = set(names(net.model.graph)) - gone
         self.casts = 0
         self.kinds: dict[str, int] = {}
-        """Types of tensors in the new model, by their names there."""
+        """Element types of tensors in the new model, by their new names."""
         self.constants: dict[str, onnx.TensorProto] = {}
-        """Constants of the new model that differ from the old, by name."""
-        self._named: dict[Made, str] = {}
+        """Constants of the new model that differ from the old model, by name."""
+        self._named: dict[TypedName, str] = {}
         self._scales: dict[tuple[str, int, bytes], str] = {}
 
     def model(self) -> onnx.ModelProto:
-        """The new model."""
+        """Returns the new model."""
         nodes = [n for name in self.net.inputs if self.net.is_real(name) for n in self._shown(name)]
         for position in range(len(self.net.nodes)):
             nodes += self._node(position)
@@ -51,15 +51,15 @@ class Writer:
         for tensor in new.graph.initializer:
             if tensor.name in self.constants:
                 self._replace(tensor)
-        made = {o for n in nodes for o in n.output}
-        new.graph.initializer.extend(t for n, t in self.constants.items() if n not in old and n not in made)
+        produced = {o for n in nodes for o in n.output}
+        new.graph.initializer.extend(t for n, t in self.constants.items() if n not in old and n not in produced)
         for info in (*new.graph.input, *new.graph.output, *new.graph.value_info):
             if info.name in self.kinds:
                 info.type.tensor_type.elem_type = self.kinds[info.name]
         return new
 
     def _replace(self, tensor: onnx.TensorProto) -> None:
-        """Gives an initializer its new data; what was said of it stays."""
+        """Replaces the data of an initializer; its doc string and metadata stay."""
         new = onnx.TensorProto()
         new.CopyFrom(self.constants[tensor.name])
         if tensor.HasField("doc_string"):
@@ -68,7 +68,7 @@ class Writer:
         tensor.CopyFrom(new)
 
     def _node(self, position: int) -> Iterator[onnx.NodeProto]:
-        """The node in its new types, and behind it the Casts of what it makes."""
+        """Yields the node in its new types, followed by the Casts of its outputs."""
         net, node = self.net, onnx.NodeProto()
         if position in net.casts:
             return
@@ -84,23 +84,23 @@ class Writer:
         for index, name in enumerate(node.input):
             if name and net.is_real(name):
                 node.input[index] = self._read((position, index))
-        made = [name for name in node.output if name and net.is_real(name)]
+        outputs = [name for name in node.output if name and net.is_real(name)]
         for index, name in enumerate(node.output):
-            if name in made:
+            if name in outputs:
                 node.output[index] = self._name((name, self.types.native[name]))
-        if node.op_type == "Cast" and made:
-            _set(node, "to", self.types.native[made[0]])
-        if node.op_type == "ConstantOfShape" and made:
-            kind = helper.tensor_dtype_to_np_dtype(self.types.native[made[0]])
+        if node.op_type == "Cast" and outputs:
+            _set(node, "to", self.types.native[outputs[0]])
+        if node.op_type == "ConstantOfShape" and outputs:
+            kind = helper.tensor_dtype_to_np_dtype(self.types.native[outputs[0]])
             value = numpy_helper.from_array(filled(node).astype(kind), "value")
             del node.attribute[:]
             node.attribute.append(helper.make_attribute("value", value))
         yield node
-        for name in made:
+        for name in outputs:
             yield from self._shown(name)
 
     def _pair_node(self, position: int, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """A QuantizeLinear in the type of its tensor, or a DequantizeLinear in each type that is wanted of it."""
+        """Yields a QuantizeLinear in the type of its input, or a DequantizeLinear in each type that is needed."""
         net, held = self.net, self.net.scales[position]
         if node.op_type == "QuantizeLinear":
             source = net.source(node.input[0])
@@ -124,20 +124,20 @@ class Writer:
             if any(a.name == "output_dtype" for a in copy.attribute):
                 _set(copy, "output_dtype", kind)
             yield copy
-        yield from self._shown(name, made=kinds)
+        yield from self._shown(name, produced=kinds)
 
     def _wanted(self, name: str) -> set[int]:
-        """The types in which somebody reads a tensor."""
+        """Returns the types in which a tensor is consumed."""
         slots = self.net.readers.get(name, [])
         return {k for s in slots if (k := self.types.wants.get(s))} | {k for n, k in self.types.demands if n == name}
 
-    def _shown(self, name: str, made: list[int] | None = None) -> Iterator[onnx.NodeProto]:
-        """The Casts of a tensor into the types it is not made in, and Identities where it has several names."""
+    def _shown(self, name: str, produced: list[int] | None = None) -> Iterator[onnx.NodeProto]:
+        """Yields the Casts of a tensor to the types other than its own, and an Identity per additional name."""
         native = self.types.native[name]
-        made = made or [native]
+        produced = produced or [native]
         for kind in sorted({native, *self._wanted(name)}):
             here = self._name((name, kind))
-            if kind not in made:
+            if kind not in produced:
                 self.casts += 1
                 cast = fresh(f"{here}_cast", self.taken)
                 yield helper.make_node("Cast", [self._name((name, native))], [here], cast, to=kind)
@@ -147,31 +147,31 @@ class Writer:
                     yield helper.make_node("Identity", [here], [other], fresh(f"{other}_identity", self.taken))
 
     def _read(self, slot: Slot) -> str:
-        """What a node input reads in the new model."""
+        """Returns the tensor name of a node input in the new model."""
         source = self.net.source(self.net.nodes[slot[0]].input[slot[1]])
         kind = self.types.wants.get(slot) or self.types.native.get(source)
         return self._name((source, kind or self.net.types[source]))
 
-    def _name(self, made: Made) -> str:
-        """The name of a tensor in one type; its own where it can have it."""
-        if made not in self._named:
-            name, kind = made
+    def _name(self, tensor: TypedName) -> str:
+        """Returns the name of a tensor in one type; its original name if possible."""
+        if tensor not in self._named:
+            name, kind = tensor
             if name not in self.types.native:
-                self._named[made] = self._constant_name(name, kind)
+                self._named[tensor] = self._constant_name(name, kind)
             else:
-                demanded = self.types.demands.get(made, ())
-                elsewhere = any(name in d for m, d in self.types.demands.items() if m != made)
+                demanded = self.types.demands.get(tensor, ())
+                elsewhere = any(name in d for m, d in self.types.demands.items() if m != tensor)
                 first = kind == self.types.native[name]
                 if name in demanded or (first and (name in self.net.inputs or not (demanded or elsewhere))):
-                    self._named[made] = name
+                    self._named[tensor] = name
                 else:
-                    self._named[made] = demanded[0] if demanded else fresh(name + SUFFIX[kind], self.taken)
-            self.kinds[self._named[made]] = kind
-        return self._named[made]
+                    self._named[tensor] = demanded[0] if demanded else fresh(name + SUFFIX[kind], self.taken)
+            self.kinds[self._named[tensor]] = kind
+        return self._named[tensor]
 
     @cached_property
     def _constants_in_place(self) -> Mapping[str, int]:
-        """Constants that all readers want in one type, which is not the one they have."""
+        """Constants that all consumers need in one type other than the current one, with that type."""
         shown = {self.net.source(n) for n in (*self.net.captured, *self.net.outputs)} | self.net.captured
         wanted: dict[str, set[int]] = {}
         for (position, index), kind in self.types.wants.items():
@@ -184,7 +184,7 @@ class Writer:
 
     @cached_property
     def _scale_names(self) -> frozenset[str]:
-        """Constants that are scales; they are written by value, not by name."""
+        """Names of constants used as scales; scales are written by value, not by name."""
         found = (self.net.nodes[i].input[1] for i, s in self.net.scales.items() if s.half is not None)
         return frozenset(name for name in found if self.net.is_constant(name))
 
@@ -194,13 +194,13 @@ class Writer:
         here = name if name in self._constants_in_place else fresh(name + SUFFIX[kind], self.taken)
         value = self.net.value(name)
         if value is None:
-            raise ModelError(f"the constant {name!r} cannot be read; its external data are missing or damaged")
+            raise ModelError(f"constant {name!r} cannot be read; its external data are missing or damaged")
         array = rounded_to_fp16(value) if kind == HALF else value.astype(np.float32)
         self.constants[here] = numpy_helper.from_array(array, here)
         return here
 
     def _constant(self, node: onnx.NodeProto) -> None:
-        """Gives a Constant its value in the new type."""
+        """Replaces the value of a Constant by its value in the new type."""
         name = node.output[0]
         self._name((name, self._constants_in_place[name]))
         tensor = self.constants[name]
@@ -208,7 +208,7 @@ class Writer:
         node.attribute.append(helper.make_attribute("value", tensor))
 
     def _scale(self, position: int, kind: int) -> str:
-        """The name of a pair's scale in one type: the same number in both, and one constant where it is equal."""
+        """Returns the name of a pair's scale in one type; both types have the same value, equal scales one constant."""
         net, held, name = self.net, self.net.scales[position], self.net.nodes[position].input[1]
         if held.exact is None or (held.half is None and net.is_constant(net.source(name))):
             return self._name((net.source(name), net.types[name]))
@@ -226,7 +226,7 @@ class Writer:
         return self._scales[key]
 
     def _is_scale_alone(self, name: str) -> bool:
-        """Whether nothing but pairs with an FP16 scale reads an initializer, so that it can change its type."""
+        """Returns whether only pairs with an FP16 scale consume an initializer, so that its type can change."""
         net = self.net
         shown = name not in net.initializers or name in net.captured or name in net.outputs
         scales = (net.scales.get(i) if j == 1 else None for i, j in net.readers[name])

@@ -1,1 +1,1 @@
-"""A ModelProto and its file: reading and writing, constants, shapes, operator sets, validation."""
+"""ModelProto and its file: reading, writing, constants, shapes, opset conversion, validation."""

@@ -1,4 +1,4 @@
-"""Model files: read with a clear sentence where they are bad, written whole or not at all."""
+"""Reads model files with clear errors, and writes files atomically."""
 
 from __future__ import annotations
 
@@ -20,42 +20,46 @@ def read_model(path: Path) -> onnx.ModelProto:
     """Reads a model; external data stay in their files.
 
     Raises:
-        ModelError: the file is missing, unreadable, or no ONNX model.
+        ModelError: the file is missing, unreadable, or not an ONNX model.
     """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise ModelError(f"{path}: this is no ONNX model, or it is truncated ({error})") from error
+        raise ModelError(f"{path}: not an ONNX model, or truncated ({error})") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
     except MemoryError as error:
         raise ModelError(f"{path}: does not fit into memory") from error
     if not model.opset_import or not model.HasField("graph"):
-        raise ModelError(f"{path}: this is no ONNX model: it has no graph or names no opset")
+        raise ModelError(f"{path}: not an ONNX model: it has no graph or no opset import")
     return model
 
 
 def is_canonical(path: Path, model: onnx.ModelProto) -> bool:
-    """Whether the file is what protobuf writes for the model; only then an undo restores the file to the byte."""
+    """Returns whether the file equals protobuf's deterministic serialization of the model.
+
+    Only then does an undo restore the file byte for byte.
+    """
     return path.read_bytes() == model.SerializeToString(deterministic=True)
 
 
 def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool = False) -> str:
-    """Writes a model beside its checked temporary twin: the file appears whole or not at all.
+    """Writes a model atomically: to a temporary file, which replaces `path` once onnx.checker has accepted it.
 
     Args:
-        model: what to write.
-        path: where to.
-        source: the file it was made from; external data are copied from its folder where `path` lies elsewhere.
+        model: the model to write.
+        path: the file to write.
+        source: the file that the model was read from. External data are copied from its folder if `path` is in
+            another folder.
         force: overwrite an existing file.
 
     Returns:
-        A sentence where onnx.checker refuses the model, but refused its source already; empty otherwise.
+        A note if onnx.checker rejects the model but also rejects its source; "" otherwise.
 
     Raises:
         ModelError: as `refuse_to_overwrite`; or the file cannot be written, external data are missing, or onnx.checker
-            refuses the model.
+            rejects the model.
     """
     note = ""
     refuse_to_overwrite(path, force=force)
@@ -69,15 +73,15 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
             temporary.write_bytes(model.SerializeToString(deterministic=True))
             fault = _fault(temporary)
             if fault and not _fault(source):
-                raise ModelError(f"{path}: onnx.checker refuses the repaired model, nothing was written: {fault}")
-            note = f"onnx.checker refuses {source} as it came: {fault}" if fault else ""
+                raise ModelError(f"{path}: onnx.checker rejects the repaired model; nothing was written: {fault}")
+            note = f"onnx.checker also rejects the original {source}: {fault}" if fault else ""
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
     return note
 
 
 def _fault(path: Path) -> str:
-    """What onnx.checker says against a file; empty where it accepts it."""
+    """Returns the first line of the onnx.checker error on a file; "" if it accepts the file."""
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
@@ -86,20 +90,20 @@ def _fault(path: Path) -> str:
 
 
 def refuse_to_overwrite(path: Path, *, force: bool) -> None:
-    """Refuses what a written file would replace, before anything is computed for it.
+    """Rejects an output path that cannot be written, before the work for it starts.
 
     Raises:
-        ModelError: the folder is missing or cannot be written to, a folder or a device such as /dev/null stands there,
-            or a file does and `force` does not give it up.
+        ModelError: the folder is missing or not writable, the path is a folder or a device such as /dev/null, or the
+            file exists and `force` is False.
     """
     if not path.parent.is_dir():
-        raise ModelError(f"{path}: there is no folder {path.parent}")
+        raise ModelError(f"{path}: folder {path.parent} does not exist")
     if path.is_dir():
-        raise ModelError(f"{path} is a folder: name a file")
+        raise ModelError(f"{path} is a folder; give a file name")
     if path.exists() and not path.is_file():
-        raise ModelError(f"{path} is a device or a pipe, which a file would replace: name a file")
+        raise ModelError(f"{path} is a device or a pipe; give the name of a regular file")
     if path.exists() and not force:
-        raise ModelError(f"{path} exists; give --force to overwrite it")
+        raise ModelError(f"{path} exists; use --force to overwrite it")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -108,7 +112,7 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
 
 
 def write_text(text: str, path: Path, *, force: bool = False) -> None:
-    """Writes a text file whole or not at all.
+    """Writes a text file atomically, in UTF-8.
 
     Raises:
         ModelError: as `refuse_to_overwrite`; or the file cannot be written.
@@ -122,10 +126,10 @@ def write_text(text: str, path: Path, *, force: bool = False) -> None:
 
 
 def external_files(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
-    """Locations of external data, as the model names them, with their paths.
+    """Returns the path of each external data file, by its location as written in the model.
 
     Raises:
-        ModelError: a location leaves the model's folder, or its file is missing or too short.
+        ModelError: a location is outside the model's folder, or its file is missing or too short.
     """
     found: dict[str, Path] = {}
     for tensor in model.graph.initializer:
@@ -135,12 +139,12 @@ def external_files(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
         location = entries.get("location", "")
         path = folder / location
         if Path(location).is_absolute() or ".." in Path(location).parts:
-            raise ModelError(f"external data of {tensor.name!r} lie outside the model's folder: {location}")
+            raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {location}")
         if not path.is_file():
-            raise ModelError(f"the external data file {path}, which holds {tensor.name!r}, is missing")
+            raise ModelError(f"external data file {path} of {tensor.name!r} is missing")
         end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
         if end > path.stat().st_size:
-            raise ModelError(f"the external data file {path} ends before {tensor.name!r} does: is it truncated?")
+            raise ModelError(f"external data file {path} is too short for {tensor.name!r}; it may be truncated")
         found[location] = path
     return found
 
@@ -152,15 +156,15 @@ def _external_copies(model: onnx.ModelProto, old: Path, new: Path, force: bool) 
             if target.samefile(data) or filecmp.cmp(data, target, shallow=False):
                 continue
             if not force:
-                raise ModelError(f"{target} exists and differs from {data}; give --force to overwrite it")
+                raise ModelError(f"{target} exists and differs from {data}; use --force to overwrite it")
         yield data, target
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary file in the same folder, renamed to `path` when the block ends well, removed when it does not.
+    """Yields a temporary file in the same folder; renames it to `path` on success and removes it on an error.
 
-    Where `path` is a symbolic link, the file that it names is written, and the link stays.
+    If `path` is a symbolic link, its target is replaced and the link stays.
     """
     path = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)

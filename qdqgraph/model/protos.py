@@ -1,4 +1,4 @@
-"""Questions to a ModelProto that its fields do not answer at once: all names, all element types, the graphs inside."""
+"""Queries on a ModelProto: opset version, tensor names, element types, subgraphs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ STANDARD = ("", "ai.onnx")
 
 
 def version(model: onnx.ModelProto) -> int:
-    """Version of the standard operator set that the model imports."""
+    """Returns the version of the standard operator set that the model imports, 1 if it imports none."""
     return max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
 
 
 def is_standard(node: onnx.NodeProto | gs.Node) -> bool:
-    """Whether the operator is one of ONNX's own; onnx-graphsurgeon has no domain, None, where the file has ""."""
+    """Returns whether the operator is in the standard domain; onnx-graphsurgeon may report that domain as None."""
     return (node.domain or "") in STANDARD
 
 
 def names(graph: onnx.GraphProto) -> Iterator[str]:
-    """Every tensor name of a graph and of the graphs inside it."""
+    """Yields every tensor name of a graph and of its subgraphs."""
     for item in (*graph.initializer, *graph.input, *graph.output):
         yield item.name
     for node in graph.node:
@@ -35,18 +35,18 @@ def names(graph: onnx.GraphProto) -> Iterator[str]:
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs that a node holds: branches of an If, bodies of Loop and Scan."""
+    """Yields the subgraphs of a node: the branches of an If, the body of a Loop or Scan."""
     for attribute in node.attribute:
         yield from (attribute.g,) if attribute.HasField("g") else attribute.graphs
 
 
 def key(node: onnx.NodeProto) -> str:
-    """The name of the node's first named output: what edits call the node by."""
+    """Returns the name of the node's first named output, which identifies the node in edits; "" if it has none."""
     return next((name for name in node.output if name), "")
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """Every tensor name that the node reads; those that the graphs inside it mention included."""
+    """Yields every tensor name that the node consumes, including those used in its subgraphs."""
     yield from (name for name in node.input if name)
     for graph in subgraphs(node):
         for inner in graph.node:
@@ -55,14 +55,14 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def refill(field: Any, items: Iterable[Any]) -> None:
-    """Lets a repeated field hold these items; they may be its own, so they are copied before it is emptied."""
+    """Replaces the contents of a repeated field; `items` may belong to the field, so they are copied first."""
     copies = [type(item).FromString(item.SerializePartialToString()) for item in items]
     del field[:]
     field.extend(copies)
 
 
 def fresh(wanted: str, taken: set[str]) -> str:
-    """A name nobody has: `wanted` itself, or with the first number that is free; taken from then on."""
+    """Returns an unused name, `wanted` or `wanted_N` with the first free N, and adds it to `taken`."""
     name, number = wanted, 1
     while name in taken:
         name, number = f"{wanted}_{number}", number + 1
@@ -71,7 +71,7 @@ def fresh(wanted: str, taken: set[str]) -> str:
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element type of every tensor of the main graph whose type is known."""
+    """Returns the element type (TensorProto.DataType) of every tensor of the main graph whose type is known."""
     graph = model.graph
     types = {t.name: t.data_type for t in graph.initializer}
     for info in (*graph.input, *graph.value_info, *graph.output):
@@ -89,14 +89,14 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _inner(node: onnx.NodeProto) -> Iterator[tuple[str, int]]:
-    """Types of the outputs of If, Loop and Scan, as their graphs declare them; Loop's first is its condition."""
+    """Yields the output types of If, Loop and Scan as their subgraphs declare them; Loop's first is its condition."""
     for graph in subgraphs(node):
-        made = [o.type.tensor_type.elem_type for o in graph.output][node.op_type == "Loop" :]
-        yield from ((name, kind) for name, kind in zip(node.output, made, strict=False) if name and kind)
+        declared = [o.type.tensor_type.elem_type for o in graph.output][node.op_type == "Loop" :]
+        yield from ((name, kind) for name, kind in zip(node.output, declared, strict=False) if name and kind)
 
 
 def _bind(node: onnx.NodeProto, opset: int, types: dict[str, int]) -> None:
-    """Types of outputs whose shape onnx could not infer: those of the inputs that share their type variable."""
+    """Adds the types of outputs that shape inference left open, from inputs with the same type variable."""
     if not onnx.defs.has(node.op_type, opset):
         return
     schema = onnx.defs.get_schema(node.op_type, opset)

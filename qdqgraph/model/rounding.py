@@ -1,8 +1,7 @@
-"""FP16 as a GPU computes it: every tensor is rounded when it is stored.
+"""Emulates FP16 storage as on a GPU: every FP16 tensor is rounded.
 
-ONNX Runtime's CPU provider computes most FP16 operators in FP32 and drops the roundings between two of them, so that an
-overflow in the middle of an FP16 network does not show (measured, 1.32). It keeps a Cast to FP16 that the model itself
-makes on FP32 tensors.
+ONNX Runtime's CPU provider computes most FP16 operators in FP32 and omits the rounding between two of them, which hides
+an overflow inside an FP16 network (measured, 1.32). It keeps explicit Casts from FP32 to FP16.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
 
 def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in FP32 with a Cast to FP16 and back behind everything that was FP16; inputs and outputs stay FP16.
+    """Returns the model in FP32 with Casts to FP16 and back after each FP16 tensor; inputs and outputs stay FP16.
 
-    A model without FP16, or with subgraphs or operators of other domains beside it, comes back as it is.
+    A model without FP16, or with subgraphs or operators of other domains, is returned unchanged.
     """
     if not _mentions_half(model):
         return model
@@ -50,7 +49,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _mentions_half(model: onnx.ModelProto) -> bool:
-    """Whether anything that makes FP16 is there: an input, a constant, a Cast."""
+    """Returns whether the model has an FP16 source: a graph input, a constant or a Cast."""
     infos = (i.type.tensor_type.elem_type for i in model.graph.input)
     casts = (a.i for n in model.graph.node if n.op_type == "Cast" for a in n.attribute)
     constants = (t.data_type for t in model.graph.initializer)
@@ -59,7 +58,7 @@ def _mentions_half(model: onnx.ModelProto) -> bool:
 
 
 def _widen(node: onnx.NodeProto) -> None:
-    """Attributes that say FP16 say FP32."""
+    """Replaces FP16 by FP32 in the node's attributes."""
     for attribute in node.attribute:
         if attribute.name in ("to", "dtype", "output_dtype") and attribute.i == HALF:
             attribute.i = FLOAT

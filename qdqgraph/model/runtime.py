@@ -1,7 +1,8 @@
-"""Runs a model in ONNX Runtime with graph optimizations off.
+"""Runs a model in ONNX Runtime with graph optimizations disabled.
 
-Off, because onnxruntime's own Q/DQ fusions shift last bits (https://github.com/microsoft/onnxruntime/issues/32132).
-onnxruntime is imported only when a model runs; `import qdqgraph` does not need it.
+ONNX Runtime's own Q/DQ fusions change the least significant bits of the outputs
+(https://github.com/microsoft/onnxruntime/issues/32132). onnxruntime is imported only when a model runs;
+`import qdqgraph` does not need it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def available() -> bool:
-    """Whether onnxruntime is installed."""
+    """Returns whether onnxruntime is installed."""
     try:
         import onnxruntime  # noqa: F401
     except ImportError:
@@ -32,20 +33,27 @@ def available() -> bool:
 
 
 def provider(wanted: str) -> tuple[str, str]:
-    """The execution provider to use for "cpu" or "cuda", and a sentence where it is a fallback, else ""."""
+    """Returns the execution provider for "cpu" or "cuda", and a note if it is the CPU fallback, else ""."""
     import onnxruntime as ort
 
     if PROVIDERS[wanted] in ort.get_available_providers():
         return PROVIDERS[wanted], ""
-    return PROVIDERS["cpu"], f"onnxruntime offers no {PROVIDERS[wanted]} here; the numeric check ran on the CPU"
+    return PROVIDERS["cpu"], f"onnxruntime has no {PROVIDERS[wanted]} here; the numeric check ran on the CPU"
 
 
 def run(
     model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path, provider: str = PROVIDERS["cpu"]
 ) -> list[list[Any]]:
-    """The model's outputs for each sample; on the CPU FP16 is rounded as a GPU would (`rounding`).
+    """Returns the model's outputs for each sample.
 
-    Floating-point samples are given in the model's own types, FP32 or FP16.
+    On the CPU provider, FP16 tensors are rounded as on a GPU (see `rounding`).
+
+    Args:
+        model: the model to run.
+        feeds: one mapping per sample, from input name to array. Floating-point arrays are cast to the input's type,
+            FP32 or FP16.
+        folder: the folder that contains the external data.
+        provider: the execution provider.
 
     Raises:
         ModelError: onnxruntime cannot load or run the model.
@@ -60,7 +68,7 @@ def run(
         stored = rounded(model) if provider == PROVIDERS["cpu"] else model
         session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
         return [session.run(None, _cast(model, feed)) for feed in feeds]
-    except Exception as error:  # onnxruntime's own exceptions derive from Exception alone
+    except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"onnxruntime cannot run the model: {reason[0][:300]}") from error
 

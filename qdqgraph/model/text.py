@@ -1,4 +1,4 @@
-"""A model from ONNX text, and what the parser says against a text."""
+"""Parses ONNX text into a model and reports parser errors with their line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import onnx
 
 
 def parse(text: str) -> onnx.ModelProto:
-    """A model from ONNX text, checked.
+    """Returns the model that an ONNX text describes, after onnx.checker has accepted it.
 
     Raises:
-        ValueError: the text does not parse, or onnx.checker refuses the model.
+        ValueError: the text cannot be parsed, or onnx.checker rejects the model.
     """
     try:
         model: onnx.ModelProto = onnx.parser.parse_model(text)
@@ -25,7 +25,7 @@ def parse(text: str) -> onnx.ModelProto:
 
 
 def parse_fault(error: onnx.parser.ParseError) -> tuple[str, int]:
-    """What onnx.parser says of a text, in one line, and the line of the text that it means, from 0."""
+    """Returns the onnx.parser error as one line, and the zero-based line of the text that it refers to."""
     said = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
     found = re.search(r"line: (\d+)", said)
     detail = said.split("\n")[-1].strip() or said

@@ -1,4 +1,4 @@
-"""`validate`: what no reading of a model can mend, said once and clearly, before anything is computed from it."""
+"""`validate` and `validate_references`: reject damaged models before any other code uses them."""
 
 from __future__ import annotations
 
@@ -21,57 +21,59 @@ FIELDS: Mapping[int, tuple[str, int]] = {
     TensorProto.UINT8: ("int32_data", 1),
     TensorProto.FLOAT16: ("int32_data", 2),
 }
-"""For each element type: where an initializer without raw data keeps its elements, one an entry; bytes an element."""
+"""Per element type: the TensorProto field with one entry per element (without raw_data), and bytes per element."""
 SMALL = 4096
-"""Elements of the largest initializers that are looked into: scales and shapes; weights would be copied."""
+"""Largest initializer that is checked, in elements: scales and shapes. Reading the weights would copy them."""
 
 
 def validate(model: onnx.ModelProto) -> None:
-    """Looks for nodes and small initializers that mean nothing.
+    """Checks nodes, duplicate outputs, cycles, and the sizes of small initializers.
 
     Raises:
-        ModelError: a node has no operator, two nodes make one tensor, nodes read each other's results in a circle, or
-            an initializer holds another number of elements than its dimensions say.
+        ModelError: a node has no operator, a tensor has two producers, the graph has a cycle, or the data of an
+            initializer do not match its dimensions.
     """
     nodes = list(model.graph.node)
-    made = [list(node.output) for node in nodes]
-    maker = {name: place for place, names in enumerate(made) for name in names}
-    for place, (node, names) in enumerate(zip(nodes, made, strict=True)):
+    outputs = [list(node.output) for node in nodes]
+    producer = {name: position for position, names in enumerate(outputs) for name in names}
+    for position, (node, names) in enumerate(zip(nodes, outputs, strict=True)):
         if not node.op_type:
-            raise ModelError(f"node {place} ('{node.name or key(node)}') has no operator: the file is damaged")
-        twice = next((name for name in names if name and maker[name] != place), None)
-        if twice is not None:
-            raise ModelError(f"the tensor '{twice}' is made twice, by two nodes: no order of the graph is right")
-    if any(maker.get(name, -1) >= place for place, node in enumerate(nodes) for name in node.input):
-        _refuse_circle(nodes, maker)
+            raise ModelError(f"node {position} ('{node.name or key(node)}') has no operator: the file is damaged")
+        duplicate = next((name for name in names if name and producer[name] != position), None)
+        if duplicate is not None:
+            raise ModelError(f"tensor '{duplicate}' has two producers; ONNX allows one")
+    if any(producer.get(name, -1) >= position for position, node in enumerate(nodes) for name in node.input):
+        _refuse_cycle(nodes, producer)
     for tensor in model.graph.initializer:
-        _refuse_cut(tensor)
+        _refuse_wrong_size(tensor)
 
 
 def validate_references(graph: onnx.GraphProto) -> None:
-    """Looks for tensors that are read and do not exist; asked of a user's graph, before rules change it.
+    """Checks that every node input exists. Called once on the user's graph, before rules change it.
 
     Raises:
-        ModelError: a node reads a tensor that no node, input or initializer is.
+        ModelError: a node input is neither a node output, nor a graph input, nor an initializer.
     """
     known = {"", *(x.name for x in (*graph.input, *graph.initializer))}
     known |= {x.values.name for x in graph.sparse_initializer} | {name for node in graph.node for name in node.output}
     for node in graph.node:
         missing = next((name for name in node.input if name not in known), None)
         if missing is not None:
-            raise ModelError(f"'{node.name or key(node)}' reads '{missing}', which nothing makes: the file is damaged")
+            raise ModelError(
+                f"node '{node.name or key(node)}' reads '{missing}', which has no producer: the file is damaged"
+            )
 
 
-def _refuse_circle(nodes: Sequence[onnx.NodeProto], maker: Mapping[str, int]) -> None:
-    needs = {place: {maker[n] for n in reads(node) if n in maker} for place, node in enumerate(nodes)}
+def _refuse_cycle(nodes: Sequence[onnx.NodeProto], producer: Mapping[str, int]) -> None:
+    needs = {position: {producer[n] for n in reads(node) if n in producer} for position, node in enumerate(nodes)}
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as error:
-        names = " -> ".join(f"'{key(nodes[place])}'" for place in error.args[1][:6])
-        raise ModelError(f"nodes read each other's results in a circle: {names}") from error
+        names = " -> ".join(f"'{key(nodes[position])}'" for position in error.args[1][:6])
+        raise ModelError(f"the graph has a cycle: {names}") from error
 
 
-def _refuse_cut(tensor: onnx.TensorProto) -> None:
+def _refuse_wrong_size(tensor: onnx.TensorProto) -> None:
     field, size = FIELDS.get(tensor.data_type, ("", 0))
     wanted, unit = math.prod(tensor.dims), "elements"
     if not field or wanted > SMALL or tensor.external_data:
@@ -81,5 +83,5 @@ def _refuse_cut(tensor: onnx.TensorProto) -> None:
     else:
         found = len(getattr(tensor, field))
     if found != wanted:
-        what = f"needs {wanted} {unit} and holds {found}"
-        raise ModelError(f"the initializer '{tensor.name}' {what}: the file is damaged")
+        what = f"needs {wanted} {unit} and has {found}"
+        raise ModelError(f"initializer '{tensor.name}' {what}: the file is damaged")

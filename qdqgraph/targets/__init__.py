@@ -1,1 +1,1 @@
-"""What each generation of TensorRT accepts: one data file a generation, each entry with its source."""
+"""Profiles of TensorRT generations: one data file per generation, each entry with its source."""

@@ -1,4 +1,4 @@
-"""`Target`: what one generation of TensorRT takes. The facts are data, one file a generation, each with its source."""
+"""`Target`: what one generation of TensorRT accepts, read from one data file per generation with a source per entry."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Target:
     """A generation of TensorRT.
 
     Attributes:
-        name: "trt-10"; title: for people.
+        name: identifier, such as "trt-10".
+        title: name for messages, such as "TensorRT 10.2 to 10.16".
         opset: the newest version of the standard operator set that its parser documents.
-        strong: networks are strongly typed: every layer runs in the types that the file gives it.
-        half: it takes FP16 around INT8 from the file; else FP16 is the builder's choice alone.
+        strong: networks are strongly typed: every layer runs in the types of the file.
+        half: FP16 around INT8 can be given in the file; otherwise the builder alone chooses FP16.
         deconvolution_axis: the axis of per-channel scales of ConvTranspose weights.
     """
 
@@ -35,13 +36,13 @@ class Target:
 
     @staticmethod
     def named(name: str = DEFAULT) -> Target:
-        """The target of that name.
+        """Returns the target of that name.
 
         Raises:
-            ModelError: there is none; the message lists the names.
+            ModelError: the name is unknown; the message lists the known names.
         """
         if name not in NAMES:
-            raise ModelError(f"no target {name!r}; there are {', '.join(NAMES)}")
+            raise ModelError(f"unknown target {name!r}; known targets: {', '.join(NAMES)}")
         return _read(name)
 
 

@@ -120,7 +120,7 @@ def test_a_plan_goes_there_and_back(model: Path, tmp_path: Path) -> None:
 def test_nothing_is_replaced_without_force(model: Path) -> None:
     before = model.read_bytes()
     for call in (qdqgraph.fix, lambda m, **k: qdqgraph.strip(m, ["*"], **k)):
-        with pytest.raises(qdqgraph.ModelError, match="exists; give --force"):
+        with pytest.raises(qdqgraph.ModelError, match="exists; use --force"):
             call(model, output=model, force=False)
     assert model.read_bytes() == before
 

@@ -27,7 +27,7 @@ def test_fix_takes_a_path_and_options_by_name(tmp_path: Path) -> None:
     assert onnx.load(out).SerializeToString() == result.model.SerializeToString()
     with pytest.raises(ModelError, match="no option 'tarjet'; there are policy"):
         qdqgraph.fix(path, tarjet="trt-11")
-    with pytest.raises(ModelError, match=r"no target 'trt-9'; there are trt-10, trt-11, trt-8\.6, trt-rtx"):
+    with pytest.raises(ModelError, match=r"unknown target 'trt-9'; known targets: trt-10, trt-11, trt-8\.6, trt-rtx"):
         qdqgraph.check(path, target="trt-9")
     with pytest.raises(ModelError, match="cannot be read"):
         qdqgraph.fix(tmp_path / "none.onnx")
@@ -40,7 +40,7 @@ def test_fix_takes_a_path_and_options_by_name(tmp_path: Path) -> None:
         ({"max_bits_lost": "a"}, "write a number of bits"),
         ({"only": "conv*"}, r"only is a string; write a tuple"),
         ({"also": "QDQ403"}, r"also is a string"),
-        ({"target": "trt-9"}, "no target 'trt-9'"),
+        ({"target": "trt-9"}, "unknown target 'trt-9'"),
     ],
 )
 def test_settings_that_are_none_are_refused(settings: dict[str, object], said: str) -> None:

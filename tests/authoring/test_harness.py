@@ -210,7 +210,7 @@ def test_a_new_rule_passes_and_finds_something(folder: Path, kind: str, capsys: 
         (["good-name", "--code", "X1"], "'X1' is no code"),
         (["good-name", "--code", "QDQ101"], "code QDQ101 is taken by concat-scales-differ"),
         (["repeated-pair"], "the name 'repeated-pair' is taken by QDQ206"),
-        (["good-name", "--folder", "missing"], "there is no folder missing"),
+        (["good-name", "--folder", "missing"], "folder missing does not exist"),
     ],
 )
 def test_a_new_rule_needs_a_name_and_a_code(

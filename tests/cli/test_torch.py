@@ -173,7 +173,7 @@ def test_quantize_scores_saves_and_writes_a_file_without_findings(
     assert found["float"] > 0.9 and found["calibrated"] >= found["float"] - 0.02
     assert "linked: " in out and "net.onnx: 0 findings" in out
     assert not qdqgraph.check(onnx.load("net.onnx"), qdqgraph.rules())
-    assert main(args) == 2 and "exists; give --force" in capsys.readouterr().err
+    assert main(args) == 2 and "exists; use --force" in capsys.readouterr().err
     again = ["torch", "quantize", *COMMON, "--load", "ptq.pt", "-o", "again.onnx"]
     assert main(again) == 0
     assert scores(capsys.readouterr().out)["calibrated"] == found["calibrated"]
@@ -269,7 +269,7 @@ def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
         ({"--data": "mynets:text"}, "yields str"),
         ({"--eval": "mynets:text"}, "'good', which is no number"),
         ({"--config": "missing.toml"}, "cannot be read"),
-        ({"-o": "nowhere/net.onnx"}, "there is no folder"),
+        ({"-o": "nowhere/net.onnx"}, "folder nowhere does not exist"),
         ({"--opset": "9"}, "opset 13 to 20"),
     ],
 )
@@ -294,7 +294,7 @@ PLAIN = ["--model", "mynets:plain", "--data", "mynets:batches"]
         (["--device", "cuda"], "--device cuda cannot be used here: "),
         (["--device", "gpu"], "--device gpu cannot be used here: "),
         (["--save-ptq", "net.onnx"], "net.onnx would be written twice"),
-        (["-o", "folder"], "folder is a folder: name a file"),
+        (["-o", "folder"], "folder is a folder; give a file name"),
         (["--load", "ptq.pt", "--method", "mse"], "--method says how to calibrate, and --load"),
         (["--load", "ptq.pt", "--config", "q.toml"], "--config says how to quantize, and --load"),
         (["--load", "missing.pt"], "missing.pt: cannot be read"),

@@ -140,7 +140,7 @@ def test_arithmetic_on_shapes_and_indices_counts_beyond_what_fp16_holds() -> Non
         s = Shape (x) n = Gather (s, one) f = Cast <to = 1> (n) d = Div (f, three) i = Cast <to = 7> (d)
         y = Mul (x, d) }"""
     made = half(build(text))
-    assert set(reasons(made)) == {"f", "d"} and "whole numbers" in reasons(made)["d"]
+    assert set(reasons(made)) == {"f", "d"} and "integers" in reasons(made)["d"]
     long = np.ones((1, 9001), np.float32)
     assert runtime.run(made.model, [{"x": long.astype(np.float16)}], Path())[0][0] == 3000
 
@@ -149,7 +149,7 @@ def test_an_operator_that_onnx_gives_no_fp16_form_reads_casts() -> None:
     text = """g (float[1,9,4] boxes, float[1,1,9] scores) => (int64[A,3] y) <int64 most = {3}> {
         b = Relu (boxes) s = Sigmoid (scores) y = NonMaxSuppression (b, s, most) }"""
     made = half(build(text))
-    assert "no FP16 form" in reasons(made)["y"] and made.casts == 2
+    assert "does not define it for FP16" in reasons(made)["y"] and made.casts == 2
 
 
 def test_operators_of_other_domains_stay_fp32_between_casts() -> None:
@@ -167,7 +167,7 @@ def test_a_tensor_of_unknown_type_is_not_guessed() -> None:
     text = f"""<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
     g ({X}) => ({Y}) {{ a = Relu (x) b = mine.Op (a) c = Mul (b, b) y = Add (a, c) }}"""
     made = to_fp16(onnx.parser.parse_model(text))
-    assert {"b", "c"} <= set(reasons(made)) and "not known" in reasons(made)["c"]
+    assert {"b", "c"} <= set(reasons(made)) and "unknown" in reasons(made)["c"]
 
 
 def test_what_a_subgraph_reads_keeps_its_name_and_type() -> None:
@@ -178,7 +178,7 @@ def test_what_a_subgraph_reads_keeps_its_name_and_type() -> None:
         y = Add (i, r) }}"""
     model = onnx.parser.parse_model(text)
     made = half(model)
-    assert "inside" in reasons(made)["i"] and made.casts == 2
+    assert "subgraphs" in reasons(made)["i"] and made.casts == 2
     feeds = [feed | {"which": np.array(b)} for feed in inputs.noise(model) for b in (True, False)]
     assert sqnr(model, made.model, feeds) > 60
 
@@ -258,7 +258,7 @@ def test_weights_keep_their_integers() -> None:
 @pytest.mark.parametrize(
     ("body", "kept"),
     [
-        ("m = Mul (x, huge) y = Tanh (m)", {"m": "beyond", "y": "may hold"}),
+        ("m = Mul (x, huge) y = Tanh (m)", {"m": "beyond", "y": "may contain"}),
         ("m = Div (x, huge) y = Relu (m)", {"m": "beyond"}),
         (
             "m = Add (x, guard) r = Sqrt (m) y = Div (x, r)",
@@ -362,9 +362,9 @@ def test_a_later_operator_set_stays() -> None:
     assert half(model).model.opset_import[0].version == 21
 
 
-def test_a_node_without_a_form_in_the_new_set_is_named() -> None:
+def test_a_node_that_cannot_be_converted_to_the_new_opset_is_named() -> None:
     model = onnx.parser.parse_model(OPS.format('["" : 6]') + f"g ({X}) => ({Y}) {{ y = Gone (x) }}")
-    with pytest.raises(ModelError, match=r"'y' \(Gone\) has no form in operator set 19"):
+    with pytest.raises(ModelError, match=r"cannot convert node 'y' \(Gone\) to opset 19"):
         to_fp16(model)
 
 
@@ -402,7 +402,7 @@ def test_a_target_that_takes_no_fp16_from_the_file_is_told_how_to_have_it(
     command = ["fix", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "o.onnx"), "--fp16", "--no-numerics", "--target"]
     assert main([*command, "trt-8.6"]) == 2 and not (tmp_path / "o.onnx").exists()
     assert "build the FP32 file with `trtexec --int8 --fp16`" in capsys.readouterr().err
-    with pytest.raises(ModelError, match=r"TensorRT 8\.4 to 8\.6 takes no FP16 Q/DQ"):
+    with pytest.raises(ModelError, match=r"TensorRT 8\.4 to 8\.6 does not accept FP16 Q/DQ"):
         qdqgraph.fix(model, fp16=True, target="trt-8.6")
     assert main([*command, "trt-10"]) == 0
 

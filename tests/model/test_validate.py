@@ -1,4 +1,4 @@
-"""Models that no reading can mend are refused, each in one sentence that names what is damaged."""
+"""Damaged models are refused, each with one sentence that names the damage."""
 
 from collections.abc import Callable
 
@@ -30,20 +30,20 @@ def cut(graph: onnx.GraphProto) -> None:
 @pytest.mark.parametrize(
     "change, said",
     [
-        (crossed, "nodes read each other's results in a circle: 'a' -> 'y' -> 'a'|'y' -> 'a' -> 'y'"),
+        (crossed, "the graph has a cycle: ('a' -> 'y' -> 'a'|'y' -> 'a' -> 'y')"),
         (lambda g: setattr(g.node[-1], "op_type", ""), "has no operator: the file is damaged"),
-        (lambda g: g.node[-1].output.__setitem__(0, "a"), "the tensor 'a' is made twice"),
-        (lambda g: g.node[-1].input.__setitem__(0, "nowhere"), "reads 'nowhere', which nothing makes"),
-        (cut, "the initializer 's1' needs 4 bytes and holds 1: the file is damaged"),
+        (lambda g: g.node[-1].output.__setitem__(0, "a"), "tensor 'a' has two producers; ONNX allows one"),
+        (lambda g: g.node[-1].input.__setitem__(0, "nowhere"), "reads 'nowhere', which has no producer"),
+        (cut, "initializer 's1' needs 4 bytes and has 1: the file is damaged"),
     ],
-    ids=["circle", "no operator", "made twice", "made by nothing", "cut short"],
+    ids=["cycle", "no operator", "duplicate output", "no producer", "truncated"],
 )
-def test_a_graph_that_means_nothing_is_refused(change: Callable[[onnx.GraphProto], object], said: str) -> None:
+def test_a_damaged_graph_is_refused(change: Callable[[onnx.GraphProto], object], said: str) -> None:
     with pytest.raises(qdqgraph.ModelError, match=said):
         qdqgraph.check(damaged(change))
 
 
-def test_nodes_out_of_order_are_no_circle() -> None:
+def test_nodes_out_of_order_are_not_a_cycle() -> None:
     model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
     del model.graph.node[:]
