@@ -4,8 +4,8 @@
 
 Breaks a copy of the tree in one place at a time (`FAULTS`; those with a WORD in their name, or all) and runs the tests
 of that part until one fails: first those without random graphs, then the properties in each profile of hypothesis.
-Prints a table in Markdown. Exits with 1 where a fault passes CI, or an unbroken copy does not pass. Takes an hour on one
-core, most of it for 1,000 graphs that find nothing.
+Prints a table in Markdown. Exits with 1 where a fault passes CI, or an unbroken copy does not pass. Takes an hour, most
+of it for 1,000 graphs that find nothing.
 """
 
 from __future__ import annotations
