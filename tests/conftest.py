@@ -1,23 +1,32 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, and how many random examples the properties are tried on.
 
-import sys
+Profiles of hypothesis: `ci`, the default, tries the same 150 examples in every run, so that a change is judged by what it
+changed. `nightly` tries 1,000 others each time, and prints how to reproduce what it finds:
+
+    python -m pytest --hypothesis-profile=nightly
+"""
+
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from qdqgraph.calibration import inputs
 from qdqgraph.verify import comparison
 
 pytest.register_assert_rewrite("tests.support")
 
+settings.register_profile(
+    "ci", max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("nightly", settings.get_profile("ci"), max_examples=1000, derandomize=False, print_blob=True)
+settings.load_profile("ci")
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """The networks are small: more threads of torch gain nothing, and cost much beside other work."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+# The networks are small: more threads of torch gain nothing, and cost much beside other work. Read when torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

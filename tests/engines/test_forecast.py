@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from qdqgraph.cli.main import main
 from qdqgraph.engines.compare.diff import Diff, diff
@@ -182,7 +182,6 @@ def test_every_reformat_says_why() -> None:
         assert layer.why and all(r.link.startswith("https://") and r.text for r in layer.why)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(nets)
 def test_any_graph_is_forecast_whole(model: onnx.ModelProto) -> None:
     """Every tensor is made before it is read, and reformats stand only where two forms meet."""

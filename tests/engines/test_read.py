@@ -240,7 +240,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_value_anywhere_is_read_or_refused_and_never_crashes(tmp_path: Path, data: st.DataObject) -> None:
     content = json.loads((DATA / "qat-residual.graph.json").read_text())

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import onnx
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import qdqgraph
@@ -17,10 +17,8 @@ from qdqgraph.verify.comparison import compare
 from tests.support.graphs import nets
 
 RULES = qdqgraph.rules()
-many = settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
-@many
 @given(nets, st.sampled_from([0.5, 1.0, 3.0]))
 def test_fix_settles_undoes_and_leaves_its_input_alone(model: onnx.ModelProto, limit: float) -> None:
     before = model.SerializeToString()
@@ -34,7 +32,6 @@ def test_fix_settles_undoes_and_leaves_its_input_alone(model: onnx.ModelProto, l
     assert all(c.lost <= limit for c in result.changes)
 
 
-@many
 @given(nets)
 def test_scanning_is_pure(model: onnx.ModelProto) -> None:
     before = digest(model)
@@ -43,7 +40,6 @@ def test_scanning_is_pure(model: onnx.ModelProto) -> None:
     assert digest(model) == before
 
 
-@many
 @given(nets, st.randoms(use_true_random=False))
 def test_the_order_of_rules_does_not_matter(model: onnx.ModelProto, shuffle: random.Random) -> None:
     shuffled = list(RULES)
@@ -51,7 +47,6 @@ def test_the_order_of_rules_does_not_matter(model: onnx.ModelProto, shuffle: ran
     assert qdqgraph.fix(model, shuffled).plan.to_json() == qdqgraph.fix(model, RULES).plan.to_json()
 
 
-@many
 @given(nets)
 def test_exact_repairs_are_bit_exact(model: onnx.ModelProto) -> None:
     result = qdqgraph.fix(model, RULES, Options(exact=True))

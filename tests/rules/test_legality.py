@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import qdqgraph
@@ -34,7 +34,6 @@ def one_pair(dtype: str, scale: float, zero_point: int) -> onnx.ModelProto:
     )
 
 
-@settings(deadline=None)
 @given(
     integers=st.one_of(
         st.tuples(st.just("uint8"), st.integers(0, 255)), st.tuples(st.just("int8"), st.integers(-128, 127))
@@ -61,7 +60,6 @@ def test_a_pair_with_any_zero_point_keeps_its_numbers_within_a_step(
     assert not qdqgraph.check(result.model, LEGAL)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 999), per_channel=st.booleans())
 def test_uint8_around_128_is_int8_to_the_bit(seed: int, per_channel: bool) -> None:
     random = np.random.default_rng(seed)
@@ -224,7 +222,6 @@ def test_initializers_that_stand_twice_are_left_once() -> None:
         qdqgraph.fix(model)
 
 
-@settings(deadline=None)
 @given(dtype=st.sampled_from(["uint8", "int8"]), zero_point=st.integers(-128, 127), seed=st.integers(0, 99))
 def test_integers_that_the_network_takes_and_gives_keep_their_type(dtype: str, zero_point: int, seed: int) -> None:
     zero_point += 128 if dtype == "uint8" else 0

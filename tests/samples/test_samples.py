@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ NOISE_DB = {"resnet18": 30.0, "yolov5s": 15.0}
 VARIANTS = [("max", "none"), ("max", "skip"), ("histogram", "both")]
 
 
+Exported = Callable[[str, str, str], onnx.ModelProto]
+
+
 @functools.cache
 def folded(name: str) -> nn.Module:
     network = networks.build(name, SIZE)
@@ -34,16 +38,21 @@ def folded(name: str) -> nn.Module:
     return network
 
 
-def quantized(name: str, calibrator: str, quant_add: str, path: Path) -> onnx.ModelProto:
-    network = copy.deepcopy(folded(name))
-    quantize.swap(network, calibrator, quant_add)
-    quantize.calibrate(network, (networks.images(4, SIZE, seed) for seed in (10, 11)), "percentile")
-    return written(network, name, path)
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A network's file, quantized by a calibrator and a way to treat Adds, or in float ("", ""); exported once each."""
+    path = tmp_path_factory.mktemp("samples") / "m.onnx"
 
+    @functools.cache
+    def written(name: str, calibrator: str, quant_add: str) -> bytes:
+        network = copy.deepcopy(folded(name))
+        if calibrator:
+            quantize.swap(network, calibrator, quant_add)
+            quantize.calibrate(network, (networks.images(4, SIZE, seed) for seed in (10, 11)), "percentile")
+        quantize.export(network, networks.images(1, SIZE, 20), path, networks.SAMPLES[name].outputs)
+        return path.read_bytes()
 
-def written(network: nn.Module, name: str, path: Path) -> onnx.ModelProto:
-    quantize.export(network, networks.images(1, SIZE, 20), path, networks.SAMPLES[name].outputs)
-    return onnx.load(path)
+    return lambda *variant: onnx.load_from_string(written(*variant))
 
 
 def answers(model: onnx.ModelProto) -> np.ndarray:
@@ -59,8 +68,8 @@ def sqnr(reference: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("calibrator", "quant_add"), VARIANTS)
 @pytest.mark.parametrize("name", sorted(networks.SAMPLES))
-def test_sample_is_repaired(name: str, calibrator: str, quant_add: str, tmp_path: Path) -> None:
-    model = quantized(name, calibrator, quant_add, tmp_path / "qdq.onnx")
+def test_sample_is_repaired(name: str, calibrator: str, quant_add: str, exported: Exported) -> None:
+    model = exported(name, calibrator, quant_add)
     onnx.checker.check_model(model)
     assert sum(n.op_type == "QuantizeLinear" for n in model.graph.node) > 30
     rules = qdqgraph.rules()
@@ -68,16 +77,16 @@ def test_sample_is_repaired(name: str, calibrator: str, quant_add: str, tmp_path
     onnx.checker.check_model(result.model)
     assert not qdqgraph.fix(result.model, rules).applied
     assert not bare_sides(result.model)[2], "every residual Add ends with a bare convolution side and a paired skip"
-    reference = answers(written(copy.deepcopy(folded(name)), name, tmp_path / "float.onnx"))
+    reference = answers(exported(name, "", ""))
     before, after = sqnr(reference, answers(model)), sqnr(reference, answers(result.model))
     assert after >= max(before - 1.5, NOISE_DB[name])
 
 
 @pytest.mark.parametrize(("quant_add", "quantized_inputs"), [("none", 0), ("skip", 8), ("both", 16)])
 def test_quant_add_quantizes_the_inputs_of_the_eight_adds(
-    quant_add: str, quantized_inputs: int, tmp_path: Path
+    quant_add: str, quantized_inputs: int, exported: Exported
 ) -> None:
-    model = quantized("resnet18", "max", quant_add, tmp_path / "qdq.onnx")
+    model = exported("resnet18", "max", quant_add)
     # The exporter merges equal pairs on one tensor, so what the Adds read is counted, not the pairs.
     dequantized = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
     read = [name for n in model.graph.node if n.op_type == "Add" for name in n.input]

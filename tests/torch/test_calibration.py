@@ -59,7 +59,7 @@ def test_amax_is_the_librarys_bit_for_bit(kind: str, method: str) -> None:
     assert found.numpy().tobytes() == expected.numpy().tobytes()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.integers(129, 400), st.booleans())
 def test_the_searches_are_the_librarys_on_any_histogram(seed: int, bins: int, unsigned: bool) -> None:
     """Also where many bins are empty, where the library divides by zero and where candidates tie."""
