@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,13 +25,11 @@ from qdqgraph.errors import EngineError
 from qdqgraph.model import runtime
 from qdqgraph.model.files import write_model
 from qdqgraph.rulekit import catalog
-from qdqgraph.rulekit.finding import Finding, Safety
+from qdqgraph.rulekit.finding import Safety
 from qdqgraph.verify import comparison
 
 from .networks import NETWORKS, original, photos, prepared
 
-COARSER = re.compile(r"(\d+\.\d+) bits coarser")
-"""How a repair that changes a range states its loss."""
 ON_REQUEST = ("QDQ403",)
 """Rules whose repairs change what the graph computes, requested only if `fix` refuses the file otherwise."""
 APART = {"__main__.py", "authoring", "cli", "report", "torch"}
@@ -62,8 +59,8 @@ class Cell:
         digest: SHA-256 of the exported file; "" if the exporter wrote none.
         code: digest of the measuring code, see `code`; "" if unknown.
         asked: codes of rules whose repairs had to be requested, because `fix` refused the file otherwise.
-        bits: the largest loss in bits that one repair reports.
-        moved: number of lossy repairs per code that change no range and so lose no bits: they add or move a rounding,
+        bits: the largest loss of resolution, in bits, of any repair.
+        moved: number of lossy repairs per code that change no scale and so lose no bits: they add or move a rounding,
             and `sqnr` contains their cost.
         sqnr: SQNR of the worst output over all inputs in dB, fixed file against exported file.
         exporter, fixed: the same against the float network; nan if there is none.
@@ -173,9 +170,12 @@ def fixed(path: Path) -> tuple[qdqgraph.Result | None, tuple[str, ...], str]:
     return None, (), reason
 
 
-def named(finding: Finding) -> float | None:
-    """The loss in bits that a lossy repair reports; None if it changes no range."""
-    return max(map(float, COARSER.findall(f"{finding.message} {finding.help}")), default=None)
+def losses(result: qdqgraph.Result) -> tuple[float, dict[str, int]]:
+    """The most bits of resolution that a repair loses; and lossy repairs that change no scale, counted by code."""
+    lossy = [f for f in result.applied if f.safety is Safety.LOSSY and f.tie is None]
+    lost = [f.bits_lost for f in lossy if f.bits_lost is not None] + [change.lost for change in result.changes]
+    moved = Counter(f.code for f in lossy if f.bits_lost is None)
+    return max(lost, default=0.0), dict(sorted(moved.items()))
 
 
 def cell(path: Path, wheels: Path, folder: Path) -> Cell:
@@ -189,16 +189,13 @@ def cell(path: Path, wheels: Path, folder: Path) -> Cell:
     out = folder / path.name
     write_model(result.model, out, path, force=True)
     after = built(out)
-    lossy = [f for f in result.applied if f.safety is Safety.LOSSY and f.tie is None]
-    lost = [bits for f in lossy if (bits := named(f)) is not None] + [change.lost for change in result.changes]
     measured = Cell(
         path.name,
         own,
         before,
         after,
         asked,
-        max(lost, default=0.0),
-        dict(sorted(Counter(f.code for f in lossy if named(f) is None).items())),
+        *losses(result),
         failed=after.refused,
         seconds=seconds,
         code=code(),

@@ -40,7 +40,8 @@ def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Optio
     if found:
         together = (rule, *(r for r in rules if r.code != rule.code))
         settled = resolve(graph, scan(graph, together), options)[1]
-        return Answer(True, tuple(_outcome(rule, f, settled) for f in found))
+        places = {f.identity: f for f in found}.values()
+        return Answer(True, tuple(line for f in places for line in _outcomes(rule, f, settled)))
     head = f"{rule.code} finds nothing at '{tensor}'"
     lines = _text(graph, rule, tensor) if isinstance(rule, TextRule) else trace(graph, rule, tensor)
     return Answer(False, (head, *lines))
@@ -66,18 +67,17 @@ def _spoken_of(finding: Finding) -> set[str]:
     return {finding.place, *(finding.tie.sites if finding.tie is not None else ())}
 
 
-def _outcome(rule: Rule, finding: Finding, settled: Iterable[Finding]) -> str:
-    """What becomes of a finding once all rules are heard."""
-    for other in settled:
-        if (other.code, other.place) == (finding.code, finding.place):
-            if other.refused:
-                return f"{rule.code} speaks here: {other.message}; refused: {other.refused}"
-            advice = f"; {other.help}" if other.help else ""
-            return f"{rule.code} speaks here: {other.message}{advice}"
-    if finding.tie is not None:
+def _outcomes(rule: Rule, finding: Finding, settled: Iterable[Finding]) -> Iterator[str]:
+    """What becomes of a finding once the ties of all rules are solved: a line for each that remains at its place."""
+    remaining = [other for other in settled if other.identity == finding.identity]
+    for other in remaining:
+        advice = f"refused: {other.refused}" if other.refused else other.advice
+        yield "; ".join(filter(None, (f"{rule.code} applies here: {other.message}", other.price, advice)))
+    if not remaining and finding.tie is not None:
         sites = ", ".join(f"'{s}'" for s in finding.tie.sites)
-        return f"{rule.code} asks for one scale of {sites}; they have it, or none of them has one: no finding"
-    return f"{rule.code} speaks here, but unequal scales around it are the cause and are reported instead"
+        yield f"{rule.code} asks for one scale of {sites}; they have it, or none of them has one: no finding"
+    elif not remaining:
+        yield f"{rule.code} applies here, but unequal scales around it are the cause and are reported instead"
 
 
 def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:

@@ -7,8 +7,7 @@ from argparse import Namespace
 from .. import api
 from ..errors import ModelError
 from ..report import engine as engines
-from ..report import machine, text
-from ..rulekit.finding import Finding
+from ..report import formats, records, text
 from .console import steps, terminal, warn
 from .invocation import Invocation, split_codes
 
@@ -16,23 +15,14 @@ from .invocation import Invocation, split_codes
 def check(args: Namespace) -> int:
     """`qdqgraph check MODEL…`: 0 clean, 1 findings."""
     run = Invocation.of(args)
-    found: dict[str, tuple[Finding, ...]] = {}
+    files: list[formats.FileFindings] = []
     with steps() as step:
         for path in args.models:
             step(f"{path}: checking")
-            found[str(path)] = api.check(path, run.rules(path), run.options(path), other_targets=True)
-    console = terminal()
-    here = {path: tuple(f for f in findings if not f.target) for path, findings in found.items()}
-    if args.format == "json":
-        text.say(console, machine.findings_json(here))
-    for path, findings in here.items():
-        if args.format == "text":
-            text.show_findings(console, path, findings)
-            text.show_elsewhere(console, path, [f for f in found[path] if f.target])
-        elif args.format == "github":
-            for line in machine.github_lines(path, findings):
-                text.say(console, line)
-    return int(any(here.values()))
+            found = api.check(path, run.rules(path), run.options(path), other_targets=True)
+            files.append(formats.FileFindings(str(path), found))
+    formats.show(args.format, terminal(), files)
+    return int(any(file.here for file in files))
 
 
 def fix(args: Namespace) -> int:
@@ -60,10 +50,7 @@ def fix(args: Namespace) -> int:
     console = terminal()
     if args.json:
         written = None if out is None else str(out)
-        text.say(
-            console,
-            machine.result_json(str(args.model), written, result, result.numbers, result.fp16, result.engines),
-        )
+        text.say(console, records.result_json(str(args.model), written, result))
     else:
         text.show_result(console, str(args.model), result, result.numbers)
         if result.fp16 is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 
 from .. import api
@@ -15,6 +14,7 @@ from ..report import engine as report
 from ..report import engine_drawing as pictures
 from ..report import text
 from ..report.drawing import Drawing, svg
+from ..report.records import DiffRecord, encoded
 from .console import terminal
 from .invocation import Invocation
 
@@ -99,7 +99,7 @@ def _diff(args: Namespace) -> int:
     """0 where B is not worse, 1 where it is."""
     found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
     if args.json:
-        text.say(terminal(), json.dumps(report.diff_entry(found), indent=1))
+        text.say(terminal(), encoded(DiffRecord.of(found)))
     else:
         report.show_diff(terminal(), found)
     return int(bool(found.worse))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import QdqgraphError, reason
+from ..report import formats
 from . import commands, engine_arguments, torch_arguments
 from . import engine as engine_commands
 from . import rules as rule_commands
@@ -122,7 +123,7 @@ def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
 def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     _common(verb)
-    verb.add_argument("--format", choices=["text", "json", "github"], default="text")
+    verb.add_argument("--format", choices=formats.names(), default="text")
     verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
 

@@ -305,15 +305,15 @@ def elsewhere(graph: Graph, rules: Sequence[Rule], here: Iterable[Finding]) -> t
     Raises:
         RuleError: a rule crashed.
     """
-    mine, known = [r for r in rules if r.by_target], {(f.code, f.place) for f in here}
+    mine, known = [r for r in rules if r.by_target], {f.identity for f in here}
     others = [name for name in NAMES if name != graph.target.name]
     found = ((name, finding) for name in others for finding in scan(graph.aimed_at(Target.named(name)), mine))
-    return tuple(replace(finding, target=name) for name, finding in found if (finding.code, finding.place) not in known)
+    return tuple(replace(finding, target=name) for name, finding in found if finding.identity not in known)
 
 
 def _illegal(findings: Sequence[Finding], options: Options) -> str:
     """Why the model was not repaired, finding by finding."""
-    lines = [f"{f.place}: {f.code} {f.message}; {f.refused or f.help}" for f in findings]
+    lines = [f"{f.place}: {f.code} {f.message}; {f.advice}" for f in findings]
     asked = sorted({f.code for f in findings if f.edits and f.safety is Safety.MANUAL})
     forbidden = options.exact and any(f.edits and f.safety is Safety.LOSSY for f in findings)
     advice = [f"repairs on request: add --also {','.join(asked)}"] if asked else []

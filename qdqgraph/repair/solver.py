@@ -14,9 +14,9 @@ Ties are taken in order of the bytes they save, then by code and place: the same
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -31,6 +31,16 @@ ORIGINAL = "qdqgraph.scale."
 
 
 @dataclass(frozen=True)
+class Change:
+    """One site whose scale changes: its original scale, the group's, and the bits lost between them."""
+
+    site: str
+    own: float
+    new: float
+    lost: float
+
+
+@dataclass(frozen=True)
 class Group:
     """Sites with one scale.
 
@@ -40,6 +50,7 @@ class Group:
         anchor: the site whose scale it is; empty for fixed.
         agreed: whether all its pairs carry this scale already.
         codes: the rules whose ties made the group.
+        changes: the sites whose scale changes.
     """
 
     sites: tuple[str, ...]
@@ -47,16 +58,12 @@ class Group:
     anchor: str
     agreed: bool
     codes: tuple[str, ...]
+    changes: tuple[Change, ...]
 
-
-@dataclass(frozen=True)
-class Change:
-    """One site whose scale changes: its original scale, the group's, and the bits lost between them."""
-
-    site: str
-    own: float
-    new: float
-    lost: float
+    @cached_property
+    def bits_lost(self) -> float:
+        """The largest loss of resolution in the group, in bits; 0 where no site loses any."""
+        return max((0.0, *(change.lost for change in self.changes)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,15 @@ class _Set:
 
 
 class _RefusedError(Exception):
-    """A tie cannot be taken; the message says why, with numbers."""
+    """A tie cannot be taken; the message says why, with numbers.
+
+    Attributes:
+        bits_lost: what the guard refuses, in bits; None where the reason is another.
+    """
+
+    def __init__(self, reason: str, bits_lost: float | None = None) -> None:
+        super().__init__(reason)
+        self.bits_lost = bits_lost
 
 
 class _Solver:
@@ -219,7 +234,8 @@ class _Solver:
             source = f"of '{site}'" if site else "asked for"
             raise _RefusedError(
                 f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{group.finest[1]}' "
-                f"(scale {group.finest[0]:.4g}); the limit is {limit:g}"
+                f"(scale {group.finest[0]:.4g}); the limit is {limit:g}",
+                lost,
             )
 
 
@@ -268,7 +284,7 @@ def solve(
     findings = tuple(findings)
     asked = [Policy.parse(f.tie.policy) for f in findings if f.tie is not None and f.tie.policy]
     solver = _Solver(graph, Policy.parse(policy), max_bits_lost, asked)
-    ties = sorted((f for f in findings if f.tie is not None), key=lambda f: (-f.cost, f.order))
+    ties = sorted((f for f in findings if f.tie is not None), key=lambda f: (-f.bytes, f.order))
     taken: list[Finding] = []
     refused: list[Finding] = []
     for finding in ties:
@@ -276,31 +292,35 @@ def solve(
             if solver.take(finding, exact):
                 taken.append(finding)
         except _RefusedError as reason:
-            refused.append(replace(finding, refused=str(reason)))
+            refused.append(replace(finding, refused=str(reason), bits_lost=reason.bits_lost))
     return _solution(solver, taken, refused)
 
 
 def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> Solution:
     groups: dict[str, Group] = {}
-    changes: list[Change] = []
     for top, members in solver.sets.items():
         if not members.codes:
-            continue  # a site that only refused ties spoke of
+            continue  # a site that only refused ties name
         chosen = solver.choose(members)
         ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
         dtype = next(iter(members.types))[0] if members.types else "float32"
         scale = None if chosen is None else np.array(chosen[0], dtype)
         agreed = len(members.values) <= 1
-        groups[top] = Group(ordered, scale, chosen[1] if chosen else "", agreed, tuple(sorted(members.codes)))
-        if agreed or scale is None:
-            continue
-        for site in ordered:
-            for pair in pairs(solver.graph).at(site):
-                if pair.value != float(scale):
-                    own = solver.own(pair)
-                    changes.append(Change(site, own, float(scale), bits_lost(float(scale), own)))
+        changes = () if agreed or scale is None else tuple(_changes(solver, ordered, float(scale)))
+        anchor, codes = chosen[1] if chosen else "", tuple(sorted(members.codes))
+        groups[top] = Group(ordered, scale, anchor, agreed, codes, changes)
     of = {site: groups[top] for site in list(solver.parent) if (top := solver.find(site)) in groups}
-    return Solution(tuple(groups.values()), _real(solver, taken, of) + tuple(refused), tuple(changes), of)
+    changed = tuple(change for group in groups.values() for change in group.changes)
+    return Solution(tuple(groups.values()), _real(solver, taken, of) + tuple(refused), changed, of)
+
+
+def _changes(solver: _Solver, sites: Iterable[str], scale: float) -> Iterator[Change]:
+    """The pairs at these sites that have another scale."""
+    for site in sites:
+        for pair in pairs(solver.graph).at(site):
+            if pair.value != scale:
+                own = solver.own(pair)
+                yield Change(site, own, scale, bits_lost(scale, own))
 
 
 def _real(solver: _Solver, taken: list[Finding], of: dict[str, Group]) -> tuple[Finding, ...]:
@@ -322,4 +342,4 @@ def _numbers(finding: Finding, of: dict[str, Group]) -> Finding:
     group = of[finding.tie.sites[0]]
     source = f"the scale of '{group.anchor}'" if group.anchor else "the fixed scale"
     help = f"give all {len(group.sites)} tensors of the group {source}, {float(group.scale or 0):.4g}"
-    return replace(finding, help=help)
+    return replace(finding, help=help, bits_lost=group.bits_lost)

@@ -1,1 +1,1 @@
-"""How findings and results are shown: text for people, JSON for programs, annotations for GitHub."""
+"""How findings and results are shown. The formats of findings are the modules of `formats`."""

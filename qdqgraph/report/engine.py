@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from rich.console import Console
 from rich.text import Text
@@ -61,17 +60,6 @@ def show_proof(console: Console, proof: Proof) -> None:
         say(console, f"  the model as it came cannot be built: {proof.refused}")
     else:
         show_diff(console, proof.real)
-
-
-def proof_entry(proof: Proof) -> dict[str, object]:
-    """The same as JSON."""
-    return {
-        "claim": PROOF,
-        "forecast": diff_entry(proof.foretold),
-        "tensorrt_rtx": None if proof.real is None else diff_entry(proof.real),
-        "boundary_bytes": [s and s.boundary_bytes for s in (proof.before, proof.after)],
-        "refused": proof.refused,
-    }
 
 
 def _line(layer: Layer) -> Text:
@@ -159,28 +147,3 @@ def _change(group: KernelGroup) -> str:
     if before.time_ms is not None and after.time_ms is not None:
         time = f", {after.time_ms - before.time_ms:+.3f} ms"
     return f", {after.bytes - before.bytes:+,} bytes{time}"
-
-
-def diff_entry(found: Diff) -> dict[str, object]:
-    """The differences as JSON: names of layers, totals, the verdict."""
-
-    def names(layers: Iterable[Layer]) -> list[str]:
-        return [layer.name for layer in layers]
-
-    def groups(them: Iterable[KernelGroup]) -> list[dict[str, list[str]]]:
-        return [{"a": names(g.a), "b": names(g.b)} for g in them]
-
-    return {
-        "format": 1,
-        "a": {"name": found.a.name, "source": found.a.source, **asdict(found.totals[0])},
-        "b": {"name": found.b.name, "source": found.b.source, **asdict(found.totals[1])},
-        "reformats_gone": names(found.gone),
-        "reformats_new": names(found.come),
-        "fused_differently": groups(found.regrouped),
-        "precision_changed": groups(found.retyped),
-        "layout_changed": groups(found.reshaped),
-        "only_a": names(found.lost),
-        "only_b": names(found.added),
-        "same": found.same,
-        "worse": found.worse,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -44,38 +44,31 @@ def _tabulate(console: Console, table: Table) -> None:
         say(console, line.rstrip())
 
 
-def show_findings(console: Console, path: str, findings: Iterable[Finding]) -> None:
-    """One line a finding: file, place, code, what is wrong, what to do."""
-    for finding in findings:
-        line = Text(f"{path}: {finding.place}: ")
-        line.append(finding.code, "bold red" if finding.severity is Severity.ERROR else "bold yellow")
-        line.append(f" {finding.message}")
-        advice = f"refused: {finding.refused}" if finding.refused else finding.help
-        if advice:
-            line.append(f"; {advice}", "dim")
-        say(console, line)
+def finding_line(path: str, finding: Finding, colour: str = "") -> Text:
+    """One finding: file, place, code, what is wrong, what it costs, what to do and what that loses.
 
-
-def show_elsewhere(console: Console, path: str, findings: Sequence[Finding]) -> None:
-    """One line for each other target that finds something else in the model."""
-    for name in dict.fromkeys(f.target for f in findings):
-        first, *more = (f for f in findings if f.target == name)
-        rest = f" and {len(more)} more" if more else ""
-        say(console, f"{path}: on {name}, not here: {first.place}: {first.code} {first.message}{rest}")
+    Args:
+        colour: of the code; by severity where it is empty.
+    """
+    colour = colour or ("red" if finding.severity is Severity.ERROR else "yellow")
+    line = Text(f"{path}: {finding.place}: ")
+    line.append(finding.code, f"bold {colour}")
+    line.append("; ".join(filter(None, (f" {finding.message}", finding.price))))
+    advice = f"refused: {finding.refused}" if finding.refused else finding.advice
+    return line.append(f"; {advice}", "dim") if advice else line
 
 
 def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:
     """The repair line by line, then the table."""
     for finding in result.applied:
-        line = Text(f"{path}: {finding.place}: ")
-        line.append(finding.code, "bold green").append(f" {finding.message}; ").append(finding.help, "dim")
-        say(console, line)
+        say(console, finding_line(path, finding, "green"))
     if result.changes:
         _tabulate(console, _changes(result))
     _tabulate(console, _summary(result, verification))
     if result.left:
         say(console, Text("Left as it is:", "bold"))
-        show_findings(console, path, result.left)
+        for finding in result.left:
+            say(console, finding_line(path, finding))
 
 
 def show_stripped(console: Console, path: str, result: Repair) -> None:

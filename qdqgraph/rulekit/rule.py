@@ -97,16 +97,25 @@ class Rule(ABC):
         message: str,
         *,
         help: str = "",
-        cost: int = 0,
+        bytes: int = 0,
+        bits_lost: float | None = None,
         tie: Tie | None = None,
         edits: Sequence[Proposal] = (),
         place: str = "",
         severity: Severity | None = None,
         safety: Safety | None = None,
     ) -> Finding:
-        """A finding of this rule at a node; `place` is the tensor it is about, the node's first output by default.
+        """A finding of this rule at a node.
 
-        `severity` and `safety` are the rule's, unless this finding is milder or surer.
+        Args:
+            at: the node.
+            message, help: what is wrong, and what to do; figures go into `bytes` and `bits_lost`.
+            bytes: bytes of activations that the defect costs in one run; 0 where unknown.
+            bits_lost: bits of resolution that the repair loses at most, where it changes a scale.
+            tie, edits: the proposal, at most one of the two; without one the finding is `Safety.MANUAL`.
+            place: the tensor it is about, the node's first output by default. Report each place once: code and place
+                are a finding's identity.
+            severity, safety: the rule's, unless this finding is milder or surer.
         """
         safety = (safety or self.safety) if tie is not None or edits else Safety.MANUAL
         place = place or key(at)
@@ -119,7 +128,8 @@ class Rule(ABC):
             label(at),
             message,
             help,
-            cost,
+            bytes,
+            bits_lost,
             tie,
             tuple(edits),
         )

@@ -208,7 +208,7 @@ class PairInsideBlock(Rule):
             f"a pair stands between {maker.op} and {last.op} on '{pair.tensor}'",
             help=f"read '{pair.tensor}' bare" if behind else "move the pair behind the activation, with a scale for it",
             edits=[Rewire(u.reader.key, pair.tensor) for u in inner] if behind else [],
-            cost=4 * graph.elements(pair.tensor),
+            bytes=4 * graph.elements(pair.tensor),
         )
 
     def _on_gate(self, graph: Graph, product: Node) -> Iterator[Finding]:
@@ -240,7 +240,7 @@ class PairInsideBlock(Rule):
                 f"a pair stands on '{pair.tensor}', inside the activation that '{key(product)}' ends",
                 help=help if behind else "move the pair behind the activation",
                 edits=[Rewire(reader, pair.tensor) if limited else _clipped(graph, pair, reader)] if behind else [],
-                cost=4 * graph.elements(pair.tensor),
+                bytes=4 * graph.elements(pair.tensor),
             )
 
     def _quantized_behind(self, graph: Graph, tensor: str) -> bool:

@@ -105,8 +105,13 @@ class ActivationPerChannel(Rule):
             lost = bits_lost(float(amax.max()), float(amax.min()))
             if lost <= MOST and not clips_negatives(graph, pair):
                 edit = rescale(graph, pair, np.asarray(scale_from_amax(amax.max()), grid.scale.dtype), None)
-                help = f"take the largest; the finest channel loses {lost:.2f} bits"
-                yield self.finding(pair.nodes[0], what, help=help, edits=() if edit is None else [edit])
+                yield self.finding(
+                    pair.nodes[0],
+                    what,
+                    help="take the largest of them",
+                    bits_lost=None if edit is None else lost,
+                    edits=() if edit is None else [edit],
+                )
                 continue
             reason = f"with one scale the finest channel would lose {lost:.2f} bits"
             help = f"leave it in floating point: {reason if lost > MOST else 'its range begins at zero, as a Relu'}"

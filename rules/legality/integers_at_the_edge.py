@@ -112,11 +112,11 @@ class IntegersAtTheEdge(Rule):
                 continue
             if pair.quantize is None and pair.tensor in graph.inputs:
                 scale = _symmetric(grid)
-                lost = bits_lost(float(scale), pair.value)
                 yield self.finding(
                     pair.nodes[0],
                     f"the input '{pair.tensor}' holds {pair.types[1].upper()} that a DequantizeLinear reads",
-                    help=f"write its arithmetic out, with a symmetric pair behind, {max(lost, 0.0):.2f} bits coarser",
+                    help="write its arithmetic out, with a symmetric pair downstream",
+                    bits_lost=max(bits_lost(float(scale), pair.value), 0.0),
                     edits=[_input(pair, grid, scale)],
                 )
             elif pair.quantize is not None and key(pair.quantize) in graph.outputs and _alone(graph, pair):

@@ -207,7 +207,7 @@ class IntegersNotInt8(Rule):
             return self.finding(
                 pair.nodes[0], what, help=why_locked(graph, pair) or "quantize to signed 8-bit integers"
             )
-        return self.finding(pair.nodes[0], what, help=f"the same range in INT8, {lost:.2f} bits coarser", edits=[edit])
+        return self.finding(pair.nodes[0], what, help="the same range in INT8", bits_lost=lost, edits=[edit])
 
 
 def _as_int8(pair: Pair) -> list[SetPair]:

@@ -121,5 +121,4 @@ class ZeroPointNotZero(Rule):
                 if edit is None:
                     yield self.finding(pair.nodes[0], what, help=why_locked(graph, pair) or "quantize symmetrically")
                     continue
-                help = f"quantize symmetrically, {lost:.2f} bits coarser"
-                yield self.finding(pair.nodes[0], what, help=help, edits=[edit])
+                yield self.finding(pair.nodes[0], what, help="quantize symmetrically", bits_lost=lost, edits=[edit])

@@ -1,6 +1,6 @@
 """QDQ204."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from qdqgraph.rulekit import (
     POOLS,
@@ -8,6 +8,8 @@ from qdqgraph.rulekit import (
     Example,
     Finding,
     Graph,
+    Node,
+    NodeInput,
     PlacePair,
     Rule,
     Safety,
@@ -120,20 +122,28 @@ class AverageOrMulUnpaired(Rule):
                 continue
             operands = node.inputs if gating else node.inputs[:1]
             largest = max(graph.elements(t.name) for t in operands)
+            raw: dict[str, list[NodeInput]] = {}
             for index, tensor in enumerate(operands):
-                if pairs(graph).made(tensor.name) or (gating and graph.elements(tensor.name) < largest):
-                    continue
-                yield self._operand(graph, key(node), index, tensor.name)
+                small = gating and graph.elements(tensor.name) < largest
+                if not small and not pairs(graph).made(tensor.name):
+                    raw.setdefault(tensor.name, []).append((key(node), index))
+            if raw:
+                yield self._operands(graph, node, dict(sorted(raw.items())))
 
-    def _operand(self, graph: Graph, place: str, index: int, tensor: str) -> Finding:
-        node = graph.node(place)
-        size = 4 * graph.elements(tensor)
-        known = tensor in sites(graph).covered
-        help = f"read '{tensor}' through its pair" if known else f"calibrate a quantizer for '{tensor}'"
+    def _operands(self, graph: Graph, node: Node, raw: Mapping[str, Sequence[NodeInput]]) -> Finding:
+        """One finding for a node. Operands whose scale is known get their pair, whatever the others lack."""
+        known = [tensor for tensor in raw if tensor in sites(graph).covered]
+        unknown = [tensor for tensor in raw if tensor not in known]
+        names = " and ".join(f"'{tensor}'" for tensor in raw)
         return self.finding(
             node,
-            f"the {node.op} between INT8 layers reads '{tensor}' as float" + (f", {size:,} bytes" if size else ""),
-            help=help,
-            cost=size,
-            edits=[PlacePair(tensor, ((place, index),), calibrate=not known)],
+            f"the {node.op} between INT8 layers reads {names} as float",
+            help=", ".join(
+                [
+                    *(f"read '{tensor}' through its pair" for tensor in known),
+                    *(f"calibrate a quantizer for '{tensor}'" for tensor in unknown),
+                ]
+            ),
+            bytes=4 * sum(graph.elements(tensor) for tensor in raw),
+            edits=[PlacePair(tensor, tuple(raw[tensor]), calibrate=not known) for tensor in known or unknown],
         )

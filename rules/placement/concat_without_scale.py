@@ -66,12 +66,10 @@ class ConcatWithoutScale(Rule):
             made = key(concat)
             if move is None or made in flow.wants or made in flow.covered or made not in flow.feeds:
                 continue
-            size = 4 * graph.elements(made)
             yield self.finding(
                 concat,
-                "the Concat between INT8 layers is float, and its scale is not known"
-                + (f", {size:,} bytes" if size else ""),
+                "the Concat between INT8 layers is float, and its scale is not known",
                 help=f"calibrate a quantizer for '{made}'",
-                cost=size,
+                bytes=4 * graph.elements(made),
                 edits=[PlacePair(made, tuple(r.key for r in graph.readers(made) if r.index >= 0), calibrate=True)],
             )

@@ -89,12 +89,11 @@ class MatmulWithoutScale(Rule):
                 _from_int8(graph, n) for n in names
             ):
                 continue
-            size = 4 * sum(graph.elements(n) for n in names)
             yield self.finding(
                 node,
-                "the MatMul of two activations is float" + (f", {size:,} bytes read" if size else ""),
+                "the MatMul of two activations is float",
                 help=f"calibrate quantizers for '{names[0]}' and '{names[1]}'",
-                cost=size,
+                bytes=4 * sum(graph.elements(n) for n in names),
                 place=key(node),
                 edits=[PlacePair(name, ((key(node), index),), calibrate=True) for index, name in enumerate(names)],
             )

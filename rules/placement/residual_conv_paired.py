@@ -106,5 +106,5 @@ class ResidualConvPaired(Rule):
                 f"'{side.site}', the convolution's side of the residual Add, is quantized in front of the Add",
                 help=f"let the Add read '{side.site}' bare",
                 edits=[Rewire((key(found.add), side.index), side.site)],
-                cost=4 * graph.elements(side.site),
+                bytes=4 * graph.elements(side.site),
             )

@@ -1,6 +1,6 @@
 """QDQ201."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qdqgraph.rulekit import (
     WEIGHTED,
@@ -8,6 +8,7 @@ from qdqgraph.rulekit import (
     Example,
     Finding,
     Graph,
+    Node,
     PlacePair,
     Rule,
     Safety,
@@ -135,29 +136,41 @@ class ResidualSkipUnpaired(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for found in residuals(graph):
-            add = found.add
-            if key(add) in sites(graph).feeds:
-                for side in found.skips:
-                    if side.pair is None:
-                        yield self._skip(graph, key(add), side, found.conv is None)
+            bare = sorted((side for side in found.skips if side.pair is None), key=lambda side: side.tensor)
+            if bare and key(found.add) in sites(graph).feeds:
+                yield self._skips(graph, found.add, bare, "operand" if found.conv is None else "skip")
 
-    def _skip(self, graph: Graph, add: str, side: Side, alone: bool) -> Finding:
-        node = graph.node(add)
-        size = 4 * graph.elements(side.tensor)
-        known = side.site in sites(graph).covered
-        help = f"read '{side.tensor}' through its pair" if known else f"calibrate a quantizer for '{side.tensor}'"
-        readers = [(add, side.index)]
-        if _from_int8(graph, side.tensor):
-            beside = [use.reader for use in sites(graph).raw(side.tensor)]
-            readers += [r.key for r in beside if r.node.op in WEIGHTED and r.index == 0]
-        edits = [PlacePair(side.tensor, tuple(readers), calibrate=not known)]
-        if side.fusible:
-            message = (
-                f"both sides of the residual Add are bare convolutions; '{side.tensor}', the shorter one, needs a pair"
-            )
+    def _skips(self, graph: Graph, add: Node, bare: Sequence[Side], word: str) -> Finding:
+        """One finding for an Add. Operands whose scale is known get their pair, whatever the others lack."""
+        known = [side for side in bare if side.site in sites(graph).covered]
+        unknown = [side for side in bare if side not in known]
+        names = " and ".join(f"'{side.tensor}'" for side in bare)
+        if bare[0].fusible:
+            message = f"both sides of the residual Add are bare convolutions; {names}, the shorter one, needs a pair"
         else:
-            message = f"the {'operand' if alone else 'skip'} '{side.tensor}' of the residual Add is read as float"
-        return self.finding(node, message + (f", {size:,} bytes" if size else ""), help=help, cost=size, edits=edits)
+            word, verb = (f"{word}s", "are") if len(bare) > 1 else (word, "is")
+            message = f"the {word} {names} of the residual Add {verb} read as float"
+        return self.finding(
+            add,
+            message,
+            help=", ".join(
+                [
+                    *(f"read '{side.tensor}' through its pair" for side in known),
+                    *(f"calibrate a quantizer for '{side.tensor}'" for side in unknown),
+                ]
+            ),
+            bytes=4 * sum(graph.elements(side.tensor) for side in bare),
+            edits=[_pair(graph, add, side, calibrate=not known) for side in known or unknown],
+        )
+
+
+def _pair(graph: Graph, add: Node, side: Side, calibrate: bool) -> PlacePair:
+    """The pair for one operand, with the other raw readers of a moved INT8 tensor."""
+    readers = [(key(add), side.index)]
+    if _from_int8(graph, side.tensor):
+        beside = [use.reader for use in sites(graph).raw(side.tensor)]
+        readers += [r.key for r in beside if r.node.op in WEIGHTED and r.index == 0]
+    return PlacePair(side.tensor, tuple(readers), calibrate=calibrate)
 
 
 def _from_int8(graph: Graph, tensor: str) -> bool:

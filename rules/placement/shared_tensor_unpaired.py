@@ -159,7 +159,7 @@ class SharedTensorUnpaired(Rule):
                 + ("not all through its pair" if own else "without a pair of its own"),
                 help="let all of them read one pair behind the producer",
                 edits=[PlacePair(tensor, tuple(u.reader.key for u, _ in raw), agree=(tensor, *behind))],
-                cost=4 * graph.elements(tensor),
+                bytes=4 * graph.elements(tensor),
                 place=tensor,
             )
 

@@ -7,6 +7,7 @@ from qdqgraph.rulekit import (
     Example,
     Finding,
     Graph,
+    Node,
     NodeInput,
     PlacePair,
     Rule,
@@ -86,22 +87,25 @@ class SkipFunctionUnpaired(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        for found in residuals(graph):
-            if key(found.add) not in sites(graph).feeds:
+        found: dict[str, list[tuple[Node, NodeInput]]] = {}
+        for residual in residuals(graph):
+            if key(residual.add) not in sites(graph).feeds:
                 continue
-            for side in found.skips:
+            for side in residual.skips:
                 known = side.pair is not None or side.fusible or side.site in sites(graph).covered
                 source = None if known else _source(graph, side.tensor)
                 if source is not None:
                     tensor, reader = source
-                    yield self.finding(
-                        found.add,
-                        f"the skip of the residual Add is a function of '{tensor}', which it reads as float",
-                        help=f"read '{tensor}' through its pair",
-                        cost=4 * graph.elements(tensor),
-                        edits=[PlacePair(tensor, (reader,))],
-                        place=tensor,
-                    )
+                    found.setdefault(tensor, []).append((residual.add, reader))
+        for tensor, uses in found.items():
+            yield self.finding(
+                uses[0][0],
+                f"the skip of the residual Add is a function of '{tensor}', which it reads as float",
+                help=f"read '{tensor}' through its pair",
+                bytes=4 * graph.elements(tensor),
+                edits=[PlacePair(tensor, tuple(reader for _, reader in uses))],
+                place=tensor,
+            )
 
 
 def _source(graph: Graph, tensor: str) -> tuple[str, NodeInput] | None:

@@ -89,6 +89,6 @@ class ResidualScalesDiffer(Rule):
                     f"'{site}' is the skip of a residual Add and the input of a convolution, quantized for each with "
                     f"a scale of its own: {scales_at(graph, (site,))}",
                     tie=Tie((site,)),
-                    cost=4 * graph.elements(site),
+                    bytes=4 * graph.elements(site),
                     place=site,
                 )

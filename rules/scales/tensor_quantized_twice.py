@@ -80,6 +80,6 @@ class TensorQuantizedTwice(Rule):
                     mine[0].nodes[0],
                     f"'{site}' is quantized {len(mine)} times, with different scales: {scales_at(graph, (site,))}",
                     tie=Tie((site,)),
-                    cost=4 * graph.elements(site),
+                    bytes=4 * graph.elements(site),
                     place=site,
                 )

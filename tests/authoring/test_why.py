@@ -24,7 +24,7 @@ def answer(text: str, code: str, at: str, **options: float) -> tuple[bool, str]:
 def test_why_says_that_a_rule_speaks_and_what_it_would_do() -> None:
     speaks, text = answer(CONCAT, "QDQ101", "c")
     assert speaks and text.startswith(
-        "QDQ101 speaks here: inputs and output of the Concat carry different scales: 0.1 ('a'), 0.11 ('c')"
+        "QDQ101 applies here: inputs and output of the Concat carry different scales: 0.1 ('a'), 0.11 ('c')"
     )
     assert answer(CONCAT, "QDQ101", "a") == (speaks, text), "a tied tensor is spoken of as well"
 

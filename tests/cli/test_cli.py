@@ -120,7 +120,7 @@ def test_a_repair_on_request_and_one_that_exact_forbids(tmp_path: Path, capsys: 
     assert "lossy repairs exist: leave out --exact" in capsys.readouterr().err
     assert main(["fix", str(path), "-o", str(out), "--also", "scale-not-positive"]) == 0
     shown = capsys.readouterr().out
-    assert "QDQ401 the zero-point of 'x' is 3" in shown and "bits coarser" in shown
+    assert "QDQ401 the zero-point of 'x' is 3" in shown and "loses 0.04 bits of resolution" in shown
     assert main(["check", str(out), "--select", "QDQ4"]) == 0
     assert main(["fix", str(path), "-o", str(out), "--force", "--also", "QDQ999"]) == 2
     assert "no rule matches 'QDQ999'" in capsys.readouterr().err

@@ -44,7 +44,7 @@ class Refusal:
         found = self.finding
         if found is None:
             return f"{self.node}: no rule of qdqgraph knows this refusal: {self.text}"
-        fix = f"fix would: {found.help}" if found.repairable else f"fix reports it and writes nothing: {found.help}"
+        fix = f"fix would: {found.advice}" if found.repairable else f"fix reports it and writes nothing: {found.help}"
         return f"{self.node}: {found.code} {found.message}; {fix}"
 
 

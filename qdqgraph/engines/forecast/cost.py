@@ -13,7 +13,7 @@ from .memory import FLOATS
 
 
 def priced(findings: Iterable[Finding], engine: Engine) -> tuple[Finding, ...]:
-    """The findings, each with what it costs in this forecast, where that is anything.
+    """The findings with `bytes` as this forecast counts them; a rule's own estimate stays where it counts none.
 
     Counted are the reformats on the tensors that a finding ties or quantizes, and what reading and writing them in
     floating point costs beside INT8. Findings about one tensor share these bytes, so they do not add up.
@@ -25,8 +25,7 @@ def priced(findings: Iterable[Finding], engine: Engine) -> tuple[Finding, ...]:
 def _priced(finding: Finding, excess: dict[str, int]) -> Finding:
     sites = {finding.place} | set(finding.tie.sites if finding.tie is not None else ())
     sites |= {edit.tensor for edit in finding.edits if isinstance(edit, PlacePair)}
-    cost = sum(excess.get(site, 0) for site in sites)
-    return replace(finding, cost=cost, message=f"{finding.message}; costs {cost:,} bytes a run") if cost else finding
+    return replace(finding, bytes=sum(excess.get(site, 0) for site in sites) or finding.bytes)
 
 
 def _excess(engine: Engine) -> dict[str, int]:

@@ -106,7 +106,7 @@ class TextRule(Rule):
             match.nodes[self.anchor],
             self.message.fill(graph, match, sites),
             help=self.help.fill(graph, match, sites),
-            cost=4 * graph.elements(match.tensor(self.cost)) if self.cost else 0,
+            bytes=4 * graph.elements(match.tensor(self.cost)) if self.cost else 0,
             tie=_tie(sites, self.ties[0][1]) if self.tied else None,
             edits=[] if self.rewrite is None else [self.rewrite.graft(graph, match)],
             place=match.tensor(self.at),

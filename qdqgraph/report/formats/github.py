@@ -1,0 +1,26 @@
+"""Annotations of GitHub Actions.
+
+Source: https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from . import FileFindings
+
+
+def render(files: Sequence[FileFindings]) -> Iterator[str]:
+    """A workflow command for each finding."""
+    for file in files:
+        for finding in file.here:
+            title = _escaped(f"{finding.code} {finding.name}", ",:")
+            parts = (f"{finding.place}: {finding.message}", finding.price, finding.advice)
+            message = _escaped("; ".join(filter(None, parts)), "")
+            yield f"::{finding.severity.value} file={_escaped(file.path, ',:')},title={title}::{message}"
+
+
+def _escaped(text: str, also: str) -> str:
+    for character in "%\r\n" + also:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

@@ -1,0 +1,19 @@
+"""One line a finding, for people: file, place, code, what is wrong, what it costs, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from ..text import finding_line
+from . import FileFindings
+
+
+def render(files: Sequence[FileFindings]) -> Iterator[str | Text]:
+    """A line for each finding, and one for each other target that finds something else in the file."""
+    for file in files:
+        yield from (finding_line(file.path, finding) for finding in file.here)
+        for target, (first, *more) in file.elsewhere.items():
+            rest = f" and {len(more)} more" if more else ""
+            yield f"{file.path}: on {target}, not here: {first.place}: {first.code} {first.message}{rest}"

@@ -1,0 +1,305 @@
+"""What `--json` prints: records, their encoding, and their JSON Schema, all from the types here.
+
+Keys are stable: a record with other keys has another format number. Numbers that are not finite are null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ..api import Result
+from ..engines.builders.prove import Proof
+from ..engines.builders.tensorrt import PROOF
+from ..engines.compare.diff import Diff, Totals
+from ..engines.compare.match import KernelGroup
+from ..engines.layers import Engine, Layer
+from ..fp16 import Fp16Model
+from ..repair.solver import Change
+from ..rulekit.finding import Finding, Safety, Severity
+from ..verify.comparison import Agreement
+from ..verify.verification import Verification
+
+FORMAT: Final = 1
+"""Version of these records."""
+
+
+@dataclass(frozen=True)
+class FindingRecord:
+    """One finding; `code` and `place` identify it.
+
+    `cost_bytes` is what it costs in bytes of activations a run, 0 where unknown. `bits_lost` is the largest loss of
+    resolution of its repair, or of the repair that was refused, in bits; null where no scale changes. `sites` are the
+    tensors it asks to have one scale.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    safety: Safety
+    place: str
+    node: str
+    message: str
+    help: str
+    cost_bytes: int
+    bits_lost: float | None
+    repairable: bool
+    refused: str
+    sites: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Finding) -> FindingRecord:
+        """The record of a finding."""
+        return cls(
+            code=found.code,
+            name=found.name,
+            severity=found.severity,
+            safety=found.safety,
+            place=found.place,
+            node=found.node,
+            message=found.message,
+            help=found.help,
+            cost_bytes=found.bytes,
+            bits_lost=found.bits_lost,
+            repairable=found.repairable,
+            refused=found.refused,
+            sites=found.tie.sites if found.tie is not None else (),
+        )
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """The findings in one file."""
+
+    file: str
+    findings: tuple[FindingRecord, ...]
+
+
+@dataclass(frozen=True)
+class FindingsRecord:
+    """What `qdqgraph check --json` prints."""
+
+    format: Literal[1]
+    files: tuple[FileRecord, ...]
+
+
+@dataclass(frozen=True)
+class PairsRecord:
+    """Activation pairs of a model before and after its repair."""
+
+    before: int
+    after: int
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class ChangeRecord:
+    """A tensor whose scale changed; `bits_lost` is negative where the new range clips."""
+
+    tensor: str
+    own_scale: float
+    new_scale: float
+    bits_lost: float
+
+    @classmethod
+    def of(cls, change: Change) -> ChangeRecord:
+        """The record of a change."""
+        return cls(change.site, change.own, change.new, change.lost)
+
+
+@dataclass(frozen=True)
+class KeptRecord:
+    """A node that stays FP32, and why."""
+
+    node: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fp16Record:
+    """What `--fp16` did; `scale_change` is the largest relative change of a scale by rounding to FP16."""
+
+    casts: int
+    scale_change: float
+    stays_fp32: tuple[KeptRecord, ...]
+
+    @classmethod
+    def of(cls, half: Fp16Model) -> Fp16Record:
+        """The record of a model in FP16."""
+        return cls(half.casts, half.scale_change, tuple(KeptRecord(k.node, k.op, k.reason) for k in half.kept))
+
+
+@dataclass(frozen=True)
+class AgreementRecord:
+    """One output against the original's: identical bit for bit, or its SQNR in dB; null where that is not finite."""
+
+    identical: bool
+    sqnr_db: float | None
+
+    @classmethod
+    def of(cls, found: Agreement) -> AgreementRecord:
+        """The record of one output's agreement."""
+        return cls(found.identical, found.sqnr)
+
+
+@dataclass(frozen=True)
+class NumbersRecord:
+    """The numeric check, on data that the user gave or on seeded noise."""
+
+    outputs: dict[str, AgreementRecord]
+    samples: int
+    data: Literal["given", "noise"]
+    note: str
+
+    @classmethod
+    def of(cls, found: Verification) -> NumbersRecord:
+        """The record of a numeric check."""
+        outputs = {name: AgreementRecord.of(agreement) for name, agreement in found.outputs.items()}
+        return cls(outputs, found.samples, "given" if found.data else "noise", found.note)
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """Totals over an engine: layers that touch data, reformats, bytes read and written, ms where measured."""
+
+    name: str
+    source: str
+    layers: int
+    reformats: int
+    bytes: int
+    time_ms: float | None
+
+    @classmethod
+    def of(cls, engine: Engine, totals: Totals) -> EngineRecord:
+        """The record of an engine."""
+        return cls(engine.name, engine.source, totals.layers, totals.reformats, totals.bytes, totals.time_ms)
+
+
+@dataclass(frozen=True)
+class KernelsRecord:
+    """Layers of engine `a` and of engine `b`, by name, that compute the same nodes."""
+
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DiffRecord:
+    """What `qdqgraph engine diff --json` prints: names of layers, totals, and why `b` is worse, "" where it is not."""
+
+    format: Literal[1]
+    a: EngineRecord
+    b: EngineRecord
+    reformats_gone: tuple[str, ...]
+    reformats_new: tuple[str, ...]
+    fused_differently: tuple[KernelsRecord, ...]
+    precision_changed: tuple[KernelsRecord, ...]
+    layout_changed: tuple[KernelsRecord, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    same: int
+    worse: str
+
+    @classmethod
+    def of(cls, found: Diff) -> DiffRecord:
+        """The record of a difference of engines."""
+
+        def names(layers: Iterable[Layer]) -> tuple[str, ...]:
+            return tuple(layer.name for layer in layers)
+
+        def groups(them: Iterable[KernelGroup]) -> tuple[KernelsRecord, ...]:
+            return tuple(KernelsRecord(names(group.a), names(group.b)) for group in them)
+
+        return cls(
+            format=FORMAT,
+            a=EngineRecord.of(found.a, found.totals[0]),
+            b=EngineRecord.of(found.b, found.totals[1]),
+            reformats_gone=names(found.gone),
+            reformats_new=names(found.come),
+            fused_differently=groups(found.regrouped),
+            precision_changed=groups(found.retyped),
+            layout_changed=groups(found.reshaped),
+            only_a=names(found.lost),
+            only_b=names(found.added),
+            same=found.same,
+            worse=found.worse,
+        )
+
+
+@dataclass(frozen=True)
+class ProofRecord:
+    """Engines before and after a repair; `boundary_bytes` are stored between convolution blocks, before and after."""
+
+    claim: str
+    forecast: DiffRecord
+    tensorrt_rtx: DiffRecord | None
+    boundary_bytes: tuple[int | None, int]
+    refused: str
+
+    @classmethod
+    def of(cls, proof: Proof) -> ProofRecord:
+        """The record of a proof."""
+        before = None if proof.before is None else proof.before.boundary_bytes
+        real = None if proof.real is None else DiffRecord.of(proof.real)
+        stored = (before, proof.after.boundary_bytes)
+        return cls(PROOF, DiffRecord.of(proof.foretold), real, stored, proof.refused)
+
+
+@dataclass(frozen=True)
+class ResultRecord:
+    """What `qdqgraph fix --json` prints: what was applied, what is left, every changed scale, and the checks made."""
+
+    format: Literal[1]
+    file: str
+    written: str | None
+    base_sha256: str
+    result_sha256: str
+    edits: int
+    pairs: PairsRecord
+    groups: int
+    changes: tuple[ChangeRecord, ...]
+    applied: tuple[FindingRecord, ...]
+    left: tuple[FindingRecord, ...]
+    fp16: Fp16Record | None
+    numeric_check: NumbersRecord | None
+    engines: ProofRecord | None
+
+
+def result_json(path: str, out: str | None, result: Result) -> str:
+    """The JSON of a repair: of the model at `path`, written to `out`; None where nothing was written."""
+    return encoded(
+        ResultRecord(
+            format=FORMAT,
+            file=path,
+            written=out,
+            base_sha256=result.plan.base,
+            result_sha256=result.plan.result,
+            edits=len(result.plan.edits),
+            pairs=PairsRecord(result.pairs_before, result.pairs_after, result.pairs_added, result.pairs_removed),
+            groups=result.groups,
+            changes=tuple(map(ChangeRecord.of, result.changes)),
+            applied=tuple(map(FindingRecord.of, result.applied)),
+            left=tuple(map(FindingRecord.of, result.left)),
+            fp16=None if result.fp16 is None else Fp16Record.of(result.fp16),
+            numeric_check=None if result.numbers is None else NumbersRecord.of(result.numbers),
+            engines=None if result.engines is None else ProofRecord.of(result.engines),
+        )
+    )
+
+
+def encoded(record: FindingsRecord | ResultRecord | DiffRecord) -> str:
+    """The record as JSON in ASCII, indented by one blank a level; numbers that are not finite become null."""
+    return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """The JSON Schema of each document, by the name of its file in `report/schemas/`."""
+    documents = {"findings": FindingsRecord, "result": ResultRecord, "engine-diff": DiffRecord}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {f"{name}.schema.json": dialect | msgspec.json.schema(kind) for name, kind in documents.items()}
