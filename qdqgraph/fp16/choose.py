@@ -11,45 +11,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from ..graph.operators import RESHAPES, WEIGHTED
+from ..operators import (
+    ADDS_UP,
+    BEFORE_ROOT,
+    DIVIDES,
+    FACTORS,
+    GUARDS,
+    RESHAPES,
+    SATURATES,
+    SQUARES_INSIDE,
+    WEIGHTED,
+)
 from .net import FLOAT, HALF, Net, is_pair_node
 from .numbers import COUNTED, LARGEST, fault
 
 Reasons = dict[int, str]
 """The reason why a node stays FP32, by node position."""
 
-SQUARES_INSIDE = frozenset({"ReduceL2", "ReduceSumSquare", "ReduceLogSumExp", "LpNormalization", "LpPool"}) | {
-    "GlobalLpPool",
-    "MeanVarianceNormalization",
-}
-"""Operators whose intermediate sums of squares or exponentials can overflow FP16 even if inputs and outputs do not.
-
-LayerNormalization and similar operators are not included: ONNX computes their first stage in FP32 (`stash_type`), as
-does TensorRT's normalization layer.
-"""
-REDUCES = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
-BEFORE_ROOT = frozenset({"Add", "Sqrt", "Reciprocal", "Pow", "Clip", "Max", "Mul", "Div"}) | RESHAPES
-"""Operators allowed between a sum of squares and its root; their other inputs must be constants."""
-DIVIDES = frozenset({"Div", "Reciprocal", "Log", "Pow"})
-SATURATING = frozenset({"Clip", "Min", "Max"})
-"""Operators whose constants may be clamped to FP16's range, because no FP16 value exceeds it."""
-FACTORS: Mapping[str, tuple[int, ...]] = {
-    "Mul": (0, 1),
-    "Div": (0, 1),
-    "Pow": (1,),
-    "PRelu": (1,),
-    "MatMul": (0, 1),
-    "Gemm": (0, 1),
-    "Conv": (1,),
-    "ConvTranspose": (1,),
-    "BatchNormalization": (1, 4),
-    "InstanceNormalization": (1,),
-    "LayerNormalization": (1,),
-    "GroupNormalization": (1,),
-}
-"""Inputs whose relative error carries over to the output. A small added constant may become 0: the sum loses it too."""
-GUARDS = frozenset({"Add", "Max", "Clip"})
-"""Operators whose small scalar constant keeps a divisor away from zero."""
+ROOTED = BEFORE_ROOT | {"Expand"}
+"""Operators that keep a guarded divisor what it is, up to the division."""
 WHOLE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32, TensorProto.UINT32, TensorProto.INT64}) | {
     TensorProto.UINT64
 }
@@ -158,7 +138,7 @@ def _constants(net: Net, ranges: Mapping[str, float]) -> Iterator[tuple[int, str
                 reasons["wide" if node.op_type in RESHAPES else ""] = wide[name]
             elif name in guarded and node.op_type in DIVIDES:
                 reasons[""] = guarded[name]
-            elif name in guarded and node.op_type in BEFORE_ROOT | {"Expand"}:
+            elif name in guarded and node.op_type in ROOTED:
                 reasons["guarded"] = guarded[name]
             elif (value := net.graph.value(name)) is not None:
                 kind, text = _constant_fault(net, node, index, value)
@@ -176,7 +156,7 @@ def _constant_fault(net: Net, node: NodeProto, index: int, value: np.ndarray) ->
     single = value.size == 1 and node.op_type in GUARDS
     factor = index in FACTORS.get(node.op_type, ())
     text = fault(value, additive=not (single or factor))
-    if not text or ("beyond" in text and node.op_type in SATURATING and index):
+    if not text or ("beyond" in text and node.op_type in SATURATES and index):
         return "", ""
     if "beyond" in text:
         return ("" if node.op_type == "Div" and index else "wide"), text
@@ -184,12 +164,16 @@ def _constant_fault(net: Net, node: NodeProto, index: int, value: np.ndarray) ->
 
 
 def _sums_of_squares(net: Net) -> Iterator[tuple[int, str]]:
-    """Yields x², its sum and the nodes up to the root: decomposed variances. x² overflows FP16 at |x| = 256."""
+    """Yields x², its sum and the nodes up to the root: decomposed variances. x² overflows FP16 at |x| = 256.
+
+    LayerNormalization and similar operators are not included: ONNX computes their first stage in FP32 (`stash_type`), as
+    does TensorRT's normalization layer.
+    """
     reason = "the sum of squares can overflow FP16 before the square root"
     for position, node in enumerate(net.nodes):
         if node.op_type in SQUARES_INSIDE and movable(net, position):
             yield position, reason
-        if node.op_type not in REDUCES or not movable(net, position):
+        if node.op_type not in ADDS_UP or not movable(net, position):
             continue
         square = net.producers.get(net.source(node.input[0]))
         if square is None or not _squares(net, square):

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
+from ..operators import BINARY, PAIRS, SUMS, UNARY, WEIGHTED
 from .elementwise import activation
 from .graph import Graph, key
-from .operators import BINARY, UNARY, WEIGHTED
 from .pair import Pair, pairs
 from .sites import sites
+
+INSIDE = UNARY | BINARY | PAIRS
+"""Operators that an activation written in several nodes may hold, and the pairs on the way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +81,13 @@ def residuals(graph: Graph) -> tuple[Residual, ...]:
 
 
 def _residuals(graph: Graph) -> tuple[Residual, ...]:
-    return tuple(r for add in graph.nodes("Add", "Sum") if (r := residual(graph, add)) is not None)
+    return tuple(r for add in graph.nodes(*SUMS) if (r := residual(graph, add)) is not None)
 
 
 def skips_convolution(graph: Graph, site: str) -> bool:
     """Whether the site is the paired skip of a residual Add and the paired input of a weighted operator as well."""
     paired = [u.reader.node for u in sites(graph).uses(site) if u.pair is not None]
-    skipped = {s.site for node in paired if node.op in ("Add", "Sum") and (r := residual(graph, node)) for s in r.skips}
+    skipped = {s.site for node in paired if node.op in SUMS and (r := residual(graph, node)) for s in r.skips}
     return site in skipped and any(node.op in WEIGHTED for node in paired)
 
 
@@ -92,7 +95,7 @@ def opens_block(graph: Graph, node: gs.Node) -> bool:
     """Whether an activation behind the node fuses with it: a convolution, its normalization, its residual Add."""
     if node.op in WEIGHTED | {"BatchNormalization"}:
         return True
-    found = residual(graph, node) if node.op in ("Add", "Sum") else None
+    found = residual(graph, node) if node.op in SUMS else None
     return found is not None and found.conv is not None
 
 
@@ -127,7 +130,7 @@ def _inside(graph: Graph, tensor: str, end: str) -> bool:
             made = key(reader.node)
             if made == end or made in seen:
                 continue
-            if reader.node.op not in UNARY | BINARY | {"QuantizeLinear", "DequantizeLinear"}:
+            if reader.node.op not in INSIDE:
                 return False
             if graph.depth.get(made, 0) > graph.depth.get(end, 0):
                 return False

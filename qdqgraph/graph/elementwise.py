@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 
 from ..model.protos import is_standard
+from ..operators import BINARY, UNARY
 from .graph import Graph, key
-from .operators import BINARY, UNARY
 from .pair import pairs
 
 

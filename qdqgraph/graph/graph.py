@@ -22,9 +22,10 @@ import onnx_graphsurgeon as gs
 
 from ..errors import ModelError
 from ..model import shapes
-from ..model.constants import PARTS, PASS_VALUE, array_of, constant_value, passed_value
+from ..model.constants import array_of, constant_value, passed_value
 from ..model.protos import is_standard, version
 from ..model.validate import validate
+from ..operators import PAIRS, PARTS, SAME_CONSTANT
 from ..targets.target import Target
 
 T = TypeVar("T")
@@ -34,6 +35,11 @@ Node: TypeAlias = gs.Node
 
 SMALL = 4096
 """Elements of the largest constants that are kept once they were read: scales and zero-points, not weights."""
+ARRAY_CHAIN = SAME_CONSTANT | {"Transpose"}
+"""Operators through which `Graph.array` follows a constant."""
+CONSTANT_CHAIN = ARRAY_CHAIN | PARTS | PAIRS
+"""Operators whose results are constant where what they read is: the dynamo exporter writes an attention's three weights
+as one, which a Split cuts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +200,7 @@ class Graph:
 
     def is_constant(self, tensor: str) -> bool:
         """Whether the tensor is known before the network runs: made of initializers and Constants alone."""
-        source, passed = self._chain(tensor, PASS_VALUE | PARTS | {"QuantizeLinear", "DequantizeLinear", "Transpose"})
+        source, passed = self._chain(tensor, CONSTANT_CHAIN)
         where = [t.name for node in passed if node.op in PARTS for t in node.inputs[1:] if t.name]
         return source is not None and all(self.is_constant(t) for t in where)
 
@@ -211,7 +217,7 @@ class Graph:
         return self._values[tensor]
 
     def _value(self, tensor: str) -> np.ndarray | None:
-        source, passed = self._chain(tensor, PASS_VALUE)
+        source, passed = self._chain(tensor, SAME_CONSTANT)
         if source is None:
             return None
         if source in self.initializers:
@@ -227,14 +233,17 @@ class Graph:
 
         Returns None where it is none of these, or its external data cannot be read.
         """
-        source, passed = self._chain(tensor, PASS_VALUE | {"Transpose"})
+        source, passed = self._chain(tensor, ARRAY_CHAIN)
         array = None if source is None else self.value(source)
         for node in reversed(passed):
             array = None if array is None else self.shaped(node, array)
         return array
 
     def shaped(self, node: gs.Node, array: np.ndarray) -> np.ndarray | None:
-        """What a Transpose or one of `PASS_VALUE` makes of a constant; None where its shape is unknown."""
+        """What a Transpose, or a node of the category `same_constant`, makes of a constant.
+
+        None where the shape of the result, or the type of a Cast, is unknown.
+        """
         if node.op == "Transpose":
             return np.transpose(array, node.attrs.get("perm"))
         if node.op in ("Identity", "Cast"):
@@ -300,7 +309,7 @@ class Graph:
     def depth(self) -> dict[str, int]:
         """For each tensor the number of nodes on the longest path to it from an input; constants, Q and DQ left out."""
         depth: dict[str, int] = {}
-        free = {"QuantizeLinear", "DequantizeLinear", "Constant", "Identity"}
+        free = PAIRS | {"Constant", "Identity"}
         for node in self._nodes:
             below = max((depth.get(t.name, 0) for t in node.inputs), default=0)
             for t in node.outputs:

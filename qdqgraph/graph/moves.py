@@ -1,13 +1,18 @@
-"""Nodes that only move or select values: Q(f(x)) == f(Q(x)), so all their tensors can share one scale."""
+"""Nodes that only move or select values: Q(f(x)) = f(Q(x)), so all their tensors can share one scale.
+
+Which operators those are, the table says (`operators`); a node is one where the condition of its operator holds.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..model.protos import is_standard
+from ..operators import JOINS, MOVES_WHEN, NEAREST, ONE_TO_ONE, SPLITS, ZEROS
 from .graph import Graph, Reader
-from .operators import ONE_TO_ONE
 
 Move = tuple[tuple[str, ...], tuple[str, ...]]
 """Data inputs and outputs of a node that only moves or selects values."""
@@ -23,7 +28,7 @@ def move_of(graph: Graph, node: gs.Node) -> Move | None:
 
 def move_at(graph: Graph, reader: Reader) -> Move | None:
     """The move that takes the value at this input along; None where the reader computes, or reads a shape there."""
-    data = reader.index == 0 or (reader.index > 0 and reader.node.op == "Concat")
+    data = reader.index == 0 or (reader.index > 0 and reader.node.op in JOINS)
     return move_of(graph, reader.node) if data else None
 
 
@@ -34,22 +39,27 @@ def _moves(graph: Graph) -> dict[int, Move]:
 def _move(graph: Graph, node: gs.Node) -> Move | None:
     if not is_standard(node):
         return None
-    if node.op == "Concat":
+    if node.op in JOINS:
         inputs = tuple(t.name for t in node.inputs)
-    elif node.op in ONE_TO_ONE or _zero_pad(graph, node) or _nearest(node):
+    elif node.op in ONE_TO_ONE or _holds(graph, node):
         inputs = tuple(t.name for t in node.inputs[:1])
     else:
         return None
-    if node.op == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].name:
-        return None
+    if node.op not in SPLITS and any(t.name for t in node.outputs[1:]):
+        return None  # the indices of a MaxPool
     data = tuple(name for name in inputs if name and not graph.is_constant(name))
-    made = tuple(t.name for t in (node.outputs if node.op == "Split" else node.outputs[:1]) if t.name)
+    made = tuple(t.name for t in (node.outputs if node.op in SPLITS else node.outputs[:1]) if t.name)
     return (data, made) if data and made else None
 
 
-def _zero_pad(graph: Graph, node: gs.Node) -> bool:
-    if node.op != "Pad":
-        return False
+def _holds(graph: Graph, node: gs.Node) -> bool:
+    """Whether a node fulfils the condition under which its operator only moves values; False where it has none."""
+    when = MOVES_WHEN.get(node.op)
+    return when is not None and CONDITIONS[when](graph, node)
+
+
+def _adds_zeros(graph: Graph, node: gs.Node) -> bool:
+    """Whether a Pad fills in zeros, which every grid around zero holds, or copies of its input's values."""
     if node.attrs.get("mode", "constant") != "constant":
         return True
     if len(node.inputs) > 2 and node.inputs[2].name:
@@ -58,6 +68,11 @@ def _zero_pad(graph: Graph, node: gs.Node) -> bool:
     return float(node.attrs.get("value", 0.0)) == 0.0
 
 
-def _nearest(node: gs.Node) -> bool:
+def _nearest(graph: Graph, node: gs.Node) -> bool:
+    """Whether a Resize copies its input's values: it does not interpolate, nor extrapolate with another number."""
     crops = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
-    return node.op in ("Resize", "Upsample") and node.attrs.get("mode", "nearest") == "nearest" and not crops
+    return bool(node.attrs.get("mode", "nearest") == "nearest" and not crops)
+
+
+CONDITIONS: Mapping[str, Callable[[Graph, gs.Node], bool]] = {ZEROS: _adds_zeros, NEAREST: _nearest}
+"""How each condition that the table of operators names is checked."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
+from ..operators import AVERAGES, BINARY, KEEPS_ALL, MOVES_WHEN, PAIRS, SUMS, UNARY, WEIGHTED
 from .elementwise import activation
 from .graph import Graph, Reader
 from .moves import move_at, move_of
-from .operators import BINARY, KEEPS_ALL, POOLS, UNARY, WEIGHTED
 from .pair import Pair, pairs
 
 
@@ -60,15 +60,15 @@ class Sites:
     def _feeds(self) -> set[str]:
         """Tensors whose values reach a quantized pair through moves, averages and element-wise operators only."""
         feeds: set[str] = set()
-        through = WEIGHTED | {"Constant", "QuantizeLinear", "DequantizeLinear"}
+        ends = WEIGHTED | PAIRS | {"Constant"}
+        plain = BINARY | UNARY | AVERAGES | SUMS | {"BatchNormalization"}
         for node in reversed(self.graph.nodes()):
-            plain = node.op in BINARY | UNARY | POOLS | {"BatchNormalization", "Sum"}
             own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
             if own is not None and own.kind == "activation":
                 feeds.add(node.inputs[0].name)
-            elif node.op in through or not any(t.name in feeds for t in node.outputs):
+            elif node.op in ends or not any(t.name in feeds for t in node.outputs):
                 continue
-            elif plain:
+            elif node.op in plain:
                 feeds.update(t.name for t in node.inputs if t.name)
             elif move := move_of(self.graph, node):
                 feeds.update(move[0])
@@ -77,13 +77,14 @@ class Sites:
     def _wants(self) -> set[str]:
         """Tensors that some reader takes, or will take once repaired, in INT8: directly or through moves."""
         wants: set[str] = set()
+        joined = SUMS | AVERAGES | {"Mul"}
         for node in reversed(self.graph.nodes()):
             own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
             if own is not None and own.tieable:
                 wants.add(node.inputs[0].name)
             elif (move := move_of(self.graph, node)) and any(t in wants for t in move[1]):
                 wants.update(move[0])
-            elif node.op in ("Add", "Sum", "Mul") or node.op in POOLS:
+            elif node.op in joined:
                 wants.update(name for name in int8_operands(self.graph, node, self.feeds))
         return wants
 
@@ -91,7 +92,7 @@ class Sites:
         """Tensors whose whole range is known from a pair: their own, one behind, or those of all they are made of."""
         covered = {p.site for p in pairs(self.graph) if p.tieable}
         for node in reversed(self.graph.nodes()):
-            if node.op in KEEPS_ALL or (node.op in ("Resize", "Upsample", "Pad") and self._grows(node)):
+            if node.op in KEEPS_ALL or (node.op in MOVES_WHEN and self._grows(node)):
                 move = move_of(self.graph, node)
                 if move and all(t in covered for t in move[1]):
                     covered.update(move[0])
@@ -175,7 +176,7 @@ def int8_operands(graph: Graph, node: gs.Node, feeds: set[str]) -> Iterator[str]
     """Operands that an Add, Mul or average should read in INT8, because its own result goes to INT8 layers."""
     if not any(t.name in feeds for t in node.outputs):
         return
-    if node.op in POOLS:
+    if node.op in AVERAGES:
         yield node.inputs[0].name
     elif (node.op == "Mul" or len(node.inputs) == 2) and activation(graph, node) is None:
         yield from (t.name for t in node.inputs)

@@ -1,4 +1,4 @@
-"""Values of constants, and what operators that change their form alone make of them."""
+"""Values of constants, and what operators that change only their form make of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import numpy_helper
-
-PASS_VALUE = frozenset({"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten"})
-"""Operators through which `Graph.value` follows a constant; exporters put them in front of scales and zero-points."""
-PARTS = frozenset({"Split", "Slice"})
-"""Operators that cut a tensor: the dynamo exporter writes the three weights of an attention's inputs as one, split."""
 
 
 def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
@@ -24,7 +19,10 @@ def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
 
 
 def passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
-    """A constant behind one of `PASS_VALUE`; of its shape only the number of elements is kept."""
+    """What a node of the category `same_constant` makes of a constant; None where the type of a Cast is unknown.
+
+    Of the shape only the number of elements is kept: [] or [1] for a single one, else [elements].
+    """
     if node.op == "Identity":
         return array
     if node.op == "Cast":
@@ -34,7 +32,7 @@ def passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
             return None
     if array.size == 1:
         return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
-    return array.reshape(-1) if node.op in ("Squeeze", "Unsqueeze", "Reshape", "Flatten") else None
+    return array.reshape(-1)
 
 
 def constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray | None:

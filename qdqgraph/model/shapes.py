@@ -15,16 +15,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
+from ..operators import PAIRS, SHAPED_AS_BOTH, SHAPED_AS_FIRST
+
 SMALL = 64
 """Constants of at most this many elements are passed to shape inference: shapes, axes, pads, sizes."""
-
-LIKE_INPUT = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip"}
-    | {"Identity", "Softmax", "Exp", "Erf", "Neg", "Abs", "Sqrt"}
-)
-"""Operators whose result has the shape of their first input: more than half of a Q/DQ graph, and nothing to infer."""
-LIKE_BOTH = frozenset({"Add", "Sub", "Mul", "Div"})
-"""Operators whose result has the shape of their inputs where these are equal."""
 
 Dims = tuple[int | None, ...]
 Known = tuple[int, Dims]
@@ -62,9 +56,9 @@ class _Inference:
 
     def _plain(self, node: onnx.NodeProto) -> bool:
         """Whether the result's type was told without onnx: most nodes of a Q/DQ graph leave nothing to infer."""
-        if node.op_type in LIKE_INPUT:
+        if node.op_type in SHAPED_AS_FIRST:
             return self._like_input(node)
-        if node.op_type in LIKE_BOTH and len(node.input) == 2:
+        if node.op_type in SHAPED_AS_BOTH and len(node.input) == 2:
             known, other = (self.types.get(name) for name in node.input)
             alike = isinstance(known, tuple) and known == other and None not in known[1]
             return alike and node.input[0] not in self.values and self._like_input(node)
@@ -86,7 +80,7 @@ class _Inference:
         known = self.types.get(name)
         if not isinstance(known, tuple) or name in self.values or len(made) != 1 or made[0] in self.declared:
             return False  # what the file declares may say more
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        if node.op_type in PAIRS:
             slot = 2 if node.op_type == "QuantizeLinear" else 1
             parameter = self.types.get(node.input[slot]) if len(node.input) > slot else None
             if not isinstance(parameter, tuple) or any(a.name == "output_dtype" for a in node.attribute):

@@ -9,6 +9,7 @@ from ..graph.graph import Graph
 from ..graph.moves import move_of
 from ..graph.pair import Pair
 from ..graph.quantization import Quantization
+from ..operators import NONNEGATIVE
 from .nodes import make_constant, make_node
 
 
@@ -63,7 +64,7 @@ def nonnegative(graph: Graph, tensor: str) -> bool:
         node = graph.producer(name)
         if node is None:
             return False
-        if node.op in ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs", "Sqrt"):
+        if node.op in NONNEGATIVE:
             continue
         if node.op == "Clip":
             least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None

@@ -8,10 +8,9 @@ import onnx_graphsurgeon as gs
 
 from ..graph.amax import INT8_BOUND, amax_from_scale, scale_from_amax
 from ..graph.graph import Graph, Reader, key, label
-from ..graph.operators import BINARY, UNARY
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost, pairs
 from ..graph.quantization import Quantization
-from ..model.constants import PASS_VALUE
+from ..operators import BINARY, SAME_CONSTANT, UNARY
 from .clipping import clip_nodes, clips_negatives
 from .nodes import attributes, make_constant, make_dequantize, make_node, replace
 from .proposal import Constant, Graft, SetPair
@@ -116,7 +115,7 @@ def _constant(graph: Graph, tensor: str) -> np.ndarray | None:
     if node.op == "DequantizeLinear":
         pair = pairs(graph).of(node)
         return None if pair is None or pair.kind == "activation" else dequantized_weights(graph, pair)
-    inner = _constant(graph, node.inputs[0].name) if node.op in PASS_VALUE | {"Transpose"} else None
+    inner = _constant(graph, node.inputs[0].name) if node.op in SAME_CONSTANT | {"Transpose"} else None
     return None if inner is None else graph.shaped(node, inner)
 
 

@@ -11,11 +11,10 @@ from ..graph.blocks import Residual, Side, block, opens_block, residual, residua
 from ..graph.elementwise import activation, pointwise, self_gate
 from ..graph.graph import Graph, Node, Reader, key, label
 from ..graph.moves import Move, move_at, move_of
-from ..graph.operators import BINARY, ONE_TO_ONE, POOLS, WEIGHTED
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
-from ..model.constants import PASS_VALUE
+from ..operators import AVERAGES, BINARY, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
 from ..proposals.clipping import clip_nodes, clips_negatives
 from ..proposals.nodes import attributes, insert_before, make_constant, make_dequantize, make_node, replace
 from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
@@ -39,13 +38,15 @@ from .finding import Finding, Safety, Severity, Tie
 from .rule import Counterexample, Example, Rule
 
 __all__ = [
+    "AVERAGES",
     "BINARY",
     "INT4",
     "INT8_BOUND",
     "ONE_TO_ONE",
-    "PASS_VALUE",
+    "PAIRS",
     "PER_CHANNEL",
-    "POOLS",
+    "SAME_CONSTANT",
+    "UNBOUNDED",
     "WEIGHTED",
     "Constant",
     "Counterexample",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from qdqgraph.rulekit import (
+    UNBOUNDED,
     Counterexample,
     Example,
     Finding,
@@ -24,9 +25,6 @@ from qdqgraph.rulekit import (
     self_gate,
     sites,
 )
-
-UNLIMITED = {"Add", "Sub", "Mul", "Div", "Neg", "Relu", "Identity", "BatchNormalization"}
-"""Operators whose results grow with their inputs without end."""
 
 
 class PairInsideBlock(Rule):
@@ -229,7 +227,7 @@ class PairInsideBlock(Rule):
             if pair is not None and site != pairs(graph).root(x) and _plain(pair):
                 found.append((pair, (key(node), index)))
             node = graph.node(site)
-            limited = limited or (node is not maker and node.op not in UNLIMITED)
+            limited = limited or (node is not maker and node.op not in UNBOUNDED)
             source = "" if node is maker else pointwise(graph, node)
             index = 0 if node is maker else [t.name for t in node.inputs].index(source)
         behind = self._quantized_behind(graph, key(product))

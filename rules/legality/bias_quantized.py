@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from qdqgraph.rulekit import (
     BINARY,
-    PASS_VALUE,
+    PAIRS,
+    SAME_CONSTANT,
     WEIGHTED,
     Counterexample,
     Example,
@@ -22,7 +23,7 @@ from qdqgraph.rulekit import (
     replace,
 )
 
-THROUGH = PASS_VALUE | {"Transpose", "QuantizeLinear", "DequantizeLinear"}
+THROUGH = SAME_CONSTANT | PAIRS | {"Transpose"}
 """Operators behind which a constant is the same constant."""
 REFUSED = BINARY | {"PRelu", "Where", "Clip", "BatchNormalization", "Concat"}
 """Operators whose quantized constants TensorRT was seen to refuse."""
@@ -135,7 +136,7 @@ def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
 
 
 def _bias(reader: Reader) -> bool:
-    return reader.index == 2 and reader.node.op in ("Conv", "ConvTranspose", "Gemm")
+    return reader.index == 2 and reader.node.op in WEIGHTED
 
 
 def _operand(reader: Reader) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from qdqgraph.rulekit import (
-    POOLS,
+    AVERAGES,
     Counterexample,
     Example,
     Finding,
@@ -114,11 +114,11 @@ class AverageOrMulUnpaired(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        for node in graph.nodes(*sorted(POOLS), "Mul"):
+        for node in graph.nodes(*sorted(AVERAGES), "Mul"):
             if key(node) not in sites(graph).feeds or graph.is_constant(key(node)):
                 continue
             gating = node.op == "Mul" and activation(graph, node) is None
-            if not gating and node.op not in POOLS:
+            if not gating and node.op not in AVERAGES:
                 continue
             operands = node.inputs if gating else node.inputs[:1]
             largest = max(graph.elements(t.name) for t in operands)

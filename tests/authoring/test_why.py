@@ -77,7 +77,7 @@ def test_why_names_the_condition_of_a_python_rule_that_failed() -> None:
     assert not speaks
     assert re.search(r"average_or_mul_unpaired\.py:\d+, the last line of find\(\) that speaks of it:", said)
     assert said.endswith(
-        "    if not gating and node.op not in POOLS\n      not gating  is  True\n      node.op not in POOLS  is  True"
+        "    if not gating and node.op not in AVERAGES\n      not gating  is  True\n      node.op not in AVERAGES  is  True"
     )
 
 

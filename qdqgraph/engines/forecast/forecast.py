@@ -14,18 +14,15 @@ from ...graph.graph import Graph, key, label
 from ...graph.pair import Pair, pairs
 from ...graph.sites import Use, sites
 from ...model.protos import is_standard
+from ...operators import FLOAT_ONLY, JOINS, VIEWS
 from ..layers import Engine, Layer
 from .evidence import reason
-from .kernels import VIEWS, Kernel, Partition
+from .kernels import Kernel, Partition
 from .memory import FLOATING, FLOATS, Memory, StoredType
 from .propagation import passes
 
-FLOAT_ONLY = frozenset(
-    {"Softmax", "LogSoftmax", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"}
-    | {"LpNormalization", "ReduceL2", "ReduceSum", "ReduceMax", "ReduceProd", "CumSum", "TopK", "ArgMax", "Einsum"}
-    | {"NonMaxSuppression", "GridSample", "ScatterND", "GatherND", "RoiAlign", "LSTM", "GRU"}
-)
-"""Operators without an INT8 kernel; those of other domains have none either."""
+WEIGHT_CHAIN = VIEWS | {"Transpose", "Cast"}
+"""Operators between a weight and its pair through which the weight stays quantized."""
 
 
 def forecast(graph: Graph, name: str) -> Engine:
@@ -76,7 +73,7 @@ class _Forecast:
                     continue
                 use = self._use(node, index)
                 if use is not None:
-                    found.setdefault((name, index if node.op == "Concat" else 0), use)
+                    found.setdefault((name, index if node.op in JOINS else 0), use)
         return list(found.values())
 
     def _is_shape(self, tensor: str) -> bool:
@@ -146,7 +143,7 @@ class _Forecast:
         """The pair of a weight, also where the weight is transposed behind it."""
         while (pair := self.table.made(name)) is None:
             node = self.graph.producer(name)
-            if node is None or node.op not in VIEWS | {"Transpose", "Cast"}:
+            if node is None or node.op not in WEIGHT_CHAIN:
                 return None
             name = node.inputs[0].name
         return pair

@@ -10,29 +10,27 @@ import onnx_graphsurgeon as gs
 from ...graph.elementwise import self_gate
 from ...graph.graph import Graph, key
 from ...graph.moves import move_of
-from ...graph.operators import BINARY, UNARY, WEIGHTED
 from ...graph.pair import pairs
+from ...operators import (
+    BINARY,
+    CONVOLUTIONS,
+    ELEMENTWISE,
+    EPILOGUES,
+    KERNELS,
+    LINEAR,
+    PAIRS,
+    SHAPES,
+    SUMS,
+    UNARY,
+    VIEWS,
+    WEIGHTED,
+)
 from .propagation import values
 
-VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
-"""Operators that give values another shape and move nothing: no kernel."""
-EPILOGUES = frozenset({"Relu", "Clip", "LeakyRelu", "Gelu"})
-"""Activations that fuse with a convolution; a gate x * f(x) does as well."""
 GATE_STEPS = 8
-KINDS = {
-    "Conv": "Convolution",
-    "ConvTranspose": "Deconvolution",
-    "Gemm": "MatrixMultiply",
-    "MatMul": "MatrixMultiply",
-    "MaxPool": "Pooling",
-    "AveragePool": "Pooling",
-    "GlobalAveragePool": "Pooling",
-    "GlobalMaxPool": "Pooling",
-    "ReduceMean": "Reduce",
-    "Resize": "Resize",
-    "Upsample": "Resize",
-    "Concat": "Concat",
-}
+"""More nodes than f has in any gate x * f(x) that exporters write."""
+QUIET = PAIRS | VIEWS | {"Constant"}
+"""Operators that are no kernel of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,7 @@ class Partition:
         rest = [n for n in graph.nodes() if id(n) not in self.taken and self.computes(n)]
         found += self._pointwise([n for n in rest if self.elementwise(n)])
         found += [
-            Kernel(KINDS.get(n.op, "Move" if move_of(graph, n) else n.op), (n,))
+            Kernel(KERNELS.get(n.op, "Move" if move_of(graph, n) else n.op), (n,))
             for n in rest
             if not self.elementwise(n)
         ]
@@ -79,12 +77,11 @@ class Partition:
 
     def computes(self, node: gs.Node) -> bool:
         """Whether the node is work of its own: no Q or DQ, no view, no constant, no arithmetic on shapes."""
-        quiet = {"QuantizeLinear", "DequantizeLinear", "Constant"} | VIEWS
-        return node.op not in quiet and id(node) not in self.shapes and not self.graph.is_constant(key(node))
+        return node.op not in QUIET and id(node) not in self.shapes and not self.graph.is_constant(key(node))
 
     def elementwise(self, node: gs.Node) -> bool:
         """Whether the node is an element-wise function of data."""
-        return node.op in UNARY | BINARY | {"Sum", "Where", "Not", "Equal", "Greater", "Less"}
+        return node.op in ELEMENTWISE
 
     def only(self, tensor: str) -> gs.Node | None:
         """The one node that reads the tensor, unrounded; None where there are others, or it leaves the network."""
@@ -113,7 +110,7 @@ class Partition:
             nodes.append(add)
             nodes += self._activation(key(add), core, rules)
         self.taken.update(map(id, nodes))
-        return Kernel(KINDS[core.op], tuple(nodes), core, add, tuple(dict.fromkeys(rules)))
+        return Kernel(KERNELS[core.op], tuple(nodes), core, add, tuple(dict.fromkeys(rules)))
 
     def _acts(self, nodes: Iterable[gs.Node]) -> bool:
         return any(n.op in UNARY for n in nodes)
@@ -126,7 +123,7 @@ class Partition:
                 if core.op == "ConvTranspose" and self.table.made(core.inputs[0].name):
                     rules.append("R22")
                     return
-            elif node.op not in ("Add", "Sub", "Mul", "Div") or len(self.data(node)) != 1:
+            elif node.op not in LINEAR or len(self.data(node)) != 1:
                 return
             yield node
             last = node
@@ -170,12 +167,12 @@ class Partition:
     def _residual(self, tensor: str, core: gs.Node) -> gs.Node | None:
         """The residual Add that fuses behind a tensor: two operands of one shape, and no other block has taken it."""
         add = self.only(tensor)
-        if add is None or add.op not in ("Add", "Sum") or id(add) in self.taken or len(add.inputs) != 2:
+        if add is None or add.op not in SUMS or id(add) in self.taken or len(add.inputs) != 2:
             return None
         names = self.data(add)
         first, second = (self.graph.shape(t.name) for t in add.inputs)
         alike = first is None or second is None or first[1:] == second[1:]
-        return add if len(set(names)) == 2 and alike and core.op in ("Conv", "ConvTranspose") else None
+        return add if len(set(names)) == 2 and alike and core.op in CONVOLUTIONS else None
 
     def _pointwise(self, nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
         """Element-wise nodes in a row, as one kernel each."""
@@ -217,7 +214,7 @@ def _shape_arithmetic(graph: Graph) -> frozenset[int]:
     makers: set[str] = set()
     for node in graph.nodes():
         names = [t.name for t in node.inputs if t.name and not graph.is_constant(t.name)]
-        if node.op in ("Shape", "Size") or (names and all(n in makers for n in names)):
+        if node.op in SHAPES or (names and all(n in makers for n in names)):
             found.add(id(node))
             makers.update(t.name for t in node.outputs)
     return frozenset(found)

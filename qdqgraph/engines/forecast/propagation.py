@@ -14,6 +14,7 @@ from ...graph.graph import Graph
 from ...graph.moves import Move, move_of
 from ...graph.pair import Pair, pairs
 from ...graph.sites import Use, sites
+from ...operators import SHAPES
 
 ScaleKey = bytes
 """A pair's scale, zero-point and types: equal where its integers mean the same."""
@@ -29,7 +30,7 @@ def scale_key(pair: Pair) -> ScaleKey:
 
 def values(graph: Graph, site: str) -> list[Use]:
     """The uses of a site that read its values; who asks for its shape only, reads nothing."""
-    return [u for u in sites(graph).uses(site) if u.reader.node.op not in ("Shape", "Size")]
+    return [u for u in sites(graph).uses(site) if u.reader.node.op not in SHAPES]
 
 
 class Propagation:

@@ -15,7 +15,8 @@ import onnx
 
 from ...graph.graph import Graph, Node, label
 from ...model.protos import is_standard
-from .pattern import COMMUTATIVE, Pattern, PatternNode, Step
+from ...operators import COMMUTATIVE, PAIRS
+from .pattern import Pattern, PatternNode, Step
 
 ZERO_POINT = 2
 """The input of QuantizeLinear and DequantizeLinear that holds the zero-point."""
@@ -217,7 +218,7 @@ class _Matcher:
         """Binds a variable; the reason where that cannot be."""
         if not variable:
             return f"it has an input '{given[0]}' that the pattern leaves out" if given[0] else ""
-        zero = slot == ZERO_POINT and bool(wanted.ops & {"QuantizeLinear", "DequantizeLinear"})
+        zero = slot == ZERO_POINT and bool(wanted.ops & PAIRS)
         means_zero = zero and "DequantizeLinear" in wanted.ops  # ONNX: a DequantizeLinear without a zero-point
         may_miss = rest or means_zero or variable in self.pattern.optional or variable in bound
         if given[:1] == ("",) and not may_miss:

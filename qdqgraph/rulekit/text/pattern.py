@@ -19,9 +19,6 @@ from ...model.protos import STANDARD, key
 from ...model.text import parse_fault
 from ...toml.file import TextError
 
-COMMUTATIVE = frozenset({"Add", "Mul"})
-"""Operators whose two inputs a pattern may name in either order."""
-
 HEADER = '<domain: "pattern", opset_import: ["" : 17]> '
 
 

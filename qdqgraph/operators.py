@@ -1,0 +1,260 @@
+"""The table of operators: what each moves, computes or fuses, one entry an operator, each with its source.
+
+Everything that asks which operators do something asks here: the views of a graph, forecasts, FP16, rules, and text
+rules by the name of a category (`ops = "@moves"`). A new operator is one new entry. What differs between generations
+of TensorRT is in `targets/*.toml` instead. The table knows ONNX's own domain; other domains belong to the rules that
+handle their operators.
+
+An operator's definition is ONNX's, https://onnx.ai/onnx/operators/; `source` says where its treatment by TensorRT is
+known from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+CATEGORIES: Mapping[str, str] = {
+    "weighted": "Has INT8 kernels with weights: convolutions and matrix products. Operators downstream fuse into them.",
+    "convolutions": "A weighted operator into which a residual Add downstream fuses.",
+    "moves": "Moves or copies values of one tensor by their position alone, so Q and DQ commute with it: "
+    "Q(f(x)) = f(Q(x)). Resize and Upsample only in nearest mode, Pad only where it adds zeros or copies.",
+    "one_to_one": "Q and DQ commute with it whatever its attributes: moves without a condition, and MaxPool.",
+    "reshapes": "Gives all elements of one tensor another shape or order.",
+    "keeps_all": "Its outputs together hold every element of each input: a scale that fits them fits the input.",
+    "joins": "All its inputs are data, and its output holds them all.",
+    "splits": "All its outputs are data.",
+    "views": "Is no kernel in TensorRT: it gives the same memory another shape or name.",
+    "unary": "An element-wise function of one tensor.",
+    "binary": "An element-wise function of two tensors.",
+    "elementwise": "Computes element by element; TensorRT makes one kernel of several in a row.",
+    "sums": "Adds tensors: with two operands of one shape, a residual Add.",
+    "linear": "With a constant operand, folds into the weighted operator in front of it.",
+    "commutative": "Its two inputs may be exchanged; a pattern matches them in either order.",
+    "averages": "Averages, which do not commute with rounding: it runs in INT8 only between DQ and Q.",
+    "epilogues": "An activation that fuses into the kernel of a convolution in front of it.",
+    "float_only": "TensorRT has no INT8 kernel for it.",
+    "nonnegative": "Its result holds no negative number.",
+    "unbounded": "Its result grows with its input without limit.",
+    "pairs": "Makes or reads the integers of a Q/DQ pair.",
+    "shapes": "Reads the shape of its input, not its values.",
+    "same_constant": "Gives a constant another form or type: it is the same constant before and after.",
+    "parts": "Cuts a tensor into parts, or a part out of it.",
+    "shaped_as_first": "Its result has the shape of its first input.",
+    "shaped_as_both": "Its result has the shape of its two inputs where these are equal.",
+    "squares_inside": "Its intermediate sums of squares or exponentials can overflow FP16 even if its input and result do not.",
+    "adds_up": "Adds up elements, as after a square in a variance or norm that is written out.",
+    "before_root": "May lie between a sum of squares and its root, where its other inputs are constants.",
+    "divides": "Divides by an operand, or is infinite where it is zero.",
+    "saturates": "Its constants may be clamped to FP16's range, because no FP16 value exceeds it.",
+    "guards": "Its small scalar constant keeps a divisor away from zero.",
+}
+"""What an operator may be, as text rules name it behind an @, with the meaning."""
+
+GUIDE = (
+    "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html"
+)
+CATALOG = "https://docs.nvidia.com/deeplearning/tensorrt/latest/performance/fusion-catalog.html"
+OPTIMIZER = "https://github.com/NVIDIA/Model-Optimizer/blob/main/modelopt/onnx/quantization/graph_utils.py"
+COPIES = "https://github.com/NVIDIA/Model-Optimizer/blob/main/modelopt/onnx/op_types.py"
+ENGINES = "https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples"
+MOVED = "https://github.com/NVIDIA/TensorRT/issues/2592"
+RESIZED = "https://github.com/NVIDIA/TensorRT/issues/2976"
+VIEWED = "measured on TensorRT-RTX 1.7.1: between two convolutions it adds no kernel"
+ONNX = "https://onnx.ai/onnx/operators/"
+HALF = "docs/decisions/0010-fp16-types-follow-the-pairs.md"
+
+
+IMPLIED: Mapping[str, frozenset[str]] = {
+    "unary": frozenset({"elementwise"}),
+    "binary": frozenset({"elementwise"}),
+    "reshapes": frozenset({"moves", "keeps_all", "before_root"}),
+}
+"""Categories that an operator of another one is in as well."""
+ZEROS, NEAREST = "adds zeros or copies", "nearest mode"
+"""Conditions under which Pad, and Resize and Upsample, only move values."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What is known of one operator of ONNX's own domain.
+
+    Attributes:
+        name: the operator's type.
+        named: names of `CATEGORIES`, separated by spaces; those of `IMPLIED` follow from them.
+        source: where it is known from: a link, or what was measured on what.
+        kernel: what engines call its kernel; empty for an operator that moves values, or goes by its own name.
+        when: the condition under which it only moves values; empty where it always does. `graph.moves` checks it.
+        factors: inputs whose relative error is the result's: multiplied, not added.
+
+    Raises:
+        ValueError: there is no such category.
+    """
+
+    name: str
+    named: str
+    source: str
+    kernel: str = ""
+    when: str = ""
+    factors: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.named.split()) - set(CATEGORIES):
+            raise ValueError(f"{self.name}: there is no category {min(unknown)!r}")
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """All categories of the operator."""
+        named = frozenset(self.named.split())
+        found = named.union(*(IMPLIED.get(category, ()) for category in named))
+        return found | {"one_to_one"} if "moves" in found and not self.when else found
+
+
+OPERATORS: tuple[Operator, ...] = (
+    # Convolutions and matrix products
+    Operator("Conv", "weighted convolutions", GUIDE, "Convolution", factors=(1,)),
+    Operator("ConvTranspose", "weighted convolutions", GUIDE, "Deconvolution", factors=(1,)),
+    Operator("Gemm", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
+    Operator("MatMul", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
+    # Moves
+    Operator("Reshape", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
+    Operator("Flatten", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
+    Operator("Squeeze", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
+    Operator("Unsqueeze", "reshapes views same_constant", f"{MOVED}, {VIEWED}"),
+    Operator("Identity", "reshapes views same_constant shaped_as_first unbounded", f"{MOVED}, {VIEWED}"),
+    Operator("Transpose", "reshapes", COPIES),
+    Operator("Split", "moves keeps_all splits parts", COPIES),
+    Operator("Expand", "moves keeps_all", COPIES),
+    Operator("Tile", "moves keeps_all", COPIES),
+    Operator("DepthToSpace", "moves keeps_all", MOVED),
+    Operator("SpaceToDepth", "moves keeps_all", MOVED),
+    Operator("Slice", "moves parts", COPIES),
+    Operator("Gather", "moves", COPIES),
+    Operator("Pad", "moves", MOVED, when=ZEROS),
+    Operator("Resize", "moves", RESIZED, "Resize", when=NEAREST),
+    Operator("Upsample", "moves", RESIZED, "Resize", when=NEAREST),
+    Operator("MaxPool", "one_to_one", f"{GUIDE}, {ENGINES}", "Pooling"),
+    Operator("Concat", "joins keeps_all", f"{OPTIMIZER}, https://github.com/NVIDIA/TensorRT/issues/2597", "Concat"),
+    Operator("Dropout", "views", VIEWED),
+    Operator("Cast", "same_constant", ONNX),
+    # Element-wise functions of one tensor
+    Operator("Relu", "unary epilogues nonnegative unbounded shaped_as_first", CATALOG),
+    Operator("LeakyRelu", "unary epilogues shaped_as_first", CATALOG),
+    Operator("Clip", "unary epilogues shaped_as_first before_root saturates guards", f"{CATALOG}, {HALF}"),
+    Operator("Gelu", "unary epilogues", CATALOG),
+    Operator("PRelu", "unary", CATALOG, factors=(1,)),
+    Operator("ThresholdedRelu", "unary", CATALOG),
+    Operator("Elu", "unary", CATALOG),
+    Operator("Selu", "unary", CATALOG),
+    Operator("Celu", "unary", CATALOG),
+    Operator("Mish", "unary", CATALOG),
+    Operator("Swish", "unary", CATALOG),
+    Operator("Sigmoid", "unary nonnegative shaped_as_first", CATALOG),
+    Operator("HardSigmoid", "unary nonnegative shaped_as_first", CATALOG),
+    Operator("HardSwish", "unary shaped_as_first", CATALOG),
+    Operator("Tanh", "unary shaped_as_first", CATALOG),
+    Operator("Softplus", "unary nonnegative", CATALOG),
+    Operator("Softsign", "unary", CATALOG),
+    Operator("Erf", "unary shaped_as_first", CATALOG),
+    Operator("Exp", "unary nonnegative shaped_as_first", CATALOG),
+    Operator("Log", "unary divides", f"{CATALOG}, {HALF}"),
+    Operator("Neg", "unary unbounded shaped_as_first", CATALOG),
+    Operator("Abs", "unary nonnegative shaped_as_first", CATALOG),
+    Operator("Sqrt", "unary nonnegative shaped_as_first before_root", f"{CATALOG}, {HALF}"),
+    Operator("Sin", "unary", CATALOG),
+    Operator("Cos", "unary", CATALOG),
+    Operator("Reciprocal", "before_root divides", HALF),
+    # Element-wise functions of several tensors
+    Operator("Add", "binary sums linear commutative unbounded shaped_as_both before_root guards", f"{CATALOG}, {HALF}"),
+    Operator("Sub", "binary linear unbounded shaped_as_both", CATALOG),
+    Operator(
+        "Mul",
+        "binary linear commutative unbounded shaped_as_both before_root",
+        f"{CATALOG}, {HALF}",
+        factors=(0, 1),
+    ),
+    Operator("Div", "binary linear unbounded shaped_as_both before_root divides", f"{CATALOG}, {HALF}", factors=(0, 1)),
+    Operator("Max", "binary before_root saturates guards", f"{CATALOG}, {HALF}"),
+    Operator("Min", "binary saturates", f"{CATALOG}, {HALF}"),
+    Operator("Pow", "binary before_root divides", f"{CATALOG}, {HALF}", factors=(1,)),
+    Operator("Sum", "elementwise sums", CATALOG),
+    Operator("Where", "elementwise", CATALOG),
+    Operator("Not", "elementwise", CATALOG),
+    Operator("Equal", "elementwise", CATALOG),
+    Operator("Greater", "elementwise", CATALOG),
+    Operator("Less", "elementwise", CATALOG),
+    # Pools and reductions
+    Operator("AveragePool", "averages", GUIDE, "Pooling"),
+    Operator("GlobalAveragePool", "averages adds_up", f"{GUIDE}, {HALF}", "Pooling"),
+    Operator("GlobalMaxPool", "", ENGINES, "Pooling"),
+    Operator("ReduceMean", "averages adds_up", f"{GUIDE}, {HALF}", "Reduce"),
+    Operator("ReduceSum", "float_only adds_up", f"{OPTIMIZER}, {HALF}"),
+    Operator("ReduceMax", "float_only", OPTIMIZER),
+    Operator("ReduceProd", "float_only", OPTIMIZER),
+    Operator("ReduceL2", "float_only squares_inside", f"{OPTIMIZER}, {HALF}"),
+    Operator("ReduceSumSquare", "squares_inside", HALF),
+    Operator("ReduceLogSumExp", "squares_inside", HALF),
+    Operator("LpPool", "squares_inside", HALF),
+    Operator("GlobalLpPool", "squares_inside", HALF),
+    # Normalizations and whatever else runs in floating point
+    Operator("BatchNormalization", "unbounded", CATALOG, factors=(1, 4)),
+    Operator("Softmax", "float_only nonnegative shaped_as_first", OPTIMIZER),
+    Operator("LogSoftmax", "float_only", OPTIMIZER),
+    Operator("LayerNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
+    Operator("InstanceNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
+    Operator("GroupNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
+    Operator("RMSNormalization", "float_only", OPTIMIZER),
+    Operator("LpNormalization", "float_only squares_inside", f"{OPTIMIZER}, {HALF}"),
+    Operator("MeanVarianceNormalization", "squares_inside", HALF),
+    Operator("CumSum", "float_only", OPTIMIZER),
+    Operator("TopK", "float_only", OPTIMIZER),
+    Operator("ArgMax", "float_only", OPTIMIZER),
+    Operator("Einsum", "float_only", OPTIMIZER),
+    Operator("NonMaxSuppression", "float_only", OPTIMIZER),
+    Operator("GridSample", "float_only", OPTIMIZER),
+    Operator("ScatterND", "float_only", OPTIMIZER),
+    Operator("GatherND", "float_only", OPTIMIZER),
+    Operator("RoiAlign", "float_only", OPTIMIZER),
+    Operator("LSTM", "float_only", OPTIMIZER),
+    Operator("GRU", "float_only", OPTIMIZER),
+    # Pairs and shapes
+    Operator("QuantizeLinear", "pairs shaped_as_first", GUIDE),
+    Operator("DequantizeLinear", "pairs shaped_as_first", GUIDE),
+    Operator("Shape", "shapes", ONNX),
+    Operator("Size", "shapes", ONNX),
+)
+
+
+def members(category: str) -> frozenset[str]:
+    """The operators of a category; of the table's own domain, ONNX's.
+
+    Raises:
+        KeyError: there is no such category.
+    """
+    return _MEMBERS[category]
+
+
+_FOUND = {o.name: o.categories for o in OPERATORS}
+_MEMBERS: Mapping[str, frozenset[str]] = {
+    category: frozenset(name for name, found in _FOUND.items() if category in found) for category in CATEGORIES
+}
+
+WEIGHTED, CONVOLUTIONS = members("weighted"), members("convolutions")
+MOVES, ONE_TO_ONE, JOINS, SPLITS = members("moves"), members("one_to_one"), members("joins"), members("splits")
+RESHAPES, KEEPS_ALL, VIEWS = members("reshapes"), members("keeps_all"), members("views")
+UNARY, BINARY, ELEMENTWISE = members("unary"), members("binary"), members("elementwise")
+SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commutative")
+AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
+NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
+PAIRS, SHAPES = members("pairs"), members("shapes")
+SAME_CONSTANT, PARTS = members("same_constant"), members("parts")
+SHAPED_AS_FIRST, SHAPED_AS_BOTH = members("shaped_as_first"), members("shaped_as_both")
+SQUARES_INSIDE, ADDS_UP, BEFORE_ROOT = members("squares_inside"), members("adds_up"), members("before_root")
+DIVIDES, SATURATES, GUARDS = members("divides"), members("saturates"), members("guards")
+
+MOVES_WHEN: Mapping[str, str] = {o.name: o.when for o in OPERATORS if o.when}
+"""The condition under which an operator only moves values, by name, for those that have one."""
+KERNELS: Mapping[str, str] = {o.name: o.kernel for o in OPERATORS if o.kernel}
+"""What engines call the kernel of an operator."""
+FACTORS: Mapping[str, tuple[int, ...]] = {o.name: o.factors for o in OPERATORS if o.factors}
+"""Inputs of an operator whose relative error is the result's. An added constant may vanish: it would in the sum."""
