@@ -42,7 +42,7 @@ CATEGORIES: Mapping[str, str] = {
     "parts": "Cuts a tensor into parts, or a part out of it.",
     "shaped_as_first": "Its result has the shape of its first input.",
     "shaped_as_both": "Its result has the shape of its two inputs where these are equal.",
-    "squares_inside": "Its intermediate sums of squares or exponentials can overflow FP16 even if its input and result do not.",
+    "squares_inside": "Its sums of squares or exponentials can overflow FP16 even if its input and result do not.",
     "adds_up": "Adds up elements, as after a square in a variance or norm that is written out.",
     "before_root": "May lie between a sum of squares and its root, where its other inputs are constants.",
     "divides": "Divides by an operand, or is infinite where it is zero.",

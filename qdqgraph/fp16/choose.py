@@ -166,8 +166,8 @@ def _constant_fault(net: Net, node: NodeProto, index: int, value: np.ndarray) ->
 def _sums_of_squares(net: Net) -> Iterator[tuple[int, str]]:
     """Yields x², its sum and the nodes up to the root: decomposed variances. x² overflows FP16 at |x| = 256.
 
-    LayerNormalization and similar operators are not included: ONNX computes their first stage in FP32 (`stash_type`), as
-    does TensorRT's normalization layer.
+    LayerNormalization and similar operators are not included: ONNX computes their first stage in FP32 (`stash_type`),
+    as does TensorRT's normalization layer.
     """
     reason = "the sum of squares can overflow FP16 before the square root"
     for position, node in enumerate(net.nodes):

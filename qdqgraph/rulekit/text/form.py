@@ -15,6 +15,7 @@ SCHEMA = Path(__file__).with_name("rule.schema.json")
 
 Text = Annotated[str, Meta(min_length=1)]
 Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
+Category = Annotated[str, Meta(pattern=r"^@.+$", examples=["@moves"])]
 
 
 class TieTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,8 +118,11 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Variables that stand for all remaining inputs, or all outputs, of an operator."),
     ] = ()
     ops: Annotated[
-        Mapping[str, Names],
-        Meta(description='Names for several operators, usable in the pattern: Move = ["Reshape", "Transpose"].'),
+        Mapping[str, Category | Names],
+        Meta(
+            description='Names for several operators, usable in the pattern: Act = ["Relu", "Clip"]; or for a category '
+            'of the table of operators: Move = "@moves". An array may hold both.'
+        ),
     ] = {}
     tie: Annotated[
         TieTable | Annotated[tuple[TieTable, ...], Meta(min_length=1)],

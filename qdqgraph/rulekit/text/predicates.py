@@ -21,6 +21,7 @@ from ...graph.moves import move_of
 from ...graph.pair import pairs
 from ...graph.sites import shared_scale_sites, sites
 from ...toml.file import TextError
+from .categories import expand
 from .match import Match, same_value
 from .pattern import Pattern
 
@@ -33,7 +34,8 @@ class Predicate:
     """One entry of the list.
 
     Attributes:
-        arguments: what it takes: "variable", "number", "operator", "type"; a last "operator*" takes any number.
+        arguments: what it takes: "variable", "number", "type"; a last "operator*" takes any number of operators and of
+            categories of them.
         says: one sentence for the documentation.
         example: one use.
         check: the function.
@@ -96,23 +98,28 @@ def _arguments(text: str, given: Sequence[str], predicate: Predicate, pattern: P
     required = [k for k in kinds if not k.endswith("?")]
     if not len(required) <= len(given) <= len(kinds):
         raise TextError(f"{text!r} has {len(given)} arguments; write, for example: {predicate.example}")
-    return tuple(_argument(text, a, kind.rstrip("?"), pattern) for a, kind in zip(given, kinds, strict=False))
+    each = (_argument(text, a, kind.rstrip("?"), pattern) for a, kind in zip(given, kinds, strict=False))
+    return tuple(argument for group in each for argument in group)
 
 
-def _argument(text: str, given: str, kind: str, pattern: Pattern) -> Any:
+def _argument(text: str, given: str, kind: str, pattern: Pattern) -> tuple[Any, ...]:
+    """An argument as the predicate takes it; several for a category of operators."""
     if kind == "variable":
         if given not in pattern.variables:
             raise TextError(f"{text!r}: the pattern has no variable {given!r}; it has {_list(pattern.variables)}")
-        return _Variable(given)
+        return (_Variable(given),)
     if kind == "number":
         if not re.fullmatch(r"-?\d+(\.\d+)?", given):
             raise TextError(f"{text!r}: {given!r} is no number")
-        return float(given)
+        return (float(given),)
     if kind == "type" and given.upper() not in TYPES:
         raise TextError(f"{text!r}: ONNX has no type {given!r}; write, for example, int8 or float")
-    if kind == "operator" and not onnx.defs.has(given) and given != "Upsample":
+    if kind != "operator":
+        return (given.upper(),)
+    found = expand(given)
+    if found == (given,) and not onnx.defs.has(given) and given != "Upsample":
         raise TextError(f"{text!r}: ONNX has no operator {given!r}")
-    return given.upper() if kind == "type" else given
+    return found
 
 
 def _list(names: Any) -> str:

@@ -17,6 +17,7 @@ from ...toml.place import Place
 from ..finding import Finding, Safety, Severity, Tie
 from ..policy import Policy
 from ..rule import Counterexample, Example, Rule
+from . import categories
 from .form import RuleForm, TieTable
 from .match import Match, Trace, matches
 from .message import Message
@@ -45,6 +46,7 @@ class TextRule(Rule):
             *(Counterexample(e.title, e.model) for e in data.counterexample),
         )
         self.ties = _ties(data)
+        self.ops = categories.read(self.source, data.ops)
         self.pattern = self._pattern(data)
         self.rewrite = self._rewrite(data)
         self.where = tuple(
@@ -146,7 +148,7 @@ class TextRule(Rule):
                     self.source.fail((key,), f"`{key}` belongs to a `pattern`, and there is none")
             return Pattern((), (), (), ())
         kinds = {"optional": data.optional, "variadic": data.variadic}
-        pattern = self.source.read(("pattern",), Pattern.parse, data.pattern, ops=data.ops, whole=True, **kinds)
+        pattern = self.source.read(("pattern",), Pattern.parse, data.pattern, ops=self.ops, whole=True, **kinds)
         for kind, names in kinds.items():
             for index, name in enumerate(names):
                 if name not in pattern.variables:
@@ -165,7 +167,7 @@ class TextRule(Rule):
             )
         if not data.rewrite:
             return None
-        return self.source.read(("rewrite",), Rewrite.parse, data.rewrite, self.pattern, data.ops)
+        return self.source.read(("rewrite",), Rewrite.parse, data.rewrite, self.pattern, self.ops)
 
     def _tied(self, data: RuleForm) -> tuple[str, ...]:
         """The variables that the pattern's tie joins; none where the ties name their sites."""
