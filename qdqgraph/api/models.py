@@ -80,7 +80,7 @@ def check(
     """
     found, place, source = given.read(model, folder)
     chosen, asked = given.rule_list(rules), given.option_values(options, settings)
-    graph = rounds.quantized(Graph(found, place, target=Target.named(asked.target)))
+    graph = rounds.quantized(Graph(found, place, target=Target.named(asked.target)), chosen)
     here = priced(rounds.examine(graph, chosen, asked), forecast(graph, source.name))
     return (*here, *rounds.elsewhere(graph, chosen, here)) if other_targets else here
 

@@ -17,6 +17,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from ..model.protos import is_standard
+from ..operators import PAIRS
 from .graph import Graph, key
 
 Kind = Literal["activation", "weight", "bias"]
@@ -25,35 +26,6 @@ Kind = Literal["activation", "weight", "bias"]
 def bits_lost(new: float, own: float) -> float:
     """Resolution lost at a site: log2(new scale / its own scale); negative where the new range clips."""
     return math.log2(new / own)
-
-
-FOREIGN = (
-    "QLinear",
-    "QGemm",
-    "ConvInteger",
-    "MatMulInteger",
-    "MulInteger",
-    "ReduceSumInteger",
-    "DynamicQuantize",
-    "QAttention",
-    "QEmbedLayerNormalization",
-    "QMoE",
-    "QOrdered",
-    "QuantizeWithOrder",
-    "DequantizeWithOrder",
-    "MatMulNBits",
-    "MatMulBnb4",
-    "MatMulFpQ4",
-    "MatMulBlockQuantized",
-    "GatherBlockQuantized",
-    "NhwcMaxPool",
-)
-"""How the names of quantized operators begin that TensorRT does not have: those of ONNX and of onnxruntime."""
-
-
-def is_foreign(node: gs.Node) -> bool:
-    """Whether the node is quantized, but not in the Q/DQ form that TensorRT reads."""
-    return node.op.startswith(FOREIGN) or (not is_standard(node) and node.op in ("QuantizeLinear", "DequantizeLinear"))
 
 
 LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})
@@ -65,7 +37,7 @@ PER_CHANNEL = 13
 
 def is_pair(node: gs.Node) -> bool:
     """Whether the node is a QuantizeLinear or DequantizeLinear, of any domain."""
-    return node.op in ("QuantizeLinear", "DequantizeLinear")
+    return node.op in PAIRS
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,20 +126,18 @@ class Pair:
 
 
 def required_opset(graph: Graph, node: gs.Node) -> int:
-    """The first operator set of the standard domain that can say what a quantized node says.
+    """The first operator set of the standard domain that can say what a QuantizeLinear or DequantizeLinear says.
 
     Scales for each channel and their axis came with 13; integers of 16 and 4 bits, which onnxruntime writes in its own
-    domain before, and blocks with 21. What is not in the Q/DQ form gets pairs that need 13.
+    domain before, and blocks with 21. 0 where every operator set with Q/DQ will do.
     """
-    if not is_pair(node):
-        return 21 if node.op == "MatMulNBits" else PER_CHANNEL
     zero = node.inputs[2].name if len(node.inputs) > 2 else ""
     kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
     if kind in LATE or node.attrs.get("block_size"):
         return 21
     scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
     plain = node.attrs.get("axis") is None and (scale is None or scale.size == 1)
-    return 0 if plain and not is_foreign(node) else PER_CHANNEL
+    return 0 if plain and is_standard(node) else PER_CHANNEL
 
 
 class Pairs:
@@ -220,7 +190,7 @@ class Pairs:
 
     def _has_quantize(self, node: gs.Node) -> bool:
         source = self._graph.producer(node.inputs[0].name)
-        return source is not None and source.op == "QuantizeLinear" and not is_foreign(source)
+        return source is not None and source.op == "QuantizeLinear" and is_standard(source)
 
     def _read(self, node: gs.Node) -> Pair:
         graph = self._graph

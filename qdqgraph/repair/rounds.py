@@ -15,7 +15,7 @@ import onnx
 
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
-from ..graph.pair import bits_lost, is_foreign, is_pair, pairs, required_opset
+from ..graph.pair import bits_lost, is_pair, pairs, required_opset
 from ..model.opset import raised
 from ..model.validate import validate_references
 from ..proposals.proposal import Graft, PlacePair
@@ -112,7 +112,7 @@ def check(
         RuleError: a rule crashed, or the policy is unknown.
     """
     options = options or Options()
-    return examine(quantized(Graph(model, folder, target=Target.named(options.target))), rules, options)
+    return examine(quantized(Graph(model, folder, target=Target.named(options.target)), rules), rules, options)
 
 
 def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
@@ -131,24 +131,28 @@ def _check_policy(graph: Graph, text: str) -> None:
         raise ModelError(fault)
 
 
-def quantized(graph: Graph) -> Graph:
-    """The graph, if it holds anything quantized, or did before a repair.
+def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
+    """The graph, if it holds a Q/DQ pair or an operator that a rule treats as quantized, or did before a repair.
 
     Raises:
         ModelError: it does not, or a node reads a tensor that nothing makes.
     """
     validate_references(graph.model.graph)
-    if not _bare(graph) or any(entry.key == BARE for entry in graph.model.metadata_props):
+    if not _bare(graph, rules) or any(entry.key == BARE for entry in graph.model.metadata_props):
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise ModelError(
             "the model's Q/DQ are all inside functions or subgraphs, which qdqgraph leaves alone: inline them"
         )
-    raise ModelError("the model has no QuantizeLinear or DequantizeLinear: quantize it first, then run qdqgraph")
+    raise ModelError(
+        "the model has no QuantizeLinear or DequantizeLinear, and no rule in use treats one of its operators as "
+        "quantized: quantize it first, then run qdqgraph"
+    )
 
 
-def _bare(graph: Graph) -> bool:
-    return not len(pairs(graph)) and not any(is_foreign(n) for n in graph.nodes())
+def _bare(graph: Graph, rules: Sequence[Rule]) -> bool:
+    """Whether the graph has no pair and no operator that a rule treats as quantized."""
+    return not len(pairs(graph)) and not any(rule.quantized_nodes(graph) for rule in rules)
 
 
 def fix(
@@ -172,9 +176,9 @@ def fix(
         RepairError: TensorRT would refuse the graph and no rule repairs that, or rounds do not end (QDQ904).
     """
     options = options or Options()
-    graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)))
+    graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)), rules)
     _check_policy(graph, options.policy)
-    least = max((required_opset(graph, n) for n in graph.nodes() if is_foreign(n) or is_pair(n)), default=0)
+    least = _opset(graph, rules)
     if graph.opset < least:
         graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
     work = _Work(rules, options, progress)
@@ -188,6 +192,12 @@ def fix(
     if illegal:
         raise RepairError(_illegal(illegal, options))
     return result
+
+
+def _opset(graph: Graph, rules: Sequence[Rule]) -> int:
+    """The least operator set in which everything quantized can be written as pairs; 0 where every one will do."""
+    written = (required_opset(graph, node) for node in graph.nodes() if is_pair(node))
+    return max((*written, *(rule.opset for rule in rules if rule.quantized_nodes(graph))), default=0)
 
 
 def strip(
@@ -206,7 +216,7 @@ def strip(
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported; a glob names no node; nothing chosen is quantized.
     """
-    graph = quantized(Graph(distinct(model), folder))
+    graph = quantized(Graph(distinct(model), folder), rules)
     options = Options()
     work = _Work(rules, options, lambda message: None)
     found = resolve(graph, work.scan(graph), options)[1]
@@ -266,7 +276,7 @@ class _Work:
 
     def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Repair:
         """What became of `model`, read as `graph`: `final`, after the bit-exact repairs `exact`."""
-        if _bare(final) and not any(entry.key == BARE for entry in final.model.metadata_props):
+        if _bare(final, self.rules) and not any(entry.key == BARE for entry in final.model.metadata_props):
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
             final = Graph(draft.finish(), final.folder, target=final.target)

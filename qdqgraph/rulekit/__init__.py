@@ -11,7 +11,7 @@ from ..graph.blocks import Residual, Side, block, opens_block, residual, residua
 from ..graph.elementwise import activation, pointwise, self_gate
 from ..graph.graph import Graph, Node, Reader, key, label
 from ..graph.moves import Move, move_at, move_of
-from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_foreign, is_pair, pairs, required_opset
+from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
 from ..operators import AVERAGES, BINARY, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
@@ -81,7 +81,6 @@ __all__ = [
     "dequantized_weights",
     "insert_before",
     "int4_to_int8",
-    "is_foreign",
     "is_locked",
     "is_pair",
     "key",

@@ -23,6 +23,8 @@ from .text import TextRule
 
 CODE = re.compile(r"[A-Z]{2,8}[1-4]\d\d")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+OPERATOR = re.compile(r"([A-Za-z0-9_*?]+\.)*[A-Za-z0-9_*?]+")
+"""An entry of `Rule.quantized`: an operator, of a domain or of any, with globs."""
 PACKS = "qdqgraph.rules"
 """Entry-point group of rule packs; the value of an entry is the package whose folder holds the rules."""
 NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*")
@@ -163,6 +165,8 @@ def _checked(cls: type[Rule], file: Path) -> Rule:
         raise RuleError(f"{file}: name {cls.name!r}: write lower-case words joined by hyphens")
     if not (cls.__doc__ or "").strip():
         raise RuleError(f"{file}: class {cls.__name__} has no docstring; it is the rule's documentation")
+    if isinstance(cls.quantized, str) or not all(OPERATOR.fullmatch(str(name)) for name in cls.quantized):
+        raise RuleError(f'{file}: quantized is {cls.quantized!r}; write, for example, ("acme.QuantConv",)')
     if not isinstance(cls.safety, Safety):
         raise RuleError(f"{file}: safety is {cls.safety!r}; write one of {', '.join(map(str, Safety))}")
     try:

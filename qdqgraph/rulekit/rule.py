@@ -12,12 +12,15 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import onnx_graphsurgeon as gs
 
 from ..errors import QdqgraphError, RuleError
 from ..graph.graph import Graph, key, label
+from ..graph.pair import PER_CHANNEL
+from ..model.protos import is_standard
 from ..proposals.proposal import Proposal
 from .finding import Finding, Safety, Severity, Tie
 
@@ -78,6 +81,12 @@ class Rule(ABC):
     """Error where TensorRT refuses the graph."""
     examples: Sequence[Example | Counterexample]
     """At least one example and one counterexample."""
+    quantized: Sequence[str] = ()
+    """Operators that count as quantized because this rule handles them, beside Q/DQ pairs: "acme.QuantConv" of one
+    domain, "QuantConv" of any; globs are allowed. A model that holds nothing quantized is refused before any rule."""
+    opset: int = PER_CHANNEL
+    """The first version of the standard operator set that can write what replaces such operators; `fix` raises a model
+    that holds them to it."""
     by_target: bool = False
     """Whether what the rule finds depends on the graph's target."""
     file: Path = Path()
@@ -90,6 +99,14 @@ class Rule(ABC):
     def place_of(self, example: Example | Counterexample) -> str:
         """Where one of the rule's examples is written, for a message: the file, and the line where it is known."""
         return str(self.file)
+
+    def quantized_nodes(self, graph: Graph) -> tuple[gs.Node, ...]:
+        """The nodes of the operators that `quantized` names, in file order."""
+        if not self.quantized:
+            return ()
+        operators = graph.once(_by_operator)
+        names = [name for name in operators if any(_names(pattern, *name) for pattern in self.quantized)]
+        return tuple(sorted((n for name in names for n in operators[name]), key=graph.position))
 
     def finding(
         self,
@@ -133,6 +150,19 @@ class Rule(ABC):
             tie,
             tuple(edits),
         )
+
+
+def _by_operator(graph: Graph) -> dict[tuple[str, str], list[gs.Node]]:
+    """The graph's nodes by domain and operator; ONNX's own domain is ""."""
+    found: dict[tuple[str, str], list[gs.Node]] = {}
+    for node in graph.nodes():
+        found.setdefault(("" if is_standard(node) else str(node.domain), str(node.op)), []).append(node)
+    return found
+
+
+def _names(pattern: str, domain: str, op: str) -> bool:
+    """Whether an entry of `Rule.quantized` names an operator of a domain."""
+    return fnmatchcase(f"{domain}.{op}" if domain and "." in pattern else op, pattern)
 
 
 def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:

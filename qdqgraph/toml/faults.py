@@ -85,10 +85,14 @@ def _sentence(error: Any, where: str) -> str:
             return f"{where} is {error.instance!r}; write, for example, {error.schema['examples'][0]!r}"
         case "type":
             return f"{where} must be {_kind(error.schema)}"
+        case "anyOf":
+            return f"{where} must be {' or '.join(map(_kind, error.validator_value))}"
     return f"{where}: {error.message}"
 
 
 def _kind(wanted: Any) -> str:
+    if "$ref" in wanted:
+        return KINDS["object"]
     if wanted["type"] == "array":
         return "an array of strings" if wanted["items"].get("type") == "string" else "an array of tables"
     return KINDS[wanted["type"]]

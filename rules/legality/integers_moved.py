@@ -52,6 +52,7 @@ class IntegersMoved(Rule):
 
     code, name, safety = "QDQ414", "integers-moved", Safety.EXACT
     severity = Severity.ERROR
+    quantized = ("NhwcMaxPool",)
 
     examples = [
         Example(

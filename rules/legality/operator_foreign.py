@@ -13,7 +13,6 @@ from qdqgraph.rulekit import (
     Safety,
     Severity,
     attributes,
-    is_foreign,
     is_pair,
     key,
     make_node,
@@ -21,12 +20,6 @@ from qdqgraph.rulekit import (
     required_opset,
 )
 
-ELSEWHERE = frozenset({"ConvInteger", "MatMulInteger", "MatMulNBits", "NhwcMaxPool"}) | {
-    "DynamicQuantizeMatMul",
-    "MatMulIntegerToFloat",
-    "DynamicQuantizeLSTM",
-}
-"""Operators that QDQ411, QDQ414, QDQ416 and QDQ418 repair, beside those of the QOperator form."""
 BLOCKED = "com.microsoft.nchwc"
 """Domain of operators on blocked channels, which onnxruntime's layout optimizer writes for one processor."""
 UNBLOCKED = "take the file from before onnxruntime's layout optimization (at most ORT_ENABLE_EXTENDED)"
@@ -55,6 +48,25 @@ class OperatorForeign(Rule):
 
     code, name, safety = "QDQ407", "operator-foreign", Safety.EXACT
     severity = Severity.ERROR
+    quantized = (
+        "*.QuantizeLinear",
+        "*.DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger16",
+        "MulInteger",
+        "ReduceSumInteger",
+        "QAttention",
+        "QEmbedLayerNormalization",
+        "QMoE",
+        "QOrdered*",
+        "QuantizeWithOrder",
+        "DequantizeWithOrder",
+        "MatMulNBits?*",
+        "MatMulBnb4",
+        "MatMulFpQ4",
+        "MatMulBlockQuantized*",
+        "GatherBlockQuantized",
+    )
 
     examples = [
         Example(
@@ -120,15 +132,14 @@ class OperatorForeign(Rule):
         for node in graph.nodes():
             if node.domain == BLOCKED:
                 yield self.finding(node, f"TensorRT has no {node.op} of domain {node.domain}", help=UNBLOCKED)
-            if not is_foreign(node) or node.op.startswith(("QLinear", "QGemm")) or node.op in ELSEWHERE:
-                continue
+        for node in self.quantized_nodes(graph):
             domain = f" of domain {node.domain}" if node.domain else ""
             if node.op == "DynamicQuantizeLinear" and (reals := _reals(graph, node)):
                 help = "compute on real numbers: its scale is not in the file"
                 yield self.finding(node, f"TensorRT has no {node.op}", help=help, edits=reals, safety=Safety.LOSSY)
                 continue
             ours = is_pair(node) and node.domain == "com.microsoft"
-            least = required_opset(graph, node)
+            least = required_opset(graph, node) if ours else 0
             standard = ours and graph.opset >= least  # `fix` raises the set where it must
             inputs = [t.name for t in node.inputs]
             edits = [replace([node], [make_node(node.op, inputs, key(node), attributes(graph, node))])]

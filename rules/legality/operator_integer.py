@@ -34,6 +34,7 @@ class OperatorInteger(Rule):
 
     code, name, safety = "QDQ411", "operator-integer", Safety.LOSSY
     severity = Severity.ERROR
+    quantized = ("ConvInteger", "MatMulInteger")
 
     examples = [
         Example(

@@ -35,6 +35,7 @@ class OperatorNbits(Rule):
 
     code, name, safety = "QDQ418", "operator-nbits", Safety.LOSSY
     severity = Severity.ERROR
+    quantized, opset = ("MatMulNBits",), 21
 
     examples = [
         Example(

@@ -73,6 +73,7 @@ class OperatorQlinear(Rule):
 
     code, name, safety = "QDQ410", "operator-qlinear", Safety.LOSSY
     severity = Severity.ERROR
+    quantized = ("QLinear*", "QGemm")
 
     examples = [
         Example(
@@ -139,15 +140,14 @@ class OperatorQlinear(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        for node in graph.nodes():
-            if node.op.startswith("QLinear") or node.op == "QGemm":
-                obstacle = _obstacle(graph, node)
-                yield self.finding(
-                    node,
-                    f"TensorRT has no {node.op}",
-                    help=obstacle or "compute on the numbers that the integers stand for",
-                    edits=() if obstacle else [_in_pairs(graph, node, FORMS[node.op])],
-                )
+        for node in self.quantized_nodes(graph):
+            obstacle = _obstacle(graph, node)
+            yield self.finding(
+                node,
+                f"TensorRT has no {node.op}",
+                help=obstacle or "compute on the numbers that the integers stand for",
+                edits=() if obstacle else [_in_pairs(graph, node, FORMS[node.op])],
+            )
 
 
 def _obstacle(graph: Graph, node: Node) -> str:

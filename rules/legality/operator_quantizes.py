@@ -24,8 +24,6 @@ from qdqgraph.rulekit import (
     replace,
 )
 
-PRODUCTS = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat")
-
 
 class OperatorQuantizes(Rule):
     """An operator of onnxruntime quantizes inside itself: a matrix product or an LSTM.
@@ -41,6 +39,7 @@ class OperatorQuantizes(Rule):
 
     code, name, safety = "QDQ416", "operator-quantizes", Safety.LOSSY
     severity = Severity.ERROR
+    quantized = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM")
 
     examples = [
         Example(
@@ -97,13 +96,8 @@ class OperatorQuantizes(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        for node in graph.nodes():
-            if node.op in PRODUCTS:
-                edit = _product(graph, node)
-            elif node.op == "DynamicQuantizeLSTM":
-                edit = _lstm(graph, node)
-            else:
-                continue
+        for node in self.quantized_nodes(graph):
+            edit = _lstm(graph, node) if node.op == "DynamicQuantizeLSTM" else _product(graph, node)
             yield self.finding(
                 node,
                 f"TensorRT has no {node.op} of domain {node.domain}",

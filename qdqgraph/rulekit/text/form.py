@@ -15,6 +15,7 @@ SCHEMA = Path(__file__).with_name("rule.schema.json")
 
 Text = Annotated[str, Meta(min_length=1)]
 Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
+Operator = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_*?]+\.)*[A-Za-z0-9_*?]+$", examples=["acme.QuantConv"])]
 Category = Annotated[str, Meta(pattern=r"^@.+$", examples=["@moves"])]
 
 
@@ -90,6 +91,14 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     when_not: Annotated[Text, Meta(description="When a user should not want the repair.")] = ""
     source: Annotated[Names, Meta(description="Where this is documented: links, or what was measured.")] = ()
+    quantized: Annotated[
+        tuple[Operator, ...],
+        Meta(
+            min_length=1,
+            description="Operators that count as quantized because this rule handles them, beside Q/DQ pairs: "
+            "acme.QuantConv of one domain, QuantConv of any; globs are allowed.",
+        ),
+    ] = ()
     severity: Annotated[Literal["error", "warning"], Meta(description="error where TensorRT refuses the graph.")] = (
         "warning"
     )

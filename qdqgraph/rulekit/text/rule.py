@@ -39,7 +39,7 @@ class TextRule(Rule):
         data = self.source.data
         self.file = path
         self.code, self.name, self.safety = data.code, data.name, Safety(data.safety)
-        self.severity = Severity(data.severity)
+        self.severity, self.quantized = Severity(data.severity), data.quantized
         self.__doc__ = _documentation(data)
         self.examples = (
             *(Example(e.title, e.before, e.after or None) for e in data.example),
