@@ -29,10 +29,10 @@ CATEGORIES: Mapping[str, str] = {
     "binary": "An element-wise function of two tensors.",
     "elementwise": "Computes element by element; TensorRT makes one kernel of several in a row.",
     "sums": "Adds tensors: with two operands of one shape, a residual Add.",
-    "linear": "With a constant operand, folds into the weighted operator in front of it.",
+    "linear": "With a constant operand, folds into the weighted operator upstream of it.",
     "commutative": "Its two inputs may be exchanged; a pattern matches them in either order.",
     "averages": "Averages, which do not commute with rounding: it runs in INT8 only between DQ and Q.",
-    "epilogues": "An activation that fuses into the kernel of a convolution in front of it.",
+    "epilogues": "An activation that fuses into the kernel of a convolution upstream of it.",
     "float_only": "TensorRT has no INT8 kernel for it.",
     "nonnegative": "Its result holds no negative number.",
     "unbounded": "Its result grows with its input without limit.",
@@ -49,7 +49,7 @@ CATEGORIES: Mapping[str, str] = {
     "saturates": "Its constants may be clamped to FP16's range, because no FP16 value exceeds it.",
     "guards": "Its small scalar constant keeps a divisor away from zero.",
 }
-"""What an operator may be, as text rules name it behind an @, with the meaning."""
+"""What an operator may be, with the meaning; text rules write @ before the name."""
 
 GUIDE = (
     "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html"

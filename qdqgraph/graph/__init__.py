@@ -1,1 +1,1 @@
-"""The read-only view of a model that rules see: nodes, pairs, sites, blocks and the table of operators."""
+"""The read-only view of a model that rules see: nodes, tensors, pairs, sites and blocks."""

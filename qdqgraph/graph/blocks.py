@@ -92,7 +92,7 @@ def skips_convolution(graph: Graph, site: str) -> bool:
 
 
 def opens_block(graph: Graph, node: gs.Node) -> bool:
-    """Whether an activation behind the node fuses with it: a convolution, its normalization, its residual Add."""
+    """Whether an activation downstream fuses with the node: a convolution, its normalization, its residual Add."""
     if node.op in WEIGHTED | {"BatchNormalization"}:
         return True
     found = residual(graph, node) if node.op in SUMS else None

@@ -3,7 +3,7 @@
 Navigation is onnx-graphsurgeon's: nodes are `gs.Node`, tensors `gs.Tensor`, as TensorRT users know them. This
 module only adds what a rule needs in O(1): producers, readers, constant values, shapes. Tensors are addressed by
 name and nodes by `key` (the name of their first output), because ONNX node names are optional and may repeat.
-Nothing here writes: a change is an `Edit`, and only a plan applies it.
+Nothing here writes: a rule proposes changes (`proposals`), and only a plan applies them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Graph:
         target: the generation of TensorRT that the model is for.
 
     Raises:
-        ModelError: the graph cannot be imported, or means nothing (see `sound`).
+        ModelError: the graph cannot be imported, or is not a valid model (see `model.validate`).
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class Graph:
         return source is not None and all(self.is_constant(t) for t in where)
 
     def value(self, tensor: str) -> np.ndarray | None:
-        """The tensor's value where it is a constant, also behind Identity, Cast, Reshape and their like.
+        """The tensor's value where it is a constant, also through Identity, Cast, Reshape and their like.
 
         Returns None where it is not constant, or its external data cannot be read. The array is shared: change a copy.
         """
@@ -253,7 +253,7 @@ class Graph:
         return array.reshape(known) if known is not None and math.prod(known) == array.size else None
 
     def _chain(self, tensor: str, through: frozenset[str]) -> tuple[str | None, list[gs.Node]]:
-        """The initializer or Constant in front of a tensor, and the nodes between; None where there is none."""
+        """The initializer or Constant upstream of a tensor, and the nodes between; (None, []) where there is none."""
         passed: list[gs.Node] = []
         seen: set[str] = set()
         while tensor not in self.initializers:

@@ -1,4 +1,4 @@
-"""`Pair`: a QuantizeLinear and the DequantizeLinears that read it, and the site it stands on.
+"""`Pair`: a QuantizeLinear and the DequantizeLinears that read it, and the site that it quantizes.
 
 `scale` is always ONNX's: amax / 127 for symmetric INT8 (see `amax`).
 """
@@ -46,7 +46,7 @@ class Pair:
 
     Attributes:
         tensor: what is quantized: the input of QuantizeLinear, or, where there is none, of the DequantizeLinears.
-        site: the tensor on which the pair stands, seen through pairs in front of it (see `Pairs.root`).
+        site: the tensor that the pair quantizes, seen through the pairs upstream of it (see `Pairs.root`).
         quantize: the QuantizeLinear; None where the file holds the integers themselves.
         dequantizes: every DequantizeLinear that reads the integers, in file order.
         scale: the scale's value, shape [] or [1] for per-tensor, [C] per channel; None where it is not constant.
@@ -96,7 +96,7 @@ class Pair:
 
     @cached_property
     def tieable(self) -> bool:
-        """Whether the pair is a plain symmetric activation pair, whose scale a tie may speak of."""
+        """Whether the pair is a plain symmetric activation pair, whose scale a tie may change."""
         return (
             self.kind == "activation"
             and self.agrees
@@ -176,7 +176,7 @@ class Pairs:
                 yield site, mine
 
     def at(self, site: str) -> tuple[Pair, ...]:
-        """Tieable activation pairs that stand on the site, in file order."""
+        """Tieable activation pairs of the site, in file order."""
         return tuple(p for p in self._at.get(site, ()) if p.tieable)
 
     def made(self, tensor: str) -> Pair | None:
@@ -185,7 +185,7 @@ class Pairs:
         return self._of.get(key(node)) if node is not None and node.op == "DequantizeLinear" else None
 
     def root(self, tensor: str) -> str:
-        """The site that the tensor shows: the tensor itself, seen through the tieable pairs in front of it."""
+        """The site that the tensor shows: the tensor itself, seen through the tieable pairs upstream of it."""
         return self._roots.get(tensor, tensor)
 
     def _has_quantize(self, node: gs.Node) -> bool:

@@ -15,7 +15,12 @@ from .pair import Pair
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """A scale and a zero-point, of shape [] or [1] for a whole tensor, [C] along `axis`.
+    """A scale and a zero-point: what one Q/DQ pair can represent.
+
+    Attributes:
+        scale: of a floating-point type; shape [] or [1] for a whole tensor, [C] along `axis`.
+        zero_point: of the integers' type; shape [], [1] or [C].
+        axis: the axis of the channels; of no meaning for a single scale.
 
     Sources: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html, https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
     """

@@ -34,7 +34,7 @@ def quantizer_path(graph: Graph, node: Node) -> str:
 
 
 def _joined(scopes: Iterable[str]) -> str:
-    """Scopes as one path; a scope may repeat the one in front of it: "layer1", "layer1.0", "conv1"."""
+    """Scopes as one path; a scope may repeat the one before it: "layer1", "layer1.0", "conv1"."""
     path = last = ""
     for scope in scopes:
         if last and scope.startswith(last + "."):
@@ -71,7 +71,7 @@ def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
 
 
 def nearest(graph: Graph, kind: str, name: str) -> str:
-    """What a message says behind a name that matches nothing: the known one that is most like it, see `guess`."""
+    """What a message adds to a name that matches nothing: the known name most like it, see `guess`."""
     if kind == "tensors":
         known = list(_tensors(graph))
     elif kind == "quantizers":
@@ -93,7 +93,7 @@ def _tensors(graph: Graph) -> Iterator[str]:
 
 
 def _sites(graph: Graph, tensors: Iterable[str]) -> tuple[str, ...]:
-    """Tensors as sites: what a pair makes stands for what it quantizes, constants are left out."""
+    """Tensors as sites: the output of a pair means the tensor that it quantizes; constants are left out."""
     table, found = pairs(graph), dict[str, None]()
     for tensor in tensors:
         maker = graph.producer(tensor)

@@ -89,7 +89,7 @@ class Sites:
         return wants
 
     def _covered(self) -> set[str]:
-        """Tensors whose whole range is known from a pair: their own, one behind, or those of all they are made of."""
+        """Tensors whose whole range is known from a pair: their own, one downstream, or those of all inputs."""
         covered = {p.site for p in pairs(self.graph) if p.tieable}
         for node in reversed(self.graph.nodes()):
             if node.op in KEEPS_ALL or (node.op in MOVES_WHEN and self._grows(node)):
@@ -147,7 +147,7 @@ def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None
 def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
     """The sites around a moving node that must share one scale for it to move INT8 values; None where it need not.
 
-    It must where some reader behind takes INT8, or where everything in front is quantized already.
+    It must where some reader downstream takes INT8, or where everything upstream is quantized already.
     """
     move = move_of(graph, node)
     if move is None:

@@ -16,7 +16,7 @@ DEFAULT = "trt-10"
 
 @dataclass(frozen=True)
 class Target:
-    """A generation of TensorRT.
+    """A generation of TensorRT. Each attribute is an entry of its data file, which names the source.
 
     Attributes:
         name: identifier, such as "trt-10".
@@ -24,7 +24,7 @@ class Target:
         opset: the newest version of the standard operator set that its parser documents.
         strong: networks are strongly typed: every layer runs in the types of the file.
         half: FP16 around INT8 can be given in the file; otherwise the builder alone chooses FP16.
-        deconvolution_axis: the axis of per-channel scales of ConvTranspose weights.
+        deconvolution_axis: the axis of per-channel scales of ConvTranspose weights, 0 or 1.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The documented rules by which TensorRT forms kernels around Q/DQ, with sources. A forecast knows nothing else.
 
-The numbers stand for the rules in forecasts and in docs/engines.md.
+Forecasts and docs/engines.md name the rules by these numbers.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class _Forecast:
         layer = Layer(
             " + ".join(nodes), kernel.kind, tuple(nodes), (), tuple(reads), (), "INT8" if int8 else "", why=tuple(why)
         )
-        pool = self._pool_behind(kernel, absorbs)
+        pool = self._pool_after(kernel, absorbs)
         if pool is not None:
             nodes.append(label(pool))
             layer = replace(layer, name=" + ".join(nodes), nodes=tuple(nodes), why=(*why, reason("R16")))
@@ -133,14 +133,14 @@ class _Forecast:
         return "" if quantized else "it runs in floating point, as its weights are not quantized"
 
     def _weights(self, core: gs.Node) -> list[str]:
-        """The constant behind a weight, as engines name it."""
+        """The constant that a weight is made of, as engines name it."""
         if len(core.inputs) < 2 or not self.graph.is_constant(core.inputs[1].name):
             return []
         pair = self._weight(core.inputs[1].name)
         return [] if pair is None else [pair.tensor]
 
     def _weight(self, name: str) -> Pair | None:
-        """The pair of a weight, also where the weight is transposed behind it."""
+        """The pair of a weight, also where a Transpose lies between."""
         while (pair := self.table.made(name)) is None:
             node = self.graph.producer(name)
             if node is None or node.op not in WEIGHT_CHAIN:
@@ -148,7 +148,7 @@ class _Forecast:
             name = node.inputs[0].name
         return pair
 
-    def _pool_behind(self, kernel: Kernel, int8: bool) -> gs.Node | None:
+    def _pool_after(self, kernel: Kernel, int8: bool) -> gs.Node | None:
         """The MaxPool that fuses with a convolution: nothing else reads it, and both are INT8 (R16)."""
         node = self.parts.only(kernel.end) if int8 and kernel.add is None else None
         return node if node is not None and node.op == "MaxPool" and kernel.kind == "Convolution" else None

@@ -94,7 +94,7 @@ class Partition:
         return [t.name for t in node.inputs if t.name and not self.graph.is_constant(t.name)]
 
     def _cores(self) -> Iterator[gs.Node]:
-        """Weighted nodes; the last first, as it is the last convolution in front of an Add that takes it."""
+        """Weighted nodes; the last first, as of two convolutions upstream of an Add the last takes it."""
         yield from (n for n in reversed(self.graph.nodes(*WEIGHTED)) if self.computes(n))
 
     def _block(self, core: gs.Node) -> Kernel:
@@ -116,7 +116,7 @@ class Partition:
         return any(n.op in UNARY for n in nodes)
 
     def _linear(self, core: gs.Node, rules: list[str]) -> Iterator[gs.Node]:
-        """BatchNormalization, bias and constant factors behind the core."""
+        """BatchNormalization, bias and constant factors downstream of the core."""
         last = core
         while (node := self.only(key(last))) is not None and id(node) not in self.taken:
             if node.op == "BatchNormalization":
@@ -129,7 +129,7 @@ class Partition:
             last = node
 
     def _activation(self, tensor: str, core: gs.Node, rules: list[str]) -> list[gs.Node]:
-        """The activation behind a tensor, where it fuses."""
+        """The activation that reads a tensor, where it fuses."""
         node = self.only(tensor)
         if node is not None and node.op in EPILOGUES and id(node) not in self.taken and len(self.data(node)) == 1:
             rules.append("R21")
@@ -146,7 +146,7 @@ class Partition:
         return gate
 
     def _gate(self, tensor: str) -> list[gs.Node]:
-        """The nodes of x * f(x) behind a tensor that nothing else reads; empty where there is none."""
+        """The nodes of x * f(x), where nothing else reads the tensor x; empty where there are none."""
         uses = values(self.graph, tensor)
         readers = {id(u.reader.node): u.reader.node for u in uses}
         if tensor in self.ends or len(readers) != 2 or any(u.pair for u in uses):
@@ -165,7 +165,10 @@ class Partition:
         return []
 
     def _residual(self, tensor: str, core: gs.Node) -> gs.Node | None:
-        """The residual Add that fuses behind a tensor: two operands of one shape, and no other block has taken it."""
+        """The residual Add that reads a tensor and fuses with the kernel that makes it.
+
+        It has two operands of one shape, and no other block has taken it.
+        """
         add = self.only(tensor)
         if add is None or add.op not in SUMS or id(add) in self.taken or len(add.inputs) != 2:
             return None

@@ -68,10 +68,10 @@ class Memory:
     def wanted(self, tensor: str) -> StoredType:
         """The form that all readers of a tensor want."""
         grid = self.grids.wanted.get(tensor)
-        return FLOATING if grid is None else StoredType(grid, self._pair_behind(tensor, grid))
+        return FLOATING if grid is None else StoredType(grid, self._pair_after(tensor, grid))
 
-    def _pair_behind(self, tensor: str, grid: ScaleKey) -> Pair | None:
-        """The pair with this grid that stands on the tensor, or behind moves on it."""
+    def _pair_after(self, tensor: str, grid: ScaleKey) -> Pair | None:
+        """The pair with this grid that quantizes the tensor, or what moves make of it."""
         pending, seen = [tensor], set()
         while pending:
             name = pending.pop()

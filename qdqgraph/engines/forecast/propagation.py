@@ -83,8 +83,8 @@ class Propagation:
 def passes(graph: Graph, node: gs.Node) -> Move | None:
     """Data inputs and outputs of a node over which Q and DQ move; None where they stay.
 
-    A Pad of other dimensions than the last two becomes a Slice with filling, behind which NVIDIA's TensorFlow ResNet-50
-    engine keeps the Q.
+    A Pad of other dimensions than the last two becomes a Slice with filling; NVIDIA's TensorFlow ResNet-50 engine
+    keeps the Q downstream of it.
     """
     move = move_of(graph, node)
     if move is None or node.op != "Pad":

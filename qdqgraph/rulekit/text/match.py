@@ -67,7 +67,7 @@ def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Mat
 
 
 def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
-    """Whether the operators in front of a node are those of the pattern: a quick no for most candidates."""
+    """Whether the operators upstream of a node are those of the pattern: a quick no for most candidates."""
     line = pattern.nodes[index]
     if node.op not in line.ops:
         return False

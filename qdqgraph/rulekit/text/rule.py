@@ -91,7 +91,7 @@ class TextRule(Rule):
             yield from fitting if self.rewrite is None else islice(fitting, 1)
 
     def stops(self, graph: Graph, match: Match, trace: Trace | None = None) -> str:
-        """Why a match is none after all: the first condition that fails; "" where all hold."""
+        """Why a match does not count: the first condition that fails; "" where all hold."""
         for number, condition in enumerate(self.where, start=1):
             if reason := condition.fails(graph, match):
                 reason = f"`{condition.text}` does not hold: {reason}"
