@@ -76,8 +76,8 @@ FAULTS = (
     Fault(
         "the order of rules decides between ties that save as much",
         "repair/solver.py",
-        "key=lambda f: (-f.cost, f.order))",
-        "key=lambda f: -f.cost)",
+        "key=lambda f: (-f.bytes, f.order))",
+        "key=lambda f: -f.bytes)",
         ("repair", "rules/test_ties.py"),
     ),
     Fault(
@@ -125,8 +125,8 @@ FAULTS = (
     Fault(
         "an asymmetric activation gets the scale of 128 steps",
         "proposals/weights.py",
-        "grid.amax().max() / INT8_BOUND",
-        "grid.amax().max() / (INT8_BOUND + 1)",
+        "scale_from_amax(grid.amax().max())",
+        "scale_from_amax(grid.amax().max(), INT8_BOUND + 1)",
         ("proposals", "rules/test_legality.py", "rules/test_legality_edges.py"),
     ),
     Fault(
@@ -166,10 +166,10 @@ FAULTS = (
     ),
     Fault(
         "of several amax with the same divergence the entropy search takes the smallest",
-        "torch/calibration/search.py",
+        "calibration/methods/entropy.py",
         "best = len(divergences) - 1 - np.argmin(divergences[::-1])",
         "best = np.argmin(divergences)",
-        ("torch/test_calibration.py",),
+        ("calibration", "torch/test_calibration.py"),
     ),
 )
 

@@ -10,9 +10,8 @@ from onnx import numpy_helper
 import qdqgraph
 from qdqgraph import RepairError
 from qdqgraph.calibration import inputs
-from qdqgraph.engines.builders.builder import built as engine
-from qdqgraph.engines.builders.how import Build
 from qdqgraph.verify import comparison
+from tests.support.engines import builds
 
 RANDOM = np.random.default_rng(2)
 IMAGE, ROWS = "float[1,4,6,6]", "float[2,3,8]"
@@ -80,9 +79,7 @@ def test_a_fused_operator_is_written_in_onnxs_own(name: str, tmp_path: Path) -> 
     assert result.plan.inverse().apply(result.model).SerializeToString() == before.SerializeToString()
     assert not qdqgraph.fix(result.model).plan.edits
     assert comparison.compare(before, result.model, inputs.noise(before, 2), Path())["y"].sqnr > 90
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(result.model, tmp_path / "written.onnx")
-    assert engine(tmp_path / "written.onnx", "tensorrt-rtx", Build()).layers
+    assert builds(result.model, tmp_path)
 
 
 def test_a_gemm_with_its_activation_keeps_its_attributes() -> None:

@@ -13,11 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 import qdqgraph
 from qdqgraph import RepairError
 from qdqgraph.calibration import inputs
-from qdqgraph.engines.builders.builder import built as engine
-from qdqgraph.engines.builders.how import Build
 from qdqgraph.model import runtime
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
+from tests.support.engines import builds
 from tests.support.models import build, fixed
 
 RANDOM = np.random.default_rng(3)
@@ -101,9 +100,7 @@ def test_integers_between_q_and_dq_become_pairs(name: str, tmp_path: Path) -> No
     assert not qdqgraph.fix(result.model).plan.edits and not qdqgraph.check(result.model)
     found = comparison.compare(model, result.model, inputs.noise(model, 2), Path())
     assert min(a.sqnr for a in found.values()) > least
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(result.model, tmp_path / "fixed.onnx")
-    assert engine(tmp_path / "fixed.onnx", "tensorrt-rtx", Build()).layers
+    assert builds(result.model, tmp_path)
 
 
 REFUSED = {

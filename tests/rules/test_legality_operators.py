@@ -11,10 +11,9 @@ from onnx import numpy_helper
 import qdqgraph
 from qdqgraph import ModelError, RepairError
 from qdqgraph.calibration.inputs import noise
-from qdqgraph.engines.builders.builder import built as engine
-from qdqgraph.engines.builders.how import Build
 from qdqgraph.model import runtime
 from qdqgraph.verify import comparison
+from tests.support.engines import builds
 
 RANDOM = np.random.default_rng(0)
 HEAD = '<ir_version: 10, opset_import: ["" : {opset}, "com.microsoft" : 1, "com.microsoft.nchwc" : 1]>\n'
@@ -39,13 +38,6 @@ def settled(model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]]) -> tuple
     assert not qdqgraph.fix(result.model).plan.edits
     found = comparison.compare(model, result.model, feeds, Path())
     return result.model, min(a.sqnr for a in found.values())
-
-
-def builds(model: onnx.ModelProto, folder: Path) -> None:
-    """TensorRT-RTX parses and builds it; skipped where it is not installed."""
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(model, folder / "built.onnx")
-    assert engine(folder / "built.onnx", "tensorrt-rtx", Build()).layers
 
 
 def operators(model: onnx.ModelProto) -> set[str]:
@@ -121,7 +113,7 @@ def test_what_quantize_dynamic_writes_becomes_a_network_that_builds(
     found = comparison.compare(onnx.load(source), fixed, feeds, tmp_path)
     assert min(a.sqnr for a in found.values()) > 30
     assert not operators(fixed) & {"MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "QuantizeLinear"}
-    builds(fixed, tmp_path)
+    assert builds(fixed, tmp_path)
 
 
 W8 = RANDOM.integers(-100, 100, (4, 2)).astype(np.int8)
@@ -152,7 +144,7 @@ def test_products_that_quantize_inside_read_real_numbers(form: str, per_column: 
     )
     fixed, sqnr = settled(model, inputs(3, 4))
     assert sqnr > 25 and ("QuantizeLinear" in operators(fixed)) == (form == "static")
-    builds(fixed, tmp_path)
+    assert builds(fixed, tmp_path)
 
 
 @pytest.mark.parametrize("opset", [13, 18])
@@ -172,7 +164,7 @@ def test_a_mean_of_integers_is_a_mean_of_the_numbers_they_stand_for(opset: int, 
     means = [np.clip(np.rint(f["x"] / np.float32(0.01)), -128, 127).mean(axis=(2, 3)) * 0.01 for f in x]
     found = [r[0] for r in runtime.run(result.model, x, Path())]
     assert all(np.abs(a - b).max() <= 0.0026 for a, b in zip(means, found, strict=True))
-    builds(result.model, tmp_path)
+    assert builds(result.model, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["QUInt8", "QInt8"])
@@ -212,7 +204,7 @@ def test_a_file_that_onnxruntime_optimized_has_its_channels_first_again(kind: st
     assert "NhwcMaxPool" in operators(optimized)
     fixed, sqnr = settled(optimized, feeds)
     assert sqnr > 30 and not any(node.domain for node in fixed.graph.node)
-    builds(fixed, tmp_path)
+    assert builds(fixed, tmp_path)
 
 
 REFUSED = {

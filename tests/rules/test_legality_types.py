@@ -11,10 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 import qdqgraph
 from qdqgraph import RepairError
 from qdqgraph.calibration import inputs
-from qdqgraph.engines.builders.builder import built as engine
-from qdqgraph.engines.builders.how import Build
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
+from tests.support.engines import builds
 
 RANDOM = np.random.default_rng(5)
 
@@ -57,9 +56,7 @@ def agreement(before: onnx.ModelProto, after: onnx.ModelProto) -> comparison.Agr
 
 def int8_layers(model: onnx.ModelProto, folder: Path) -> int:
     """How many convolutions and matrix products TensorRT-RTX runs in INT8; skipped where it is not installed."""
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(model, folder / "model.onnx")
-    layers = engine(folder / "model.onnx", "tensorrt-rtx", Build()).layers
+    layers = builds(model, folder)
     return sum(k.kind in ("correlation", "gemm") and any(t.precision == "INT8" for t in k.inputs) for k in layers)
 
 
@@ -186,9 +183,7 @@ def test_a_cubic_resize_of_integers_interpolates_real_numbers(tmp_path: Path) ->
     )
     result = settled(model)
     assert [f.safety.value for f in result.applied if f.code == "QDQ414"] == ["lossy"]
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(result.model, tmp_path / "resized.onnx")
-    assert engine(tmp_path / "resized.onnx", "tensorrt-rtx", Build()).layers
+    assert builds(result.model, tmp_path)
 
 
 def test_a_node_that_its_operator_set_lacks_is_no_obstacle_to_a_later_set() -> None:
@@ -217,9 +212,7 @@ def test_a_constant_that_is_joined_to_an_activation_is_stored_as_floats(tmp_path
     )
     result = settled(model, exact=True)
     assert "QDQ406" in {f.code for f in result.applied} and agreement(model, result.model).identical
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(result.model, tmp_path / "joined.onnx")
-    assert engine(tmp_path / "joined.onnx", "tensorrt-rtx", Build()).layers
+    assert builds(result.model, tmp_path)
 
 
 def test_a_constant_of_a_product_in_fp16_behind_a_cast_is_no_weight() -> None:
@@ -284,9 +277,7 @@ def test_a_product_that_unpacks_its_weights_reads_real_ones(
     kinds = {n.op_type for n in result.model.graph.node}
     assert "DequantizeLinear" not in kinds  # scales below zero, other zero-points, 8 bits: floats
     assert agreement(model, result.model).sqnr > 60
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(result.model, tmp_path / "unpacked.onnx")
-    assert engine(tmp_path / "unpacked.onnx", "tensorrt-rtx", Build()).layers
+    assert builds(result.model, tmp_path)
 
 
 def test_blocks_along_an_axis_that_their_scales_do_not_fit_get_the_one_that_fits(tmp_path: Path) -> None:
@@ -301,9 +292,7 @@ def test_blocks_along_an_axis_that_their_scales_do_not_fit_get_the_one_that_fits
     assert [f.code for f in result.applied] == ["QDQ405"]
     (node,) = (n for n in result.model.graph.node if n.op_type == "DequantizeLinear")
     assert {a.name: a.i for a in node.attribute} == {"axis": 1, "block_size": 16}
-    pytest.importorskip("tensorrt_rtx")
-    onnx.save(result.model, tmp_path / "along.onnx")
-    assert engine(tmp_path / "along.onnx", "tensorrt-rtx", Build()).layers
+    assert builds(result.model, tmp_path)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from qdqgraph.engines.builders.builder import built
+from qdqgraph.engines.builders.how import Build
+from qdqgraph.engines.layers import Layer
 
 CHAIN = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
     a = t.conv4 (x, s1)
@@ -20,6 +25,12 @@ def written(model: onnx.ModelProto, folder: Path) -> Path:
     file = folder / "model.onnx"
     onnx.save(model, file)
     return file
+
+
+def builds(model: onnx.ModelProto, folder: Path) -> tuple[Layer, ...]:
+    """The layers of the engine that TensorRT-RTX builds from the model; the test skips where it is not installed."""
+    pytest.importorskip("tensorrt_rtx")
+    return built(written(model, folder), "tensorrt-rtx", Build()).layers
 
 
 def illegal(zero: int, scale: float, op: str = "") -> onnx.ModelProto:
