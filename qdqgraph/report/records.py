@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ..api import Result
 from ..engines.builders.prove import Proof
@@ -30,12 +31,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True)
 class FindingRecord:
-    """One finding; `code` and `place` identify it.
-
-    `cost_bytes` is what it costs in bytes of activations a run, 0 where unknown. `bits_lost` is the largest loss of
-    resolution of its repair, or of the repair that was refused, in bits; null where no scale changes. `sites` are the
-    tensors it asks to have one scale.
-    """
+    """One finding; `code` and `place` identify it."""
 
     code: str
     name: str
@@ -45,11 +41,17 @@ class FindingRecord:
     node: str
     message: str
     help: str
-    cost_bytes: int
-    bits_lost: float | None
+    cost_bytes: Annotated[int, Meta(description="Bytes of activations that it costs in one run; 0 where unknown.")]
+    bits_lost: Annotated[
+        float | None,
+        Meta(
+            description="The largest loss of resolution by its repair, or by the repair that was refused, in bits; "
+            "null where no scale changes."
+        ),
+    ]
     repairable: bool
     refused: str
-    sites: tuple[str, ...]
+    sites: Annotated[tuple[str, ...], Meta(description="The tensors that it asks to have one scale.")]
 
     @classmethod
     def of(cls, found: Finding) -> FindingRecord:
