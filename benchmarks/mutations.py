@@ -76,8 +76,8 @@ FAULTS = (
     Fault(
         "the order of rules decides between ties that save as much",
         "repair/solver.py",
-        "key=lambda f: (-f.cost, f.order))",
-        "key=lambda f: -f.cost)",
+        "key=lambda f: (-f.bytes, f.order))",
+        "key=lambda f: -f.bytes)",
         ("repair", "rules/test_ties.py"),
     ),
     Fault(

@@ -1,6 +1,7 @@
 """What `--json` prints: records, their encoding, and their JSON Schema, all from the types here.
 
 Keys are stable: a record with other keys has another format number. Numbers that are not finite are null.
+`python -m qdqgraph.report.records` writes the schemas in the package anew.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -300,8 +302,16 @@ def encoded(record: FindingsRecord | ResultRecord | DiffRecord) -> str:
     return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each document, by the name of its file in `report/schemas/`."""
+def schemas() -> dict[Path, str]:
+    """The JSON Schema of each document, as the text of its file in the package."""
     documents = {"findings": FindingsRecord, "result": ResultRecord, "engine-diff": DiffRecord}
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {f"{name}.schema.json": dialect | msgspec.json.schema(kind) for name, kind in documents.items()}
+    folder, dialect = Path(__file__).parent / "schemas", {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        folder / f"{name}.schema.json": json.dumps(dialect | msgspec.json.schema(kind), indent=1) + "\n"
+        for name, kind in documents.items()
+    }
+
+
+if __name__ == "__main__":
+    for path, text in schemas().items():
+        path.write_text(text, encoding="utf-8")

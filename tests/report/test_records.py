@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-import fastjsonschema
+import jsonschema
 import onnx
 import pytest
 
@@ -36,13 +36,6 @@ def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return capsys.readouterr().out
 
 
-def schema(document: str) -> dict[str, object]:
-    """The schema as it is shipped."""
-    path = Path(records.__file__).parent / "schemas" / f"{document}.schema.json"
-    loaded: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
-
-
 @pytest.mark.parametrize("document", COMMANDS)
 def test_a_document_is_printed_as_it_was_recorded(document: str, printed: str) -> None:
     recorded = (DATA / "records" / f"{document}.json").read_text(encoding="utf-8")
@@ -51,17 +44,17 @@ def test_a_document_is_printed_as_it_was_recorded(document: str, printed: str) -
 
 @pytest.mark.parametrize("document", COMMANDS)
 def test_a_document_fits_its_schema_and_nothing_else_does(document: str, printed: str) -> None:
-    fits, content = fastjsonschema.compile(schema(document)), json.loads(printed)
-    fits(content)
+    path = Path(records.__file__).parent / "schemas" / f"{document}.schema.json"
+    schema = jsonschema.Draft202012Validator(json.loads(path.read_text(encoding="utf-8")))
+    content = json.loads(printed)
+    schema.validate(content)
     for key in content:
-        with pytest.raises(fastjsonschema.JsonSchemaValueException):
-            fits({name: value for name, value in content.items() if name != key})
+        assert not schema.is_valid({name: value for name, value in content.items() if name != key}), key
 
 
 def test_the_shipped_schemas_are_those_of_the_types() -> None:
-    for name, made in records.schemas().items():
-        advice = f"write qdqgraph.report.records.schemas()[{name!r}] to qdqgraph/report/schemas/{name}, indent=1"
-        assert schema(name.removesuffix(".schema.json")) == made, advice
+    for path, text in records.schemas().items():
+        assert path.read_text(encoding="utf-8") == text, "run: python -m qdqgraph.report.records"
 
 
 def test_numbers_that_are_not_finite_are_null() -> None:
