@@ -107,6 +107,8 @@ def fix(
 ) -> Result:
     """Repairs a model: all that `qdqgraph fix` does, but for printing.
 
+    The findings that remain tell what they cost in bytes by forecast, as those of `check` do.
+
     Args:
         model: a model, which is left as it is, or the path of one.
         rules: the rules to repair by; the built-in and installed ones by default.
@@ -149,6 +151,9 @@ def fix(
     _refuse_unknown(found, (*asked.only, *asked.skip) if globs is None else globs)
     feeds = given.samples(data, found)
     repair = rounds.fix(found, given.rule_list(rules), asked, folder=place, progress=progress)
+    if repair.left:
+        engine = forecast(Graph(repair.model, place, target=Target.named(asked.target)), source.name)
+        repair = replace(repair, left=priced(repair.left, engine))
     half = numbers = proof = None
     if fp16:
         if ranges is None and numerics and runtime.available():

@@ -1,6 +1,7 @@
 """What `--json` prints: records, their encoding, and their JSON Schema, all from the types here.
 
 Keys are stable: a record with other keys has another format number. Numbers that are not finite are null.
+`python -m qdqgraph.report.records` writes the schemas in the package anew.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ..api import Result
 from ..engines.builders.prove import Proof
@@ -30,12 +33,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True)
 class FindingRecord:
-    """One finding; `code` and `place` identify it.
-
-    `cost_bytes` is what it costs in bytes of activations a run, 0 where unknown. `bits_lost` is the largest loss of
-    resolution of its repair, or of the repair that was refused, in bits; null where no scale changes. `sites` are the
-    tensors it asks to have one scale.
-    """
+    """One finding; `code` and `place` identify it."""
 
     code: str
     name: str
@@ -45,11 +43,17 @@ class FindingRecord:
     node: str
     message: str
     help: str
-    cost_bytes: int
-    bits_lost: float | None
+    cost_bytes: Annotated[int, Meta(description="Bytes of activations that it costs in one run; 0 where unknown.")]
+    bits_lost: Annotated[
+        float | None,
+        Meta(
+            description="The largest loss of resolution by its repair, or by the repair that was refused, in bits; "
+            "null where no scale changes."
+        ),
+    ]
     repairable: bool
     refused: str
-    sites: tuple[str, ...]
+    sites: Annotated[tuple[str, ...], Meta(description="The tensors that it asks to have one scale.")]
 
     @classmethod
     def of(cls, found: Finding) -> FindingRecord:
@@ -298,8 +302,16 @@ def encoded(record: FindingsRecord | ResultRecord | DiffRecord) -> str:
     return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each document, by the name of its file in `report/schemas/`."""
+def schemas() -> dict[Path, str]:
+    """The JSON Schema of each document, as the text of its file in the package."""
     documents = {"findings": FindingsRecord, "result": ResultRecord, "engine-diff": DiffRecord}
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {f"{name}.schema.json": dialect | msgspec.json.schema(kind) for name, kind in documents.items()}
+    folder, dialect = Path(__file__).parent / "schemas", {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        folder / f"{name}.schema.json": json.dumps(dialect | msgspec.json.schema(kind), indent=1) + "\n"
+        for name, kind in documents.items()
+    }
+
+
+if __name__ == "__main__":
+    for path, text in schemas().items():
+        path.write_text(text, encoding="utf-8")

@@ -44,24 +44,23 @@ def _tabulate(console: Console, table: Table) -> None:
         say(console, line.rstrip())
 
 
-def finding_line(path: str, finding: Finding, colour: str = "") -> Text:
-    """One finding: file, place, code, what is wrong, what it costs, what to do and what that loses.
-
-    Args:
-        colour: of the code; by severity where it is empty.
-    """
-    colour = colour or ("red" if finding.severity is Severity.ERROR else "yellow")
-    line = Text(f"{path}: {finding.place}: ")
-    line.append(finding.code, f"bold {colour}")
-    line.append("; ".join(filter(None, (f" {finding.message}", finding.price))))
+def finding_line(path: str, finding: Finding) -> Text:
+    """A finding that remains: file, place, code, what is wrong, what it costs, what to do and what that loses."""
+    colour = "bold red" if finding.severity is Severity.ERROR else "bold yellow"
     advice = f"refused: {finding.refused}" if finding.refused else finding.advice
+    return _line(path, finding, colour, advice, finding.price)
+
+
+def _line(path: str, finding: Finding, colour: str, advice: str, price: str = "") -> Text:
+    line = Text(f"{path}: {finding.place}: ")
+    line.append(finding.code, colour).append("; ".join(filter(None, (f" {finding.message}", price))))
     return line.append(f"; {advice}", "dim") if advice else line
 
 
 def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:
     """The repair line by line, then the table."""
     for finding in result.applied:
-        say(console, finding_line(path, finding, "green"))
+        say(console, _line(path, finding, "bold green", finding.advice))
     if result.changes:
         _tabulate(console, _changes(result))
     _tabulate(console, _summary(result, verification))

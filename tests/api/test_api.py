@@ -130,6 +130,11 @@ def test_check_prices_findings(model: Path) -> None:
     assert found.bytes > 0
 
 
+def test_fix_and_check_say_the_same_of_what_remains(model: Path) -> None:
+    result = qdqgraph.fix(model, max_bits_lost=0.1)
+    assert result.left and result.left == qdqgraph.check(result.model, max_bits_lost=0.1)
+
+
 def test_check_names_what_other_targets_alone_would_meet() -> None:
     model = build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }")
     model.opset_import[0].version = 18

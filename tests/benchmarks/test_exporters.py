@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import qdqgraph
 from benchmarks.exporters import __main__ as program
-from benchmarks.exporters.measure import APART, code
+from benchmarks.exporters.measure import APART, code, losses
 from qdqgraph.rulekit import catalog
+from tests.support.models import build
 from tests.support.paths import PACKAGE
 
 OLD = "Measured with other rules or sources than today's: yolox"
@@ -71,3 +73,13 @@ def test_code_is_what_fix_and_the_engines_are_made_of_and_nothing_above_them(
         (copied / name).write_text(f"another {name}")
         assert code.__wrapped__() != today
         today = code.__wrapped__()
+
+
+def test_the_bits_of_a_cell_are_those_of_the_repairs_and_of_the_changed_scales() -> None:
+    shape = "float[1,4,8,8]"
+    asymmetric = f"g ({shape} x) => ({shape} y) <int8 z = {{3}}> {{ q = QuantizeLinear (x, s1, z) y = DequantizeLinear (q, s1, z) }}"
+    tied = f"g ({shape} x) => ({shape} y, {shape} v) {{ a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }}"
+    skip = f"g ({shape} x) => ({shape} y) {{ a = Relu (x) c = t.conv4 (a, s1) b = Add (c, a) y = t.conv4 (b, s2) }}"
+    found = [losses(qdqgraph.fix(build(text))) for text in (asymmetric, tied, skip)]
+    assert [bits for bits, _ in found] == pytest.approx([0.0447, 0.1375, 0.0], abs=1e-4)
+    assert [moved for _, moved in found] == [{}, {}, {"QDQ201": 1}]

@@ -1,0 +1,125 @@
+"""Formats of findings: figures come from the fields of a finding, and a new format is one file."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import onnx
+import pytest
+from rich.console import Console
+
+from qdqgraph.cli.main import main
+from qdqgraph.report import formats
+from qdqgraph.report.formats import FileFindings
+from qdqgraph.rulekit import Finding, Safety, Severity
+from tests.support.models import build
+
+FOUND = Finding(
+    code="QDQ401",
+    name="zero-point-not-zero",
+    severity=Severity.ERROR,
+    safety=Safety.LOSSY,
+    place="q",
+    node="Quantize",
+    message="the zero-point of 'x' is 3",
+    help="quantize symmetrically",
+    bytes=12345,
+    bits_lost=1.0056,
+)
+
+TALLY = '''
+"""How often each rule reports something."""
+
+from collections import Counter
+
+
+def render(files):
+    for file in files:
+        for code, count in Counter(finding.code for finding in file.here).items():
+            yield f"{file.path} {code} {count}"
+'''
+
+
+def shown(name: str, *findings: Finding) -> str:
+    console = Console(file=StringIO(), width=200)
+    formats.show(name, console, [FileFindings("m.onnx", findings)])
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def tally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The one file of a format called "tally", in the folder of formats."""
+    folder = tmp_path / "formats"
+    folder.mkdir()
+    (folder / "tally.py").write_text(TALLY)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(folder)])
+    yield folder / "tally.py"
+    sys.modules.pop("qdqgraph.report.formats.tally", None)
+
+
+@pytest.mark.usefixtures("tally")
+def test_a_file_in_the_folder_is_a_format_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(
+        build(
+            "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { y = t.conv4 (x, s1) v = t.conv4 (x, s2) }"
+        ),
+        tmp_path / "m.onnx",
+    )
+    assert main(["check", str(tmp_path / "m.onnx"), "--no-config", "--format", "tally"]) == 1
+    assert capsys.readouterr().out == f"{tmp_path / 'm.onnx'} QDQ104 1\n"
+    with pytest.raises(SystemExit):
+        main(["check", "--help"])
+    assert "{github,json,tally,text}" in capsys.readouterr().out
+
+
+def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", "m.onnx", "--format", "tally"])
+    assert "invalid choice: 'tally'" in capsys.readouterr().err
+
+
+def test_text_tells_the_cost_before_the_advice_and_its_loss_after_it() -> None:
+    assert shown("text", FOUND) == (
+        "m.onnx: q: QDQ401 the zero-point of 'x' is 3; costs 12,345 bytes a run; "
+        "quantize symmetrically; loses 1.01 bits of resolution\n"
+    )
+
+
+def test_github_tells_the_same() -> None:
+    assert shown("github", FOUND) == (
+        "::error file=m.onnx,title=QDQ401 zero-point-not-zero::q: the zero-point of 'x' is 3; "
+        "costs 12,345 bytes a run; quantize symmetrically; loses 1.01 bits of resolution\n"
+    )
+
+
+def test_json_has_the_numbers_themselves() -> None:
+    (file,) = json.loads(shown("json", FOUND))["files"]
+    (entry,) = file["findings"]
+    assert (entry["cost_bytes"], entry["bits_lost"], entry["message"]) == (12345, 1.0056, FOUND.message)
+
+
+@pytest.mark.parametrize("name", ["text", "github"])
+def test_unknown_figures_are_left_out(name: str) -> None:
+    said = shown(name, replace(FOUND, bytes=0, bits_lost=None))
+    assert "bytes" not in said and "bits" not in said and said.endswith("quantize symmetrically\n")
+
+
+@pytest.mark.parametrize("name", ["text", "github"])
+def test_a_refused_repair_says_why_and_not_what_it_would_do(name: str) -> None:
+    said = shown(name, replace(FOUND, refused="it would cost 1.01 bits, the limit is 1"))
+    assert said.endswith("it would cost 1.01 bits, the limit is 1\n") and "symmetrically" not in said
+
+
+def test_what_another_target_alone_finds_is_one_line_of_text_and_no_finding_of_the_file() -> None:
+    there = replace(FOUND, target="trt-8.6")
+    assert shown("text", there, replace(there, place="p")) == (
+        "m.onnx: on trt-8.6, not here: q: QDQ401 the zero-point of 'x' is 3 and 1 more\n"
+    )
+    assert shown("github", there) == ""
+    assert json.loads(shown("json", there))["files"] == [{"file": "m.onnx", "findings": []}]
