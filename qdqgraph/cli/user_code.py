@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import operator
 import os
+import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from ..errors import TorchError
 
 OURS = str(Path(__file__).parent.parent) + os.sep
 """Where our own code lies; with a separator, as a folder beside it may begin with the same name."""
+LOADERS = (OURS, pkgutil.__file__, importlib.__file__)
+"""What lies between the command line and the user's code in a traceback."""
 
 
 def resolve(name: str, option: str) -> Callable[..., Any]:
@@ -23,21 +26,19 @@ def resolve(name: str, option: str) -> Callable[..., Any]:
     Raises:
         TorchError: there is none.
     """
-    module, colon, function = name.partition(":")
-    if not colon or not module or not function:
-        raise TorchError(f"{option} {name!r}: write package.module:function")
+    module, _, function = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
+        raise TorchError(f"{option} {name!r}: write package.module:function, each a name in Python")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = pkgutil.resolve_name(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise TorchError(f"{option} {name}: there is no module {error.name!r} here or on the path") from error
         raise failed(f"{option} {name}", error) from error
     except (Exception, SystemExit) as error:
+        if isinstance(error, AttributeError) and module in sys.modules:  # it was imported: the name is what is missing
+            raise TorchError(f"{option} {name}: the module {module} has no {function!r}") from error
         raise failed(f"{option} {name}", error) from error
-    for part in function.split("."):
-        if not hasattr(found, part):
-            raise TorchError(f"{option} {name}: the module {module} has no {function!r}")
-        found = getattr(found, part)
     if not callable(found):
         raise TorchError(f"{option} {name}: {function} is no function")
     call: Callable[..., Any] = found
@@ -85,7 +86,7 @@ def failed(name: str, error: BaseException) -> TorchError:
         name: the function that raised, as the user wrote it.
     """
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith((OURS, importlib.__file__)):
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(LOADERS):
         frames = frames.tb_next
     print("".join(traceback.format_exception(type(error), error, frames)), file=sys.stderr, end="")  # noqa: T201
     return TorchError(f"{name} failed with the {type(error).__name__} above")

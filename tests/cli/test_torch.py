@@ -262,6 +262,7 @@ def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"--model": "mynets"}, "write package.module:function"),
+        ({"--model": "my-nets:build"}, "write package.module:function, each a name in Python"),
         ({"--model": "nonets:build"}, "there is no module 'nonets'"),
         ({"--model": "mynets:biuld"}, "has no 'biuld'"),
         ({"--model": "mynets:text"}, "gives a str, which is no torch module"),
@@ -472,8 +473,10 @@ def test_errors_in_the_users_own_code_keep_their_traceback(folder: Path, capsys:
     with pytest.raises(TorchError):
         called(made["broken"], "mine:broken")
     assert beside in capsys.readouterr().err
-    (folder / "mynets.py").write_text("import missing_package\n")
-    sys.modules.pop("mynets", None)
-    assert main(["torch", "quantize", *COMMON, "-o", "net.onnx"]) == 2
-    error = capsys.readouterr().err
-    assert "import missing_package" in error and "failed with the ModuleNotFoundError above" in error
+    for line, name in (("import missing_package", "ModuleNotFoundError"), ("int.parse", "AttributeError")):
+        (folder / "mynets.py").write_text(f"{line}\n")
+        sys.modules.pop("mynets", None)
+        assert main(["torch", "quantize", *COMMON, "-o", "net.onnx"]) == 2
+        error = capsys.readouterr().err
+        assert line in error and f"failed with the {name} above" in error
+        assert "qdqgraph/cli/" not in error and "pkgutil" not in error
