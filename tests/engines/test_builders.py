@@ -177,6 +177,11 @@ def program(text: str) -> tuple[str, ...]:
             "ended after 1 s.*last words: busy",
         ),
         ("x = bytearray(400 << 20); import time; time.sleep(60)", Limits(60, 200), "limit of --memory-limit is 200"),
+        (
+            "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = bytearray(400 << 20); input()'], stdin=-1)",
+            Limits(60, 200),
+            "limit of --memory-limit is 200",
+        ),
         ("import os; print('oh', flush=True); os.abort()", Limits(60, 4096), r"crashed \(SIGABRT\); its last words"),
         ("import ctypes; ctypes.string_at(0)", Limits(60, 4096), r"crashed \(SIGSEGV\)"),
     ],
@@ -190,12 +195,13 @@ def test_a_program_that_hangs_swells_or_crashes_is_a_message(
     assert time.monotonic() - started < 20
 
 
-def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["in its process group", "in a session of its own"])
+def test_what_a_program_started_ends_with_it(apart: bool, tmp_path: Path) -> None:
     alive = tmp_path / "alive"
     text = f"""
         import subprocess, sys, time
         inner = "import time, pathlib; time.sleep(3); pathlib.Path({str(alive)!r}).touch()"
-        subprocess.Popen([sys.executable, '-c', inner])
+        subprocess.Popen([sys.executable, '-c', inner], start_new_session={apart})
         time.sleep(60)"""
     with pytest.raises(EngineError, match="ended after"):
         limits.run(program(text), "builder", tmp_path / "log", Limits(1, 4096))

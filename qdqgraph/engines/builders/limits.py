@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -12,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from ...errors import EngineError, reason
 
-POLL = 0.05
-"""Seconds between two looks at the clock and at the memory."""
+POLL = 0.1
+"""Seconds between two looks at the clock and at the memory; a look takes some 2 ms."""
 TAIL = 4096
 """Bytes of the log that are read for its last words."""
 
@@ -67,8 +68,8 @@ def run(
 
 def _watched(child: subprocess.Popen[bytes], limits: Limits) -> str:
     """Waits for the end; the limit that was passed, as words, or "" where the program ended by itself."""
-    with contextlib.suppress(OSError):
-        resource.prlimit(child.pid, resource.RLIMIT_CORE, (0, 0))  # a crash of a library leaves gigabytes otherwise
+    with contextlib.suppress(psutil.Error):  # it may have ended
+        psutil.Process(child.pid).rlimit(psutil.RLIMIT_CORE, (0, 0))  # a crash of a library leaves gigabytes otherwise
     ends = time.monotonic() + limits.seconds
     while child.poll() is None:
         if time.monotonic() > ends:
@@ -76,25 +77,37 @@ def _watched(child: subprocess.Popen[bytes], limits: Limits) -> str:
         used = resident(child.pid) >> 20
         if used > limits.mebibytes:
             return f"was ended when it used {used:,} MiB; the limit of --memory-limit is {limits.mebibytes:,}"
-        time.sleep(POLL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(POLL)
     return ""
 
 
 def resident(process: int) -> int:
-    """Bytes of memory that a process and its children hold; 0 where the system does not tell (no /proc)."""
-    folder = Path("/proc") / str(process)
+    """Bytes of memory that a process and all it started hold; what has ended holds none."""
+    held = 0
+    for found in _tree(process):
+        with contextlib.suppress(psutil.Error):
+            held += found.memory_info().rss
+    return held
+
+
+def _tree(process: int) -> list[psutil.Process]:
+    """A process and all it started, as far as they run."""
     try:
-        pages = int((folder / "statm").read_text().split()[1])
-        children = (folder / "task" / str(process) / "children").read_text().split()
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * resource.getpagesize() + sum(resident(int(child)) for child in children)
+        top = psutil.Process(process)
+        return [top, *top.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends the program with all it started."""
+    """Ends the program with all it started: its process group, and what left the group."""
+    started = _tree(child.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
+    for process in started:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     child.wait()
 
 
