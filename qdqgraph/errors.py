@@ -50,6 +50,12 @@ def reason(error: OSError | UnicodeDecodeError) -> str:
     return error.strerror or str(error)
 
 
+def field_fault(error: Exception) -> str:
+    """A ValidationError of msgspec for a sentence, field first: "edits[3].index: Expected `int`, got `str`"."""
+    message, _, path = str(error).partition(" - at `$")
+    return f"{path.strip('.`')}: {message}" if path else message
+
+
 def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Returns the suffix of a message about an unknown name: "; did you mean 'x'?", or "" if no known name is close."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)

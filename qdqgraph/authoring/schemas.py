@@ -11,10 +11,16 @@ from pathlib import Path
 
 import msgspec
 
+from ..engines.read import saved
+from ..repair import plan_file
 from ..rulekit.text import form
 from ..toml.schema import schema
 
-SCHEMAS: Mapping[Path, type[msgspec.Struct]] = {form.SCHEMA: form.RuleForm}
+SCHEMAS: Mapping[Path, type[msgspec.Struct]] = {
+    form.SCHEMA: form.RuleForm,
+    plan_file.SCHEMA: plan_file.PlanForm,
+    saved.SCHEMA: saved.EngineForm,
+}
 
 
 def schema_text(form: type[msgspec.Struct]) -> str:

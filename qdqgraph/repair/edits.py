@@ -5,14 +5,11 @@ Each carries old and new, so it can be checked before it is applied and undone e
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import onnx
-
-from ..errors import PlanError
 
 Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import"]
 """The repeated fields of a model that a plan may change; the last two are the model's own, the others its graph's."""
@@ -92,10 +89,11 @@ def describe(edit: Edit) -> str:
     if isinstance(edit, SetVersion):
         return f"~ ir_version: {edit.old} -> {edit.new}"
     sign = "+" if isinstance(edit, Insert) else "-"
-    return f"{sign} {_text(edit.field, edit.data)}"
+    return f"{sign} {item_text(edit.field, edit.data)}"
 
 
-def _text(field: Field, data: bytes) -> str:
+def item_text(field: Field, data: bytes) -> str:
+    """An item in one line for people: a node in ONNX text, an initializer with its value where it is a scalar."""
     if field == "node":
         return " ".join(onnx.printer.to_text(onnx.NodeProto.FromString(data)).split())
     if field == "initializer":
@@ -110,38 +108,3 @@ def _text(field: Field, data: bytes) -> str:
         opset = onnx.OperatorSetIdProto.FromString(data)
         return f"opset {opset.domain or 'ai.onnx'} {opset.version}"
     return f"{field} {onnx.helper.printable_value_info(onnx.ValueInfoProto.FromString(data)).lstrip('%')}"
-
-
-def to_json(edit: Edit) -> dict[str, Any]:
-    """The edit as JSON; items as base64 of their protobuf, with their text for people."""
-    if isinstance(edit, SetInput):
-        return {"edit": "set_input", "node": edit.node, "index": edit.index, "old": edit.old, "new": edit.new}
-    if isinstance(edit, SetVersion):
-        return {"edit": "set_version", "old": edit.old, "new": edit.new}
-    kind = "insert" if isinstance(edit, Insert) else "remove"
-    data = base64.b64encode(edit.data).decode()
-    return {"edit": kind, "field": edit.field, "index": edit.index, "text": _text(edit.field, edit.data), "data": data}
-
-
-def from_json(entry: Any) -> Edit:
-    """Reads one edit.
-
-    Raises:
-        PlanError: the entry is not of the form that `to_json` writes.
-    """
-    try:
-        kind = entry["edit"]
-        if kind == "set_input":
-            return SetInput(str(entry["node"]), int(entry["index"]), str(entry["old"]), str(entry["new"]))
-        if kind == "set_version":
-            return SetVersion(int(entry["old"]), int(entry["new"]))
-        field = entry["field"]
-        if kind in ("insert", "remove") and field in ITEM:
-            data = base64.b64decode(entry["data"], validate=True)
-            ITEM[field].FromString(data)
-            return (Insert if kind == "insert" else Remove)(field, int(entry["index"]), data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise PlanError(f"the plan is damaged: {type(error).__name__}: {error}") from error
-    except Exception as error:  # protobuf's DecodeError derives from Exception alone
-        raise PlanError(f"the plan is damaged: an item is no valid protobuf: {error}") from error
-    raise PlanError(f"the plan is damaged: unknown edit {entry!r:.80}")

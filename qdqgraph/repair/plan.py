@@ -8,21 +8,18 @@ name stays byte for byte as it was.
 from __future__ import annotations
 
 import hashlib
-import json
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
 import onnx
 
 from ..errors import PlanError
 from ..model.protos import key, refill
-from .edits import ITEM, NAMED_BY, Edit, Field, Insert, Remove, SetInput, SetVersion, describe, from_json, to_json
-
-FORMAT = 1
-"""Version of the JSON form; readers refuse another one."""
+from .edits import ITEM, NAMED_BY, Edit, Field, Insert, Remove, SetInput, SetVersion, describe
+from .plan_file import plan_text, read_plan
 
 
 def digest(model: onnx.ModelProto) -> str:
@@ -85,30 +82,16 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text, the same for the same plan."""
-        content = {"format": FORMAT, "base_sha256": self.base, "result_sha256": self.result}
-        return json.dumps(content | {"edits": [to_json(e) for e in self.edits]}, indent=1) + "\n"
+        return plan_text(self.base, self.result, self.edits)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """Reads what `to_json` wrote.
 
         Raises:
-            PlanError: the text is no plan, or of another format.
+            PlanError: the text is not JSON, of another format, or a field is wrong; the message names the field.
         """
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise PlanError(f"the plan is no JSON: {error}") from error
-        if (
-            not isinstance(content, dict)
-            or content.get("format") != FORMAT
-            or not isinstance(content.get("edits"), list)
-        ):
-            raise PlanError(f"this is no plan of format {FORMAT}; make it with: qdqgraph fix MODEL --plan FILE")
-        entries = cast(list[Any], content["edits"])
-        return cls(
-            str(content.get("base_sha256")), str(content.get("result_sha256")), tuple(from_json(e) for e in entries)
-        )
+        return cls(*read_plan(text))
 
     def _edited(self, model: onnx.ModelProto) -> onnx.ModelProto:
         new = onnx.ModelProto()

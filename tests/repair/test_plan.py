@@ -7,7 +7,9 @@ import pytest
 
 import qdqgraph
 from qdqgraph import Plan, PlanError
+from qdqgraph.repair.edits import Insert, Remove, SetInput, SetVersion
 from tests.support.models import build
+from tests.support.paths import DATA
 
 TEXT = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }"
 
@@ -79,21 +81,49 @@ def test_a_stale_plan_is_refused(model: onnx.ModelProto) -> None:
         result.plan.apply(model)
 
 
+def test_a_recorded_plan_is_read_and_written_to_the_byte() -> None:
+    text = (DATA / "plan.json").read_text(encoding="utf-8")
+    plan = Plan.from_json(text)
+    assert {type(edit) for edit in plan.edits} == {Insert, Remove, SetInput, SetVersion}
+    assert plan.to_json() == text
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("text", "said"),
     [
-        "no json",
-        "[]",
-        '{"format": 99, "edits": []}',
-        '{"format": 1, "edits": [{"edit": "explode"}]}',
-        '{"format": 1, "edits": [{"edit": "set_input", "node": "a"}]}',
-        '{"format": 1, "edits": [{"edit": "insert", "field": "node", "index": 0, "data": "????"}]}',
-        '{"format": 1, "edits": [{"edit": "insert", "field": "node", "index": 0, "data": "/////w=="}]}',
+        ("no json", "the plan is not valid JSON: "),
+        ("[" * 100_000, "the plan is not valid JSON: "),
+        ("[]", "this is not a plan of format 1; make one with: qdqgraph fix MODEL --plan FILE"),
+        ('{"format": 99, "edits": []}', "this is not a plan of format 1"),
+        ('{"format": 1, "edits": {}}', "this is not a plan of format 1"),
+        ('{"format": 1, "edits": []}', "the plan is damaged: Object missing required field `base_sha256`"),
     ],
 )
-def test_a_damaged_plan_is_refused_with_a_sentence(damage: str) -> None:
-    with pytest.raises(PlanError, match="plan"):
-        Plan.from_json(damage)
+def test_a_text_that_is_no_plan_is_refused(text: str, said: str) -> None:
+    with pytest.raises(PlanError) as error:
+        Plan.from_json(text)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "value", "said"),
+    [
+        (0, "edit", "explode", "edits[0].edit: Invalid value 'explode'"),
+        (0, "node", None, "edits[0].node: Expected `str`, got `null`"),
+        (0, "index", -1, "edits[0].index: Expected `int` >= 0"),
+        (1, "index", "1", "edits[1].index: Expected `int`, got `str`"),
+        (2, "field", "nodes", "edits[2].field: Invalid enum value 'nodes'"),
+        (2, "data", "????", "edits[2].data: Invalid base64 encoded string"),
+        (2, "data", "/////w==", "edits[2].data: this is not a valid TensorProto"),
+        (8, "new", 1.5, "edits[8].new: Expected `int`, got `float`"),
+    ],
+)
+def test_a_damaged_plan_is_refused_with_the_field(place: int, field: str, value: object, said: str) -> None:
+    content = json.loads((DATA / "plan.json").read_text())
+    content["edits"][place][field] = value
+    with pytest.raises(PlanError) as error:
+        Plan.from_json(json.dumps(content))
+    assert str(error.value) == f"the plan is damaged: {said}"
 
 
 def test_a_tampered_plan_is_refused(model: onnx.ModelProto) -> None:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated, TypeVar
 
-from ...errors import EngineError, reason
+import msgspec
+from msgspec import Meta
+
+from ...errors import EngineError, field_fault, reason
+
+T = TypeVar("T")
+Duration = Annotated[float, Meta(ge=0, lt=1e300)]
+"""A time in milliseconds."""
 
 MAX_BYTES = 64 * 2**20
 """Layer info of a network with 5,000 layers is some 10 MiB."""
@@ -43,60 +51,13 @@ def load(path: Path, what: str) -> object:
         raise EngineError(f"{path}: this is no {what}: {fault}") from error
 
 
-def entries(value: object, place: str) -> list[dict[str, object]]:
-    """A list of objects.
+def as_form(value: object, form: type[T], place: str) -> T:
+    """A value of such a file as a typed form.
 
     Raises:
-        EngineError: it is something else; the message begins with `place`.
+        EngineError: it does not fit; the message begins with `place` and names the field.
     """
-    if not isinstance(value, list):
-        raise EngineError(f"{place} should be a list, and is {kind(value)}")
-    for index, entry in enumerate(value):
-        if not isinstance(entry, dict):
-            raise EngineError(f"{place}[{index}] should be an object, and is {kind(entry)}")
-    return value
-
-
-def layers(value: object, place: str) -> list[dict[str, object]]:
-    """The layers of an engine, a list of objects.
-
-    Raises:
-        EngineError: it is something else, or there are more than any engine has.
-    """
-    found = entries(value, place)
-    if len(found) > MAX_LAYERS:
-        raise EngineError(f"{place} holds {len(found):,} layers; no engine has more than {MAX_LAYERS:,}")
-    return found
-
-
-def text(entry: dict[str, object], key: str, place: str, default: str | None = None) -> str:
-    """A string of an object.
-
-    Raises:
-        EngineError: it is absent and there is no default, or no string.
-    """
-    value = entry.get(key, default)
-    if not isinstance(value, str):
-        raise EngineError(f"{place}: {key!r} should be a string, and is {kind(value)}")
-    return value
-
-
-def number(entry: dict[str, object], key: str, place: str) -> float:
-    """A number of an object that is not negative.
-
-    Raises:
-        EngineError: it is absent or no such number.
-    """
-    value = entry.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
-        raise EngineError(f"{place}: {key!r} should be a number of at least 0, and is {kind(value)}")
-    return float(value)
-
-
-def kind(value: object) -> str:
-    """What a value is, for a message; never the value itself, which may be huge."""
-    if value is None:
-        return "absent"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"the number {value:.6g}" if abs(value) < 1e300 else "a number out of range"
-    return {"str": "a string", "list": "a list", "dict": "an object", "bool": "true or false"}[type(value).__name__]
+    try:
+        return msgspec.convert(value, form)
+    except msgspec.ValidationError as error:
+        raise EngineError(f"{place}: {field_fault(error)[:200]}") from error

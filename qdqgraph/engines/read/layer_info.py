@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 import statistics
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, field
 
 from ...errors import EngineError
 from ..layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
 from . import formats, names
-from .jsonfile import entries, kind, layers, number, text
+from .jsonfile import MAX_LAYERS, Duration, as_form
 
 DETAILED = "build the engine again with --profilingVerbosity=detailed and export --exportLayerInfo once more"
 READ_HERE = frozenset({"Name", "LayerType", "Inputs", "Outputs", "Metadata", "TacticName"})
@@ -26,6 +29,56 @@ COPIES = frozenset({"reformat", "noop", "scale", "quantize", "dequantize", "kgen
 """LayerTypes, in small letters, that do nothing but copy where they carry no node but Q and DQ."""
 WEIGHTED = frozenset({"correlation", "gemm", "conv", "deconv"})
 """LayerTypes of Myelin whose result a following kgen scales and quantizes: a part of the same kernel on paper."""
+
+
+class TensorRow(Struct, frozen=True):
+    """A tensor of a layer. 11.x has a field for format and one for type, whose case its parsers disagree on."""
+
+    name: str = field(name="Name")
+    dims: tuple[int, ...] = field(name="Dimensions", default=())
+    both: str = field(name="Format/Datatype", default="")
+    format: str = field(name="Format", default="")
+    type: str = field(name="DataType", default="")
+    type_too: str = field(name="Datatype", default="")
+
+
+class LayerRow(Struct, frozen=True, rename="pascal"):
+    """What is read of a layer."""
+
+    name: str
+    layer_type: str = ""
+    inputs: tuple[TensorRow, ...] = ()
+    outputs: tuple[TensorRow, ...] = ()
+    metadata: str = ""
+    tactic_name: str = ""
+
+
+class Binding(Struct, frozen=True, rename="pascal"):
+    """An input or output of the network, from 10.x on."""
+
+    name: str
+
+
+class LayerInfo(Struct, frozen=True):
+    """What is read of an export."""
+
+    layers: tuple[LayerRow, ...] = field(name="Layers")
+    bindings: tuple[str, ...] = field(name="Bindings", default=())
+    tensors: tuple[Binding, ...] | UnsetType = field(name="I/O Tensors", default=UNSET)
+
+
+class ProfileRow(Struct, frozen=True, rename="camel"):
+    """A layer of a profile."""
+
+    name: str
+    average_ms: Duration
+
+
+class Run(Struct, frozen=True, rename="camel"):
+    """A run of the whole network."""
+
+    compute_ms: Duration
+    latency_ms: Duration
 
 
 def engine_of(content: object, name: str, *, place: str, source: str = "trtexec") -> Engine:
@@ -39,15 +92,18 @@ def engine_of(content: object, name: str, *, place: str, source: str = "trtexec"
     rows = content["Layers"]
     if isinstance(rows, list) and rows and all(isinstance(row, str) for row in rows):
         raise EngineError(f"{place}: it names the layers and says nothing else about them; {DETAILED}")
-    listed = layers(rows, f"{place}: Layers")
-    found = settled_all([_layer(row, f"{place}: Layers[{i}]") for i, row in enumerate(listed)])
+    if isinstance(rows, list) and len(rows) > MAX_LAYERS:
+        raise EngineError(f"{place}: Layers holds {len(rows):,} layers; no engine has more than {MAX_LAYERS:,}")
+    info = as_form(content, LayerInfo, place)
+    found = settled_all([_layer(row, given) for row, given in zip(info.layers, rows, strict=True)])
     first = [layer for layer in found if _profile(layer.name) in (None, 0)]
     notes: list[str] = []
     if len(first) < len(found):
         notes.append(f"the engine has several optimization profiles; these are the {len(first)} layers of the first")
     if any(-1 in t.dims for layer in first for t in (*layer.inputs, *layer.outputs)):
         notes.append("shapes are dynamic: sizes of tensors with an open dimension are unknown and count as 0 bytes")
-    return Engine(name, source, tuple(first), _bindings(content, place), notes=tuple(notes))
+    bindings = info.bindings if info.tensors is UNSET else tuple(tensor.name for tensor in info.tensors)
+    return Engine(name, source, tuple(first), bindings, notes=tuple(notes))
 
 
 def _mistaken(content: object) -> str:
@@ -60,35 +116,29 @@ def _mistaken(content: object) -> str:
     return "this is no layer info: it has no list 'Layers', as trtexec --exportLayerInfo writes it"
 
 
-def _bindings(content: dict[str, object], place: str) -> tuple[str, ...]:
-    if "I/O Tensors" in content:
-        rows = entries(content["I/O Tensors"], f"{place}: I/O Tensors")
-        return tuple(text(row, "Name", f"{place}: I/O Tensors[{i}]") for i, row in enumerate(rows))
-    given = content.get("Bindings", [])
-    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
-        raise EngineError(f"{place}: 'Bindings' should be a list of names, and is {kind(given)}")
-    return tuple(given)
-
-
 def _profile(name: str) -> int | None:
     found = names.PROFILE.search(name)
     return int(found[1][:9]) if found else None
 
 
-def _layer(row: dict[str, object], place: str) -> Layer:
-    name = text(row, "Name", place)
-    inputs, outputs = (_tensors(row, key, place) for key in ("Inputs", "Outputs"))
-    nodes, quantizers = names.of_layer(name, text(row, "Metadata", place, ""))
+def _layer(row: LayerRow, given: Mapping[str, object]) -> Layer:
+    nodes, quantizers = names.of_layer(row.name, row.metadata)
     return Layer(
-        name=name,
-        kind=text(row, "LayerType", place, ""),
+        name=row.name,
+        kind=row.layer_type,
         nodes=nodes,
         quantizers=quantizers,
-        inputs=inputs,
-        outputs=outputs,
-        tactic=text(row, "TacticName", place, ""),
-        fields={key: value for key, value in row.items() if key not in READ_HERE},
+        inputs=tuple(map(_tensor, row.inputs)),
+        outputs=tuple(map(_tensor, row.outputs)),
+        tactic=row.tactic_name,
+        fields={key: value for key, value in given.items() if key not in READ_HERE},
     )
+
+
+def _tensor(row: TensorRow) -> Tensor:
+    if row.both:
+        return Tensor(row.name, row.dims, *formats.split(row.both))
+    return Tensor(row.name, row.dims, formats.precision(row.type or row.type_too), formats.layout(row.format))
 
 
 def settled_all(layers: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -118,24 +168,6 @@ def settled_all(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 def _claim(layer: Layer) -> tuple[bool, float]:
     """How surely a node that several layers name is computed by this one."""
     return layer.kind.lower() not in COPIES, 1 / len(layer.nodes)
-
-
-def _tensors(row: dict[str, object], key: str, place: str) -> tuple[Tensor, ...]:
-    found = []
-    for i, entry in enumerate(entries(row.get(key, []), f"{place}: {key}")):
-        at = f"{place}: {key}[{i}]"
-        dims = entry.get("Dimensions", [])
-        if not isinstance(dims, list) or not all(isinstance(d, int) for d in dims):
-            raise EngineError(f"{at}: 'Dimensions' should be a list of whole numbers")
-        if "Format/Datatype" in entry:
-            what, layout = formats.split(text(entry, "Format/Datatype", at))
-        else:
-            # 11.x has a field for each; its parsers disagree on the case of the second.
-            given = text(entry, "DataType", at, text(entry, "Datatype", at, ""))
-            layout = formats.layout(text(entry, "Format", at, ""))
-            what = formats.precision(given)
-        found.append(Tensor(text(entry, "Name", at), tuple(dims), what, layout))
-    return tuple(found)
 
 
 def cause(layer: Layer) -> Cause:
@@ -180,11 +212,10 @@ def timed(engine: Engine, content: object, place: str) -> Engine:
         EngineError: the content is no profile, or fits another engine.
     """
     queues: dict[str, deque[float]] = defaultdict(deque)
-    rows = entries(content, f"{place}: a profile")
-    for index, row in enumerate(rows):
-        if "name" in row:
-            at = f"{place}: [{index}]"
-            queues[text(row, "name", at)].append(number(row, "averageMs", at))
+    for index, entry in enumerate(as_form(content, list[dict[str, Any]], f"{place}: this is not a profile")):
+        if "name" in entry:
+            row = as_form(entry, ProfileRow, f"{place}: [{index}]")
+            queues[row.name].append(row.average_ms)
     layers: list[Layer] = []
     for layer in engine.layers:
         queue = queues.get(layer.name) or queues.get(names.PROFILE.sub("", layer.name))
@@ -207,11 +238,8 @@ def runs(content: object, place: str) -> Times:
     Raises:
         EngineError: it is something else, or empty.
     """
-    rows = entries(content, f"{place}: a list of run times")
+    rows = as_form(content, list[Run], f"{place}: this is not a list of run times")
     if not rows:
         raise EngineError(f"{place}: it holds no run")
-    compute, latency = (
-        statistics.median(number(row, key, f"{place}: [{i}]") for i, row in enumerate(rows))
-        for key in ("computeMs", "latencyMs")
-    )
+    compute, latency = (statistics.median(getattr(row, key) for row in rows) for key in ("compute_ms", "latency_ms"))
     return Times(len(rows), compute, latency)

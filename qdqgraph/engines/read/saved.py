@@ -3,71 +3,80 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import fastjsonschema
+import msgspec
+from msgspec import Meta, Struct
 
 from ...errors import EngineError
-from ..layers import Engine, Layer, Reason, Tensor, Times
-from .jsonfile import layers, load
+from ..layers import Cause, Engine
+from .jsonfile import MAX_LAYERS, Duration, as_form, load
 from .layer_info import engine_of, runs, timed
 
 FORMAT = 1
 """Version of the JSON form."""
-CAUSES = ["", "Q/DQ", "type", "layout", "copy"]
-NAMES = {"type": "array", "items": {"type": "string"}}
-DURATION = {"type": "number", "minimum": 0}
+SCHEMA = Path(__file__).with_name("engine.schema.json")
 
 
-def _object(**properties: object) -> dict[str, object]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+class TensorForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tensor between layers"""
+
+    name: str
+    dims: Annotated[tuple[int, ...], Meta(description="Dimensions, -1 for an unknown one.")]
+    precision: str
+    layout: str
 
 
-TENSORS = {
-    "type": "array",
-    "items": _object(
-        name={"type": "string"},
-        dims={"type": "array", "items": {"type": "integer"}},
-        precision={"type": "string"},
-        layout={"type": "string"},
-    ),
-}
-REASONS = {
-    "type": "array",
-    "items": _object(rule={"type": "string"}, link={"type": "string"}, text={"type": "string"}),
-}
-LAYER = _object(
-    name={"type": "string"},
-    kind={"type": "string"},
-    nodes=NAMES,
-    quantizers=NAMES,
-    inputs=TENSORS,
-    outputs=TENSORS,
-    precision={"type": "string"},
-    cause={"enum": CAUSES},
-    time_ms={"anyOf": [DURATION, {"type": "null"}]},
-    tactic={"type": "string"},
-    why=REASONS,
-    fields={"type": "object"},
-)
-SCHEMA = _object(
-    qdqgraph_engine={"const": FORMAT},
-    name={"type": "string"},
-    source={"type": "string"},
-    layers={"type": "array", "items": LAYER},
-    bindings=NAMES,
-    times={"anyOf": [{"type": "null"}, _object(runs={"type": "integer"}, compute_ms=DURATION, latency_ms=DURATION)]},
-    notes=NAMES,
-)
+class ReasonForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a forecast forms a layer"""
+
+    rule: str
+    link: str
+    text: str
+
+
+class LayerForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """One kernel"""
+
+    name: str
+    kind: str
+    nodes: tuple[str, ...]
+    quantizers: tuple[str, ...]
+    inputs: tuple[TensorForm, ...]
+    outputs: tuple[TensorForm, ...]
+    precision: str
+    cause: Annotated[Cause, Meta(description="Why the layer only copies; empty for one that computes.")]
+    time_ms: Duration | None
+    tactic: str
+    why: tuple[ReasonForm, ...]
+    fields: Annotated[dict[str, Any], Meta(description="Everything else that the source says, as it says it.")]
+
+
+class TimesForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whole runs"""
+
+    runs: int
+    compute_ms: Duration
+    latency_ms: Duration
+
+
+class EngineForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """An engine as qdqgraph saves it: its layers in the order they run"""
+
+    qdqgraph_engine: Literal[1]
+    name: str
+    source: str
+    layers: Annotated[tuple[LayerForm, ...], Meta(max_length=MAX_LAYERS)]
+    bindings: tuple[str, ...]
+    times: TimesForm | None
+    notes: tuple[str, ...]
 
 
 def to_json(engine: Engine) -> str:
     """The engine as text that `open_engine` reads."""
-    return json.dumps({"qdqgraph_engine": FORMAT, **asdict(engine)}, indent=1)
+    return json.dumps({"qdqgraph_engine": FORMAT, **msgspec.to_builtins(engine)}, indent=1)
 
 
 def open_engine(path: Path, *, profile: Path | None = None, times: Path | None = None) -> Engine:
@@ -101,35 +110,5 @@ def _from_json(content: dict[str, Any], path: Path) -> Engine:
     version = content["qdqgraph_engine"]
     if version != FORMAT:
         raise EngineError(f"{path}: this engine has format {str(version)[:20]}; this qdqgraph reads format {FORMAT}")
-    layers(content.get("layers"), f"{path}: layers")
-    try:
-        _valid()(content)
-    except fastjsonschema.JsonSchemaValueException as error:
-        raise EngineError(f"{path}: this saved engine is damaged: {str(error)[:200]}") from error
-    return Engine(
-        content["name"],
-        content["source"],
-        tuple(_layer(entry) for entry in content["layers"]),
-        tuple(content["bindings"]),
-        Times(**content["times"]) if content["times"] else None,
-        tuple(content["notes"]),
-    )
-
-
-@cache
-def _valid() -> Callable[[object], object]:
-    return fastjsonschema.compile(SCHEMA)
-
-
-def _layer(entry: dict[str, Any]) -> Layer:
-    inputs, outputs = (
-        tuple(Tensor(**{**t, "dims": tuple(t["dims"])}) for t in entry[k]) for k in ("inputs", "outputs")
-    )
-    changed = {
-        "nodes": tuple(entry["nodes"]),
-        "quantizers": tuple(entry["quantizers"]),
-        "inputs": inputs,
-        "outputs": outputs,
-        "why": tuple(Reason(**r) for r in entry["why"]),
-    }
-    return Layer(**{**entry, **changed})
+    form = as_form(content, EngineForm, f"{path}: this saved engine is damaged")
+    return msgspec.convert(form, Engine, from_attributes=True)

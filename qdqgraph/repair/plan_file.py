@@ -1,0 +1,117 @@
+"""The JSON form of a plan: one object an edit, told apart by its key `edit`; items as base64 of their protobuf."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from google.protobuf.message import DecodeError
+from msgspec import Meta, Struct
+
+from ..errors import PlanError, field_fault
+from .edits import ITEM, Edit, Field, Insert, Remove, SetInput, SetVersion, item_text
+
+FORMAT: Final = 1
+"""Version of the JSON form; readers refuse another one."""
+SCHEMA = Path(__file__).with_name("plan.schema.json")
+
+Index = Annotated[int, Meta(ge=0)]
+
+
+class Item(Struct, frozen=True, kw_only=True, tag_field="edit"):
+    """An item of a repeated field of the model or of its graph"""
+
+    field: Field
+    index: Index
+    text: Annotated[str, Meta(description="The item for people; not read.")] = ""
+    data: Annotated[bytes, Meta(description="Its protobuf.")]
+
+
+class Inserted(Item, frozen=True, tag="insert"):
+    """An item that is new in the result; `index` counts there"""
+
+
+class Removed(Item, frozen=True, tag="remove"):
+    """An item that is gone from the base; `index` counts there"""
+
+
+class InputSet(Struct, frozen=True, tag_field="edit", tag="set_input"):
+    """Another tensor at one input of a node that stays"""
+
+    node: str
+    index: Index
+    old: str
+    new: str
+
+
+class VersionSet(Struct, frozen=True, tag_field="edit", tag="set_version"):
+    """Another ir_version"""
+
+    old: int
+    new: int
+
+
+Entry = Inserted | Removed | InputSet | VersionSet
+
+
+class PlanForm(Struct, frozen=True):
+    """A qdqgraph plan: what a repair does to a model"""
+
+    format: Literal[1]
+    base_sha256: Annotated[str, Meta(description="Of the model before, as `qdqgraph.repair.plan.digest` computes it.")]
+    result_sha256: Annotated[str, Meta(description="Of the model after.")]
+    edits: tuple[Entry, ...]
+
+
+def plan_text(base: str, result: str, edits: Iterable[Edit]) -> str:
+    """A plan as JSON text, the same for the same plan. Arguments: as the fields of `Plan`."""
+    form = PlanForm(FORMAT, base, result, tuple(_entry(edit) for edit in edits))
+    return json.dumps(msgspec.to_builtins(form), indent=1) + "\n"
+
+
+def read_plan(text: str) -> tuple[str, str, tuple[Edit, ...]]:
+    """The fields of `Plan` that a text of `plan_text` holds.
+
+    Raises:
+        PlanError: the text is not JSON, of another format, or a field is wrong; the message names the field.
+    """
+    try:
+        content = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PlanError(f"the plan is not valid JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("edits"), list):
+        raise PlanError(f"this is not a plan of format {FORMAT}; make one with: qdqgraph fix MODEL --plan FILE")
+    try:
+        form = msgspec.convert(content, PlanForm)
+    except msgspec.ValidationError as error:
+        raise PlanError(f"the plan is damaged: {field_fault(error)}") from error
+    return form.base_sha256, form.result_sha256, tuple(_edit(index, entry) for index, entry in enumerate(form.edits))
+
+
+def _entry(edit: Edit) -> Entry:
+    match edit:
+        case Insert(field, index, data):
+            return Inserted(field=field, index=index, text=item_text(field, data), data=data)
+        case Remove(field, index, data):
+            return Removed(field=field, index=index, text=item_text(field, data), data=data)
+        case SetInput(node, index, old, new):
+            return InputSet(node, index, old, new)
+        case SetVersion(old, new):
+            return VersionSet(old, new)
+
+
+def _edit(place: int, entry: Entry) -> Edit:
+    match entry:
+        case InputSet(node, index, old, new):
+            return SetInput(node, index, old, new)
+        case VersionSet(old, new):
+            return SetVersion(old, new)
+    try:
+        ITEM[entry.field].FromString(entry.data)
+    except DecodeError as error:
+        what = ITEM[entry.field].__name__
+        raise PlanError(f"the plan is damaged: edits[{place}].data: this is not a valid {what}") from error
+    return (Insert if isinstance(entry, Inserted) else Remove)(entry.field, entry.index, entry.data)
