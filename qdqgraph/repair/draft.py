@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import onnx
@@ -242,21 +243,18 @@ def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     needs = [{maker[name] for name in reads(n) if name in maker} - {i} for i, n in enumerate(nodes)]
     if all(max(need, default=-1) < i for i, need in enumerate(needs)):
         return nodes
-    waiting: dict[int, list[int]] = {}
-    for i, need in enumerate(needs):
-        for j in need:
-            waiting.setdefault(j, []).append(i)
-    missing = [len(need) for need in needs]
-    ready = [i for i, n in enumerate(missing) if n == 0]
+    sorter = TopologicalSorter(dict(enumerate(needs)))
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise PlanError("the repair would make the graph cyclic; this is a defect of a rule") from error
+    ready = [*sorter.get_ready()]
     heapq.heapify(ready)
     order: list[onnx.NodeProto] = []
     while ready:
-        i = heapq.heappop(ready)
-        order.append(nodes[i])
-        for j in waiting.get(i, ()):
-            missing[j] -= 1
-            if missing[j] == 0:
-                heapq.heappush(ready, j)
-    if len(order) != len(nodes):
-        raise PlanError("the repair would make the graph cyclic; this is a defect of a rule")
+        index = heapq.heappop(ready)  # the first of those that read only what is placed
+        order.append(nodes[index])
+        sorter.done(index)
+        for next_index in sorter.get_ready():
+            heapq.heappush(ready, next_index)
     return order

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...graph.components import components
 from ..layers import Engine, Layer
 
 NUMBERED = re.compile(r"^([A-Za-z][A-Za-z0-9]*)_(\d+)$")
@@ -111,29 +112,17 @@ def _joined(
     a: Sequence[Layer], b: Sequence[Layer], ours: Sequence[frozenset[str]], theirs: Sequence[frozenset[str]]
 ) -> tuple[list[KernelGroup], list[Layer], list[Layer]]:
     """Groups of layers that share nodes, and the layers of both sides that share none."""
-    readers: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for side, sets in enumerate((ours, theirs)):
-        for index, nodes in enumerate(sets):
-            for node in nodes:
-                readers[node].append((side, index))
-    layers = (a, b)
-    seen: set[tuple[int, int]] = set()
+    nodes, half = (*ours, *theirs), len(ours)
     groups: list[KernelGroup] = []
-    for index, nodes in enumerate(ours):
-        if not nodes or (0, index) in seen:
-            continue
-        members, pending = set(), [(0, index)]
-        while pending:
-            member = pending.pop()
-            if member in members:
-                continue
-            members.add(member)
-            pending += [m for node in (ours, theirs)[member[0]][member[1]] for m in readers[node]]
-        seen |= members
-        sides = [tuple(layers[s][i] for side, i in sorted(members) if side == s) for s in (0, 1)]
-        groups.append(KernelGroup(sides[0], sides[1]))
-    rest = [[layer for i, layer in enumerate(layers[s]) if (s, i) not in seen] for s in (0, 1)]
-    return groups, rest[0], rest[1]
+    rest: tuple[list[Layer], list[Layer]] = ([], [])
+    for members in components(nodes):
+        sides = tuple(a[i] for i in members if i < half), tuple(b[i - half] for i in members if i >= half)
+        if nodes[members[0]]:
+            groups.append(KernelGroup(*sides))
+        else:  # a component of an empty set is that set alone
+            rest[0].extend(sides[0])
+            rest[1].extend(sides[1])
+    return groups, *rest
 
 
 def _neighbours(

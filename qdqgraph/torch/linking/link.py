@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from ...errors import TorchError
+from ...graph.components import components
 from ...graph.graph import Graph, Node, label
 from ...graph.pair import pairs
 from ...graph.selectors import quantizer_path
@@ -186,7 +187,7 @@ def _gates(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
 
 
 def _apply(model: nn.Module, state: _State, result: Repair, add: bool) -> Linked:
-    joined = _joined(state.groups.values())
+    joined = _joined([*state.groups.values()])
     added: list[str] = []
     groups: list[tuple[str, ...]] = []
     found = quantizers(model)
@@ -215,19 +216,13 @@ def _apply(model: nn.Module, state: _State, result: Repair, add: bool) -> Linked
     return Linked(tuple(groups), tuple(added), state.bare, state.unmapped, result.left)
 
 
-def _joined(groups: Iterable[list[str | Place]]) -> list[set[str | Place]]:
-    """Groups as disjoint sets: a quantizer of a module that is used twice joins what both uses belong to."""
-    found: list[set[str | Place]] = []
-    for group in groups:
-        merged = set(group)
-        apart = []
-        for other in found:
-            if other & merged:
-                merged |= other
-            else:
-                apart.append(other)
-        found = [*apart, merged]
-    return found
+def _joined(groups: Sequence[Collection[str | Place]]) -> list[set[str | Place]]:
+    """Groups as disjoint sets: a quantizer of a module that is used twice joins what both uses belong to.
+
+    In the order of the last group that each set holds.
+    """
+    found = sorted(components(groups), key=lambda indexes: indexes[-1])
+    return [{member for index in indexes for member in groups[index]} for indexes in found]
 
 
 def _share(model: nn.Module, old: Quantizer, new: Quantizer) -> None:
