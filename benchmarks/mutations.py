@@ -74,10 +74,10 @@ FAULTS = (
         ("repair", "rules/test_ties.py"),
     ),
     Fault(
-        "the order of rules decides between ties that save as much",
+        "of two ties that exclude each other the one that saves less is taken",
         "repair/solver.py",
         "key=lambda f: (-f.bytes, f.order))",
-        "key=lambda f: -f.bytes)",
+        "key=lambda f: (f.bytes, f.order))",
         ("repair", "rules/test_ties.py"),
     ),
     Fault(
