@@ -36,9 +36,9 @@ def test_fix_takes_a_path_and_options_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"weights": "INT8"}, "weights is 'INT8'; write 'int8', 'float' or None"),
-        ({"max_bits_lost": "a"}, "write a number of bits"),
-        ({"only": "conv*"}, r"only is a string; write a tuple"),
+        ({"weights": "INT8"}, "weights is 'INT8'; use 'int8', 'float' or None"),
+        ({"max_bits_lost": "a"}, "use a number of bits"),
+        ({"only": "conv*"}, r"only is a string; use a tuple"),
         ({"also": "QDQ403"}, r"also is a string"),
         ({"target": "trt-9"}, "unknown target 'trt-9'"),
     ],
@@ -67,7 +67,7 @@ def test_strip_takes_the_pairs_off_chosen_layers_only() -> None:
     assert convolution.inputs[0].name == "a" and pairs(graph).made(convolution.inputs[1].name) is None
     assert pairs(graph).made(other.inputs[0].name) is not None and pairs(graph).made(other.inputs[1].name) is not None
     assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
-    with pytest.raises(ModelError, match="no node is named 'none\\*'"):
+    with pytest.raises(ModelError, match="no node matches 'none\\*'"):
         qdqgraph.strip(model, ["y", "none*"])
     with pytest.raises(ModelError, match="no input is quantized"):
         qdqgraph.strip(model, ["a"])

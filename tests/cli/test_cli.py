@@ -117,7 +117,7 @@ def test_an_illegal_model_is_refused_and_nothing_is_written(tmp_path: Path, caps
 def test_a_repair_on_request_and_one_that_exact_forbids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = saved(tmp_path, ILLEGAL), tmp_path / "fixed.onnx"
     assert main(["fix", str(path), "-o", str(out), "--also", "QDQ403", "--exact"]) == 2
-    assert "lossy repairs exist: leave out --exact" in capsys.readouterr().err
+    assert "lossy repairs exist: omit --exact" in capsys.readouterr().err
     assert main(["fix", str(path), "-o", str(out), "--also", "scale-not-positive"]) == 0
     shown = capsys.readouterr().out
     assert "QDQ401 the zero-point of 'x' is 3" in shown and "loses 0.04 bits of resolution" in shown
