@@ -24,13 +24,13 @@ def explain(args: Namespace) -> int:
 
 
 def why(args: Namespace) -> int:
-    """`qdqgraph why CODE MODEL --at TENSOR`: 0 where the rule speaks there, 1 where it does not."""
+    """`qdqgraph why CODE MODEL --at TENSOR`: returns 0 if the rule applies at the tensor, 1 if not."""
     run = Invocation.of(args)
     code = catalog.find(run.loaded, args.code, run.moved).code
     answer = api.why(code, args.model, args.at, run.loaded, run.options(args.model))
     for line in answer.lines:
         text.say(terminal(), line)
-    return 0 if answer.speaks else 1
+    return 0 if answer.applies else 1
 
 
 def rules(args: Namespace) -> int:

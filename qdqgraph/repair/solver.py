@@ -117,7 +117,7 @@ class _RefusedError(Exception):
     """A tie is refused; the message gives the reason with the values.
 
     Attributes:
-        bits_lost: the bits that exceed the limit of the guard; None if the tie is refused for another reason.
+        bits_lost: the loss in bits that the guard refuses; None if the tie is refused for another reason.
     """
 
     def __init__(self, reason: str, bits_lost: float | None = None) -> None:
