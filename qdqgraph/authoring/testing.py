@@ -188,12 +188,12 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Repai
 
 
 def _safe(rule: Rule, model: onnx.ModelProto, result: Repair) -> str:
-    """What is wrong with the rule's safety label, on noise in ONNX Runtime; "" where the numbers bear it out."""
+    """Returns how the outputs in ONNX Runtime, on noise, contradict the rule's safety; "" if they do not."""
     feeds = inputs.noise(model, 4)
     try:
-        exact, final = (comparison.compare(model, made, feeds, Path()) for made in (result.exact, result.model))
+        exact, final = (comparison.compare(model, other, feeds, Path()) for other in (result.exact, result.model))
     except ModelError as error:
-        return f"broken: {error}; define an operator that ONNX Runtime does not have as a function of the example"
+        return f"broken: {error}; define operators that ONNX Runtime lacks as functions in the example"
     for name, agreement in exact.items():
         if not agreement.identical:
             return f"not exact: output {name} changes, SQNR {agreement.sqnr:.1f} dB"

@@ -130,8 +130,8 @@ def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, No
 def _around(graph: Graph, tensor: str) -> str:
     producer = graph.producer(tensor)
     consumers = ", ".join(dict.fromkeys(str(r.node.op) for r in graph.readers(tensor)))
-    upstream = "has no producer" if producer is None else f"is produced by {producer.op}"
-    return f"'{tensor}' {upstream} and {f'is consumed by {consumers}' if consumers else 'has no consumer'}"
+    source = f"produced by {producer.op}" if producer is not None else "a graph input or initializer"
+    return f"'{tensor}' is {source} and {f'is consumed by {consumers}' if consumers else 'has no consumer'}"
 
 
 def _few(names: Sequence[str]) -> str:

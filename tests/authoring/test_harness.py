@@ -194,7 +194,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_new_rule_passes_and_finds_something(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules", "new", "identity-behind-pair", f"--{kind}"]) == 0
     (file,) = folder.iterdir()
-    assert capsys.readouterr().out.startswith(f"{file.name}: change it, then run: qdqgraph rules test {file.name}")
+    assert capsys.readouterr().out.startswith(f"{file.name}: edit it, then run: qdqgraph rules test {file.name}")
     assert main(["rules", "test", "."]) == 0
     assert capsys.readouterr().out == "3 of 3 checks passed\n"
     assert main(["rules", "new", "identity-behind-pair", f"--{kind}"]) == 2
