@@ -18,7 +18,7 @@ SCHEMAS: Mapping[Path, type[msgspec.Struct]] = {form.SCHEMA: form.RuleForm}
 
 
 def schema_text(form: type[msgspec.Struct]) -> str:
-    """Returns the schema of a form as JSON text."""
+    """Returns the schema of a file format as JSON text."""
     return json.dumps(schema(form), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -139,17 +139,17 @@ def _check_policy(graph: Graph, text: str) -> None:
 
 
 def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
-    """The graph, if it holds a Q/DQ pair or an operator that a rule treats as quantized, or did before a repair.
+    """Returns the graph if it has a Q/DQ pair or an operator that a rule treats as quantized, or had before a repair.
 
     Raises:
-        ModelError: it does not, or a node reads a tensor that nothing makes.
+        ModelError: it has none, or a node reads a tensor without a producer.
     """
     validate_references(graph.model.graph)
     if not _bare(graph, rules) or any(entry.key == BARE for entry in graph.model.metadata_props):
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise ModelError(
-            "the model's Q/DQ are all inside functions or subgraphs, which qdqgraph leaves alone: inline them"
+            "all Q/DQ of the model are inside functions or subgraphs, which qdqgraph does not change: inline them"
         )
     raise ModelError(
         "the model has no QuantizeLinear or DequantizeLinear, and no rule in use treats one of its operators as "
@@ -158,7 +158,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
 
 
 def _bare(graph: Graph, rules: Sequence[Rule]) -> bool:
-    """Whether the graph has no pair and no operator that a rule treats as quantized."""
+    """Returns whether the graph has neither a pair nor an operator that a rule treats as quantized."""
     return not len(pairs(graph)) and not any(rule.quantized_nodes(graph) for rule in rules)
 
 
