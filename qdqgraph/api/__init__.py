@@ -1,6 +1,6 @@
-"""Every call there is: a model or its path in, everything else by name. The command line only parses and prints.
+"""The functions of the public API: they accept a model or its path, and all other arguments by name.
 
-The calls are pure but for what they are asked to write: `output`, `plan`, `keep`.
+The functions write only the files given as `output`, `plan` and `keep`, and have no other side effects.
 """
 
 from .engines import build, compare, forecast, opened, read_engine

@@ -1,4 +1,4 @@
-"""Calls on engines: forecast, build, read_engine, compare."""
+"""Functions for engines: forecast, build, read_engine, compare."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ from . import given
 from .given import File, Model
 
 Source: TypeAlias = Engine | File
-"""An engine, or a file: layer info of trtexec, a saved engine, or an ONNX model to forecast."""
+"""An engine, or a file: layer info from trtexec, a saved engine, or an ONNX model to forecast."""
 
 
 def forecast(model: Model, target: str = DEFAULT, *, folder: File | None = None) -> Engine:
-    """The kernels that a generation of TensorRT will form, by its documented rules.
+    """Returns the kernels that a generation of TensorRT will form, by its documented rules.
+
+    Args:
+        model: a model, or its path.
+        target: name of the TensorRT generation, such as "trt-10".
+        folder: the folder that contains the external data; the folder of the file by default.
 
     Raises:
-        ModelError: the model cannot be read or imported, or there is no such target.
+        ModelError: the model cannot be read or imported, or the target is unknown.
     """
     found, place, source = given.read(model, folder)
     return forecast_graph(Graph(found, place, target=Target.named(target)), source.name)
@@ -43,35 +48,38 @@ def build(
     memory_limit: int = 8192,
     keep: File | None = None,
 ) -> Engine:
-    """Builds an engine with a real TensorRT, or OpenVINO, in a process of its own.
+    """Builds an engine with a real TensorRT, or OpenVINO, in a child process.
 
     Args:
         model: the path of a model.
-        library: "tensorrt-rtx" and "openvino" run on any CPU, "tensorrt" and "trtexec" need the GPU.
-        mode: "qdq" (INT8 where the file has Q/DQ), "fp16" (no INT8) or "best" (what TensorRT would choose).
-        shapes: of dynamic inputs, by name; without one the batch is 1 and images have 320 pixels a side.
-        time_limit: seconds; memory_limit: MiB of resident memory.
-        keep: a folder in which the log and all exports stay.
+        library: "tensorrt-rtx" and "openvino" run on any CPU, "tensorrt" and "trtexec" need a GPU.
+        mode: "qdq" (INT8 where the file has Q/DQ), "fp16" (no INT8) or "best" (TensorRT's own choice).
+        shapes: the shapes of dynamic inputs, by name; the default is batch 1 and images of 320 x 320 pixels.
+        time_limit: in seconds.
+        memory_limit: resident memory in MiB.
+        keep: the folder for the log and all exports.
 
     Raises:
         ModelError: the model cannot be read.
-        EngineError: TensorRT refuses the model, node by node, or the build failed or passed a limit.
+        EngineError: TensorRT refuses the model (the message lists the nodes), or the build failed or exceeded a limit.
     """
     where = None if keep is None else Path(keep)
     return built(Path(model), library, Build(mode, dict(shapes or {}), Limits(time_limit, memory_limit), where))
 
 
 def read_engine(layers: File, *, profile: File | None = None, times: File | None = None) -> Engine:
-    """An engine that trtexec exported, or that was saved.
+    """Reads an engine that trtexec exported, or that was saved.
 
     Args:
-        layers: what --exportLayerInfo wrote; profile: --exportProfile; times: --exportTimes.
+        layers: the file of trtexec --exportLayerInfo, or a saved engine.
+        profile: the file of trtexec --exportProfile.
+        times: the file of trtexec --exportTimes.
 
     Raises:
-        EngineError: a file cannot be read, or is of another form.
+        EngineError: a file cannot be read, or has another format.
     """
-    beside, whole = (None if path is None else Path(path) for path in (profile, times))
-    return open_engine(Path(layers), profile=beside, times=whole)
+    layer_times, run_times = (None if path is None else Path(path) for path in (profile, times))
+    return open_engine(Path(layers), profile=layer_times, times=run_times)
 
 
 def compare(
@@ -82,20 +90,23 @@ def compare(
     profile_a: File | None = None,
     profile_b: File | None = None,
 ) -> Diff:
-    """What differs between two engines; `worse` of the result says why b is worse than a.
+    """Returns the differences of two engines; `worse` of the result gives the reason if b is worse than a.
 
     Args:
-        a, b: engines, or files of them; a model is forecast for `target`.
-        profile_a, profile_b: times of the layers, from --exportProfile.
+        a: the first engine or its file; a model is forecast for `target`.
+        b: the second engine or its file.
+        target: name of the TensorRT generation of the forecasts.
+        profile_a: layer times of a, the file of trtexec --exportProfile.
+        profile_b: layer times of b.
 
     Raises:
-        ModelError, EngineError: a file cannot be read, or is of another form.
+        ModelError, EngineError: a file cannot be read, or has another format.
     """
     return diff(opened(a, target, profile_a), opened(b, target, profile_b))
 
 
 def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -> Engine:
-    """The engine in a file; of a model its forecast.
+    """Returns the engine in a file, or the forecast of a model file.
 
     Raises:
         ModelError, EngineError: as `compare`.

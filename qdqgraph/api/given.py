@@ -1,4 +1,4 @@
-"""What the calls are given: models, samples, rules and options, in the forms that are convenient to a caller."""
+"""Converts the arguments of the API functions: models, samples, rules and options."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from ..rulekit.rule import Rule
 File: TypeAlias = str | os.PathLike[str]
 Model: TypeAlias = onnx.ModelProto | File
 Samples: TypeAlias = File | Sequence[Mapping[str, Any]]
-"""Inputs to run a model on: an .npz file, or one mapping a sample, input name to array."""
+"""Inputs of a model: an .npz file, or one mapping per sample from input name to array."""
 Progress: TypeAlias = Callable[[str], None]
 """Called with one line before each step."""
 
 
 def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path]:
-    """The model, the folder of its external data, and its path."""
+    """Returns the model, the folder of its external data, and its path.
+
+    Raises:
+        ModelError: the file cannot be read, or is not an ONNX model.
+    """
     if isinstance(model, onnx.ModelProto):
         place = Path(folder or ".")
         return model, place, place / "model.onnx"
@@ -35,10 +39,10 @@ def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path
 
 
 def samples(data: Samples | None, model: onnx.ModelProto) -> list[Feed] | None:
-    """The inputs, one mapping a sample; None where none are given.
+    """Returns the inputs, one mapping per sample; None if none are given.
 
     Raises:
-        ModelError: the file cannot be read, or does not fit the model's inputs.
+        ModelError: the file cannot be read, or does not match the model's inputs.
     """
     if data is None:
         return None
@@ -48,7 +52,7 @@ def samples(data: Samples | None, model: onnx.ModelProto) -> list[Feed] | None:
 
 
 def rule_list(rules: Sequence[Rule] | None) -> Sequence[Rule]:
-    """The rules as given, all that are installed where none are.
+    """Returns the given rules, or the built-in and installed rules if None.
 
     Raises:
         RuleError: one of them is not a rule.
@@ -58,19 +62,19 @@ def rule_list(rules: Sequence[Rule] | None) -> Sequence[Rule]:
     for rule in rules:
         if not isinstance(rule, Rule):
             choice = "qdqgraph.rules(select=[…])"
-            raise RuleError(f"rules holds {rule!r}, which is not a rule; choose by code, for example: {choice}")
+            raise RuleError(f"rules contains {rule!r}, which is not a rule; to choose by code, use {choice}")
     return rules
 
 
 def option_values(options: Options | None, settings: dict[str, Any]) -> Options:
-    """The options as given, or from settings by name.
+    """Returns the given options, or options from settings by name.
 
     Raises:
-        ModelError: both are given, or no option has that name.
+        ModelError: both are given, or an option name is unknown.
     """
     if options is not None and settings:
-        raise ModelError("give options, or settings by name, not both")
+        raise ModelError("give either options or settings by name, not both")
     unknown = [name for name in settings if name not in Options.__dataclass_fields__]
     if unknown:
-        raise ModelError(f"no option {unknown[0]!r}; there are {', '.join(Options.__dataclass_fields__)}")
+        raise ModelError(f"unknown option {unknown[0]!r}; known options: {', '.join(Options.__dataclass_fields__)}")
     return options or Options(**settings)

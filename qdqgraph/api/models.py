@@ -1,4 +1,4 @@
-"""Calls on a model: check, fix, strip, to_fp16."""
+"""Functions for a model: check, fix, strip, to_fp16."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from .given import File, Model, Progress, Samples
 
 @dataclass(frozen=True)
 class Result(Repair):
-    """What `fix` did.
+    """The result of `fix`; see `Repair` for the other attributes.
 
     Attributes:
-        numbers: how the outputs agree with the original's; None where that was not asked for.
-        fp16: what became FP16; None without `fp16`.
-        engines: the engines before and after; None without `engines`.
-        notes: what a user should know, a sentence each.
+        numbers: the agreement of the outputs with the original model; None without `numerics`.
+        fp16: the FP16 conversion; None without `fp16`.
+        engines: the engines before and after the repair; None without `engines`.
+        notes: notes for the user, one sentence each.
     """
 
     numbers: Verification | None = None
@@ -51,7 +51,7 @@ class Result(Repair):
 
     @classmethod
     def of(cls, repair: Repair, **more: Any) -> Result:
-        """A repair with what followed it."""
+        """Returns a repair with the results of the later steps."""
         return cls(**{f.name: getattr(repair, f.name) for f in fields(Repair)}, **more)
 
 
@@ -64,19 +64,19 @@ def check(
     other_targets: bool = False,
     **settings: Any,
 ) -> tuple[Finding, ...]:
-    """What keeps TensorRT from building or fusing a model, with what each finding costs in bytes by forecast.
+    """Returns what prevents TensorRT from building or fusing a model, with the predicted cost of each finding in bytes.
 
     Args:
-        model: a model, or the path of one.
-        rules: the rules to check by; the built-in and installed ones by default.
-        options: what a repair may do; or say it by name, such as `target="trt-11"`.
-        folder: where external data lie; the folder of the file by default.
-        other_targets: report as well what the model would meet on other targets alone; such a finding names its
-            `target`.
+        model: a model, or its path.
+        rules: the rules to check by; the built-in and installed rules by default.
+        options: the settings of a repair. They can also be given by name, such as `target="trt-11"`.
+        folder: the folder that contains the external data; the folder of the file by default.
+        other_targets: also report findings that occur on other targets only; such a finding has a `target`.
+        settings: fields of `Options` by name.
 
     Raises:
-        ModelError: nothing in the model is quantized, or it cannot be read or imported; or an option has no such name.
-        RuleError: `rules` holds something that is not a rule, a rule crashed, or the policy is unknown.
+        ModelError: the model is not quantized, or cannot be read or imported; or an option name is unknown.
+        RuleError: `rules` contains an object that is not a rule, a rule crashed, or the policy is unknown.
     """
     found, place, source = given.read(model, folder)
     chosen, asked = given.rule_list(rules), given.option_values(options, settings)
@@ -105,42 +105,45 @@ def fix(
     progress: Progress = lambda message: None,
     **settings: Any,
 ) -> Result:
-    """Repairs a model: all that `qdqgraph fix` does, but for printing.
+    """Repairs a model, as `qdqgraph fix` does.
 
     The findings that remain tell what they cost in bytes by forecast, as those of `check` do.
 
     Args:
-        model: a model, which is left as it is, or the path of one.
-        rules: the rules to repair by; the built-in and installed ones by default.
-        options: what the repair may do; or say it by name, such as `max_bits_lost=1.5` or `target="trt-11"`.
-        output: where to write the result, whole or not at all.
-        plan: where to write the plan, for `apply` and `undo`.
-        force: whether existing files are replaced.
-        folder: where external data lie; the folder of the file by default.
-        fp16, keep_io, ranges: make everything that is not INT8 FP16 at the end, as `to_fp16` does. Without `ranges`
-            they are measured where `numerics` are asked for.
-        numerics: compare the outputs with the original's in ONNX Runtime (extra "ort"), before anything is written.
-        data: the inputs for that; seeded noise by default.
-        provider: where that runs, "cpu" or "cuda".
-        engines: build the model before and after on TensorRT-RTX (extra "tensorrt"), before anything is written; the
+        model: a model, which is not modified, or its path.
+        rules: the rules to repair by; the built-in and installed rules by default.
+        options: the settings of the repair. They can also be given by name, such as `max_bits_lost=1.5` or
+            `target="trt-11"`.
+        output: the file of the result, written atomically.
+        plan: the file of the plan, for `apply` and `undo`.
+        force: overwrite existing files.
+        folder: the folder that contains the external data; the folder of the file by default.
+        fp16: convert everything outside INT8 to FP16 as the last step, as `to_fp16`.
+        keep_io: with `fp16`, graph inputs and outputs keep their types.
+        ranges: with `fp16`, as `to_fp16`; measured if None and `numerics` is set.
+        numerics: compare the outputs with the original model in ONNX Runtime (extra "ort") before writing.
+        data: the inputs for `numerics`; seeded noise by default.
+        provider: the device for `numerics`, "cpu" or "cuda".
+        engines: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
             model must be a file.
-        globs: those of `only` and `skip` that must name a node or tensor; all by default. A settings file for many
-            models holds some that name nothing here.
+        globs: the globs of `only` and `skip` that must match a node or tensor; all by default. A settings file for
+            several models may contain globs without a match in this model.
         progress: called with one line before each step.
+        settings: fields of `Options` by name.
 
     Raises:
-        ModelError: nothing in the model is quantized, or it cannot be read, imported or written; or an option has no
-            such name, a glob names nothing, or the target takes no FP16 from the file.
-        RuleError: `rules` holds something that is not a rule, a rule crashed, or the policy is unknown.
-        RepairError: TensorRT would refuse the graph and no rule repairs that, node by node; or a repair that promises
-            to be bit-exact is not.
+        ModelError: the model is not quantized, or cannot be read, imported or written; or an option name is unknown, a
+            glob matches nothing, or the target does not support FP16 in the file.
+        RuleError: `rules` contains an object that is not a rule, a rule crashed, or the policy is unknown.
+        RepairError: TensorRT would refuse the graph and no rule repairs that (the message lists the nodes); or a
+            repair declared bit-exact is not.
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
     """
     asked = given.option_values(options, settings)
     if keep_io and not fp16:
-        raise ModelError("keep_io says what fp16 does to inputs and outputs: give both")
+        raise ModelError("keep_io has an effect only with fp16: set both")
     if asked.exact and fp16:
-        raise ModelError("fp16 rounds numbers, so it is not exact: give one of them")
+        raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
     _refuse_outputs(output, plan, force)
     if fp16:
         refuse_target(Target.named(asked.target))
@@ -159,13 +162,13 @@ def fix(
         if ranges is None and numerics and runtime.available():
             progress("measuring ranges in ONNX Runtime")
             ranges = measured_ranges(found, inputs.noise(found) if feeds is None else feeds, place)
-        progress("FP16 around INT8")
+        progress("converting to FP16")
         repair, half = with_fp16(found, repair, place, keep_io=keep_io, ranges=ranges, skip=asked.skip)
     if numerics:
         progress("comparing outputs in ONNX Runtime")
         numbers = verify(found, repair, place, data=feeds, provider=provider)
     if engines:
-        progress("building before and after on TensorRT-RTX")
+        progress("building original and result with TensorRT-RTX")
         proof = prove(source, found, repair.model, Target.named(asked.target))
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof)
     return _written(result, found, source, output, plan, force, progress)
@@ -181,18 +184,22 @@ def strip(
     force: bool = True,
     folder: File | None = None,
 ) -> Result:
-    """Takes the pairs off the inputs of chosen layers, so that they run in floating point: what `qdqgraph strip` does.
+    """Removes the pairs at the inputs of chosen layers, so that these run in floating point, as `qdqgraph strip` does.
 
     Args:
-        nodes: globs on the names of nodes, and of the tensors they produce.
-        rules: layers that these rules report are chosen, too.
-        output, plan, force, folder: as `fix`.
+        model: a model, which is not modified, or its path.
+        nodes: globs on the names of nodes and of their outputs.
+        rules: layers that these rules report are chosen as well.
+        output: as `fix`.
+        plan: as `fix`.
+        force: as `fix`.
+        folder: as `fix`.
 
     Raises:
-        ModelError: as `fix`; or a glob names no node, or nothing that is chosen is quantized.
+        ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized.
     """
     if isinstance(nodes, str):
-        raise ModelError(f"nodes is a string; write a tuple of them: ({nodes!r},)")
+        raise ModelError(f"nodes is a string; use a tuple of strings: ({nodes!r},)")
     _refuse_outputs(output, plan, force)
     found, place, source = given.read(model, folder)
     result = Result.of(rounds.strip(found, nodes, given.rule_list(rules), folder=place))
@@ -208,16 +215,18 @@ def to_fp16(
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
 ) -> Fp16Model:
-    """Makes everything that is not INT8 FP16, for a strongly typed TensorRT.
+    """Converts everything outside INT8 to FP16, for strongly typed TensorRT.
 
     Args:
-        output, folder: as `fix`.
-        keep_io: inputs and outputs keep their types, a Cast each.
-        ranges: largest magnitude seen in each tensor, by name; nodes that go beyond FP16's range stay FP32.
-        skip: globs on the names of nodes and of the tensors they produce; those nodes stay FP32.
+        model: a model, which is not modified, or its path.
+        folder: as `fix`.
+        output: as `fix`.
+        keep_io: graph inputs and outputs keep their types, with one Cast each.
+        ranges: the largest magnitude of each tensor, by name; nodes with a tensor beyond FP16's range stay FP32.
+        skip: globs on the names of nodes and of their outputs; those nodes stay FP32.
 
     Raises:
-        ModelError: as `fix`; or external data are missing, or a node has no form in the operator set of FP16 Q/DQ.
+        ModelError: as `fix`; or external data are missing, or a node cannot be converted to the opset of FP16 Q/DQ.
     """
     found, place, source = given.read(model, folder)
     made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
@@ -227,20 +236,20 @@ def to_fp16(
 
 
 def _refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:
-    """Refuses outputs that could not be written at the end, or only over something.
+    """Rejects output files that cannot be written, before the work starts.
 
     Raises:
-        ModelError: as `refuse_to_overwrite`; or both name one file.
+        ModelError: as `refuse_to_overwrite`; or both are the same file.
     """
     if output is not None and plan is not None and Path(output).resolve() == Path(plan).resolve():
-        raise ModelError(f"{plan} is named for the model and for its plan: name another file")
+        raise ModelError(f"{plan} is given for both the model and its plan: use two files")
     for path in (output, plan):
         if path is not None:
             refuse_to_overwrite(Path(path), force=force)
 
 
 def _refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
-    """Refuses globs that name nothing: a slip there repairs too little or too much.
+    """Rejects globs without a match: a typing error there would repair too little or too much.
 
     Raises:
         ModelError: a glob matches no node and no tensor.
@@ -248,7 +257,7 @@ def _refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
     names = {*(node.name for node in model.graph.node), *tensor_names(model.graph)}
     for glob in globs:
         if not fnmatch.filter(names, glob):
-            raise ModelError(f"no node or tensor is named {glob!r}")
+            raise ModelError(f"no node or tensor matches {glob!r}")
 
 
 def _written(
@@ -260,7 +269,7 @@ def _written(
     force: bool,
     progress: Progress = lambda message: None,
 ) -> Result:
-    """The result, with its files written and what a user should know of them."""
+    """Writes the files of a result, and returns the result with notes about them."""
     notes: list[str] = []
     if output is not None:
         progress("checking and writing")
@@ -268,6 +277,6 @@ def _written(
     if plan is not None:
         write_text(result.plan.to_json(), Path(plan), force=force)
         if source.is_file() and not is_canonical(source, model):
-            kept = "undo restores the same model, not the same bytes"
-            notes.append(f"{source} is not written as protobuf writes it; {kept}")
+            effect = "undo restores an equal model, but not the same bytes"
+            notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
     return replace(result, notes=(*result.notes, *filter(None, notes)))

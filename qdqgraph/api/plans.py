@@ -1,4 +1,4 @@
-"""Calls on plans, and on two models: apply, undo, diff."""
+"""Functions for plans and for two models: apply, undo, diff."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ def apply(
     force: bool = True,
     note: Progress = lambda sentence: None,
 ) -> onnx.ModelProto:
-    """Makes the edits of a saved plan.
+    """Applies a plan to the model it was made for, and returns the new model.
 
     Args:
-        plan: a plan, or the path of one that `fix` wrote.
-        output, force: as `fix`.
-        note: called with what a user should know of the written file.
+        plan: a plan, or the path of a plan that `fix` wrote.
+        model: a model, or its path.
+        output: as `fix`.
+        force: as `fix`.
+        note: called with a note about the written file, if any.
 
     Raises:
-        PlanError: the plan is damaged, or was made for another model.
+        PlanError: the plan is damaged, or belongs to another model.
         ModelError: the model cannot be read or written.
     """
     return _edited(_plan(plan), model, output, force, note)
@@ -45,7 +47,9 @@ def undo(
     force: bool = True,
     note: Progress = lambda sentence: None,
 ) -> onnx.ModelProto:
-    """Takes the edits of a saved plan back: the original, byte for byte where protobuf wrote its file.
+    """Undoes a plan and returns the original model.
+
+    The file is restored byte for byte if it equals protobuf's deterministic serialization. Arguments as `apply`.
 
     Raises:
         PlanError, ModelError: as `apply`.
@@ -54,7 +58,7 @@ def undo(
 
 
 def diff(a: Model, b: Model) -> tuple[str, ...]:
-    """Pairs, scales and places that differ between two models, a line each; none where the quantization is the same.
+    """Returns the pairs, scales and placements that differ between two models, one line each.
 
     Raises:
         ModelError: a model cannot be read or imported.

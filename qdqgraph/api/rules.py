@@ -1,4 +1,4 @@
-"""Calls on rules: rules, why."""
+"""Functions for rules: rules, why."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ def rules(
     builtin: bool = True,
     installed: bool = True,
 ) -> tuple[Rule, ...]:
-    """The rules to check or repair by, sorted by code.
+    """Returns the rules to check or repair by, sorted by code.
 
     Args:
-        paths: rule files and folders to add; Python rules run as code.
-        select, ignore: codes, prefixes of codes, names or globs: only these rules, not these rules.
-        builtin, installed: whether the built-in rules, and those of installed rule packs, are among them.
+        paths: rule files and folders to add; Python rules execute code.
+        select: return only these rules: codes, prefixes of codes, names or globs.
+        ignore: omit these rules.
+        builtin: include the built-in rules.
+        installed: include the rules of installed rule packs.
 
     Raises:
-        RuleError: a file does not load, a rule is incomplete, a code is given twice, or a selector matches no rule.
+        RuleError: a file cannot be loaded, a rule is incomplete, two rules have one code, or a selector matches no
+            rule.
     """
     places = [Path(path) for path in paths]
     found = catalog.load(places, builtin=builtin, installed=installed)
@@ -50,16 +53,20 @@ def why(
     folder: File | None = None,
     **settings: Any,
 ) -> Answer:
-    """What one rule does at a tensor, or the condition that kept it silent.
+    """Returns what one rule does at a tensor, or the condition that failed.
 
     Args:
-        code: a code or name of one of `rules`.
-        at: a tensor, or a node by its name.
-        rules, options, folder: as `check`.
+        code: the code or name of one of `rules`.
+        model: a model, or its path.
+        at: the name of a tensor or node.
+        rules: as `check`.
+        options: as `check`.
+        folder: as `check`.
+        settings: as `check`.
 
     Raises:
-        RuleError: there is no such rule, tensor or node, or a rule crashed.
-        ModelError: the model cannot be read or imported; or an option has no such name.
+        RuleError: the rule, tensor or node is unknown, or a rule crashed.
+        ModelError: the model cannot be read or imported, or an option name is unknown.
     """
     found, place, _ = given.read(model, folder)
     known, asked = given.rule_list(rules), given.option_values(options, settings)

@@ -1,1 +1,1 @@
-"""Tools for rule authors: the test harness, `why`, and the templates of new rules."""
+"""Tools for rule authors: the test harness, `why`, and templates of new rules."""

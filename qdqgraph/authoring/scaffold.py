@@ -1,4 +1,4 @@
-"""`rules new`: the beginning of a rule, complete and passing, to be changed line by line."""
+"""`rules new`: creates a complete rule that passes its tests, as a starting point."""
 
 from __future__ import annotations
 
@@ -15,37 +15,42 @@ FILES = {"text": ("rule.toml", ".toml"), "python": ("rule.py.txt", ".py")}
 
 
 def free_code(taken: Iterable[str]) -> str:
-    """The first of MY201, MY202 … that no rule has."""
+    """Returns the first of MY201, MY202 … that no rule uses."""
     used = set(taken)
     return next(code for code in (f"MY{number}" for number in range(201, 500)) if code not in used)
 
 
 def _codes(folder: Path) -> dict[str, str]:
-    """The codes that files of a folder mention, with the files; they are read, not run."""
+    """Returns the codes in the rule files of a folder, with the file names; the files are read, not executed."""
     files = [f for suffix in (".py", ".toml") for f in sorted(folder.glob(f"*{suffix}"))]
     return {code: f.name for f in files for code in CODE.findall(f.read_text(encoding="utf-8", errors="replace"))}
 
 
 def scaffold(name: str, kind: str, folder: Path, code: str, rules: Iterable[Rule]) -> tuple[Path, str]:
-    """The file of a new rule and its text.
+    """Returns the path of a new rule file and its text.
 
     Args:
-        name: names the problem, in kebab-case; kind: "text" or "python".
-        code: the code it shall have, "" for the next free one; rules: those that exist.
+        name: the name of the problem, in kebab-case.
+        kind: "text" or "python".
+        folder: the folder of the new file.
+        code: the code of the rule, "" for the next free one.
+        rules: the existing rules.
 
     Raises:
-        RuleError: the name or the code will not do.
+        RuleError: the name or the code is not valid, or is taken.
     """
     taken = {rule.code: rule.name for rule in rules} | _codes(folder)
     if not NAME.fullmatch(name):
         raise RuleError(
-            f"{name!r} is no name for a rule: write lower-case words joined by hyphens, such as repeated-pair"
+            f"{name!r} is not a valid rule name: use lower-case words joined by hyphens, such as repeated-pair"
         )
     code = code or free_code(taken)
     if not CODE.fullmatch(code):
-        raise RuleError(f"{code!r} is no code: write letters, a band from 1 to 4 and two digits, such as MY201")
+        raise RuleError(
+            f"{code!r} is not a valid rule code: use letters, a digit from 1 to 4 and two more digits, such as MY201"
+        )
     if code in taken:
-        raise RuleError(f"code {code} is taken by {taken[code]}; leave --code out, and the next free one is taken")
+        raise RuleError(f"code {code} is taken by {taken[code]}; omit --code to use the next free code")
     if same := next((c for c, known in taken.items() if known == name), ""):
         raise RuleError(f"the name {name!r} is taken by {same}; choose another")
     template, suffix = FILES[kind]

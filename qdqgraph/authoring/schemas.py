@@ -1,6 +1,6 @@
-"""The JSON schemas in the package, made from the types that read the files.
+"""Generates the JSON schemas in the package from the types that read the files.
 
-`python -m qdqgraph.authoring.schemas` writes them anew.
+`python -m qdqgraph.authoring.schemas` writes them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCHEMAS: Mapping[Path, type[msgspec.Struct]] = {
 
 
 def schema_text(form: type[msgspec.Struct]) -> str:
-    """The schema of a form as the text of its file."""
+    """Returns the schema of a file format as JSON text."""
     return json.dumps(schema(form), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,13 +1,13 @@
-"""A rule's examples as tests: what every rule must keep, derived from its examples and counterexamples.
+"""Runs the examples and counterexamples of a rule as tests.
 
     for rule in qdqgraph.rules():
         for verdict in qdqgraph.testing.verdicts(rule):
             assert not verdict.fault, verdict
 
-A fault says which way a rule is wrong: noisy (speaks on a counterexample), missing (silent on an example), wrong
-(applies something else than `after`), not pure (scanning changed something), not idempotent (speaks on its own
-result), not undone (undo is not byte-identical), not exact (an exact rule changed a bit), broken (the example itself),
-crashed, undocumented. `pytest --qdqgraph-rules PATH` and `qdqgraph rules test PATH` run the same.
+A fault begins with its kind: noisy (reports a counterexample), missing (does not report an example), wrong (the repair
+differs from `after`), not pure (scanning changed the graph), not idempotent (reports its own repair), not undone (undo
+is not byte-identical), not exact (the repair of an exact rule changed an output bit), broken (the example is invalid),
+crashed, undocumented. `pytest --qdqgraph-rules PATH` and `qdqgraph rules test PATH` run the same tests.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from ..rulekit.rule import Counterexample, Documentation, Example, Rule, scan
 from ..verify import comparison
 
 FACE = "qdqgraph.rulekit"
-"""What rule files import; `qdqgraph` itself is allowed as well."""
+"""The module that rule files import; `qdqgraph` itself is allowed as well."""
 LOSSY_FLOOR = 10.0
-"""dB of SQNR that an example of a lossy rule must keep on noise: below, it is no quantization noise any more."""
+"""The minimum SQNR in dB of an example of a lossy rule on noise inputs; less is more than quantization noise."""
 
 
 @cache
 def builtin_rules() -> tuple[Rule, ...]:
-    """The rules that come with the package."""
+    """Returns the rules of the package."""
     return catalog.load(installed=False)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one check of a rule came to.
+    """The result of one check of a rule.
 
     Attributes:
-        title: what was checked: an example by its title, or the rule itself.
-        fault: what is wrong, first the word for it; "" where the rule keeps its word.
-        place: the file, and the line where it is known.
+        title: the title of the example, or "itself" for the rule.
+        fault: the kind of fault with a description; "" if the check passed.
+        place: the file, and the line if known.
     """
 
     title: str
@@ -64,14 +64,14 @@ class Verdict:
 
 
 def verdicts(rule: Rule) -> Iterator[Verdict]:
-    """Every check of a rule: of the rule itself, then one for each example and counterexample."""
+    """Yields the verdict on the rule itself, then one for each example and counterexample."""
     yield Verdict("itself", _itself(rule), str(rule.file))
     for example in rule.examples:
         yield Verdict(example.title, judge(rule, example), rule.place_of(example))
 
 
 def judge(rule: Rule, example: Example | Counterexample) -> str:
-    """An empty string where the rule keeps its word on the example, else the fault with what differs."""
+    """Returns "" if the rule passes the example, otherwise the fault and the difference."""
     try:
         model = parse(example.model if isinstance(example, Counterexample) else example.before)
     except ValueError as error:
@@ -83,7 +83,7 @@ def judge(rule: Rule, example: Example | Counterexample) -> str:
         if (digest(model), _fingerprint(graph)) != before:
             return "not pure: scanning changed the graph"
         if scan(graph, [rule]) != found:
-            return "not pure: a second scan of the same graph finds something else"
+            return "not pure: a second scan of the same graph gives other findings"
     except QdqgraphError as error:
         return f"crashed: {error}"
     try:
@@ -94,16 +94,16 @@ def judge(rule: Rule, example: Example | Counterexample) -> str:
         result, fixable = None, ()
         if isinstance(example, Counterexample) or example.after is not None:
             return f"wrong: {error}"
-    speaks = bool(found) if result is None else bool(result.applied or result.left)
+    fires = bool(found) if result is None else bool(result.applied or result.left)
     if isinstance(example, Counterexample):
-        return "noisy: " + "; ".join(f.message for f in fixable) if speaks else ""
-    if not speaks:
+        return "noisy: " + "; ".join(f.message for f in fixable) if fires else ""
+    if not fires:
         return "missing: the rule finds nothing"
     return "" if result is None else _applied(rule, example, model, result)
 
 
 def outside_imports(file: Path) -> tuple[str, ...]:
-    """What a Python rule file imports beside qdqgraph, numpy and the standard library; none for a text rule."""
+    """Returns the imports of a Python rule file other than qdqgraph, numpy and the standard library."""
     if file.suffix != ".py":
         return ()
     allowed = {"qdqgraph", "numpy", *sys.stdlib_module_names}
@@ -111,7 +111,7 @@ def outside_imports(file: Path) -> tuple[str, ...]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             name = "." * node.level + (node.module or "")
-            deep = name.startswith("qdqgraph.") and name != FACE  # only the two public faces are kept stable
+            deep = name.startswith("qdqgraph.") and name != FACE  # only the two public modules are stable
             found += [name] if deep or name.split(".")[0] not in allowed else []
         elif isinstance(node, ast.Import):
             found += [
@@ -123,27 +123,28 @@ def outside_imports(file: Path) -> tuple[str, ...]:
 
 
 def _itself(rule: Rule) -> str:
-    """What is wrong with a rule apart from its examples."""
+    """Returns the fault of a rule apart from its examples, or ""."""
     page = Documentation.of(rule)
     if not page.summary.endswith("."):
-        return f"undocumented: the first line is no sentence with a full stop: {page.summary!r}"
+        return f"undocumented: the first line must be a sentence with a full stop, not {page.summary!r}"
     if not page.why or not page.source:
-        return "undocumented: say `Why:`, what TensorRT does, and `Source:`, where that is known from"
+        return "undocumented: add `Why:` (what TensorRT does) and `Source:` (the evidence for it)"
     if outside := outside_imports(rule.file):
         return (
-            f"wrong: a rule imports `qdqgraph.rulekit`, numpy and the standard library only, not {', '.join(outside)}"
+            "wrong: a rule may import `qdqgraph.rulekit`, numpy and the standard library only, "
+            f"not {', '.join(outside)}"
         )
     texts = [e.model if isinstance(e, Counterexample) else e.before for e in rule.examples]
     if len({" ".join(t.split()) for t in texts}) < len(texts):
-        return "broken: two examples show the same model"
+        return "broken: two examples have the same model"
     taken = {r.code: r for r in builtin_rules()}.get(rule.code)
     if taken is not None and taken.file.resolve() != rule.file.resolve():
-        return f"wrong: code {rule.code} is the built-in rule {taken.name}; give the rule its own"
+        return f"wrong: code {rule.code} belongs to the built-in rule {taken.name}; use another code"
     return ""
 
 
 def _fingerprint(graph: Graph) -> tuple[object, ...]:
-    """Everything of onnx-graphsurgeon's nodes that a rule could change behind the model's back."""
+    """Returns everything in the onnx-graphsurgeon nodes that a rule could modify."""
     return tuple(
         (
             n.op,
@@ -167,16 +168,14 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Repai
         refused = "; ".join(f.refused or f.safety.value for f in result.left)
         return f"missing: the rule applies nothing: {refused}"
     if canonical(expected) == canonical(model):
-        return "broken: `after` is `before`"
+        return "broken: `after` equals `before`"
     try:
         onnx.checker.check_model(result.model)
     except onnx.checker.ValidationError as error:
-        return f"wrong: onnx.checker refuses the repair: {' '.join(str(error).split())}"
+        return f"wrong: onnx.checker rejects the repair: {' '.join(str(error).split())}"
     if (ours := canonical(result.model)) != (theirs := canonical(expected)):
-        return "wrong: the repair is not `after`\n" + "\n".join(
-            difflib.unified_diff(
-                theirs, ours, "after, as the example says", "after, as the rule repairs", lineterm="", n=2
-            )
+        return "wrong: the repair differs from `after`\n" + "\n".join(
+            difflib.unified_diff(theirs, ours, "after (expected)", "after (repaired)", lineterm="", n=2)
         )
     if result.left:
         return "not idempotent: " + "; ".join(f.message for f in result.left)
@@ -189,23 +188,23 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Repai
 
 
 def _safe(rule: Rule, model: onnx.ModelProto, result: Repair) -> str:
-    """What is wrong with the rule's safety label, on noise in ONNX Runtime; "" where the numbers bear it out."""
+    """Returns how the outputs in ONNX Runtime, on noise, contradict the rule's safety; "" if they do not."""
     feeds = inputs.noise(model, 4)
     try:
-        exact, final = (comparison.compare(model, made, feeds, Path()) for made in (result.exact, result.model))
+        exact, final = (comparison.compare(model, other, feeds, Path()) for other in (result.exact, result.model))
     except ModelError as error:
-        return f"broken: {error}; define an operator that ONNX Runtime does not have as a function of the example"
+        return f"broken: {error}; define operators that ONNX Runtime lacks as functions in the example"
     for name, agreement in exact.items():
         if not agreement.identical:
             return f"not exact: output {name} changes, SQNR {agreement.sqnr:.1f} dB"
     for name, agreement in final.items():
         if rule.safety is not Safety.EXACT and not agreement.sqnr >= LOSSY_FLOOR:
-            return f"wrong: output {name} keeps {agreement.sqnr:.1f} dB only"
+            return f"wrong: output {name} has an SQNR of {agreement.sqnr:.1f} dB only"
     return ""
 
 
 def canonical(model: onnx.ModelProto) -> list[str]:
-    """The model's graph as lines that depend neither on the names of inner tensors and nodes nor on their order."""
+    """Returns the graph as lines that do not depend on the names of inner tensors and nodes, or on their order."""
     structure = {i.name: i.name for i in model.graph.input} | {"": ""}
     for tensor in model.graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
@@ -225,14 +224,14 @@ def canonical(model: onnx.ModelProto) -> list[str]:
     names = {name: text for name, text in structure.items() if name not in depth}
     lines: list[str] = []
     for place, (_, _, node) in enumerate(sorted(keyed, key=lambda k: k[:2])):
-        made = ", ".join(f"%{place}.{i}" for i, name in enumerate(node.output) if name)
-        lines.append(f"{made} = {_line(node, names)}")
+        outputs = ", ".join(f"%{place}.{i}" for i, name in enumerate(node.output) if name)
+        lines.append(f"{outputs} = {_line(node, names)}")
         names.update((name, f"%{place}.{i}") for i, name in enumerate(node.output))
     return [*lines, "outputs " + ", ".join(names[o.name] for o in model.graph.output)]
 
 
 def _line(node: onnx.NodeProto, names: Mapping[str, str]) -> str:
-    """A node without its outputs: operator, attributes, inputs by other names."""
+    """Returns a node as text without its outputs: operator, attributes, and inputs renamed by `names`."""
     bare = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
     bare.attribute.extend(sorted(node.attribute, key=lambda a: a.name))
     text = " ".join(onnx.printer.to_text(bare).split())

@@ -1,6 +1,6 @@
-"""Following a Python rule: which of its lines still spoke of a tensor, and which condition turned away from it.
+"""Traces a Python rule: the last line at which it handled a tensor, and the condition that discarded the tensor.
 
-Rules are pure, so a condition can be evaluated again, piece by piece, with the values it was evaluated with.
+Rules are pure, so each part of a condition can be evaluated again with the recorded values.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..graph.graph import Graph
 from ..rulekit.rule import Rule
 
 DEPTH = 3
-"""How deep a value is searched for the tensor: a residual holds sides, a side holds a pair, a pair holds nodes."""
+"""Depth of the search for the tensor in a value: a residual has sides, a side has a pair, a pair has nodes."""
 INNER = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
 
 
 @dataclass
 class _Seen:
-    """The last line that spoke of the tensor, with what its names stood for."""
+    """The last line that referred to the tensor, with the values of its names."""
 
     line: int = 0
     function: str = ""
@@ -32,7 +32,7 @@ class _Seen:
 
 
 class _Follower:
-    """A trace function: keeps the last line at which some local value spoke of the tensor."""
+    """A trace function that records the last line at which a local value refers to the tensor."""
 
     def __init__(self, file: str, tensor: str) -> None:
         self.file, self.tensor = file, tensor
@@ -51,7 +51,7 @@ class _Follower:
         if event != "line":
             return self.line
         stale = self.stale.setdefault(id(frame), {})
-        if frame.f_lineno in self.assigned:  # the next turn of a loop: what this one set speaks of the last element
+        if frame.f_lineno in self.assigned:  # the next iteration of a loop: values of the last one are stale
             names = self.assigned[frame.f_lineno]
             stale.update({name: value for name, value in frame.f_locals.items() if name in names})
             return self.line
@@ -63,7 +63,7 @@ class _Follower:
 
 
 def trace(graph: Graph, rule: Rule, tensor: str) -> Iterator[str]:
-    """Runs `rule.find` once more and says where it turned away from `tensor`."""
+    """Runs `rule.find` again and yields lines that say where it discarded `tensor`."""
     follower = _Follower(str(rule.file), tensor)
     previous = sys.gettrace()
     sys.settrace(follower.call)
@@ -73,19 +73,19 @@ def trace(graph: Graph, rule: Rule, tensor: str) -> Iterator[str]:
     finally:
         sys.settrace(previous)
     if follower.seen.names is None:
-        yield "the rule never comes to this tensor: it looks at other operators or places"
+        yield "the rule does not reach this tensor: it checks other operators or sites"
         return
-    yield f"{rule.file}:{follower.seen.line}, the last line of {follower.seen.function}() that speaks of it:"
+    yield f"{rule.file}:{follower.seen.line}, the last line of {follower.seen.function}() that refers to it:"
     yield from _decided(follower.text, follower.seen)
 
 
 def _assigned(loop: ast.For) -> frozenset[str]:
-    """The names that a loop sets: its target's and its body's."""
+    """Returns the names that a loop assigns, in its target and its body."""
     return frozenset(n.id for n in ast.walk(loop) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
 
 
 def _mentions(value: Any, tensor: str, depth: int) -> bool:
-    """Whether a local value is the tensor, or a node, pair or record that stands at it."""
+    """Returns whether a local value is the tensor, its producer, or a record that contains one of the two."""
     if isinstance(value, str):
         return value == tensor
     if isinstance(value, gs.Node):
@@ -96,9 +96,9 @@ def _mentions(value: Any, tensor: str, depth: int) -> bool:
 
 
 def _decided(text: str, seen: _Seen) -> Iterator[str]:
-    """The statement at the last line, and the parts of its condition with what each came to.
+    """Yields the statement at the last line, and each part of its condition with its value.
 
-    A `continue`, `break` or `return` is told by the `if` that it stands in.
+    For a `continue`, `break` or `return` this is the enclosing `if`.
     """
     around = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.stmt) and _spans(n, seen.line)]
     around.sort(key=lambda n: (n.lineno, -(n.end_lineno or 0)))
@@ -118,7 +118,7 @@ def _spans(node: ast.stmt, line: int) -> bool:
 
 
 def _parts(condition: ast.expr | None) -> list[ast.expr]:
-    """The operands of an `and` or `or`, else the condition itself."""
+    """Returns the operands of an `and` or `or`, or the condition itself."""
     if condition is None:
         return []
     return list(condition.values) if isinstance(condition, ast.BoolOp) else [condition]
@@ -127,7 +127,7 @@ def _parts(condition: ast.expr | None) -> list[ast.expr]:
 def _evaluated(code: CodeType, seen: _Seen) -> str:
     try:
         value = eval(code, dict(seen.names or {}))
-    except Exception as error:  # noqa: BLE001 - a later operand may need what an earlier one guards
+    except Exception as error:  # noqa: BLE001 - a later operand may fail without an earlier one
         return f"not evaluated ({type(error).__name__})"
     if isinstance(value, (bool, int, float, str)) or value is None:
         return repr(value)

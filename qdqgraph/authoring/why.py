@@ -1,7 +1,7 @@
-"""`why`: what a rule does at a tensor, and where it finds nothing, how far it came and which condition failed.
+"""`why`: explains what a rule does at a tensor; if it finds nothing, how far it got and which condition failed.
 
-A text rule is matched again with a trace: the deepest partial match and its reason. A Python rule is run again with
-its lines followed: the last line that still spoke of the tensor, and the part of its condition that decided.
+A text rule is matched again with a trace, which gives the deepest partial match and why it stopped. A Python rule is
+run again line by line, which gives the last line that referred to the tensor and the condition that failed.
 """
 
 from __future__ import annotations
@@ -23,20 +23,32 @@ from .trace import trace
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether the rule speaks at the tensor, and why or why not, line by line."""
+    """The explanation of what a rule does at a tensor.
 
-    speaks: bool
+    Attributes:
+        applies: whether the rule reports the tensor.
+        lines: why, or why not.
+    """
+
+    applies: bool
     lines: tuple[str, ...]
 
 
 def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Options) -> Answer:
-    """What `rule` does at the tensor or node `at`, among all `rules`.
+    """Returns what `rule` does at the tensor or node `at`, together with all `rules`.
+
+    Args:
+        graph: the graph.
+        rule: the rule to explain.
+        at: the name of a tensor or node.
+        rules: all rules of the run.
+        options: the settings of the run.
 
     Raises:
         RuleError: the graph has no such tensor or node, or a rule crashed.
     """
     tensor = _tensor(graph, at)
-    found = [f for f in scan(graph, [rule]) if tensor in _spoken_of(f)]
+    found = [f for f in scan(graph, [rule]) if tensor in _tensors(f)]
     if found:
         together = (rule, *(r for r in rules if r.code != rule.code))
         settled = resolve(graph, scan(graph, together), options)[1]
@@ -48,10 +60,10 @@ def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Optio
 
 
 def _tensor(graph: Graph, at: str) -> str:
-    """The tensor that is meant: by its name, or by the name of the node that makes it.
+    """Returns the name of a tensor given its name, or the name of its producer.
 
     Raises:
-        RuleError: there is neither.
+        RuleError: the graph has neither a tensor nor a node of that name.
     """
     known = [*graph.inputs, *graph.initializers, *(t.name for n in graph.nodes() for t in n.outputs if t.name)]
     if at in known:
@@ -62,29 +74,29 @@ def _tensor(graph: Graph, at: str) -> str:
     raise RuleError(f"the model has no tensor or node {at!r}{guess(at, known)}")
 
 
-def _spoken_of(finding: Finding) -> set[str]:
-    """The tensors that a finding is about: its place, and what its tie joins."""
+def _tensors(finding: Finding) -> set[str]:
+    """Returns the tensors of a finding: its place, and the sites of its tie."""
     return {finding.place, *(finding.tie.sites if finding.tie is not None else ())}
 
 
 def _outcomes(rule: Rule, finding: Finding, settled: Iterable[Finding]) -> Iterator[str]:
-    """What becomes of a finding once the ties of all rules are solved: a line for each that remains at its place."""
+    """Yields a line for each finding that remains at the place of `finding` once the ties of all rules are solved."""
     remaining = [other for other in settled if other.identity == finding.identity]
     for other in remaining:
         advice = f"refused: {other.refused}" if other.refused else other.advice
         yield "; ".join(filter(None, (f"{rule.code} applies here: {other.message}", other.price, advice)))
     if not remaining and finding.tie is not None:
         sites = ", ".join(f"'{s}'" for s in finding.tie.sites)
-        yield f"{rule.code} asks for one scale of {sites}; they have it, or none of them has one: no finding"
+        yield f"{rule.code} requires one scale for {sites}; they share one already, or have none: no finding"
     elif not remaining:
-        yield f"{rule.code} applies here, but unequal scales around it are the cause and are reported instead"
+        yield f"{rule.code} applies here, but the cause is a group with unequal scales, which is reported instead"
 
 
 def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
-    """How far a text rule comes: the lines of its pattern that match, and what stops the next."""
+    """Yields how far a text rule matches: the matching lines of its pattern, and why the next line does not match."""
     if not rule.pattern.nodes:
         for kind, _, name in (named for _, tie in rule.ties for named in tie.named()):
-            yield f"it ties other tensors: {kind} {name!r} stands for {_few(select_sites(graph, kind, name))}"
+            yield f"it ties other tensors: {kind} {name!r} matches {_few(select_sites(graph, kind, name))}"
         return
     trace = Trace()
     for start, node in _starts(graph, rule, tensor):
@@ -94,7 +106,7 @@ def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
                 yield f"the tensor is part of a match, which is reported at '{place}'"
                 return
     if trace.match is None:
-        yield f"no line of the pattern speaks of it: {_around(graph, tensor)}; the pattern is"
+        yield f"no line of the pattern matches: {_around(graph, tensor)}; the pattern is"
         yield from (f"    {line}" for line in rule.pattern.nodes)
         return
     count = len(trace.match.nodes)
@@ -106,9 +118,9 @@ def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
 
 
 def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, Node]]:
-    """Lines of the pattern with the nodes at the tensor that can stand for them: its maker, then its readers."""
-    maker = graph.producer(tensor)
-    nodes = ([maker] if maker is not None else []) + [r.node for r in graph.readers(tensor)]
+    """Yields each pattern line with the nodes at the tensor that may match it: the producer, then the consumers."""
+    producer = graph.producer(tensor)
+    nodes = ([producer] if producer is not None else []) + [r.node for r in graph.readers(tensor)]
     for node in nodes:
         for index, line in enumerate(rule.pattern.nodes):
             if node.op in line.ops:
@@ -116,11 +128,10 @@ def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, No
 
 
 def _around(graph: Graph, tensor: str) -> str:
-    maker = graph.producer(tensor)
-    readers = ", ".join(dict.fromkeys(str(r.node.op) for r in graph.readers(tensor))) or "nothing"
-    return (
-        f"'{tensor}' is {f'made by {maker.op}' if maker is not None else 'no result of a node'} and read by {readers}"
-    )
+    producer = graph.producer(tensor)
+    consumers = ", ".join(dict.fromkeys(str(r.node.op) for r in graph.readers(tensor)))
+    source = f"produced by {producer.op}" if producer is not None else "a graph input or initializer"
+    return f"'{tensor}' is {source} and {f'is consumed by {consumers}' if consumers else 'has no consumer'}"
 
 
 def _few(names: Sequence[str]) -> str:

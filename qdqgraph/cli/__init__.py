@@ -1,4 +1,4 @@
-"""The command line: parses arguments, calls `qdqgraph.api`, prints."""
+"""The command line: parses arguments, calls `qdqgraph.api`, prints the result."""
 
 from .main import entry, main
 

@@ -1,4 +1,4 @@
-"""The commands on models: each takes parsed arguments, calls `qdqgraph.api`, prints, and returns the exit code."""
+"""The commands for models: each accepts parsed arguments, calls `qdqgraph.api`, prints, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .invocation import Invocation, split_codes
 
 
 def check(args: Namespace) -> int:
-    """`qdqgraph check MODEL…`: 0 clean, 1 findings."""
+    """`qdqgraph check MODEL…`: returns 0 if there is no finding, 1 if there are findings."""
     run = Invocation.of(args)
     files: list[formats.FileFindings] = []
     with steps() as step:
@@ -26,9 +26,9 @@ def check(args: Namespace) -> int:
 
 
 def fix(args: Namespace) -> int:
-    """`qdqgraph fix MODEL -o OUT`: 0 when a file was written, or would be under --dry-run."""
+    """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
     if args.output is None and not args.dry_run:
-        raise ModelError("say where to write with -o OUT, or try it with --dry-run")
+        raise ModelError("no output file: use -o OUT, or --dry-run to write nothing")
     run, out = Invocation.of(args), None if args.dry_run else args.output
     with steps() as step:
         result = api.fix(
@@ -64,9 +64,9 @@ def fix(args: Namespace) -> int:
 
 
 def strip(args: Namespace) -> int:
-    """`qdqgraph strip MODEL --nodes GLOB… -o OUT`."""
+    """`qdqgraph strip MODEL --nodes GLOB… -o OUT`: removes the pairs of the chosen layers."""
     if not args.nodes and not args.select:
-        raise ModelError("say which layers with --nodes GLOB or --select CODES")
+        raise ModelError("no layers chosen: use --nodes GLOB or --select CODES")
     rules = Invocation.of(args).named(split_codes(args.select)) if args.select else ()
     result = api.strip(args.model, args.nodes, rules, output=args.output, plan=args.plan, force=args.force)
     text.show_stripped(terminal(), str(args.model), result)
@@ -75,19 +75,19 @@ def strip(args: Namespace) -> int:
 
 
 def apply(args: Namespace) -> int:
-    """`qdqgraph apply PLAN MODEL -o OUT`."""
+    """`qdqgraph apply PLAN MODEL -o OUT`: applies a saved plan."""
     api.apply(args.plan, args.model, output=args.output, force=args.force, note=warn)
     return 0
 
 
 def undo(args: Namespace) -> int:
-    """`qdqgraph undo PLAN MODEL -o OUT`: the original, byte for byte."""
+    """`qdqgraph undo PLAN MODEL -o OUT`: restores the original, byte for byte."""
     api.undo(args.plan, args.model, output=args.output, force=args.force, note=warn)
     return 0
 
 
 def diff(args: Namespace) -> int:
-    """`qdqgraph diff A B`: 0 where the quantization is the same, 1 where it differs."""
+    """`qdqgraph diff A B`: returns 0 if the quantization is equal, 1 if it differs."""
     console, lines = terminal(), api.diff(args.a, args.b)
     for line in lines:
         text.say(console, line)

@@ -1,4 +1,4 @@
-"""Where the commands print: results on stdout, warnings and progress on stderr."""
+"""Output of the commands: results on stdout, warnings and progress on stderr."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 WIDE = 200
-"""Columns for tables in a pipe, where rich would assume 80 and break names."""
+"""Columns of tables if stdout is not a terminal; rich's default of 80 would wrap names."""
 
 
 def terminal() -> Console:
-    """Where results go: wide where nobody watches."""
+    """Returns the console for results, with `WIDE` columns if stdout is not a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)
 
@@ -26,7 +26,7 @@ def warn(*sentences: str) -> None:
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says what runs; nothing where stderr is not a terminal."""
+    """Yields a function that shows the current step on stderr; it does nothing if stderr is not a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda message: None

@@ -1,4 +1,4 @@
-"""The commands on engines: each takes parsed arguments, calls `qdqgraph.api`, prints, and returns the exit code."""
+"""The commands for engines: each accepts parsed arguments, calls `qdqgraph.api`, prints, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .invocation import Invocation
 
 
 def engine(args: Namespace) -> int:
-    """`qdqgraph engine WHAT`."""
+    """`qdqgraph engine WHAT`: runs build, read, forecast, diff or draw."""
     if getattr(args, "output", None) is not None:
         refuse_to_overwrite(args.output, force=args.force)
     verbs = {"build": _build, "read": _read, "forecast": _forecast, "diff": _diff, "draw": _draw}
@@ -28,7 +28,7 @@ def engine(args: Namespace) -> int:
 
 
 def draw(args: Namespace) -> int:
-    """`qdqgraph draw MODEL -o OUT`: the Q/DQ graph with its groups and findings."""
+    """`qdqgraph draw MODEL -o OUT`: draws the Q/DQ graph with its groups and findings."""
     run = Invocation.of(args)
     return _picture(
         args, [(args.model.name, pictures.of_model(args.model, run.rules(args.model), run.options(args.model)))]
@@ -43,11 +43,11 @@ def _draw(args: Namespace) -> int:
 
 
 def _picture(args: Namespace, parts: list[tuple[str, Drawing]]) -> int:
-    """Writes drawings side by side, as SVG or DOT by the name of the file."""
-    form = {".svg": svg, ".dot": pictures.dot}.get(args.output.suffix.lower())
-    if form is None:
-        raise ModelError(f"{args.output}: name it .svg or .dot")
-    write_text(form(parts), args.output, force=args.force)
+    """Writes drawings side by side, as SVG or DOT depending on the file extension."""
+    encode = {".svg": svg, ".dot": pictures.dot}.get(args.output.suffix.lower())
+    if encode is None:
+        raise ModelError(f"{args.output}: use the file extension .svg or .dot")
+    write_text(encode(parts), args.output, force=args.force)
     text.say(terminal(), f"{args.output}: {sum(len(d.boxes) for _, d in parts)} boxes")
     return 0
 
@@ -72,11 +72,11 @@ def _build(args: Namespace) -> int:
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """NAME:1x3x224x224, as trtexec writes shapes."""
+    """Parses NAME:1x3x224x224, trtexec's format of shapes."""
     name, _, dims = text.rpartition(":")
     sizes = dims.split("x")
     if not name or not all(size.isdecimal() for size in sizes):
-        raise ModelError(f"--shape {text}: write it as NAME:1x3x224x224")
+        raise ModelError(f"--shape {text}: use the format NAME:1x3x224x224")
     return name, tuple(map(int, sizes))
 
 
@@ -85,7 +85,7 @@ def _read(args: Namespace) -> int:
 
 
 def _show(args: Namespace, found: Engine) -> int:
-    """Prints an engine, and saves it where asked to."""
+    """Prints an engine, and saves it if an output file is given."""
     if args.output is not None:
         write_text(to_json(found), args.output, force=args.force)
     if args.json:
@@ -96,7 +96,7 @@ def _show(args: Namespace, found: Engine) -> int:
 
 
 def _diff(args: Namespace) -> int:
-    """0 where B is not worse, 1 where it is."""
+    """Returns 0 if B is not worse than A, 1 if it is."""
     found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
     if args.json:
         text.say(terminal(), encoded(DiffRecord.of(found)))

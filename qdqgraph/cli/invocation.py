@@ -1,4 +1,4 @@
-"""`Invocation`: the rules and options that a command line and the settings file ask for, model by model."""
+"""`Invocation`: the rules and options of the command line and the settings file, per model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class Invocation:
-    """What a command runs with.
+    """The rules, settings and arguments of one command.
 
     Attributes:
-        loaded: every rule; moved: codes and names that rules had before, with the codes they have now.
-        settings: the settings file; args: the command line, which has the last word.
+        loaded: all rules.
+        moved: former codes and names of rules, with their current codes.
+        settings: the settings file.
+        args: the command line, which overrides the settings file.
     """
 
     loaded: tuple[Rule, ...]
@@ -33,7 +35,7 @@ class Invocation:
         """Loads settings and rules.
 
         Raises:
-            RuleError: a rule or the settings file is wrong.
+            RuleError: a rule or the settings file is not valid.
         """
         settings = Settings() if args.no_config else Settings.near(Path.cwd())
         if args.config is not None:
@@ -42,24 +44,24 @@ class Invocation:
         return cls(catalog.load(paths), catalog.redirects(paths), settings, args)
 
     def rules(self, model: Path) -> tuple[Rule, ...]:
-        """The rules to run on a model.
+        """Returns the rules to run on a model.
 
         Raises:
             RuleError: a selector matches no rule.
         """
         own = self.settings.of(model)
-        given, left_out = split_codes(self.args.select), split_codes(self.args.ignore)
-        chosen, ignored = given or own.get("select", ()), [*own.get("ignore", ()), *left_out]
+        selected, excluded = split_codes(self.args.select), split_codes(self.args.ignore)
+        chosen, ignored = selected or own.get("select", ()), [*own.get("ignore", ()), *excluded]
         for name in (*chosen, *ignored):
             if now := self.moved.get(name.upper(), self.moved.get(name)):
                 warn(f"{name} is now {now}")
         return catalog.select(self.loaded, chosen, ignored, self.moved)
 
     def options(self, model: Path) -> Options:
-        """What a repair of a model may do.
+        """Returns the options of a repair of a model.
 
         Raises:
-            ModelError, RuleError: an option has an unusable value.
+            ModelError, RuleError: an option has an invalid value.
         """
         own = dict(self.settings.of(model))
         given = {field: getattr(self.args, field, None) for field in Options.table()}
@@ -69,21 +71,21 @@ class Invocation:
         return Options.merged(given, own)
 
     def named(self, selectors: Sequence[str]) -> tuple[Rule, ...]:
-        """The rules of these codes, prefixes or names, and no others.
+        """Returns the rules of these codes, prefixes or names.
 
         Raises:
-            RuleError: no rule has one of them.
+            RuleError: a selector matches no rule.
         """
         return catalog.select(self.loaded, selectors, (), self.moved)
 
 
 def split_codes(entries: Sequence[str]) -> list[str]:
-    """Codes, prefixes or names as the command line has them: repeated, or separated by commas."""
+    """Splits codes, prefixes or names of the command line, which may be repeated or separated by commas."""
     return [code for entry in entries for code in entry.split(",") if code]
 
 
 def add_options(verb: ArgumentParser, *, all_of_them: bool) -> None:
-    """Adds the options of `Options` to a command: those that checking takes, or all of them."""
+    """Adds the options of `Options` to a command: all of them, or those with `check`."""
     for field, known in Options.table().items():
         if not (known.check or all_of_them):
             continue

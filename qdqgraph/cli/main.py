@@ -1,4 +1,4 @@
-"""The command line: what the arguments mean. The commands themselves are in `commands`."""
+"""The argument parser of the command line and its entry point; `commands` and its siblings implement the commands."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .invocation import add_options
 
 
 def parser() -> argparse.ArgumentParser:
-    """The argument parser, with one example a command."""
+    """Returns the argument parser, with one example per command."""
     top = argparse.ArgumentParser(
         prog="qdqgraph",
-        description="Finds, explains and repairs Q/DQ scales and places in quantized ONNX graphs, for TensorRT.",
-        epilog="exit codes: 0 clean or written, 1 findings or differences, 2 the input or a rule is unusable",
+        description="Finds, explains and repairs Q/DQ scales and placements in quantized ONNX graphs, for TensorRT.",
+        epilog="exit codes: 0 no findings, or file written; 1 findings or differences; 2 invalid input or rule",
     )
     top.add_argument("--version", action="version", version=f"qdqgraph {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
@@ -33,26 +33,26 @@ def parser() -> argparse.ArgumentParser:
     _fix(_verb(verbs, "fix", "repair a model and write it", "qdqgraph fix model.onnx -o fixed.onnx --data inputs.npz"))
     _strip(
         _verb(
-            verbs, "strip", "take the pairs off chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
+            verbs, "strip", "remove the pairs of chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
         )
     )
-    for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan: the original, to the byte")):
+    for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan, byte for byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
         verb.add_argument("plan", type=Path, metavar="PLAN", help="a plan written by: qdqgraph fix --plan")
         verb.add_argument("model", type=Path, metavar="MODEL")
         _output(verb, required=True)
-    diff = _verb(verbs, "diff", "pairs, scales and places that differ", "qdqgraph diff model.onnx fixed.onnx")
+    diff = _verb(verbs, "diff", "list pairs, scales and placements that differ", "qdqgraph diff model.onnx fixed.onnx")
     diff.add_argument("a", type=Path, metavar="A")
     diff.add_argument("b", type=Path, metavar="B")
-    explain = _verb(verbs, "explain", "what a rule finds, why, and its examples", "qdqgraph explain QDQ101")
+    explain = _verb(verbs, "explain", "show what a rule finds, why, and its examples", "qdqgraph explain QDQ101")
     explain.add_argument("code", metavar="CODE", help="a code or name, such as QDQ101 or concat-scales-differ")
     _rules_option(explain)
-    text = "what a rule does at a tensor, or why it is silent"
+    text = "show what a rule does at a tensor, or the condition that failed"
     why = _verb(verbs, "why", text, "qdqgraph why QDQ101 model.onnx --at cat1")
     why.add_argument("code", metavar="CODE", help="a code or name of a rule")
     why.add_argument("model", type=Path, metavar="MODEL")
-    why.add_argument("--at", required=True, metavar="TENSOR", help="the tensor, or a node by its name")
+    why.add_argument("--at", required=True, metavar="TENSOR", help="a tensor or node, by name")
     _common(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
     text = "forecast, build, read, compare and draw engines"
@@ -70,44 +70,44 @@ def parser() -> argparse.ArgumentParser:
 
 def _rules(verb: argparse.ArgumentParser) -> None:
     verbs = verb.add_subparsers(dest="what", required=True, metavar="WHAT")
-    listed = _verb(verbs, "list", "every rule: code, name, safety, where it comes from", "qdqgraph rules list")
+    listed = _verb(verbs, "list", "list the rules: code, name, safety, origin", "qdqgraph rules list")
     _rules_option(listed)
     new = _verb(
-        verbs, "new", "write the beginning of a rule, which passes its tests", "qdqgraph rules new my-rule --text"
+        verbs, "new", "create a rule from a template that passes its tests", "qdqgraph rules new my-rule --text"
     )
-    new.add_argument("name", metavar="NAME", help="names the problem, in kebab-case: identity-behind-pair")
+    new.add_argument("name", metavar="NAME", help="the problem in kebab-case, such as identity-after-pair")
     kind = new.add_mutually_exclusive_group()
     kind.add_argument("--text", action="store_const", const="text", dest="kind", help="a text rule, TOML (default)")
     kind.add_argument("--python", action="store_const", const="python", dest="kind", help="a Python rule")
-    new.add_argument("--folder", type=Path, default=Path(), help="where to write it (default: here)")
-    new.add_argument("--code", default="", help="its code (default: the next free MY201, MY202 …)")
+    new.add_argument("--folder", type=Path, default=Path(), help="folder of the new file (default: the current folder)")
+    new.add_argument("--code", default="", help="code of the rule (default: the next free MY201, MY202 …)")
     new.add_argument("--force", action="store_true", help="overwrite an existing file")
     new.set_defaults(kind="text")
     test = _verb(verbs, "test", "run the examples of rule files", "qdqgraph rules test my_rules/")
     test.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="files or folders (default: built-in rules)")
-    pages = _verb(verbs, "pages", "write a page with pictures for each rule", "qdqgraph rules pages my_rules/ -o docs/")
+    pages = _verb(verbs, "pages", "write a page with diagrams per rule", "qdqgraph rules pages my_rules/ -o docs/")
     pages.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="files or folders (default: built-in rules)")
-    pages.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where to write them")
+    pages.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="output folder")
 
 
 def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
-    made: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
-    return made
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    return verb
 
 
 def _rules_option(verb: argparse.ArgumentParser) -> None:
-    help = "add a rule file or folder; Python rules run code"
+    help = "add a rule file or folder; Python rules execute code"
     verb.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help=help)
     which = verb.add_mutually_exclusive_group()
-    help = "read [tool.qdqgraph] of this file (default: the nearest pyproject.toml that has it)"
+    help = "read [tool.qdqgraph] from this file (default: the nearest pyproject.toml with that table)"
     which.add_argument("--config", type=Path, metavar="FILE", help=help)
     which.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
 
 
 def _common(verb: argparse.ArgumentParser, *, all_of_them: bool = False) -> None:
     _rules_option(verb)
-    _repeated(verb, "--select", "CODES", "only these rules: codes, prefixes, names")
-    _repeated(verb, "--ignore", "CODES", "not these rules")
+    _repeated(verb, "--select", "CODES", "run only these rules: codes, prefixes, names")
+    _repeated(verb, "--ignore", "CODES", "do not run these rules")
     add_options(verb, all_of_them=all_of_them)
 
 
@@ -116,7 +116,7 @@ def _repeated(verb: argparse.ArgumentParser, option: str, metavar: str, help: st
 
 
 def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
-    verb.add_argument("-o", "--output", type=Path, required=required, metavar="OUT", help="where to write")
+    verb.add_argument("-o", "--output", type=Path, required=required, metavar="OUT", help="output file")
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
@@ -131,25 +131,25 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("model", type=Path, metavar="MODEL")
     _output(verb, required=False)
     _common(verb, all_of_them=True)
-    verb.add_argument("--fp16", action="store_true", help="then FP16 around INT8, for strongly typed builds")
+    verb.add_argument("--fp16", action="store_true", help="convert the non-INT8 part to FP16, for strong typing")
     verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
-    verb.add_argument("--dry-run", action="store_true", help="do everything but write")
+    verb.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
     verb.add_argument("--diff", action="store_true", help="print every edit")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
     verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    help = "inputs for the numeric check, else seeded noise"
+    help = "inputs for the numeric check (default: seeded noise)"
     verb.add_argument("--data", type=Path, metavar="FILE.npz", help=help)
-    verb.add_argument("--no-numerics", action="store_true", help="leave the numeric check out")
-    help = "build before and after on TensorRT-RTX and compare, before anything is written"
+    verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
+    help = "build original and result with TensorRT-RTX and compare them before writing"
     verb.add_argument("--verify", action="store_true", help=help)
-    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="where the numeric check runs")
+    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the numeric check")
 
 
 def _strip(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("model", type=Path, metavar="MODEL")
     _output(verb, required=True)
     verb.add_argument(
-        "--nodes", nargs="+", action="extend", default=[], metavar="GLOB", help="nodes, or what they make"
+        "--nodes", nargs="+", action="extend", default=[], metavar="GLOB", help="nodes, by name or output"
     )
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "the layers these rules report")
@@ -159,13 +159,13 @@ def _strip(verb: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
-    gc.set_threshold(100_000, 50, 50)  # a graph is millions of small live objects: collecting often finds nothing
+    gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
     modules = (rule_commands, engine_commands, torch_commands, commands)
     command = next(getattr(m, args.verb) for m in modules if args.verb in m.__all__)
     try:
         return int(command(args))
     except QdqgraphError as error:
-        print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the one place where errors are printed
+        print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the only place that prints errors
         return 2
     except OSError as error:
         if error.filename is not None:
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The console script."""
+    """Runs the console script."""
     code = main()
     try:
         sys.stdout.flush()
@@ -187,8 +187,8 @@ def entry() -> None:
 
 
 def _unprinted(error: OSError) -> int:
-    """The exit code where stdout takes no more: its reader is gone (head, a closed pager), or the disk is full."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more at its end
+    """Returns the exit code if stdout cannot be written: the pipe is closed (head, a pager), or the disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # prevents another flush at interpreter exit
     if isinstance(error, BrokenPipeError):
         return 128 + signal.SIGPIPE
     print(f"qdqgraph: the output cannot be printed: {reason(error)}", file=sys.stderr)  # noqa: T201

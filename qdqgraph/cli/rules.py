@@ -1,4 +1,4 @@
-"""The commands about rules: each takes parsed arguments, prints to stdout, and returns the exit code."""
+"""The commands for rules: each accepts parsed arguments, prints to stdout, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from .invocation import Invocation
 
 
 def explain(args: Namespace) -> int:
-    """`qdqgraph explain CODE`: the rule's page on the terminal."""
+    """`qdqgraph explain CODE`: prints the page of a rule."""
     run = Invocation.of(args)
     text.show_rule(terminal(), catalog.find(run.loaded, args.code, run.moved))
     return 0
 
 
 def why(args: Namespace) -> int:
-    """`qdqgraph why CODE MODEL --at TENSOR`: 0 where the rule speaks there, 1 where it does not."""
+    """`qdqgraph why CODE MODEL --at TENSOR`: returns 0 if the rule applies at the tensor, 1 if not."""
     run = Invocation.of(args)
     code = catalog.find(run.loaded, args.code, run.moved).code
     answer = api.why(code, args.model, args.at, run.loaded, run.options(args.model))
     for line in answer.lines:
         text.say(terminal(), line)
-    return 0 if answer.speaks else 1
+    return 0 if answer.applies else 1
 
 
 def rules(args: Namespace) -> int:
@@ -46,12 +46,12 @@ def _list(args: Namespace) -> int:
 def _new(args: Namespace) -> int:
     file, content = scaffold.scaffold(args.name, args.kind, args.folder, args.code, catalog.load())
     write_text(content, file, force=args.force)
-    text.say(terminal(), f"{file}: change it, then run: qdqgraph rules test {file}")
+    text.say(terminal(), f"{file}: edit it, then run: qdqgraph rules test {file}")
     return 0
 
 
 def _test(args: Namespace) -> int:
-    """0 where every rule keeps its word, 1 where one does not."""
+    """Returns 0 if all rules pass their tests, 1 if not."""
     console, failed, count = terminal(), 0, 0
     for rule in _named(args.paths):
         for verdict in testing.verdicts(rule):
@@ -68,7 +68,7 @@ def _pages(args: Namespace) -> int:
     try:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelError(f"{args.output}: the folder cannot be made: {reason(error)}") from error
+        raise ModelError(f"{args.output}: the folder cannot be created: {reason(error)}") from error
     for name, content in pages.pages(chosen).items():
         write_text(content, args.output / name, force=True)
     text.say(terminal(), f"{args.output}: {len(chosen)} rules")
@@ -76,7 +76,7 @@ def _pages(args: Namespace) -> int:
 
 
 def _named(paths: list[Path]) -> tuple[Rule, ...]:
-    """The rules of these paths, the built-in ones where there are none."""
+    """Returns the rules of these paths, or the built-in rules if there are none."""
     if not paths:
         return catalog.load(installed=False)
     return catalog.load(paths, builtin=False, installed=False)

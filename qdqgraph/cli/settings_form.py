@@ -1,4 +1,4 @@
-"""The keys of `[tool.qdqgraph]`, typed: those of `Options`, and which rules run. A new option is a key by itself."""
+"""The typed keys of `[tool.qdqgraph]`: the fields of `Options`, and the selection of rules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Names = tuple[Annotated[str, Meta(min_length=1)], ...]
 
 
 class Selection(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rules run"""
+    """The selection of rules"""
 
-    select: Annotated[Names, Meta(description="Only these rules: codes, prefixes, names, globs.")] = ()
-    ignore: Annotated[Names, Meta(description="Not these rules.")] = ()
+    select: Annotated[Names, Meta(description="Run only these rules: codes, prefixes, names, globs.")] = ()
+    ignore: Annotated[Names, Meta(description="Do not run these rules.")] = ()
 
 
 def _type(option: Option) -> Any:
-    """The type of an option's values in the file."""
+    """Returns the type of an option's value in the file."""
     if option.choices:
         return Literal[option.choices]
     kinds = {"text": str, "number": Annotated[float, Meta(ge=0)], "flag": bool, "list": Names}
@@ -39,7 +39,7 @@ def _fields() -> list[tuple[str, Any, Any]]:
 
 
 ModelTable = defstruct("ModelTable", _fields(), bases=(Selection,), frozen=True, forbid_unknown_fields=True)
-"""What holds for the models that a glob matches."""
+"""Settings of the models that match a glob."""
 
 SettingsTable = defstruct(
     "SettingsTable",
@@ -49,7 +49,7 @@ SettingsTable = defstruct(
             "models",
             Annotated[
                 dict[str, ModelTable],  # type: ignore[valid-type]
-                Meta(description="Settings for the models whose file matches a glob, relative to this file."),
+                Meta(description="Settings of the models whose path matches a glob, relative to this file."),
             ],
             field(default_factory=dict),
         ),

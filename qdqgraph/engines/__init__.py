@@ -1,1 +1,1 @@
-"""Engines as layer graphs: forecast from an ONNX file, built by a real TensorRT, or read from what trtexec exports."""
+"""Engines as layer graphs: forecast from an ONNX file, built by a real TensorRT, or read from trtexec exports."""

@@ -1,7 +1,7 @@
-"""`Engine`: the kernels an inference engine runs, one type for every source of it.
+"""`Engine`: the kernels of an inference engine, one type for every source.
 
-A forecast, a build on a real TensorRT and a trtexec export differ in what they know (times, tactics, reasons), not in
-form: layers with tensors, the ONNX nodes each layer computes, and the precision it computes in.
+A forecast, a build by a real TensorRT and a trtexec export differ in their details (times, tactics, reasons). All give
+layers with tensors, the ONNX nodes that each layer computes, and its precision.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ BITS = {
     "INT4": 4,
     "FP4": 4,
 }
-"""Bits of one element, by precision; any other precision is unknown."""
+"""Bits per element, by precision; other precisions have an unknown size."""
 
 UNKNOWN = "?"
-"""The precision of a tensor or layer where its source does not say."""
+"""The precision of a tensor or layer if the source does not give it."""
 
 Cause = Literal["", "Q/DQ", "type", "layout", "copy"]
-"""Why a layer only copies: a Q or DQ that no kernel absorbed, another type, another layout, a copy for a Concat."""
+"""Why a layer is a reformat: a Q or DQ that no kernel absorbed, a type or layout change, or a copy for a Concat."""
 
 SYNCHRONISATION = frozenset({"signal", "wait", "shape_call"})
-"""LayerTypes of Myelin that move no tensor."""
+"""Myelin LayerTypes that access no tensor."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Tensor:
     """A tensor between layers.
 
     Attributes:
-        name: as the engine names it, ONNX's name where it stems from the file.
-        dims: dimensions, -1 for one that the source does not know.
+        name: its name in the engine; the ONNX name if the tensor is in the file.
+        dims: dimensions, -1 if unknown.
         precision: a key of `BITS`, or `UNKNOWN`.
-        layout: "linear", "CHW32", "HWC8" …, else the source's own words.
+        layout: "linear", "CHW32", "HWC8" …, or the layout as the source writes it.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Tensor:
 
     @property
     def bytes(self) -> int:
-        """Size without padding; 0 where a dimension or the precision is unknown."""
+        """Size in bytes without padding; 0 if a dimension or the precision is unknown."""
         if any(d < 0 for d in self.dims):
             return 0
         return math.ceil(math.prod(self.dims) * BITS.get(self.precision, 0) / 8)
@@ -63,7 +63,13 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a forecast forms a layer: the documented rule, the page it is from, and what it means here."""
+    """Why a forecast contains a layer.
+
+    Attributes:
+        rule: the documented fusion rule.
+        link: the source of the rule.
+        text: the effect in this case.
+    """
 
     rule: str
     link: str
@@ -75,16 +81,18 @@ class Layer:
     """One kernel.
 
     Attributes:
-        name: as the engine names it; names can repeat.
-        kind: the source's LayerType, or the forecast's word for it.
-        nodes: names of the ONNX nodes it computes and of the constants in its name, Q and DQ left out.
-        quantizers: names of the Q and DQ nodes it took in.
-        precision: what it computes in, from weights, tactic and tensors.
-        cause: why it only copies; "" for a layer that computes.
-        time_ms: average time of a run in milliseconds, None where it was not measured.
-        tactic: name of the implementation, "" where unknown.
+        name: its name in the engine; names may repeat.
+        kind: the LayerType of the source, or the kind of a forecast layer.
+        nodes: names of the ONNX nodes it computes and of the constants in its name, without Q and DQ.
+        quantizers: names of the Q and DQ nodes that it absorbed.
+        inputs: tensors that it reads.
+        outputs: tensors that it writes.
+        precision: the precision it computes in, derived from weights, tactic and tensors.
+        cause: why the layer is a reformat; "" for a layer that computes.
+        time_ms: average time per run in milliseconds; None if not measured.
+        tactic: name of the implementation; "" if unknown.
         why: the reasons of a forecast.
-        fields: everything else that the source says, as it says it.
+        fields: all other fields of the source, unchanged.
     """
 
     name: str
@@ -102,18 +110,24 @@ class Layer:
 
     @property
     def bytes(self) -> int:
-        """Bytes of activations read and written in a run."""
+        """Bytes of activations read and written per run."""
         return sum(t.bytes for t in (*self.inputs, *self.outputs))
 
     @property
     def works(self) -> bool:
-        """Whether it touches data: Myelin's signals and waits do not."""
+        """Whether the layer accesses tensors; Myelin's signals and waits do not."""
         return self.kind not in SYNCHRONISATION
 
 
 @dataclass(frozen=True)
 class Times:
-    """Whole runs: how many, median of the GPU's computation and of the latency with copies, in milliseconds."""
+    """Times of whole inference runs.
+
+    Attributes:
+        runs: number of runs.
+        compute_ms: median GPU compute time in milliseconds.
+        latency_ms: median latency including copies, in milliseconds.
+    """
 
     runs: int
     compute_ms: float
@@ -125,12 +139,12 @@ class Engine:
     """A layer graph.
 
     Attributes:
-        name: what to call it: a file, as a rule.
-        source: who says so: "trtexec", "TensorRT-RTX 1.7.1", "forecast for trt-10" …
-        layers: in the order they run, as far as the source tells.
+        name: name for messages, usually the file name.
+        source: where the layers come from: "trtexec", "TensorRT-RTX 1.7.1", "forecast for trt-10" …
+        layers: the layers, in execution order if the source gives it.
         bindings: names of inputs and outputs.
-        times: whole runs, where they were measured.
-        notes: what a reader must know about these figures.
+        times: times of whole runs; None if not measured.
+        notes: what to know about these figures.
     """
 
     name: str
@@ -142,35 +156,35 @@ class Engine:
 
     @property
     def working(self) -> tuple[Layer, ...]:
-        """The layers that touch data."""
+        """The layers that access tensors."""
         return tuple(layer for layer in self.layers if layer.works)
 
     @property
     def reformats(self) -> tuple[Layer, ...]:
-        """The layers that only copy."""
+        """The layers that only copy or convert a tensor."""
         return tuple(layer for layer in self.layers if layer.cause)
 
     @property
     def causes(self) -> Counter[str]:
-        """How many layers only copy, by cause."""
+        """Number of reformats, by cause."""
         return Counter(layer.cause for layer in self.reformats)
 
     @property
     def time_ms(self) -> float | None:
-        """Sum of the layers' times in milliseconds; None where none was measured."""
+        """Sum of the layer times in milliseconds; None if no time was measured."""
         known = [layer.time_ms for layer in self.layers if layer.time_ms is not None]
         return sum(known) if known else None
 
     @property
     def bytes(self) -> int:
-        """Bytes of activations that all layers read and write in a run."""
+        """Bytes of activations that all layers read and write per run."""
         return sum(layer.bytes for layer in self.layers)
 
     @property
     def edges(self) -> tuple[tuple[int, int, Tensor], ...]:
-        """(producer, consumer, tensor) by index of the layers.
+        """(producer, consumer, tensor), with the layers by index.
 
-        Myelin uses a tensor's name again for another value: a layer reads what was written last before it.
+        Myelin reuses tensor names: a layer reads the value that was last written before it.
         """
         later = {t.name: i for i, layer in reversed(list(enumerate(self.layers))) for t in layer.outputs}
         written: dict[str, int] = {}

@@ -29,7 +29,7 @@ Reasons = dict[int, str]
 """The reason why a node stays FP32, by node position."""
 
 ROOTED = BEFORE_ROOT | {"Expand"}
-"""Operators that keep a guarded divisor what it is, up to the division."""
+"""Operators allowed between the guard of a divisor and the division."""
 WHOLE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT32, TensorProto.UINT32, TensorProto.INT64}) | {
     TensorProto.UINT64
 }

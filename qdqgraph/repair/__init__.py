@@ -1,1 +1,1 @@
-"""Rounds of scan, solve and carry out, which end in a plan and a new model."""
+"""Repairs a model in rounds of scan, solve and carry out; the result is a new model and its plan."""

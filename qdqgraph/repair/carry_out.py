@@ -1,7 +1,7 @@
-"""Lowering: one round of accepted findings becomes edits of a `Draft`.
+"""Carries out one round of accepted findings on a `Draft`.
 
-Groups first: every pair of a group that changes or grows reads one shared scale initializer. Then placements and
-rewirings, each node input at most once a round; what conflicts waits for the next round.
+Groups come first: all pairs of a group that changes or grows share one scale initializer. Placements and rewirings
+follow, at most one per node input and round; a finding that conflicts waits for the next round.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from .draft import Draft
 from .solver import ORIGINAL, Group, Solution, originals
 
 Rounding = tuple[float, tuple[str, str]]
-"""What a pair rounds to: its scale, and the types of scale and integers."""
+"""The quantization of a pair: its scale, and the types of scale and integers."""
 
 
 class Scales:
-    """The scales that sites have after a solution: their group's, else their own."""
+    """The scale of each site after a solution: its group's scale, or its own if it has no group."""
 
     def __init__(self, graph: Graph, solution: Solution) -> None:
         self.graph, self.solution = graph, solution
 
     def at(self, site: str) -> np.ndarray | None:
-        """The site's scale; None where it has none, or several."""
+        """Returns the site's scale; None if it has no scale, or several."""
         group = self.solution.group(site)
         if group is not None and group.scale is not None:
             return group.scale
@@ -39,36 +39,42 @@ class Scales:
         return own[0].scale if own and all(p.same_grid(own[0]) for p in own) else None
 
     def source(self, edit: PlacePair) -> tuple[str, bool]:
-        """The site whose scale a placed pair takes, empty where none is known, and whether the pair rounds only what
-        is rounded with that scale already, as far as `edit.agree` asks for it."""
+        """Returns the site whose scale a new pair gets, and whether that scale agrees with the sites in `edit.agree`.
+
+        The site is "" if none has a scale. The scale agrees if every Q that the values reach has this scale already,
+        so that the new pair causes no additional rounding.
+        """
         like = edit.like or edit.tensor
         source = next((site for site in (like, *edit.agree) if self.at(site) is not None), "")
-        grids = self._grids(like).union(*(self.reached.get(site) or self._grids(site) for site in edit.agree))
-        if not source and edit.agree and len(grids) == 1:
-            source = self._first_behind(edit.agree)
-        taken = self.at(source) if source else None
-        behind = {value for value, _ in grids}
-        return source, len(grids) <= 1 and (taken is None or not edit.agree or behind <= {float(taken)})
+        found = self._roundings(like).union(*(self.reached.get(site) or self._roundings(site) for site in edit.agree))
+        if not source and edit.agree and len(found) == 1:
+            source = self._first_downstream(edit.agree)
+        scale = self.at(source) if source else None
+        downstream = {value for value, _ in found}
+        return source, len(found) <= 1 and (scale is None or not edit.agree or downstream <= {float(scale)})
 
     @cached_property
     def reached(self) -> dict[str, frozenset[Rounding]]:
-        """For each closed tensor the grids of all Qs that its raw values reach; two stand for any number above one."""
+        """The quantizations of all Qs that a tensor's raw values reach, by closed tensor.
+
+        At most two are kept, because only one or several matters.
+        """
         found: dict[str, frozenset[Rounding]] = {}
         for tensor, following in only_quantized(self.graph).items():
-            grids = self._grids(tensor).union(*(found[made] for made in following))
-            found[tensor] = frozenset(list(grids)[:2])
+            reached = self._roundings(tensor).union(*(found[output] for output in following))
+            found[tensor] = frozenset(list(reached)[:2])
         return found
 
-    def _grids(self, site: str) -> frozenset[Rounding]:
-        """What the site's pairs round to: scale and types; several where they differ and no group joins them."""
+    def _roundings(self, site: str) -> frozenset[Rounding]:
+        """Returns the quantizations of the site's pairs; several if they differ and no group joins them."""
         mine = pairs(self.graph).at(site)
         scale = self.at(site)
         if scale is None:
             return frozenset((p.value, p.types) for p in mine)
         return frozenset((float(scale), p.types) for p in mine)
 
-    def _first_behind(self, tensors: Sequence[str]) -> str:
-        """The first site behind these tensors that has a scale."""
+    def _first_downstream(self, tensors: Sequence[str]) -> str:
+        """Returns the first site downstream of these tensors that has a scale, or ""."""
         pending, seen = list(tensors), set[str]()
         while pending:
             tensor = pending.pop(0)
@@ -83,10 +89,13 @@ class Scales:
 def carry_out(
     graph: Graph, solution: Solution, findings: Sequence[Finding], *, exact: bool
 ) -> tuple[onnx.ModelProto, list[Finding]]:
-    """Carries the findings out; returns the new model and those that were applied.
+    """Carries out the findings; returns the new model and the findings that were applied.
 
     Args:
-        exact: leave every scale as it is (the solution then holds agreeing groups only).
+        graph: the graph of this round; it is not modified.
+        solution: the groups of sites with one scale.
+        findings: the accepted findings.
+        exact: change no scale (the solution then contains only groups that agree).
     """
     if not findings:
         return graph.model, []
@@ -113,7 +122,7 @@ class _Round:
         self.zero_points: dict[Constant, str] = {}
 
     def carry_out(self, finding: Finding) -> bool:
-        """Applies a finding's edits, all or none; False where another finding was first at one of its inputs."""
+        """Applies all edits of a finding, or none and returns False if an earlier finding changed one of its inputs."""
         wanted = [reader for edit in finding.edits for reader in touched(edit)]
         if any(reader in self.taken for reader in wanted):
             return False
@@ -131,10 +140,10 @@ class _Round:
         return True
 
     def place(self, edit: PlacePair, code: str) -> str:
-        """The output of a pair of the tensor that has the scale asked for: one it has already, else a new one."""
+        """Returns the output of a pair on the tensor with the requested scale: an existing pair, or a new one."""
         source, _ = self.scales.source(edit)
         scale = self.scales.at(source)
-        assert scale is not None, "a placement without a scale is refused before"
+        assert scale is not None, "a placement without a scale was refused earlier"
         where = (edit.tensor, scale.tobytes())
         if where not in self.placed:
             mine = [p for p in pairs(self.graph).at(edit.tensor) if p.tensor == edit.tensor and p.dequantizes]
@@ -144,7 +153,7 @@ class _Round:
         return self.placed[where]
 
     def new_pair(self, tensor: str, like: str, code: str) -> str:
-        """A pair behind the tensor's producer with the scale of the site `like`; returns its output."""
+        """Adds a pair after the tensor's producer with the scale of the site `like`; returns its output."""
         group = self.solution.group(like)
         if group is not None and group.scale is not None:
             scale, zero_point = self.share(group)
@@ -153,7 +162,7 @@ class _Round:
         return self.draft.add_pair(tensor, scale, zero_point, code)
 
     def write(self, edit: SetPair) -> None:
-        """Writes a pair's parameters anew; pairs that end with equal zero-points share them."""
+        """Sets a pair's scale, zero-point, axis and integers; equal zero-points share one initializer."""
         tensor = self.graph.node(edit.nodes[0]).inputs[0].name
         scale = self._kept_scale(edit) or self.draft.add_constant(f"{tensor}_scale", edit.scale.array)
         if edit.zero_point not in self.zero_points:
@@ -169,14 +178,14 @@ class _Round:
                 self.draft.set_input((node, 0), integers)
 
     def _kept_scale(self, edit: SetPair) -> str:
-        """The initializer that the pair's nodes read already, where it is the scale asked for; else nothing."""
+        """Returns the scale initializer that the pair's nodes share if it has the requested value, or ""."""
         names = {self.graph.node(node).inputs[1].name for node in edit.nodes}
         name = names.pop()
         array = self.graph.array(name) if not names and name in self.graph.initializers else None
         return name if array is not None and Constant.of(array) == edit.scale else ""
 
     def share(self, group: Group) -> tuple[str, str]:
-        """Lets all pairs of a group read one scale and one zero-point initializer; returns their names."""
+        """Connects all pairs of a group to one scale and one zero-point initializer; returns their names."""
         if id(group) not in self.shared:
             assert group.scale is not None
             members = [p for s in group.sites for p in pairs(self.graph).at(s)]
@@ -185,7 +194,7 @@ class _Round:
         return self.shared[id(group)]
 
     def _merge(self, members: Sequence[Pair]) -> None:
-        """Leaves one QuantizeLinear of those that a tie made equal on one tensor; their DequantizeLinears stay."""
+        """Merges the QuantizeLinears of one tensor that a tie made equal; their DequantizeLinears stay."""
         first: dict[str, str] = {}
         for pair in members:
             if pair.quantize is None or pair.pinned:
@@ -195,7 +204,7 @@ class _Round:
                 self.draft.set_input((key(dequantize), 0), kept)
 
     def _constants(self, name: str, members: Sequence[Pair], scale: np.ndarray | None = None) -> tuple[str, str]:
-        """One scale and one zero-point initializer for these pairs: the ones they share already, or new ones."""
+        """Connects these pairs to one scale and one zero-point initializer, existing or new; returns their names."""
         nodes = [n for p in members for n in p.nodes]
         inputs = {tuple(t.name for t in n.inputs[1:3]) for n in nodes}
         unequal = scale is not None and any(p.value != float(scale) for p in members)
@@ -215,7 +224,7 @@ class _Round:
         return scale_name, zero_name
 
     def record_originals(self) -> None:
-        """Keeps each changed site's original scale in the metadata, for the guard of later runs."""
+        """Stores the original scale of each changed site in the metadata, for the guard of later runs."""
         kept = originals(self.graph)
         finest: dict[str, float] = {}
         for change in self.solution.changes:

@@ -1,7 +1,8 @@
 """`Draft`: a working copy of a model, on which one round of proposals is carried out.
 
-Only `repair` uses it. It keeps the file's order: new pairs stand behind the producer of their tensor, and only nodes
-that would read a tensor before it is made move.
+`carry_out` edits the draft; `finish` returns the new model, which the next round scans. A draft records no plan: the
+plan is computed at the end, as the net difference between the first and the last model. The order of the file is kept:
+a new pair follows the producer of its tensor, and only nodes that would precede one of their producers move.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from ..model.protos import fresh, key, reads, refill
 from ..proposals.proposal import Graft, NodeInput
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
-"""Nodes that go when a proposal takes away their last reader. Nothing else is ever removed."""
+"""Operators that are removed when a proposal removes their last consumer, in addition to those a `Graft` names."""
 
 
 def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without initializers that stand in it twice; the model itself where none does.
+    """Returns the model without duplicate initializers; the model itself if there are none.
 
     Raises:
         ModelError: two initializers of one name differ.
@@ -32,7 +33,7 @@ def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
     first: dict[str, onnx.TensorProto] = {}
     for tensor in model.graph.initializer:
         if tensor.name in first and first[tensor.name] != tensor:
-            raise ModelError(f"the initializer '{tensor.name}' stands in the file twice, with different values")
+            raise ModelError(f"the file has two initializers named '{tensor.name}' with different values")
         first[tensor.name] = tensor
     if len(first) == len(model.graph.initializer):
         return model
@@ -44,7 +45,7 @@ def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class Draft:
-    """A copy of `model` that grows edits; `finish` returns the new model."""
+    """An editable copy of a model; `finish` returns the new model."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = onnx.ModelProto()
@@ -52,27 +53,27 @@ class Draft:
         graph = self._model.graph
         self._nodes = list(graph.node)
         self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output if name}
-        self._behind: dict[str, list[onnx.NodeProto]] = {}
+        self._after: dict[str, list[onnx.NodeProto]] = {}
         self._reads = Counter(name for n in self._nodes for name in reads(n))
         self._reads.update(o.name for o in graph.output)
         self._inputs = {i.name for i in graph.input}
         self._names = set(self._of) | self._inputs | {i.name for i in graph.initializer} | set(self._reads)
         self._node_names = {n.name for n in self._nodes}
         self._lost: list[str] = []
-        self._instead: dict[int, list[onnx.NodeProto]] = {}
-        self._may_go: set[int] = set()
+        self._replacements: dict[int, list[onnx.NodeProto]] = {}
+        self._removable: set[int] = set()
         self._retyped: set[str] = set()
         self._positions = {id(n): i for i, n in enumerate(self._nodes)}
 
     def input(self, reader: NodeInput) -> str:
-        """The tensor that a node input reads now."""
+        """Returns the current tensor of a node input."""
         return self._of[reader[0]].input[reader[1]]
 
     def set_input(self, reader: NodeInput, tensor: str) -> None:
-        """Lets a node input read another tensor.
+        """Connects a node input to another tensor.
 
         Raises:
-            RuleError: the node has no such input; what a subgraph captures is none.
+            RuleError: the node has no such input; a tensor captured by a subgraph is not an input.
         """
         node, index = self._of[reader[0]], reader[1]
         if not 0 <= index < len(node.input):
@@ -87,34 +88,42 @@ class Draft:
             self._lost.append(old)
 
     def set_parameters(self, node_key: str, scale: str, zero_point: str, axis: int | None) -> None:
-        """Gives a QuantizeLinear or DequantizeLinear other parameters, and the type that follows from them."""
+        """Sets the scale, zero-point and axis of a QuantizeLinear or DequantizeLinear; its type follows from them.
+
+        Args:
+            node_key: the node.
+            scale: name of the scale tensor.
+            zero_point: name of the zero-point tensor.
+            axis: the axis of per-channel scales, None for a scalar scale.
+        """
         node = self._of[node_key]
         while len(node.input) < 3:
             node.input.append("")
         self.set_input((node_key, 1), scale)
         self.set_input((node_key, 2), zero_point)
-        says = ("axis", "output_dtype") if node.op_type == "QuantizeLinear" else ("axis",)
-        kept = [a for a in node.attribute if a.name not in says]
+        replaced = ("axis", "output_dtype") if node.op_type == "QuantizeLinear" else ("axis",)
+        kept = [a for a in node.attribute if a.name not in replaced]
         del node.attribute[:]
         node.attribute.extend(kept if axis is None else [*kept, helper.make_attribute("axis", axis)])
         self._retyped.update(node.output)
 
     def add_constant(self, name: str, array: np.ndarray) -> str:
-        """A new initializer; returns its name, made unique over all values of the model.
+        """Adds an initializer; returns its name, which is unique in the model.
 
-        Before IR version 4 every initializer has to be a graph input as well, so there it is a Constant node in front.
+        Before IR version 4 every initializer must also be a graph input, so a Constant node at the start of the graph
+        is added instead.
         """
         name = fresh(name, self._names)
         if self._model.ir_version < 4:
             node = helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
             self._of[name] = node
-            self._behind.setdefault("", []).insert(0, node)
+            self._after.setdefault("", []).insert(0, node)
             return name
         self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
     def add_pair(self, tensor: str, scale: str, zero_point: str, code: str) -> str:
-        """A QuantizeLinear and a DequantizeLinear behind the tensor's producer; returns the latter's output."""
+        """Adds a QuantizeLinear and a DequantizeLinear after the tensor's producer; returns the latter's output."""
         integers = fresh(f"{tensor}_quantized", self._names)
         rounded = fresh(f"{tensor}_dequantized", self._names)
         quantize = self._node("QuantizeLinear", [tensor, scale, zero_point], integers)
@@ -125,18 +134,17 @@ class Draft:
             self._of[node.output[0]] = node
             self._reads.update(node.input)
         producer = self._of.get(tensor)
-        behind = "" if producer is None else key(producer)
-        self._behind.setdefault(behind, []).extend((quantize, dequantize))
+        self._after.setdefault("" if producer is None else key(producer), []).extend((quantize, dequantize))
         return rounded
 
     def graft(self, edit: Graft, code: str) -> None:
-        """Puts new nodes in the place of others; a Constant among them becomes an initializer."""
+        """Replaces nodes by new nodes; a Constant among these becomes an initializer."""
         names = {name: fresh(name, self._names) for name in edit.fresh}
         old = [self._of[k] for k in edit.replaced]
         new = [onnx.NodeProto.FromString(data) for data in edit.nodes]
-        self._may_go.update(id(self._of[k]) for k in edit.unread)
+        self._removable.update(id(self._of[k]) for k in edit.unread)
         for node in old:
-            self._instead[id(node)] = []
+            self._replacements[id(node)] = []
             self._reads.subtract(reads(node))
             self._lost.extend(reads(node))
             if node.op_type == "QuantizeLinear":
@@ -157,14 +165,14 @@ class Draft:
             self._of.update((name, node) for name in node.output if name)
             self._reads.update(reads(node))
         if not old:
-            self._behind.setdefault("", []).extend(kept)  # `finish` moves them behind what they read
+            self._after.setdefault("", []).extend(kept)  # `finish` moves them after their producers
         else:
-            self._instead[id(max(old, key=lambda n: self._positions[id(n)]))] = kept
+            self._replacements[id(max(old, key=lambda n: self._positions[id(n)]))] = kept
         for rewire in edit.rewires:
             self.set_input(rewire.reader, names.get(rewire.tensor, rewire.tensor))
 
     def _as_initializer(self, node: onnx.NodeProto) -> bool:
-        """Stores a Constant as an initializer, as TensorRT wants scales; False where the node is anything else."""
+        """Stores a Constant as an initializer, as TensorRT requires for scales; returns False for other nodes."""
         if node.op_type != "Constant" or node.domain or self._model.ir_version < 4:
             return False
         for attribute in node.attribute:
@@ -176,7 +184,7 @@ class Draft:
         return False
 
     def set_metadata(self, key: str, value: str) -> None:
-        """A metadata entry of the model, new or changed."""
+        """Adds or changes a metadata entry of the model."""
         for entry in self._model.metadata_props:
             if entry.key == key:
                 entry.value = value
@@ -184,7 +192,7 @@ class Draft:
         self._model.metadata_props.add(key=key, value=value)
 
     def finish(self) -> onnx.ModelProto:
-        """The new model: unread Q, DQ and constants swept, nodes in topological order."""
+        """Returns the new model, without newly unused Q, DQ and constants, and with nodes in topological order."""
         gone = self._sweep()
         nodes = [n for n in self._placed() if id(n) not in gone]
         refill(self._model.graph.node, _ordered(nodes))
@@ -192,24 +200,27 @@ class Draft:
         return self._model
 
     def _forget_types(self) -> None:
-        """Drops the declared types of tensors that are made in another way now, where they may have changed."""
+        """Removes the value_info of tensors whose type may have changed."""
         declared = self._model.graph.value_info
         kept = [v for v in declared if v.name not in self._retyped]
         if len(kept) < len(declared):
             refill(declared, kept)
 
     def _placed(self) -> Iterator[onnx.NodeProto]:
-        yield from self._behind.get("", ())
+        yield from self._after.get("", ())
         for node in self._nodes:
-            yield from self._instead.get(id(node), (node,))
+            yield from self._replacements.get(id(node), (node,))
             if name := key(node):
-                yield from self._behind.get(name, ())
+                yield from self._after.get(name, ())
 
     def _node(self, op: str, inputs: list[str], output: str) -> onnx.NodeProto:
         return helper.make_node(op, inputs, [output], name=fresh(output, self._node_names))
 
     def _sweep(self) -> set[int]:
-        """Removes what lost its last reader in this draft: Q, DQ, constants. What was unread before stays."""
+        """Removes nodes and initializers that lost their last consumer in this draft; returns the ids of the nodes.
+
+        What had no consumer before stays.
+        """
         gone: set[int] = set()
         dead: set[str] = set()
         pending = self._lost
@@ -222,7 +233,7 @@ class Draft:
                 if tensor not in self._inputs:
                     dead.add(tensor)
                 continue
-            sweepable = node.op_type in SWEPT or id(node) in self._may_go
+            sweepable = node.op_type in SWEPT or id(node) in self._removable
             if id(node) not in gone and sweepable and not any(self._reads[o] for o in node.output if o):
                 gone.add(id(node))
                 for name in node.input:
@@ -234,20 +245,20 @@ class Draft:
 
 
 def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes in topological order; each keeps its place unless it reads what a later one makes.
+    """Returns the nodes in topological order; a node moves only if one of its producers comes later.
 
     Raises:
-        PlanError: there is a cycle.
+        PlanError: the graph has a cycle.
     """
-    maker = {name: i for i, n in enumerate(nodes) for name in n.output if name}
-    needs = [{maker[name] for name in reads(n) if name in maker} - {i} for i, n in enumerate(nodes)]
+    producer = {name: i for i, n in enumerate(nodes) for name in n.output if name}
+    needs = [{producer[name] for name in reads(n) if name in producer} - {i} for i, n in enumerate(nodes)]
     if all(max(need, default=-1) < i for i, need in enumerate(needs)):
         return nodes
     sorter = TopologicalSorter(dict(enumerate(needs)))
     try:
         sorter.prepare()
     except CycleError as error:
-        raise PlanError("the repair would make the graph cyclic; this is a defect of a rule") from error
+        raise PlanError("the repair would add a cycle to the graph; this is a defect of a rule") from error
     ready = [*sorter.get_ready()]
     heapq.heapify(ready)
     order: list[onnx.NodeProto] = []

@@ -1,7 +1,6 @@
-"""`Options`: what a repair may do. The one list of these settings.
+"""`Options`: the settings of a repair, defined in one place.
 
-The command line's options and the keys of `[tool.qdqgraph]` follow from the fields here: a new
-option is one field, and the code that reads it.
+The options of the command line and the keys of `[tool.qdqgraph]` are derived from the fields of this class.
 """
 
 from __future__ import annotations
@@ -22,15 +21,16 @@ Kind = Literal["text", "number", "flag", "list"]
 
 @dataclass(frozen=True)
 class Option:
-    """How an option is written outside Python.
+    """An option on the command line and in the settings file.
 
     Attributes:
-        name: the command line's option without its dashes, and the key of the settings file.
-        kind: text, a number, a flag, or a list; lists of the command line and of the settings file add up.
-        help: one line; metavar: what stands for the value in it.
-        choices: the values allowed; empty where any text is.
-        check: `qdqgraph check` and its like take it too, not `fix` alone.
-        setting: it may stand in the settings file.
+        name: the command-line option without its dashes, and the key in the settings file.
+        kind: text, number, flag or list; lists of the command line and of the settings file are concatenated.
+        help: one line of help.
+        metavar: placeholder for the value in the help.
+        choices: the allowed values; empty if any text is allowed.
+        check: `qdqgraph check` and the other commands with findings accept it, not only `fix`.
+        setting: the settings file may contain it.
     """
 
     name: str
@@ -43,22 +43,23 @@ class Option:
 
 
 def _option(name: str, kind: Kind, help: str, **more: Any) -> Mapping[str, Option]:
-    """Metadata of a field of `Options`; see `Option`."""
+    """Returns the metadata of a field of `Options`; see `Option`."""
     return {"option": Option(name, kind, help, **more)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a repair may do.
+    """The settings of a repair.
 
     Attributes:
-        policy: the scale of a group, see `qdqgraph.rulekit.policy`.
-        max_bits_lost: the guard: how many bits of resolution a site may lose to its group's scale.
+        policy: how the scale of a group is chosen, see `qdqgraph.rulekit.policy`.
+        max_bits_lost: the limit of the guard: the bits of resolution that a site may lose to its group's scale.
         exact: apply bit-exact repairs only.
-        only, skip: globs on tensor and node names; findings elsewhere are reported, not repaired.
-        also: codes of rules whose repairs are applied on request only.
-        target: the generation of TensorRT that the model is for, by its name.
-        weights: store quantized weights as "int8" or as "float" numbers upstream of their Q; None leaves them.
+        only: globs on tensor and node names; findings elsewhere are reported, not repaired.
+        skip: globs on tensor and node names; findings there are reported, not repaired.
+        also: codes of rules with repairs on request, which are applied as well.
+        target: name of the TensorRT generation that the model is for.
+        weights: store quantized weights as "int8", or as "float" upstream of their Q; None leaves them unchanged.
     """
 
     policy: str = field(
@@ -70,7 +71,7 @@ class Options:
         metadata=_option(
             "max-bits-lost",
             "number",
-            "refuse a tie that costs a tensor more resolution (default 1.0)",
+            "refuse a tie if a tensor would lose more resolution (default 1.0)",
             metavar="BITS",
             check=True,
         ),
@@ -80,7 +81,7 @@ class Options:
         metadata=_option(
             "target",
             "text",
-            f"the TensorRT generation the model is for (default {DEFAULT})",
+            f"TensorRT generation of the model (default {DEFAULT})",
             choices=NAMES,
             check=True,
         ),
@@ -91,13 +92,13 @@ class Options:
         metadata=_option(
             "weights",
             "text",
-            "store quantized weights as INT8 integers, or as float numbers upstream of their Q",
+            "store quantized weights as INT8, or as float upstream of their Q",
             choices=("int8", "float"),
             setting=False,
         ),
     )
     also: tuple[str, ...] = field(
-        default=(), metadata=_option("also", "list", "apply these on-request repairs too", metavar="CODES")
+        default=(), metadata=_option("also", "list", "apply these on-request repairs as well", metavar="CODES")
     )
     only: tuple[str, ...] = field(
         default=(), metadata=_option("only", "list", "repair only these nodes or tensors", metavar="GLOB")
@@ -107,27 +108,30 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        """Refuses unusable values.
+        """Rejects invalid values.
 
         Raises:
-            ModelError: a setting has a wrong type or an unknown value. RuleError: the policy is unknown.
+            ModelError: a setting has a wrong type or an unknown value.
+            RuleError: the policy is unknown.
         """
         Target.named(self.target)
         if self.weights not in (None, "int8", "float"):
-            raise ModelError(f"weights is {self.weights!r}; write 'int8', 'float' or None")
+            raise ModelError(f"weights is {self.weights!r}; use 'int8', 'float' or None")
         if not isinstance(self.max_bits_lost, int | float) or not self.max_bits_lost >= 0:
-            raise ModelError(f"max_bits_lost is {self.max_bits_lost!r}; write a number of bits, 0 or more")
+            raise ModelError(f"max_bits_lost is {self.max_bits_lost!r}; use a number of bits, 0 or more")
         for name in ("only", "skip", "also"):
             if isinstance(getattr(self, name), str):
-                raise ModelError(f"{name} is a string; write a tuple of them: ({getattr(self, name)!r},)")
+                raise ModelError(f"{name} is a string; use a tuple of strings: ({getattr(self, name)!r},)")
         Policy.parse(self.policy)
 
     @classmethod
     def merged(cls, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Options:
-        """Options from the command line and a settings file; the command line wins, lists add up.
+        """Returns options from the command line and a settings file.
+
+        The command line takes precedence; lists are concatenated.
 
         Args:
-            given: values by field; None, False or () where the command line does not say.
+            given: values by field name; None, False or () if the command line does not set them.
             settings: values by key of the settings file.
 
         Raises:
@@ -146,15 +150,15 @@ class Options:
 
     @classmethod
     def table(cls) -> Mapping[str, Option]:
-        """How each field is written, by field name, in the order of help texts."""
+        """Returns the `Option` of each field, by field name, in the order of the help."""
         return {f.name: cast(Option, f.metadata["option"]) for f in fields(cls)}
 
     def wants(self, finding: Finding) -> bool:
-        """Whether the finding's repair is to be applied: by itself, or as it was asked for."""
+        """Returns whether to apply the finding's repair: automatically, or because `also` requests it."""
         return self.covers(finding) and (finding.repairable or (finding.code in self.also and bool(finding.edits)))
 
     def covers(self, finding: Finding) -> bool:
-        """Whether the finding lies in the part of the network that is to be repaired."""
+        """Returns whether `only` and `skip` select the finding for repair."""
         names = (finding.place, finding.node)
 
         def hit(globs: Iterable[str]) -> bool:

@@ -1,6 +1,6 @@
-"""What a user asks for, beside what rules find: pairs taken off chosen layers, weights stored in another form.
+"""Requests of the user: remove the pairs of chosen layers, or store weights as INT8 or float.
 
-A request reads a graph and proposes edits, as a rule does; `repair` makes them, and the plan holds them.
+A request reads a graph and proposes edits like a rule. `rounds` carries them out, and they become part of the plan.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ WeightFormat = Literal["int8", "float"]
 
 
 def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
-    """The pairs at the inputs of chosen nodes, with edits that let the nodes read real numbers.
+    """Returns the pairs at the inputs of chosen nodes, with edits that make those inputs unquantized.
 
-    Other readers keep their pair, and so do the readers of what the nodes make: their input is theirs to quantize.
+    Other consumers of these tensors keep their pairs, and so do the consumers of the chosen nodes' outputs.
 
     Args:
-        nodes: globs on node names and on the names of what they make.
+        graph: the graph.
+        nodes: globs on the names of nodes and of their outputs.
 
     Raises:
-        ModelError: a glob matches no node, or none of the chosen nodes reads a pair.
+        ModelError: a glob matches no node, or no input of the chosen nodes is quantized.
     """
     for name in nodes:
         if not any(_named(node, (name,)) for node in graph.nodes() if not is_pair(node)):
-            raise ModelError(f"no node is named {name!r}")
+            raise ModelError(f"no node matches {name!r}")
     chosen = [node for node in graph.nodes() if not is_pair(node) and _named(node, nodes)]
     found = tuple(
         f for node in chosen for index in range(len(node.inputs)) for f in _stripped(graph, Reader(node, index))
@@ -50,7 +51,7 @@ def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def readers_at(graph: Graph, findings: Iterable[Finding]) -> tuple[str, ...]:
-    """Globs for the nodes that findings are about: the node itself, else those that read the pair it is about."""
+    """Returns globs for the nodes of the findings: the node itself, or the consumers of the reported pair."""
     names: dict[str, None] = {}
     for finding in findings:
         node = graph.producer(finding.place)
@@ -62,35 +63,38 @@ def readers_at(graph: Graph, findings: Iterable[Finding]) -> tuple[str, ...]:
     return tuple(glob.escape(name) for name in names)
 
 
-def store_weights(graph: Graph, form: WeightFormat) -> Iterator[Finding]:
-    """Weight pairs that the file holds in the other form, with edits that change it; no number changes.
+def store_weights(graph: Graph, wanted: WeightFormat) -> Iterator[Finding]:
+    """Yields the weight pairs stored in the other format, with edits that convert them; dequantized values stay equal.
 
-    "int8": the integers themselves, read by DequantizeLinear. "float": real numbers in front of QuantizeLinear.
+    Args:
+        graph: the graph.
+        wanted: "int8" stores integers as the input of DequantizeLinear; "float" stores float values as the input of
+            QuantizeLinear.
     """
     for pair in pairs(graph):
-        grid, array = Quantization.of(pair), graph.array(pair.tensor)
-        usable = pair.kind == "weight" and grid is not None and array is not None and grid.fits(array) and pair.agrees
-        if not usable or (pair.quantize is not None) != (form == "int8") or (form == "int8" and pair.pinned):
+        own, array = Quantization.of(pair), graph.array(pair.tensor)
+        usable = pair.kind == "weight" and own is not None and array is not None and own.fits(array) and pair.agrees
+        if not usable or (pair.quantize is not None) != (wanted == "int8") or (wanted == "int8" and pair.pinned):
             continue
-        assert grid is not None and array is not None
-        edit = _as_integers(graph, pair, grid, array) if form == "int8" else _as_reals(graph, pair, grid, array)
-        what = f"the weights '{pair.tensor}' are stored as {'float' if form == 'int8' else 'INT8'}"
-        yield _finding("weights", pair.key, what, f"store them as {form}", (edit,), Safety.EXACT)
+        assert own is not None and array is not None
+        edit = _as_integers(graph, pair, own, array) if wanted == "int8" else _as_floats(graph, pair, own, array)
+        what = f"the weights '{pair.tensor}' are stored as {'float' if wanted == 'int8' else 'INT8'}"
+        yield _finding("weights", pair.key, what, f"store them as {wanted}", (edit,), Safety.EXACT)
 
 
-def _as_integers(graph: Graph, pair: Pair, grid: Quantization, array: np.ndarray) -> Graft:
+def _as_integers(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:
     assert pair.quantize is not None
-    return replace([pair.quantize], [make_constant(key(pair.quantize), grid.integers(array))])
+    return replace([pair.quantize], [make_constant(key(pair.quantize), own.integers(array))])
 
 
-def _as_reals(graph: Graph, pair: Pair, grid: Quantization, array: np.ndarray) -> Graft:
+def _as_floats(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:
     real, integers = f"{pair.tensor}_real", f"{pair.tensor}_quantized"
     first = pair.dequantizes[0]
     parameters = [t.name for t in first.inputs[1:]]
     return replace(
         list(pair.dequantizes),
         [
-            make_constant(real, grid.reals(array)),
+            make_constant(real, own.reals(array)),
             make_node("QuantizeLinear", [real, *parameters], integers, graph.proto(first).attribute),
             *(
                 make_node("DequantizeLinear", [integers, *parameters], key(d), graph.proto(d).attribute)
@@ -113,8 +117,8 @@ def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
         edits = (Rewire(reader.key, pair.tensor),)
     elif (reals := real_weights(graph, pair)) is not None and pair.kind != "activation":
         edits = (insert_before(reader.key, [make_constant(f"{pair.tensor}_real", reals)]),)
-    what = f"input {reader.index} of {label(reader.node)} reads '{tensor}' through a pair"
-    help = "read the real numbers" if edits else "the file holds no real numbers to read instead"
+    what = f"input {reader.index} of {label(reader.node)} is '{tensor}', the output of a pair"
+    help = "use the unquantized values" if edits else "the file has no unquantized values to use instead"
     yield _finding("strip", f"{key(reader.node)}:{reader.index}", what, help, edits, Safety.LOSSY)
 
 

@@ -1,7 +1,8 @@
-"""The way a model takes: scan → findings → solve → plan → apply, in rounds until nothing is left to apply.
+"""Checks and repairs a model in rounds: scan → findings → solve → carry out on a draft, until nothing is left to do.
 
-`check` stops after solving. `fix` first applies what is bit-exact, then the rest within the guard; it returns the
-new model with its plan and never touches the one it was given. Neither opens a file.
+`check` stops after the first solve. `fix` runs three stages: bit-exact repairs, repairs that make the graph legal, and
+all others within the guard. It returns the new model with a plan, which is the net difference between the two models,
+and does not modify the given model. Neither function opens a file.
 """
 
 from __future__ import annotations
@@ -32,26 +33,30 @@ from .requests import strip as unquantized
 from .solver import Change, Solution, solve, unknown_anchor
 
 ROUNDS = 20
-"""More rounds than any real network needs (four is usual); a rule that never stops proposing is a defect."""
+"""The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
 
 
 BARE = "qdqgraph.bare"
-"""Metadata of a model whose last pair a repair took away, so that later runs know that there was one."""
-EXCLUDED = "it lies outside the part of the network that is to be repaired"
+"""Metadata key of a model whose last pair a repair removed, so that later runs accept the model."""
+EXCLUDED = "excluded from this repair by --only or --except"
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What `fix` did.
+    """The result of `fix`.
 
     Attributes:
         model: the repaired model.
-        plan: what was done to the file.
-        exact: the model after the bit-exact repairs alone; `model` itself where nothing followed.
+        plan: the net difference between the given model and the repaired model.
+        exact: the model after the bit-exact repairs; `model` itself if no other repair followed.
         applied: the findings that were repaired, in order.
-        left: the findings that remain, with the reason where a repair was refused.
-        changes: the sites whose scale changed, with bits lost since the original.
-        pairs_before, pairs_after: activation pairs; groups: groups of sites that share one scale after the repair.
+        left: the findings that remain, with the reason if a repair was refused.
+        changes: the sites whose scale changed, with the bits lost since the original.
+        pairs_before: number of activation pairs before the repair.
+        pairs_after: number of activation pairs after the repair.
+        pairs_added: number of activation pairs that are new.
+        pairs_removed: number of activation pairs that are gone.
+        groups: number of groups of sites that share one scale after the repair.
     """
 
     model: onnx.ModelProto
@@ -70,7 +75,10 @@ class Repair:
 def resolve(
     graph: Graph, found: Sequence[Finding], options: Options, *, exact: bool = False
 ) -> tuple[Solution, tuple[Finding, ...]]:
-    """Solves the ties and settles every finding: ties that hold are dropped, refused ones say why."""
+    """Solves the ties and returns the solution with the open findings: ties already met are dropped.
+
+    A refused finding gets the reason in `refused`.
+    """
     ties = [f for f in found if f.tie is not None and f.safety is not Safety.MANUAL]
     inside = [f for f in ties if options.covers(f)]
     solution = _solved(graph, inside, options, exact)
@@ -88,7 +96,7 @@ def _solved(graph: Graph, ties: Sequence[Finding], options: Options, exact: bool
 
 
 def _placed(scales: Scales, finding: Finding) -> Finding | None:
-    """The finding with its placements judged: None where an unequal group is the real cause and is reported itself."""
+    """Returns the finding, refused if a placement has no scale; None if a reported unequal group is the cause."""
     for edit in finding.edits:
         if not isinstance(edit, PlacePair):
             continue
@@ -96,16 +104,14 @@ def _placed(scales: Scales, finding: Finding) -> Finding | None:
         if not agreed and not edit.calibrate:
             return None
         if not source or edit.calibrate:
-            return replace(
-                finding, refused=f"no scale of '{edit.tensor}' is known in the graph: calibrate it and quantize it"
-            )
+            return replace(finding, refused=f"the graph has no scale for '{edit.tensor}': calibrate and quantize it")
     return finding
 
 
 def check(
     model: onnx.ModelProto, rules: Sequence[Rule], options: Options | None = None, *, folder: Path | None = None
 ) -> tuple[Finding, ...]:
-    """What the rules find in a model, ties solved; nothing is changed.
+    """Returns the findings of the rules in a model, with ties solved; the model is not modified.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
@@ -116,33 +122,34 @@ def check(
 
 
 def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
-    """What the rules find in a graph, ties solved; as `check`."""
+    """Returns the findings of the rules in a graph, with ties solved; raises as `check`."""
     _check_policy(graph, options.policy)
     return resolve(graph, scan(graph, rules), options)[1]
 
 
 def _check_policy(graph: Graph, text: str) -> None:
-    """Refuses an anchor that the model does not have: it would pass for the default.
+    """Rejects an anchor that the model does not have; without this check the default policy would apply.
 
     Raises:
-        RuleError: the policy is unknown. ModelError: there is no such tensor.
+        RuleError: the policy is unknown.
+        ModelError: the model has no tensor of the anchor's name.
     """
     if fault := unknown_anchor(graph, Policy.parse(text)):
         raise ModelError(fault)
 
 
 def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
-    """The graph, if it holds a Q/DQ pair or an operator that a rule treats as quantized, or did before a repair.
+    """Returns the graph if it has a Q/DQ pair or an operator that a rule treats as quantized, or had before a repair.
 
     Raises:
-        ModelError: it does not, or a node reads a tensor that nothing makes.
+        ModelError: it has none, or a node reads a tensor without a producer.
     """
     validate_references(graph.model.graph)
     if not _bare(graph, rules) or any(entry.key == BARE for entry in graph.model.metadata_props):
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise ModelError(
-            "the model's Q/DQ are all inside functions or subgraphs, which qdqgraph leaves alone: inline them"
+            "all Q/DQ of the model are inside functions or subgraphs, which qdqgraph does not change: inline them"
         )
     raise ModelError(
         "the model has no QuantizeLinear or DequantizeLinear, and no rule in use treats one of its operators as "
@@ -151,7 +158,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
 
 
 def _bare(graph: Graph, rules: Sequence[Rule]) -> bool:
-    """Whether the graph has no pair and no operator that a rule treats as quantized."""
+    """Returns whether the graph has neither a pair nor an operator that a rule treats as quantized."""
     return not len(pairs(graph)) and not any(rule.quantized_nodes(graph) for rule in rules)
 
 
@@ -166,14 +173,16 @@ def fix(
     """Repairs a model.
 
     Args:
-        model: the model; left as it is.
-        folder: where its external data lie.
+        model: the model; it is not modified.
+        rules: the rules to repair by.
+        options: what the repair may do; the defaults if None.
+        folder: the folder that contains the external data.
         progress: called with one line before each step.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
         RuleError: a rule crashed, or the policy is unknown.
-        RepairError: TensorRT would refuse the graph and no rule repairs that, or rounds do not end (QDQ904).
+        RepairError: TensorRT would refuse the graph and no rule repairs that, or the rounds do not end (QDQ904).
     """
     options = options or Options()
     graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)), rules)
@@ -207,14 +216,16 @@ def strip(
     *,
     folder: Path | None = None,
 ) -> Repair:
-    """Takes the pairs off the inputs of chosen nodes, so that they run in floating point; nothing else changes.
+    """Removes the pairs at the inputs of chosen nodes, so that these run in floating point; nothing else changes.
 
     Args:
-        nodes: globs on the names of nodes and of what they make.
-        rules: nodes that these rules speak of are chosen, too.
+        model: the model; it is not modified.
+        nodes: globs on the names of nodes and of their outputs.
+        rules: nodes that these rules report are chosen as well.
+        folder: the folder that contains the external data.
 
     Raises:
-        ModelError: the model has no Q/DQ or cannot be imported; a glob names no node; nothing chosen is quantized.
+        ModelError: the model has no Q/DQ or cannot be imported; a glob matches no node; no chosen node is quantized.
     """
     graph = quantized(Graph(distinct(model), folder), rules)
     options = Options()
@@ -222,7 +233,7 @@ def strip(
     found = resolve(graph, work.scan(graph), options)[1]
     chosen = (*nodes, *readers_at(graph, found))
     if not chosen:
-        raise ModelError("nothing to strip: no node is named, and the rules find nothing")
+        raise ModelError("nothing to strip: no node is given, and the rules report none")
     final = work.requested(graph, unquantized(graph, chosen))
     return work.result(model, graph, graph, final)
 
@@ -232,7 +243,7 @@ STAGES: dict[Stage, str] = {"exact": "exact repairs", "legal": "legality", "all"
 
 
 class _Work:
-    """Rounds of repairs, with what they did so far."""
+    """Runs rounds of repairs and records what they applied."""
 
     def __init__(self, rules: Sequence[Rule], options: Options, progress: Callable[[str], None]) -> None:
         self.rules, self.options, self.progress = rules, options, progress
@@ -241,10 +252,10 @@ class _Work:
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
 
     def rounds(self, graph: Graph, stage: Stage) -> Graph:
-        """Applies rounds until no proposal is left; returns the last graph.
+        """Runs rounds until no proposal of the stage is left; returns the last graph.
 
-        What is bit-exact comes first. Then what TensorRT refuses is made legal, so that ties see every scale that the
-        network will have. Scales are unified last.
+        The bit-exact repairs come first. The stage "legal" repairs what TensorRT refuses, so that the ties see every
+        scale of the final network. The stage "all" unifies the scales.
         """
         done: list[Finding] = []
         keep = stage != "all"
@@ -265,17 +276,24 @@ class _Work:
             kept = not any(isinstance(e, Graft) for f in done for e in f.edits)  # new tensors have new shapes
             graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
-        raise RepairError(f"QDQ904: the repair did not settle in {ROUNDS} rounds; the last one still applied {codes}")
+        raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
 
     def requested(self, graph: Graph, asked: Iterable[Finding]) -> Graph:
-        """Carries out what the user asked for; what cannot be done stays out."""
+        """Carries out the user's requests; requests without edits are omitted."""
         asked = [f for f in asked if f.edits]
         model, done = carry_out(graph, _solved(graph, (), self.options, True), asked, exact=True)
         self.applied += done
         return Graph(model, graph.folder, target=graph.target) if done else graph
 
     def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Repair:
-        """What became of `model`, read as `graph`: `final`, after the bit-exact repairs `exact`."""
+        """Returns the repair of `model`.
+
+        Args:
+            model: the model as it was given.
+            graph: the same model before the first round.
+            exact: the graph after the bit-exact repairs.
+            final: the graph after all repairs.
+        """
         if _bare(final, self.rules) and not any(entry.key == BARE for entry in final.model.metadata_props):
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
@@ -298,7 +316,7 @@ class _Work:
         )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:
-        """What the rules find; the last graph's findings are kept, as every phase begins where another ended."""
+        """Returns the findings of the rules; those of the last graph are cached, because a stage starts with it."""
         if self._scanned is None or self._scanned[0] is not graph:
             self._scanned = (graph, scan(graph, self.rules))
         return self._scanned[1]
@@ -310,7 +328,7 @@ class _Work:
 
 
 def elsewhere(graph: Graph, rules: Sequence[Rule], here: Iterable[Finding]) -> tuple[Finding, ...]:
-    """What the rules that depend on the target find on every target but the graph's own, beyond what is found `here`.
+    """Returns what the target-dependent rules find on the other targets and is not already among the findings `here`.
 
     Raises:
         RuleError: a rule crashed.
@@ -322,10 +340,10 @@ def elsewhere(graph: Graph, rules: Sequence[Rule], here: Iterable[Finding]) -> t
 
 
 def _illegal(findings: Sequence[Finding], options: Options) -> str:
-    """Why the model was not repaired, finding by finding."""
+    """Returns the message that explains why the model was not repaired, one line per finding."""
     lines = [f"{f.place}: {f.code} {f.message}; {f.advice}" for f in findings]
     asked = sorted({f.code for f in findings if f.edits and f.safety is Safety.MANUAL})
     forbidden = options.exact and any(f.edits and f.safety is Safety.LOSSY for f in findings)
     advice = [f"repairs on request: add --also {','.join(asked)}"] if asked else []
-    advice += ["lossy repairs exist: leave out --exact"] if forbidden else []
+    advice += ["lossy repairs exist: omit --exact"] if forbidden else []
     return "\n  ".join([f"{Target.named(options.target).title} would refuse the model:", *lines, *advice])

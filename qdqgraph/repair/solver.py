@@ -1,14 +1,15 @@
-"""The solver: all ties of all rules in one union-find, so that the order of rules cannot matter.
+"""The solver: joins the ties of all rules in one union-find, so that the order of the rules does not matter.
 
-A tie is a hyperedge over sites and is taken whole or not at all. Sequential pairwise sharing, as in the usual
+A tie is a hyperedge over sites and is accepted as a whole or refused. Sequential pairwise sharing, as in common
 scripts, silently splits groups: the pairs (A, B), (C, A) leave B on A's old quantizer.
 
-How a group's scale is chosen is a `Policy` (`qdqgraph.rulekit.policy`).
+A `Policy` (`qdqgraph.rulekit.policy`) chooses the scale of a group.
 
-Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would take a site beyond the
-limit is refused, with its numbers. The limit is the run's, unless ties of the group have their own: then the smallest
-of those. Originals are kept in the model's metadata (`ORIGINAL`), so a second run measures from where the first began.
-Ties are taken in order of the bytes they save, then by code and place: the same model and rules give the same solution.
+Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would exceed the limit at a site is
+refused, with both scales and the bits in the reason. The limit is that of the run, or the smallest limit of the group's
+ties if any tie has its own. The original scales are stored in the model's metadata (`ORIGINAL`), so a second run
+measures from the original model. Ties are processed in order of the bytes they save, then by code and location: the
+same model and rules give the same solution.
 """
 
 from __future__ import annotations
@@ -27,12 +28,19 @@ from ..rulekit.finding import Finding
 from ..rulekit.policy import DEFAULT, Policy, SiteScale
 
 ORIGINAL = "qdqgraph.scale."
-"""Prefix of the metadata_props keys that hold a changed site's original scale."""
+"""Prefix of the metadata_props keys with the original scale of a changed site."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One site whose scale changes: its original scale, the group's, and the bits lost between them."""
+    """A site whose scale changes.
+
+    Attributes:
+        site: tensor name.
+        own: its original scale.
+        new: the scale of its group.
+        lost: bits lost, log2(new / own).
+    """
 
     site: str
     own: float
@@ -46,10 +54,10 @@ class Group:
 
     Attributes:
         sites: tensor names in topological order.
-        scale: the scale all of them get, a scalar of the pairs' dtype; None where no site has one.
-        anchor: the site whose scale it is; empty for fixed.
-        agreed: whether all its pairs carry this scale already.
-        codes: the rules whose ties made the group.
+        scale: the scale of the group, a scalar array of the pairs' dtype; None if no site has a scale.
+        anchor: the site that the scale comes from; "" for a fixed scale.
+        agreed: whether all its pairs have this scale already.
+        codes: the rules whose ties form the group.
         changes: the sites whose scale changes.
     """
 
@@ -62,17 +70,17 @@ class Group:
 
     @cached_property
     def bits_lost(self) -> float:
-        """The largest loss of resolution in the group, in bits; 0 where no site loses any."""
+        """The largest loss of resolution in the group, in bits; 0 if no site loses any."""
         return max((0.0, *(change.lost for change in self.changes)))
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Groups and what became of each tie.
+    """The groups, and the outcome of each tie.
 
     Attributes:
-        groups: the sites that taken ties join; a tie over one site joins that site's own pairs.
-        findings: the tie findings that are real: taken ones with the group's numbers, refused ones with the reason.
+        groups: the sites joined by accepted ties; a tie over one site joins that site's own pairs.
+        findings: the open tie findings: accepted ones with the group's scale, refused ones with the reason.
         changes: the sites whose scale changes.
     """
 
@@ -82,34 +90,34 @@ class Solution:
     _of: Mapping[str, Group] = field(default_factory=dict, repr=False)
 
     def group(self, site: str) -> Group | None:
-        """The group of a site; None where no taken tie speaks of it."""
+        """Returns the group of a site; None if no accepted tie contains it."""
         return self._of.get(site)
 
 
 @dataclass
 class _Set:
-    """A growing group: everything a tie needs to know of it, in constant time."""
+    """A growing group, with everything that the next tie needs in constant time."""
 
     sites: list[str]
     values: frozenset[bytes]
-    """Distinct current scales, as bytes: equality is bit for bit."""
+    """Distinct current scales, as bytes, so that equality is bit-exact."""
     preferred: Mapping[Policy, SiteScale] = field(default_factory=dict)
-    """For each policy of this run the site that gives the scale; empty where no site has one."""
+    """The site that gives the scale, for each policy of this run; empty if no site has a scale."""
     finest: tuple[float, str] | None = None
-    """Smallest original scale and its site."""
+    """The smallest original scale and its site."""
     pinned: frozenset[float] = frozenset()
     types: frozenset[tuple[str, str]] = frozenset()
     policy: Policy | None = None
     limit: float | None = None
-    """The smallest guard that a tie of the group asks for itself; None where none does, and the run's holds."""
+    """The smallest limit that a tie of the group sets; None if no tie sets one, and the run's limit applies."""
     codes: frozenset[str] = frozenset()
 
 
 class _RefusedError(Exception):
-    """A tie cannot be taken; the message says why, with numbers.
+    """A tie is refused; the message gives the reason with the values.
 
     Attributes:
-        bits_lost: what the guard refuses, in bits; None where the reason is another.
+        bits_lost: the loss in bits that the guard refuses; None if the tie is refused for another reason.
     """
 
     def __init__(self, reason: str, bits_lost: float | None = None) -> None:
@@ -118,7 +126,7 @@ class _RefusedError(Exception):
 
 
 class _Solver:
-    """Union-find over sites; every set knows what the next tie needs in constant time."""
+    """Union-find over sites; every set has what the next tie needs in constant time."""
 
     def __init__(self, graph: Graph, policy: Policy, limit: float, others: Iterable[Policy]) -> None:
         self.graph, self.policy, self.limit = graph, policy, limit
@@ -140,7 +148,7 @@ class _Solver:
         return top
 
     def own(self, pair: Pair) -> float:
-        """The scale a pair had before any repair."""
+        """Returns the scale of a pair before any repair."""
         return min(self.originals.get(pair.site, math.inf), pair.value)
 
     def _single(self, site: str) -> _Set:
@@ -155,7 +163,7 @@ class _Solver:
         return new
 
     def take(self, finding: Finding, exact: bool) -> bool:
-        """Joins the tie's sites; False where `exact` forbids it.
+        """Joins the sites of a tie; returns False if `exact` forbids it.
 
         Raises:
             _RefusedError: the group cannot have one scale within the guard.
@@ -182,7 +190,7 @@ class _Solver:
         policies = {m.policy for m in members if m.policy} | ({Policy.parse(tie.policy)} if tie.policy else set())
         if len(policies) > 1:
             names = ", ".join(sorted(map(str, policies)))
-            raise _RefusedError(f"rules ask for different policies in one group: {names}")
+            raise _RefusedError(f"rules require different policies in one group: {names}")
         return _Set(
             sites=[],
             values=frozenset[bytes]().union(*(m.values for m in members)),
@@ -202,13 +210,13 @@ class _Solver:
         return {policy: reduce(policy.prefer, (each[policy] for each in known)) for policy in self.policies}
 
     def choose(self, group: _Set) -> tuple[float, str] | None:
-        """The group's scale and the site it comes from; None where no site has a scale."""
+        """Returns the group's scale and the site it comes from ("" if fixed); None if no site has a scale."""
         if not group.preferred:
             return None
         policy = DEFAULT if len(group.values) == 1 else group.policy or self.policy
         preferred = group.preferred[policy]
         scale = policy.scale(preferred)
-        if len(group.types) == 1:  # pairs of several types are refused; a number from outside may fit none exactly
+        if len(group.types) == 1:  # pairs of several types are refused; a fixed scale may not be exact in the type
             scale = float(np.dtype(next(iter(group.types))[0]).type(scale))
         return scale, policy.source(preferred)
 
@@ -231,7 +239,7 @@ class _Solver:
         lost = bits_lost(scale, group.finest[0])
         limit = self.limit if group.limit is None else group.limit
         if lost > limit:
-            source = f"of '{site}'" if site else "asked for"
+            source = f"of '{site}'" if site else "of the policy"
             raise _RefusedError(
                 f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{group.finest[1]}' "
                 f"(scale {group.finest[0]:.4g}); the limit is {limit:g}",
@@ -240,7 +248,7 @@ class _Solver:
 
 
 def unknown_anchor(graph: Graph, policy: Policy) -> str:
-    """What is wrong where a policy names a tensor that the model does not have; empty where nothing is."""
+    """Returns a message if a policy names a tensor that the model does not have, "" otherwise."""
     name = policy.anchor()
     if not name or name in graph.inputs or graph.producer(name) is not None:
         return ""
@@ -248,7 +256,11 @@ def unknown_anchor(graph: Graph, policy: Policy) -> str:
 
 
 def originals(graph: Graph) -> dict[str, float]:
-    """Original scales of the sites that an earlier repair changed."""
+    """Returns the original scales of the sites that an earlier repair changed, by site.
+
+    Raises:
+        ModelError: a metadata entry is not a positive finite number.
+    """
     kept: dict[str, float] = {}
     for entry in graph.model.metadata_props:
         if entry.key.startswith(ORIGINAL):
@@ -257,7 +269,7 @@ def originals(graph: Graph) -> dict[str, float]:
             except ValueError:
                 scale = math.nan
             if not 0 < scale < math.inf:
-                raise ModelError(f"metadata {entry.key!r} holds {entry.value!r}, which is no scale: remove it")
+                raise ModelError(f"metadata {entry.key!r} is {entry.value!r}, which is not a scale: remove the entry")
             kept[entry.key[len(ORIGINAL) :]] = scale
     return kept
 
@@ -273,9 +285,11 @@ def solve(
     """Groups the sites of all ties among `findings`.
 
     Args:
-        policy: how a group's scale is chosen, where no rule says so.
-        max_bits_lost: the guard, where no rule says so.
-        exact: take only ties whose sites agree already, bit for bit.
+        graph: the graph.
+        findings: the findings; those without a tie are ignored.
+        policy: how the scale of a group is chosen, unless a tie sets its own policy.
+        max_bits_lost: the limit of the guard in bits, unless a tie sets its own.
+        exact: accept only ties whose sites have equal scales already, bit for bit.
 
     Raises:
         RuleError: the policy is unknown.
@@ -300,7 +314,7 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
     groups: dict[str, Group] = {}
     for top, members in solver.sets.items():
         if not members.codes:
-            continue  # a site that only refused ties name
+            continue  # a site with refused ties only
         chosen = solver.choose(members)
         ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
         dtype = next(iter(members.types))[0] if members.types else "float32"
@@ -311,11 +325,11 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
         groups[top] = Group(ordered, scale, anchor, agreed, codes, changes)
     of = {site: groups[top] for site in list(solver.parent) if (top := solver.find(site)) in groups}
     changed = tuple(change for group in groups.values() for change in group.changes)
-    return Solution(tuple(groups.values()), _real(solver, taken, of) + tuple(refused), changed, of)
+    return Solution(tuple(groups.values()), _open(solver, taken, of) + tuple(refused), changed, of)
 
 
 def _changes(solver: _Solver, sites: Iterable[str], scale: float) -> Iterator[Change]:
-    """The pairs at these sites that have another scale."""
+    """Yields a change for each pair at these sites that has another scale."""
     for site in sites:
         for pair in pairs(solver.graph).at(site):
             if pair.value != scale:
@@ -323,9 +337,11 @@ def _changes(solver: _Solver, sites: Iterable[str], scale: float) -> Iterator[Ch
                 yield Change(site, own, scale, bits_lost(scale, own))
 
 
-def _real(solver: _Solver, taken: list[Finding], of: dict[str, Group]) -> tuple[Finding, ...]:
-    """The taken ties that change something: those between unequal sites, or, where a group differs only across
-    several ties, all of that group."""
+def _open(solver: _Solver, taken: list[Finding], of: dict[str, Group]) -> tuple[Finding, ...]:
+    """Returns the accepted ties that change a scale: those between unequal sites.
+
+    If a group is unequal only across several ties, all its ties are returned.
+    """
     open_ties = [f for f in taken if f.tie is not None and not of[f.tie.sites[0]].agreed]
     local = [f for f in open_ties if f.tie is not None and len(_values(solver.graph, f.tie.sites)) > 1]
     seen = {id(of[f.tie.sites[0]]) for f in local if f.tie is not None}

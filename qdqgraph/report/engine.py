@@ -50,8 +50,8 @@ def show_storage(console: Console, found: Storage) -> None:
 def show_proof(console: Console, proof: Proof) -> None:
     """Both engine diffs of a repair, and what may be said of them."""
     say(console, Text(f"Engines before and after: {PROOF}", "bold"))
-    for engine, totals in zip(("before", "after"), proof.foretold.totals, strict=True):
-        say(console, f"  {proof.foretold.a.source}, {engine}: {_totals(totals)}")
+    for engine, totals in zip(("before", "after"), proof.predicted.totals, strict=True):
+        say(console, f"  {proof.predicted.a.source}, {engine}: {_totals(totals)}")
     for word, storage in (("before", proof.before), ("after", proof.after)):
         if storage is not None:
             say(console, Text(f"TensorRT-RTX, {word}", "bold"))

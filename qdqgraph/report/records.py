@@ -252,7 +252,7 @@ class ProofRecord:
         before = None if proof.before is None else proof.before.boundary_bytes
         real = None if proof.real is None else DiffRecord.of(proof.real)
         stored = (before, proof.after.boundary_bytes)
-        return cls(PROOF, DiffRecord.of(proof.foretold), real, stored, proof.refused)
+        return cls(PROOF, DiffRecord.of(proof.predicted), real, stored, proof.refused)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What a repair did to the numbers: outputs in ONNX Runtime, and how two models differ."""
+"""Verifies a repair: compares outputs in ONNX Runtime, and the quantization of two models."""

@@ -1,4 +1,4 @@
-"""How the outputs of two models agree: bit for bit, or as SQNR in dB."""
+"""Compares the outputs of two models: bit-exact equality and SQNR in dB."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..model.runtime import PROVIDERS, run
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two models agree on one output over all samples.
+    """The agreement of two models on one output over all samples.
 
     Attributes:
-        sqnr: signal to quantization-noise ratio in dB, 10·log10(Σ ref² / Σ (ref − new)²); inf where equal, nan where
-            the reference is not finite.
-        identical: equal bit for bit, NaN included.
+        sqnr: signal to quantization-noise ratio in dB, 10·log10(Σ ref² / Σ (ref − new)²); inf if all values are
+            equal, nan if a value is not finite, -inf if the shapes or types differ or the reference is all zero.
+        identical: whether all samples are equal bit for bit, NaN included.
     """
 
     sqnr: float
@@ -35,10 +35,17 @@ def compare(
     folder: Path,
     provider: str = PROVIDERS["cpu"],
 ) -> dict[str, Agreement]:
-    """How `model` agrees with `reference` on each output.
+    """Returns the agreement of `model` with `reference`, by output name.
+
+    Args:
+        reference: the reference model.
+        model: the model to compare, with the same inputs and outputs.
+        feeds: one mapping per sample, from input name to array.
+        folder: the folder that contains the external data.
+        provider: the execution provider of ONNX Runtime.
 
     Raises:
-        ModelError: one of the two does not run.
+        ModelError: ONNX Runtime cannot run one of the models.
     """
     ours, theirs = (run(m, feeds, folder, provider) for m in (reference, model))
     names = [o.name for o in reference.graph.output]
@@ -46,8 +53,10 @@ def compare(
 
 
 def agreement(reference: Sequence[Any], found: Sequence[Any]) -> Agreement:
-    """How the samples of one output agree; outputs that are no arrays are compared for equality
-    only. FP16 is compared with FP32 by value."""
+    """Returns the agreement of the samples of one output. FP16 is compared with FP32 by value.
+
+    Outputs that are not numeric are compared for equality only.
+    """
     identical, signal, error = True, 0.0, 0.0
     for a, b in zip(reference, found, strict=True):
         x, y = np.asarray(a), np.asarray(b)

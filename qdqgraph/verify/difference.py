@@ -1,4 +1,4 @@
-"""How the quantization of two models differs: pairs, scales, and who reads through which."""
+"""Compares the quantization of two models: pairs, scales, and which consumers are quantized."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ..graph.graph import Graph
 from ..graph.pair import pairs
 from ..graph.sites import sites
 
-Reading = dict[tuple[str, int], float | None]
-"""For each final reader of a site the scale it is rounded with; None where it reads raw."""
+Consumers = dict[tuple[str, int], float | None]
+"""The scale with which each final consumer (node, input index) of a site is quantized; None if it is unquantized."""
 
 
 def differences(a: Graph, b: Graph) -> Iterator[str]:
-    """One line for every site whose scales or readers differ: + and - pairs, ~ scales and places."""
-    old, new = _readings(a), _readings(b)
+    """Yields one line per difference of a site: + and - for pairs, ~ for scales and consumers."""
+    old, new = _consumers(a), _consumers(b)
     for site in dict.fromkeys((*old, *new)):
         before, after = old.get(site, {}), new.get(site, {})
         if before != after:
             yield from _site(site, before, after)
 
 
-def _readings(graph: Graph) -> dict[str, Reading]:
-    found: dict[str, Reading] = {}
+def _consumers(graph: Graph) -> dict[str, Consumers]:
+    found: dict[str, Consumers] = {}
     for pair in pairs(graph):
         if pair.tieable and pair.site not in found:
             uses = sites(graph).uses(pair.site)
@@ -30,8 +30,8 @@ def _readings(graph: Graph) -> dict[str, Reading]:
     return found
 
 
-def _site(site: str, before: Reading, after: Reading) -> Iterator[str]:
-    scales = [sorted({s for s in reading.values() if s is not None}) for reading in (before, after)]
+def _site(site: str, before: Consumers, after: Consumers) -> Iterator[str]:
+    scales = [sorted({s for s in consumers.values() if s is not None}) for consumers in (before, after)]
     if not scales[0] or not scales[1]:
         sign = "+" if scales[1] else "-"
         yield f"{sign} '{site}': pair with scale {', '.join(f'{s:.6g}' for s in scales[0] or scales[1])}"
@@ -39,8 +39,10 @@ def _site(site: str, before: Reading, after: Reading) -> Iterator[str]:
         yield f"~ '{site}': scale {' and '.join(f'{s:.6g}' for s in scales[0])} -> " + " and ".join(
             f"{s:.6g}" for s in scales[1]
         )
-    for reader in dict.fromkeys((*before, *after)):
-        if reader not in before or reader not in after:
-            yield f"~ '{site}': {'no longer read' if reader in before else 'now read'} by {reader[0]}[{reader[1]}]"
-        elif (before[reader] is None) != (after[reader] is None):
-            yield f"~ '{site}': read by {reader[0]}[{reader[1]}] {'raw' if after[reader] is None else 'through a pair'}"
+    for node, index in dict.fromkeys((*before, *after)):
+        consumer = node, index
+        if consumer not in before or consumer not in after:
+            yield f"~ '{site}': {'no longer' if consumer in before else 'now'} consumed by {node}[{index}]"
+        elif (before[consumer] is None) != (after[consumer] is None):
+            state = "unquantized" if after[consumer] is None else "quantized"
+            yield f"~ '{site}': consumer {node}[{index}] is now {state}"

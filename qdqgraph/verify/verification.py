@@ -1,4 +1,4 @@
-"""Verification: a repair against the model it was made from, on numbers."""
+"""Numeric verification: compares a repaired model with the original in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from . import comparison
 
 @dataclass(frozen=True)
 class Verification:
-    """What the numeric check showed.
+    """The result of the numeric check.
 
     Attributes:
-        outputs: agreement of every output of the repaired model with the original's.
-        samples: on how many samples; data: whether they were given, not noise.
-        note: why something was left out or ran elsewhere; empty otherwise.
+        outputs: the agreement of each output of the repaired model with the original, by output name.
+        samples: number of samples.
+        data: whether the samples were given; False for seeded noise.
+        note: why the check was skipped, or ran on another provider; "" otherwise.
     """
 
     outputs: dict[str, comparison.Agreement]
@@ -35,19 +36,21 @@ class Verification:
 def verify(
     model: onnx.ModelProto, result: Repair, folder: Path, *, data: Sequence[Feed] | None = None, provider: str = "cpu"
 ) -> Verification:
-    """Runs the original, the bit-exactly repaired and the repaired model and compares their outputs.
+    """Runs the original model, the model after the exact repairs and the repaired model, and compares their outputs.
 
     Args:
-        folder: where external data lie.
-        data: inputs, one mapping a sample; without them seeded noise.
+        model: the original model.
+        result: its repair.
+        folder: the folder that contains the external data.
+        data: inputs, one mapping per sample from input name to array; seeded noise if None.
         provider: "cpu" or "cuda".
 
     Raises:
-        RepairError: the bit-exact repairs are not bit-exact on these inputs: a rule breaks its promise.
+        RepairError: the exact repairs are not bit-exact on these inputs, which is a defect of a rule.
         ModelError: onnxruntime cannot run the model on `data`.
     """
     if not runtime.available():
-        return Verification({}, note="the numeric check was left out: onnxruntime is not installed (qdqgraph[ort])")
+        return Verification({}, note="the numeric check was skipped: onnxruntime is not installed (qdqgraph[ort])")
     name, note = runtime.provider(provider)
     feeds = inputs.noise(model) if data is None else data
     try:
@@ -55,7 +58,7 @@ def verify(
     except ModelError as error:
         if data is not None:
             raise
-        return Verification({}, note=f"the numeric check was left out: {error}")
+        return Verification({}, note=f"the numeric check was skipped: {error}")
     outputs = [o.name for o in model.graph.output]
 
     def against(other: onnx.ModelProto) -> dict[str, comparison.Agreement]:
@@ -66,9 +69,9 @@ def verify(
     exact = against(result.exact)
     broken = [f"{o} ({a.sqnr:.1f} dB)" for o, a in exact.items() if not a.identical]
     if broken and any(not a.identical for a in comparison.compare(model, model, feeds, folder, name).values()):
-        return Verification({}, note="the numeric check was left out: the model's outputs are random")
+        return Verification({}, note="the numeric check was skipped: the model's outputs are random")
     if broken:
         codes = ", ".join(sorted({f.code for f in result.applied if f.safety.value == "exact"}))
-        raise RepairError(f"repairs that promise to be bit-exact ({codes}) change the outputs {', '.join(broken)}")
+        raise RepairError(f"repairs declared bit-exact ({codes}) change the outputs {', '.join(broken)}")
     final = exact if result.model is result.exact else against(result.model)
     return Verification(final, len(feeds), data is not None, note)

@@ -146,7 +146,7 @@ def test_check_names_what_other_targets_alone_would_meet() -> None:
 
 def test_why_and_rules_by_selector(model: Path) -> None:
     answer = qdqgraph.why("tensor-quantized-twice", model, "a")
-    assert answer.speaks and "QDQ104" in answer.lines[0]
+    assert answer.applies and "QDQ104" in answer.lines[0]
     assert [rule.code for rule in qdqgraph.rules(select=["QDQ1"], ignore=["QDQ102"])] == [
         "QDQ101",
         "QDQ103",

@@ -129,28 +129,28 @@ def to_negative(self: Rule, graph: Graph) -> Iterator[Finding]:
     [
         ({"find": all_identities}, "noisy: any"),
         ({"find": lambda self, graph: iter(())}, "missing: the rule finds nothing"),
-        ({"find": to_input}, "wrong: the repair is not `after`"),
+        ({"find": to_input}, "wrong: the repair differs from `after`"),
         ({"find": writes_model}, "not pure: scanning changed the graph"),
         ({"find": writes_nodes}, "not pure: scanning changed the graph"),
-        ({"find": remembers}, "not pure: a second scan of the same graph finds something else"),
+        ({"find": remembers}, "not pure: a second scan of the same graph gives other findings"),
         ({"find": never_content}, "not idempotent: still not good"),
         ({"find": crashes}, "crashed: QDQ901: rule MY201 crashed: ZeroDivisionError"),
         ({"find": lambda self, graph: iter(["text"])}, "crashed: QDQ901: rule MY201 yields 'text'; write: yield self.finding("),
         ({"find": proposes_text}, "crashed: QDQ901: rule MY201 proposes 'read x'; write Rewire("),
-        ({"find": to_nothing}, "wrong: onnx.checker refuses the repair: Nodes in a graph must be topologically sorted, however input 'nowhere'"),
+        ({"find": to_nothing}, "wrong: onnx.checker rejects the repair: Nodes in a graph must be topologically sorted, however input 'nowhere'"),
         ({"find": to_input, "examples": [Example("both wrong together", BEFORE, TO_X), Counterexample("n", SILENT)]}, "not exact: output y changes"),
-        ({"find": to_negative, "safety": Safety.LOSSY, "examples": [Example("far off", OTHER, TO_R), Counterexample("n", SILENT)]}, "wrong: output y keeps"),
+        ({"find": to_negative, "safety": Safety.LOSSY, "examples": [Example("far off", OTHER, TO_R), Counterexample("n", SILENT)]}, "wrong: output y has an SQNR of"),
         ({"examples": [Example("declared as a report", BEFORE), Counterexample("n", SILENT)]}, "wrong: `after` is None, but the rule applied"),
-        ({"find": never_content, "examples": [Example("no change", BEFORE, BEFORE), Counterexample("n", SILENT)]}, "broken: `after` is `before`"),
+        ({"find": never_content, "examples": [Example("no change", BEFORE, BEFORE), Counterexample("n", SILENT)]}, "broken: `after` equals `before`"),
         ({"examples": [Example("no text", BEFORE.replace("(d)", "d)"), AFTER), Counterexample("n", SILENT)]}, "broken: line 6 of the text: Expected character ( not found. near 'q = QuantizeLinear"),
         ({"examples": [Example("no model", BEFORE, "hello"), Counterexample("n", SILENT)]}, "broken: after: "),
         ({"examples": [Example("a", BEFORE, AFTER), Counterexample("float", MODEL % "last = Identity (x)")]}, "broken: the model has no QuantizeLinear"),
         ({"examples": [Example("unchecked", BEFORE.replace("Sigmoid", "Sigmoidd"), AFTER), Counterexample("n", SILENT)]}, "broken: "),
-        ({"examples": [Example("a", BEFORE, AFTER), Example("b", BEFORE, AFTER), Counterexample("n", SILENT)]}, "broken: two examples show the same model"),
-        ({"__doc__": "no sentence\n\nWhy: it is.\nSource: me"}, "undocumented: the first line is no sentence"),
-        ({"__doc__": "A sentence."}, "undocumented: say `Why:`"),
-        ({"code": "QDQ101"}, "wrong: code QDQ101 is the built-in rule concat-scales-differ"),
-        ({"file": ROOT / "tests" / "cli" / "test_cli.py"}, "wrong: a rule imports `qdqgraph.rulekit`, numpy and the standard library only, not onnx"),
+        ({"examples": [Example("a", BEFORE, AFTER), Example("b", BEFORE, AFTER), Counterexample("n", SILENT)]}, "broken: two examples have the same model"),
+        ({"__doc__": "no sentence\n\nWhy: it is.\nSource: me"}, "undocumented: the first line must be a sentence"),
+        ({"__doc__": "A sentence."}, "undocumented: add `Why:`"),
+        ({"code": "QDQ101"}, "wrong: code QDQ101 belongs to the built-in rule concat-scales-differ"),
+        ({"file": ROOT / "tests" / "cli" / "test_cli.py"}, "wrong: a rule may import `qdqgraph.rulekit`, numpy and the standard library only, not onnx"),
     ],
 )  # fmt: skip
 def test_sabotage_is_caught(changes: dict[str, Any], verdict: str) -> None:
@@ -194,7 +194,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_new_rule_passes_and_finds_something(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules", "new", "identity-behind-pair", f"--{kind}"]) == 0
     (file,) = folder.iterdir()
-    assert capsys.readouterr().out.startswith(f"{file.name}: change it, then run: qdqgraph rules test {file.name}")
+    assert capsys.readouterr().out.startswith(f"{file.name}: edit it, then run: qdqgraph rules test {file.name}")
     assert main(["rules", "test", "."]) == 0
     assert capsys.readouterr().out == "3 of 3 checks passed\n"
     assert main(["rules", "new", "identity-behind-pair", f"--{kind}"]) == 2
@@ -206,8 +206,8 @@ def test_a_new_rule_passes_and_finds_something(folder: Path, kind: str, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["Not Kebab"], "'Not Kebab' is no name for a rule"),
-        (["good-name", "--code", "X1"], "'X1' is no code"),
+        (["Not Kebab"], "'Not Kebab' is not a valid rule name"),
+        (["good-name", "--code", "X1"], "'X1' is not a valid rule code"),
         (["good-name", "--code", "QDQ101"], "code QDQ101 is taken by concat-scales-differ"),
         (["repeated-pair"], "the name 'repeated-pair' is taken by QDQ206"),
         (["good-name", "--folder", "missing"], "folder missing does not exist"),
@@ -229,7 +229,7 @@ def test_rules_test_shows_file_line_and_difference(folder: Path, capsys: pytest.
     out = capsys.readouterr().out
     line = file.read_text().splitlines().index("[[example]]") + 1
     assert out.startswith(
-        f"my_rule.toml:{line}: MY201 between a pair and a convolution: wrong: the repair is not `after`"
+        f"my_rule.toml:{line}: MY201 between a pair and a convolution: wrong: the repair differs from `after`"
     )
     assert "-%" in out and "Relu (%" in out and out.endswith("2 of 3 checks passed\n")
 

@@ -89,7 +89,7 @@ def test_open_dimensions_get_a_shape_and_the_note_says_which(
     [
         (illegal(3, 0.1), "in_q", "QDQ401"),
         (illegal(0, 0.0), "in_q", "QDQ403"),
-        (illegal(0, 0.1, "Strange"), "last", "no rule of qdqgraph knows this refusal"),
+        (illegal(0, 0.1, "Strange"), "last", "no rule of qdqgraph covers this error"),
     ],
 )
 def test_a_refusal_names_the_node_the_rule_and_what_fix_would_do(

@@ -23,7 +23,7 @@ from tests.support.models import build as model_of
 from tests.support.paths import DATA, NVIDIA, ROOT
 
 
-def foretold(text: str, target: str = "trt-10") -> tuple[Layer, ...]:
+def forecast_layers(text: str, target: str = "trt-10") -> tuple[Layer, ...]:
     return forecast(Graph(model_of(text), target=Target.named(target)), "m").layers
 
 
@@ -44,7 +44,7 @@ CONV = "g (float[1,4,16,16] x) => (float[1,4,16,16] y) {{ a = t.conv4 (x, s1) {}
 
 
 def test_batch_norm_and_activation_fuse_and_a_q_behind_makes_the_output_int8() -> None:
-    first, conv, last = foretold(CONV.format("r = Relu (a) y = t.conv4 (r, s2)"))
+    first, conv, last = forecast_layers(CONV.format("r = Relu (a) y = t.conv4 (r, s2)"))
     assert (first.cause, rules(first)) == ("Q/DQ", ["R30"])
     assert names((conv, last)) == [["Conv", "Relu"], ["Conv"]]
     assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")
@@ -52,13 +52,13 @@ def test_batch_norm_and_activation_fuse_and_a_q_behind_makes_the_output_int8() -
 
 @pytest.mark.parametrize("kind", ["Sigmoid (a) r = Mul (a, g)", "HardSigmoid (a) r = Mul (g, a)"])
 def test_a_gate_fuses_with_the_convolution(kind: str) -> None:
-    _, conv, _ = foretold(CONV.format(f"g = {kind} y = t.conv4 (r, s2)"))
+    _, conv, _ = forecast_layers(CONV.format(f"g = {kind} y = t.conv4 (r, s2)"))
     assert len(conv.nodes) == 4, "weight, convolution, gate, product"
     assert "R20" in rules(conv)
 
 
 def test_a_pair_inside_a_block_ends_the_kernel_there() -> None:
-    layers = foretold(CONV.format("p = t.pair (a, s2) r = Relu (p) y = t.conv4 (r, s3)"))
+    layers = forecast_layers(CONV.format("p = t.pair (a, s2) r = Relu (p) y = t.conv4 (r, s3)"))
     assert names(layers)[1:] == [["Conv"], ["Relu"], ["Conv"]]
     assert types(layers[2]) == "INT8 -> INT8"
 
@@ -75,7 +75,7 @@ SKIP = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {{
 
 
 def test_a_float_skip_keeps_the_result_of_the_add_in_float_and_leaves_two_qs_over() -> None:
-    layers = foretold(SKIP.format("Identity (r)"))
+    layers = forecast_layers(SKIP.format("Identity (r)"))
     assert names(layers) == [
         ["QuantizeLinear"], ["Conv", "Relu"], ["QuantizeLinear"], ["Conv", "Add", "Relu"], ["QuantizeLinear"], ["Conv"]
     ]  # fmt: skip
@@ -85,27 +85,27 @@ def test_a_float_skip_keeps_the_result_of_the_add_in_float_and_leaves_two_qs_ove
 
 
 def test_a_quantized_skip_makes_the_block_one_int8_kernel() -> None:
-    layers = foretold(SKIP.format("t.pair (r, s2)"))
+    layers = forecast_layers(SKIP.format("t.pair (r, s2)"))
     assert names(layers)[1:] == [["Conv", "Relu"], ["Conv", "Add", "Relu"], ["Conv"]]
     assert types(layers[2]) == "INT8+INT8 -> INT8"
 
 
 def test_a_skip_with_another_scale_is_quantized_apart() -> None:
-    layers = foretold(SKIP.format("t.pair (r, s4)"))
+    layers = forecast_layers(SKIP.format("t.pair (r, s4)"))
     assert [x.cause for x in layers] == ["Q/DQ", "", "Q/DQ", "Q/DQ", "", ""]
 
 
 def test_a_pair_on_the_convolutions_side_makes_the_add_a_kernel_of_its_own() -> None:
-    layers = foretold(SKIP.format("t.pair (r, s2)").replace("c = Add (b", "bq = t.pair (b, s4) c = Add (bq"))
+    layers = forecast_layers(SKIP.format("t.pair (r, s2)").replace("c = Add (b", "bq = t.pair (b, s4) c = Add (bq"))
     assert names(layers)[1:] == [["Conv", "Relu"], ["Conv"], ["Add", "Relu"], ["Conv"]]
     assert types(layers[3]) == "INT8+INT8 -> INT8"
 
 
 def test_a_max_pool_moves_int8_and_fuses_with_the_convolution_in_front() -> None:
     pool = "p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r)"
-    layers = foretold(CONV.format(f"r = Relu (a) {pool} y = t.conv4 (p, s2)"))
+    layers = forecast_layers(CONV.format(f"r = Relu (a) {pool} y = t.conv4 (p, s2)"))
     assert names(layers)[1:] == [["Conv", "Relu", "MaxPool"], ["Conv"]]
-    beside = foretold(CONV.format(f"r = Relu (a) {pool} b = t.conv4 (p, s2) y = Add (b, r)"))
+    beside = forecast_layers(CONV.format(f"r = Relu (a) {pool} b = t.conv4 (p, s2) y = Add (b, r)"))
     assert names(beside)[1:] == [["Conv", "Relu"], ["MaxPool"], ["QuantizeLinear"], ["Conv", "Add"]]
     assert types(beside[2]) == "FP16 -> FP16"
 
@@ -119,45 +119,45 @@ CONCAT = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {{
 
 
 def test_a_q_behind_a_concat_is_absorbed_by_what_makes_its_inputs() -> None:
-    layers = foretold(CONCAT.format("c = Concat <axis = 1> (a, b)"))
+    layers = forecast_layers(CONCAT.format("c = Concat <axis = 1> (a, b)"))
     assert [x.cause for x in layers] == ["Q/DQ", "", "", "", ""]
     assert types(layers[3]) == "INT8+INT8 -> INT8"
 
 
 def test_inputs_of_a_concat_with_other_scales_are_quantized_again() -> None:
-    layers = foretold(CONCAT.format("p = t.pair (a, s2) q = t.pair (b, s4) c = Concat <axis = 1> (p, q)"))
+    layers = forecast_layers(CONCAT.format("p = t.pair (a, s2) q = t.pair (b, s4) c = Concat <axis = 1> (p, q)"))
     assert [types(x) for x in layers if x.cause][1:] == ["INT8 -> INT8"] * 2
     assert all(rules(x) == ["R15"] for x in layers[3:] if x.cause)
 
 
 def test_an_average_between_dq_and_q_runs_in_int8_and_one_without_leaves_both_over() -> None:
     pool = "p = GlobalAveragePool ({}) y = t.conv4 (p, s2)"
-    quantized = foretold(
+    quantized = forecast_layers(
         CONV.format("q = t.pair (a, s3) " + pool.format("q")).replace("(float[1,4,16,16] y)", "(float[1,4,1,1] y)")
     )
     assert [types(x) for x in quantized[1:]] == ["INT8 -> INT8", "INT8 -> INT8", "INT8 -> FP32"]
-    bare = foretold(CONV.format(pool.format("a")).replace("(float[1,4,16,16] y)", "(float[1,4,1,1] y)"))
+    bare = forecast_layers(CONV.format(pool.format("a")).replace("(float[1,4,16,16] y)", "(float[1,4,1,1] y)"))
     assert [types(x) for x in bare[1:]] == ["INT8 -> FP16", "FP16 -> FP16", "FP16 -> INT8", "INT8 -> FP32"]
 
 
 def test_softmax_runs_in_float_and_a_q_behind_it_is_left_over() -> None:
-    layers = foretold(CONV.format("p = t.pair (a, s2) r = Softmax <axis = 1> (p) y = t.conv4 (r, s3)"))
+    layers = forecast_layers(CONV.format("p = t.pair (a, s2) r = Softmax <axis = 1> (p) y = t.conv4 (r, s3)"))
     assert names(layers)[2:] == [["DequantizeLinear"], ["Softmax"], ["QuantizeLinear"], ["Conv"]]
     assert "R28" in rules(layers[3])
 
 
 def test_a_pair_that_nothing_absorbs_is_executed_there_and_back() -> None:
-    layers = foretold("g (float[1,4] x) => (float[1,4] y) { p = t.pair (x, s1) y = Softmax (p) }")
+    layers = forecast_layers("g (float[1,4] x) => (float[1,4] y) { p = t.pair (x, s1) y = Softmax (p) }")
     assert [x.cause for x in layers] == ["Q/DQ", "Q/DQ", ""]
 
 
 def test_a_pair_at_an_output_is_a_kernel() -> None:
-    layers = foretold(CONV.format("y = t.pair (a, s2)"))
+    layers = forecast_layers(CONV.format("y = t.pair (a, s2)"))
     assert (layers[-1].cause, rules(layers[-1]), types(layers[-1])) == ("Q/DQ", ["R30"], "INT8 -> FP32")
 
 
 def test_a_float_network_is_fused_as_well_and_has_no_reformats() -> None:
-    layers = foretold(
+    layers = forecast_layers(
         "g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,1,1] w = {1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1}>"
         "{ a = Conv (x, w) r = Relu (a) b = Conv (r, w) c = Add (b, r) y = Relu (c) }"
     )
@@ -167,8 +167,8 @@ def test_a_float_network_is_fused_as_well_and_has_no_reformats() -> None:
 
 def test_weak_typing_runs_the_rest_in_fp16_and_strong_typing_as_the_file_says() -> None:
     text = CONV.format("y = Softmax <axis = 1> (a)")
-    assert types(foretold(text, "trt-10")[1]) == "INT8 -> FP16"
-    assert types(foretold(text, "trt-11")[1]) == "INT8 -> FP32"
+    assert types(forecast_layers(text, "trt-10")[1]) == "INT8 -> FP16"
+    assert types(forecast_layers(text, "trt-11")[1]) == "INT8 -> FP32"
 
 
 def test_the_documentation_lists_the_rules() -> None:
@@ -178,7 +178,7 @@ def test_the_documentation_lists_the_rules() -> None:
 
 
 def test_every_reformat_says_why() -> None:
-    for layer in foretold(SKIP.format("Identity (r)")):
+    for layer in forecast_layers(SKIP.format("Identity (r)")):
         assert layer.why and all(r.link.startswith("https://") and r.text for r in layer.why)
 
 

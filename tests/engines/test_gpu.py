@@ -95,7 +95,7 @@ def test_open_dimensions_are_given_to_trtexec(trtexec: Path, capsys: pytest.Capt
     assert "--shapes=x:1x3x320x320" in arguments(trtexec / "k" / "trtexec.log")
     assert main([*command, "--shape", "x:4x3x64x64"]) == 0
     assert "--shapes=x:4x3x64x64" in arguments(trtexec / "k" / "trtexec.log")
-    for wrong, sentence in (("y:1x3x8x8", "no input"), ("x:1x4x8x8", "does not fit the input, ?x3x?x?")):
+    for wrong, sentence in (("y:1x3x8x8", "is not an input"), ("x:1x4x8x8", "does not match the input shape ?x3x?x?")):
         capsys.readouterr()
         assert main([*command, "--shape", wrong]) == 2
         assert sentence in capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_without_trtexec_the_message_says_where_it_comes_from(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["engine", "build", str(written(model_of(CHAIN), tmp_path)), "--with", "trtexec"]) == 2
-    assert "it comes with TensorRT" in capsys.readouterr().err
+    assert "bin folder of the TensorRT package" in capsys.readouterr().err
 
 
 TENSORRT = """
@@ -200,7 +200,7 @@ def test_openvino_measures_an_int8_network_on_this_cpu(tmp_path: Path, capsys: p
     convolutions = [x for x in engine.layers if x.kind == "Convolution"]
     assert [x.precision for x in convolutions] == ["INT8", "INT8"]
     assert engine.times is not None and engine.times.compute_ms > 0 and engine.time_ms
-    assert any("does not say how TensorRT fuses" in note for note in engine.notes)
+    assert any("does not show how TensorRT fuses" in note for note in engine.notes)
 
 
 def test_openvino_refuses_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

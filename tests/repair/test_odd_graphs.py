@@ -109,5 +109,5 @@ def test_files_whose_initializers_must_be_inputs_stay_valid() -> None:
 def test_a_damaged_original_scale_is_refused() -> None:
     model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
     model.metadata_props.add(key="qdqgraph.scale.a", value="nan")
-    with pytest.raises(qdqgraph.ModelError, match="which is no scale"):
+    with pytest.raises(qdqgraph.ModelError, match="which is not a scale"):
         qdqgraph.check(model, qdqgraph.rules())

@@ -120,4 +120,4 @@ def test_long_names_give_way_in_the_middle(text: str, most: int, short: str) -> 
 
 def test_another_ending_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engine", "draw", str(DATA / "qat.graph.json"), "-o", str(tmp_path / "e.png")]) == 2
-    assert "name it .svg or .dot" in capsys.readouterr().err
+    assert "use the file extension .svg or .dot" in capsys.readouterr().err

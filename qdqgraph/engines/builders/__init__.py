@@ -1,1 +1,1 @@
-"""Engines built by a real TensorRT or OpenVINO, in a process of its own."""
+"""Builds engines with a real TensorRT or OpenVINO, in a child process."""

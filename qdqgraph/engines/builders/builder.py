@@ -1,4 +1,4 @@
-"""Builds an engine by any of the ways there are, and tells a refusal in the words of the rules."""
+"""Builds an engine with any of the supported libraries, and explains a parser error with the findings of the rules."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LIBRARIES = ("tensorrt-rtx", "tensorrt", "trtexec", "openvino")
 
 
 def built(model: Path, library: str, how: Build) -> Engine:
-    """The engine that one of `LIBRARIES` builds of a model.
+    """Builds the engine of a model with one of `LIBRARIES`.
 
     Raises:
         ModelError: the model cannot be read.
-        RefusedError: TensorRT refused it; the message says node, rule and what `fix` would do.
-        EngineError: it cannot be built.
+        RefusedError: TensorRT refused the model; the message gives the node, the rule and what `fix` would do.
+        EngineError: the engine cannot be built.
     """
     graph = Graph(read_model(model), model.parent)
     try:

@@ -1,4 +1,4 @@
-"""A build in a process of its own: the job goes in as a file, and what it made comes back as files."""
+"""Runs a build in a child process that gets its job as a file and returns its result as files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from . import limits
 from .how import Build
 
 MADE = ("result.json", "layers.txt", "layers.json", "profile.json", "times.json")
-"""What a build may write; earlier ones are removed first."""
+"""Files that a build may write; existing ones are removed first."""
 
 
 @contextmanager
 def built(child: str, what: str, job: Mapping[str, object], how: Build) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Runs `qdqgraph.engines.CHILD` on a job: the folder with all it wrote, and its result.
+    """Runs the module `child` of this package on a job; yields the folder with its files, and its result.
 
     Args:
-        what: what to call it in messages.
+        child: the module name.
+        what: the name of the builder in messages.
+        job: the job, written as JSON.
+        how: limits and output folder of the build.
 
     Raises:
-        EngineError: it failed, crashed or passed a limit.
+        EngineError: the build failed, crashed or exceeded a limit.
     """
     with tempfile.TemporaryDirectory(prefix="qdqgraph-") as temporary:
         folder = how.keep or Path(temporary)

@@ -1,4 +1,4 @@
-"""What every way of building an engine has in common: the order, the shapes, and how a refusal is told."""
+"""Types and functions shared by all engine builders: build settings, input shapes, parser errors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ...graph.graph import Graph
 from .limits import Limits
 
 SPATIAL = 320
-"""Height and width where the file leaves them open: a multiple of 32, as detectors need."""
+"""Default height and width of a dynamic input in pixels: a multiple of 32, as detectors need."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """How to build.
+    """The settings of a build.
 
     Attributes:
-        mode: "qdq" (INT8 where there are Q/DQ), "fp16", or "best" (TensorRT chooses; for models without Q/DQ).
-        shapes: of inputs with open dimensions, by name; without one the batch is 1 and pictures have 320 pixels.
-        limits: of time and memory.
-        keep: a folder in which all that was exported, and the log, stays.
+        mode: "qdq" (INT8 if the file has Q/DQ), "fp16", or "best" (TensorRT chooses; for models without Q/DQ).
+        shapes: the shape of each dynamic input, by name; the default is batch 1 and images of 320 x 320 pixels.
+        limits: the limits of time and memory.
+        keep: the folder for exports and log; None for a temporary folder or the builder's default.
     """
 
     mode: str = "qdq"
@@ -33,7 +33,15 @@ class Build:
 
 @dataclass(frozen=True)
 class ParserError:
-    """What the parser refused: the node's number, name and operator where it says them, and its words."""
+    """An error of TensorRT's ONNX parser.
+
+    Attributes:
+        text: the message.
+        node: index of the node, -1 if unknown.
+        name: name of the node, "" if unknown.
+        operator: operator of the node, "" if unknown.
+        function: the parser function that reports the error, "" if unknown.
+    """
 
     text: str
     node: int = -1
@@ -43,7 +51,7 @@ class ParserError:
 
 
 class RefusedError(EngineError):
-    """TensorRT refused the model."""
+    """TensorRT refused the model; `errors` contains the parser errors."""
 
     def __init__(self, message: str, errors: tuple[ParserError, ...]) -> None:
         super().__init__(message)
@@ -51,20 +59,20 @@ class RefusedError(EngineError):
 
 
 def shapes(graph: Graph, given: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """A shape for every input with open dimensions.
+    """Returns the shape of each dynamic input, and each given shape.
 
     Raises:
-        EngineError: a given shape names no input, or does not fit it.
+        EngineError: a shape is given for a tensor that is not an input, or does not match the input.
     """
     if unknown := sorted(set(given) - graph.inputs):
         known = ", ".join(sorted(graph.inputs))
-        raise EngineError(f"--shape names '{unknown[0]}', which is no input; there are {known}")
+        raise EngineError(f"--shape: '{unknown[0]}' is not an input; the inputs are {known}")
     found: dict[str, tuple[int, ...]] = {}
     for name in (t.name for t in graph.gs.inputs):
         dims, own = graph.shape(name), given.get(name)
         if own is not None:
             if dims is not None and not _fits(own, dims):
-                raise EngineError(f"--shape {name}:{written(own)} does not fit the input, {written(dims)}")
+                raise EngineError(f"--shape {name}:{written(own)} does not match the input shape {written(dims)}")
             found[name] = own
         elif dims is not None and None in dims:
             found[name] = tuple(_open(i, len(dims)) if d is None else d for i, d in enumerate(dims))
@@ -80,10 +88,10 @@ def _open(index: int, rank: int) -> int:
 
 
 def written(dims: tuple[int | None, ...]) -> str:
-    """Dimensions as trtexec writes them: 1x3x224x224, with ? for an open one."""
+    """Returns dimensions in trtexec's format: 1x3x224x224, with ? for a dynamic dimension."""
     return "x".join("?" if d is None else str(d) for d in dims)
 
 
 def shape_notes(chosen: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """What a reader must know about shapes that were chosen."""
-    return tuple(f"'{name}' was built for {written(dims)}; --shape sets another" for name, dims in chosen.items())
+    """Returns a note for each chosen shape."""
+    return tuple(f"'{name}' was built for {written(dims)}; use --shape to change it" for name, dims in chosen.items())

@@ -1,6 +1,7 @@
-"""Engines built and measured by OpenVINO on the CPU: the one place where INT8 runs for real without a GPU.
+"""Builds and measures engines with OpenVINO on the CPU, the only builder here that runs INT8 without a GPU.
 
-It fuses by its own rules, so it does not foretell TensorRT; it measures what a placement does to an INT8 engine.
+OpenVINO has its own fusion rules, so it does not predict TensorRT. It measures the effect of a Q/DQ placement on an
+INT8 engine.
 """
 
 from __future__ import annotations
@@ -22,19 +23,24 @@ QUIET = frozenset({"Input", "Parameter", "Output", "Result", "Const", "Constant"
 
 
 def build(graph: Graph, model: Path, how: Build) -> Engine:
-    """The engine that OpenVINO compiles for this CPU, with the time of every layer.
+    """Compiles an engine with OpenVINO for this CPU and measures the time of each layer.
+
+    Args:
+        graph: the graph of the model.
+        model: the model file.
+        how: shapes and limits of the build; the mode must be "qdq".
 
     Raises:
-        EngineError: OpenVINO is not installed, refused the model, crashed or passed a limit.
+        EngineError: OpenVINO is not installed, refused the model, crashed or exceeded a limit.
     """
     if importlib.util.find_spec("openvino") is None:
         raise EngineError("openvino is not installed: pip install 'qdqgraph[openvino]'")
     if how.mode != "qdq":
-        raise EngineError(f"--mode {how.mode}: OpenVINO takes the types of the file")
+        raise EngineError(f"--mode {how.mode}: OpenVINO uses the types of the file; use --mode qdq")
     chosen = shapes(graph, how.shapes)
     job = {"model": str(model.resolve()), "shapes": {name: list(dims) for name, dims in chosen.items()}}
     with child.built("openvino_child", "openvino", job, how) as (_, result):
-        notes = (*shape_notes(chosen), f"measured on this CPU, {result['device']}: it does not say how TensorRT fuses")
+        notes = (*shape_notes(chosen), f"measured on this CPU, {result['device']}; it does not show how TensorRT fuses")
         times = Times(result["runs"], result["median_ms"], result["median_ms"])
         rows = [row for row in result["layers"] if row["kind"] not in QUIET and row["inputs"]]
         return Engine(model.name, f"OpenVINO {result['version']}", tuple(map(_layer, rows)), (), times, notes)
@@ -55,7 +61,7 @@ def _layer(row: dict[str, Any]) -> Layer:
         tuple(n for n in named if is_quantizer(n)),
         inputs,
         outputs,
-        _kind(row["precision"]).replace("UINT8", "INT8"),  # what it reads: its weights are signed
+        _kind(row["precision"]).replace("UINT8", "INT8"),  # the type of its input; the weights are signed
         cause,
         row["ms"],
         row["tactic"],

@@ -1,4 +1,4 @@
-"""Compiles a model with OpenVINO and runs it, in a process of its own: `python -m … JOB.json`, as `tensorrt_child`."""
+"""Compiles a model with OpenVINO and runs it in a child process: `python -m … JOB.json`, as `tensorrt_child`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WARM, SECONDS, MOST = 3, 2.0, 100
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Compiles, runs on seeded noise, and tells layers and times."""
+    """Compiles the model and runs it on seeded noise; returns the result for `result.json`: layers and times in ms."""
     import numpy as np
     import openvino as ov
 
@@ -50,7 +50,7 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _layer(op: Any) -> dict[str, Any]:
-    """One node of the runtime model; its info is a map of words."""
+    """Returns one node of the runtime model as JSON; its runtime info is a map of strings."""
     info = {name: str(value.value) for name, value in op.get_rt_info().items()}
     kinds = info.get("outputPrecisions", "").split(",")
     spent = info.get("execTimeMcs", "")

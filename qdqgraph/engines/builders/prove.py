@@ -1,4 +1,4 @@
-"""A repair against the model it was made from, as engines: forecast for a GPU, built on TensorRT-RTX."""
+"""Compares the engines of a repaired model and of its original: forecast for a GPU, and built on TensorRT-RTX."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from .how import Build
 
 @dataclass(frozen=True)
 class Proof:
-    """What became of a repair.
+    """The effect of a repair on the engine.
 
     Attributes:
-        foretold: the difference of the forecasts.
-        real: the difference of the builds by TensorRT-RTX; None where it refuses the original.
-        before, after: what these builds store between convolution blocks.
-        refused: why TensorRT-RTX refuses the original, "" where it does not.
+        predicted: the difference of the forecasts.
+        real: the difference of the TensorRT-RTX builds; None if TensorRT-RTX refuses the original.
+        before: what the build of the original stores between convolution blocks; None if TensorRT-RTX refuses it.
+        after: what the build of the repaired model stores between convolution blocks.
+        refused: why TensorRT-RTX refuses the original; "" if it does not.
     """
 
-    foretold: Diff
+    predicted: Diff
     real: Diff | None
     before: Storage | None
     after: Storage
@@ -38,7 +39,13 @@ class Proof:
 
 
 def prove(path: Path, model: onnx.ModelProto, fixed: onnx.ModelProto, target: Target) -> Proof:
-    """Forecasts and builds a model, which lies at `path`, and its repair.
+    """Forecasts and builds a model and its repair.
+
+    Args:
+        path: the file of the original model.
+        model: the original model.
+        fixed: the repaired model.
+        target: the TensorRT generation of the forecasts.
 
     Raises:
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.

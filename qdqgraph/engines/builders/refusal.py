@@ -1,7 +1,7 @@
-"""A refusal by TensorRT, translated: which node, which rule, what `fix` would do.
+"""Explains a TensorRT parser error: the node, the legality rule, and what `fix` would do.
 
-The parser names a node and quotes its own source code. The rules about legality look at the same graph and say what is
-wrong there in the user's words; the parser's words only choose among them.
+The parser names a node and quotes its own source code. The legality rules check the same graph and describe the fault;
+the text of the parser only selects among their findings.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ WORDS = (
     (re.compile(r"axis", re.IGNORECASE), ("QDQ405", "QDQ404")),
     (re.compile(r"importer|plugin|check\w*Linear|^false$", re.IGNORECASE), ("QDQ407",)),
 )
-"""What the parser says, and the rules that find the same."""
+"""Patterns of parser messages, and the rules that find the same fault."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing that TensorRT refuses.
+    """A node that TensorRT refuses.
 
     Attributes:
-        node: what the node is called; text: the parser's words.
-        finding: what a rule says about it; None where no rule knows it.
+        node: name of the node in messages.
+        text: message of the parser.
+        finding: the finding of a rule on the same node; None if no rule reports it.
     """
 
     node: str
@@ -43,13 +44,13 @@ class Refusal:
         """The refusal as one line."""
         found = self.finding
         if found is None:
-            return f"{self.node}: no rule of qdqgraph knows this refusal: {self.text}"
+            return f"{self.node}: no rule of qdqgraph covers this error: {self.text}"
         fix = f"fix would: {found.advice}" if found.repairable else f"fix reports it and writes nothing: {found.help}"
         return f"{self.node}: {found.code} {found.message}; {fix}"
 
 
 def explain(graph: Graph, errors: Sequence[ParserError], findings: Sequence[Finding]) -> tuple[Refusal, ...]:
-    """What the errors of a parser mean, by the findings of the rules on the same graph."""
+    """Returns each parser error with the matching finding of the rules on the same graph."""
     illegal = [f for f in findings if f.severity is Severity.ERROR]
     return tuple(_refusal(graph, error, illegal) for error in errors)
 
@@ -66,7 +67,7 @@ def _refusal(graph: Graph, error: ParserError, illegal: Sequence[Finding]) -> Re
 
 
 def _node(graph: Graph, error: ParserError) -> Node | None:
-    """The node that an error is about: by its name, which may repeat, or else by its place in the file."""
+    """Returns the node of a parser error: by its name if that is unique, otherwise by its index in the file."""
     named = [n for n in graph.nodes() if error.name and n.name == error.name]
     if len(named) == 1:
         return named[0]
@@ -76,7 +77,7 @@ def _node(graph: Graph, error: ParserError) -> Node | None:
 
 
 def _names(graph: Graph, node: Node) -> set[str]:
-    """All names by which a finding may speak of a node: its own, its tensors', those of the rest of its pair."""
+    """Returns all names that a finding may use for a node: its own, its tensors', and those of its pair."""
     pair = pairs(graph).of(node)
     members = (node, *pair.nodes) if pair is not None else (node,)
     tensors = {t.name for n in members for t in (*n.inputs, *n.outputs)}

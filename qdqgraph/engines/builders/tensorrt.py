@@ -1,7 +1,7 @@
-"""Engines built by a real TensorRT through its Python API: TensorRT-RTX on any CPU, TensorRT where there is a GPU.
+"""Builds engines with a real TensorRT through its Python API: TensorRT-RTX on any CPU, TensorRT on a GPU.
 
-TensorRT-RTX parses and compiles ahead of time and needs neither a GPU nor a driver for it. What it shows is legality
-and what is stored between kernels, not the fused INT8 epilogues of TensorRT on a GPU.
+TensorRT-RTX parses and compiles ahead of time, without a GPU or driver. The result shows which graphs are legal and
+what is stored between kernels, but not the fused INT8 epilogues of TensorRT on a GPU.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from . import child
 from .how import Build, ParserError, RefusedError, shape_notes, shapes
 
 PROOF = "forecast for a GPU, proven on TensorRT-RTX"
-"""All that a build by TensorRT-RTX may claim."""
+"""The strongest claim that a TensorRT-RTX build supports."""
 
 
 def build(graph: Graph, model: Path, library: str, how: Build) -> Engine:
-    """The engine that TensorRT builds.
+    """Builds an engine with TensorRT.
 
     Args:
+        graph: the graph of the model.
+        model: the model file.
         library: "tensorrt-rtx" or "tensorrt".
+        how: mode, shapes and limits of the build.
 
     Raises:
         RefusedError: TensorRT refused the model.
-        EngineError: the library is missing, crashed or passed a limit, or cannot build in this mode.
+        EngineError: the library is missing, crashed or exceeded a limit, or cannot build in this mode.
     """
     module = library.replace("-", "_")
     if importlib.util.find_spec(module) is None:
@@ -45,15 +48,19 @@ def build(graph: Graph, model: Path, library: str, how: Build) -> Engine:
 
 
 def _job(model: Path, module: str, mode: str, chosen: Mapping[str, tuple[int, ...]]) -> dict[str, object]:
-    """What the child is to do; which flags a version has decides how types are told."""
+    """Returns the job of the child process; the flags for the types depend on the version.
+
+    Raises:
+        EngineError: this version cannot build in this mode.
+    """
     rtx = module == "tensorrt_rtx"
     if mode == "best":
-        raise EngineError("--mode best is trtexec's: build it --with trtexec, on TensorRT 10.x or older")
+        raise EngineError("--mode best needs trtexec: use --with trtexec, on TensorRT 10.x or older")
     if rtx and mode != "qdq":
-        raise EngineError(f"--mode {mode}: TensorRT-RTX takes the types that the file has; convert the file instead")
+        raise EngineError(f"--mode {mode}: TensorRT-RTX uses the types of the file; convert the file instead")
     weak = not rtx and _major(module) < 11
     if not rtx and not weak and mode == "fp16":
-        raise EngineError("--mode fp16: TensorRT 11 takes the types that the file has; convert the file instead")
+        raise EngineError("--mode fp16: TensorRT 11 uses the types of the file; convert the file instead")
     flags = {"qdq": ["INT8", "FP16"], "fp16": ["FP16"]}[mode] if weak else []
     return {
         "module": module,
@@ -67,7 +74,7 @@ def _job(model: Path, module: str, mode: str, chosen: Mapping[str, tuple[int, ..
 
 
 def _major(module: str) -> int:
-    """The major version of an installed package, told without importing it; 10 where it does not say."""
+    """Returns the major version of an installed package without importing it; 10 if unknown."""
     try:
         return int(metadata.version(module).split(".")[0])
     except (metadata.PackageNotFoundError, ValueError):
@@ -78,16 +85,16 @@ def _engine(model: Path, library: str, folder: Path, result: Mapping[str, Any], 
     name = f"{'TensorRT-RTX' if library == 'tensorrt-rtx' else 'TensorRT'} {result['version']}"
     if result.get("failed"):
         errors = tuple(ParserError(**e) for e in result["errors"])
-        said = [e.text for e in errors] or result.get("said", []) or ["it gave no reason"]
+        said = [e.text for e in errors] or result.get("said", []) or ["no reason given"]
         raise RefusedError(f"{name} refuses {model.name}: {' '.join(said[0].split())[:300]}", errors)
     notes = list(shaped)
     notes += [result["note"]] if result.get("note") else []
     if library == "tensorrt-rtx":
-        notes.append(f"{PROOF}: it shows what is legal and what is stored between kernels, not how a GPU fuses them")
+        notes.append(f"{PROOF}: it shows what is legal and what is stored between kernels, not the fusion on a GPU")
         layers = listing.layers((folder / "layers.txt").read_text(encoding="utf-8"))
         return Engine(model.name, name, layers, notes=tuple(notes))
     if not (folder / "layers.json").is_file():
-        raise EngineError(f"{name} built {model.name}, but {notes[-1] if notes else 'says nothing of its layers'}")
+        raise EngineError(f"{name} built {model.name}, but {notes[-1] if notes else 'reports no layers'}")
     profile, times = (p if p.is_file() else None for p in (folder / "profile.json", folder / "times.json"))
     engine = open_engine(folder / "layers.json", profile=profile, times=times)
     return replace(engine, name=model.name, source=name, notes=(*engine.notes, *notes))

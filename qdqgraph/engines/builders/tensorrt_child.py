@@ -1,7 +1,7 @@
-"""Builds an engine with TensorRT or TensorRT-RTX, in a process of its own: `python -m … JOB.json`.
+"""Builds an engine with TensorRT or TensorRT-RTX in a child process: `python -m … JOB.json`.
 
-The job names the module to import, the model, shapes and types; what comes of it is written beside the job:
-`result.json`, and the layers as the library gives them. Nothing is returned but files.
+The job names the module to import, the model, shapes and types. All output is files in the folder of the job:
+`result.json`, and the layers in the format of the library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Parses and builds; the result as JSON: version, shapes, errors of the parser, or where it failed."""
+    """Parses and builds; returns the result for `result.json`: version, parser errors, and the stage that failed."""
     trt = importlib.import_module(job["module"])
     lines: list[tuple[int, str]] = []
 
@@ -57,13 +57,13 @@ def build(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _flags(trt: Any, job: dict[str, Any]) -> int:
-    """How the network is typed: named flags that this version has; 11.x and TensorRT-RTX know one way only."""
+    """Returns the network creation flags of the job that this version has; 11.x and TensorRT-RTX lack some."""
     flags = trt.NetworkDefinitionCreationFlag
     return sum(1 << int(getattr(flags, name)) for name in job["network"] if hasattr(flags, name))
 
 
 def _error(error: Any) -> dict[str, Any]:
-    """One error of the parser; versions before 10 know the node's number only."""
+    """Returns a parser error as JSON; versions before 10 give only the node index."""
     return {
         "text": str(error.desc()),
         "node": int(error.node()),
@@ -74,7 +74,7 @@ def _error(error: Any) -> dict[str, Any]:
 
 
 def _profile(builder: Any, network: Any, config: Any, shapes: dict[str, list[int]]) -> None:
-    """Gives every input with open dimensions its one shape, and every input that is a shape ones."""
+    """Adds a profile with one shape per dynamic input, and ones for every shape input."""
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
@@ -87,11 +87,14 @@ def _profile(builder: Any, network: Any, config: Any, shapes: dict[str, list[int
 
 
 def _inspected(trt: Any, log: Any, blob: bytes, folder: Path) -> str:
-    """Writes what the engine inspector says, with a context, so that open dimensions are known; and the times."""
+    """Measures times and writes the engine inspector's output; returns a note, or "".
+
+    The inspector gets an execution context, which resolves dynamic dimensions.
+    """
     times = importlib.import_module(f"{__package__}.tensorrt_times")
     engine = trt.Runtime(log).deserialize_cuda_engine(blob)
     if engine is None:
-        return "the engine was built, but cannot be loaded here: no layers were read"
+        return "the engine was built but cannot be loaded here, so no layers were read"
     context = engine.create_execution_context()
     note = str(times.measure(trt, engine, context, folder))
     inspector = engine.create_engine_inspector()

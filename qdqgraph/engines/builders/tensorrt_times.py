@@ -1,7 +1,7 @@
-"""Runs an engine on the GPU and measures its layers, for the process that built it.
+"""Runs an engine on the GPU and measures its layers, in the process that built it.
 
-TensorRT's profiler needs inputs and outputs in the memory of the GPU; the CUDA runtime, which TensorRT brings, is
-called through ctypes, so that no other package is needed.
+TensorRT's profiler needs inputs and outputs in GPU memory. They are allocated through ctypes with the CUDA runtime that
+comes with TensorRT, so no other package is needed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ WARM, RUNS = 10, 50
 
 
 def measure(trt: Any, engine: Any, context: Any, folder: Path) -> str:
-    """Writes `profile.json` and `times.json` as trtexec does; returns why not, or ""."""
+    """Writes `profile.json` and `times.json` in trtexec's format, times in ms; returns why it cannot, or ""."""
     cuda = _library()
     if cuda is None:
-        return "the CUDA runtime library was not found: layers have no times"
+        return "the CUDA runtime library was not found, so layers have no times"
     memory: list[ctypes.c_void_p] = []
     try:
         for index in range(engine.num_io_tensors):
@@ -35,7 +35,7 @@ def measure(trt: Any, engine: Any, context: Any, folder: Path) -> str:
             place = ctypes.c_void_p()
             size = max(1, int(count * engine.get_tensor_dtype(name).itemsize))
             if cuda.cudaMalloc(ctypes.byref(place), ctypes.c_size_t(size)):
-                return f"the GPU has no {size:,} bytes for '{name}': layers have no times"
+                return f"the GPU cannot allocate {size:,} bytes for '{name}', so layers have no times"
             memory.append(place)
             cuda.cudaMemset(place, 0, ctypes.c_size_t(size))
             context.set_tensor_address(name, place.value)
@@ -62,13 +62,13 @@ def _run(trt: Any, context: Any, cuda: Any, folder: Path) -> str:
         return (time.perf_counter() - start) * 1000
 
     if error := cuda.cudaDeviceSynchronize():
-        return f"the CUDA runtime reports error {error}: layers have no times"
+        return f"the CUDA runtime reports error {error}, so layers have no times"
     runs = [once() for _ in range(WARM + RUNS)][WARM:]
     context.profiler = Profiler()
     for _ in range(RUNS):
         once()
     if not spent:
-        return "TensorRT's profiler reported nothing: layers have no times"
+        return "TensorRT's profiler reported no layer, so layers have no times"
     rows = [{"name": name, "averageMs": sum(times) / RUNS} for name, times in spent.items()]
     (folder / "profile.json").write_text(json.dumps([{"count": RUNS}, *rows]), encoding="utf-8")
     (folder / "times.json").write_text(json.dumps([{"computeMs": t, "latencyMs": t} for t in runs]), encoding="utf-8")

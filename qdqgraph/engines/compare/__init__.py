@@ -1,1 +1,1 @@
-"""How two engines differ, and what one stores between kernels."""
+"""Compares two engines, and sums what one engine stores between kernels."""

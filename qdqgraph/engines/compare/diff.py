@@ -1,4 +1,4 @@
-"""What differs between two engines: fusion, precision, formats, reformats, bytes and times."""
+"""Compares two engines: fusion, precision, formats, reformats, bytes and times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from .match import KernelGroup, match
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over one engine: layers that touch data, reformats, bytes read and written, milliseconds where measured."""
+    """Sums over the layers of one engine.
+
+    Attributes:
+        layers: number of layers that access tensors.
+        reformats: number of layers that only copy or convert a tensor.
+        bytes: bytes of activations read and written.
+        time_ms: sum of the layer times in milliseconds; None if no time was measured.
+    """
 
     layers: int
     reformats: int
@@ -20,7 +27,7 @@ class Totals:
 
     @classmethod
     def of(cls, layers: Iterable[Layer]) -> Totals:
-        """The sums over these layers."""
+        """Returns the sums over these layers."""
         working = [layer for layer in layers if layer.works]
         times = [layer.time_ms for layer in working if layer.time_ms is not None]
         copies = sum(bool(layer.cause) for layer in working)
@@ -32,12 +39,16 @@ class Diff:
     """The differences of two engines.
 
     Attributes:
-        regrouped: nodes that are divided into kernels in another way.
-        retyped: the same kernel, computing in another precision or reading or writing another one.
-        reshaped: the same kernel with another layout of a tensor.
-        gone, come: reformats of a that b has no more, and new ones of b.
-        lost, added: computing layers without a counterpart, NoOps left out.
-        same: kernels that compute the same nodes in both, whatever their precision.
+        a: the first engine.
+        b: the second engine.
+        regrouped: nodes that are fused into different kernels.
+        retyped: kernels of the same nodes with another compute, input or output precision.
+        reshaped: kernels of the same nodes with another tensor layout.
+        gone: reformats in a only.
+        come: reformats in b only.
+        lost: computing layers in a only, without NoOps.
+        added: computing layers in b only, without NoOps.
+        same: number of kernels that compute the same nodes in both engines, in any precision.
     """
 
     a: Engine
@@ -53,20 +64,20 @@ class Diff:
 
     @property
     def totals(self) -> tuple[Totals, Totals]:
-        """The sums over both engines."""
+        """The sums over each engine."""
         return Totals.of(self.a.layers), Totals.of(self.b.layers)
 
     @property
     def different(self) -> bool:
-        """Whether anything at all differs."""
+        """Whether the engines differ."""
         parts = (self.regrouped, self.retyped, self.reshaped, self.gone, self.come, self.lost, self.added)
         return any(parts) or self.totals[0] != self.totals[1]
 
     @property
     def worse(self) -> str:
-        """Why b is worse than a; "" where it is not.
+        """Why b is worse than a; "" if it is not.
 
-        Measured times decide where both engines have them, else the bytes that move, else the reformats.
+        Compares measured times if both engines have them, else the bytes moved, else the number of reformats.
         """
         before, after = self.totals
         if before.time_ms is not None and after.time_ms is not None:
@@ -81,7 +92,7 @@ class Diff:
 
 
 def diff(a: Engine, b: Engine) -> Diff:
-    """The differences of two engines, whatever their sources."""
+    """Returns the differences of two engines from any sources."""
     found = match(a, b)
     ones = [g for g in found.groups if g.one]
     retyped = [g for g in ones if _types(g.a[0]) != _types(g.b[0])]

@@ -1,7 +1,7 @@
-"""What an engine built by TensorRT-RTX stores between kernels: the figures by which placements are judged.
+"""Sums what an engine built by TensorRT-RTX stores between kernels, to compare Q/DQ placements.
 
-There a convolution always writes float, and a following kernel scales, adds, activates and quantizes. On a GPU both are
-one kernel, so the tensor between them is left out.
+In these builds a convolution always writes float, and the next kernel scales, adds, activates and quantizes. On a GPU
+both are one kernel, so the tensor between them is not counted.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ CONVOLUTION = "correlation"
 
 @dataclass(frozen=True)
 class Storage:
-    """Figures of an engine of TensorRT-RTX.
+    """Figures of an engine built by TensorRT-RTX.
 
     Attributes:
-        layers: that touch data; convolutions, int8_convolutions: all, and those that read INT8.
-        pools, moves: kernels that pool, and kernels that only move values.
-        boundary: bytes written to tensors between blocks, by precision.
+        layers: number of layers that access tensors.
+        convolutions: number of convolutions.
+        int8_convolutions: number of convolutions with an INT8 input.
+        pools: number of pooling kernels.
+        moves: number of kernels that only move data.
+        boundary: bytes written to tensors between convolution blocks, by precision.
         moved: bytes that all layers read and write.
     """
 
@@ -35,7 +38,7 @@ class Storage:
 
     @classmethod
     def of(cls, engine: Engine) -> Storage:
-        """The figures of an engine."""
+        """Returns the figures of an engine."""
         working = engine.working
         convolutions = [x for x in working if x.kind == CONVOLUTION]
         inside = {t.name for x in convolutions for t in x.outputs}
@@ -57,10 +60,10 @@ class Storage:
 
     @property
     def boundary_bytes(self) -> int:
-        """Bytes between blocks, in any precision."""
+        """Bytes written between blocks, in any precision."""
         return self.boundary.total()
 
     @property
     def float_bytes(self) -> int:
-        """The part of it that is floating-point."""
+        """Bytes written between blocks in FP32 or FP16."""
         return self.boundary["FP32"] + self.boundary["FP16"]
