@@ -23,6 +23,7 @@ from ..model import runtime
 from ..model.files import external_files, is_canonical, refuse_to_overwrite, write_model, write_text
 from ..model.protos import names as tensor_names
 from ..repair import rounds
+from ..repair.gate import quantized
 from ..repair.options import Options
 from ..repair.rounds import Repair
 from ..rulekit.finding import Finding
@@ -80,7 +81,7 @@ def check(
     """
     found, place, source = given.read(model, folder)
     chosen, asked = given.rule_list(rules), given.option_values(options, settings)
-    graph = rounds.quantized(Graph(found, place, target=Target.named(asked.target)), chosen)
+    graph = quantized(Graph(found, place, target=Target.named(asked.target)), chosen)
     here = priced(rounds.examine(graph, chosen, asked), forecast(graph, source.name))
     return (*here, *rounds.elsewhere(graph, chosen, here)) if other_targets else here
 

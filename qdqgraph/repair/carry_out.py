@@ -18,7 +18,8 @@ from ..graph.sites import only_quantized
 from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Rewire, SetPair, touched
 from ..rulekit.finding import Finding
 from .draft import Draft
-from .solver import ORIGINAL, Group, Solution, originals
+from .originals import ORIGINAL, originals
+from .solver import Group, Solution
 
 Rounding = tuple[float, tuple[str, str]]
 """The quantization of a pair: its scale, and the types of scale and integers."""

@@ -18,26 +18,24 @@ from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, is_pair, pairs, required_opset
 from ..model.opset import raised
-from ..model.validate import validate_references
 from ..proposals.proposal import Graft, PlacePair
 from ..rulekit.finding import Finding, Safety, Severity
-from ..rulekit.policy import Policy
+from ..rulekit.policy import Policy, unknown_anchor
 from ..rulekit.rule import Rule, scan
 from ..targets.target import NAMES, Target
 from .carry_out import Scales, carry_out
 from .draft import Draft, distinct
+from .gate import BARE, is_bare, quantized
 from .options import Options
 from .plan import Plan
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
-from .solver import Change, Solution, solve, unknown_anchor
+from .solver import Change, Solution, solve
 
 ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
 
 
-BARE = "qdqgraph.bare"
-"""Metadata key of a model whose last pair a repair removed, so that later runs accept the model."""
 EXCLUDED = "excluded from this repair by --only or --except"
 
 
@@ -136,30 +134,6 @@ def _check_policy(graph: Graph, text: str) -> None:
     """
     if fault := unknown_anchor(graph, Policy.parse(text)):
         raise ModelError(fault)
-
-
-def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
-    """Returns the graph if it has a Q/DQ pair or an operator that a rule treats as quantized, or had before a repair.
-
-    Raises:
-        ModelError: it has none, or a node reads a tensor without a producer.
-    """
-    validate_references(graph.model.graph)
-    if not _bare(graph, rules) or any(entry.key == BARE for entry in graph.model.metadata_props):
-        return graph
-    if b"QuantizeLinear" in graph.model.SerializeToString():
-        raise ModelError(
-            "all Q/DQ of the model are inside functions or subgraphs, which qdqgraph does not change: inline them"
-        )
-    raise ModelError(
-        "the model has no QuantizeLinear or DequantizeLinear, and no rule in use treats one of its operators as "
-        "quantized: quantize it first, then run qdqgraph"
-    )
-
-
-def _bare(graph: Graph, rules: Sequence[Rule]) -> bool:
-    """Returns whether the graph has neither a pair nor an operator that a rule treats as quantized."""
-    return not len(pairs(graph)) and not any(rule.quantized_nodes(graph) for rule in rules)
 
 
 def fix(
@@ -294,7 +268,7 @@ class _Work:
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
         """
-        if _bare(final, self.rules) and not any(entry.key == BARE for entry in final.model.metadata_props):
+        if is_bare(final, self.rules) and not any(entry.key == BARE for entry in final.model.metadata_props):
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
             final = Graph(draft.finish(), final.folder, target=final.target)

@@ -21,14 +21,11 @@ from functools import cached_property, reduce
 
 import numpy as np
 
-from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import Pair, bits_lost, pairs
 from ..rulekit.finding import Finding
-from ..rulekit.policy import DEFAULT, Policy, SiteScale
-
-ORIGINAL = "qdqgraph.scale."
-"""Prefix of the metadata_props keys with the original scale of a changed site."""
+from ..rulekit.policy import DEFAULT, Policy, SiteScale, unknown_anchor
+from .originals import originals
 
 
 @dataclass(frozen=True)
@@ -245,33 +242,6 @@ class _Solver:
                 f"(scale {group.finest[0]:.4g}); the limit is {limit:g}",
                 lost,
             )
-
-
-def unknown_anchor(graph: Graph, policy: Policy) -> str:
-    """Returns a message if a policy names a tensor that the model does not have, "" otherwise."""
-    name = policy.anchor()
-    if not name or name in graph.inputs or graph.producer(name) is not None:
-        return ""
-    return f"policy {policy}: the model has no tensor {name!r}"
-
-
-def originals(graph: Graph) -> dict[str, float]:
-    """Returns the original scales of the sites that an earlier repair changed, by site.
-
-    Raises:
-        ModelError: a metadata entry is not a positive finite number.
-    """
-    kept: dict[str, float] = {}
-    for entry in graph.model.metadata_props:
-        if entry.key.startswith(ORIGINAL):
-            try:
-                scale = float(entry.value)
-            except ValueError:
-                scale = math.nan
-            if not 0 < scale < math.inf:
-                raise ModelError(f"metadata {entry.key!r} is {entry.value!r}, which is not a scale: remove the entry")
-            kept[entry.key[len(ORIGINAL) :]] = scale
-    return kept
 
 
 def solve(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import RuleError
+from ..graph.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -199,3 +200,11 @@ def usages() -> str:
 
 DEFAULT = Max()
 """The policy of a run that asks for none."""
+
+
+def unknown_anchor(graph: Graph, policy: Policy) -> str:
+    """Returns a message if a policy names a tensor that the model does not have, "" otherwise."""
+    name = policy.anchor()
+    if not name or name in graph.inputs or graph.producer(name) is not None:
+        return ""
+    return f"policy {policy}: the model has no tensor {name!r}"

@@ -1,0 +1,41 @@
+"""Which models are refused before any rule runs: those in which nothing is quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import ModelError
+from ..graph.graph import Graph
+from ..graph.pair import pairs
+from ..model.validate import validate_references
+from ..rulekit import catalog
+from ..rulekit.rule import Rule
+
+BARE = "qdqgraph.bare"
+"""Metadata key of a model whose last pair a repair removed, so that later runs accept the model."""
+
+
+def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
+    """Returns the graph if it has a Q/DQ pair or an operator that a rule treats as quantized, or had before a repair.
+
+    Raises:
+        ModelError: it has none, or a node reads a tensor without a producer.
+    """
+    validate_references(graph.model.graph)
+    if not is_bare(graph, rules) or any(entry.key == BARE for entry in graph.model.metadata_props):
+        return graph
+    if not is_bare(graph, catalog.load()):  # rules that are not selected still know what is quantized
+        return graph
+    if b"QuantizeLinear" in graph.model.SerializeToString():
+        raise ModelError(
+            "all Q/DQ of the model are inside functions or subgraphs, which qdqgraph does not change: inline them"
+        )
+    raise ModelError(
+        "the model has no QuantizeLinear or DequantizeLinear, and no rule treats one of its operators as "
+        "quantized: quantize it first, then run qdqgraph"
+    )
+
+
+def is_bare(graph: Graph, rules: Sequence[Rule]) -> bool:
+    """Returns whether the graph has neither a pair nor an operator that a rule treats as quantized."""
+    return not len(pairs(graph)) and not any(rule.quantized_nodes(graph) for rule in rules)
