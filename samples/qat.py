@@ -34,7 +34,7 @@ from samples.record import Batches, Made, Record, Score, accuracy
 METHODS = ("max", "percentile", "mse", "entropy")
 RAW = "entropy-raw"
 """Entropy for all quantizers, even if it clips much of their input; see `Flow.calibrated`."""
-STEPS = ("plain", "fixed", "linked", "without", "tuned")
+STEPS = ("plain", "repaired", "linked", "without", "tuned")
 TOP = 3
 """Number of units that are disabled."""
 RATE = 1e-3
@@ -99,7 +99,7 @@ class Flow:
 
     def method(self, method: str) -> dict[str, Score]:
         """The steps of one calibration method, in the order of `STEPS`, by file name."""
-        makers = (self.plain, self.fixed, self.linked, self.without, self.tuned)
+        makers = (self.plain, self.repaired, self.linked, self.without, self.tuned)
         steps = {f"{method}-{step}": make for step, make in zip(STEPS, makers, strict=True)}
         return {name: self.record.step(name, partial(make, method)) for name, make in steps.items()}
 
@@ -109,7 +109,7 @@ class Flow:
         side.quantize(model)
         return self.calibrated(model, method, path)
 
-    def fixed(self, method: str, path: Path) -> Made:
+    def repaired(self, method: str, path: Path) -> Made:
         """The plain file after `fix`: tied pairs get the largest of their scales."""
         result = qdqgraph.fix(self.record.path(f"{method}-plain", "onnx"), output=path)
         most = max((change.lost for change in result.changes), default=0.0)
@@ -188,8 +188,8 @@ class Flow:
         report = side.calibrate(model, self.data.calibrate, method="entropy" if method == RAW else method)
         if report.clipped and method != RAW:
             instead = dict.fromkeys(report.clipped, "percentile")
-            listed = ", ".join(f"{name} ({part:.0%})" for name, part in report.clipped.items())
-            note += f"{'; ' * bool(note)}percentile instead of {method}, which clips them: {listed}"
+            clipped = ", ".join(f"{name} ({part:.0%})" for name, part in report.clipped.items())
+            note += f"{'; ' * bool(note)}percentile instead of {method}, which clips them: {clipped}"
             report = side.calibrate(model, self.data.calibrate, method=method, layers=instead)
         side.export(model, self.example, path)
         odd = str(report).splitlines()[1:]

@@ -16,7 +16,7 @@ from ..graph.pair import pairs
 from ..model.runtime import Feed
 
 UNKNOWN = 224
-"""Stands for an unknown spatial dimension of an image; divisible by 32, which detectors need."""
+"""The size of an unknown spatial dimension of an image; divisible by 32, which detectors need."""
 
 
 def noise(model: onnx.ModelProto, samples: int = 1, seed: int = 0) -> list[Feed]:
@@ -25,16 +25,16 @@ def noise(model: onnx.ModelProto, samples: int = 1, seed: int = 0) -> list[Feed]
     Unknown dimensions: 1 for the first, 224 for those of images, else 16.
 
     Raises:
-        ModelError: an input is no tensor of numbers.
+        ModelError: an input is not a tensor of numbers.
     """
     random = np.random.default_rng(seed)
     graph = Graph(model)
-    return [{i.name: _sample(graph, i, random) for i in _inputs(model)} for _ in range(samples)]
+    return [{i.name: _sample(graph, i, random) for i in model_inputs(model)} for _ in range(samples)]
 
 
 def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
-    """Samples from an .npz file: one array an input, by name; the leading axis counts samples where it is longer
-    than the model's batch.
+    """Samples from an .npz file with one array for each input, by name. An array whose first dimension is longer than
+    the model's batch holds several samples.
 
     Raises:
         ModelError: the file is unreadable, or does not fit the model's inputs.
@@ -44,7 +44,7 @@ def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
         raise ModelError(f"{path}: no .npz file of input arrays ({error})") from error
-    inputs = {i.name: i for i in _inputs(model)}
+    inputs = {i.name: i for i in model_inputs(model)}
     if set(inputs) - set(arrays):
         raise ModelError(f"{path}: holds {sorted(arrays)}, the model's inputs are {sorted(inputs)}")
     batch = {name: _dims(i)[:1] for name, i in inputs.items()}
@@ -60,7 +60,8 @@ def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
     return feeds
 
 
-def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs of a model that are not initializers, in order."""
     constant = {i.name for i in model.graph.initializer}
     return [i for i in model.graph.input if i.name not in constant]
 
@@ -73,7 +74,7 @@ def _numpy_type(info: onnx.ValueInfoProto) -> np.dtype[Any]:
     try:
         return onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     except KeyError as error:
-        raise ModelError(f"input {info.name!r} is no tensor of numbers; give inputs with --data") from error
+        raise ModelError(f"input {info.name!r} is not a tensor of numbers; give inputs with --data") from error
 
 
 def _sample(graph: Graph, info: onnx.ValueInfoProto, random: np.random.Generator) -> np.ndarray:

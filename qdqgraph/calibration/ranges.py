@@ -12,7 +12,7 @@ import onnx
 from ..model import shapes
 from ..model.protos import version
 from ..model.runtime import run
-from .inputs import _inputs
+from .inputs import model_inputs
 
 INFINITE, NOTHING = "qdqgraph_infinite", "qdqgraph_nothing"
 """Names of constants in the graph that measures ranges."""
@@ -21,18 +21,22 @@ INFINITE, NOTHING = "qdqgraph_infinite", "qdqgraph_nothing"
 def measured_ranges(
     model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path
 ) -> dict[str, float]:
-    """The largest finite magnitude that each FP32 tensor reaches on the samples; subgraphs are left out.
+    """The largest finite magnitude that each FP32 tensor reaches on the samples, by name; without those of subgraphs.
 
-    Infinities are infinities in any floating-point type: a mask, what a MaxPool's padding holds. Operator sets before 9
-    cannot tell them apart from numbers.
+    Infinities, such as those of a mask or of a MaxPool's padding, do not count: they are infinite in any floating-point
+    type. Operator sets before 9 cannot tell them from numbers.
+
+    Args:
+        feeds: the inputs of each sample, by name.
+        folder: where external data lie.
 
     Raises:
         ModelError: onnxruntime cannot load or run the model.
     """
     known = shapes.infer(model)
-    made = (name for node in model.graph.node if node.op_type != "Constant" for name in node.output)
-    read = [i.name for i in _inputs(model)]
-    names = [n for n in (*read, *made) if n in known and known[n][0] == onnx.TensorProto.FLOAT]
+    outputs = (name for node in model.graph.node if node.op_type != "Constant" for name in node.output)
+    given = [i.name for i in model_inputs(model)]
+    names = [n for n in (*given, *outputs) if n in known and known[n][0] == onnx.TensorProto.FLOAT]
     if not names:
         return {}
     widened = onnx.ModelProto()

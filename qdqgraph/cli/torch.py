@@ -54,7 +54,7 @@ def torch(args: Namespace) -> int:
 
 
 def _age(path: Path) -> int | None:
-    """When a file was written; None where there is none."""
+    """When a file was written; None if it does not exist."""
     return path.stat().st_mtime_ns if path.exists() else None
 
 
@@ -81,7 +81,7 @@ class UserFunctions:
         return called(self._functions["model"], self._names["model"])
 
     def data(self) -> Any:
-        """What yields batches, made anew."""
+        """A new iterable of batches."""
         return Batches(called(self._functions["data"], self._names["data"]), f"--data {self._names['data']}")
 
     def evaluate(self, model: Any) -> Any:

@@ -21,7 +21,7 @@ Verb = Callable[[str, str, str], ArgumentParser]
 
 
 def add(verb: Verb) -> None:
-    """Adds what `qdqgraph torch` can do; `verb` makes a command of (name, text, example)."""
+    """Adds the commands of `qdqgraph torch`; `verb` makes a command of (name, text, example)."""
     known = methods()
     common = "--model nets:build --data nets:batches --eval nets:accuracy"
     quantize = verb(
@@ -42,22 +42,22 @@ def add(verb: Verb) -> None:
         parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
         parser.add_argument("--config", type=Path, metavar="FILE", help="which modules are quantized and how, TOML")
         parser.add_argument("--batches", type=_count, metavar="N", help="batches to calibrate with (default: all)")
-        help = "; ".join(f"{name}: {method.summary}" for name, method in known.items())
+        help = "; ".join(f"{name}: {method.summary.replace('%', '%%')}" for name, method in known.items())
         help = f"how calibration chooses amax (default: the configuration's); {help}"
         parser.add_argument("--method", choices=tuple(known), default="", help=help)
         parser.add_argument("--percentile", type=_percent, help="for method percentile (default: 99.99)")
-        parser.add_argument("--no-link", action="store_true", help="leave the quantizers as they are, untied")
+        parser.add_argument("--no-link", action="store_true", help="do not tie, add or disable quantizers")
         parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="more rules")
-        parser.add_argument("--load", type=Path, metavar="FILE", help="begin with a saved state, and do not calibrate")
+        parser.add_argument("--load", type=Path, metavar="FILE", help="start from a saved state, and do not calibrate")
         parser.add_argument("--device", default="cpu", help="where it runs (default: cpu)")
-        what = "the ranking, JSON; CSV and SVG go beside it" if parser is analyse else "the ONNX file"
+        what = "the ranking, JSON; CSV and SVG files are written too" if parser is analyse else "the ONNX file"
         parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
         parser.add_argument("--force", action="store_true", help="overwrite existing files")
     for parser in (quantize, tune):
         parser.add_argument("--opset", type=int, help="of the ONNX file (default: 17, with --dynamo 18)")
         parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
         parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
-        help = "a ranking of `sensitivity`: its most expensive units run in float, and the rest is linked anew"
+        help = "a ranking of `sensitivity`: its most expensive units run in float, and the rest is linked again"
         parser.add_argument("--off", type=Path, metavar="RANKING.json", help=help)
         many = parser.add_mutually_exclusive_group()
         many.add_argument("--top", type=_count, metavar="K", help="with --off: this many units")
@@ -65,13 +65,14 @@ def add(verb: Verb) -> None:
         many.add_argument("--budget", type=_cost, metavar="COST", help=help)
         parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
     analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help="switch off, or on, one")
-    analyse.add_argument("--block", action="append", metavar="PATH", help="take a module for one unit; may be repeated")
+    help = "switch this module as one unit; may be repeated"
+    analyse.add_argument("--block", action="append", metavar="PATH", help=help)
     tune.add_argument("--save-qat", type=Path, metavar="FILE", help="save the best trained state")
     tune.add_argument("--epochs", type=_count, default=5, help="passes over the data (default: 5)")
     tune.add_argument("--steps", type=_count, help="batches an epoch (default: all)")
     tune.add_argument("--rate", type=_rate, default=1e-4, help="learning rate (default: 1e-4)")
     tune.add_argument("--schedule", choices=["cosine", "step"], default="cosine", help="of the rate (default: cosine)")
-    help = "modules whose results are compared with the teacher's"
+    help = "modules whose outputs are compared with the teacher's"
     tune.add_argument("--supervise", action="append", default=[], metavar="GLOB", help=help)
     tune.add_argument("--stride", type=_count, default=1, help="compare every N-th of them only (default: 1)")
 
@@ -98,7 +99,7 @@ def outputs(args: Namespace) -> list[Path]:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is no number of 1 or more")
+        raise ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)
 
 
@@ -108,7 +109,7 @@ def _real(text: str, what: str, fits: Callable[[float], bool]) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or not fits(number):
-        raise ArgumentTypeError(f"{text!r} is no {what}")
+        raise ArgumentTypeError(f"{text!r} is not a {what}")
     return number
 
 

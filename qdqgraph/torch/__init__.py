@@ -6,8 +6,10 @@
     calibrate(model, loader, batches=32, method="entropy")
     export(model, example, "model.onnx")
 
-Calibrators and fake quantization are pytorch-quantization's; what stands here is the graph, and ways round the
-library's traps. The rest of qdqgraph never imports this package.
+`quantize_network`, `rank_layers` and `finetune_network` do all of it in one call, as `qdqgraph torch` does.
+
+Calibrators and fake quantization are pytorch-quantization's; this package adds the graph, and corrects the library's
+faults. Only the command line imports it.
 """
 
 from .calibration.calibrate import Calibrated, calibrate
@@ -21,9 +23,10 @@ from .pipeline.session import FirstInputError, Prepared
 from .quantization.config import Config, Layers, Operator, Spec
 from .quantization.fold import fold_norms
 from .quantization.replace import Quantized, quantize
-from .quantizer.quantizer import Quantizer, adopt, quantizers
+from .quantizer.quantizer import Quantizer, convert_quantizers, quantizers
 from .training.finetune import Finetuned, Training, finetune
-from .training.sensitivity import Sensitivity, apply_sensitivity, sensitivity
+from .training.ranking import Sensitivity
+from .training.sensitivity import apply_sensitivity, sensitivity
 from .training.state import load, save
 
 __all__ = [
@@ -49,9 +52,9 @@ __all__ = [
     "Sensitivity",
     "Spec",
     "Training",
-    "adopt",
     "apply_sensitivity",
     "calibrate",
+    "convert_quantizers",
     "export",
     "finetune",
     "finetune_network",

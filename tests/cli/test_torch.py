@@ -265,10 +265,10 @@ def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
         ({"--model": "my-nets:build"}, "write package.module:function, each a name in Python"),
         ({"--model": "nonets:build"}, "there is no module 'nonets'"),
         ({"--model": "mynets:biuld"}, "has no 'biuld'"),
-        ({"--model": "mynets:text"}, "gives a str, which is no torch module"),
+        ({"--model": "mynets:text"}, "gives a str, which is not a torch module"),
         ({"--data": "mynets:nothing"}, "yields nothing"),
         ({"--data": "mynets:text"}, "yields str"),
-        ({"--eval": "mynets:text"}, "'good', which is no number"),
+        ({"--eval": "mynets:text"}, "'good', which is not a number"),
         ({"--config": "missing.toml"}, "cannot be read"),
         ({"-o": "nowhere/net.onnx"}, "folder nowhere does not exist"),
         ({"--opset": "9"}, "opset 13 to 20"),
@@ -290,7 +290,7 @@ PLAIN = ["--model", "mynets:plain", "--data", "mynets:batches"]
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--eval", "mynets:undefined"], "gives nan, which is no number"),
+        (["--eval", "mynets:undefined"], "gives nan, which is not a number"),
         (["--model", "mynets:bare"], "no layer that could be quantized"),
         (["--device", "cuda"], "--device cuda cannot be used here: "),
         (["--device", "gpu"], "--device gpu cannot be used here: "),
@@ -332,7 +332,7 @@ def test_an_error_says_what_was_written_until_then(folder: Path, capsys: pytest.
     ("more", "message"),
     [
         (["--off", "missing.json", "--top", "1"], "missing.json: cannot be read: No such file"),
-        (["--off", "odd", "--top", "1"], "odd: this is no sensitivity result"),
+        (["--off", "odd", "--top", "1"], "odd: this is not a sensitivity result"),
         (["--load", "odd"], "odd: cannot be read as a quantized state"),
         (["--config", "odd"], "odd: cannot be read"),
         (["--rules", "missing"], "there is no rule file or folder missing"),
@@ -420,7 +420,7 @@ def test_numbers_that_are_none_are_refused(
 ) -> None:
     with pytest.raises(SystemExit) as left:
         main(["torch", "finetune", *PLAIN, "-o", "net.onnx", option, value])
-    assert left.value.code == 2 and f"{option}: '{value}' is no" in capsys.readouterr().err
+    assert left.value.code == 2 and f"{option}: '{value}' is not a number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("beside", ["layers.csv", "layers.svg"])

@@ -64,7 +64,7 @@ def test_every_step_is_scored_and_its_file_answers_as_pytorch_does(folder: Path,
         assert score.moved <= 4, name
         assert abs(score.exported - score.accuracy) <= 2, name
     assert scores["max-plain"].findings
-    for name in ("max-fixed", "max-linked", "max-tuned"):
+    for name in ("max-repaired", "max-linked", "max-tuned"):
         assert not scores[name].findings, name
         assert [f for f in qdqgraph.check(folder / f"{name}.onnx") if f.code[3] in "12"] == [], name
     assert scores["max-without"].findings.keys() <= {"QDQ201"}, "a skip that was switched off, at most"

@@ -10,7 +10,7 @@ import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qdqgraph.torch.quantizer.quantizer import paths
+from qdqgraph.torch.quantizer.quantizer import quantizer_paths
 
 EXPORTERS = [False, True]
 """The values of `dynamo`."""
@@ -75,7 +75,7 @@ def dynamo_or_skip(dynamo: bool) -> None:
 def groups(model: nn.Module) -> set[frozenset[str]]:
     """The paths that share a quantizer, for each that has several."""
     found: dict[int, set[str]] = {}
-    for path, quantizer in paths(model).items():
+    for path, quantizer in quantizer_paths(model).items():
         found.setdefault(id(quantizer), set()).add(path)
     return {frozenset(g) for g in found.values() if len(g) > 1}
 

@@ -97,8 +97,8 @@ def test_the_model_is_left_as_it_was_and_computes_the_same(tmp_path: Path) -> No
     export(model, X, tmp_path / "m.onnx")
     assert [m.training for m in model.modules()] == modes
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
-    assert [set(vars(q)) - {"_writing", "_grid"} for q in quantizers(model).values()] == [set(a) for a in attributes]
-    assert all(q._writing is None for q in quantizers(model).values())
+    assert [set(vars(q)) - {"_writer", "_encoding"} for q in quantizers(model).values()] == [set(a) for a in attributes]
+    assert all(q._writer is None for q in quantizers(model).values())
     torch.save(model.state_dict(), io.BytesIO())
 
 
@@ -158,7 +158,7 @@ def test_a_quantizer_without_amax_is_an_error_by_name_where_it_runs(tmp_path: Pa
     quantizers(model)["side._input_quantizer"].set_amax(torch.tensor(0.0))
     with pytest.raises(TorchError, match=r"side._input_quantizer .* is 0"):
         export(model, X, tmp_path / "m.onnx")
-    assert not list(tmp_path.iterdir()) and all(q._writing is None for q in quantizers(model).values())
+    assert not list(tmp_path.iterdir()) and all(q._writer is None for q in quantizers(model).values())
     quantizers(model)["side._input_quantizer"].disable()
     export(model, X, tmp_path / "m.onnx")
 

@@ -193,7 +193,7 @@ def test_a_call_with_a_quantizer_still_changes_its_operand_in_place(operator: st
 
     model = InPlace(change).eval()
     real = model(X)
-    assert quantize(model, Config(operators=(Operator(operator),)), X).placed
+    assert quantize(model, Config(operators=(Operator(operator),)), X).inserted
     for quantizer in quantizers(model).values():
         quantizer.disable()
     assert torch.equal(model(X), real)

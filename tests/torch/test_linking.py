@@ -21,7 +21,7 @@ import qdqgraph
 from qdqgraph.errors import TorchError
 from qdqgraph.rulekit.text import TextRule
 from qdqgraph.torch import Config, Layers, QuantAdd, calibrate, export, link, probe, quantize, quantizers, tie
-from qdqgraph.torch.quantizer.quantizer import made, paths, qnn
+from qdqgraph.torch.quantizer.quantizer import new_quantizer, qnn, quantizer_paths
 from samples import networks
 from tests.support.manual_ties import BACKBONE, MANUAL, PAIRS
 from tests.support.torch_networks import EXPORTERS, Dense, X, dynamo_or_skip, groups, residual
@@ -38,7 +38,7 @@ def test_a_linked_network_exports_a_file_on_which_check_is_silent(name: str, dyn
     done = link(model, images, dynamo=dynamo)
     assert not done.unmapped and not done.left and not done.disabled
     assert len(done.added) == {"resnet18": 8, "yolov5s": 18}[name]
-    assert set(plain) <= set(paths(model))
+    assert set(plain) <= set(quantizer_paths(model))
     assert not calibrate(model, [networks.images(2, 64, 10)]).unseen
     written = export(model, images, tmp_path / "m.onnx", dynamo=dynamo, opset=18 if dynamo else 17)
     assert not qdqgraph.check(written, qdqgraph.rules())
@@ -73,13 +73,13 @@ def test_identity_is_exact_for_modules_used_twice_and_functional_calls(dynamo: b
         for name in seen.aliases
     }
     assert read["conv._input_quantizer"] == ["Conv", "Conv"] and read["other._input_quantizer"] == ["Conv"]
-    calls = sorted((p.call.operator, p.operand) for p in seen.at.values())
+    calls = sorted((p.call.operator, p.operand) for p in seen.place_of_reader.values())
     assert calls == [("cat", 0), ("cat", 1), ("cat", 2), ("max_pool2d", 0), ("max_pool2d", 0)]
-    assert all(q._probe is None and q._writing is None and q.amax is None for q in quantizers(model).values())
+    assert all(q._probe is None and q._writer is None and q.amax is None for q in quantizers(model).values())
 
 
 def _reads(seen: probe, node: object, index: int, name: str) -> bool:  # type: ignore[valid-type]
-    return seen.reads.get((node.outputs[0].name, index)) == name  # type: ignore[attr-defined]
+    return seen.quantizer_of_reader.get((node.outputs[0].name, index)) == name  # type: ignore[attr-defined]
 
 
 def chain() -> nn.Module:
@@ -105,7 +105,7 @@ def test_ties_that_share_a_member_make_one_group_in_any_order(tmp_path: Path) ->
         done = link(model, X, [TextRule(file)])
         assert groups(model) == {frozenset({a, b, c})} == {frozenset(g) for g in done.groups}
         calibrate(model, [X])
-        assert len({float(q.amax) for n, q in paths(model).items() if "input" in n}) == 1
+        assert len({float(q.amax) for n, q in quantizer_paths(model).items() if "input" in n}) == 1
     model = chain()
     tie(model, [(a, b), (c, a)])
     assert groups(model) == {frozenset({a, b, c})}
@@ -210,7 +210,7 @@ def test_quantizers_of_calls_are_out_of_sight_of_a_forward_that_runs_all_childre
     assert not qdqgraph.check(written, qdqgraph.rules())
     with pytest.raises(RuntimeError):
         model(X[:, :3])
-    assert set(done.added) <= set(paths(model)), "a forward that fails takes nothing away"
+    assert set(done.added) <= set(quantizer_paths(model)), "a forward that fails takes nothing away"
 
 
 def test_ties_alone_add_nothing() -> None:
@@ -378,7 +378,7 @@ class Unmoved(nn.Module):
 def test_what_an_exporter_leaves_out_leaves_no_finding(build: type[nn.Module], tmp_path: Path) -> None:
     model = build().eval()
     quantize(model)
-    onnx.checker.check_model(probe(model, X).only(()))
+    onnx.checker.check_model(probe(model, X).with_places(()))
     done = link(model, X)
     assert not done.unmapped and not done.left
     calibrate(model, [X])
@@ -438,7 +438,7 @@ def test_a_model_that_another_script_quantized_is_linked_as_well() -> None:
     for block in model:
         block.conv1 = qnn.QuantConv2d(4, 4, 3, padding=1)
         block.conv2 = qnn.QuantConv2d(4, 4, 1)
-    assert not any(type(m) is type(made(qnn.QuantConv2d.default_quant_desc_input)) for m in model.modules())
+    assert not any(type(m) is type(new_quantizer(qnn.QuantConv2d.default_quant_desc_input)) for m in model.modules())
     done = link(model, X)
     assert [len(g) for g in done.groups] == [2]
 

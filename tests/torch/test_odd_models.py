@@ -24,7 +24,7 @@ import qdqgraph
 from qdqgraph.errors import TorchError
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.torch import Config, Layers, Operator, Spec, calibrate, export, link, quantize, quantizers
-from qdqgraph.torch.quantizer.quantizer import QuantDescriptor, made
+from qdqgraph.torch.quantizer.quantizer import QuantDescriptor, new_quantizer
 from tests.support.torch_networks import X, dynamo_or_skip, groups, residual
 
 
@@ -173,7 +173,7 @@ def test_a_refused_configuration_leaves_the_model_as_it_was() -> None:
     with pytest.raises(TorchError, match="nothing there calls 'cat'"):
         quantize(model, Config(operators=operators), X)
     assert before == [(type(m), set(vars(m)), list(m._forward_pre_hooks), list(m._modules)) for m in model.modules()]
-    assert quantize(model, Config(operators=operators[:1]), X).placed
+    assert quantize(model, Config(operators=operators[:1]), X).inserted
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_pair_that_is_changed_in_place_serves_nobody_else(tmp_path: Path) -> N
     class Changed(Block):
         def __init__(self) -> None:
             super().__init__()
-            self.quantizer = made(QuantDescriptor())
+            self.quantizer = new_quantizer(QuantDescriptor())
 
         def forward(self, x: Tensor) -> Tensor:
             out: Tensor = self.a(self.quantizer(x).relu_()) + self.b(self.quantizer(x))

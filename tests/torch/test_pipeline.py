@@ -86,6 +86,7 @@ def network(nets: Any) -> Network:
     return Network(nets.build, nets.batches, nets.score)
 
 
+NO_UNITS = Sensitivity("disable", "", 0, 0, ())
 COMMON = ["--model", "nets:build", "--data", "nets:batches", "--eval", "nets:score"]
 
 
@@ -196,13 +197,13 @@ class Uncopied(nn.Module):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": lambda: "net"}, "model gives a str, which is no torch module"),
+        ({"model": lambda: "net"}, "model gives a str, which is not a torch module"),
         ({"model": lambda: nn.Sequential(nn.ReLU()), "evaluate": None}, "model has no layer that could be quantized"),
         ({"model": Uncopied, "evaluate": None}, "model: the network cannot be copied: cannot pickle 'generator'"),
         ({"data": lambda: []}, "data yields nothing"),
         ({"data": lambda: ["image"]}, "data yields str; the first entry must be the input"),
-        ({"evaluate": lambda model: "good"}, "evaluate gives 'good', which is no number"),
-        ({"evaluate": lambda model: float("nan")}, "evaluate gives nan, which is no number"),
+        ({"evaluate": lambda model: "good"}, "evaluate gives 'good', which is not a number"),
+        ({"evaluate": lambda model: float("nan")}, "evaluate gives nan, which is not a number"),
         ({"device": "gpu"}, "device gpu cannot be used here"),
     ],
 )
@@ -222,6 +223,8 @@ def test_what_the_functions_give_is_checked(nets: Any, change: dict[str, Any], m
         ({"preparation": Preparation(method="mean")}, TorchError, "there is no calibration method 'mean'"),
         ({"preparation": Preparation(percentile=0)}, TorchError, "percentile 0: write a number above 0"),
         ({"exporting": Exporting(opset=9)}, TorchError, "opset 13 to 20"),
+        ({"off": FloatUnits(NO_UNITS)}, TorchError, "say either how many units to switch off"),
+        ({"off": FloatUnits(NO_UNITS, top=-1)}, TorchError, "top -1: write how many units"),
         ({"save_ptq": "net.onnx"}, TorchError, r"net\.onnx would be written twice"),
         ({"save_ptq": "nets.py"}, ModelError, r"nets\.py exists"),
         ({"save_ptq": "nowhere/ptq.pt"}, ModelError, "there is no folder nowhere"),

@@ -165,7 +165,7 @@ def test_a_configuration_file_says_max_everywhere_but_entropy_here(tmp_path: Pat
     methods = {n: q.method for n, q in quantizers(model).items() if "input" in n}
     assert methods["2.lateral._input_quantizer"] == "entropy" and methods["3.0._input_quantizer"] == "max"
     assert quantizers(model)["2.head._weight_quantizer"].axis is None
-    assert done.placed == ("2._functional.cat_0._input0_quantizer", "2._functional.cat_0._input1_quantizer")
+    assert done.inserted == ("2._functional.cat_0._input0_quantizer", "2._functional.cat_0._input1_quantizer")
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ class Named(nn.Module):
 def test_operands_may_be_given_by_keyword() -> None:
     model = Named()
     done = quantize(model, Config(operators=tuple(map(Operator, ("max_pool2d", "add", "mul", "cat")))), X)
-    assert [path.split(".")[-2:] for path in done.placed] == [
+    assert [path.split(".")[-2:] for path in done.inserted] == [
         ["max_pool2d_0", "_input0_quantizer"],
         *(["add_0", f"_input{i}_quantizer"] for i in (0, 1)),
         *(["mul_0", f"_input{i}_quantizer"] for i in (0, 1)),
@@ -254,7 +254,7 @@ def test_calls_are_seen_wherever_the_users_files_lie(tmp_path: Path) -> None:
     block = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(block)
     model = nn.Sequential(block.Block())
-    assert quantize(model, Config(operators=(Operator("add", "skip"),)), X).placed
+    assert quantize(model, Config(operators=(Operator("add", "skip"),)), X).inserted
 
 
 def test_scripted_parts_are_left_in_float_and_named() -> None:

@@ -37,11 +37,11 @@ from qdqgraph.torch import (
     save,
     sensitivity,
 )
-from qdqgraph.torch.quantizer.quantizer import paths
-from qdqgraph.torch.training.finetune import rate
+from qdqgraph.torch.quantizer.quantizer import quantizer_paths
+from qdqgraph.torch.training.finetune import learning_rate
 from qdqgraph.torch.training.plot import svg
 from qdqgraph.torch.training.sensitivity import units
-from qdqgraph.torch.training.state import digest
+from qdqgraph.torch.training.state import state_digest
 from tests.support.torch_networks import X, residual
 
 
@@ -101,7 +101,10 @@ def test_a_saved_state_restores_ties_amax_and_switches_without_calibrating(tmp_p
     assert [n for n, q in quantizers(fresh).items() if q._disabled] == [
         n for n, q in quantizers(model).items() if q._disabled
     ]
-    shared = [{n for n, q in paths(m).items() if q is paths(m)["0.conv1._input_quantizer"]} for m in (model, fresh)]
+    shared = [
+        {n for n, q in quantizer_paths(m).items() if q is quantizer_paths(m)["0.conv1._input_quantizer"]}
+        for m in (model, fresh)
+    ]
     assert shared[0] == shared[1] and len(shared[0]) == 2
     load(fresh, tmp_path / "state.pt")
     assert torch.equal(fresh(X), model(X))
@@ -126,13 +129,13 @@ def test_a_state_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 def test_a_digest_is_of_weights_and_amax_alone(tmp_path: Path) -> None:
     model = linked()
-    known = digest(model.state_dict())
+    known = state_digest(model.state_dict())
     save(model, tmp_path / "state.pt")
     fresh = residual()
     load(fresh, tmp_path / "state.pt")
-    assert digest(fresh.state_dict()) == known and digest(model.to(torch.bfloat16).state_dict()) != known
+    assert state_digest(fresh.state_dict()) == known and state_digest(model.to(torch.bfloat16).state_dict()) != known
     quantizers(fresh)["0.conv1._input_quantizer"].set_amax(torch.tensor(9.0))
-    assert digest(fresh.state_dict()) != known
+    assert state_digest(fresh.state_dict()) != known
 
 
 def test_a_buffer_that_is_an_expanded_number_is_saved_and_counted(tmp_path: Path) -> None:
@@ -142,9 +145,9 @@ def test_a_buffer_that_is_an_expanded_number_is_saved_and_counted(tmp_path: Path
         quantize(each)
     calibrate(model, [X])
     save(model, tmp_path / "state.pt")
-    assert digest(fresh.state_dict()) != digest(model.state_dict())
+    assert state_digest(fresh.state_dict()) != state_digest(model.state_dict())
     load(fresh, tmp_path / "state.pt")
-    assert digest(fresh.state_dict()) == digest(model.state_dict())
+    assert state_digest(fresh.state_dict()) == state_digest(model.state_dict())
 
 
 class Counting(nn.Module):
@@ -170,12 +173,12 @@ def test_a_modules_extra_state_is_saved_where_it_is_plain_data_and_no_part_of_a_
     model, fresh = Counting({"seen": 3, "mean": [torch.tensor(0.5)]}), Counting(None)
     quantize(model)
     calibrate(model, [X])
-    known = digest(model.state_dict())
+    known = state_digest(model.state_dict())
     save(model, tmp_path / "state.pt")
     load(fresh, tmp_path / "state.pt")
     assert fresh.extra == model.extra and torch.equal(fresh(X), model(X))
     fresh.extra = {"seen": 4}
-    assert digest(fresh.state_dict()) == known
+    assert state_digest(fresh.state_dict()) == known
     for odd in (Path("a"), lambda: 3):
         model.extra = odd
         with pytest.raises(TorchError, match=rf"_extra_state: this {type(odd).__name__}, .* cannot be saved"):
@@ -225,7 +228,7 @@ class Names(nn.Module):
 
 def scored(model: nn.Module) -> float:
     """A score that says which quantizers are on: one digit each, in the order of the layers."""
-    found = {n: q for n, q in paths(model).items() if "input" in n}
+    found = {n: q for n, q in quantizer_paths(model).items() if "input" in n}
     return float("".join(str(int(not q._disabled)) for q in found.values()))
 
 
@@ -278,7 +281,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         sensitivity(model, scored, file=file)
     for content in (b"{}", b"\xff\xfe", b"[]", b"no JSON"):
         file.write_bytes(content)
-        with pytest.raises(TorchError, match=r"s\.json: this is no sensitivity result"):
+        with pytest.raises(TorchError, match=r"s\.json: this is not a sensitivity result"):
             sensitivity(model, scored, file=file)
 
 
@@ -406,9 +409,11 @@ def test_what_is_supervised_is_chosen_with_a_stride_and_the_tasks_loss_counts() 
 
 def test_learning_rates_fall_as_the_schedule_says() -> None:
     how = Training(epochs=10, rate=1.0)
-    cosine = [rate(how, e, 0.0) for e in range(1, 11)] + [rate(how, 10, 1.0)]
+    cosine = [learning_rate(how, e, 0.0) for e in range(1, 11)] + [learning_rate(how, 10, 1.0)]
     assert cosine[0] == 1 and cosine == sorted(cosine, reverse=True) and cosine[-1] == pytest.approx(0.01)
-    steps = [rate(Training(epochs=4, rate=1.0, schedule="step", milestones=(1, 3)), e, 0.5) for e in range(1, 5)]
+    steps = [
+        learning_rate(Training(epochs=4, rate=1.0, schedule="step", milestones=(1, 3)), e, 0.5) for e in range(1, 5)
+    ]
     assert steps == pytest.approx([1, 0.1, 0.1, 0.01])
 
 

@@ -13,7 +13,7 @@ from ...errors import TorchError
 from ..method import Method
 
 DEFAULT = "max"
-"""The method where none is asked for; weights always take it."""
+"""The method where none is asked for."""
 
 
 def methods() -> Mapping[str, Method]:
@@ -26,7 +26,7 @@ def find_method(name: str) -> Method:
     """The method of a name.
 
     Raises:
-        TorchError: there is none.
+        TorchError: no method has this name.
     """
     known = methods()
     if name not in known:

@@ -1,4 +1,4 @@
-"""max: nothing that was seen is clipped."""
+"""max: nothing is clipped."""
 
 from ..method import Method
 

@@ -16,7 +16,7 @@ DEFAULT_PERCENTILE = 99.99
 
 
 def refuse_percentile(percentile: object) -> None:
-    """Refuses what is no part of the values, in percent.
+    """Refuses what is not a percentage of values.
 
     Raises:
         TorchError: it is not a number above 0, at most 100.

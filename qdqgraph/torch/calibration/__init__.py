@@ -1,1 +1,1 @@
-"""Calibration: amax by max, percentile, mse or entropy."""
+"""Calibration: collects what each quantizer sees, and lets a method of `qdqgraph.calibration.methods` choose amax."""

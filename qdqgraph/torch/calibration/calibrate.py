@@ -1,4 +1,4 @@
-"""`calibrate`: finds each quantizer's amax from data, by pytorch-quantization's calibrators."""
+"""`calibrate`: finds each quantizer's amax from data, with pytorch-quantization's calibrators."""
 
 from __future__ import annotations
 
@@ -20,15 +20,23 @@ from ...calibration.method import Method
 from ...calibration.methods import DEFAULT, find_method
 from ...calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from ...errors import TorchError
-from ..calls.example import answer
-from ..quantizer.choice import chosen
-from ..quantizer.quantizer import MaxCalibrator, Quantizer, is_weight, quantizers, quiet, refuse_meta, settled
+from ..calls.example import call_model
+from ..quantizer.choice import select_modules
+from ..quantizer.quantizer import (
+    MaxCalibrator,
+    Quantizer,
+    is_weight_quantizer,
+    isolated_run,
+    quantizers,
+    refuse_meta_tensors,
+    silence_library_log,
+)
 from .histogram import HistogramCollector
 
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
 CLIPPED = 0.05
-"""Energy that may be cut off before it is worth a word: noise at 13 dB below the values."""
+"""A larger part of the energy cut off is reported: noise 13 dB below the values."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +44,15 @@ class Calibrated:
     """What calibration found.
 
     Attributes:
-        amax: by quantizer path, in the units of the tensor that it quantizes; of one amax a channel the largest. Unseen
-            quantizers are left out.
-        unseen: quantizers that no batch reached; they keep no amax, so that an export through them is refused.
-        zero: quantizers that saw nothing but zeros.
-        broken: quantizers that saw NaN or infinity. Batches that held them count in no histogram; with method max the
-            quantizer keeps no amax.
-        clipped: of quantizers that searched a histogram, the part of the values' energy that amax cuts off, where it is
-            more than `CLIPPED`. Entropy does that where a few values, such as those of an even background, fill most
-            of the histogram: it keeps them apart, and gives all others up.
+        amax: by quantizer path, in the units of the tensor that it quantizes; for one amax a channel the largest.
+            Quantizers without amax are left out.
+        unseen: quantizers that no batch reached; they have no amax, so an export that runs them is refused.
+        zero: quantizers that saw only zeros.
+        broken: quantizers that saw NaN or infinity. A histogram ignores such a batch; with method max the quantizer
+            gets no amax.
+        clipped: for quantizers whose method searches a histogram, the part of the values' energy that amax cuts off,
+            where it is more than `CLIPPED`. Entropy does that where a few values, such as those of a uniform
+            background, fill most of the histogram: it resolves these, and clips the others.
     """
 
     amax: Mapping[str, float]
@@ -77,27 +85,28 @@ def calibrate(
     feed: Feed | None = None,
     progress: bool = True,
 ) -> Calibrated:
-    """Gives every enabled quantizer its amax from float runs over the batches; weights take their largest magnitude.
+    """Gives every enabled quantizer its amax, from runs of the model in float over the batches.
 
     Args:
-        model: quantized; its modes and devices are left as they were.
-        loader: yields inputs, tensors or arrays of NumPy with a batch in front; of a tuple, list or dictionary the
-            first entry is the input. On any device, of any floating-point type.
+        model: quantized; its modes and devices are the same afterwards.
+        loader: yields inputs, tensors or arrays of NumPy whose first dimension is the batch; of a tuple, list or
+            dictionary the first entry is the input. On any device, of any floating-point type.
         batches: how many to take, 1 or more; None: all.
-        method: the name of a method of `qdqgraph.calibration.methods`; "" leaves it to what `quantize` was told, max
-            where that was nothing.
-        percentile: of values that stay within amax, in percent, above 0 and at most 100; None: the quantizer's own,
-            99.99 where it has none.
-        layers: methods of some activations' quantizers, by glob on their path or a module's; they stand above `method`.
-        feed: runs the model on what the loader yields, where the first entry is not all that it needs; its errors pass.
-        progress: show a bar on a terminal.
+        method: the name of a method of `qdqgraph.calibration.methods`, for activations; "": each quantizer's own, from
+            its configuration, or max. Weights always use their own.
+        percentile: of values that stay within amax, in percent, above 0 and at most 100; None: each quantizer's own, or
+            99.99.
+        layers: methods by glob on the paths of quantizers or modules; they take precedence over `method`. A glob
+            selects activations; one that contains "weight_quantizer" also weights.
+        feed: runs the model on what the loader yields, where the model needs more than the first entry; its errors
+        pass. progress: show a bar on a terminal.
 
     Raises:
-        TorchError: a method is unknown, a percentile or a number of batches is none, a glob fits no quantizer, the
-            loader is none or yields nothing or what is no input, the model has tensors on the meta device or fails on a
-            batch, or an axis is given where a histogram is searched.
+        TorchError: a method is unknown, `percentile` or `batches` is out of its range, a glob matches no quantizer, the
+            loader yields no batches or no inputs, the model has tensors on the meta device or fails on a batch, or a
+            quantizer with an axis is to search a histogram.
     """
-    refuse_meta(model)
+    refuse_meta_tensors(model)
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
         raise TorchError("the model holds no enabled quantizers: quantize it first")
@@ -112,12 +121,12 @@ def calibrate(
     methods = _methods(found, method, layers or {})
     for name, quantizer in found.items():
         _prepare(name, quantizer, methods[name])
-    with quiet(), _collecting(model, found.values()):
-        _run(model, loader, batches, feed or first_input, progress, found)
+    with silence_library_log(), _collecting(model, found.values()):
+        _run_batches(model, loader, batches, feed or run_first_input, progress, found)
         amaxes = {
             name: _amax(q, methods[name], percentile or q.percentile or DEFAULT_PERCENTILE) for name, q in found.items()
         }
-    broken = [n for n, q in found.items() if _broken(q, amaxes[n])]
+    broken = [n for n, q in found.items() if _saw_infinite(q, amaxes[n])]
     for name, quantizer in found.items():
         amax = amaxes[name]
         finite = amax is not None and bool(torch.isfinite(amax).all())
@@ -133,22 +142,22 @@ def calibrate(
     return Calibrated(kept, tuple(unseen), tuple(zero), tuple(broken), clipped)
 
 
-def first_input(model: nn.Module, batch: Any) -> Any:
+def run_first_input(model: nn.Module, batch: Any) -> Any:
     """Runs the model on the first entry of what a loader yields, on the model's device and in its precision.
 
     Raises:
-        TorchError: the first entry is no tensor and no array, or the model fails on it.
+        TorchError: the first entry is neither a tensor nor an array of numbers, or the model fails on it.
     """
-    x, what = input_of(batch)
+    x, what = first_entry(batch)
     if not isinstance(x, Tensor):
         raise TorchError(f"the loader yields {type(x).__name__}; give a feed that runs the model on it")
     if x.is_meta:
         raise TorchError("the loader yields a tensor on the meta device, where there are no numbers")
-    return answer(model, f"{what}, {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}", fitted(model, x))
+    return call_model(model, f"{what}, {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}", to_model(model, x))
 
 
-def input_of(batch: Any) -> tuple[Any, str]:
-    """The first entry of what a loader yields, an array of numbers as a tensor, and what to call it in a message."""
+def first_entry(batch: Any) -> tuple[Any, str]:
+    """The first entry of what a loader yields, an array of numbers as a tensor, and how messages name it."""
     what = "what the loader yields"
     while isinstance(batch, Mapping | tuple | list) and batch:
         first = next(iter(batch.items())) if isinstance(batch, Mapping) else (0, batch[0])
@@ -158,29 +167,31 @@ def input_of(batch: Any) -> tuple[Any, str]:
     return batch, what
 
 
-def fitted(model: nn.Module, x: Tensor) -> Tensor:
-    """An input on the model's device and, where it is of a floating-point type, of the model's."""
+def to_model(model: nn.Module, x: Tensor) -> Tensor:
+    """An input on the model's device; one of a floating-point type is converted to the model's."""
     place = next(itertools.chain(model.parameters(), model.buffers()), x)
     return x.to(place.device, place.dtype if x.is_floating_point() and place.is_floating_point() else x.dtype)
 
 
 def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, str]) -> dict[str, Method]:
-    """The method of each quantizer.
+    """The method of each quantizer, by path.
 
     Raises:
-        TorchError: there is no method of a name, or a glob fits no quantizer.
+        TorchError: a method is unknown, or a glob matches no quantizer.
     """
-    own = {n: q.method or DEFAULT if is_weight(n) else method or q.method or DEFAULT for n, q in found.items()}
+    own = {
+        n: q.method or DEFAULT if is_weight_quantizer(n) else method or q.method or DEFAULT for n, q in found.items()
+    }
     for pattern, special in layers.items():
-        for name in chosen(found, pattern, "layers"):
-            if not is_weight(name) or "weight_quantizer" in pattern:
+        for name in select_modules(found, pattern, "layers"):
+            if not is_weight_quantizer(name) or "weight_quantizer" in pattern:
                 own[name] = special
     known = {name: find_method(name) for name in {*own.values(), *layers.values(), method or DEFAULT}}
     return {path: known[name] for path, name in own.items()}
 
 
 def _prepare(name: str, quantizer: Quantizer, method: Method) -> None:
-    """Gives a quantizer a new calibrator, which has seen nothing.
+    """Gives a quantizer a new calibrator, without statistics.
 
     Raises:
         TorchError: the method searches a histogram, and the quantizer has an axis.
@@ -196,14 +207,14 @@ def _prepare(name: str, quantizer: Quantizer, method: Method) -> None:
 
 @contextmanager
 def _collecting(model: nn.Module, found: Iterable[Quantizer]) -> Iterator[None]:
-    """The model in eval mode, its quantizers collecting instead of rounding; afterwards as it was, and rounding."""
+    """Puts the model into eval mode and lets its quantizers collect instead of round, until the block ends."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
     for quantizer in found:
         quantizer.disable_quant()
         quantizer.enable_calib()
     try:
-        with settled(model), torch.no_grad():
+        with isolated_run(model), torch.no_grad():
             yield
     finally:
         for quantizer in found:
@@ -213,7 +224,7 @@ def _collecting(model: nn.Module, found: Iterable[Quantizer]) -> Iterator[None]:
             module.training = training
 
 
-def _run(
+def _run_batches(
     model: nn.Module,
     loader: Iterable[Any],
     batches: int | None,
@@ -231,7 +242,7 @@ def _run(
         feed(model, batch)
         if not count:
             for name, quantizer in found.items():
-                if is_weight(name):
+                if is_weight_quantizer(name):
                     quantizer.disable_calib()  # weights are the same in every batch
         count += 1
     if not count:
@@ -246,7 +257,7 @@ def _amax(quantizer: Quantizer, method: Method, percentile: float) -> Tensor | N
     return found
 
 
-def _broken(quantizer: Quantizer, amax: Tensor | None) -> bool:
+def _saw_infinite(quantizer: Quantizer, amax: Tensor | None) -> bool:
     calibrator = quantizer._calibrator
     if isinstance(calibrator, HistogramCollector):
         return calibrator.broken > 0

@@ -1,4 +1,5 @@
-"""`HistogramCollector`: pytorch-quantization's histogram calibrator, safe from batches that it cannot take."""
+"""`HistogramCollector`: pytorch-quantization's histogram calibrator, for batches that the library cannot collect as
+well: of zeros, with NaN or infinity, or with values far larger than the first ones."""
 
 from __future__ import annotations
 
@@ -13,27 +14,26 @@ from ...graph.amax import integer_bound
 from ..quantizer.quantizer import HistogramCalibrator
 
 MOST_BINS = 1 << 16
-"""A histogram grows by bins of its first batch's width. Beyond this many, neighbours are joined: the library would go
-on until memory ends where the first values are tiny and later ones are not."""
+"""A histogram grows by bins of its first batch's width. Beyond this many, neighbours are joined: where the first values
+are tiny and later ones are not, the library exhausts the memory."""
 
 
 class HistogramCollector(HistogramCalibrator):
     """Collects magnitudes by bins of one width, from 0; 2,048 of them for the first batch.
 
     Attributes:
-        seen: batches collected; broken: batches that held NaN or infinity, which are left out.
+        broken: batches that held NaN or infinity, which are not counted.
     """
 
     def __init__(self, num_bits: int = 8, unsigned: bool = False) -> None:
         super().__init__(num_bits, None, unsigned)
         self._calib_hist: Tensor | None
         self._calib_bin_edges: Tensor | None
-        self.seen = self.broken = 0
+        self.broken = 0
         self._zeros = 0
 
     def collect(self, x: Tensor) -> None:
         """Adds the values of a tensor of any shape and floating-point type."""
-        self.seen += 1
         with torch.no_grad():
             x = x.detach().float().abs()
             largest = float(x.max()) if x.numel() else 0.0
@@ -41,7 +41,7 @@ class HistogramCollector(HistogramCalibrator):
                 self.broken += 1
                 return
             if self._calib_hist is None and largest == 0:
-                self._zeros += x.numel()  # they have no width to make bins of: they wait for values that have
+                self._zeros += x.numel()  # zeros define no bin width: they are counted when other values come
                 return
             if self._calib_hist is not None and self._calib_bin_edges is not None:
                 self._join_bins(self._calib_hist, self._calib_bin_edges, largest)
@@ -51,7 +51,7 @@ class HistogramCollector(HistogramCalibrator):
                 self._zeros = 0
 
     def _join_bins(self, counts: Tensor, edges: Tensor, largest: float) -> None:
-        """Joins neighbouring bins, two by two, until a value fits into a histogram of bearable size."""
+        """Joins pairs of neighbouring bins until the largest value needs at most `MOST_BINS`."""
         while largest / float(edges[1] - edges[0]) > MOST_BINS:
             width = 2 * (edges[1] - edges[0])
             counts = torch.cat([counts, counts.new_zeros(counts.numel() % 2)]).view(-1, 2).sum(1)
@@ -66,8 +66,8 @@ class HistogramCollector(HistogramCalibrator):
         return Histogram(self._calib_hist.int().cpu().numpy(), self._calib_bin_edges.cpu().numpy())
 
     def compute_amax(self, method: Method, *, percentile: float = DEFAULT_PERCENTILE) -> Tensor | None:
-        """The amax that a method finds, a float32 scalar on the CPU; None where no batch was seen, 0 where all held
-        zeros alone.
+        """The amax that a method finds, a float32 scalar on the CPU; None without batches, 0 where all values were
+        zero.
 
         Raises:
             TorchError: the method searches no histogram, or needs one of more bins.

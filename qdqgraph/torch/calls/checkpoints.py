@@ -1,4 +1,4 @@
-"""What torch.utils.checkpoint runs again in the backward pass belongs to the scope where it ran first."""
+"""Scopes for torch.utils.checkpoint, which runs a function a second time in the backward pass."""
 
 from __future__ import annotations
 
@@ -10,54 +10,55 @@ import torch
 import torch.utils.checkpoint as checkpointing
 
 Bind = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes a function run in the scope that is open now, whenever it runs."""
+"""Makes a function run in the scope that is open now, also when it runs later."""
 
 
 class Checkpoints:
     """Binds what torch.utils.checkpoint runs again in the backward pass to the scope where it ran first.
 
-    torch's functions are exchanged while any thread has an open scope; each thread's own innermost scopes are asked.
+    torch's two functions are replaced while any thread has an open scope; each thread uses its own innermost scope.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads = threading.local()
         self._users = 0
-        self._kept: tuple[Any, Any] = (None, None)
+        self._originals: tuple[Any, Any] = (None, None)
 
     def enter(self, bind: Bind) -> None:
-        """Scopes open in this thread."""
+        """Called when the first scope of this thread opens."""
         here: Any = checkpointing
         with self._lock:
             if not self._users:
-                self._kept = here.CheckpointFunction, here._checkpoint_without_reentrant_generator
+                self._originals = here.CheckpointFunction, here._checkpoint_without_reentrant_generator
                 here.CheckpointFunction, here._checkpoint_without_reentrant_generator = self, self.generator
             self._users += 1
         self._threads.__dict__.setdefault("open", []).append(bind)
 
     def leave(self, bind: Bind) -> None:
-        """They close."""
+        """Called when the last one closes."""
         here: Any = checkpointing
         self._threads.open.remove(bind)
         with self._lock:
             self._users -= 1
             if not self._users:
-                here.CheckpointFunction, here._checkpoint_without_reentrant_generator = self._kept
+                here.CheckpointFunction, here._checkpoint_without_reentrant_generator = self._originals
 
     def apply(self, function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-        """The reentrant kind. Where nothing runs again it would only hide the function from an exporter."""
+        """Replaces the reentrant `CheckpointFunction`. Without gradients nothing runs again, and an autograd function
+        would only hide the call from an exporter: the function runs as it is."""
         if not torch.is_grad_enabled():
             return function(*args)
-        return self._kept[0].apply(self._bound(function), preserve, *args)
+        return self._originals[0].apply(self._bind_here(function), preserve, *args)
 
     def generator(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """The other kind."""
-        return self._kept[1](self._bound(function), *args, **kwargs)
+        """Replaces the generator of the other kind."""
+        return self._originals[1](self._bind_here(function), *args, **kwargs)
 
-    def _bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _bind_here(self, function: Callable[..., Any]) -> Callable[..., Any]:
         own: list[Bind] = self._threads.__dict__.get("open", [])
         return own[-1](function) if own else function
 
 
 CHECKPOINTS = Checkpoints()
-"""One for all, as torch's functions are."""
+"""One for the process, as torch's functions are."""

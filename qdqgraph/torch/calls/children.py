@@ -1,7 +1,7 @@
-"""A module's children, out of which the quantizers of its calls step aside while its own forward runs.
+"""A module's children without the quantizers of its calls, while the module's own forward runs.
 
-A forward that runs all its children must not run these. They are never taken away: who asks from elsewhere, from
-another thread or after an interrupt, which no hook sees, meets all of them.
+A forward that runs all of its children must not run the quantizers of its calls. They are hidden from that forward
+alone and never removed: other threads, and code after an interrupt, which no hook sees, find all children.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _LOCK = threading.Lock()
 
 
 class Children(dict[str, nn.Module | None]):
-    """Stands in for the dictionary of a module's children; copied or pickled, it is a plain one with all of them.
+    """Replaces the dictionary of a module's children; a copy or a pickle of it is a plain one with all of them.
 
     Attributes:
-        frames: those that run the module's forward, in whatever thread.
+        frames: the frames of the module's forward that run now, in every thread.
     """
 
     frames: list[FrameType]
@@ -42,21 +42,21 @@ class Children(dict[str, nn.Module | None]):
         return len(self.copy())
 
     def keys(self) -> Any:
-        """Those in sight."""
+        """Those that this thread may see."""
         return self.copy().keys()
 
     def values(self) -> Any:
-        """Those in sight."""
+        """Those that this thread may see."""
         return self.copy().values()
 
     def items(self) -> Any:
-        """Those in sight."""
+        """Those that this thread may see."""
         return self.copy().items()
 
     def copy(self) -> dict[str, nn.Module | None]:
-        """Those in sight."""
+        """Those that this thread may see."""
         found = self.all()
-        if self.frames and led_here(*self.frames):
+        if self.frames and runs_in_this_thread(*self.frames):
             found.pop(HOLDER, None)
         return found
 
@@ -68,10 +68,10 @@ class Children(dict[str, nn.Module | None]):
         return dict, (), None, None, iter(self.all().items())
 
 
-def watched(module: nn.Module) -> Children | None:
-    """A module's children, which now step aside; None where no call of its holds quantizers.
+def hide_functional_quantizers(module: nn.Module) -> Children | None:
+    """Hides the quantizers of a module's calls from its forward; None where no call holds any.
 
-    torch.export may run a stand-in for the module, which shares its attributes and so these.
+    torch.export may run another module with the same attributes, and so with these children.
     """
     attributes = module.__dict__
     with _LOCK:
@@ -81,16 +81,16 @@ def watched(module: nn.Module) -> Children | None:
         return found if isinstance(found, Children) else None
 
 
-def plain(module: nn.Module) -> None:
-    """Makes them a plain dictionary again."""
+def restore_children(module: nn.Module) -> None:
+    """Makes a module's children a plain dictionary again."""
     with _LOCK:
         found = module.__dict__["_modules"]
         if isinstance(found, Children):
             module.__dict__["_modules"] = found.all()
 
 
-def led_here(*frames: FrameType) -> bool:
-    """Whether one of these frames is among those that run in this thread."""
+def runs_in_this_thread(*frames: FrameType) -> bool:
+    """Whether this thread is inside one of these frames."""
     here: FrameType | None = sys._getframe(1)
     while here is not None and here not in frames:
         here = here.f_back

@@ -1,4 +1,4 @@
-"""What an example input means: the arguments of a model's forward, and their tensors one by one."""
+"""Example inputs: the arguments of a model's forward, and their tensors one by one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments.
 
     Args:
-        example: one argument; a tuple of arguments; or a mapping of keyword arguments by name. A forward that takes one
-            mapping gets it in a tuple of one.
+        example: one argument; a tuple of arguments; or a mapping of keyword arguments by name. For a forward that takes
+            one mapping: a tuple that holds it.
 
     Raises:
         TorchError: it holds no tensor, or an array of NumPy.
@@ -37,24 +37,24 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example if isinstance(example, tuple) else (example,)), {}
 
 
-def run(model: nn.Module, example: Any) -> Any:
-    """The model's answer to an example.
+def run_example(model: nn.Module, example: Any) -> Any:
+    """The model's output for an example.
 
     Raises:
         TorchError: the model fails on it.
     """
     args, kwargs = arguments(example)
-    return answer(model, "the example", *args, **kwargs)
+    return call_model(model, "the example", *args, **kwargs)
 
 
-def answer(model: nn.Module, what: str, *args: Any, **kwargs: Any) -> Any:
-    """The model's answer.
+def call_model(model: nn.Module, what: str, *args: Any, **kwargs: Any) -> Any:
+    """The model's output.
 
     Args:
-        what: names the arguments in a message.
+        what: how a message names the arguments.
 
     Raises:
-        TorchError: the model fails on them.
+        TorchError: the model fails on them; a TorchError of its own passes.
     """
     try:
         return model(*args, **kwargs)
@@ -65,18 +65,18 @@ def answer(model: nn.Module, what: str, *args: Any, **kwargs: Any) -> Any:
         raise TorchError(f"the model fails on {what}: {type(error).__name__}: {reason}") from error
 
 
-def mapped(function: Callable[[Tensor], Any], example: Any) -> Any:
-    """The example with every tensor in it changed."""
+def map_tensors(function: Callable[[Tensor], Any], example: Any) -> Any:
+    """The example with the function applied to every tensor in it."""
     return tree_map(lambda x: function(x) if isinstance(x, Tensor) else x, example)
 
 
-def tensors(example: Any) -> list[Tensor]:
-    """The tensors in an example, in the order in which a graph takes them."""
+def example_tensors(example: Any) -> list[Tensor]:
+    """The tensors in an example, in the order of the graph's inputs."""
     return [x for x in tree_leaves(arguments(example)) if isinstance(x, Tensor)]
 
 
-def names(model: nn.Module, example: Any) -> list[str]:
-    """A name for each tensor: the parameter's, and what leads to the tensor inside of it, as `batch_image`."""
+def tensor_names(model: nn.Module, example: Any) -> list[str]:
+    """A name for each tensor: the parameter's, with the keys that lead to the tensor inside of it, as `batch_image`."""
     args, kwargs = arguments(example)
     known = [n for n, p in inspect.signature(model.forward).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     given = {(known[i] if i < len(known) else f"input_{i}"): x for i, x in enumerate(args)} | kwargs
@@ -89,22 +89,22 @@ def names(model: nn.Module, example: Any) -> list[str]:
 
 
 @contextmanager
-def flat(model: nn.Module, example: Any) -> Iterator[tuple[Any, ...]]:
-    """The tensors as the model's only arguments, while its forward takes them so: torch's tracer knows neither keyword
-    arguments nor mappings, going in or coming out."""
+def flattened_arguments(model: nn.Module, example: Any) -> Iterator[tuple[Any, ...]]:
+    """The example's tensors, which are the only arguments that the model's forward takes inside the block, and outputs
+    without mappings: torch's tracer supports neither keyword arguments nor mappings."""
     args, kwargs = arguments(example)
     leaves, spec = tree_flatten((args, kwargs))
     forward, own = model.forward, "forward" in vars(model)
 
-    def taking(*given: Tensor) -> Any:
-        left = iter(given)
-        filled = [next(left) if isinstance(x, Tensor) else x for x in leaves]
-        args, kwargs = tree_unflatten(filled, spec)
+    def flat_forward(*tensors: Tensor) -> Any:
+        left = iter(tensors)
+        args, kwargs = tree_unflatten([next(left) if isinstance(x, Tensor) else x for x in leaves], spec)
         output = forward(*args, **kwargs)
-        plain = isinstance(output, Tensor | list | tuple)
-        return output if plain else tuple(x for x in tree_leaves(output) if isinstance(x, Tensor))
+        if isinstance(output, Tensor | list | tuple):
+            return output
+        return tuple(x for x in tree_leaves(output) if isinstance(x, Tensor))
 
-    model.forward = taking
+    model.forward = flat_forward
     try:
         yield tuple(x for x in leaves if isinstance(x, Tensor))
     finally:

@@ -1,9 +1,9 @@
-"""Functional operators: what a call of torch's is, where it stands in the source, and which of its operands could be
-quantized.
+"""Functional operators: the calls of torch's functions, and which of their operands can be quantized.
 
-A residual add, `torch.cat`, `F.interpolate` or a MaxPool has no module of its own that could hold a quantizer. A call
-is known by the module whose forward runs (`scopes`), its place in the source, and how often that place ran before in
-this forward: branches that do not run move no other call, and a loop's passes are told apart.
+A residual add, `torch.cat`, `F.interpolate` or a functional MaxPool has no module that could hold a quantizer. A call
+is identified by the module whose forward runs (`scopes`), its site in the source (`source`), and how often that site
+ran before in this forward. So a branch that does not run changes the identity of no other call, and the iterations of a
+loop are different calls.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 HOLDER = "_functional"
 """The child of a module that holds the quantizers of its calls."""
-BOTH = (
+TWO_OPERANDS = (
     *("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum"),
     *("multiply", "subtract", "divide", "true_divide", "mm", "pow", "max", "min"),
 )
 """Operators of two tensors."""
-LISTS = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack")
+OPERAND_LISTS = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack")
 """Operators of a list of tensors."""
-FIRST = (
+ONE_OPERAND = (
     *("interpolate", "upsample", "max_pool1d", "max_pool2d", "max_pool3d", "mean"),
     *("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
@@ -37,41 +37,41 @@ FIRST = (
     *("softplus", "clamp", "hardtanh", "batch_norm", "neg", "abs", "exp", "sqrt"),
     *("prelu", "selu", "celu", "logsigmoid", "softsign", "threshold", "clip", "negative", "absolute", "erf", "square"),
 )
-"""Operators of one data tensor; what follows it says how."""
+"""Operators of one data tensor; the other arguments are parameters."""
 RESHAPING = ("squeeze", "swapaxes", "transpose", "unsqueeze")
-"""Of these, those that give a tensor another shape when they change it in place: there is nowhere to put a result."""
+"""Of these, those whose in-place form changes the tensor's shape: it cannot hold a result of another shape."""
 
 
-def operator_of(function: Callable[..., Any]) -> tuple[str, bool]:
+def operator_name(function: Callable[..., Any]) -> tuple[str, bool]:
     """The plain name of a torch function, "add" for `Tensor.add_` and `torch.add`, and whether it changes its first
     operand."""
     name = getattr(function, "__name__", "")
     if name.startswith("__") and name.endswith("__"):
         inner = name[2:-2]
-        plain = inner[1:] if inner[:1] in ("i", "r") and inner[1:] in (*BOTH, "truediv") else inner
-        return {"truediv": "div"}.get(plain, plain), plain != inner and inner[0] == "i"
+        base = inner[1:] if inner[:1] in ("i", "r") and inner[1:] in (*TWO_OPERANDS, "truediv") else inner
+        return {"truediv": "div"}.get(base, base), base != inner and inner[0] == "i"
     return (name, False) if name.startswith("_") else (name.rstrip("_"), name.endswith("_"))
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an operator: where it stands (see `source`), and how often it ran before in this forward."""
+    """One call of an operator: its site (see `source`), and how often that site ran before in this forward."""
 
     operator: str
-    where: str
+    site: str
     count: int
 
     def __str__(self) -> str:
-        return f"{self.operator} at {self.where}" + (f", pass {self.count + 1}" if self.count else "")
+        return f"{self.operator} at {self.site}" + (f", pass {self.count + 1}" if self.count else "")
 
 
 ENTRY = Call("forward", "its own arguments", 0)
-"""Not a call inside a module's forward but the forward itself, for modules whose inside is hidden."""
+"""The call of a module's forward itself, for modules whose own calls are hidden."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One operand of a call in a module's forward: where a quantizer stands or could stand."""
+    """One operand of a call in a module's forward, where a quantizer can be inserted."""
 
     module: str
     call: Call
@@ -81,9 +81,11 @@ class Place:
         return f"{self.module or 'the model'}: input {self.operand} of {self.call}"
 
 
-def positional(operator: str, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The call's arguments with its operands in front: `torch.cat(tensors=x)` is `torch.cat(x)`."""
-    names = ("tensors",) if operator in LISTS else ("input", "other") if operator in BOTH else ("input",)
+def operands_first(operator: str, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The call's arguments with its operands as the first positional ones: `torch.cat(tensors=x)` as `torch.cat(x)`."""
+    names = (
+        ("tensors",) if operator in OPERAND_LISTS else ("input", "other") if operator in TWO_OPERANDS else ("input",)
+    )
     rest = dict(kwargs)
     for name in names[len(args) :]:
         if name not in rest:
@@ -93,31 +95,31 @@ def positional(operator: str, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any
 
 
 def operands_of(operator: str, args: Any) -> dict[int, Tensor]:
-    """The operands that could be quantized: floating-point tensors, by index."""
+    """The operands that can be quantized, floating-point tensors, by index."""
     if not args:
         return {}
-    if operator in LISTS:
+    if operator in OPERAND_LISTS:
         found = dict(enumerate(args[0])) if isinstance(args[0], list | tuple) else {}
-    elif operator in BOTH:
+    elif operator in TWO_OPERANDS:
         found = dict(enumerate(args[:2]))
-    elif operator in FIRST:
+    elif operator in ONE_OPERAND:
         found = {0: args[0]}
     else:
         return {}
-    return tensors(found)
+    return quantizable_tensors(found)
 
 
-def tensors(args: Sequence[Any] | Mapping[int, Any]) -> dict[int, Tensor]:
-    """The arguments that could be quantized: floating-point tensors, by index."""
+def quantizable_tensors(args: Sequence[Any] | Mapping[int, Any]) -> dict[int, Tensor]:
+    """The arguments that can be quantized, floating-point tensors of at least one dimension, by index."""
     found = args if isinstance(args, Mapping) else dict(enumerate(args))
     return {i: x for i, x in found.items() if isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 0}
 
 
-def called(
+def call_with(
     function: Callable[..., Any], operator: str, args: Any, kwargs: Mapping[str, Any], new: Mapping[int, Tensor]
 ) -> Any:
-    """The call with other operands."""
-    if operator in LISTS:
+    """Calls the function with other operands."""
+    if operator in OPERAND_LISTS:
         return function([new.get(i, x) for i, x in enumerate(args[0])], *args[1:], **kwargs)
     return function(*(new.get(i, x) for i, x in enumerate(args)), **kwargs)
 
@@ -125,24 +127,24 @@ def called(
 def out_of_place(
     function: Callable[..., Any], operator: str, kwargs: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """For a call that changes its first operand, the function and its keyword arguments that leave it."""
+    """The out-of-place function of a call that changes its first operand, with its keyword arguments."""
     if "inplace" in kwargs:
         return function, {**kwargs, "inplace": False}
-    plain: Callable[..., Any] = getattr(torch, operator, None) or getattr(nn.functional, operator)
-    return plain, dict(kwargs)
+    pure: Callable[..., Any] = getattr(torch, operator, None) or getattr(nn.functional, operator)
+    return pure, dict(kwargs)
 
 
-def put(x: Tensor, result: Tensor) -> Tensor:
-    """The tensor, changed in place to the result: whoever holds it, under whatever name, goes on with that."""
+def overwrite(x: Tensor, result: Tensor) -> Tensor:
+    """Changes a tensor in place to the result, as every reader of an in-place call expects; returns the tensor."""
     if torch._C._get_tracing_state() is None:
         return x.copy_(result)
-    traced: Any = _Put
-    found: Tensor = traced.apply(x, result)
-    return found
+    function: Any = _Overwrite  # torch leaves `apply` untyped
+    written: Tensor = function.apply(x, result)
+    return written
 
 
-class _Put(torch.autograd.Function):
-    """`put` for the TorchScript exporter, which would write a copy as Shape and Expand."""
+class _Overwrite(torch.autograd.Function):
+    """`overwrite` for the TorchScript exporter, which would write a copy as Shape and Expand."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, result: Tensor) -> Tensor:
@@ -152,5 +154,5 @@ class _Put(torch.autograd.Function):
 
     @staticmethod
     def symbolic(g: Any, x: Any, result: Any) -> Any:
-        """No node: what reads the tensor from now on reads the result."""
+        """No node: later readers of the tensor read the result."""
         return result

@@ -1,7 +1,7 @@
-"""Functions of torch that an exporter writes as several operators, made of calls of their own.
+"""Functions of torch that an exporter writes as several operators, decomposed into one call each.
 
 A quantizer that belongs between two of those operators has no place in the one call. Each function here computes what
-torch's computes, by calls that `scopes` sees: they stand at the place of the call that they are made for.
+torch's function computes, by calls that `scopes` sees; their site is that of the call that they replace.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 Parts = Callable[[], Any]
-"""A call, made of its parts when it is called."""
+"""Computes a call from its parts."""
 
 
 def parts_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Parts | None:
-    """A call made of its parts; None where it has none, or is written with arguments that are not known here."""
-    made = PARTS.get(getattr(function, "__name__", ""))
+    """What computes a call from its parts; None where it has none, or has arguments that are not supported here."""
+    decompose = PARTS.get(getattr(function, "__name__", ""))
     try:
-        return None if made is None else made(*args, **kwargs)
+        return None if decompose is None else decompose(*args, **kwargs)
     except TypeError:
         return None
 
@@ -37,8 +37,11 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Parts:
-    """As torch's documentation of scaled_dot_product_attention writes it out: [..., L, E], [..., S, E], [..., S, V] →
-    [..., L, V]. Where a mask leaves nothing at all to a row, the row is the average of the values."""
+    """scaled_dot_product_attention as torch's documentation writes it out: [..., L, E], [..., S, E], [..., S, V] →
+    [..., L, V]. A row that a mask masks as a whole becomes the average of the values.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
+    """
 
     def run() -> Tensor:
         k, v = key, value
@@ -117,7 +120,7 @@ def _std(*args: Any, **kwargs: Any) -> Parts:
 def _gru_cell(
     input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None
 ) -> Parts:
-    """The gates are in the order of torch's: reset, update, new."""
+    """The gates are in torch's order: reset, update, new."""
 
     def run() -> Tensor:
         reset, update, new = functional.linear(input, w_ih, b_ih).chunk(3, -1)

@@ -1,4 +1,4 @@
-"""Quantizers at places of functional operators, and `QuantAdd` and `QuantConcat` for those who write them by hand."""
+"""Quantizers at operands of functional calls, and `QuantAdd` and `QuantConcat` to write them by hand."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
-from ..quantizer.quantizer import QuantDescriptor, Quantizer, adopt, made, parent
+from ..quantizer.quantizer import QuantDescriptor, Quantizer, convert_quantizers, new_quantizer, parent_module
 from .functional import HOLDER, Call, Place
-from .scopes import Scope, Scopes, attach, attached, detach
+from .scopes import Scope, Scopes, attach, detach, scopes_of
 
 ADD_INPUTS = ("both", "skip", "downsample")
 
 
-class Operands(nn.Module):
+class CallQuantizers(nn.Module):
     """The quantizers of one call: `_input0_quantizer`, `_input1_quantizer` and so on.
 
     Attributes:
-        call: which call it is.
+        call: the call.
     """
 
     def __init__(self, call: Call) -> None:
@@ -27,83 +27,83 @@ class Operands(nn.Module):
         self.call = call
 
 
-class Functional(nn.Module):
+class FunctionalQuantizers(nn.Module):
     """The quantizers of all functional calls of one module, by operator and number: `add_0`, `cat_0`, `cat_1`."""
 
-    def operands(self, call: Call) -> Operands | None:
-        """The quantizers of a call, where it has any."""
-        found = (m for m in self.children() if isinstance(m, Operands) and m.call == call)
+    def find(self, call: Call) -> CallQuantizers | None:
+        """The quantizers of a call; None where it has none."""
+        found = (m for m in self.children() if isinstance(m, CallQuantizers) and m.call == call)
         return next(found, None)
 
-    def add(self, call: Call) -> Operands:
-        """Room for the quantizers of a call."""
-        known = self.operands(call)
+    def find_or_add(self, call: Call) -> CallQuantizers:
+        """The quantizers of a call, an empty module where it has none."""
+        known = self.find(call)
         if known is not None:
             return known
         number = sum(name.rpartition("_")[0] == call.operator for name, _ in self.named_children())
-        new = Operands(call)
+        new = CallQuantizers(call)
         self.add_module(f"{call.operator}_{number}", new)
         return new
 
 
-def placed(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
-    """The quantizer that stands at an operand."""
+def quantizer_at(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
+    """The quantizer of an operand of a call in an open scope; None where there is none."""
     holder = None if scope.children is None else scope.children.get(HOLDER)
-    operands = holder.operands(call) if isinstance(holder, Functional) else None
+    operands = holder.find(call) if isinstance(holder, FunctionalQuantizers) else None
     return None if operands is None else operands._modules.get(f"_input{operand}_quantizer")
 
 
-def parted(scope: Scope, where: str) -> bool:
-    """Whether a quantizer stands at a call of this place, or at a part of it."""
+def has_quantizer_at(scope: Scope, site: str) -> bool:
+    """Whether a call at this site, or a part of one, has a quantizer."""
     holder = None if scope.children is None else scope.children.get(HOLDER)
-    found = holder.children() if isinstance(holder, Functional) else ()
-    return any(isinstance(m, Operands) and m.call.where == where for m in found)
+    found = holder.children() if isinstance(holder, FunctionalQuantizers) else ()
+    return any(isinstance(m, CallQuantizers) and m.call.site == site for m in found)
 
 
-def place(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> str:
-    """Puts a quantizer at a place; returns its path.
+def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> str:
+    """Inserts a quantizer at a place, unless one is there already; returns the path of the one that is there now.
 
     Args:
         model: the model that the place's path starts from.
-        quantizer: the one to put there; None: a new one.
+        quantizer: None: a new one.
     """
-    if attached(model) is None:
-        attach(model, Scopes(placed, parted))
+    if scopes_of(model) is None:
+        attach(model, Scopes(quantizer_at, has_quantizer_at))
     module = model.get_submodule(at.module)
     holder = getattr(module, HOLDER, None)
-    if not isinstance(holder, Functional):
-        holder = Functional()
+    if not isinstance(holder, FunctionalQuantizers):
+        holder = FunctionalQuantizers()
         module.add_module(HOLDER, holder)
-    operands = holder.add(at.call)
+    operands = holder.find_or_add(at.call)
     name = f"_input{at.operand}_quantizer"
     if name not in operands._modules:
-        operands.add_module(name, made(QuantDescriptor()) if quantizer is None else quantizer)
+        operands.add_module(name, new_quantizer(QuantDescriptor()) if quantizer is None else quantizer)
     inside = next(n for n, m in holder.named_children() if m is operands)
     return f"{at.module}.{HOLDER}.{inside}.{name}".lstrip(".")
 
 
 def places(model: nn.Module) -> dict[str, Place]:
-    """Where the functional quantizers of a model stand, by path."""
-    adopt(model)
+    """The places of a model's functional quantizers, by the quantizers' paths."""
+    convert_quantizers(model)
     found: dict[str, Place] = {}
     for path, module in model.named_modules():
         holder = getattr(module, HOLDER, None)
-        for name, operands in holder.named_children() if isinstance(holder, Functional) else ():
-            assert isinstance(operands, Operands)
+        for name, operands in holder.named_children() if isinstance(holder, FunctionalQuantizers) else ():
+            assert isinstance(operands, CallQuantizers)
             for child in operands._modules:
                 full = f"{path}.{HOLDER}.{name}.{child}".lstrip(".")
                 found[full] = Place(path, operands.call, int(child.removeprefix("_input").removesuffix("_quantizer")))
     return found
 
 
-def remove(model: nn.Module, kept: Collection[str] = ()) -> None:
-    """Takes functional quantizers away again, but for those at these paths."""
+def remove_quantizers(model: nn.Module, kept: Collection[str] = ()) -> None:
+    """Removes a model's functional quantizers, except those at the paths of `kept`."""
     for path in [path for path in places(model) if path not in kept]:
-        operands, name = parent(model, path)
+        operands, name = parent_module(model, path)
         del operands._modules[name]
     for module in list(model.modules()):
         holder = getattr(module, HOLDER, None)
-        if isinstance(holder, Functional):
+        if isinstance(holder, FunctionalQuantizers):
             for name in [n for n, call in holder.named_children() if not call._modules]:
                 del holder._modules[name]
             if not holder._modules:
@@ -117,12 +117,12 @@ class QuantAdd(nn.Module):
 
     Args:
         inputs: "both"; "skip", the second alone, so that the first fuses with its convolution; "downsample", both
-            where the block has a downsampling convolution on its skip and the skip alone where it has none.
+            where the block has a downsampling convolution on its skip, and the skip alone otherwise.
         downsample: whether the block has one.
         descriptor: of the quantizers.
 
     Raises:
-        TorchError: `inputs` is none of these.
+        TorchError: `inputs` is something else.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class QuantAdd(nn.Module):
             raise TorchError(f"QuantAdd has no inputs={inputs!r}: write {', '.join(ADD_INPUTS)}")
         both = inputs == "both" or (inputs == "downsample" and downsample)
         descriptor = descriptor or QuantDescriptor()
-        self._input0_quantizer = made(descriptor) if both else nn.Identity()
-        self._input1_quantizer = made(descriptor)
+        self._input0_quantizer = new_quantizer(descriptor) if both else nn.Identity()
+        self._input1_quantizer = new_quantizer(descriptor)
 
     def forward(self, branch: Tensor, skip: Tensor) -> Tensor:
         """Two tensors of one shape → their sum; `skip` is the one that passed no convolution of the block."""
@@ -148,7 +148,7 @@ class QuantConcat(nn.Module):
     def __init__(self, dim: int = 1, *, descriptor: QuantDescriptor | None = None) -> None:
         super().__init__()
         self.dim = dim
-        self._input_quantizer = made(descriptor or QuantDescriptor())
+        self._input_quantizer = new_quantizer(descriptor or QuantDescriptor())
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Tensors that differ in size along `dim` alone → one."""

@@ -1,9 +1,9 @@
-"""Scopes: hooks on every module, between which torch's function mode sees each call inside the module's forward.
+"""Scopes: hooks on every module, between which one of torch's function modes sees each call in the module's forward.
 
-Only those calls that hold a quantizer are changed. Checkpointed branches run a second time in the backward pass,
-outside of any module's forward: while a scope is open, what is checkpointed is bound to its module. Each thread has
-scopes of its own; a forward that an interrupt left, which no hook sees, is found closed when the next one begins.
-`torch.compile` would move calls away from their places, so it is refused.
+Only calls that hold a quantizer are changed. Checkpointed branches run a second time in the backward pass, outside any
+module's forward: while a scope is open, what is checkpointed is bound to it. Each thread has its own scopes. torch runs
+no hook when an interrupt ends a forward: its scopes are closed when the next forward begins. `torch.compile` would move
+calls away from their sites, so it is refused.
 """
 
 from __future__ import annotations
@@ -21,24 +21,37 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ...errors import TorchError
-from ..quantizer.quantizer import settle
+from ..quantizer.quantizer import close_interrupted_scopes
 from .checkpoints import CHECKPOINTS
-from .children import Children, led_here, plain, watched
-from .functional import ENTRY, RESHAPING, Call, called, operands_of, operator_of, out_of_place, positional, put, tensors
+from .children import Children, hide_functional_quantizers, restore_children, runs_in_this_thread
+from .functional import (
+    ENTRY,
+    RESHAPING,
+    Call,
+    call_with,
+    operands_first,
+    operands_of,
+    operator_name,
+    out_of_place,
+    overwrite,
+    quantizable_tensors,
+)
 from .parts import parts_of
-from .source import caller
+from .source import call_site
 
-APPLIED = (torch.autograd.function.__file__, "apply")
-"""Where an autograd function begins, by file and name of the code."""
+AUTOGRAD_APPLY = (torch.autograd.function.__file__, "apply")
+"""The frame in which an autograd function begins: file and name of its code."""
 
 
 @dataclass
 class Scope:
-    """A module whose forward runs: its path, the module itself, how often each call ran so far, and the frame that runs
-    it.
+    """A module whose forward runs.
 
     Attributes:
-        children: the module's own, also where torch.export runs a stand-in for it; None where no call holds quantizers.
+        path: the module's path in the model.
+        counts: how often each call ran so far, by operator and site.
+        frame: the frame of the forward.
+        children: the module's children, which hide the quantizers of its calls; None where no call holds any.
     """
 
     path: str
@@ -48,10 +61,10 @@ class Scope:
     children: Children | None = None
 
 
-Apply = Callable[[Scope, Call, int], Callable[[Tensor], Tensor] | None]
-"""What to do with an operand: open scope, call, index → a function of the tensor; None leaves it as it is."""
-Apart = Callable[[Scope, str], bool]
-"""Whether a call of this place is made of its parts (see `parts`), each of which is a call of this place as well."""
+QuantizerOf = Callable[[Scope, Call, int], Callable[[Tensor], Tensor] | None]
+"""Finds the quantizer of an operand: open scope, call, index of the operand → a function of the tensor, or None."""
+Decomposes = Callable[[Scope, str], bool]
+"""Whether the calls at a site are computed from their parts (see `parts`), each of them a call at the same site."""
 
 
 def _refuse() -> None:
@@ -68,18 +81,18 @@ class Scopes(TorchFunctionMode):
     """The open scopes of one model, and the mode that sees calls inside them.
 
     Attributes:
-        opaque: paths of modules in which autograd functions ran so far: what these call has no place.
+        opaque: paths of modules in which autograd functions ran so far; the calls inside these have no places.
     """
 
-    def __init__(self, apply: Apply, apart: Apart) -> None:
+    def __init__(self, quantizer_of: QuantizerOf, decomposes: Decomposes) -> None:
         super().__init__()
-        self.apply, self.apart = apply, apart
+        self.quantizer_of, self.decomposes = quantizer_of, decomposes
         self.opaque: set[str] = set()
         self._threads = threading.local()
 
     def __reduce__(self) -> Any:
         """A copy has no open scopes."""
-        return Scopes, (self.apply, self.apart)
+        return Scopes, (self.quantizer_of, self.decomposes)
 
     @property
     def _stack(self) -> list[Scope]:
@@ -87,41 +100,41 @@ class Scopes(TorchFunctionMode):
         return found
 
     def open(self, scope: Scope) -> None:
-        """A module's forward begins."""
-        self.settle()
+        """Called when a module's forward begins."""
+        self.close_interrupted()
         if not self._stack:
-            CHECKPOINTS.enter(self.again)
+            CHECKPOINTS.enter(self.bind_here)
             self.__enter__()  # type: ignore[no-untyped-call]
-        scope.children = watched(scope.module)
+        scope.children = hide_functional_quantizers(scope.module)
         if scope.children is not None:
             scope.children.frames.append(scope.frame)
         self._stack.append(scope)
 
-    def settle(self) -> None:
-        """Closes what an interrupt left open in this thread: torch runs the hooks behind a forward for exceptions, not
-        for Ctrl-C."""
-        while self._stack and not led_here(self._stack[-1].frame):
-            self._pop()
+    def close_interrupted(self) -> None:
+        """Closes the scopes that an interrupt left open in this thread: torch runs the hooks after a forward for
+        exceptions, not for Ctrl-C."""
+        while self._stack and not runs_in_this_thread(self._stack[-1].frame):
+            self._close_innermost()
         if not self._stack:
-            _leave(self)  # a call that settled could not: while it sees calls, a mode is not on the thread's stack
+            _remove_mode(self)  # during a call the mode is not on the stack, so it may still be there
 
     def close(self, module: nn.Module) -> None:
-        """It ends, and whatever an interrupt left open inside it."""
+        """Closes a module's scope, with the scopes that an interrupt left open inside it."""
         while any(scope.module is module for scope in self._stack):
-            if self._pop().module is module:
+            if self._close_innermost().module is module:
                 break
 
-    def _pop(self) -> Scope:
+    def _close_innermost(self) -> Scope:
         scope = self._stack.pop()
         if scope.children is not None:
             scope.children.frames.remove(scope.frame)
         if not self._stack:
-            _leave(self)
-            CHECKPOINTS.leave(self.again)
+            _remove_mode(self)
+            CHECKPOINTS.leave(self.bind_here)
         return scope
 
-    def again(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, in the scope that is open now, whenever it runs."""
+    def bind_here(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, which runs in the scope that is open now, also later."""
         now = self._stack[-1]
         counts = Counter(now.counts)
 
@@ -142,49 +155,49 @@ class Scopes(TorchFunctionMode):
     ) -> Any:
         """One call."""
         kwargs = kwargs or {}
-        operator, in_place = operator_of(function)
+        operator, in_place = operator_name(function)
         in_place = in_place or bool(kwargs.get("inplace"))
-        moved, rest = positional(operator, args, kwargs)
-        operands = {} if in_place and operator in RESHAPING else operands_of(operator, moved)
+        ordered, rest = operands_first(operator, args, kwargs)
+        operands = {} if in_place and operator in RESHAPING else operands_of(operator, ordered)
         parts = parts_of(function, args, kwargs)
-        seen = bool(operands) or parts is not None
-        if seen:
-            self.settle()
-        scope = self._stack[-1] if seen and self._stack else None
-        if scope is not None and _applied(scope.frame):
+        relevant = bool(operands) or parts is not None
+        if relevant:
+            self.close_interrupted()
+        scope = self._stack[-1] if relevant and self._stack else None
+        if scope is not None and _in_autograd_function(scope.frame):
             self.opaque.add(scope.path)
             scope = None
-        place = caller(sys._getframe(1)) if scope is not None else ""
-        if scope is None or not place:
+        site = call_site(sys._getframe(1)) if scope is not None else ""
+        if scope is None or not site:
             return function(*args, **kwargs)
-        if parts is not None and self.apart(scope, place):
+        if parts is not None and self.decomposes(scope, site):
             with self:
                 return parts()
         if not operands:
             return function(*args, **kwargs)
-        call = Call(operator, place, scope.counts[operator, place])
-        scope.counts[operator, place] += 1
-        kept = in_place and torch.is_grad_enabled()  # the backward pass reads what the quantizers got
-        made = {i: x.clone() if kept and x is moved[0] else x for i, x in operands.items()}
-        new = {i: own(x) for i, x in made.items() if (own := self.apply(scope, call, i)) is not None}
+        call = Call(operator, site, scope.counts[operator, site])
+        scope.counts[operator, site] += 1
+        clone = in_place and torch.is_grad_enabled()  # the backward pass reads the input of the quantizer
+        inputs = {i: x.clone() if clone and x is ordered[0] else x for i, x in operands.items()}
+        new = {i: own(x) for i, x in inputs.items() if (own := self.quantizer_of(scope, call, i)) is not None}
         if 0 in new and in_place:
-            apart, rest = out_of_place(function, operator, rest)
-            return put(moved[0], called(apart, operator, moved, rest, new))
-        return called(function, operator, moved, rest, new) if new else function(*args, **kwargs)
+            function, rest = out_of_place(function, operator, rest)
+            return overwrite(ordered[0], call_with(function, operator, ordered, rest, new))
+        return call_with(function, operator, ordered, rest, new) if new else function(*args, **kwargs)
 
 
-def _applied(frame: FrameType) -> bool:
-    """Whether an autograd function, which stands in an exported graph for all that it calls, runs inside a frame."""
+def _in_autograd_function(frame: FrameType) -> bool:
+    """Whether an autograd function runs inside a frame: in an exported graph it is one node for all that it calls."""
     here: FrameType | None = sys._getframe(1)
     while here is not None and here is not frame:
-        if (here.f_code.co_filename, here.f_code.co_name) == APPLIED:
+        if (here.f_code.co_filename, here.f_code.co_name) == AUTOGRAD_APPLY:
             return True
         here = here.f_back
     return False
 
 
-def _leave(mode: TorchFunctionMode) -> None:
-    """Takes a mode off the thread's stack, also from below those that were entered since."""
+def _remove_mode(mode: TorchFunctionMode) -> None:
+    """Removes a mode from the thread's stack, also from below modes that were entered since."""
     above = []
     while mode in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
         if (top := _pop_mode()) is mode:  # type: ignore[no-untyped-call]
@@ -194,79 +207,84 @@ def _leave(mode: TorchFunctionMode) -> None:
         _push_mode(other)  # type: ignore[no-untyped-call]
 
 
-class Enter:
+class OpenScope:
     """The hook that opens a module's scope."""
 
     def __init__(self, scopes: Scopes, path: str) -> None:
         self.scopes, self.path = scopes, path
 
     def __call__(self, module: nn.Module, args: Any) -> Any:
-        """Called in front of the forward; the arguments of the forward, where one is quantized as it enters."""
+        """Called before the forward; returns the forward's arguments where one of them is quantized."""
         if torch.compiler.is_dynamo_compiling():
             _refuse()
         scope = Scope(self.path, module, Counter(), sys._getframe(1))
         self.scopes.open(scope)
-        new = {i: made(x) for i, x in tensors(args).items() if (made := self.scopes.apply(scope, ENTRY, i)) is not None}
+        new = {
+            i: own(x)
+            for i, x in quantizable_tensors(args).items()
+            if (own := self.scopes.quantizer_of(scope, ENTRY, i)) is not None
+        }
         return tuple(new.get(i, x) for i, x in enumerate(args)) if new else None
 
-    def settle(self) -> None:
-        """See `Scopes.settle`."""
-        self.scopes.settle()
+    def close_interrupted(self) -> None:
+        """See `Scopes.close_interrupted`."""
+        self.scopes.close_interrupted()
 
 
-class Leave:
-    """The hook that closes it, also where the forward raised."""
+class CloseScope:
+    """The hook that closes a module's scope, also where the forward raised."""
 
     def __init__(self, scopes: Scopes) -> None:
         self.scopes = scopes
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Called behind the forward."""
+        """Called after the forward."""
         if not torch.compiler.is_dynamo_compiling():
             self.scopes.close(module)
 
 
-class Copied:
-    """What fx calls with a copy of a GraphModule, which it makes without the module's hooks."""
+class HookCopy:
+    """Adds the hooks to a copy of a GraphModule: fx copies these without their hooks, and calls this then."""
 
     def __init__(self, scopes: Scopes, path: str) -> None:
         self.scopes, self.path = scopes, path
 
     def __call__(self, module: fx.GraphModule) -> None:
-        """The copy, which has a copy of this as well, opens its own scope."""
-        own = next(hook for hook in module._deepcopy_hooks if isinstance(hook, Copied))
-        _hook(module, own.scopes, own.path)
+        """Called with the copy, which holds a copy of this."""
+        own = next(hook for hook in module._deepcopy_hooks if isinstance(hook, HookCopy))
+        _add_hooks(module, own.scopes, own.path)
 
 
 def attach(model: nn.Module, scopes: Scopes) -> None:
-    """Lets every module of a model open its scope, and no other than this; scripted modules have no calls to see."""
+    """Adds the hooks that open these scopes to every module of a model, in place of those of other scopes. Scripted
+    modules get none: their calls cannot be seen."""
     detach(model)
     for path, module in model.named_modules():
         if not isinstance(module, torch.jit.ScriptModule):
-            _hook(module, scopes, path)
+            _add_hooks(module, scopes, path)
         if isinstance(module, fx.GraphModule):
-            module._register_deepcopy_hook(Copied(scopes, path))
+            module._register_deepcopy_hook(HookCopy(scopes, path))
 
 
-def _hook(module: nn.Module, scopes: Scopes, path: str) -> None:
-    module.register_forward_pre_hook(Enter(scopes, path))
-    module.register_forward_hook(Leave(scopes), always_call=True)
+def _add_hooks(module: nn.Module, scopes: Scopes, path: str) -> None:
+    module.register_forward_pre_hook(OpenScope(scopes, path))
+    module.register_forward_hook(CloseScope(scopes), always_call=True)
 
 
 def detach(model: nn.Module) -> None:
-    """Takes the hooks away again."""
-    settle(model)
+    """Removes the hooks."""
+    close_interrupted_scopes(model)
     for module in model.modules():
-        plain(module)
+        restore_children(module)
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for number in [n for n, hook in hooks.items() if isinstance(hook, Enter | Leave)]:
+            for number in [n for n, hook in hooks.items() if isinstance(hook, OpenScope | CloseScope)]:
                 del hooks[number]
                 module._forward_hooks_always_called.pop(number, None)
         if isinstance(module, fx.GraphModule):
-            module._deepcopy_hooks = [hook for hook in module._deepcopy_hooks if not isinstance(hook, Copied)]
+            module._deepcopy_hooks = [hook for hook in module._deepcopy_hooks if not isinstance(hook, HookCopy)]
 
 
-def attached(model: nn.Module) -> Scopes | None:
-    """The scopes that a model's modules open."""
-    found = (hook for hook in model._forward_pre_hooks.values() if isinstance(hook, Enter))
+def scopes_of(model: nn.Module) -> Scopes | None:
+    """The scopes that a model's hooks open; None without hooks."""
+    found = (hook for hook in model._forward_pre_hooks.values() if isinstance(hook, OpenScope))
     return next((hook.scopes for hook in found), None)

@@ -1,8 +1,9 @@
-"""Where a call stands in the source: the function that makes it, and which of its calls it is.
+"""The site of a call in the source: the function that makes the call, and which of its calls it is.
 
-Counted in the function's code, not in lines: comments, formatting, local variables and the functions above it may
-change, the call stays known. How many calls there are, and of what names, is part of it: other code has other calls.
-Each minor version of Python compiles the same source to other code (3.12 puts comprehensions into the function).
+Calls are counted in the function's bytecode, not in lines: the site survives changes of comments, formatting, local
+variables and other functions. It includes the number of the function's calls and a checksum of their names, so it does
+not survive a change of the calls themselves. Each minor version of Python compiles the same source to other bytecode
+(3.12 inlines comprehensions).
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(
 PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
 """Files of torch between a call and the code that wrote it."""
 CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
-"""How the names of instructions begin that can call an operator."""
+"""Instructions that can call an operator, by the beginning of their names."""
 NO_CALLS = ("CALL_INTRINSIC",)
 
 
-def caller(frame: FrameType | None) -> str:
-    """Where the code stands that made a call; "" for the quantization library's own.
+def call_site(frame: FrameType | None) -> str:
+    """The site of a call, in the user's code or in a module of torch; "" for calls of the quantization library.
 
     Args:
         frame: the innermost frame of the call.
@@ -46,24 +47,24 @@ def caller(frame: FrameType | None) -> str:
         if file.startswith(QUANTIZATION):
             return ""
         if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
-            return _calls(code).get(frame.f_lasti, f"{code.co_qualname}, instruction {frame.f_lasti}")
+            return _calls_by_offset(code).get(frame.f_lasti, f"{code.co_qualname}, instruction {frame.f_lasti}")
         frame = frame.f_back
     return ""
 
 
-def is_known(where: str, module: nn.Module) -> bool:
-    """Whether a module's code makes a call: the functions of its instance and its class, those that they wrap, and the
-    functions that stand beside the class."""
+def has_call(where: str, module: nn.Module) -> bool:
+    """Whether a module's code makes the call of a site: the functions of its instance and its class, those that they
+    wrap, and the functions of the modules that define them."""
     own = [f for scope in (vars(module), *map(vars, type(module).__mro__)) for f in scope.values()]
     functions = list(_functions(own))
     functions += _functions(x for f in functions for x in f.__globals__.values() if isinstance(x, FunctionType))
     name = where.partition(",")[0]
-    codes = [code for f in functions for code in _inside(f.__code__) if code.co_qualname == name]
-    return any(where in _calls(code).values() for code in codes)
+    codes = [code for f in functions for code in _nested_code(f.__code__) if code.co_qualname == name]
+    return any(where in _calls_by_offset(code).values() for code in codes)
 
 
 def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
-    """The functions among values, and those inside of methods, properties and what decorators made of them."""
+    """The functions among values, and those inside methods, properties and decorated functions."""
     left, seen = list(values), set[int]()
     while left:
         value = left.pop()
@@ -72,7 +73,7 @@ def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
         seen.add(id(value))
         if isinstance(value, FunctionType):
             yield value
-            left += [getattr(value, "__wrapped__", None), *map(_content, value.__closure__ or ())]
+            left += [getattr(value, "__wrapped__", None), *map(_cell_content, value.__closure__ or ())]
         elif isinstance(value, MethodType | staticmethod | classmethod):
             left.append(value.__func__)
         elif isinstance(value, property):
@@ -81,17 +82,17 @@ def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:
             left.append(value.func)
 
 
-def _content(cell: CellType) -> Any:
+def _cell_content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # it is empty as yet
+    except ValueError:  # the cell is still empty
         return None
 
 
 @lru_cache(maxsize=4096)
-def _calls(code: CodeType) -> dict[int, str]:
-    """The names of a function's calls by offset in its code. An instruction's cache counts to it: that is where a frame
-    stands while a Python function runs that it called."""
+def _calls_by_offset(code: CodeType) -> dict[int, str]:
+    """The sites of a function's calls by offset in its bytecode. An instruction's cache belongs to it: a frame's offset
+    lies there while a Python function runs that it called."""
     every = list(dis.get_instructions(code))
     ends = [i.offset for i in every[1:]] + [len(code.co_code)]
     calls = [
@@ -107,9 +108,9 @@ def _calls(code: CodeType) -> dict[int, str]:
     }
 
 
-def _inside(code: CodeType) -> Iterator[CodeType]:
-    """A function's code and that of the functions inside it."""
+def _nested_code(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and the code of the functions inside it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _inside(constant)
+            yield from _nested_code(constant)

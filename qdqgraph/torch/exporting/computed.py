@@ -1,5 +1,5 @@
-"""Weights that a module computes anew in every forward: torch's parametrizations, and the hooks of its older
-`weight_norm` and `spectral_norm`."""
+"""Weights that a module computes in every forward: torch's parametrizations, and the hooks of its older `weight_norm`
+and `spectral_norm`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.nn.utils import parametrize
 
 
 @contextmanager
-def constant(model: nn.Module) -> Iterator[None]:
-    """Each of them a parameter, with the value that it has in eval mode; afterwards as it was. In a graph a computed
-    weight would be an activation."""
-    kept = [(m, m.__class__, dict(m.__dict__), dict(m._parameters)) for m in model.modules() if _computes(m)]
+def constant_weights(model: nn.Module) -> Iterator[None]:
+    """Replaces each computed weight with a parameter of the value that it has now, until the block ends: in a graph a
+    computed weight would be an activation."""
+    kept = [(m, m.__class__, dict(m.__dict__), dict(m._parameters)) for m in model.modules() if _computes_weights(m)]
     try:
         for module, *_ in kept:
-            _settle(module)
+            _store_weights(module)
         yield
     finally:
         for module, kind, attributes, parameters in kept:
@@ -29,25 +29,26 @@ def constant(model: nn.Module) -> Iterator[None]:
             module._parameters.update(parameters)
 
 
-def _computes(module: nn.Module) -> bool:
-    return parametrize.is_parametrized(module) or bool(_hooks(module))
+def _computes_weights(module: nn.Module) -> bool:
+    return parametrize.is_parametrized(module) or bool(_weight_hooks(module))
 
 
-def _hooks(module: nn.Module) -> dict[int, Any]:
+def _weight_hooks(module: nn.Module) -> dict[int, Any]:
     """The hooks that compute a tensor of the module, by number."""
     return {n: hook for n, hook in module._forward_pre_hooks.items() if hasattr(hook, "compute_weight")}
 
 
-def _settle(module: nn.Module) -> None:
+def _store_weights(module: nn.Module) -> None:
+    """Makes a module's computed weights parameters, and removes what computes them."""
     found: dict[str, Tensor] = {}
     with torch.no_grad():
-        for hook in _hooks(module).values():
+        for hook in _weight_hooks(module).values():
             hook(module, ())
             found[hook.name] = module.__dict__.pop(hook.name)
         if parametrize.is_parametrized(module):
             found.update({name: getattr(module, name) for name in module.parametrizations})  # type: ignore[union-attr]
             module.__class__ = parametrize.type_before_parametrizations(module)
     hooks = module._forward_pre_hooks
-    module._forward_pre_hooks = type(hooks)((n, h) for n, h in hooks.items() if n not in _hooks(module))
+    module._forward_pre_hooks = type(hooks)((n, h) for n, h in hooks.items() if n not in _weight_hooks(module))
     for name, value in found.items():
         module._parameters[name] = nn.Parameter(value.detach().clone(), requires_grad=False)

@@ -1,4 +1,4 @@
-"""ONNX files with Q/DQ from a quantized model, by torch's TorchScript exporter or its dynamo exporter."""
+"""`export`: writes ONNX files with Q/DQ from a quantized model, by torch's TorchScript or dynamo exporter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -21,22 +21,22 @@ from ...model.files import whole
 from ...repair.rounds import fix
 from ...rulekit import catalog
 from ..calls.checkpoints import CHECKPOINTS
-from ..calls.example import arguments, flat, names, tensors
-from ..quantizer.pairing import INTEGERS, TYPED_OPSET, Encoding, Writing, restored
-from ..quantizer.quantizer import Quantizer, quantizers, refuse_meta, settled
-from ..quantizer.wrapped import refuse
-from .computed import constant
+from ..calls.example import arguments, example_tensors, flattened_arguments, tensor_names
+from ..quantizer.pairing import INTEGER_TYPES, TYPED_OPSET, Encoding, PairWriter, preserve_attributes
+from ..quantizer.quantizer import Quantizer, isolated_run, quantizers, refuse_meta_tensors
+from ..quantizer.wrapped import refuse_wrapped
+from .computed import constant_weights
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
-"""Opsets of an export, by whether the dynamo exporter writes it: 13 is the first with an axis, 18 the first that the
-dynamo exporter writes, 20 the last that TorchScript's does."""
+"""Opsets of an export, by whether the dynamo exporter writes it: 13 is the first whose pairs have an axis, 18 the first
+that the dynamo exporter writes, 20 the last that the TorchScript exporter writes."""
 OPSET = {False: 17, True: 18}
-"""The opset where none is asked for; 17 serves every TensorRT since 8.5."""
+"""The default opsets; every TensorRT since 8.5 reads 17."""
 DUPLICATES = "duplicate-pairs"
-"""The rule, of exact repairs, for what exporters leave where they make one node of equal ones: its readers' pairs."""
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-SHOWN = 8
-"""Names that a message lists before it only counts."""
+"""The rule that merges equal pairs on one tensor: exporters leave them where they merge equal nodes."""
+COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
+MOST_NAMES = 8
+"""As many names a message lists; of the others it gives the number."""
 
 
 def export(
@@ -51,22 +51,22 @@ def export(
     dynamic_batch: bool = False,
     uint8: bool = False,
 ) -> onnx.ModelProto:
-    """Writes a model with its quantizers as Q/DQ pairs; the model is left as it was.
+    """Writes a model with its quantizers as Q/DQ pairs; the model itself is not changed.
 
-    Weights stay float in front of their pairs, as TensorRT reads them: per channel with the axis that their quantizer
-    has. A half-precision model gives half-precision scales and no Cast, from opset 19 on.
+    Weights stay float, before their pairs, as TensorRT reads them: per channel along the axis of their quantizer. A
+    half-precision model gives half-precision scales without a Cast, from opset 19 on.
 
     Args:
         model: quantized and calibrated, on any device; a float model is exported as it is.
         example: an input, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and mappings of
-            tensors. Shapes are fixed to its own but for a dynamic batch.
-        path: where to; a file that is there is replaced.
+            tensors. The file has fixed shapes, those of the example, except for a dynamic batch.
+        path: the file; an existing one is replaced.
         opset: 13 to 20, with the dynamo exporter 18 to 20; None: 17, with the dynamo exporter 18.
-        input_names: of every tensor; where they are too few, those of the forward's parameters stand.
+        input_names: of every tensor; if they are too few, the names of the forward's parameters are used.
         dynamo: use torch.export instead of tracing.
         dynamic_batch: leave the first dimension of every input and output open.
         output_names: of every output, in order; None: the exporter's own.
-        uint8: write unsigned quantizers as UINT8, for an engine that takes it; TensorRT refuses them (QDQ402).
+        uint8: write unsigned quantizers as UINT8, for an engine that takes them; TensorRT refuses them (QDQ402).
 
     Returns:
         The model that was written.
@@ -74,18 +74,18 @@ def export(
     Raises:
         TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
             not fit; the example holds no tensor; the model has tensors on the meta device, or torch cannot export it;
-            onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. Nothing is written
-            then.
+            onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. An error leaves no
+            file.
     """
-    inputs = tensors(example)
-    opset = opset_of(opset, dynamo)
-    _check(model, inputs, opset, uint8)
-    model_proto = traced(
+    inputs = example_tensors(example)
+    opset = resolve_opset(opset, dynamo)
+    _refuse_unexportable(model, inputs, opset, uint8)
+    model_proto = export_proto(
         model,
         example,
         opset=opset,
         dynamo=dynamo,
-        input_names=list(input_names)[: len(inputs)] if len(input_names) >= len(inputs) else names(model, example),
+        input_names=list(input_names)[: len(inputs)] if len(input_names) >= len(inputs) else None,
         output_names=output_names,
         dynamic_batch=dynamic_batch,
     )
@@ -100,7 +100,7 @@ def export(
     return model_proto
 
 
-def traced(
+def export_proto(
     model: nn.Module,
     example: Any,
     *,
@@ -109,33 +109,38 @@ def traced(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
-    writing: Writing | None = None,
+    writer: PairWriter | None = None,
 ) -> onnx.ModelProto:
-    """The model as torch exports it, with pairs in the place of its quantizers.
+    """The model as torch exports it, with pairs in place of its quantizers; see `export` for the arguments.
+
+    Args:
+        writer: writes the pairs; None: a new one.
 
     Raises:
         TorchError: a quantizer that runs has no usable amax, torch cannot export the model, or the dynamo exporter
             lacks onnxscript.
     """
-    refuse_missing(dynamo)
-    refuse(model)
-    refuse_meta(model)
+    refuse_missing_exporter(dynamo)
+    refuse_wrapped(model)
+    refuse_meta_tensors(model)
     options: dict[str, Any] = {
         "opset_version": opset,
-        "input_names": list(input_names or names(model, example)),
+        "input_names": list(input_names or tensor_names(model, example)),
         "output_names": output_names,
     }
-    with written(model, writing or Writing(opset, dynamo)), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of shapes that the tracer takes for constants, and of the exporter's age
+    with export_mode(model, writer or PairWriter(opset, dynamo)), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # about shapes that the tracer takes for constants, and about the exporter's age
         try:
-            return (_by_dynamo if dynamo else _by_tracing)(model, example, dynamic_batch, options)
+            return (_export_by_dynamo if dynamo else _export_by_tracing)(model, example, dynamic_batch, options)
         except TorchError:
             raise
         except Exception as error:  # whatever the exporter raises
-            raise TorchError(_reason(model, error, dynamo)) from error
+            raise TorchError(_explain(model, error, dynamo)) from error
 
 
-def _by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
+def _export_by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
     args, kwargs = arguments(example)
     if dynamic_batch:
         batch = torch.export.Dim("batch")
@@ -145,87 +150,87 @@ def _by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dic
         )
     if args and not kwargs and isinstance(args[-1], dict):
         args = (*args, {})  # torch takes a dictionary at the end for keyword arguments
-    program = torch.onnx.export(_hooked(model), args, kwargs=kwargs, dynamo=True, verbose=False, **options)
+    program = torch.onnx.export(_with_plain_class(model), args, kwargs=kwargs, dynamo=True, verbose=False, **options)
     assert program is not None
     return program.model_proto
 
 
-def _hooked(model: nn.Module) -> nn.Module:
-    """The model, in a form whose hooks torch.export runs.
+def _with_plain_class(model: nn.Module) -> nn.Module:
+    """The model; for a GraphModule a module of another class that shares all of its attributes.
 
-    A GraphModule it would give to an interpreter, which passes by the hooks and so by the quantizers of calls. Instead
-    stands here a plain module that has all the same attributes: the names in the graph are the model's.
+    torch.export runs a GraphModule by an interpreter, which runs no hooks and so no quantizers of calls. The names in
+    the graph are the same.
     """
     if not isinstance(model, fx.GraphModule):
         return model
-    plain: Any = type(type(model).__name__, (nn.Module,), {"forward": type(model).forward})
-    stand_in: nn.Module = plain.__new__(plain)
-    stand_in.__dict__ = model.__dict__
-    return stand_in
+    kind: Any = type(type(model).__name__, (nn.Module,), {"forward": type(model).forward})
+    module: nn.Module = kind.__new__(kind)
+    module.__dict__ = model.__dict__
+    return module
 
 
-def _by_tracing(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
+def _export_by_tracing(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
     if dynamic_batch:
-        named = (*options["input_names"], *(options["output_names"] or ()))
-        options["dynamic_axes"] = {name: {0: "batch"} for name in named}
+        open_names = (*options["input_names"], *(options["output_names"] or ()))
+        options["dynamic_axes"] = {name: {0: "batch"} for name in open_names}
     buffer = io.BytesIO()
-    with flat(model, example) as inputs:
+    with flattened_arguments(model, example) as inputs:
         torch.onnx.export(model, inputs, cast(Any, buffer), dynamo=False, **options)  # a stream, which it takes
     return onnx.load_from_string(buffer.getvalue())
 
 
-def _reason(model: nn.Module, error: BaseException, dynamo: bool) -> str:
-    """The first line of what went wrong, without colours; torch wraps it in advice."""
+def _explain(model: nn.Module, error: BaseException, dynamo: bool) -> str:
+    """The first line of the exporter's error, without colours and torch's own advice; with advice that helps here."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, TorchError):
         return str(error)
-    lines = COLOURS.sub("", str(error)).strip().splitlines() or [""]
+    lines = COLOR_CODES.sub("", str(error)).strip().splitlines() or [""]
     advice = f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
     if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
-        advice = "it holds scripted modules, which no exporter takes inside of others"
+        advice = "it holds scripted modules, which no exporter takes inside others"
     return f"torch cannot export the model: {type(error).__name__}: {lines[0][:300]}; {advice}"
 
 
 @contextmanager
-def written(model: nn.Module, writing: Writing) -> Iterator[None]:
-    """The model in eval mode, with quantizers that write pairs; afterwards as it was."""
+def export_mode(model: nn.Module, writer: PairWriter) -> Iterator[None]:
+    """Puts the model into eval mode and lets its quantizers write pairs, until the block ends."""
     modes = {m: m.training for m in model.modules()}
     found = quantizers(model)
     model.eval()
-    CHECKPOINTS.enter(through)  # without gradients, what would run again runs as it is
+    CHECKPOINTS.enter(identity)  # without gradients a checkpointed function runs once
     attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX has none for
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX does not have
     try:
-        with restored(found.values(), "_writing", "_grid"), settled(model), constant(model):
+        with preserve_attributes(found.values(), "_writer", "_encoding"), isolated_run(model), constant_weights(model):
             for name, quantizer in found.items():
-                quantizer._writing, quantizer._grid = writing, _grid(name, quantizer)
+                quantizer._writer, quantizer._encoding = writer, _encoding_or_error(name, quantizer)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(attention)
-        CHECKPOINTS.leave(through)
+        CHECKPOINTS.leave(identity)
         for module, training in modes.items():
             module.training = training
 
 
-def through(function: Callable[..., Any]) -> Callable[..., Any]:
+def identity(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function itself."""
     return function
 
 
-def _grid(name: str, quantizer: Quantizer) -> Encoding | TorchError:
-    """What a quantizer rounds to, or why it cannot be exported, for the case that it runs."""
+def _encoding_or_error(name: str, quantizer: Quantizer) -> Encoding | TorchError:
+    """A quantizer's encoding; the error to raise when it runs, where it has none."""
     try:
-        return quantizer.grid()
+        return quantizer.encoding()
     except TorchError as error:
         return TorchError(f"the quantizer {name} cannot be exported: {error}")
 
 
-def opset_of(asked: int | None, dynamo: bool) -> int:
-    """The opset that an exporter is to write.
+def resolve_opset(asked: int | None, dynamo: bool) -> int:
+    """The opset that an exporter writes: the one that is asked for, or the default.
 
     Raises:
-        TorchError: it does not write the one that is asked for.
+        TorchError: the exporter does not write it.
     """
     allowed = OPSETS[dynamo]
     if asked is not None and asked not in allowed:
@@ -234,7 +239,7 @@ def opset_of(asked: int | None, dynamo: bool) -> int:
     return OPSET[dynamo] if asked is None else asked
 
 
-def refuse_missing(dynamo: bool) -> None:
+def refuse_missing_exporter(dynamo: bool) -> None:
     """Refuses an exporter that is not installed.
 
     Raises:
@@ -244,30 +249,30 @@ def refuse_missing(dynamo: bool) -> None:
         raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
 
 
-def _check(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:
+def _refuse_unexportable(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:
     """Refuses what TensorRT or the exporter would refuse, before anything runs."""
     half = any(x.dtype in (torch.half, torch.bfloat16) for x in model.parameters())
     half = half or any(x.dtype in (torch.half, torch.bfloat16) for x in inputs)
     if half and opset < TYPED_OPSET:
         raise TorchError(
             f"half precision needs opset {TYPED_OPSET} or later: earlier pairs take float32 alone, so every pair "
-            "would stand between two Casts"
+            "would need two Casts"
         )
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
-    odd = {n: q for n, q in found.items() if (q.num_bits, q.unsigned) not in INTEGERS}
+    odd = {n: q for n, q in found.items() if (q.num_bits, q.unsigned) not in INTEGER_TYPES}
     if odd:
         bits = sorted({q.num_bits for q in odd.values()})
-        raise TorchError(f"TensorRT has INT8 pairs alone, not {bits} bits: {listed(odd)}; give them num_bits = 8")
+        raise TorchError(f"TensorRT has INT8 pairs alone, not {bits} bits: {shorten_list(odd)}; give them num_bits = 8")
     unsigned = [n for n, q in found.items() if q.unsigned]
     if unsigned and not uint8:
         raise TorchError(
-            f"TensorRT refuses UINT8 pairs: {listed(unsigned)}; quantize them signed, or export with uint8=True for "
-            "another engine"
+            f"TensorRT refuses UINT8 pairs: {shorten_list(unsigned)}; quantize them signed, or export with "
+            "uint8=True for another engine"
         )
 
 
-def listed(names: Mapping[str, Quantizer] | Sequence[str]) -> str:
+def shorten_list(names: Iterable[str]) -> str:
     """Names for a message: the first few, and how many more there are."""
     every = list(names)
-    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    return ", ".join(every[:SHOWN]) + more
+    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
+    return ", ".join(every[:MOST_NAMES]) + more

@@ -1,1 +1,1 @@
-"""Rules applied to a PyTorch network: its graph is probed, and its quantizers are tied."""
+"""Applies the graph rules to a PyTorch network: probes its graph, and ties its quantizers."""

@@ -1,9 +1,10 @@
-"""`link`: lets the graph rules tie a model's quantizers, add those that are missing, and switch off those in the way.
+"""`link`: lets the graph rules tie a model's quantizers, add those that are missing, and disable those that prevent a
+fusion.
 
-The rules run on a throw-away export (`probe`) and repair it. What the repaired graph reads through one scale shares one
-quantizer here, so that calibration sees the union; what it reads through a new pair gets a quantizer; what it reads
-bare loses its own. Groups are taken whole from the solver: letting pairs share one after the other, as (A, B) then (C,
-A), leaves B behind on A's old quantizer.
+The rules repair a temporary export (`probe`). Inputs that the repaired graph reads through one scale share one
+quantizer in the model, so calibration measures their union; an input that it reads through a new pair gets a quantizer;
+a quantizer that it reads no more is disabled. Groups come from the solver as a whole: pairwise sharing, (A, B) and then
+(C, A), would leave B on A's old quantizer.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from ...rulekit import catalog
 from ...rulekit.finding import Finding, Severity
 from ...rulekit.rule import Rule
 from ..calls.functional import Place
-from ..calls.places import place
-from ..quantizer.quantizer import Quantizer, parent, paths, qnn, quantizers
+from ..calls.places import insert_quantizer
+from ..quantizer.quantizer import Quantizer, parent_module, qnn, quantizer_paths, quantizers
 from .probe import Probe, probe, scale_of
 
 ROUNDS = 10
-"""More rounds of new quantizers than any network needs: one adds all, the next sees what their scales reach."""
+"""At most this many rounds of adding quantizers. A network needs two: the first adds all that findings ask for, the
+second finds what the new scales make unequal."""
 RECURRENT = (qnn.QuantLSTM, qnn.QuantLSTMCell)
-FREE = Options(max_bits_lost=math.inf)
-"""The probe's scales say nothing about ranges, so no guard holds here; calibration measures the union instead."""
+NO_GUARD = Options(max_bits_lost=math.inf)
+"""No guard: the probe's scales say nothing about ranges. Calibration measures the union of a group."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class Linked:
     Attributes:
         groups: paths of quantizers that share one, each group in the model's order.
         added: new quantizers, at functional operators.
-        disabled: quantizers that stood in the way of a fusion.
-        unmapped: what the graph asks for and no quantizer here can give, one sentence each; of a quantized LSTM, whose
-            gates stay in float, one for all.
+        disabled: quantizers that prevented a fusion.
+        unmapped: inputs that the graph wants quantized and that no quantizer can be added for, one sentence each; for a
+            quantized LSTM, whose gates stay in float, one sentence.
         left: findings that remain on the probe, refused or without a repair.
     """
 
@@ -68,16 +70,16 @@ def link(
     add: bool = True,
     opset: int | None = None,
 ) -> Linked:
-    """Ties a quantized model's quantizers in place. Calibrate afterwards: ties throw amax away.
+    """Ties a quantized model's quantizers in place. Calibrate afterwards: ties discard amax.
 
     Args:
         model: quantized, on any device, in any floating-point type.
         example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
-        rules: what to look for; None: the built-in rules and those of installed packs. Rules of errors are left out:
-            they speak of a file, not of quantizers.
-        dynamo: look at the dynamo exporter's graph instead of the TorchScript exporter's.
-        add: insert quantizers where a finding asks for a pair; False: ties alone.
-        opset: as of the export; an exporter writes some operators in later ones alone.
+        rules: None: the built-in rules and those of installed packs. Rules with severity error are not used: they
+            concern a file, not quantizers.
+        dynamo: use the dynamo exporter's graph instead of the TorchScript exporter's.
+        add: insert quantizers where a finding asks for a pair; False: only tie.
+        opset: that of the export; exporters write some operators in later opsets only.
 
     Raises:
         TorchError: the model holds no quantizers or has tensors on the meta device, the example holds no tensor, torch
@@ -90,65 +92,64 @@ def link(
             "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be "
             "quantized"
         )
-    chosen = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
+    used = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
     recurrent = {n: type(m).__name__ for n, m in model.named_modules() if isinstance(m, RECURRENT)}
-    seen = probe(model, example, dynamo=dynamo, opset=opset)
-    result, missing = _asked(seen, chosen, add)
-    state = _State.of(seen, result, recurrent)
-    if seen.opaque and add and (missing or state.unmapped):
-        seen = probe(model, example, dynamo=dynamo, entries=seen.opaque, opset=opset)
-        result, _ = _asked(seen, chosen, add)
-        state = _State.of(seen, result, recurrent)
-    return _apply(model, state, result, add)
+    probed = probe(model, example, dynamo=dynamo, opset=opset)
+    repair, missing = _repair(probed, used, add)
+    demands = _Demands.of(probed, repair, recurrent)
+    if probed.opaque and add and (missing or demands.unmapped):
+        probed = probe(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset)
+        repair, _ = _repair(probed, used, add)
+        demands = _Demands.of(probed, repair, recurrent)
+    return _change_model(model, demands, repair, add)
 
 
-def _asked(seen: Probe, chosen: Sequence[Rule], add: bool) -> tuple[Repair, bool]:
-    """The repair with a quantizer at each place where a finding asks for one, and whether one has no place here."""
+def _repair(probed: Probe, rules: Sequence[Rule], add: bool) -> tuple[Repair, bool]:
+    """The repair of the probe with a quantizer at each place where a finding asks for one, and whether a finding asks
+    for one where there is no place."""
     wanted: set[Place] = set()
     missing = False
     for _ in range(ROUNDS):
-        # Without pairs of activations a repair has nothing to begin with; the rules then still see the graph's weights.
-        result = fix(seen.only(wanted), chosen, FREE)
-        readers = {r for f in result.left if add for r in _readers(f)}
-        missing = missing or bool(readers - seen.at.keys())
-        asked = {seen.at[r] for r in readers if r in seen.at} - wanted
+        repair = fix(probed.with_places(wanted), rules, NO_GUARD)
+        readers = {r for f in repair.left if add for r in _unscaled_readers(f)}
+        missing = missing or bool(readers - probed.place_of_reader.keys())
+        asked = {probed.place_of_reader[r] for r in readers if r in probed.place_of_reader} - wanted
         if not asked:
             break
         wanted |= asked
-    return result, missing
+    return repair, missing
 
 
-def _readers(finding: Finding) -> Iterable[NodeInput]:
+def _unscaled_readers(finding: Finding) -> Iterable[NodeInput]:
     """The node inputs at which a finding asks for a pair whose scale the graph does not hold."""
     return (reader for edit in finding.edits if isinstance(edit, PlacePair) for reader in edit.readers)
 
 
 @dataclass(frozen=True)
-class _State:
+class _Demands:
     """What the repaired graph asks of the model.
 
     Attributes:
-        groups: for each scale of the repaired graph the quantizers and places that read through it.
-        bare: quantizers that nothing is to read through any more.
-        moved: of these, the ones whose pair stands at a place now.
+        groups: for each scale of the repaired graph the quantizers and places whose readers use it.
+        unread: quantizers without a reader in the repaired graph.
+        moved: of these, the ones whose pair is at a place now.
         unmapped: see `Linked`.
     """
 
     groups: Mapping[float, list[str | Place]]
-    bare: tuple[str, ...]
+    unread: tuple[str, ...]
     moved: Mapping[Place, str]
     unmapped: tuple[str, ...]
 
     @classmethod
-    def of(cls, seen: Probe, result: Repair, recurrent: Mapping[str, str]) -> _State:
-        """What a repaired probe says.
+    def of(cls, probed: Probe, repair: Repair, recurrent: Mapping[str, str]) -> _Demands:
+        """The demands of a repaired probe.
 
         Args:
             recurrent: classes of the model's recurrent layers by their paths.
         """
-        graph = Graph(result.model)
-        named = seen.named
-        owners: dict[str | Place, set[float]] = {path: set() for path in seen.reads.values()}
+        graph = Graph(repair.model)
+        owners: dict[str | Place, set[float]] = {path: set() for path in probed.quantizer_of_reader.values()}
         unmapped: dict[str, None] = {}
         for node in graph.nodes():
             for index, tensor in enumerate(node.inputs):
@@ -156,26 +157,30 @@ class _State:
                 if pair is None or pair.kind != "activation" or node.op in ("QuantizeLinear", "DequantizeLinear"):
                     continue
                 reader = (str(node.outputs[0].name), index)
-                owner = seen.reads.get(reader) or seen.at.get(reader) or named.get((node.name, index))
+                owner = (
+                    probed.quantizer_of_reader.get(reader)
+                    or probed.place_of_reader.get(reader)
+                    or probed.place_of_named_node.get((node.name, index))
+                )
                 if owner is None:
                     missing = f"input {index} of {label(node)} ({node.op}) should read '{pair.tensor}' quantized"
-                    unmapped[_gates(graph, node, recurrent) or missing] = None
+                    unmapped[_gate_message(graph, node, recurrent) or missing] = None
                 else:
                     owners.setdefault(owner, set()).add(scale_of(pair))
-        found = (graph.producer(finding.place) for finding in result.left)
-        unmapped |= {gates: None for node in found if node and (gates := _gates(graph, node, recurrent))}
+        found = (graph.producer(finding.place) for finding in repair.left)
+        unmapped |= {gates: None for node in found if node and (gates := _gate_message(graph, node, recurrent))}
         groups: dict[float, list[str | Place]] = {}
         for owner, scales in owners.items():
             for scale in scales:
                 groups.setdefault(scale, []).append(owner)
-        bare = tuple(str(o) for o, scales in owners.items() if not scales)
-        own = {scale: path for scale, path in seen.quantizers.items() if path in bare}
+        unread = tuple(str(o) for o, scales in owners.items() if not scales)
+        own = {scale: path for scale, path in probed.quantizers.items() if path in unread}
         moved = {m: own[s] for s, members in groups.items() if s in own for m in members if isinstance(m, Place)}
-        return cls(groups, bare, moved, tuple(unmapped))
+        return cls(groups, unread, moved, tuple(unmapped))
 
 
-def _gates(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
-    """What is to be said of a node inside of a recurrent layer; "" of another."""
+def _gate_message(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
+    """The sentence for a node inside a recurrent layer; "" for another node."""
     inside = f"{quantizer_path(graph, node)}."
     layer = next((path for path in recurrent if inside.startswith(f"{path}.")), None)
     if layer is None:
@@ -186,8 +191,9 @@ def _gates(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
     )
 
 
-def _apply(model: nn.Module, state: _State, result: Repair, add: bool) -> Linked:
-    joined = _joined([*state.groups.values()])
+def _change_model(model: nn.Module, demands: _Demands, repair: Repair, add: bool) -> Linked:
+    """Ties, inserts and disables quantizers as the repaired graph demands."""
+    joined = _joined([*demands.groups.values()])
     added: list[str] = []
     groups: list[tuple[str, ...]] = []
     found = quantizers(model)
@@ -200,20 +206,21 @@ def _apply(model: nn.Module, state: _State, result: Repair, add: bool) -> Linked
         shared = found[known[0]] if known else None
         fresh = []
         for where in sorted(new, key=str):
-            like = found[state.moved[where]] if where in state.moved else None
-            path = place(model, where, copy.deepcopy(like) if shared is None and like is not None else shared)
+            moved = found[demands.moved[where]] if where in demands.moved else None
+            copied = copy.deepcopy(moved) if shared is None and moved is not None else shared
+            path = insert_quantizer(model, where, copied)
             shared = shared or quantizers(model)[path]
             fresh.append(path)
         for path in known[1:]:
-            _share(model, found[path], found[known[0]])
+            _replace_everywhere(model, found[path], found[known[0]])
         if shared is not None and (fresh or any(found[path] is not shared for path in known)):
-            shared.set_amax(None)  # what it was calibrated on is a part of what it reads now
+            shared.set_amax(None)  # it was calibrated on a part of what it reads now
         added += fresh
         if len(known) + len(fresh) > 1:
             groups.append((*known, *fresh))
-    for path in state.bare:
+    for path in demands.unread:
         found[path].disable()
-    return Linked(tuple(groups), tuple(added), state.bare, state.unmapped, result.left)
+    return Linked(tuple(groups), tuple(added), demands.unread, demands.unmapped, repair.left)
 
 
 def _joined(groups: Sequence[Collection[str | Place]]) -> list[set[str | Place]]:
@@ -225,29 +232,29 @@ def _joined(groups: Sequence[Collection[str | Place]]) -> list[set[str | Place]]
     return [{member for index in indexes for member in groups[index]} for indexes in found]
 
 
-def _share(model: nn.Module, old: Quantizer, new: Quantizer) -> None:
-    """Puts one quantizer in every place of another."""
+def _replace_everywhere(model: nn.Module, old: Quantizer, new: Quantizer) -> None:
+    """Puts one quantizer at every path of another."""
     if old is new:
         return
-    for path, quantizer in paths(model).items():
+    for path, quantizer in quantizer_paths(model).items():
         if quantizer is old:
-            holder, name = parent(model, path)
+            holder, name = parent_module(model, path)
             holder._modules[name] = new
 
 
 def tie(model: nn.Module, groups: Iterable[Sequence[str]]) -> None:
-    """Lets the quantizers of each group of paths share its first, in place; the first keeps its amax.
+    """Lets the paths of each group share the group's first quantizer, in place; that one keeps its amax.
 
     Raises:
         TorchError: there is no quantizer at a path.
     """
     for group in groups:
-        known = paths(model)
+        known = quantizer_paths(model)
         missing = [path for path in group if path not in known]
         if missing:
             raise TorchError(f"there is no quantizer {missing[0]!r} in the model")
         for path in group[1:]:
-            _share(model, paths(model)[path], paths(model)[group[0]])
+            _replace_everywhere(model, quantizer_paths(model)[path], quantizer_paths(model)[group[0]])
 
 
 __all__ = ["Linked", "link", "tie"]

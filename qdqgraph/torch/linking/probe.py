@@ -1,10 +1,9 @@
-"""A throw-away export that tells which quantizer, and which place where one could stand, feeds which input of the
-graph.
+"""`probe`: a temporary export that tells which quantizer, or which place for one, each input of the graph reads.
 
-Every quantizer gets an amax of its own, and so does every place where a tensor enters a functional operator. The scales
-in the exported file are then their names: nothing is guessed from weights or node names, calls of functions and modules
-that are used twice included. Places that are not asked for are taken out of the graph again: what remains is what the
-model exports, with a known place behind each input of each node.
+Every quantizer gets a unique scale, and so does every place where a tensor enters a functional operator. The scales in
+the exported file identify them: nothing is guessed from weights or node names, and calls of functions and modules that
+are used twice are distinguished. The pairs of places that nobody asks for are then removed, so the graph is the one
+that the model exports.
 """
 
 from __future__ import annotations
@@ -26,28 +25,28 @@ from ...graph.graph import Graph, key
 from ...graph.pair import Pair, pairs
 from ...graph.selectors import SCOPES, quantizer_path
 from ...proposals.proposal import NodeInput
-from ..calls.example import mapped
+from ..calls.example import map_tensors
 from ..calls.functional import ENTRY, Call, Place
-from ..calls.places import parted, placed, places
-from ..calls.scopes import Scope, Scopes, attach, attached, detach
-from ..exporting.export import opset_of, traced
-from ..quantizer.pairing import Encoding, Writing, restored
-from ..quantizer.quantizer import is_weight, paths, quantizers
+from ..calls.places import has_quantizer_at, places, quantizer_at
+from ..calls.scopes import Scope, Scopes, attach, detach, scopes_of
+from ..exporting.export import export_proto, resolve_opset
+from ..quantizer.pairing import Encoding, PairWriter, preserve_attributes
+from ..quantizer.quantizer import is_weight_quantizer, quantizer_paths, quantizers
 
 BASE, STEP = 2.0, 2.0**-19
-"""The first amax and the distance to the next: float32 keeps them apart, and all of them together differ by so little
-that no tie between them costs a hundredth of a bit."""
+"""The first amax and the distance to the next. float32 distinguishes them, and a tie between any two of 7,000 costs
+less than a hundredth of a bit."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """An exported graph with a name for each scale.
+    """An exported graph whose scales identify quantizers and places.
 
     Attributes:
         model: every quantizer and every place as a pair.
-        quantizers: path of an activation's quantizer by its scale, ONNX's, that names it; places: place by its scale.
+        quantizers: paths of the quantizers of activations, by ONNX's scale; places: places, by scale.
         aliases: every path of each quantizer, by its first.
-        opaque: paths of modules whose inside has no places, since autograd functions run there.
+        opaque: paths of modules in which autograd functions run: the calls inside these have no places.
     """
 
     model: onnx.ModelProto
@@ -58,28 +57,29 @@ class Probe:
 
     @cached_property
     def graph(self) -> Graph:
-        """The graph of everything."""
+        """The graph with every pair."""
         return Graph(self.model)
 
     @cached_property
-    def at(self) -> Mapping[NodeInput, Place]:
+    def place_of_reader(self) -> Mapping[NodeInput, Place]:
         """The places by the node inputs that read their pairs."""
         return dict(self._readers(self.places))
 
     @cached_property
-    def reads(self) -> Mapping[NodeInput, str]:
+    def quantizer_of_reader(self) -> Mapping[NodeInput, str]:
         """The quantizers by the node inputs that read their pairs."""
         return dict(self._readers(self.quantizers))
 
     @cached_property
-    def named(self) -> Mapping[tuple[str, int], Place]:
-        """The places by the names of the nodes, where these are unique: a repair may let a node make another tensor."""
+    def place_of_named_node(self) -> Mapping[tuple[str, int], Place]:
+        """The places by name and input of the node that reads them, for unique names: a repair may rename a node's
+        output, never the node."""
         count = Counter(node.name for node in self.graph.nodes())
-        makers = {str(node.outputs[0].name): node.name for node in self.graph.nodes()}
+        producers = {str(node.outputs[0].name): node.name for node in self.graph.nodes()}
         return {
-            (makers[output], index): place
-            for (output, index), place in self.at.items()
-            if makers.get(output) and count[makers[output]] == 1
+            (producers[output], index): place
+            for (output, index), place in self.place_of_reader.items()
+            if producers.get(output) and count[producers[output]] == 1
         }
 
     def _readers(self, names: Mapping[float, Any]) -> list[tuple[NodeInput, Any]]:
@@ -91,9 +91,10 @@ class Probe:
             for reader in self.graph.readers(key(node))
         ]
 
-    def only(self, wanted: Collection[Place]) -> onnx.ModelProto:
-        """The graph with the quantizers and the wanted places alone; Q nodes bear the paths of their quantizers."""
-        gone = {value for value, place in self.places.items() if place not in wanted}
+    def with_places(self, wanted: Collection[Place]) -> onnx.ModelProto:
+        """The model with pairs for the quantizers and the wanted places only; each QuantizeLinear is named by the path
+        of its quantizer."""
+        unwanted = {value for value, place in self.places.items() if place not in wanted}
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         removed: dict[str, str] = {}
@@ -101,7 +102,7 @@ class Probe:
         for pair in pairs(self.graph):
             if pair.quantize is None:
                 continue
-            if scale_of(pair) in gone:
+            if scale_of(pair) in unwanted:
                 removed.update({key(n): pair.tensor for n in pair.dequantizes})
                 removed[key(pair.quantize)] = ""
             elif (path := self.quantizers.get(scale_of(pair))) is not None:
@@ -110,7 +111,7 @@ class Probe:
         kept = [node for node in model.graph.node if not node.output or node.output[0] not in removed]
         for node in kept:
             for i, name in enumerate(node.input):
-                while name in removed:  # a call that is no node leaves a pair behind a pair
+                while name in removed:  # a call that becomes no node leaves one pair after another
                     name = removed[name]
                 node.input[i] = name
             if node.output and node.output[0] in names:
@@ -136,13 +137,13 @@ def probe(
     entries: Collection[str] = (),
     opset: int | None = None,
 ) -> Probe:
-    """Exports the graph; the model is left as it was.
+    """Exports a model with unique scales; the model itself is not changed.
 
     Args:
         model: quantized, calibrated or not.
         example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
         dynamo: use the dynamo exporter.
-        entries: paths of modules whose arguments are places, for those whose inside is opaque.
+        entries: paths of opaque modules, whose arguments are to be places.
         opset: as in `export`.
 
     Raises:
@@ -152,48 +153,48 @@ def probe(
     if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
         # Half precision cannot tell that many scales apart; the structure is the same in float.
         model = copy.deepcopy(model).float()
-        example = mapped(lambda x: x.float() if x.is_floating_point() else x, example)
+        example = map_tensors(lambda x: x.float() if x.is_floating_point() else x, example)
     found = quantizers(model)
     names: dict[float, str] = {}
     candidates: dict[float, Place] = {}
     known: dict[Place, float] = {}
-    standing = {place: model.get_submodule(path) for path, place in places(model).items()}
-    writing = Writing(opset_of(opset, dynamo), dynamo)
+    existing = {place: model.get_submodule(path) for path, place in places(model).items()}
+    writer = PairWriter(resolve_opset(opset, dynamo), dynamo)
 
-    def unused() -> float:
+    def next_scale() -> float:
         return float(np.float32(scale_from_amax(BASE + STEP * (len(names) + len(candidates)))))
 
-    def enter(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
+    def quantizer_of(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
         place = Place(scope.path, call, operand)
-        if place in standing:
-            own: nn.Module = standing[place]
-            return own
+        if place in existing:
+            quantizer: nn.Module = existing[place]
+            return quantizer
         if call == ENTRY and scope.path not in entries:
             return None
         if place not in known:
-            known[place] = unused()
+            known[place] = next_scale()
             candidates[known[place]] = place
-        grid = Encoding(np.array(known[place]), None)
-        return lambda x: x if writing.made(x) else writing.pair(x, grid)
+        encoding = Encoding(np.array(known[place]), None)
+        return lambda x: x if writer.is_output(x) else writer.pair(x, encoding)
 
-    before = attached(model)
-    with restored(found.values(), "_probe"):
+    before = scopes_of(model)
+    with preserve_attributes(found.values(), "_probe_scale"):
         for path, quantizer in found.items():
-            quantizer._probe = unused()
-            names[quantizer._probe] = path
-        scopes = Scopes(enter, lambda scope, where: True)
+            quantizer._probe_scale = next_scale()
+            names[quantizer._probe_scale] = path
+        scopes = Scopes(quantizer_of, lambda scope, site: True)
         attach(model, scopes)
         try:
-            proto = traced(model, example, opset=writing.opset, dynamo=dynamo, writing=writing)
+            proto = export_proto(model, example, opset=writer.opset, dynamo=dynamo, writer=writer)
         finally:
             detach(model)
-            if before is not None or standing:  # a part may have been linked alone
-                attach(model, before or Scopes(placed, parted))
+            if before is not None or existing:  # a part may have been linked alone
+                attach(model, before or Scopes(quantizer_at, has_quantizer_at))
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}
-    for path, quantizer in paths(model).items():
+    for path, quantizer in quantizer_paths(model).items():
         aliases[first[id(quantizer)]].append(path)
-    activations = {value: path for value, path in names.items() if not is_weight(path)}
+    activations = {value: path for value, path in names.items() if not is_weight_quantizer(path)}
     return Probe(
         proto, activations, candidates, {k: tuple(v) for k, v in aliases.items()}, frozenset(scopes.opaque - {""})
     )

@@ -12,11 +12,12 @@ from ...calibration.methods import find_method
 from ...calibration.methods.percentile import refuse_percentile
 from ...errors import TorchError
 from ...model.files import refuse_to_overwrite
-from ..exporting.export import opset_of, refuse_missing
+from ..exporting.export import refuse_missing_exporter, resolve_opset
 from ..quantization.config import Config
-from ..training.sensitivity import Direction, Sensitivity
-from ..training.state import digest, read
-from .options import Exporting, Network, Preparation
+from ..training.ranking import Direction, Sensitivity
+from ..training.sensitivity import refuse_amount
+from ..training.state import read_state, state_digest
+from .options import Exporting, FloatUnits, Network, Preparation
 
 
 def refuse_files(files: Sequence[Path], *, force: bool) -> None:
@@ -51,7 +52,7 @@ def refuse_ranking(network: Network, preparation: Preparation, output: Path, dir
             f"{output} is a ranking by {option('direction')} {found.direction}: give that, name another file, or "
             f"{option('force')}"
         )
-    if preparation.load is not None and found.model != digest(read(Path(preparation.load))["state"]):
+    if preparation.load is not None and found.model != state_digest(read_state(Path(preparation.load))["state"]):
         raise TorchError(
             f"{output} ranks another model than {preparation.load}: name another file, or {option('force')}"
         )
@@ -65,18 +66,20 @@ def existing_ranking(output: Path) -> Sensitivity | None:
         return None
 
 
-def refuse_preparation(network: Network, preparation: Preparation, *, again: bool) -> None:
+def refuse_preparation(network: Network, preparation: Preparation, off: FloatUnits | None = None) -> None:
     """Refuses options that contradict each other, and what this machine cannot do.
 
     Args:
-        again: whether the network is calibrated after a state was loaded, because units are left in float.
+        off: units to leave in float: the network is then calibrated even if a state is loaded.
 
     Raises:
-        TorchError: there is no such method or percentile, a state comes with options that it makes idle, the file holds
-            no state, or the device is none.
+        TorchError: there is no such method or percentile, `off` does not say how many units, options have no effect
+            because a state is loaded, its file holds none, or the device cannot be used.
         RuleError: the configuration's file cannot be read, or an entry is wrong.
     """
     option, given = network.option, preparation
+    if off is not None:
+        refuse_amount(off.top, off.budget)
     if given.method:
         find_method(given.method)
     if given.percentile is not None:
@@ -87,10 +90,10 @@ def refuse_preparation(network: Network, preparation: Preparation, *, again: boo
             raise TorchError(
                 f"{option('config')} says how to quantize, and {load} what is quantized already: leave one out"
             )
-        for name in () if again else ("method", "percentile", "batches"):
+        for name in () if off is not None else ("method", "percentile", "batches"):
             if getattr(given, name):
                 raise TorchError(f"{option(name)} says how to calibrate, and {load} that there is nothing to calibrate")
-        read(Path(given.load))
+        read_state(Path(given.load))
     if isinstance(given.config, Path):
         Config.read(given.config)
     try:
@@ -106,5 +109,5 @@ def refuse_exporting(exporting: Exporting) -> None:
     Raises:
         TorchError: it does not write the opset, or the dynamo exporter lacks onnxscript.
     """
-    opset_of(exporting.opset, exporting.dynamo)
-    refuse_missing(exporting.dynamo)
+    resolve_opset(exporting.opset, exporting.dynamo)
+    refuse_missing_exporter(exporting.dynamo)

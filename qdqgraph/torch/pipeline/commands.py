@@ -20,9 +20,10 @@ from ...rulekit import catalog
 from ...rulekit.finding import Finding
 from ..exporting.export import export
 from ..quantizer.choice import Choice
-from ..training.finetune import Finetuned, Training, finetune, supervised
+from ..training.finetune import Finetuned, Training, finetune, supervised_modules
 from ..training.plot import svg
-from ..training.sensitivity import Direction, Sensitivity, continued, sensitivity, units
+from ..training.ranking import Direction, Sensitivity
+from ..training.sensitivity import read_continued, sensitivity, units
 from ..training.state import save
 from .checks import existing_ranking, refuse_exporting, refuse_files, refuse_preparation, refuse_ranking
 from .options import Exporting, FloatUnits, Network, Preparation, Progress, ignore_progress
@@ -88,7 +89,7 @@ def quantize_network(
         save_ptq: a file for the calibrated state, for `load`.
         force: replace files that exist.
         progress: told what each step did, as it is done.
-        bar: show a bar on a terminal while data are gone through.
+        bar: show a progress bar of calibration on a terminal.
 
     Raises:
         FirstInputError: the network fails on the first input of its data.
@@ -99,7 +100,7 @@ def quantize_network(
     """
     preparation, exporting, output = preparation or Preparation(), exporting or Exporting(), Path(output)
     refuse_files(_paths(output, save_ptq), force=force)
-    refuse_preparation(network, preparation, again=off is not None)
+    refuse_preparation(network, preparation, off)
     refuse_exporting(exporting)
     session = Session(network, progress, bar=bar)
     prepared = session.prepare(preparation, exporting, off)
@@ -126,7 +127,7 @@ def rank_layers(
         output: the ranking, JSON, with a CSV and an SVG of the same name; where it exists, it is continued.
         preparation: as in `quantize_network`.
         direction, blocks: as in `sensitivity`.
-        force: begin anew, and replace files that exist.
+        force: start a new ranking, and replace files that exist.
         progress, bar: as in `quantize_network`.
 
     Raises:
@@ -141,12 +142,12 @@ def rank_layers(
         raise TorchError(f"{network.option('evaluate')} is missing: layers are ranked by a network's score")
     if not force:
         refuse_ranking(network, preparation, output, direction)
-    refuse_preparation(network, preparation, again=False)
+    refuse_preparation(network, preparation)
 
     def refuse_model(model: nn.Module) -> None:
         units(model, blocks)
         if output.exists() and not force:
-            continued(model, output, direction, blocks)
+            read_continued(model, output, direction, blocks)
 
     session = Session(network, progress, bar=bar)
     prepared = session.prepare(preparation, Exporting(), refuse=refuse_model)
@@ -191,11 +192,11 @@ def finetune_network(
     """
     preparation, exporting, output = preparation or Preparation(), exporting or Exporting(), Path(output)
     refuse_files(_paths(output, save_ptq, save_qat), force=force)
-    refuse_preparation(network, preparation, again=off is not None)
+    refuse_preparation(network, preparation, off)
     refuse_exporting(exporting)
     session = Session(network, progress, bar=bar)
     prepared = session.prepare(
-        preparation, exporting, off, lambda model: supervised(model, session.float_model, supervise, stride)
+        preparation, exporting, off, lambda model: supervised_modules(model, session.float_model, supervise, stride)
     )
     if save_ptq is not None:
         save(prepared.model, save_ptq)

@@ -11,7 +11,7 @@ from torch import nn
 
 from ...rulekit.rule import Rule
 from ..quantization.config import Config
-from ..training.sensitivity import Sensitivity
+from ..training.ranking import Sensitivity
 
 Progress = Callable[[str], None]
 """Takes one line of text, or several, when a step is done."""
@@ -27,8 +27,8 @@ class Network:
 
     Attributes:
         model: makes the float network, in eval mode or not.
-        data: makes what yields batches, anew each time: tensors or arrays with a batch in front; of a tuple, list or
-            dictionary the first entry is the input. Calibration and each epoch of training go through it once.
+        data: makes an iterable of batches, called for each pass of calibration and training. A batch is a tensor or
+            array whose first dimension is the batch; of a tuple, list or dictionary the first entry is the input.
         evaluate: scores a network, more is better; None: nothing is scored.
         device: where it runs, as torch names it.
         option: writes the name of an option in a message; the command line puts dashes in front.

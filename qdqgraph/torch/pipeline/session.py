@@ -13,12 +13,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import TorchError
-from ..calibration.calibrate import Calibrated, calibrate, fitted, input_of
+from ..calibration.calibrate import Calibrated, calibrate, first_entry, to_model
 from ..linking.link import Linked, link
 from ..quantization.config import Config
 from ..quantization.fold import fold_norms
 from ..quantization.replace import Quantized, quantize
-from ..training.sensitivity import apply_sensitivity, chosen_layers
+from ..training.sensitivity import apply_sensitivity, layers_to_switch_off
 from ..training.state import load
 from .options import Exporting, FloatUnits, Network, Preparation, Progress
 
@@ -55,16 +55,17 @@ class Session:
     """One run: the float network, its first input, and the scores so far.
 
     Raises:
-        TorchError: the model is no torch module, the data yield no input, or the network fails on the first one.
+        TorchError: the model is not a torch module, the data yield no input, or the network fails on the first one.
     """
 
     def __init__(self, network: Network, progress: Progress, *, bar: bool) -> None:
         self.network, self.progress, self.bar = network, progress, bar
         self.scores: dict[str, float] = {}
-        made = network.model()
-        if not isinstance(made, nn.Module):
-            raise TorchError(f"{network.option('model')} gives a {type(made).__name__}, which is no torch module")
-        self.float_model = made.to(network.device)
+        float_model = network.model()
+        if not isinstance(float_model, nn.Module):
+            kind = type(float_model).__name__
+            raise TorchError(f"{network.option('model')} gives a {kind}, which is not a torch module")
+        self.float_model = float_model.to(network.device)
         self.example = self._first_input()
         self.float_model.eval()
         try:
@@ -79,16 +80,16 @@ class Session:
         batch = next(iter(batches), batches)
         if batch is batches:
             raise TorchError(f"{data} yields nothing")
-        x, _ = input_of(batch)
+        x, _ = first_entry(batch)
         if not isinstance(x, Tensor):
             raise TorchError(f"{data} yields {type(x).__name__}; the first entry must be the input")
-        return fitted(self.float_model, x)
+        return to_model(self.float_model, x)
 
     def evaluate(self, model: nn.Module) -> float:
         """The user's score of a network.
 
         Raises:
-            TorchError: it is no number.
+            TorchError: it is not a number.
         """
         assert self.network.evaluate is not None
         score: Any = self.network.evaluate(model)
@@ -97,7 +98,7 @@ class Session:
         except (TypeError, ValueError):
             number = math.nan
         if math.isnan(number):
-            raise TorchError(f"{self.network.option('evaluate')} gives {score!r}, which is no number")
+            raise TorchError(f"{self.network.option('evaluate')} gives {score!r}, which is not a number")
         return number
 
     def score(self, step: str, model: nn.Module) -> None:
@@ -133,7 +134,7 @@ class Session:
             linked = self._link(model, how, exporting) if how.link else None
         refuse(model)
         if off is not None:
-            chosen_layers(model, off.ranking, top=off.top, budget=off.budget)
+            layers_to_switch_off(model, off.ranking, top=off.top, budget=off.budget)
         if how.load is None:
             calibrated = self._calibrate(model, how)
         self.score("calibrated", model)
@@ -200,7 +201,7 @@ class Session:
 
 
 class EpochData(Iterable[Any]):
-    """The user's data, made anew for each pass; what was asked for its length is what the next pass goes through."""
+    """The user's data, made again for each pass. The next pass takes the object that was asked for its length."""
 
     def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
         self._make = make

@@ -1,1 +1,1 @@
-"""A float network becomes a quantized one: configuration, twins of layers, folded norms."""
+"""Turns a float network into a quantized one: configuration, quantized twins of layers, folded norms."""

@@ -16,11 +16,11 @@ from ...toml.file import TomlFile
 from ...toml.place import spelled
 from ..calls.places import ADD_INPUTS
 from ..quantizer.choice import Choice
-from ..quantizer.quantizer import QuantDescriptor, Quantizer, made
+from ..quantizer.quantizer import QuantDescriptor, Quantizer, new_quantizer
 from .form import ConfigForm, LayersTable
 
 AXES = 5
-"""As many dimensions as the weight of a Conv3d has."""
+"""The number of dimensions of the weight of a Conv3d, the largest that is quantized."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Spec:
         """A new quantizer.
 
         Raises:
-            TorchError: num_bits, axis or percentile is none, there is no such method, or it searches a histogram where
-                each channel has its own amax.
+            TorchError: num_bits, axis or percentile is out of its range, the method is unknown, or it searches a
+                histogram and there is an axis.
         """
         axis = default_axis if self.axis == "default" else self.axis
         if not isinstance(self.num_bits, int) or not 2 <= self.num_bits <= 16:
@@ -63,15 +63,15 @@ class Spec:
         refuse_percentile(self.percentile)
         kind = "histogram" if histogram else "max"
         descriptor = QuantDescriptor(self.num_bits, axis=axis, calib_method=kind, unsigned=self.unsigned)
-        return made(descriptor, self.method, self.percentile)
+        return new_quantizer(descriptor, self.method, self.percentile)
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Another way for some modules: entries of `Spec` that replace the general ones.
+    """Entries of `Spec` that replace the general ones for some modules.
 
     Attributes:
-        modules: which ones.
+        modules: the modules.
         input, weight: entries by name, such as {"method": "entropy"}.
     """
 
@@ -86,10 +86,10 @@ class Operator:
 
     Attributes:
         operator: "add", "cat", "interpolate", "max_pool2d", "mul" and so on, as torch names them.
-        inputs: "both" for all inputs; of an add also "skip", the side that does not end in a convolution, and
-            "downsample", both where both sides do.
-        modules: the modules whose calls are meant; everywhere by default.
-        classes: names of classes that they must have; any by default.
+        inputs: "both" for all inputs; for an add also "skip", the side that does not end in a convolution of the block,
+            and "downsample", both sides where each ends in one.
+        modules: the modules whose calls get them; all by default.
+        classes: class names of these modules; any by default.
     """
 
     operator: str
@@ -105,8 +105,8 @@ class Config:
     Attributes:
         ignore: modules that stay as they are.
         input, weight: how activations and weights are quantized.
-        layers: other ways for some modules; a later entry stands above an earlier one.
-        operators: functional operators that get quantizers whatever the rules of `link` ask for.
+        layers: entries for some modules; a later one takes precedence over an earlier one.
+        operators: functional operators that get quantizers in addition to those that the rules of `link` ask for.
     """
 
     ignore: Choice = ()
@@ -117,7 +117,7 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """A configuration file.
+        """Reads a configuration file.
 
         Raises:
             RuleError: the file cannot be read, or an entry is wrong; with line and what to write.
@@ -127,15 +127,15 @@ class Config:
         form = file.data
         return cls(
             form.ignore,
-            _spec(Spec(), form.input.given()),
-            _spec(Spec(), form.weight.given()),
+            _merged(Spec(), form.input.given()),
+            _merged(Spec(), form.weight.given()),
             tuple(Layers(e.modules, e.input.given(), e.weight.given()) for e in form.layers),
             tuple(Operator(e.operator, e.inputs, e.modules, e.classes) for e in form.operators),
         )
 
 
 def _refuse_unknown_methods(file: TomlFile[ConfigForm]) -> None:
-    """Refuses a file that names a method that does not exist. Methods are files: no form can list them.
+    """Refuses a file that names an unknown calibration method. Methods are files: no form can list them.
 
     Raises:
         RuleError: with the line of the name.
@@ -149,15 +149,16 @@ def _refuse_unknown_methods(file: TomlFile[ConfigForm]) -> None:
                 file.fail(at, f"{spelled(at)} is {spec.method!r}; write one of {', '.join(methods())}")
 
 
-def specs(config: Config, entries: list[Layers]) -> tuple[Spec, Spec]:
-    """How the input and the weight of a module are quantized that these entries of `layers` mean."""
+def specs_for(config: Config, entries: list[Layers]) -> tuple[Spec, Spec]:
+    """How the input and the weight of a module are quantized, given the entries of `layers` that select it."""
     found = config.input, config.weight
     for entry in entries:
-        found = _spec(found[0], entry.input), _spec(found[1], entry.weight)
+        found = _merged(found[0], entry.input), _merged(found[1], entry.weight)
     return found
 
 
-def _spec(base: Spec, entries: Mapping[str, Any]) -> Spec:
+def _merged(base: Spec, entries: Mapping[str, Any]) -> Spec:
+    """The specification with some entries replaced; axis "none" is written for None in files."""
     given = dict(entries)
     if given.get("axis") == "none":
         given["axis"] = None
@@ -168,4 +169,4 @@ def _spec(base: Spec, entries: Mapping[str, Any]) -> Spec:
         raise TorchError(f"a quantizer has no such entry: {error}; there are {names}") from error
 
 
-__all__ = ["ADD_INPUTS", "Config", "Layers", "Operator", "Spec", "specs"]
+__all__ = ["ADD_INPUTS", "Config", "Layers", "Operator", "Spec", "specs_for"]

@@ -1,7 +1,7 @@
-"""`fold_norms`: moves BatchNorms into the convolutions and Linears in front of them.
+"""`fold_norms`: folds BatchNorms into the convolutions and Linears upstream of them.
 
-Beside a quantized weight no exporter and no engine folds them any more, and the Q/DQ of the weight would round what is
-not the final weight.
+After a quantized weight no exporter and no engine folds them, and the weight's Q/DQ would round a weight that is not
+the final one.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..calls.example import run
-from ..quantizer.quantizer import refuse_meta, settled
+from ..calls.example import run_example
+from ..quantizer.quantizer import isolated_run, refuse_meta_tensors
 
 # By the modules that define them: torch.nn's own names may be patched by the quantization library.
 TRANSPOSED = (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d)
 LAYERS = (conv.Conv1d, conv.Conv2d, conv.Conv3d, *TRANSPOSED, linear.Linear)
-"""What a norm is folded into; a subclass may do something else with its weight, so none is taken."""
+"""The layers that a norm is folded into; not their subclasses, which may use their weights in another way."""
 NORMS = (batchnorm.BatchNorm1d, batchnorm.BatchNorm2d, batchnorm.BatchNorm3d, batchnorm.SyncBatchNorm)
-"""What does nothing but normalize."""
+"""The norms that only normalize."""
 NORMALIZING = inspect.signature(nn.functional.batch_norm)
 
 
 @dataclass
-class _Result:
-    """What a layer made in the run: the tensor, how often operators read it, and which norms normalize it."""
+class _LayerOutput:
+    """A layer's output in the run: the tensor, how often operators read it, and which norms normalize it."""
 
     layer: nn.Module
     tensor: weakref.ref[Tensor]
@@ -43,78 +43,79 @@ class _Result:
     norms: list[nn.Module]
 
 
-class _Run:
-    """The results of layers while they live, by id; which modules run; and whose weights or statistics others read.
+class _RunRecord:
+    """What a run shows: the outputs of layers, which modules ran, and whose weights or statistics other code reads.
 
     Attributes:
-        count: how often each module ran; uses: how often the statistics of each norm normalized something.
-        public: modules one of whose tensors was read outside of their own forward.
+        outputs: of layers, in order.
+        count: how often each module ran; uses: how often the statistics of each norm normalized a tensor.
+        shared: modules one of whose tensors was read outside their own forward.
     """
 
     def __init__(self, layers: Iterable[nn.Module], norms: Iterable[nn.Module]) -> None:
-        self.results: list[_Result] = []
+        self.outputs: list[_LayerOutput] = []
         self.count: Counter[nn.Module] = Counter()
         self.uses: Counter[nn.Module] = Counter()
-        self.public: set[nn.Module] = set()
+        self.shared: set[nn.Module] = set()
         self._norms = set(norms)
-        self._live: dict[int, _Result] = {}
+        self._live: dict[int, _LayerOutput] = {}
         self._inside: list[nn.Module] = []
         self._owners: dict[int, list[nn.Module]] = {}
         for module in (*layers, *self._norms):
             for name in ("weight", "bias", "running_mean", "running_var"):
                 if (x := getattr(module, name, None)) is not None:
-                    self._owners.setdefault(_memory(x), []).append(module)
+                    self._owners.setdefault(_storage_id(x), []).append(module)
 
-    def begins(self, module: nn.Module, args: Any) -> None:
-        """The hook in front of a layer or a norm."""
+    def on_begin(self, module: nn.Module, args: Any) -> None:
+        """The hook before a layer or a norm."""
         self._inside.append(module)
         self.count[module] += 1
 
-    def made(self, module: nn.Module, args: Any, output: Any) -> None:
-        """The hook behind it, also where it raised."""
+    def on_end(self, module: nn.Module, args: Any, output: Any) -> None:
+        """The hook after it, also where it raised."""
         self._inside.pop()
         if isinstance(output, Tensor) and module not in self._norms:
-            self._live[id(output)] = _Result(module, weakref.ref(output), 0, [])
-            self.results.append(self._live[id(output)])
+            self._live[id(output)] = _LayerOutput(module, weakref.ref(output), 0, [])
+            self.outputs.append(self._live[id(output)])
 
-    def read(self, arguments: Any) -> None:
-        """An operator reads these, or the model returns them."""
+    def record_read(self, arguments: Any) -> None:
+        """Called with what an operator reads, or the model returns."""
         for x in tree_leaves(arguments):
             if isinstance(x, Tensor):
-                if (found := self.of(x)) is not None:
+                if (found := self.output_of(x)) is not None:
                     found.reads += 1
-                self.public.update(m for m in self._owners.get(_memory(x), ()) if m not in self._inside)
+                self.shared.update(m for m in self._owners.get(_storage_id(x), ()) if m not in self._inside)
 
-    def normalizes(self, x: Tensor, mean: Any, var: Any, weight: Any, bias: Any, training: bool, eps: float) -> None:
-        """A call of `batch_norm`; other values than the norm's own are no use that could be folded."""
+    def record_norm(self, x: Tensor, mean: Any, var: Any, weight: Any, bias: Any, training: bool, eps: float) -> None:
+        """Called for a call of `batch_norm`; one with other values than a norm's own cannot be folded."""
         norm: Any = next((m for m in reversed(self._inside) if m in self._norms and m.running_mean is mean), None)
         if norm is not None:
             self.uses[norm] += 1
             own = var is norm.running_var and weight is norm.weight and bias is norm.bias and eps == norm.eps
-            if own and not training and (found := self.of(x)) is not None:
+            if own and not training and (found := self.output_of(x)) is not None:
                 found.norms.append(norm)
 
-    def of(self, x: Any) -> _Result | None:
-        """The result that a tensor is; ids are given away again, so the tensor itself must be the same."""
+    def output_of(self, x: Any) -> _LayerOutput | None:
+        """The layer output that a tensor is, if any; ids are reused, so the tensor itself must be the same."""
         found = self._live.get(id(x))
         return found if found is not None and found.tensor() is x else None
 
 
-def _memory(x: Tensor) -> int:
-    """What a tensor shares with its views and with `.data`."""
+def _storage_id(x: Tensor) -> int:
+    """The identity of a tensor's memory, which its views and `.data` share."""
     return id(x) if x.layout is not torch.strided else x.untyped_storage()._cdata
 
 
-class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator, those inside scripted code as well."""
+class _ReadRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the reads of every operator, also inside scripted code."""
 
-    def __init__(self, seen: _Run) -> None:
+    def __init__(self, record: _RunRecord) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen = seen
+        self.record = record
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operator."""
-        self.seen.read((args, kwargs))
+        self.record.record_read((args, kwargs))
         return function(*args, **(kwargs or {}))
 
 
@@ -125,23 +126,23 @@ def _arguments(args: Any, kwargs: Any) -> dict[str, Any]:
     return bound.arguments
 
 
-class _Normalized(TorchFunctionMode):
-    """Sees which norm each call of `batch_norm` belongs to."""
+class _NormRecorder(TorchFunctionMode):
+    """Records which norm each call of `batch_norm` belongs to."""
 
-    def __init__(self, seen: _Run) -> None:
+    def __init__(self, record: _RunRecord) -> None:
         super().__init__()
-        self.seen = seen
+        self.record = record
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call."""
         if function is nn.functional.batch_norm:
             x, mean, var, weight, bias, training, _, eps = _arguments(args, kwargs).values()
-            self.seen.normalizes(x, mean, var, weight, bias, training, eps)
+            self.record.record_norm(x, mean, var, weight, bias, training, eps)
         return function(*args, **(kwargs or {}))
 
 
-class _Passed(TorchFunctionMode):
-    """Lets what `batch_norm` would normalize by these statistics pass as it is."""
+class _SkippedNorm(TorchFunctionMode):
+    """Makes `batch_norm` with these statistics return its input."""
 
     def __init__(self, mean: Tensor) -> None:
         super().__init__()
@@ -156,11 +157,11 @@ class _Passed(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-class Folded(nn.Module):
-    """What a norm of a class of its own does beside normalizing, an activation perhaps.
+class FoldedNorm(nn.Module):
+    """What a norm of a derived class does besides normalizing, such as an activation.
 
     Attributes:
-        norm: the module; its statistics are in the layer in front of it.
+        norm: the module; its statistics are folded into the layer upstream of it.
     """
 
     def __init__(self, norm: Any) -> None:
@@ -169,18 +170,18 @@ class Folded(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """The norm's own forward, without its normalization."""
-        with _Passed(self.norm.running_mean):
+        with _SkippedNorm(self.norm.running_mean):
             return self.norm(x)
 
 
 def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
-    """Folds every BatchNorm that directly follows a convolution or Linear, in place, and leaves an Identity, or what a
-    norm of a class of its own does beside normalizing.
+    """Folds every BatchNorm that directly follows a convolution or Linear, in place; an Identity replaces it, or, for a
+    norm of a derived class, what that class does besides normalizing.
 
-    Which does is seen in a run: the normalized tensor is the layer's result, no other operator reads it, nothing keeps
-    it, both modules run once, and no one else reads their weights or statistics. Modules with hooks stay as they are: a
-    hook would see other numbers, and weight_norm makes its weight anew; so do those with a method of their own, a
-    `forward` that was set on the instance. The model goes to eval mode, for which alone folding is exact.
+    A run shows which ones: the normalized tensor is the layer's output, no other operator reads it, nothing keeps it,
+    both modules run once, and no other code reads their weights or statistics. Modules with hooks are not folded: a
+    hook would see other values, and weight_norm computes its weight anew. Nor are modules with a method, such as
+    `forward`, that was set on the instance. The model goes to eval mode, the only one in which folding is exact.
 
     Args:
         model: float, not quantized.
@@ -192,34 +193,34 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     Raises:
         TorchError: the model has tensors on the meta device, or fails on the example.
     """
-    refuse_meta(model)
+    refuse_meta_tensors(model)
     model.eval()
-    layers = [m for m in model.modules() if type(m) in LAYERS and "weight" in m._parameters and not _changed(m)]
+    layers = [m for m in model.modules() if type(m) in LAYERS and "weight" in m._parameters and not _is_customized(m)]
     norms: dict[nn.Module, str] = {
         m: n
         for n, m in model.named_modules()
-        if isinstance(m, batchnorm._BatchNorm) and m.running_mean is not None and not _changed(m)
+        if isinstance(m, batchnorm._BatchNorm) and m.running_mean is not None and not _is_customized(m)
     }
-    seen = _Run(layers, norms)
-    handles = [m.register_forward_pre_hook(seen.begins) for m in (*layers, *norms)]
-    handles += [m.register_forward_hook(seen.made, always_call=True) for m in (*layers, *norms)]
+    record = _RunRecord(layers, norms)
+    hooks = [m.register_forward_pre_hook(record.on_begin) for m in (*layers, *norms)]
+    hooks += [m.register_forward_hook(record.on_end, always_call=True) for m in (*layers, *norms)]
     try:
-        with torch.no_grad(), _Normalized(seen), _Reads(seen), settled(model):
-            output = run(model, example)
+        with torch.no_grad(), _NormRecorder(record), _ReadRecorder(record), isolated_run(model):
+            output = run_example(model, example)
     finally:
-        for handle in handles:
-            handle.remove()
-    seen.read(output)
-    gc.collect()  # what only a cycle of references still holds is gone
+        for hook in hooks:
+            hook.remove()
+    record.record_read(output)
+    gc.collect()  # what only a reference cycle keeps alive goes
     folded: dict[nn.Module, nn.Module] = {}
-    for result in seen.results:
-        alone = result.reads == len(result.norms) == 1 and result.tensor() is None  # the model returned or kept it else
+    for result in record.outputs:
+        alone = result.reads == len(result.norms) == 1 and result.tensor() is None  # else the model returned or kept it
         both = {result.layer, *result.norms}
         if (
             alone
-            and all(seen.count[m] == 1 for m in both)
-            and not both & seen.public
-            and seen.uses[result.norms[0]] == 1
+            and all(record.count[m] == 1 for m in both)
+            and not both & record.shared
+            and record.uses[result.norms[0]] == 1
         ):
             folded[result.norms[0]] = result.layer
     del output
@@ -228,34 +229,35 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     for path, module in list(model.named_modules(remove_duplicate=False)):
         if module in folded:
             above, _, name = path.rpartition(".")
-            setattr(model.get_submodule(above), name, nn.Identity() if type(module) in NORMS else Folded(module))
+            setattr(model.get_submodule(above), name, nn.Identity() if type(module) in NORMS else FoldedNorm(module))
     return tuple(norms[norm] for norm in folded)
 
 
-def _changed(module: nn.Module) -> bool:
-    """Whether a module does not do what its class does: it has hooks, or methods that were set on the instance."""
+def _is_customized(module: nn.Module) -> bool:
+    """Whether a module may behave unlike its class: it has hooks, or methods that were set on the instance."""
     patched = any(callable(getattr(type(module), name, None)) for name in vars(module))
     return patched or bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _fold(layer: Any, norm: Any) -> None:
-    """Scales the layer's output channels and shifts its bias; torch's own helper knows no groups of transposed ones."""
+    """Scales the layer's output channels and shifts its bias, in float32 at least; torch's own helper does not support
+    groups of transposed convolutions."""
 
-    def exact(x: Tensor) -> Tensor:
+    def widened(x: Tensor) -> Tensor:
         return x.detach().to(torch.promote_types(x.dtype, torch.float32))
 
-    factor = torch.rsqrt(exact(norm.running_var) + norm.eps)
-    factor = factor if norm.weight is None else factor * exact(norm.weight)
-    shift = 0 if norm.bias is None else exact(norm.bias)
-    weight = exact(layer.weight)
+    factor = torch.rsqrt(widened(norm.running_var) + norm.eps)
+    factor = factor if norm.weight is None else factor * widened(norm.weight)
+    shift = 0 if norm.bias is None else widened(norm.bias)
+    weight = widened(layer.weight)
     if isinstance(layer, TRANSPOSED):
         grouped = weight.reshape(layer.groups, -1, *weight.shape[1:])  # [groups, in / groups, out / groups, ...]
         by_output = factor.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
         scaled = (grouped * by_output).reshape(weight.shape)
     else:
         scaled = weight * factor.reshape(-1, *[1] * (weight.dim() - 1))
-    bias = torch.zeros_like(factor) if layer.bias is None else exact(layer.bias)
-    shifted = (bias - exact(norm.running_mean)) * factor + shift
+    bias = torch.zeros_like(factor) if layer.bias is None else widened(layer.bias)
+    shifted = (bias - widened(norm.running_mean)) * factor + shift
     frozen = not (layer.weight if layer.bias is None else layer.bias).requires_grad
     layer.bias = nn.Parameter(shifted.to(layer.weight.dtype), not frozen)
     layer.weight = nn.Parameter(scaled.to(layer.weight.dtype), layer.weight.requires_grad)

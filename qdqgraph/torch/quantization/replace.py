@@ -1,7 +1,7 @@
-"""`quantize`: every module that pytorch-quantization has a twin for becomes its twin, in place.
+"""`quantize`: turns every module that pytorch-quantization has a quantized twin for into that twin, in place.
 
-Instances are re-classed: parameters, buffers, hooks, dtype and whatever else an instance carries stay, and the
-constructors, which do not know newer arguments of torch, are never called.
+Instances get another class: parameters, buffers, hooks, dtype and all other attributes stay, and the library's
+constructors, which do not support newer arguments of torch, are never called.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizat
 from torch.nn.utils.rnn import PackedSequence
 
 from ...errors import TorchError
-from ..calls.places import places, remove
-from ..quantizer.choice import chosen
+from ..calls.places import places, remove_quantizers
+from ..quantizer.choice import select_modules
 from ..quantizer.quantizer import Quantizer, qnn, quant_modules, quant_rnn
-from ..quantizer.wrapped import refuse
-from .config import Config, Spec, specs
-from .insert import insert
+from ..quantizer.wrapped import refuse_wrapped
+from .config import Config, Spec, specs_for
+from .insert import insert_at_operator
 
 
 class QuantConv1d(qnn.QuantConv1d, Conv1d):
-    """The library's, with every padding mode: its own forward halves circular padding and makes zeros of the others."""
+    """The library's class, with every padding mode: its own forward halves circular padding, and pads with zeros in the
+    other modes."""
 
     _quant: Any
 
@@ -58,9 +59,8 @@ class QuantConv3d(qnn.QuantConv3d, Conv3d):
 
 
 class QuantLSTM(qnn.QuantLSTM):
-    """The library's, with torch's sequences of one batch and packed ones in any order as well, and in a form that
-    torch.export can follow: the library's own asks where its weights lie in memory, for a fast path that it never
-    takes."""
+    """The library's class, also for sequences without a batch and packed ones in any order, and without the memory
+    addresses of its weights, which torch.export cannot trace and which the library never uses."""
 
     _input_quantizers: Any
     _weight_quantizers: Any
@@ -93,7 +93,7 @@ class QuantLSTM(qnn.QuantLSTM):
         return run(input, self.all_weights, hx, None, self._input_quantizers, self._weight_quantizers)
 
     def _packed(self, input: PackedSequence, hx: Any) -> Any:
-        """The library's own forward neither sorts states nor puts results back in order."""
+        """Sorts states and restores the order of results, which the library's forward does not."""
         order, back = input.sorted_indices, input.unsorted_indices
         if hx is not None and order is not None:
             hx = tuple(state.index_select(1, order) for state in hx)
@@ -103,13 +103,12 @@ class QuantLSTM(qnn.QuantLSTM):
         return PackedSequence(output.data, input.batch_sizes, order, back), found
 
 
-OWN = {twin.__name__: twin for twin in (QuantConv1d, QuantConv2d, QuantConv3d, QuantLSTM)}
+OWN_TWINS = {twin.__name__: twin for twin in (QuantConv1d, QuantConv2d, QuantConv3d, QuantLSTM)}
 TWINS: dict[type[nn.Module], type[nn.Module]] = {
-    getattr(torch.nn.modules, entry.mod_name): OWN.get(entry.replace_mod.__name__, entry.replace_mod)
+    getattr(torch.nn.modules, entry.mod_name): OWN_TWINS.get(entry.replace_mod.__name__, entry.replace_mod)
     for entry in quant_modules._DEFAULT_QUANT_MAP
 }
-"""Twins by the classes of torch.nn.modules, which stay torch's where the library's `initialize` has patched
-torch.nn."""
+"""Twins by the classes in torch.nn.modules: the library's `initialize` patches those in torch.nn."""
 TRANSPOSED = (qnn.QuantConvTranspose1d, qnn.QuantConvTranspose2d, qnn.QuantConvTranspose3d)
 """Their weights are [in, out / groups, ...]: the output channels are axis 1, where the library's default says 0."""
 
@@ -120,20 +119,20 @@ class Quantized:
 
     Attributes:
         replaced: modules that became their twins.
-        ignored: modules that the configuration leaves as they are.
-        left: modules that have no twin of their own, though their base class has: subclasses, which may compute
-            something else, LSTMs with projections, and what is inside scripted modules.
-        placed: quantizers at functional operators.
+        ignored: modules that the configuration leaves in float.
+        left: modules without a twin whose base class has one: subclasses, which may compute something else, LSTMs with
+            projections, and modules inside scripted ones.
+        inserted: quantizers at functional operators.
     """
 
     replaced: tuple[str, ...]
     ignored: tuple[str, ...]
     left: tuple[str, ...]
-    placed: tuple[str, ...]
+    inserted: tuple[str, ...]
 
 
 def quantize(model: nn.Module, config: Config | None = None, example: Any = None) -> Quantized:
-    """Quantizes a model in place; amax is for `calibrate` to find.
+    """Quantizes a model in place; `calibrate` then finds amax.
 
     Args:
         model: float, on any device.
@@ -143,51 +142,55 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
 
     Raises:
         TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,
-            or the model is quantized already, compiled, scripted or wrapped for several devices. The model is as it was
-            then.
+            or the model is quantized already, compiled, scripted or wrapped for several devices. An error leaves the
+            model unchanged.
     """
     config = config or Config()
-    refuse(model)
-    if kind_of(model) in TWINS:
-        name = kind_of(model).__name__
+    refuse_wrapped(model)
+    if class_of(model) in TWINS:
+        name = class_of(model).__name__
         raise TorchError(f"the model is a bare {name}; put it into a module, which then holds its twin")
-    modules = {n: m for n, m in model.named_modules() if kind_of(m) in TWINS and _has_twin(m)}
+    modules = {n: m for n, m in model.named_modules() if class_of(m) in TWINS and _twin_supports(m)}
     first = {m: n for n, m in modules.items()}
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
     if not modules and any(isinstance(m, Quantizer | qnn.TensorQuantizer) for m in model.modules()):
         raise TorchError("the model holds quantizers already: link and calibrate it")
     if config.operators and example is None:
         raise TorchError("functional operators are found by running the model: give an example input")
-    ignored = {first[every[n]] for n in chosen(every, config.ignore, "ignore")}
-    meant = [(entry, {first[every[n]] for n in chosen(every, entry.modules, "layers")}) for entry in config.layers]
+    ignored = {first[every[n]] for n in select_modules(every, config.ignore, "ignore")}
+    selected = [
+        (entry, {first[every[n]] for n in select_modules(every, entry.modules, "layers")}) for entry in config.layers
+    ]
     parts = {
-        path: _quantizers(path, module, *specs(config, [e for e, paths in meant if path in paths]))
+        path: _quantizers(path, module, *specs_for(config, [e for e, paths in selected if path in paths]))
         for path, module in modules.items()
         if path not in ignored
     }
-    before, standing = {path: type(modules[path]) for path in parts}, set(places(model))
+    before, existing = {path: type(modules[path]) for path in parts}, set(places(model))
     for path, children in parts.items():
-        retype(modules[path], children)
-    left = [n for n, m in model.named_modules() if n not in modules and _like_twin(m)]
+        become_twin(modules[path], children)
+    left = [n for n, m in model.named_modules() if n not in modules and _resembles_twin(m)]
     try:
-        placed = [path for entry in config.operators for path in insert(model, example, entry, config.input)]
+        inserted = [
+            path for entry in config.operators for path in insert_at_operator(model, example, entry, config.input)
+        ]
     except TorchError:
-        remove(model, standing)
+        remove_quantizers(model, existing)
         for path, kind in before.items():
-            _restore(modules[path], kind, parts[path])
+            _revert(modules[path], kind, parts[path])
         raise
-    take_slow_paths(model)
-    return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(placed))
+    disable_fast_paths(model)
+    return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(inserted))
 
 
-def kind_of(module: nn.Module) -> type[nn.Module]:
-    """A module's class, which torch derives another from where it parametrizes the module."""
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """A module's class, without the class that torch derives from it for a parametrized module."""
     return type_before_parametrizations(module)
 
 
-def retype(module: nn.Module, children: dict[str, nn.Module]) -> None:
-    """Makes a module its twin, with these quantizers; a parametrized one stays so."""
-    twin = TWINS[kind_of(module)]
+def become_twin(module: nn.Module, children: dict[str, nn.Module]) -> None:
+    """Makes a module its twin, with these quantizers; a parametrized module stays parametrized."""
+    twin = TWINS[class_of(module)]
     if is_parametrized(module):  # torch has made a class for it alone, which computes its parameters
         own = {n: x for n, x in vars(type(module)).items() if n not in ("__dict__", "__weakref__")}
         twin = type(f"Parametrized{twin.__name__}", (twin,), own)
@@ -199,8 +202,8 @@ def retype(module: nn.Module, children: dict[str, nn.Module]) -> None:
         module.dropout_state, module._data_ptrs = {}, []
 
 
-def _restore(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Module]) -> None:
-    """Makes a twin the module that it was."""
+def _revert(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Module]) -> None:
+    """Undoes `become_twin`."""
     module.__class__ = kind
     for name in children:
         delattr(module, name)
@@ -208,27 +211,27 @@ def _restore(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Mo
         module.__dict__.pop(name, None)
 
 
-def take_slow_paths(model: nn.Module) -> None:
-    """Lets torch's transformer layers call their Linears: in eval mode they would read the weights and pass by the
+def disable_fast_paths(model: nn.Module) -> None:
+    """Makes torch's transformer layers call their Linears: their fast path in eval mode reads the weights without the
     quantizers."""
     for module in model.modules():
         if any(isinstance(m, Quantizer) for m in module.modules()):
             if isinstance(module, nn.TransformerEncoderLayer):
-                module.activation_relu_or_gelu = 0  # as of an activation that the fast path does not know
+                module.activation_relu_or_gelu = 0  # as for an activation that the fast path does not support
             elif isinstance(module, nn.TransformerEncoder):
                 module.use_nested_tensor = False
 
 
 def default_axis(module: nn.Module) -> int:
     """The axis of the output channels of a module's weight."""
-    return 1 if isinstance(module, TRANSPOSED) or issubclass(TWINS.get(kind_of(module), nn.Module), TRANSPOSED) else 0
+    return 1 if isinstance(module, TRANSPOSED) or issubclass(TWINS.get(class_of(module), nn.Module), TRANSPOSED) else 0
 
 
-def _has_twin(module: nn.Module) -> bool:
-    return not getattr(module, "proj_size", 0)  # the library's LSTM knows no projections
+def _twin_supports(module: nn.Module) -> bool:
+    return not getattr(module, "proj_size", 0)  # the library's LSTM has no projections
 
 
-def _like_twin(module: nn.Module) -> bool:
+def _resembles_twin(module: nn.Module) -> bool:
     if isinstance(module, torch.jit.ScriptModule):
         return getattr(module, "original_name", "") in {kind.__name__ for kind in TWINS}
     quantized = isinstance(module, tuple(TWINS.values()))
@@ -237,7 +240,7 @@ def _like_twin(module: nn.Module) -> bool:
 
 def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
     """The quantizers of a module's twin, by the library's names."""
-    twin = TWINS[kind_of(module)]
+    twin = TWINS[class_of(module)]
     dimensions = max((p.dim() for p in module.parameters()), default=None)
     if dimensions is not None and isinstance(weight.axis, int) and weight.axis >= dimensions:
         raise TorchError(f"{path}: its weight has {dimensions} dimensions, there is no axis {weight.axis}")

@@ -1,1 +1,1 @@
-"""The PyTorch module that owns an amax, and how it is chosen by name."""
+"""The PyTorch module that owns an amax, the pair that it becomes in a file, and how modules are selected by name."""

@@ -1,15 +1,15 @@
 """How a quantizer becomes QuantizeLinear and DequantizeLinear, with either of torch's two ONNX exporters.
 
-Written here rather than through torch's fake-quantize operators, so that the file holds what TensorRT wants: a scale of
-the tensor's own type (no Cast around the pair in half precision), an INT8 zero-point without a Cast, `axis` always
-there for a vector of scales, and no `amax.item()`, which the dynamo exporter cannot trace.
+The pairs are written here and not by torch's fake-quantize operators, so that the file holds what TensorRT reads best:
+a scale of the tensor's own type (no Cast around the pair in half precision), an INT8 zero-point without a Cast, and
+`axis` on every pair with a vector of scales. The dynamo exporter could not trace `amax.item()` either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-INTEGERS = {(8, False): torch.int8, (8, True): torch.uint8}
-"""Integer type by number of bits and whether it is unsigned; what the pairs of an export can have."""
+INTEGER_TYPES = {(8, False): torch.int8, (8, True): torch.uint8}
+"""The integer types that an export can write, by number of bits and whether they are unsigned."""
 TYPED_OPSET = 19
-"""The first opset whose QuantizeLinear takes half precision."""
+"""The first opset whose QuantizeLinear takes half precision.
+Source: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a pair rounds to.
+    """The parameters of a pair.
 
     Attributes:
-        scale: ONNX's scale, amax / 127, float64: [] for one scale, [C] for one a channel. No tensor, as it is a
-        constant
-            of the graph whatever the tracer does.
+        scale: ONNX's scale, amax / 127, float64: [] for one scale, [C] for one a channel. An array, not a tensor: to
+            every tracer it is a constant.
         axis: the channel axis; None for one scale.
         integers: the integer type.
     """
@@ -41,8 +41,8 @@ class Encoding:
 
 
 @dataclass
-class Writing:
-    """An export in progress: a tensor that is read twice through equal grids gets one pair.
+class PairWriter:
+    """The pairs of an export in progress: a tensor that is quantized twice with equal parameters gets one pair.
 
     Attributes:
         opset: the opset of the export.
@@ -51,62 +51,66 @@ class Writing:
 
     opset: int
     dynamo: bool
-    _made: dict[tuple[int, int, bytes, int | None], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _pairs: dict[tuple[int, int, bytes, int | None], tuple[Tensor, Tensor]] = field(default_factory=dict)
     _outputs: set[int] = field(default_factory=set)
-    _known: dict[Hashable, Tensor] = field(default_factory=dict)
+    _constants_by_value: dict[Hashable, Tensor] = field(default_factory=dict)
 
-    def pair(self, x: Tensor, grid: Encoding) -> Tensor:
-        """The tensor behind its pair."""
-        at = (id(x), _version(x), grid.scale.tobytes(), grid.axis)
-        if at not in self._made or _version(self._made[at][1]):  # one that was changed in place serves nobody else
-            scale, zero = self._constants(x, grid)
-            made = self._dynamo(x, scale, zero, grid.axis) if self.dynamo else _apply(_Pair, x, scale, zero, grid.axis)
-            self._made[at] = (x, made)  # both are kept, or other tensors could get their ids
-            self._outputs.add(id(made))
-        return self._made[at][1]
+    def pair(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """The tensor after its pair, of the same shape and type."""
+        at = (id(x), _version(x), encoding.scale.tobytes(), encoding.axis)
+        if at not in self._pairs or _version(self._pairs[at][1]):  # an output that was changed in place is not reused
+            scale, zero = self._constants(x, encoding)
+            write = self._write_for_dynamo if self.dynamo else _write_for_tracer
+            output = write(x, scale, zero, encoding.axis)
+            self._pairs[at] = (x, output)  # both stay alive: other tensors must not get their ids
+            self._outputs.add(id(output))
+        return self._pairs[at][1]
 
-    def made(self, x: Tensor) -> bool:
-        """Whether the tensor comes out of a pair, and is as it came."""
+    def is_output(self, x: Tensor) -> bool:
+        """Whether the tensor is the output of a pair, not changed in place since."""
         return id(x) in self._outputs and not _version(x)
 
-    def _constants(self, x: Tensor, grid: Encoding) -> tuple[Tensor, Tensor]:
-        """Scale, of the tensor's type, and zero-point. Where amax / 127 is below what the type can hold, its least
-        positive number stands for it."""
+    def _constants(self, x: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
+        """Scale, of the tensor's type, and zero-point, of the integer type. A scale below the type's smallest positive
+        number becomes that number."""
         limits = torch.finfo(x.dtype)
-        grid = replace(grid, scale=np.maximum(grid.scale, limits.smallest_normal * limits.eps))
+        scale = np.maximum(encoding.scale, limits.smallest_normal * limits.eps)
         if self.dynamo:
-            scale = torch.tensor(grid.scale.tolist(), dtype=x.dtype, device=x.device)
-            return scale, torch.zeros(grid.scale.shape, dtype=grid.integers, device=x.device)
-        # What comes from numpy is one constant to the tracer, anything else half a dozen nodes, and the exporter's
-        # passes are slower than linear. Equal ones are made once.
-        scales = np.asarray(grid.scale, np.float32 if x.dtype == torch.float32 else np.float64)
-        found = []
-        for values, kind in ((scales, x.dtype), (np.zeros(grid.scale.shape, np.int8), grid.integers)):
-            at = (values.tobytes(), values.shape, kind, x.device)
-            if at not in self._known:
-                made = torch.from_numpy(values)
-                self._known[at] = made if (made.dtype, made.device) == (kind, x.device) else made.to(x.device, kind)
-            found.append(self._known[at])
-        return found[0], found[1]
+            found = torch.tensor(scale.tolist(), dtype=x.dtype, device=x.device)
+            return found, torch.zeros(scale.shape, dtype=encoding.integers, device=x.device)
+        # An array of NumPy is one constant to the tracer, anything else half a dozen nodes, and the exporter's passes
+        # are slower than linear. Equal constants are made once.
+        scale = np.asarray(scale, np.float32 if x.dtype == torch.float32 else np.float64)
+        zero = np.zeros(scale.shape, np.int8)
+        return self._constant(scale, x.dtype, x.device), self._constant(zero, encoding.integers, x.device)
 
-    def _dynamo(self, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
+    def _constant(self, values: NDArray[Any], dtype: torch.dtype, device: torch.device) -> Tensor:
+        at = (values.tobytes(), values.shape, dtype, device)
+        if at not in self._constants_by_value:
+            tensor = torch.from_numpy(values)
+            same = (tensor.dtype, tensor.device) == (dtype, device)
+            self._constants_by_value[at] = tensor if same else tensor.to(device, dtype)
+        return self._constants_by_value[at]
+
+    def _write_for_dynamo(self, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
         attrs: dict[str, Any] = {} if axis is None else {"axis": axis}
         write = torch.onnx.ops.symbolic
         integers = write("QuantizeLinear", (x, scale, zero), attrs, dtype=zero.dtype, shape=x.shape, version=self.opset)
-        made: Tensor = write(
+        output: Tensor = write(
             "DequantizeLinear", (integers, scale, zero), attrs, dtype=x.dtype, shape=x.shape, version=self.opset
         )
-        return made
+        return output
 
 
 def _version(x: Tensor) -> int:
-    """How often a tensor was changed in place; one of inference mode does not count, and no weight is changed."""
+    """How often a tensor was changed in place; 0 for one of inference mode, which has no count (no weight changes)."""
     return 0 if x.is_inference() else x._version
 
 
-def _apply(function: Any, *args: Any) -> Any:
-    """Calls an autograd function; torch leaves that untyped."""
-    return function.apply(*args)
+def _write_for_tracer(x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
+    function: Any = _Pair  # torch leaves `apply` untyped
+    output: Tensor = function.apply(x, scale, zero, axis)
+    return output
 
 
 class _Pair(torch.autograd.Function):
@@ -114,7 +118,7 @@ class _Pair(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
-        """What the tracer runs: shapes are all it needs."""
+        """What the tracer runs: only the shape matters."""
         return x.clone()
 
     @staticmethod
@@ -126,8 +130,8 @@ class _Pair(torch.autograd.Function):
 
 
 @contextmanager
-def restored(quantizers: Any, *names: str) -> Iterator[None]:
-    """Gives attributes of quantizers their values back when the block ends."""
+def preserve_attributes(quantizers: Any, *names: str) -> Iterator[None]:
+    """Restores these attributes of the quantizers when the block ends."""
     kept = [(q, name, getattr(q, name)) for q in quantizers for name in names]
     try:
         yield

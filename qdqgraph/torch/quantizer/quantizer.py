@@ -1,6 +1,7 @@
-"""`Quantizer`: pytorch-quantization's TensorQuantizer without its traps, and how a model's quantizers are found.
+"""`Quantizer`: pytorch-quantization's TensorQuantizer with its faults corrected; how a model's quantizers are found.
 
-An instance of the library's class is re-classed (`adopt`), so a model that another script quantized serves as well.
+Instances of the library's own class get this class (`convert_quantizers`), so models that another script quantized work
+as well.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_m
 
 from ...errors import TorchError
 from ...graph.amax import integer_bound, scale_from_amax
-from .pairing import INTEGERS, Encoding, Writing
+from .pairing import INTEGER_TYPES, Encoding, PairWriter
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # the library calls torch.jit.script when it is imported
@@ -30,46 +31,48 @@ with warnings.catch_warnings():
 
 
 class Quantizer(qnn.TensorQuantizer):
-    """A TensorQuantizer that loads a calibrated state on any device, and writes Q/DQ itself.
+    """A TensorQuantizer that loads a calibrated state on any device, and writes its own Q/DQ pair during an export.
 
     Attributes:
-        method: the name of a calibration method; "" leaves the choice to the run.
-        percentile: of values that stay within amax, in percent; None leaves it to the run.
+        method: the name of a calibration method; "" leaves the choice to `calibrate`.
+        percentile: of values that stay within amax, in percent; None leaves it to `calibrate`.
     """
 
     method: str = ""
     percentile: float | None = None
-    _writing: Writing | None = None
-    _grid: Encoding | TorchError | None = None
-    _probe: float | None = None
+    _writer: PairWriter | None = None
+    _encoding: Encoding | TorchError | None = None
+    _probe_scale: float | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[...] → the same shape and type."""
-        if self._writing is not None and not self._disabled and self._if_quant:
-            if isinstance(self._grid, TorchError):
-                raise self._grid
-            assert self._grid is not None
-            return self._writing.pair(inputs, self._grid)
-        made: Tensor = super().forward(inputs)
-        return made
+        if self._writer is not None and not self._disabled and self._if_quant:
+            if isinstance(self._encoding, TorchError):
+                raise self._encoding
+            assert self._encoding is not None
+            return self._writer.pair(inputs, self._encoding)
+        rounded: Tensor = super().forward(inputs)
+        return rounded
 
     @property
     def bound(self) -> int:
         """The largest integer: 127 for 8 bits."""
         return integer_bound(self._num_bits, self._unsigned)
 
-    def grid(self) -> Encoding:
-        """What the quantizer rounds to.
+    def encoding(self) -> Encoding:
+        """The pair that the quantizer becomes in a file.
 
         Raises:
-            TorchError: it has no amax, one that is no positive number, or more than one channel axis.
+            TorchError: it has no amax, one that is zero or not finite, or several channel axes.
         """
-        integers = INTEGERS.get((self._num_bits, self._unsigned), torch.int8)
+        integers = INTEGER_TYPES.get((self._num_bits, self._unsigned), torch.int8)
         amax: Tensor | None = self.amax
-        if self._probe is not None:
+        if self._probe_scale is not None:
             size = 1 if amax is None or self._axis is None else amax.numel()
             return Encoding(
-                np.full((size,) if size > 1 else (), self._probe), self.axis_of(amax) if size > 1 else None, integers
+                np.full((size,) if size > 1 else (), self._probe_scale),
+                self.axis_of(amax) if size > 1 else None,
+                integers,
             )
         if amax is None:
             raise TorchError("it has no amax: calibrate it, or disable it")
@@ -98,7 +101,7 @@ class Quantizer(qnn.TensorQuantizer):
         return int(own)
 
     def set_amax(self, amax: Tensor | None) -> None:
-        """Gives the quantizer an amax of any shape, or takes it away."""
+        """Replaces amax, in the units of the tensor, of any shape; None removes it."""
         if amax is None:
             self._buffers.pop("_amax", None)
         elif "_amax" in self._buffers and self._amax.shape == amax.shape:
@@ -108,18 +111,18 @@ class Quantizer(qnn.TensorQuantizer):
             self.register_buffer("_amax", amax.detach().clone())
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Makes room for the amax of the state on the CPU; the library's own makes it on CUDA alone."""
+        """Makes room for the amax of a state on the quantizer's own device; the library's method needs CUDA."""
         found = state_dict.get(f"{prefix}_amax")
         if found is not None and (self.amax is None or self.amax.shape != found.shape):
             where = self.amax.device if self.amax is not None else torch.device("cpu")
             self.set_amax(torch.empty_like(found, device=where))
-        with quiet():
+        with silence_library_log():
             super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the library from logging a warning for each quantizer and step."""
+def silence_library_log() -> Iterator[None]:
+    """Suppresses the library's log, a warning for each quantizer and step."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -128,31 +131,32 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def made(descriptor: QuantDescriptor, method: str = "", percentile: float | None = None) -> Quantizer:
-    """A new quantizer."""
-    new = Quantizer(descriptor)
-    new.method, new.percentile = method, percentile
-    return new
+def new_quantizer(descriptor: QuantDescriptor, method: str = "", percentile: float | None = None) -> Quantizer:
+    """A quantizer without amax; `method` and `percentile` as in `Quantizer`."""
+    quantizer = Quantizer(descriptor)
+    quantizer.method, quantizer.percentile = method, percentile
+    return quantizer
 
 
-def settle(model: nn.Module) -> None:
-    """Closes what an interrupted forward left open in this thread (see `scopes`)."""
+def close_interrupted_scopes(model: nn.Module) -> None:
+    """Closes the scopes that an interrupted forward left open in this thread (see `scopes`)."""
     for module in model.modules():
         for hook in tuple(module._forward_pre_hooks.values()):
-            if (own := getattr(hook, "settle", None)) is not None:
-                own()
+            if (close := getattr(hook, "close_interrupted", None)) is not None:
+                close()
 
 
 @contextmanager
-def settled(model: nn.Module) -> Iterator[None]:
-    """What runs a model: nothing stays open behind it, and the thread's function modes are those that were. Where an
-    interrupt left one of ours on top, whoever had entered another below has taken off ours in its place."""
-    settle(model)
+def isolated_run(model: nn.Module) -> Iterator[None]:
+    """A block that runs a model: no scope is open after it, and torch's function modes of this thread are the same as
+    before. An interrupt can leave a mode of ours on top of the stack; a mode that was entered below it then removed
+    ours instead of itself."""
+    close_interrupted_scopes(model)
     before: list[Any] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        settle(model)
+        close_interrupted_scopes(model)
         if _get_current_function_mode_stack() != before:  # type: ignore[no-untyped-call]
             while _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
                 _pop_mode()  # type: ignore[no-untyped-call]
@@ -160,49 +164,50 @@ def settled(model: nn.Module) -> Iterator[None]:
                 _push_mode(mode)  # type: ignore[no-untyped-call]
 
 
-def adopt(model: nn.Module) -> None:
-    """Re-classes the library's own quantizers in a model, in place, once an interrupted forward is out of the way."""
-    settle(model)
+def convert_quantizers(model: nn.Module) -> None:
+    """Gives the library's own quantizers in a model the class `Quantizer`, in place, and closes the scopes of an
+    interrupted forward."""
+    close_interrupted_scopes(model)
     for module in model.modules():
         if type(module) is qnn.TensorQuantizer:
             module.__class__ = Quantizer
 
 
-def paths(model: nn.Module) -> dict[str, Quantizer]:
-    """Every path of every quantizer; a shared one has several, the first of which names it."""
-    adopt(model)
+def quantizer_paths(model: nn.Module) -> dict[str, Quantizer]:
+    """Every path of every quantizer: a shared one has several."""
+    convert_quantizers(model)
     return {n: m for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, Quantizer)}
 
 
 def quantizers(model: nn.Module) -> dict[str, Quantizer]:
-    """The model's quantizers by their first path."""
-    adopt(model)
+    """The model's quantizers, each by the first of its paths."""
+    convert_quantizers(model)
     return {n: m for n, m in model.named_modules() if isinstance(m, Quantizer)}
 
 
-def refuse_meta(model: nn.Module) -> None:
-    """Refuses a model that has tensors without numbers.
+def refuse_meta_tensors(model: nn.Module) -> None:
+    """Refuses a model that has tensors without values.
 
     Raises:
         TorchError: a parameter or a buffer is on the meta device.
     """
     every = (*model.named_parameters(), *model.named_buffers())
-    bare = [name for name, x in every if x.is_meta]
-    if bare:
-        more = f" and {len(bare) - 1} more are" if len(bare) > 1 else " is"
+    found = [name for name, x in every if x.is_meta]
+    if found:
+        more = f" and {len(found) - 1} more are" if len(found) > 1 else " is"
         raise TorchError(
-            f"{bare[0]}{more} on the meta device, where there are no numbers: load the model's weights first, after "
+            f"{found[0]}{more} on the meta device, where there are no numbers: load the model's weights first, after "
             "model.to_empty(device='cpu') or with load_state_dict(..., assign=True)"
         )
 
 
-def is_weight(path: str) -> bool:
+def is_weight_quantizer(path: str) -> bool:
     """Whether a quantizer of this path quantizes weights, by the library's names."""
     return "_weight_quantizer" in path.rsplit(".", 2)[-2 if path[-1].isdigit() else -1]
 
 
-def parent(model: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """The module that holds what stands at a path, and its name there."""
+def parent_module(model: nn.Module, path: str) -> tuple[nn.Module, str]:
+    """The module that holds the one at a path, and its name there."""
     above, _, name = path.rpartition(".")
     return model.get_submodule(above), name
 
@@ -212,17 +217,17 @@ __all__ = [
     "MaxCalibrator",
     "QuantDescriptor",
     "Quantizer",
-    "adopt",
-    "is_weight",
-    "made",
-    "parent",
-    "paths",
+    "close_interrupted_scopes",
+    "convert_quantizers",
+    "is_weight_quantizer",
+    "isolated_run",
+    "new_quantizer",
+    "parent_module",
     "qnn",
     "quant_modules",
     "quant_rnn",
+    "quantizer_paths",
     "quantizers",
-    "quiet",
-    "refuse_meta",
-    "settle",
-    "settled",
+    "refuse_meta_tensors",
+    "silence_library_log",
 ]

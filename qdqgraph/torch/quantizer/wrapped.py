@@ -1,4 +1,4 @@
-"""Models whose forward is not that of a module that can be changed: what wraps them, compiled them or scripted them."""
+"""Models whose modules cannot be changed: wrapped for several devices, compiled or scripted."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import nn
 from ...errors import TorchError
 
 
-def refuse(model: nn.Module) -> None:
-    """Says what to pass instead of a model that no exporter takes.
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuses a model that no exporter takes, and says what to pass instead.
 
     Raises:
         TorchError: it is wrapped for several devices, scripted, or compiled, or a part of it is compiled.

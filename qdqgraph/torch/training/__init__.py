@@ -1,1 +1,1 @@
-"""What follows calibration: sensitivity, fine-tuning, saved states."""
+"""After calibration: sensitivity, fine-tuning, saved states."""

@@ -1,4 +1,5 @@
-"""`finetune`: quantization-aware training. A float teacher shows the quantized model what each layer should answer."""
+"""`finetune`: quantization-aware training, with the float network as teacher: its features and outputs are the
+target."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
-from ..calibration.calibrate import Feed, first_input
-from ..quantizer.choice import Choice, chosen
-from ..quantizer.quantizer import quantizers, settled
+from ..calibration.calibrate import Feed, run_first_input
+from ..quantizer.choice import Choice, select_modules
+from ..quantizer.quantizer import isolated_run, quantizers
 from .state import save
 
 Loss = Callable[[Any, Any], Tensor]
-"""The task's loss: the model's output and what the loader yields → a scalar."""
+"""The task's loss: the model's output, what the loader yields → a scalar."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ class Training:
     """How to train.
 
     Attributes:
-        epochs: passes over the loader, or over its first `steps` batches.
-        rate: the learning rate of AdamW to begin with.
-        schedule: "cosine": down to a hundredth of it; "step": a tenth of it after each of `milestones`, in epochs.
-        distillation: weight of the mean squared distance to the teacher's features, each in units of the feature's own
-            mean square; output: of the distance between the outputs.
+        epochs: passes over the loader.
+        rate: the first learning rate of AdamW.
+        schedule: "cosine": the rate falls to a hundredth of it; "step": to a tenth after each epoch of `milestones`.
+        steps: batches an epoch; None: all.
+        distillation: weight of the mean squared distance to the teacher's features, each in units of the teacher
+            feature's mean square; output: weight of the same distance between the outputs.
         decay: weight decay; clip: largest norm of the gradient.
-        freeze_norms: leave the running statistics of BatchNorms as they are.
+        freeze_norms: keep the running statistics of BatchNorms.
     """
 
     epochs: int = 5
@@ -55,9 +57,9 @@ class Finetuned:
     """What training reached.
 
     Attributes:
-        losses: the mean loss of each epoch, distances in units of the features' own mean squares; scores: the score
-            before the first and after each epoch, none without `evaluate`.
-        best: the epoch whose weights the model now has, 0 for those it began with.
+        losses: the mean loss of each epoch.
+        scores: before the first and after each epoch; none without `evaluate`.
+        best: the epoch whose weights the model now has, from 1; 0: the first ones.
         supervised: paths of the modules whose features were compared.
     """
 
@@ -84,33 +86,33 @@ def finetune(
     """Trains a calibrated model in place; amax stays as calibrated.
 
     Args:
-        model: quantized and calibrated; it trains in train mode, and its modes are afterwards as they were.
-        teacher: the float network, of the same module paths; left as it is.
-        loader: is gone through once an epoch; yields what `calibrate` takes.
+        model: quantized and calibrated; it trains in train mode, and its modes are restored.
+        teacher: the float network, with the same module paths; not changed.
+        loader: iterated once an epoch; yields what `calibrate` takes.
         training: how long and how fast; None: `Training()`.
-        evaluate: scores the model, more is better; the best epoch's weights are kept. None: the last one's.
-        loss: the task's own loss, added to the distances; None: the teacher alone says what is right.
-        supervise: modules whose results are compared with the teacher's; none chosen: every convolution and Linear.
-        stride: take every stride-th of these only.
-        feed: runs a model on what the loader yields.
+        evaluate: scores the model, more is better; the best epoch's weights are kept. None: those of the last one.
+        loss: the task's own loss, added to the distances; None: the distances alone.
+        supervise: modules whose outputs are compared with the teacher's; empty: every convolution and Linear.
+        stride: supervise every stride-th of these only.
+        feed: runs a model on what the loader yields, as in `calibrate`.
         checkpoint: a file for the best state so far, for `load`.
         progress: called with one line an epoch.
 
     Raises:
-        TorchError: a quantizer has no amax, the loader yields nothing or what is no input, no module is supervised, a
-            path is no module of the teacher, the loss is not finite, or the checkpoint cannot be written.
+        TorchError: a quantizer has no amax, the loader yields no batches or no inputs, no module is supervised, the
+            teacher has no module of a path, the loss is not finite, or the checkpoint cannot be written.
     """
-    how, run = training or Training(), feed or first_input
+    how, run = training or Training(), feed or run_first_input
     missing = [n for n, q in quantizers(model).items() if not q._disabled and q.amax is None]
     if missing or not quantizers(model):
         raise TorchError(f"calibrate first: {missing[0] if missing else 'the model'} has no amax")
-    names = supervised(model, teacher, supervise, stride)
+    names = supervised_modules(model, teacher, supervise, stride)
     modes = {m: m.training for m in (*model.modules(), *teacher.modules())}
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, how.rate, weight_decay=how.decay)
     best, kept, losses, scores = 0, copy.deepcopy(model.state_dict()), list[float](), list[float]()
     try:
-        with settled(model), settled(teacher):
+        with isolated_run(model), isolated_run(teacher):
             if evaluate is not None:
                 scores.append(evaluate(model.eval()))
             if checkpoint is not None:
@@ -135,27 +137,31 @@ def finetune(
     return Finetuned(tuple(losses), tuple(scores), best, names)
 
 
-def rate(how: Training, epoch: int, done: float) -> float:
-    """The learning rate in an epoch (from 1), of which the part `done` is over."""
+def learning_rate(how: Training, epoch: int, done: float) -> float:
+    """The learning rate in an epoch.
+
+    Args:
+        epoch: from 1; done: the part of it that is over, 0 to 1.
+    """
     if how.schedule == "step":
         return how.rate * 0.1 ** sum(epoch > milestone for milestone in how.milestones)
     part = (epoch - 1 + done) / how.epochs
     return how.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
 
 
-def supervised(model: nn.Module, teacher: nn.Module, supervise: Choice, stride: int) -> tuple[str, ...]:
-    """The modules whose results are compared with the teacher's.
+def supervised_modules(model: nn.Module, teacher: nn.Module, supervise: Choice, stride: int) -> tuple[str, ...]:
+    """The paths of the modules whose outputs are compared with the teacher's; see `finetune` for the arguments.
 
     Raises:
-        TorchError: none is, or one is no module of the teacher.
+        TorchError: there are none, a pattern matches none, or the teacher has no module of such a path.
     """
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     every = {n: m for n, m in model.named_modules() if n}
     if not callable(supervise) and not supervise:
         names = [n for n, m in every.items() if isinstance(m, kinds)]
     else:
-        meant = chosen(every, supervise, "supervise")
-        names = [n for n in every if n in meant and n in dict(teacher.named_modules())]
+        selected = select_modules(every, supervise, "supervise")
+        names = [n for n in every if n in selected and n in dict(teacher.named_modules())]
     names = names[:: max(stride, 1)]
     unknown = set(names) - set(dict(teacher.named_modules()))
     if unknown:
@@ -183,7 +189,7 @@ def _epoch(
     run: Feed,
     loss: Loss | None,
 ) -> float:
-    """One pass; returns the mean loss."""
+    """Trains for one epoch; returns the mean loss."""
     total, count = 0.0, 0
     length = how.steps or operator.length_hint(loader)
     with _features(model, names) as ours, _features(teacher, names) as theirs:
@@ -191,7 +197,7 @@ def _epoch(
             if how.steps is not None and step >= how.steps:
                 break
             for group in optimizer.param_groups:
-                group["lr"] = rate(how, epoch, step / length if length else 0.0)
+                group["lr"] = learning_rate(how, epoch, step / length if length else 0.0)
             with torch.no_grad():
                 expected = run(teacher, batch)
             found = run(model, batch)
@@ -229,7 +235,7 @@ def _tensors(output: Any) -> list[Tensor]:
 
 @contextmanager
 def _features(model: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
-    """The results of modules in the last run, by path."""
+    """The first output tensors of modules in the last run, by path."""
     found: dict[str, Tensor] = {}
     handles = []
     for name in names:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from .sensitivity import Sensitivity
+from .ranking import Sensitivity
 
 ROW, NAME, BAR = 18, 420, 360
 """Height of a row, width of the names and of the longest bar, in pixels."""
 
 
 def svg(result: Sensitivity) -> str:
-    """One bar a unit, the most expensive first; to the left of the axis where switching it costs nothing but gains."""
+    """The text of an SVG file: one bar a unit, the most expensive first; a negative cost is drawn left of the axis."""
     largest = max((abs(u.cost) for u in result.units), default=0.0) or 1.0
     negative = any(u.cost < 0 for u in result.units)
     axis = NAME + (BAR // 2 if negative else 0)
