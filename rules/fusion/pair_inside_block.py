@@ -28,25 +28,25 @@ from qdqgraph.rulekit import (
 
 
 class PairInsideBlock(Rule):
-    """A pair stands inside a convolution block: in front of its BatchNormalization or activation, or inside that.
+    """A Q/DQ pair is inside a convolution block: before its BatchNormalization or activation, or inside the activation.
 
-    Why: TensorRT fuses Conv, BatchNormalization, residual Add and activation into one INT8 kernel only where nothing
-    stands between; a pair there ends the kernel early and rounds twice. x * sigmoid(x) is one activation: a pair on the
-    sigmoid stands inside it, as exporters write it that quantize every operator.
+    Why: TensorRT fuses Conv, BatchNormalization, residual Add and activation into one INT8 kernel only if no pair
+    separates them; a pair ends the kernel early and rounds twice. x * sigmoid(x) is one activation: exporters that
+    quantize every operator place a pair on the sigmoid, inside it. If no operator limits the gate f(x) of x * f(x), a
+    Clip replaces the pair: exporters omit the Clip of a HardSwish if the range of a pair has the same limits, so
+    without the pair the gate would be unlimited.
+    When not: If nothing downstream of the activation is quantized, removing the pair would leave the next layer in
+    float. Such a pair is reported and kept.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     (placement recommendation 3), https://github.com/NVIDIA/TensorRT/issues/2383,
     https://github.com/NVIDIA/TensorRT/issues/3205
-    Where no operator limits the gate f(x) of x * f(x), a Clip takes the pair's place: exporters leave out that of a
-    HardSwish where the range of a pair has the same limits, and without the pair the gate would have none.
-    When not: where nothing behind the activation is quantized, removing the pair would leave the next layer float;
-    such a pair is reported and stays.
     """
 
     code, name, safety = "QDQ301", "pair-inside-block", Safety.LOSSY
 
     examples = [
         Example(
-            "between Conv and Relu, with another pair behind",
+            "a pair between Conv and Relu, and another after the Relu",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -77,7 +77,7 @@ class PairInsideBlock(Rule):
                 }""",
         ),
         Example(
-            "on the gate of a SiLU",
+            "a pair on the gate of a SiLU",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -110,7 +110,7 @@ class PairInsideBlock(Rule):
                 }""",
         ),
         Example(
-            "a hard swish without its Clip: the range of the pair is the limit of 6",
+            "a HardSwish without its Clip: the range of the pair is the limit of 6",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -150,7 +150,7 @@ class PairInsideBlock(Rule):
                 }""",
         ),
         Example(
-            "no pair behind the activation: reported only",
+            "no pair after the activation: reported only",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -166,7 +166,7 @@ class PairInsideBlock(Rule):
                 }""",
         ),
         Counterexample(
-            "the pair stands behind the activation",
+            "the pair is after the activation",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -191,58 +191,60 @@ class PairInsideBlock(Rule):
             yield from self._on_gate(graph, product)
 
     def _inside(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
-        maker = graph.producer(pair.tensor)
-        if maker is None or not opens_block(graph, maker):
+        producer = graph.producer(pair.tensor)
+        if producer is None or not opens_block(graph, producer):
             return
         uses = [u for u in sites(graph).uses(pair.site) if u.pair is pair]
         inner = [u for u in uses if u.reader.node.op == "BatchNormalization" or activation(graph, u.reader.node)]
         if not inner:
             return
         ends = {key(u.reader.node) for u in inner}
-        behind = all(self._quantized_behind(graph, end) for end in ends)
+        quantized = all(self._quantized_after(graph, end) for end in ends)
         last = graph.node(min(ends))
         yield self.finding(
             pair.nodes[0],
-            f"a pair stands between {maker.op} and {last.op} on '{pair.tensor}'",
-            help=f"read '{pair.tensor}' bare" if behind else "move the pair behind the activation, with a scale for it",
-            edits=[Rewire(u.reader.key, pair.tensor) for u in inner] if behind else [],
+            f"the pair on '{pair.tensor}' separates {producer.op} from {last.op}",
+            help=f"read '{pair.tensor}' unquantized"
+            if quantized
+            else "move the pair after the activation and calibrate a scale for it",
+            edits=[Rewire(u.reader.key, pair.tensor) for u in inner] if quantized else [],
             bytes=4 * graph.elements(pair.tensor),
         )
 
     def _on_gate(self, graph: Graph, product: Node) -> Iterator[Finding]:
-        """The pairs on the way from x to f(x), where the product x * f(x) is the activation of a block.
+        """Yields a finding per pair on the path from x to f(x), if the product x * f(x) is the activation of a block.
 
-        Where nothing else limits f(x), each leaves its range as a Clip: the tightest is the limit.
+        If no operator limits f(x), a Clip to its range replaces each pair; the tightest range is the limit.
         """
         x = self_gate(graph, product)
-        maker = None if x is None else graph.producer(pairs(graph).root(x))
-        if x is None or maker is None or not opens_block(graph, maker):
+        opener = None if x is None else graph.producer(pairs(graph).root(x))
+        if x is None or opener is None or not opens_block(graph, opener):
             return
         node, index = product, [t.name != x for t in product.inputs].index(True)
         found: list[tuple[Pair, NodeInput]] = []
         limited = False
-        while node is not maker:
+        while node is not opener:
             tensor = node.inputs[index].name
             pair, site = pairs(graph).made(tensor), pairs(graph).root(tensor)
             if pair is not None and site != pairs(graph).root(x) and _plain(pair):
                 found.append((pair, (key(node), index)))
             node = graph.node(site)
-            limited = limited or (node is not maker and node.op not in UNBOUNDED)
-            source = "" if node is maker else pointwise(graph, node)
-            index = 0 if node is maker else [t.name for t in node.inputs].index(source)
-        behind = self._quantized_behind(graph, key(product))
+            limited = limited or (node is not opener and node.op not in UNBOUNDED)
+            source = "" if node is opener else pointwise(graph, node)
+            index = 0 if node is opener else [t.name for t in node.inputs].index(source)
+        quantized = self._quantized_after(graph, key(product))
         for pair, reader in found:
-            help = f"read '{pair.tensor}' " + ("bare" if limited else "through a Clip to the range of the pair")
+            help = f"read '{pair.tensor}' " + ("unquantized" if limited else "through a Clip to the range of the pair")
             yield self.finding(
                 pair.nodes[0],
-                f"a pair stands on '{pair.tensor}', inside the activation that '{key(product)}' ends",
-                help=help if behind else "move the pair behind the activation",
-                edits=[Rewire(reader, pair.tensor) if limited else _clipped(graph, pair, reader)] if behind else [],
+                f"the pair on '{pair.tensor}' is inside the activation that ends at '{key(product)}'",
+                help=help if quantized else "move the pair after the activation",
+                edits=[Rewire(reader, pair.tensor) if limited else _clipped(graph, pair, reader)] if quantized else [],
                 bytes=4 * graph.elements(pair.tensor),
             )
 
-    def _quantized_behind(self, graph: Graph, tensor: str) -> bool:
-        """Whether the block's end, reached through further element-wise steps, is quantized."""
+    def _quantized_after(self, graph: Graph, tensor: str) -> bool:
+        """Returns whether the end of the block, reached through further element-wise operators, is quantized."""
         for _ in range(12):
             if pairs(graph).at(tensor) or tensor in sites(graph).wants:
                 return True

@@ -22,12 +22,12 @@ from qdqgraph.rulekit import (
 
 
 class WeightsPerTensor(Rule):
-    """The weights of an INT8 convolution have one scale for all channels.
+    """The weights of an INT8 convolution have a per-tensor scale.
 
-    Why: with one scale TensorRT-RTX folds what follows into the convolution itself: a residual Add then takes its
-    skip as float, although it carries a pair, and an activation reads the result twice. With a scale for each output
-    channel both land in the epilogue, which reads INT8. Writing the one scale out for every channel changes no
-    number, and is the form that NVIDIA recommends for weights.
+    Why: With a per-tensor scale, TensorRT-RTX fuses downstream operators into the convolution itself: a residual Add
+    then reads its skip as float although it has a pair, and an activation reads the convolution output twice. With
+    per-channel scales both fuse into the epilogue, which reads INT8. Repeating the scale for every output channel
+    changes no value; NVIDIA recommends per-channel scales for weights.
     Source: docs/tensorrt.md, measured on TensorRT-RTX 1.7.1; placement recommendation 7 in
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
@@ -36,7 +36,7 @@ class WeightsPerTensor(Rule):
 
     examples = [
         Example(
-            "one scale, written out for two channels",
+            "one scale, repeated for two channels",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,2,4,4] x) => (float[1,2,4,4] y)
@@ -60,7 +60,7 @@ class WeightsPerTensor(Rule):
                 }""",
         ),
         Counterexample(
-            "one channel: one scale is all there is",
+            "one output channel",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2,4,4] x) => (float[1,1,4,4] y)
@@ -73,7 +73,7 @@ class WeightsPerTensor(Rule):
             }""",
         ),
         Counterexample(
-            "the convolution is float: its weights alone are stored as INT8",
+            "the convolution runs in float: only its weights are INT8",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2,4,4] x) => (float[1,2,4,4] y)
@@ -98,8 +98,8 @@ class WeightsPerTensor(Rule):
                 done.add(pair.key)
                 yield self.finding(
                     convolution,
-                    f"the weights '{pair.tensor}' have one scale for {channels} channels",
-                    help="write the scale out for every channel",
+                    f"the weights '{pair.tensor}' have a per-tensor scale for {channels} output channels",
+                    help="repeat the scale for every output channel",
                     edits=[_spread(pair, channels)],
                 )
 
@@ -110,11 +110,11 @@ def _spread(pair: Pair, channels: int) -> SetPair:
 
 
 def _channels(graph: Graph, pair: Pair) -> int:
-    """Output channels of plain per-tensor INT8 weights; 0 for any others."""
+    """Returns the number of output channels of symmetric per-tensor INT8 weights; 0 for other weights."""
     if pair.kind != "weight" or not pair.per_tensor or not pair.symmetric or pair.types[1] != "int8":
         return 0
     if channel_axis(graph, pair) != 0:
-        return 0  # another operator reads them too, along another axis
+        return 0  # another operator also reads them, with another channel axis
     three = all(len(node.inputs) == 3 and node.inputs[2].name for node in pair.nodes)
     shape = graph.shape(pair.tensor)
     return shape[0] or 0 if three and shape is not None and len(shape) > 2 else 0

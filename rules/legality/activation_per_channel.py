@@ -22,16 +22,17 @@ from qdqgraph.rulekit import (
     scale_from_amax,
 )
 
-MOST = 1.0
-"""Bits that the finest channel may lose to one scale."""
+MAX_BITS_LOST = 1.0
+"""Largest resolution loss in bits of the channel with the smallest range when one scale replaces all."""
 
 
 class ActivationPerChannel(Rule):
     """An activation is quantized per channel.
 
-    Why: TensorRT takes one scale for an activation; per-channel scales are for weights, which are constants. The
-    repair takes the largest range: nothing is clipped, and the others lose what lies between. Where that is more than
-    one bit the tensor stays in floating point instead. NNCF quantizes the inputs of depthwise convolutions so.
+    Why: TensorRT accepts only a per-tensor scale for an activation; per-channel scales are for constant weights. The
+    repair uses the largest range: nothing is clipped, and channels with smaller ranges lose resolution. If a channel
+    would lose more than one bit, the tensor stays in floating point instead. NNCF quantizes the inputs of depthwise
+    convolutions per channel.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
     """
 
@@ -40,7 +41,7 @@ class ActivationPerChannel(Rule):
 
     examples = [
         Example(
-            "two scales for an activation",
+            "an activation with two scales of similar size",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2,4,4] x) => (float[1,2,4,4] y)
@@ -59,7 +60,7 @@ class ActivationPerChannel(Rule):
             }""",
         ),
         Example(
-            "asymmetric, of very different ranges: the limits of each channel stay",
+            "asymmetric channels of very different ranges: the clipping limits of each channel are kept",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2,4,4] x) => (float[1,2,4,4] y)
@@ -80,7 +81,7 @@ class ActivationPerChannel(Rule):
             }""",
         ),
         Counterexample(
-            "one scale",
+            "a per-tensor scale",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -94,25 +95,27 @@ class ActivationPerChannel(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            grid = Quantization.of(pair)
+            quantization = Quantization.of(pair)
             if pair.kind != "activation" or pair.scale is None or pair.scale.size == 1:
                 continue
-            what = f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT takes one"
-            if grid is None or not (grid.scale > 0).all() or is_locked(pair):
+            what = f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT accepts one"
+            if quantization is None or not (quantization.scale > 0).all() or is_locked(pair):
                 yield self.finding(pair.nodes[0], what, help="calibrate it per tensor")
                 continue
-            amax = grid.amax()
+            amax = quantization.amax()
             lost = bits_lost(float(amax.max()), float(amax.min()))
-            if lost <= MOST and not clips_negatives(graph, pair):
-                edit = rescale(graph, pair, np.asarray(scale_from_amax(amax.max()), grid.scale.dtype), None)
+            if lost <= MAX_BITS_LOST and not clips_negatives(graph, pair):
+                edit = rescale(graph, pair, np.asarray(scale_from_amax(amax.max()), quantization.scale.dtype), None)
                 yield self.finding(
                     pair.nodes[0],
                     what,
-                    help="take the largest of them",
+                    help="use the largest scale",
                     bits_lost=None if edit is None else lost,
                     edits=() if edit is None else [edit],
                 )
                 continue
-            reason = f"with one scale the finest channel would lose {lost:.2f} bits"
-            help = f"leave it in floating point: {reason if lost > MOST else 'its range begins at zero, as a Relu'}"
+            reason = "its range starts at zero, like the output of a Relu"
+            if lost > MAX_BITS_LOST:
+                reason = f"with one scale the finest channel would lose {lost:.2f} bits"
+            help = f"leave it in floating point: {reason}"
             yield self.finding(pair.nodes[0], what, help=help, edits=remove_pair(graph, pair))

@@ -32,12 +32,12 @@ from qdqgraph.rulekit import (
 class AxisWrong(Rule):
     """The axis of per-channel weights is missing or wrong.
 
-    Why: TensorRT wants the scales of a convolution's weights along output channels: axis 0 for Conv, and for Gemm
-    axis 0 with transB, 1 without. Where the attribute is missing ONNX means 1 and TensorRT's parser 0. For
-    ConvTranspose the right axis changed between versions (0 from 8.4 to 10.1, 1 since 10.2), so the target decides. The
-    repair rounds the weights anew, from the numbers that they stand for, along the right axis. onnxruntime also writes
-    scales for each channel into operator sets before 13, which know none; the set is raised. Model Optimizer names axis 0
-    for the blocks of INT4 weights that run along axis 1; where only one axis fits their scales, it is written.
+    Why: TensorRT requires weight scales along the output channels: axis 0 for Conv; for Gemm axis 0 with transB, axis 1
+    without. If the attribute is missing, ONNX defaults to 1 and TensorRT's parser to 0. For ConvTranspose the required
+    axis differs between versions (0 from 8.4 to 10.1, 1 since 10.2), so the target decides. The repair dequantizes the
+    weights and requantizes them along the required axis. onnxruntime also writes per-channel scales into opsets before
+    13, which do not define them; the repair raises the opset. Model Optimizer writes axis 0 for blocked INT4 weights
+    whose blocks run along axis 1; if only one axis fits the scales, the repair sets it.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/onnxOpImporters.cpp,
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
@@ -71,7 +71,7 @@ class AxisWrong(Rule):
             }""",
         ),
         Example(
-            "no axis: the only one that fits the number of scales is written",
+            "no axis: the only one that fits the number of scales is set",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2] x) => (float[1,3] y)
@@ -94,7 +94,7 @@ class AxisWrong(Rule):
             }""",
         ),
         Counterexample(
-            "axis 0",
+            "axis 0 on the weights of a convolution",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,2,4,4] y)
@@ -114,7 +114,7 @@ class AxisWrong(Rule):
                 yield self.finding(
                     pair.nodes[0],
                     f"the blocks of the weights '{pair.tensor}' run along axis {axis}, not {pair.axis}",
-                    help="write the axis",
+                    help=f"set axis = {axis}",
                     edits=[_along(graph, node, axis) for node in pair.dequantizes],
                 )
             if pair.kind == "weight" and pair.scale is not None and pair.scale.ndim == 1 and pair.scale.size > 1:
@@ -122,21 +122,23 @@ class AxisWrong(Rule):
                 if not fault:
                     continue
                 if graph.opset < PER_CHANNEL:
-                    help = f"fix raises the operator set to {PER_CHANNEL}"
+                    help = f"raise the opset to {PER_CHANNEL} (`fix` does)"
                     yield self.finding(pair.nodes[0], f"the weights '{pair.tensor}' {fault}", help=help)
                     continue
                 edit, exact = _repair(graph, pair)
                 yield self.finding(
                     pair.nodes[0],
                     f"the weights '{pair.tensor}' {fault}",
-                    help="write the axis" if exact else "round the weights anew along the axis of the output channels",
+                    help="set the axis of the output channels"
+                    if exact
+                    else "requantize the weights along the axis of the output channels",
                     edits=() if edit is None else (edit,),
                     safety=Safety.EXACT if exact else None,
                 )
 
 
 def _blocks(graph: Graph, pair: Pair) -> int | None:
-    """The only axis along which the scales of weights can run in blocks, where the file names another."""
+    """Returns the only axis along which blocked weight scales fit the shape; None if the file already names it."""
     shape, scale = graph.shape(pair.tensor), pair.scale
     size = int(pair.nodes[0].attrs.get("block_size", 0))
     if not size or shape is None or None in shape or scale is None or scale.ndim != len(shape) or pair.quantize:
@@ -159,25 +161,25 @@ def _along(graph: Graph, node: Node, axis: int) -> Graft:
 def _fault(graph: Graph, pair: Pair) -> str:
     size = 0 if pair.scale is None else pair.scale.size
     if graph.opset < PER_CHANNEL:
-        return f"have {size} scales, which operator set {graph.opset} does not know"
+        return f"have {size} scales; opset {graph.opset} has no per-channel scales"
     if pair.axis is None:
-        return f"have {size} scales and no axis: ONNX means 1, TensorRT 0"
+        return f"have {size} scales and no axis: ONNX defaults to 1, TensorRT to 0"
     shape, axis = graph.shape(pair.tensor), pair.axis
     if shape is not None:
         axis += len(shape) if axis < 0 else 0
         if not 0 <= axis < len(shape) or shape[axis] not in (size, None):
-            return f"of shape {list(shape)} have {size} scales along axis {pair.axis}"
+            return f"have shape {list(shape)} but {size} scales along axis {pair.axis}"
     wanted = channel_axis(graph, pair)
-    return "" if wanted in (None, axis) else f"are quantized along axis {pair.axis}; their operator needs {wanted}"
+    return "" if wanted in (None, axis) else f"are quantized along axis {pair.axis}; TensorRT requires axis {wanted}"
 
 
 def _repair(graph: Graph, pair: Pair) -> tuple[SetPair | None, bool]:
-    """The pair along the right axis, and whether the file means the same numbers before and after."""
-    wanted, shape, grid = channel_axis(graph, pair), graph.shape(pair.tensor), Quantization.of(pair)
-    if wanted is None or shape is None or grid is None or not pair.symmetric or pair.types[1] != "int8":
+    """Returns the pair along the required axis, and whether the dequantized weights stay the same."""
+    wanted, shape, quantization = channel_axis(graph, pair), graph.shape(pair.tensor), Quantization.of(pair)
+    if wanted is None or shape is None or quantization is None or not pair.symmetric or pair.types[1] != "int8":
         return None, False
-    fits = grid.axis < len(shape) and shape[grid.axis] == grid.scale.size
-    if grid.axis == wanted or (not fits and shape[wanted] == grid.scale.size):
-        nodes, zeros = tuple(key(n) for n in pair.nodes), Constant.of(np.zeros(grid.scale.size, np.int8))
-        return SetPair(nodes, Constant.of(grid.scale), zeros, wanted), fits
+    fits = quantization.axis < len(shape) and shape[quantization.axis] == quantization.scale.size
+    if quantization.axis == wanted or (not fits and shape[wanted] == quantization.scale.size):
+        nodes, zeros = tuple(key(n) for n in pair.nodes), Constant.of(np.zeros(quantization.scale.size, np.int8))
+        return SetPair(nodes, Constant.of(quantization.scale), zeros, wanted), fits
     return (refit(graph, pair, wanted) if fits else None), False

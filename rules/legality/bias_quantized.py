@@ -24,20 +24,21 @@ from qdqgraph.rulekit import (
 )
 
 THROUGH = SAME_CONSTANT | PAIRS | {"Transpose"}
-"""Operators behind which a constant is the same constant."""
+"""Operators that pass a constant on without changing its values."""
 REFUSED = BINARY | {"PRelu", "Where", "Clip", "BatchNormalization", "Concat"}
-"""Operators whose quantized constants TensorRT was seen to refuse."""
+"""Operators whose quantized constants TensorRT was observed to refuse."""
 TABLES = frozenset({"Einsum", "Gather", "LSTM", "GRU", "RNN"})
-"""Operators beside products and convolutions whose constants are weights."""
+"""Operators, in addition to matrix products and convolutions, whose constants are weights."""
 
 
 class BiasQuantized(Rule):
-    """A bias, or another constant that is no weight, is quantized.
+    """A bias, or another constant that is not a weight, is quantized.
 
     Why: TensorRT keeps biases in high precision and has no INT32 DequantizeLinear: the parser refuses the graph.
-    onnxruntime's quantize_static writes such biases unless told `QuantizeBias=False`. It also stores the constants of
-    element-wise operators as INT8, of normalizations and of Concat; where one is broadcast or joined, TensorRT puts another
-    operator between it and its DequantizeLinear and then refuses to build. The floats that they stand for take their place; no number changes.
+    onnxruntime's quantize_static writes such biases unless `QuantizeBias=False` is set. It also stores the constants of
+    element-wise operators, normalizations and Concat as INT8. If such a constant is broadcast or concatenated, TensorRT
+    inserts another operator between it and its DequantizeLinear and then refuses to build. The repair stores the
+    dequantized floats; no value changes.
     Source: https://github.com/microsoft/onnxruntime/issues/14229, https://github.com/onnx/onnx-tensorrt/issues/850
     """
 
@@ -115,19 +116,19 @@ class BiasQuantized(Rule):
                 continue
             values = dequantized_weights(graph, pair)
             if values is None and not bias and not all(r.node.op in REFUSED for r in found):
-                continue  # of these TensorRT takes some
+                continue  # TensorRT accepts some of these
             edits = () if values is None else [replace([d], [make_constant(key(d), values)]) for d in pair.dequantizes]
-            what = "a bias" if bias else "a constant, no weight,"
+            what = "bias" if bias else "non-weight constant"
             yield self.finding(
                 pair.nodes[0],
-                f"'{pair.tensor}' is {what} quantized to {pair.types[1].upper()}; TensorRT takes floats there",
-                help="store the float that it stands for",
+                f"the {what} '{pair.tensor}' is quantized to {pair.types[1].upper()}; TensorRT requires float",
+                help="store the dequantized float values",
                 edits=edits,
             )
 
 
 def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
-    """What computes with a constant: behind Casts, other changes of form alone, and further pairs."""
+    """Yields the inputs that compute with a constant, through Casts, shape changes and further pairs."""
     for reader in found:
         if reader.index == 0 and reader.node.op in THROUGH and key(reader.node) not in graph.outputs:
             yield from _uses(graph, graph.readers(key(reader.node)))
@@ -140,7 +141,7 @@ def _bias(reader: Reader) -> bool:
 
 
 def _operand(reader: Reader) -> bool:
-    """Whether a constant is no weight here: neither of a product or a convolution, nor a table that is looked up."""
+    """Returns whether the input is not a weight: neither of a matrix product or convolution, nor a lookup table."""
     node, known = reader.node, (reader.node.domain or "") in ("", "ai.onnx")
     weight = (node.op in WEIGHTED and reader.index < 2) or node.op in TABLES
     return reader.index >= 0 and known and not weight

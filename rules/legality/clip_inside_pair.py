@@ -27,12 +27,12 @@ from qdqgraph.rulekit import (
 
 
 class ClipInsidePair(Rule):
-    """A Clip stands between QuantizeLinear and DequantizeLinear: a narrow range, or fewer than eight bits.
+    """A Clip separates QuantizeLinear from DequantizeLinear: a narrow range, or fewer than eight bits.
 
-    Why: TensorRT fuses Q→DQ only where nothing is between them, and refuses quantized constants that anything but a
-    DequantizeLinear reads. Brevitas writes such Clips. Weights are stored as the clipped integers. A Clip that leaves
-    out -128 alone goes: TensorRT's INT8 has that step, so values below the range may end one step lower. Any other Clip
-    moves in front of the QuantizeLinear, where it does the same to real numbers.
+    Why: TensorRT fuses Q→DQ only if nothing separates them, and refuses quantized constants that any operator except
+    DequantizeLinear reads. Brevitas writes such Clips. Weights are stored as the clipped integers. A Clip that excludes
+    only -128 is removed: TensorRT's INT8 includes -128, so values below the range may end one step lower. Any other
+    Clip moves before the QuantizeLinear, with the same limits as float values.
     Source: https://github.com/Xilinx/brevitas/blob/master/src/brevitas/export/onnx/standard/qcdq/manager.py,
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
@@ -67,7 +67,7 @@ class ClipInsidePair(Rule):
             }""",
         ),
         Example(
-            "an activation of four bits",
+            "a 4-bit activation",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -90,7 +90,7 @@ class ClipInsidePair(Rule):
             }""",
         ),
         Counterexample(
-            "a Clip of real numbers",
+            "a Clip of float values",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -120,15 +120,15 @@ class ClipInsidePair(Rule):
             edit, safety = (None, Safety.EXACT) if bounds is None else _repair(graph, clip, pair, stored, *bounds)
             yield self.finding(
                 clip,
-                f"a Clip stands between the Q and the DQ of '{integers if pair is None else pair.tensor}'",
-                help="take it out from between them" if edit else "its limits are not constant",
+                f"a Clip separates the Q from the DQ of '{integers if pair is None else pair.tensor}'",
+                help="remove the Clip or move it before the Q" if edit else "export the model without this Clip",
                 edits=() if edit is None else edit,
                 safety=safety,
             )
 
 
 def _bounds(graph: Graph, clip: Node) -> tuple[int, int] | None:
-    """The least and the greatest integer that the Clip lets through."""
+    """Returns the smallest and the largest integer that the Clip passes; None if a limit is not constant."""
     limits = []
     for index, default in ((1, -(2**31)), (2, 2**31)):
         name = clip.inputs[index].name if index < len(clip.inputs) else ""
@@ -142,26 +142,26 @@ def _bounds(graph: Graph, clip: Node) -> tuple[int, int] | None:
 def _repair(
     graph: Graph, clip: Node, pair: Pair | None, stored: np.ndarray | None, low: int, high: int
 ) -> tuple[list[Graft | Rewire] | None, Safety]:
-    grid = Quantization.of(pair) if pair is not None else None
+    quantization = Quantization.of(pair) if pair is not None else None
     weights = graph.array(pair.tensor) if pair is not None else None
-    if weights is not None and grid is not None and grid.fits(weights):
-        stored = grid.integers(weights)
+    if weights is not None and quantization is not None and quantization.fits(weights):
+        stored = quantization.integers(weights)
     if stored is not None:
         clipped = np.clip(stored.astype(np.int64), low, high).astype(stored.dtype)
         return [replace([clip], [make_constant(key(clip), clipped)])], Safety.EXACT
-    if grid is None or pair is None or pair.quantize is None:
+    if quantization is None or pair is None or pair.quantize is None:
         return None, Safety.EXACT
     through = [Rewire(r.key, key(pair.quantize)) for r in graph.readers(key(clip))]
-    least, greatest = np.iinfo(grid.zero_point.dtype).min, np.iinfo(grid.zero_point.dtype).max
+    least, greatest = np.iinfo(quantization.zero_point.dtype).min, np.iinfo(quantization.zero_point.dtype).max
     if low <= least and high >= greatest:
         return list(through), Safety.EXACT
     if (low, high) == (least + 1, greatest) and least < 0:
         return list(through), Safety.LOSSY
-    alone = len(graph.readers(key(pair.quantize))) == 1 and key(pair.quantize) not in graph.outputs
-    if grid.scale.size > 1 or not alone or graph.opset < 11:
+    sole = len(graph.readers(key(pair.quantize))) == 1 and key(pair.quantize) not in graph.outputs
+    if quantization.scale.size > 1 or not sole or graph.opset < 11:
         return None, Safety.EXACT
     name = key(clip)
-    limits = [grid.reals(np.asarray(limit)) for limit in (low, high)]
+    limits = [quantization.reals(np.asarray(limit)) for limit in (low, high)]
     nodes = [make_constant(f"{name}_{end}", limit) for end, limit in zip(("low", "high"), limits, strict=True)]
     nodes += [
         make_node("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], f"{name}_real"),

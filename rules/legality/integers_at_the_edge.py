@@ -25,14 +25,16 @@ from qdqgraph.rulekit import (
     scale_from_amax,
 )
 
+LIMIT = "TensorRT accepts only INT8 with zero-point 0"
+
 
 class IntegersAtTheEdge(Rule):
-    """An input or output of the network holds integers that TensorRT's Q and DQ do not take.
+    """A graph input or output has an integer type that TensorRT's Q and DQ do not support.
 
-    Why: TensorRT knows UINT8 inputs and outputs, but only a Cast may read or make them; its Q and DQ are INT8 around zero.
-    Converters from TensorFlow Lite write such networks. The arithmetic of the Q or DQ is written out instead: the type
-    of the input or output stays, and the same integers go in and come out. An input gets a symmetric pair behind it, and
-    where the network goes on with the integers of an output, that has a pair of its own.
+    Why: TensorRT supports UINT8 inputs and outputs, but only a Cast may read or produce them; its Q and DQ support only
+    INT8 with zero-point 0. Converters from TensorFlow Lite write such networks. The repair replaces the Q or DQ by its
+    arithmetic: the type of the input or output stays, and so do its integers. An input gets a symmetric pair
+    downstream. If other nodes dequantize the integers of an output, they get a separate pair.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md, measured on TensorRT-RTX 1.7.1
     """
 
@@ -41,7 +43,7 @@ class IntegersAtTheEdge(Rule):
 
     examples = [
         Example(
-            "a UINT8 input",
+            "a UINT8 graph input",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (uint8[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -66,7 +68,7 @@ class IntegersAtTheEdge(Rule):
             }""",
         ),
         Example(
-            "a UINT8 output",
+            "a UINT8 graph output",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (uint8[1,1,4,4] y)
@@ -89,7 +91,7 @@ class IntegersAtTheEdge(Rule):
             }""",
         ),
         Counterexample(
-            "INT8 around zero",
+            "INT8 with zero-point 0",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (int8[1,1,4,4] x) => (int8[1,1,4,4] y)
@@ -104,44 +106,59 @@ class IntegersAtTheEdge(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            grid = Quantization.of(pair)
-            taken = grid is None or (grid.zero_point.dtype == np.int8 and not grid.zero_point.any())
-            if grid is not None and (grid.zero_point.dtype.itemsize > 1 or grid.scale.dtype != np.float32):
+            quantization = Quantization.of(pair)
+            taken = quantization is None or (
+                quantization.zero_point.dtype == np.int8 and not quantization.zero_point.any()
+            )
+            if quantization is not None and (
+                quantization.zero_point.dtype.itemsize > 1 or quantization.scale.dtype != np.float32
+            ):
                 continue
-            if grid is None or taken or grid.scale.size > 1 or not (grid.scale > 0).all() or graph.opset < 11:
+            if (
+                quantization is None
+                or taken
+                or quantization.scale.size > 1
+                or not (quantization.scale > 0).all()
+                or graph.opset < 11
+            ):
                 continue
             if pair.quantize is None and pair.tensor in graph.inputs:
-                scale = _symmetric(grid)
+                scale = _symmetric(quantization)
                 yield self.finding(
                     pair.nodes[0],
-                    f"the input '{pair.tensor}' holds {pair.types[1].upper()} that a DequantizeLinear reads",
-                    help="write its arithmetic out, with a symmetric pair downstream",
+                    f"a DequantizeLinear reads the graph input '{pair.tensor}', {_type(quantization)}; {LIMIT}",
+                    help="replace it by its arithmetic and a symmetric pair downstream",
                     bits_lost=max(bits_lost(float(scale), pair.value), 0.0),
-                    edits=[_input(pair, grid, scale)],
+                    edits=[_input(pair, quantization, scale)],
                 )
             elif pair.quantize is not None and key(pair.quantize) in graph.outputs and _alone(graph, pair):
                 yield self.finding(
                     pair.nodes[0],
-                    f"the output '{key(pair.quantize)}' holds {pair.types[1].upper()} that a QuantizeLinear makes",
-                    help="write its arithmetic out",
-                    edits=[_output(graph, pair, grid)],
+                    f"a QuantizeLinear produces the graph output '{key(pair.quantize)}', "
+                    f"{_type(quantization)}; {LIMIT}",
+                    help="replace it by its arithmetic",
+                    edits=[_output(graph, pair, quantization)],
                     safety=Safety.EXACT,
                 )
 
 
-def _symmetric(grid: Quantization) -> np.ndarray:
-    """The scale of the symmetric pair: the grid's own where its middle is zero already."""
-    if grid.zero_point.dtype == np.uint8 and (grid.zero_point == 128).all():
-        return grid.scale.reshape(())
-    return np.asarray(scale_from_amax(grid.amax().max()), grid.scale.dtype)
+def _type(quantization: Quantization) -> str:
+    return f"{str(quantization.zero_point.dtype).upper()} with zero-point {quantization.zero_point.reshape(-1)[0]}"
 
 
-def _input(pair: Pair, grid: Quantization, scale: np.ndarray) -> Graft:
+def _symmetric(quantization: Quantization) -> np.ndarray:
+    """Returns the scale of the symmetric pair: the same scale if the type is UINT8 with zero-point 128."""
+    if quantization.zero_point.dtype == np.uint8 and (quantization.zero_point == 128).all():
+        return quantization.scale.reshape(())
+    return np.asarray(scale_from_amax(quantization.amax().max()), quantization.scale.dtype)
+
+
+def _input(pair: Pair, quantization: Quantization, scale: np.ndarray) -> Graft:
     (dequantize,) = pair.dequantizes[:1]
-    name, dtype = key(dequantize), grid.scale.dtype
+    name, dtype = key(dequantize), quantization.scale.dtype
     nodes = [
-        make_constant(f"{name}_scale", grid.scale.reshape(())),
-        make_constant(f"{name}_zero", grid.zero_point.reshape(()).astype(dtype)),
+        make_constant(f"{name}_scale", quantization.scale.reshape(())),
+        make_constant(f"{name}_zero", quantization.zero_point.reshape(()).astype(dtype)),
         make_constant(f"{name}_new_scale", scale),
         make_constant(f"{name}_int8", np.zeros((), np.int8)),
         make_node("Cast", [pair.tensor], f"{name}_cast", to=dtype),
@@ -157,25 +174,25 @@ def _input(pair: Pair, grid: Quantization, scale: np.ndarray) -> Graft:
 
 
 def _alone(graph: Graph, pair: Pair) -> bool:
-    """Whether nothing in the graph but the pair's own DequantizeLinears reads the integers."""
+    """Returns whether only the DequantizeLinears of the pair read its integers."""
     assert pair.quantize is not None
     return pair.agrees and len(graph.readers(key(pair.quantize))) == len(pair.dequantizes)
 
 
-def _output(graph: Graph, pair: Pair, grid: Quantization) -> Graft:
-    """The arithmetic of the QuantizeLinear; its DequantizeLinears get one of their own, which no output pins."""
+def _output(graph: Graph, pair: Pair, quantization: Quantization) -> Graft:
+    """Returns the arithmetic of the QuantizeLinear; its DequantizeLinears get a separate QuantizeLinear."""
     assert pair.quantize is not None
-    name, dtype, bounds = key(pair.quantize), grid.scale.dtype, np.iinfo(grid.zero_point.dtype)
+    name, dtype, bounds = key(pair.quantize), quantization.scale.dtype, np.iinfo(quantization.zero_point.dtype)
     nodes = [
-        make_constant(f"{name}_scale", grid.scale.reshape(())),
-        make_constant(f"{name}_zero", grid.zero_point.reshape(()).astype(dtype)),
+        make_constant(f"{name}_scale", quantization.scale.reshape(())),
+        make_constant(f"{name}_zero", quantization.zero_point.reshape(()).astype(dtype)),
         make_constant(f"{name}_low", np.asarray(bounds.min, dtype)),
         make_constant(f"{name}_high", np.asarray(bounds.max, dtype)),
         make_node("Div", [pair.tensor, f"{name}_scale"], f"{name}_steps"),
         make_node("Round", [f"{name}_steps"], f"{name}_round"),
         make_node("Add", [f"{name}_round", f"{name}_zero"], f"{name}_moved"),
         make_node("Clip", [f"{name}_moved", f"{name}_low", f"{name}_high"], f"{name}_clipped"),
-        make_node("Cast", [f"{name}_clipped"], name, to=grid.zero_point.dtype),
+        make_node("Cast", [f"{name}_clipped"], name, to=quantization.zero_point.dtype),
     ]
     parameters = [t.name for t in pair.quantize.inputs[1:]]
     if pair.dequantizes:

@@ -26,27 +26,27 @@ from qdqgraph.rulekit import (
 )
 
 Parameters = tuple[str, ...]
-"""Names of scale and zero-point of a tensor of integers."""
+"""Names of the scale and zero-point of an integer tensor."""
 UINT8, INT8 = 2, 3
 BYTES = (UINT8, INT8)
-"""`onnx.TensorProto` data types of the integers that 8-bit pairs make."""
+"""`onnx.TensorProto` data types of the integers that 8-bit pairs produce."""
 WIDER = (1, 6, 7, 10, 11)
-"""Types that a Cast of such integers may pass on its way back: FLOAT, INT32, INT64, FLOAT16 and DOUBLE hold them all."""
+"""FLOAT, INT32, INT64, FLOAT16, DOUBLE: types that represent such integers exactly, so a Cast to one is reversible."""
 
 RANKS = frozenset({"ArgMax", "ArgMin"})
-"""Operators that tell only where a number stands among others."""
+"""Operators whose output depends only on the order of the input values."""
 
 
 class IntegersMoved(Rule):
-    """An operator moves integers that were quantized in front of it, or that the file holds.
+    """A data-movement op, ArgMax, ArgMin or Resize reads quantized integers.
 
-    Why: TensorRT reads Q and DQ as one rounding; integers between them are not a tensor that other operators may read.
-    The same move of the real numbers, between a pair of its own, gives the same integers, and TensorRT takes Q and DQ
-    across it. The QOperator form has such moves: MaxPool, Reshape, Transpose, Concat on INT8 or UINT8. An embedding that
-    onnxruntime quantized is a Gather of stored integers: its table is dequantized first, and no number changes. A Pad
-    fills in the real number that its integer stands for. The NhwcMaxPool of onnxruntime's optimizer, whose channels are
-    last, becomes a MaxPool between Transposes. ArgMax finds in the real numbers what it finds in their integers. A
-    Resize that interpolates rounds anew, as its integers were. Casts between Q and DQ that end where they began go.
+    Why: TensorRT treats Q and DQ as one rounding; no other operator may read the integers between them. The same
+    operator on float values, between DQ and Q, produces the same integers, and TensorRT moves Q and DQ across it. The
+    QOperator format has such operators: MaxPool, Reshape, Transpose, Concat on INT8 or UINT8. An embedding quantized by
+    onnxruntime is a Gather of stored integers: the repair dequantizes the table first, and no value changes. A Pad
+    fills with the dequantized fill value. The NhwcMaxPool of onnxruntime's optimizer (channels last) becomes a MaxPool
+    between Transposes. ArgMax gives the same result on float values. An interpolating Resize is requantized, as its
+    integers were. Casts between Q and DQ that return to the original type are removed.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
 
@@ -56,7 +56,7 @@ class IntegersMoved(Rule):
 
     examples = [
         Example(
-            "MaxPool of integers",
+            "a MaxPool of integers",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,2,2] y)
@@ -98,7 +98,7 @@ class IntegersMoved(Rule):
             }""",
         ),
         Example(
-            "ArgMax of integers",
+            "an ArgMax of integers",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (int64[1,1,1,4] y)
@@ -118,7 +118,7 @@ class IntegersMoved(Rule):
             }""",
         ),
         Counterexample(
-            "MaxPool of real numbers",
+            "a MaxPool of float values",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,2,2] y)
@@ -143,7 +143,7 @@ class IntegersMoved(Rule):
                 yield self.finding(
                     node,
                     f"{node.op} moves the integers '{node.inputs[0].name}'",
-                    help="pool with channels first" if ranked else "name its kernel_shape",
+                    help="replace it by a channels-first MaxPool" if ranked else "set its kernel_shape attribute",
                     edits=[_channels_first(graph, node)] if ranked else (),
                 )
                 continue
@@ -151,13 +151,13 @@ class IntegersMoved(Rule):
                 yield self.finding(
                     node,
                     f"{node.op} reads the integers '{node.inputs[0].name}'",
-                    help="compare the real numbers, behind a DequantizeLinear",
+                    help="run it on float values, after a DequantizeLinear",
                     edits=[_compared(graph, node, known[node.inputs[0].name])],
                 )
                 continue
-            alone = node.op in ("Pad", "Resize") and bool(node.inputs[0].name)
+            single = node.op in ("Pad", "Resize") and bool(node.inputs[0].name)
             move = move_of(graph, node)
-            sources, results = move or (((node.inputs[0].name,), (key(node),)) if alone else ((), ()))
+            sources, results = move or (((node.inputs[0].name,), (key(node),)) if single else ((), ()))
             found = [known[t] for t in sources if t in known]
             if not found:
                 yield from self._given(graph, node, known)
@@ -168,19 +168,21 @@ class IntegersMoved(Rule):
             filled = _filled(graph, node, found[0]) if node.op == "Pad" else []
             fits = whole and alike and filled is not None
             stays = (
-                "export the model with Q/DQ pairs" if alike else "they have different scales: export with Q/DQ pairs"
+                "export the model with Q/DQ pairs"
+                if alike
+                else "export the model with Q/DQ pairs: the inputs have different scales"
             )
             verb, safety = ("moves", None) if move or node.op == "Pad" else ("interpolates", Safety.LOSSY)
             yield self.finding(
                 node,
                 f"{node.op} {verb} the integers '{sources[0]}'",
-                help=f"{verb.removesuffix('s')} the real numbers, between DQ and Q" if fits else stays,
+                help="run it on float values, between DQ and Q" if fits else stays,
                 edits=[_between(graph, node, sources, results, found[0], filled or ())] if fits else (),
                 safety=safety,
             )
 
     def _cast(self, graph: Graph, dequantize: Node) -> Iterator[Finding]:
-        """The finding about Casts between Q and DQ that end in the type they began with."""
+        """Yields the finding about Casts between Q and DQ that return to the original type."""
         source = dequantize.inputs[0].name
         wanted: tuple[int | None, ...] = (graph.dtype(source),)
         while (node := graph.producer(source)) is not None and node.op == "Cast" and node.attrs.get("to") in wanted:
@@ -189,14 +191,14 @@ class IntegersMoved(Rule):
         if source != dequantize.inputs[0].name and kinds[0] == kinds[1] and kinds[0] in BYTES:
             yield self.finding(
                 dequantize,
-                f"Casts stand between the integers '{source}' and their DequantizeLinear",
-                help="read the integers themselves",
+                f"Casts separate the integers '{source}' from their DequantizeLinear",
+                help="read the integers directly",
                 edits=[Rewire((key(dequantize), 0), source)],
             )
 
     def _given(self, graph: Graph, node: Node, known: dict[str, Parameters]) -> Iterator[Finding]:
-        """The finding about a node that selects from integers that the file holds or the network is given: a quantized
-        embedding, an input in another order of axes."""
+        """Yields the finding about a data-movement op on stored integers or on an integer graph input, for example a
+        quantized embedding or a transposed input."""
         if node.op not in ONE_TO_ONE or len(node.outputs) != 1 or graph.is_constant(key(node)):
             return
         table, result = node.inputs[0].name, key(node)
@@ -205,34 +207,36 @@ class IntegersMoved(Rule):
             return
         if graph.dtype(table) not in BYTES:
             return
-        readers, grid = graph.readers(result), _behind(graph, result)
-        if not grid and array is None:
-            return  # integers that the network computes with, such as indices
+        readers, parameters = graph.readers(result), _parameters_after(graph, result)
+        if not parameters and array is None:
+            return  # not quantized integers: indices, for example
         edits = []
-        if grid:
-            known[result] = grid
+        if parameters:
+            known[result] = parameters
             direct = all(r.node.op == "DequantizeLinear" for r in readers)
-            edits = [_selected(graph, node, [r.node for r in readers] if direct else [], grid)]
+            edits = [_selected(graph, node, [r.node for r in readers] if direct else [], parameters)]
         yield self.finding(
             node,
             f"{node.op} moves the integers '{table}'",
-            help="move the real numbers, behind a DequantizeLinear" if grid else "export the model with Q/DQ pairs",
+            help="run it on float values, after a DequantizeLinear"
+            if parameters
+            else "export the model with Q/DQ pairs",
             edits=edits,
         )
 
 
-def _compared(graph: Graph, node: Node, grid: Parameters) -> Graft:
-    """The node on the real numbers that its integers mean: they are in the same order."""
+def _compared(graph: Graph, node: Node, parameters: Parameters) -> Graft:
+    """Returns the node on the dequantized values, which have the same order as the integers."""
     real = f"{key(node)}_operand"
     nodes = [
-        make_node("DequantizeLinear", [node.inputs[0].name, *grid], real),
+        make_node("DequantizeLinear", [node.inputs[0].name, *parameters], real),
         make_node(node.op, [real, *(t.name for t in node.inputs[1:])], key(node), attributes(graph, node)),
     ]
     return replace([node], nodes)
 
 
 def _channels_first(graph: Graph, node: Node) -> Graft:
-    """An NhwcMaxPool as a MaxPool of the integers between two Transposes, which move them in turn."""
+    """Returns an NhwcMaxPool as a MaxPool of the integers between two Transposes; later findings repair those."""
     name, last = key(node), len(node.attrs["kernel_shape"]) + 1
     nodes = [
         make_node("Transpose", [node.inputs[0].name], f"{name}_nchw", perm=[0, last, *range(1, last)]),
@@ -242,9 +246,9 @@ def _channels_first(graph: Graph, node: Node) -> Graft:
     return replace([node], nodes)
 
 
-def _behind(graph: Graph, tensor: str) -> Parameters:
-    """Scale and zero-point that every DequantizeLinear behind the moves of a tensor of integers reads; empty where
-    they differ, are not constant, or something else reads the integers."""
+def _parameters_after(graph: Graph, tensor: str) -> Parameters:
+    """Returns the scale and zero-point of every DequantizeLinear downstream of an integer tensor, through data-movement
+    ops; empty if they differ, are not constant, or another operator reads the integers."""
     found: list[Parameters] = []
     pending, seen = [tensor], set[str]()
     while pending:
@@ -263,20 +267,20 @@ def _behind(graph: Graph, tensor: str) -> Parameters:
     return found[0] if found and all(_same(graph, found[0], other) for other in found) else ()
 
 
-def _selected(graph: Graph, node: Node, dequantizes: list[Node], grid: Parameters) -> Graft:
-    """The node on real numbers, in the place of each DequantizeLinear behind it; where there are other readers it makes
-    the integers again, which is exact."""
+def _selected(graph: Graph, node: Node, dequantizes: list[Node], parameters: Parameters) -> Graft:
+    """Returns the node on float values, which replaces each DequantizeLinear after it; for other consumers the values
+    are requantized, which is exact."""
     name, others = key(node), [t.name for t in node.inputs[1:]]
-    real = make_node("DequantizeLinear", [node.inputs[0].name, *grid], f"{name}_operand")
+    real = make_node("DequantizeLinear", [node.inputs[0].name, *parameters], f"{name}_operand")
     made = [key(d) for d in dequantizes] or [f"{name}_real"]
     nodes = [real, *(make_node(node.op, [f"{name}_operand", *others], m, attributes(graph, node)) for m in made)]
     if not dequantizes:
-        nodes.append(make_node("QuantizeLinear", [f"{name}_real", *grid], name))
+        nodes.append(make_node("QuantizeLinear", [f"{name}_real", *parameters], name))
     return replace([node, *dequantizes], nodes)
 
 
 def _plain(graph: Graph, node: Node) -> bool:
-    """Whether a Q or DQ has one scale, and its inputs alone say from or to which type it goes."""
+    """Returns whether a Q or DQ has a constant per-tensor scale and no output_dtype attribute."""
     scale = graph.value(node.inputs[1].name)
     return scale is not None and scale.size == 1 and not node.attrs.get("output_dtype")
 
@@ -288,13 +292,16 @@ def _same(graph: Graph, a: Parameters, b: Parameters) -> bool:
     return len(a) == len(b) and all(x is not None and y is not None and np.array_equal(x, y) for x, y in values)
 
 
-def _filled(graph: Graph, node: Node, grid: Parameters) -> list[Any] | None:
-    """The Constant of the real number that a Pad fills in, where it is none of its own; None where it is unknown."""
+def _filled(graph: Graph, node: Node, parameters: Parameters) -> list[Any] | None:
+    """Returns the Constant with the dequantized fill value of a Pad; empty for modes without one, None if unknown."""
     if node.attrs.get("mode", "constant") != "constant":
         return []
     given = node.inputs[2].name if len(node.inputs) > 2 else ""
     value = graph.value(given) if given else np.zeros(())
-    scale, zero = graph.value(grid[0]), graph.value(grid[1]) if len(grid) > 1 and grid[1] else np.zeros(())
+    scale, zero = (
+        graph.value(parameters[0]),
+        graph.value(parameters[1]) if len(parameters) > 1 and parameters[1] else np.zeros(()),
+    )
     if graph.opset < 11 or value is None or scale is None or zero is None or value.size != 1 or zero.size != 1:
         return None
     steps = np.float32(float(value.reshape(())) - float(zero.reshape(())))
@@ -308,7 +315,7 @@ def _between(
     node: Node,
     sources: tuple[str, ...],
     results: tuple[str, ...],
-    grid: Parameters,
+    parameters: Parameters,
     filled: Sequence[Any] = (),
 ) -> Graft:
     name = key(node)
@@ -322,8 +329,8 @@ def _between(
         [node],
         [
             *filled,
-            *(make_node("DequantizeLinear", [t, *grid], real[t]) for t in real),
+            *(make_node("DequantizeLinear", [t, *parameters], real[t]) for t in real),
             make_node(node.op, inputs, outputs, attributes(graph, node)),
-            *(make_node("QuantizeLinear", [made[t], *grid], t) for t in results),
+            *(make_node("QuantizeLinear", [made[t], *parameters], t) for t in results),
         ],
     )

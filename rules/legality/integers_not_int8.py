@@ -31,19 +31,19 @@ from qdqgraph.rulekit import (
     why_locked,
 )
 
-TAKEN = ("int8", "float8_e4m3fn", "float4_e2m1fn")
-"""Types that TensorRT quantizes to, beside INT4 for weights."""
+ACCEPTED = ("int8", "float8_e4m3fn", "float4_e2m1fn")
+"""Types that TensorRT quantizes to, in addition to INT4 for weights."""
 
 
 class IntegersNotInt8(Rule):
-    """A pair quantizes to integers that TensorRT does not take.
+    """A Q/DQ pair quantizes to an integer type that TensorRT does not accept.
 
-    Why: Q and DQ of TensorRT are INT8 (or FP8, or INT4 for weights); UINT8, which pytorch-quantization writes for
-    `unsigned=True` and onnxruntime by default, is refused by the parser since 8.5. A QuantizeLinear without a
-    zero-point means UINT8 in ONNX and INT8 in TensorRT: it builds, and computes something else; which of the two was
-    meant the file does not say, so that repair waits for a request. UINT8 around 128 is INT8 around 0, to the bit. Any
-    other UINT8 keeps its range and gets coarser, by one bit where it was never negative. 16-bit pairs go: what they
-    round is finer than INT8, and TensorRT runs it in floating point.
+    Why: TensorRT's Q and DQ are INT8 (or FP8, or INT4 for weights). Since 8.5 the parser refuses UINT8, which
+    pytorch-quantization writes for `unsigned=True` and onnxruntime by default. A QuantizeLinear without a zero-point
+    means UINT8 in ONNX and INT8 in TensorRT: it builds, but computes other values. The file does not state which type
+    was intended, so this repair is made on request only. UINT8 with zero-point 128 is bit for bit INT8 with zero-point
+    0. Any other UINT8 keeps its range and loses resolution, one bit if the range has no negative values. 16-bit pairs
+    are removed: they are finer than INT8, and TensorRT runs these tensors in floating point.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/NVIDIA/TensorRT/blob/main/tools/pytorch-quantization/pytorch_quantization/tensor_quant.py
     """
@@ -53,7 +53,7 @@ class IntegersNotInt8(Rule):
 
     examples = [
         Example(
-            "UINT8 around 128: the same numbers as INT8 around 0",
+            "UINT8 with zero-point 128: the same values as INT8 with zero-point 0",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -76,7 +76,7 @@ class IntegersNotInt8(Rule):
             }""",
         ),
         Example(
-            "UINT8 from 0: the same range in INT8",
+            "UINT8 with zero-point 0: the same range in INT8",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -97,7 +97,7 @@ class IntegersNotInt8(Rule):
             }""",
         ),
         Example(
-            "INT16",
+            "an INT16 pair",
             before="""
             <ir_version: 10, opset_import: ["" : 21]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -128,7 +128,7 @@ class IntegersNotInt8(Rule):
             }""",
         ),
         Counterexample(
-            "INT8",
+            "an INT8 pair",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -144,44 +144,44 @@ class IntegersNotInt8(Rule):
         for pair in pairs(graph):
             if pair.zero_point is not None and str(pair.zero_point.dtype) in ("int4", "uint4"):
                 yield from self._four_bits(graph, pair)
-            elif pair.zero_point is not None and str(pair.zero_point.dtype) not in TAKEN:
+            elif pair.zero_point is not None and str(pair.zero_point.dtype) not in ACCEPTED:
                 yield self._refused(graph, pair)
-            elif pair.zero_point is not None and (others := _beside(graph, pair) - {pair.types[1]}):
+            elif pair.zero_point is not None and (others := _multiplied_by(graph, pair) - {pair.types[1]}):
                 fitted = refit(graph, pair, channel_axis(graph, pair)) if "int8" in others else None
                 yield self.finding(
                     pair.nodes[0],
                     _unequal(pair, others),
-                    help="round the weights anew, to INT8" if fitted else "quantize both to one type",
+                    help="requantize the weights to INT8" if fitted else "quantize both operands to one type",
                     edits=[fitted] if fitted else (),
                 )
             elif pair.zero_point is None and pair.quantize is not None and len(pair.quantize.inputs) < 3:
                 yield self.finding(
                     pair.nodes[0],
-                    f"'{pair.tensor}' is quantized without a zero-point: UINT8 for ONNX, INT8 for TensorRT",
-                    help="write an INT8 zero-point of 0, if INT8 is meant; on request",
+                    f"'{pair.tensor}' is quantized without a zero-point: UINT8 in ONNX, INT8 in TensorRT",
+                    help="if INT8 is intended, add an INT8 zero-point of 0; on request",
                     severity=Severity.WARNING,
                     edits=_as_int8(pair),
                     safety=Safety.MANUAL,
                 )
 
     def _four_bits(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
-        """The finding about 4-bit weights that are unsigned, or multiplied with INT8."""
+        """Yields the finding about 4-bit weights that are unsigned, or multiplied by INT8."""
         blocked = any(node.attrs.get("block_size") for node in pair.nodes)
-        others = set() if blocked else _beside(graph, pair) & {"int8", "uint8"}
+        others = set() if blocked else _multiplied_by(graph, pair) & {"int8", "uint8"}
         if not others and pair.types[1] == "int4":
             return
         edits: Sequence[Proposal] = ()
         if not others and (shift := uint4_to_int4(graph, pair)):
-            help, edits = "the same numbers in INT4", [shift]
+            help, edits = "convert to INT4 with the same values", [shift]
         elif wide := int4_to_int8(graph, pair):
-            help, edits = "the same numbers in INT8", [wide]
+            help, edits = "convert to INT8 with the same values", [wide]
         elif edits := remove_pair(graph, pair):
-            help = "store the floats that they stand for"
+            help = "store the dequantized float values"
         else:
-            help = "quantize to INT4 around zero"
+            help = "quantize symmetrically to INT4"
         yield self.finding(
             pair.nodes[0],
-            _unequal(pair, others) if others else f"'{pair.tensor}' is quantized to UINT4; TensorRT takes INT4",
+            _unequal(pair, others) if others else f"'{pair.tensor}' is quantized to UINT4; TensorRT accepts INT4",
             help=help,
             edits=edits,
             safety=Safety.EXACT if edits else None,
@@ -190,7 +190,7 @@ class IntegersNotInt8(Rule):
     def _refused(self, graph: Graph, pair: Pair) -> Finding:
         assert pair.zero_point is not None
         name = str(pair.zero_point.dtype).upper()
-        what = f"'{pair.tensor}' is quantized to {name}; TensorRT takes INT8"
+        what = f"'{pair.tensor}' is quantized to {name}; TensorRT accepts INT8"
         if pair.types[1] != "uint8":
             edits = remove_pair(graph, pair)
             help = (
@@ -200,14 +200,16 @@ class IntegersNotInt8(Rule):
             )
             return self.finding(pair.nodes[0], what, help=help, edits=edits)
         if (shift := uint8_to_int8(graph, pair)) is not None:
-            help = "the same numbers in INT8"
+            help = "convert to INT8 with the same values"
             return self.finding(pair.nodes[0], what, help=help, edits=[shift], safety=Safety.EXACT)
         edit, lost = make_symmetric(graph, pair) or (None, 0.0)
         if edit is None:
             return self.finding(
                 pair.nodes[0], what, help=why_locked(graph, pair) or "quantize to signed 8-bit integers"
             )
-        return self.finding(pair.nodes[0], what, help="the same range in INT8", bits_lost=lost, edits=[edit])
+        return self.finding(
+            pair.nodes[0], what, help="quantize to INT8 with the same range", bits_lost=lost, edits=[edit]
+        )
 
 
 def _as_int8(pair: Pair) -> list[SetPair]:
@@ -219,11 +221,11 @@ def _as_int8(pair: Pair) -> list[SetPair]:
 
 def _unequal(pair: Pair, others: set[str]) -> str:
     ours, theirs = pair.types[1].upper(), ", ".join(sorted(others)).upper()
-    return f"'{pair.tensor}' is quantized to {ours} and multiplied with {theirs}; TensorRT multiplies one type"
+    return f"'{pair.tensor}' is quantized to {ours} and multiplied by {theirs}; TensorRT requires operands of one type"
 
 
-def _beside(graph: Graph, pair: Pair) -> set[str]:
-    """The types of integers that weights are multiplied with."""
+def _multiplied_by(graph: Graph, pair: Pair) -> set[str]:
+    """Returns the integer types that weights are multiplied by."""
     found = set()
     for reader in pair_readers(graph, pair) if pair.kind == "weight" else ():
         if reader.node.op in WEIGHTED and reader.index in (0, 1):

@@ -21,27 +21,27 @@ from qdqgraph.rulekit import (
 )
 
 BLOCKED = "com.microsoft.nchwc"
-"""Domain of operators on blocked channels, which onnxruntime's layout optimizer writes for one processor."""
-UNBLOCKED = "take the file from before onnxruntime's layout optimization (at most ORT_ENABLE_EXTENDED)"
+"""Domain of operators on blocked channels, which onnxruntime's layout optimizer writes for a specific CPU."""
+UNBLOCKED = "save the model without onnxruntime's layout optimization (at most ORT_ENABLE_EXTENDED)"
 PAIRS = "export the model with Q/DQ pairs"
-BLOCKS = "store its weights as INT4 behind a DequantizeLinear in blocks (quant_format=QuantFormat.QDQ of onnxruntime)"
+BLOCKS = "store its weights as blocked INT4 with a DequantizeLinear (quant_format=QuantFormat.QDQ in onnxruntime)"
 ADVICE = {
-    "QAttention": "TensorRT has no Attention of onnxruntime either: quantize the model before its attention is fused",
-    "QEmbedLayerNormalization": "TensorRT has no EmbedLayerNormalization either: quantize the model before it is fused",
-    "QMoE": "TensorRT has no MoE of onnxruntime either: export the experts as matrix products",
+    "QAttention": "quantize the model before its attention is fused; TensorRT has no onnxruntime Attention",
+    "QEmbedLayerNormalization": "quantize the model before it is fused; TensorRT has no EmbedLayerNormalization",
+    "QMoE": "export the experts as matrix products; TensorRT has no onnxruntime MoE",
     "MatMulBnb4": BLOCKS,
     "MatMulFpQ4": BLOCKS,
     "GatherBlockQuantized": "store the table in floating point: TensorRT has no quantized Gather",
 }
-"""What to do about operators that have no Q/DQ form here, by how their names begin."""
+"""What to do about operators that cannot be rewritten in Q/DQ format, by prefix of their name."""
 
 
 class OperatorForeign(Rule):
-    """A quantized operator is not in the Q/DQ form.
+    """A quantized operator is not in Q/DQ format.
 
-    Why: TensorRT reads explicit Q/DQ only. It knows no operators that compute on integers, no dynamic quantization, and
-    not the Q/DQ of other operator domains. Q/DQ of the domain com.microsoft are the standard ones by another name. For
-    operators with a Q/DQ form of their own see QDQ410, QDQ411, QDQ414, QDQ416 and QDQ418.
+    Why: TensorRT supports explicit Q/DQ only. It supports neither operators that compute on integers, nor dynamic
+    quantization, nor Q/DQ of other operator domains. The Q/DQ of domain com.microsoft are equivalent to the standard
+    ones. QDQ410, QDQ411, QDQ414, QDQ416 and QDQ418 rewrite the operators that have an equivalent with Q/DQ pairs.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """
@@ -70,7 +70,7 @@ class OperatorForeign(Rule):
 
     examples = [
         Example(
-            "Q/DQ of another domain",
+            "Q/DQ of the com.microsoft domain",
             before="""
             <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -89,7 +89,7 @@ class OperatorForeign(Rule):
             }""",
         ),
         Example(
-            "dynamic quantization: its scale is not in the file",
+            "dynamic quantization: the file does not contain its scale",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -107,7 +107,7 @@ class OperatorForeign(Rule):
             }""",
         ),
         Example(
-            "integers of a dynamic quantization that the network gives",
+            "the integers of a dynamic quantization are a graph output",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (uint8[1,1,4,4] q, float s)
@@ -116,7 +116,7 @@ class OperatorForeign(Rule):
             }""",
         ),
         Counterexample(
-            "Q/DQ",
+            "a standard Q/DQ pair",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -134,24 +134,24 @@ class OperatorForeign(Rule):
                 yield self.finding(node, f"TensorRT has no {node.op} of domain {node.domain}", help=UNBLOCKED)
         for node in self.quantized_nodes(graph):
             domain = f" of domain {node.domain}" if node.domain else ""
-            if node.op == "DynamicQuantizeLinear" and (reals := _reals(graph, node)):
-                help = "compute on real numbers: its scale is not in the file"
-                yield self.finding(node, f"TensorRT has no {node.op}", help=help, edits=reals, safety=Safety.LOSSY)
+            if node.op == "DynamicQuantizeLinear" and (floats := _unquantized(graph, node)):
+                help = "compute in floating point; the file does not contain its scale"
+                yield self.finding(node, f"TensorRT has no {node.op}", help=help, edits=floats, safety=Safety.LOSSY)
                 continue
             ours = is_pair(node) and node.domain == "com.microsoft"
             least = required_opset(graph, node) if ours else 0
-            standard = ours and graph.opset >= least  # `fix` raises the set where it must
+            standard = ours and graph.opset >= least  # `fix` raises the opset if needed
             inputs = [t.name for t in node.inputs]
             edits = [replace([node], [make_node(node.op, inputs, key(node), attributes(graph, node))])]
             advice = next((text for op, text in ADVICE.items() if node.op.startswith(op)), PAIRS)
-            later = f", of operator set {least}" if graph.opset < least else ""
+            later = f", opset {least}" if graph.opset < least else ""
             help = f"write it in the standard domain{later}" if ours else advice
             yield self.finding(node, f"TensorRT has no {node.op}{domain}", help=help, edits=edits if standard else ())
 
 
-def _reals(graph: Graph, node: Node) -> list[Graft]:
-    """What a DynamicQuantizeLinear rounds, in the place of each DequantizeLinear that undoes it; empty where something
-    else reads its integers, scale or zero-point."""
+def _unquantized(graph: Graph, node: Node) -> list[Graft]:
+    """Returns edits that replace each DequantizeLinear of a DynamicQuantizeLinear by its unquantized input; empty if
+    another operator reads the integers, the scale or the zero-point."""
     made = [t.name for t in node.outputs]
     readers = [r.node for name in made for r in graph.readers(name)]
     undone = all(r.op == "DequantizeLinear" and [t.name for t in r.inputs] == made for r in readers)

@@ -22,23 +22,23 @@ from qdqgraph.rulekit import (
     replace,
 )
 
-Written = list[Any] | None
-"""Nodes of the standard domain that make what the fused one made; None where there are none."""
+Replacement = list[Any] | None
+"""Standard nodes with the same output as the fused one; None if it cannot be expressed."""
 PLAIN = ("Relu", "Sigmoid", "Tanh")
-"""Activations without parameters that FusedConv and FusedGemm may hold."""
+"""Activations without parameters in FusedConv and FusedGemm."""
 DEFAULTS = {"LeakyRelu": (0.01, 0.0), "HardSigmoid": (0.2, 0.5), "Clip": (-3.4e38, 3.4e38)}
-"""The others, with the parameters that they have where the node names none."""
+"""Activations with parameters, and their defaults."""
 FLOAT16 = 10
 """`onnx.TensorProto.FLOAT16`."""
 
 
 class OperatorFused(Rule):
-    """An operator that onnxruntime's graph optimizer fused is none of TensorRT's.
+    """TensorRT has no equivalent of an operator that onnxruntime's graph optimizer fused.
 
-    Why: a model that onnxruntime optimized and saved holds operators of its own domain, com.microsoft: a convolution
-    with its activation, a product with its factor, GELU with its bias, LayerNormalization with the Add before it.
-    TensorRT takes them for plugins, finds none, and refuses the file. They are written as the operators that they were
-    fused from; last bits may differ. An operator of which that cannot be done is named.
+    Why: A model optimized and saved by onnxruntime contains operators of its domain com.microsoft: a convolution with
+    its activation, a matrix product with its factor, GELU with its bias, LayerNormalization with the upstream Add.
+    TensorRT looks for plugins of these names, finds none, and refuses the file. The repair replaces each by the
+    operators it was fused from; the last bits may differ. An operator that cannot be replaced is reported.
     Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md, measured on TensorRT-RTX 1.7.1
     """
 
@@ -47,7 +47,7 @@ class OperatorFused(Rule):
 
     examples = [
         Example(
-            "a convolution with its Relu",
+            "a convolution fused with its Relu",
             before="""
             <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -69,7 +69,7 @@ class OperatorFused(Rule):
             }""",
         ),
         Example(
-            "LayerNormalization of a sum",
+            "a LayerNormalization fused with the upstream Add",
             before="""
             <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
             g (float[1,2,4] x, float[1,2,4] r) => (float[1,2,4] y)
@@ -91,7 +91,7 @@ class OperatorFused(Rule):
             }""",
         ),
         Example(
-            "a softmax with its bias, which TensorRT must be given in two",
+            "a Softmax fused with its bias: reported only",
             before="""
             <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
             g (float[1,2,4] x, float[1,2,4] m) => (float[1,2,4] y)
@@ -119,25 +119,27 @@ class OperatorFused(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            if node.domain != "com.microsoft" or node.op not in (*FORMS, *REFUSED):
+            if node.domain != "com.microsoft" or node.op not in (*REPLACEMENTS, *REFUSED):
                 continue
-            made = FORMS[node.op](graph, node) if node.op in FORMS else None
+            made = REPLACEMENTS[node.op](graph, node) if node.op in REPLACEMENTS else None
             yield self.finding(
                 node,
                 f"TensorRT has no {node.op} of domain {node.domain}",
-                help="write it with operators of ONNX" if made else "quantize or export the model before it is fused",
+                help="replace it by standard ONNX operators"
+                if made
+                else "quantize or export the model before this operator is fused",
                 edits=[replace([node], made)] if made else (),
             )
 
 
 def _inputs(node: Node, count: int) -> list[str]:
-    """The names of the first inputs; "" for one that is not given."""
+    """Returns the names of the first `count` inputs; "" for an absent one."""
     names = [str(t.name) for t in node.inputs]
     return [*names, *("",) * count][:count]
 
 
-def _activated(graph: Graph, node: Node, op: str, leave: tuple[str, ...]) -> Written:
-    """A weighted operator, the sum that it may hold, and its activation."""
+def _activated(graph: Graph, node: Node, op: str, leave: tuple[str, ...]) -> Replacement:
+    """Returns a weighted operator, the optional Add fused with it, and its activation."""
     function, name = str(node.attrs.get("activation", "")), key(node)
     x, w, b, z = _inputs(node, 4)
     alpha, beta = (
@@ -171,23 +173,23 @@ def _activated(graph: Graph, node: Node, op: str, leave: tuple[str, ...]) -> Wri
 
 
 def _parameters(node: Node) -> list[float]:
-    """The parameters of a node's activation, as far as they are given."""
+    """Returns the parameters of a node's activation that its attributes give, at most two."""
     named = [node.attrs[n] for n in ("activation_alpha", "activation_beta") if n in node.attrs]
     return [*node.attrs.get("activation_params", named)][:2]
 
 
-def _conv(graph: Graph, node: Node) -> Written:
+def _conv(graph: Graph, node: Node) -> Replacement:
     return _activated(graph, node, "Conv", ())
 
 
-def _gemm(graph: Graph, node: Node) -> Written:
+def _gemm(graph: Graph, node: Node) -> Replacement:
     return _activated(
         graph, node, "Gemm", ("activation_alpha", "activation_beta", "activation_gamma", "activation_axis")
     )
 
 
-def _matmul(graph: Graph, node: Node) -> Written:
-    """A product with a factor, of operands whose last two axes may be exchanged."""
+def _matmul(graph: Graph, node: Node) -> Replacement:
+    """Returns a matrix product with a factor and optionally transposed operands."""
     name, operands, nodes = key(node), _inputs(node, 2), list[Any]()
     if any(node.attrs.get(a) for a in ("transBatchA", "transBatchB")):
         return None
@@ -210,20 +212,20 @@ def _times(graph: Graph, node: Node, tensor: str, factor: float, result: str) ->
 
 
 def _number(graph: Graph, node: Node, name: str, value: float) -> Any:
-    """A constant in the type of the node's input."""
+    """Returns a scalar constant, FP16 if the first input of the node is, else FP32."""
     half = graph.dtype(node.inputs[0].name) == FLOAT16
     return make_constant(name, np.asarray(value, np.float16 if half else np.float32))
 
 
 def _summed(node: Node) -> tuple[list[Any], str]:
-    """The sum of a node's tensor and its bias, if it has one."""
+    """Returns the Add of a node's first input and its bias, and its output; no node if there is no bias."""
     x, bias = _inputs(node, 2)
     added = f"{key(node)}_biased"
     return ([make_node("Add", [x, bias], added)], added) if bias else ([], x)
 
 
-def _gelu(graph: Graph, node: Node) -> Written:
-    """x · (1 + erf(x / √2)) / 2."""
+def _gelu(graph: Graph, node: Node) -> Replacement:
+    """Returns x · (1 + erf(x / √2)) / 2."""
     (nodes, x), name = _summed(node), key(node)
     scaled, error, one, twice = (f"{name}_{part}" for part in ("scaled", "erf", "one", "twice"))
     return [
@@ -237,8 +239,8 @@ def _gelu(graph: Graph, node: Node) -> Written:
     ]
 
 
-def _fast_gelu(graph: Graph, node: Node) -> Written:
-    """x · (1 + tanh(√(2 / π) · (x + 0.044715 x³))) / 2."""
+def _fast_gelu(graph: Graph, node: Node) -> Replacement:
+    """Returns x · (1 + tanh(√(2 / π) · (x + 0.044715 x³))) / 2."""
     (nodes, x), name = _summed(node), key(node)
     parts = ("square", "cube", "small", "inner", "scaled", "tanh", "one", "twice")
     square, cube, small, inner, scaled, tanh, one, twice = (f"{name}_{part}" for part in parts)
@@ -257,8 +259,8 @@ def _fast_gelu(graph: Graph, node: Node) -> Written:
     ]
 
 
-def _quick_gelu(graph: Graph, node: Node) -> Written:
-    """x · sigmoid(α x)."""
+def _quick_gelu(graph: Graph, node: Node) -> Replacement:
+    """Returns x · sigmoid(α x)."""
     x, name = _inputs(node, 1)[0], key(node)
     scaled, gate = f"{name}_scaled", f"{name}_gate"
     return [
@@ -268,8 +270,8 @@ def _quick_gelu(graph: Graph, node: Node) -> Written:
     ]
 
 
-def _skip_norm(graph: Graph, node: Node) -> Written:
-    """LayerNormalization of a sum, which the node may give as its fourth output."""
+def _skip_norm(graph: Graph, node: Node) -> Replacement:
+    """Returns Add and LayerNormalization; the sum may be the fourth output of the node."""
     x, skip, gamma, beta, bias = _inputs(node, 5)
     outputs: list[Any] = [t.name for t in node.outputs]
     if graph.opset < 17 or any(outputs[1:3]):
@@ -282,7 +284,7 @@ def _skip_norm(graph: Graph, node: Node) -> Written:
     return [*nodes, make_node("LayerNormalization", [total, gamma, beta], key(node), attributes(graph, node))]
 
 
-FORMS: dict[str, Callable[[Graph, Node], Written]] = {
+REPLACEMENTS: dict[str, Callable[[Graph, Node], Replacement]] = {
     "FusedConv": _conv,
     "FusedGemm": _gemm,
     "FusedMatMul": _matmul,
@@ -293,8 +295,8 @@ FORMS: dict[str, Callable[[Graph, Node], Written]] = {
     "QuickGelu": _quick_gelu,
     "SkipLayerNormalization": _skip_norm,
 }
-"""How each fused operator is written in ONNX's own."""
+"""The standard ONNX nodes for each fused operator."""
 REFUSED = frozenset(
     {"BiasSoftmax", "EmbedLayerNormalization", "GroupNorm", "SkipGroupNorm", "BiasAdd", "NhwcConv", "MoE"}
 )
-"""Operators that the parser lacks and that have no form here."""
+"""Operators that the parser does not support and that this rule cannot replace."""

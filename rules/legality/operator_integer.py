@@ -23,12 +23,12 @@ from qdqgraph.rulekit import (
 
 
 class OperatorInteger(Rule):
-    """A convolution or matrix product computes INT32 from integers, as dynamic quantization writes it.
+    """A convolution or matrix product computes INT32 from quantized integers, as written by dynamic quantization.
 
-    Why: TensorRT has no ConvInteger, MatMulInteger and DynamicQuantizeLinear. Its input's scale is computed while the
-    network runs, and TensorRT wants a constant: the repair takes the rounding of the input away and keeps the weights
-    quantized, so the layer runs in floating point. The bias of a convolution, an Add behind it, is its own again. Where
-    the scale is constant the input keeps its pair.
+    Why: TensorRT has no ConvInteger, MatMulInteger or DynamicQuantizeLinear. The scale of the input is computed at run
+    time, but TensorRT requires a constant: the repair removes the quantization of the input and keeps the weights
+    quantized, so the layer runs in floating point. An Add after a convolution becomes its bias. If the scale is
+    constant, the input keeps its pair.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
     """
 
@@ -38,7 +38,7 @@ class OperatorInteger(Rule):
 
     examples = [
         Example(
-            "dynamic quantization",
+            "dynamic quantization of a matrix product",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2] x) => (float[1,2] y)
@@ -60,7 +60,7 @@ class OperatorInteger(Rule):
             }""",
         ),
         Example(
-            "both operands quantized as the network runs",
+            "both operands dynamically quantized",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[2,2] a, float[2,2] b) => (float[2,2] y)
@@ -80,7 +80,7 @@ class OperatorInteger(Rule):
             }""",
         ),
         Example(
-            "a constant scale",
+            "a constant input scale",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -103,7 +103,7 @@ class OperatorInteger(Rule):
             }""",
         ),
         Example(
-            "integers that are used as they are",
+            "the INT32 result is a graph output",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2] x) => (int32[1,2] i)
@@ -114,7 +114,7 @@ class OperatorInteger(Rule):
             }""",
         ),
         Counterexample(
-            "Q/DQ",
+            "weights with a DequantizeLinear",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2] x) => (float[1,2] y)
@@ -128,17 +128,19 @@ class OperatorInteger(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes("ConvInteger", "MatMulInteger"):
-            edit = _in_pairs(graph, node) or _of_reals(graph, node)
+            edit = _in_pairs(graph, node) or _unquantized(graph, node)
             yield self.finding(
                 node,
                 f"TensorRT has no {node.op}",
-                help="export the model with Q/DQ pairs" if edit is None else "compute on real numbers",
+                help="export the model with Q/DQ pairs"
+                if edit is None
+                else f"replace it by {node.op.removesuffix('Integer')} of dequantized values",
                 edits=() if edit is None else [edit],
             )
 
 
 def _in_pairs(graph: Graph, node: Node) -> Graft | None:
-    """Conv or MatMul in the place of everything from the integers to the product with both scales."""
+    """Returns a Conv or MatMul that replaces the nodes from the integers to the product with both scales."""
     source = graph.producer(node.inputs[0].name)
     cast = _sole_reader(graph, key(node), "Cast")
     product = None if cast is None else _sole_reader(graph, key(cast), "Mul")
@@ -162,7 +164,7 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
             return None
         operands.remove(source.outputs[1].name)
         scale, left = graph.array(operands[0]), source.inputs[0].name
-        unread.append(scales)  # the DynamicQuantizeLinear goes with its last reader
+        unread.append(scales)  # the DynamicQuantizeLinear is removed with its last consumer
     else:
         both, own = graph.array(factor), graph.value(source.inputs[1].name)
         if both is None or own is None or own.size > 1:
@@ -173,8 +175,8 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
     return _written(graph, node, product, scale, left, None if dynamic else source, unread)
 
 
-def _of_reals(graph: Graph, node: Node) -> Graft | None:
-    """A product of two tensors that are both quantized as the network runs, as the product of what they were."""
+def _unquantized(graph: Graph, node: Node) -> Graft | None:
+    """Returns the product of two dynamically quantized tensors as the product of their unquantized inputs."""
     sources = [graph.producer(t.name) for t in node.inputs[:2]]
     zeros = [t.name for t in node.inputs[2:4]]
     cast = _sole_reader(graph, key(node), "Cast")
@@ -236,9 +238,9 @@ def _written(
 
 
 def _bias(graph: Graph, product: Node, weights: np.ndarray) -> tuple[np.ndarray, Node] | tuple[None, None]:
-    """The bias of a convolution that an Add behind it holds, one number for each output channel, and that Add.
+    """Returns the bias of a convolution, one value per output channel, and the downstream Add that contains it.
 
-    TensorRT-RTX 1.7.1 does not build a 1-D convolution of one output channel with such an Add.
+    TensorRT-RTX 1.7.1 does not build a 1-D convolution with one output channel followed by such an Add.
     """
     added = _sole_reader(graph, key(product), "Add")
     other = None if added is None else graph.array(next(t.name for t in added.inputs if t.name != key(product)))
@@ -250,7 +252,7 @@ def _bias(graph: Graph, product: Node, weights: np.ndarray) -> tuple[np.ndarray,
 
 
 def _by_channel(node: Node, scale: np.ndarray) -> bool:
-    """Whether a scale is one number, or runs along the output channels: the last of a product, the second of an image."""
+    """Returns whether a scale is per-tensor, or per output channel: the last axis of a product, axis 1 of an image."""
     if scale.size == 1:
         return True
     axis = scale.ndim - 1 if node.op == "MatMulInteger" else 1 if scale.ndim >= 4 else 0
@@ -259,5 +261,5 @@ def _by_channel(node: Node, scale: np.ndarray) -> bool:
 
 def _sole_reader(graph: Graph, tensor: str, op: str) -> Node | None:
     found = graph.readers(tensor)
-    alone = len(found) == 1 and found[0].node.op == op and tensor not in graph.outputs
-    return found[0].node if alone else None
+    sole = len(found) == 1 and found[0].node.op == op and tensor not in graph.outputs
+    return found[0].node if sole else None

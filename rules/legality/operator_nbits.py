@@ -23,12 +23,12 @@ from qdqgraph.rulekit import (
 
 
 class OperatorNbits(Rule):
-    """A matrix product unpacks its weights itself: MatMulNBits of onnxruntime.
+    """A matrix product unpacks its own weights: onnxruntime's MatMulNBits.
 
-    Why: TensorRT reads weights of 4 bits as INT4 behind a DequantizeLinear in blocks; of versions that know MatMulNBits,
-    TensorRT-RTX 1.7.1 takes blocks of 32, 64 and 128 alone. Weights of 4 bits around 8 are written so, the same
-    integers and scales. Others, of another zero-point, of negative scales or of 8 bits, become the floats that they stand for. In both forms
-    the product is one of real numbers, as it was.
+    Why: TensorRT accepts 4-bit weights as INT4 with a blocked DequantizeLinear. Of the versions that support
+    MatMulNBits, TensorRT-RTX 1.7.1 accepts only blocks of 32, 64 and 128. The repair converts 4-bit weights with
+    zero-point 8 to this format, with the same integers and scales. Weights with another zero-point, negative scales or
+    8 bits are stored as dequantized floats. In both cases the product runs in floating point, as before.
     Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits,
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
@@ -39,7 +39,7 @@ class OperatorNbits(Rule):
 
     examples = [
         Example(
-            "weights of 8 bits, in one block",
+            "8-bit weights in one block",
             before="""
             <ir_version: 10, opset_import: ["" : 21, "com.microsoft" : 1]>
             g (float[1,16] x) => (float[1,1] y)
@@ -56,7 +56,7 @@ class OperatorNbits(Rule):
             }""",
         ),
         Example(
-            "weights that are no constant",
+            "weights that are not constant",
             before="""
             <ir_version: 10, opset_import: ["" : 21, "com.microsoft" : 1]>
             g (float[1,16] x, uint8[1,1,16] w) => (float[1,1] y)
@@ -66,7 +66,7 @@ class OperatorNbits(Rule):
             }""",
         ),
         Counterexample(
-            "a product with weights behind a DequantizeLinear",
+            "a product whose weights have a DequantizeLinear",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2] x) => (float[1,2] y)
@@ -83,9 +83,9 @@ class OperatorNbits(Rule):
             if node.op != "MatMulNBits" or node.domain != "com.microsoft":
                 continue
             made = _weights(graph, node) if graph.opset >= BLOCKS else None
-            help = "store its weights behind a DequantizeLinear, or as floats" if made else ADVICE
+            help = "store its weights as blocked INT4 with a DequantizeLinear, or as floats" if made else ADVICE
             if graph.opset < BLOCKS:
-                help = f"fix raises the operator set to {BLOCKS}"
+                help = f"raise the opset to {BLOCKS} (`fix` does)"
             nodes = [] if made is None else [*made, *_product(node)]
             yield self.finding(
                 node, f"TensorRT has no {node.op}", help=help, edits=[replace([node], nodes)] if nodes else ()
@@ -93,8 +93,10 @@ class OperatorNbits(Rule):
 
 
 BLOCKS = 21
-"""The first operator set whose pairs have blocks."""
-ADVICE = "its weights, scales or zero-points are not constant, or of a form that is not known here: store them as INT4 in blocks"
+"""The first opset with blocked Q/DQ."""
+ADVICE = (
+    "store its weights as blocked INT4: weights, scales or zero-points are not constant, or their layout is unknown"
+)
 
 
 def _product(node: Node) -> list[Any]:
@@ -105,7 +107,7 @@ def _product(node: Node) -> list[Any]:
 
 
 def _weights(graph: Graph, node: Node) -> list[Any] | None:
-    """What makes the real weights, of shape [K, N]; None where they are not in the file or are read in another order."""
+    """Returns the nodes that produce the float weights, shape [K, N]; None if not constant or of unknown layout."""
     bits, block = int(node.attrs.get("bits", 4)), int(node.attrs.get("block_size", 0))
     rows, columns = int(node.attrs.get("K", 0)), int(node.attrs.get("N", 0))
     packed, scale = graph.array(_name(node, 1)), graph.array(_name(node, 2))
@@ -134,7 +136,7 @@ def _weights(graph: Graph, node: Node) -> list[Any] | None:
 
 
 def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
-    """The numbers of 4 or 8 bits in rows of bytes, the lower half of a byte first."""
+    """Returns the 4- or 8-bit values packed in rows of bytes, the low nibble first."""
     if bits == 8:
         return packed
     return np.stack([packed & 15, packed >> 4], -1).reshape(packed.shape[0], -1)

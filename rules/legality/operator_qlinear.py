@@ -27,14 +27,14 @@ from qdqgraph.rulekit import (
 
 @dataclass(frozen=True)
 class Form:
-    """How a QLinear operator reads in Q/DQ form.
+    """How a QLinear operator is written in Q/DQ format.
 
     Attributes:
-        op: the operator on real numbers.
-        operands: where each (integers, scale, zero-point) begins among the inputs.
-        result: where (scale, zero-point) of the result stand.
-        bias: the index of an INT32 bias, whose scale is the product of the operands' scales.
-        images: its first operand and its result may be images whose channels are last (`channels_last`).
+        op: the operator on float values.
+        operands: input indices at which each (integers, scale, zero-point) starts.
+        result: input index at which (scale, zero-point) of the output start.
+        bias: input index of an INT32 bias, whose scale is the product of the operand scales; -1 if there is none.
+        images: whether its first operand and its output can be channels-last images (`channels_last`).
     """
 
     op: str
@@ -62,11 +62,11 @@ FORMS = {
 
 
 class OperatorQlinear(Rule):
-    """An operator computes on integers, in the QOperator form.
+    """An operator computes on quantized integers, in QOperator format.
 
-    Why: TensorRT reads explicit Q/DQ only, and has no QLinearConv or its kind. The same network in Q/DQ form computes on
-    the numbers that the integers stand for; it differs in the last step of a rounding here and there. Where onnxruntime's
-    optimizer put channels last, Transposes stand around the operator; they move, and round nothing.
+    Why: TensorRT supports explicit Q/DQ only, and has no QLinear operators. The same network in Q/DQ format computes on
+    the dequantized values; single values can differ by one quantization step. If onnxruntime's optimizer converted the
+    operator to channels-last, the repair adds Transposes before and after it, which do not change values.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
     """
@@ -101,7 +101,7 @@ class OperatorQlinear(Rule):
             }""",
         ),
         Example(
-            "QLinearConcat of onnxruntime",
+            "onnxruntime's QLinearConcat",
             before="""
             <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
             g (float[1,1,4,4] x) => (float[1,2,4,4] y)
@@ -127,7 +127,7 @@ class OperatorQlinear(Rule):
             }""",
         ),
         Counterexample(
-            "Q/DQ",
+            "a standard Q/DQ pair",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -145,27 +145,27 @@ class OperatorQlinear(Rule):
             yield self.finding(
                 node,
                 f"TensorRT has no {node.op}",
-                help=obstacle or "compute on the numbers that the integers stand for",
+                help=f"export the model with Q/DQ pairs: {obstacle}" if obstacle else "rewrite it in Q/DQ format",
                 edits=() if obstacle else [_in_pairs(graph, node, FORMS[node.op])],
             )
 
 
 def _obstacle(graph: Graph, node: Node) -> str:
-    """Why the operator has no Q/DQ form here; empty where it has one."""
-    if _last(node) and _rank(graph, node) < 3:
-        return "its channels are last, and the rank of its images is unknown"
+    """Returns why the operator cannot be rewritten in Q/DQ format; empty if it can."""
+    if _is_channels_last(node) and _rank(graph, node) < 3:
+        return "it is channels-last, and the rank of its images is unknown"
     form = FORMS.get(node.op)
     if form is None:
-        return "no Q/DQ form of this operator is known: export the model with Q/DQ pairs"
+        return "this operator has no equivalent with Q/DQ pairs"
     if node.op == "QLinearSoftmax" and _softmax_axis(graph, node) is None:
-        return "its Softmax runs over several axes, as that of an operator set before 13"
+        return "its Softmax runs over several axes, as in opsets before 13"
     for place, start in enumerate(form.operands):
         scale = graph.value(_name(node, start + 1))
         if scale is None or scale.size == 1:
             continue
         shape = graph.shape(_name(node, start))
         if (form.op == "MatMul" and (shape is None or len(shape) != 2)) or (place == 0 and form.op != "MatMul"):
-            return "its scales run along an axis that Q/DQ has no place for"
+            return "its per-channel scales run along an axis that Q/DQ pairs cannot express"
     if form.bias >= 0 and _name(node, form.bias) and _bias(graph, node, form) is None:
         return "its bias or its scales are not constant"
     return ""
@@ -190,11 +190,11 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
         inputs.append(f"{key(node)}_bias")
     softmax = node.op == "QLinearSoftmax"
     listed = node.op == "QLinearReduceMean" and graph.opset >= 18 and bool(node.attrs.get("axes"))
-    if listed:  # an attribute before, an input since
+    if listed:  # an attribute before opset 18, an input since
         nodes.append(make_constant(f"{key(node)}_axes", np.asarray(node.attrs["axes"], np.int64)))
         inputs.append(f"{key(node)}_axes")
     leave = ["opset", "channels_last", *(["axis"] if softmax else []), *(["axes"] if listed else [])]
-    last = form.images and _last(node)
+    last = form.images and _is_channels_last(node)
     if last:
         nodes.append(make_node("Transpose", [inputs[0]], f"{inputs[0]}_nchw", perm=_order(_rank(graph, node), "first")))
         inputs[0] += "_nchw"
@@ -208,13 +208,13 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
     return replace([node], nodes)
 
 
-def _last(node: Node) -> bool:
-    """Whether channels are the last axis of the images."""
+def _is_channels_last(node: Node) -> bool:
+    """Returns whether the images are channels-last."""
     return bool(node.attrs.get("channels_last", 0))
 
 
 def _rank(graph: Graph, node: Node) -> int:
-    """Axes of the images that a node reads; 0 where that is unknown."""
+    """Returns the rank of the images that a node reads; 0 if unknown."""
     kernel = node.attrs.get("kernel_shape")
     weights = graph.array(_name(node, 3)) if node.op == "QLinearConv" else None
     shape = graph.shape(_name(node, 0)) or graph.shape(key(node)) or ()
@@ -222,12 +222,12 @@ def _rank(graph: Graph, node: Node) -> int:
 
 
 def _order(rank: int, channels: Literal["first", "last"]) -> list[int]:
-    """How a Transpose puts the channels of images first, behind the batch, or last."""
+    """Returns the permutation of a Transpose to channels-first (N, C, ...) or channels-last (N, ..., C)."""
     return [0, rank - 1, *range(1, rank - 1)] if channels == "first" else [0, *range(2, rank), 1]
 
 
 def _softmax_axis(graph: Graph, node: Node) -> int | None:
-    """The axis of a QLinearSoftmax; None where it flattens the axes behind, which Softmax does no more since 13."""
+    """Returns the axis of a QLinearSoftmax; None if it flattens trailing axes, unlike Softmax since opset 13."""
     shape = graph.shape(_name(node, 0)) or graph.shape(key(node))
     axis, since = int(node.attrs.get("axis", -1)), int(node.attrs.get("opset", 13))
     last = axis == -1 or (shape is not None and axis == len(shape) - 1)
@@ -237,14 +237,14 @@ def _softmax_axis(graph: Graph, node: Node) -> int | None:
 
 
 def _channels(node: Node, form: Form) -> int:
-    """The axis that a vector of weight scales runs along."""
+    """Returns the axis of per-channel weight scales."""
     if form.op == "Conv":
         return 0
     return 0 if form.op == "Gemm" and node.attrs.get("transB", 0) else 1
 
 
 def _bias(graph: Graph, node: Node, form: Form) -> np.ndarray | None:
-    """The real numbers of an INT32 bias: integers · input scale · weight scale · alpha."""
+    """Returns the float values of an INT32 bias: integer · input scale · weight scale · alpha; None if not constant."""
     if form.bias < 0 or not _name(node, form.bias):
         return None
     integers = graph.array(_name(node, form.bias))
@@ -253,8 +253,8 @@ def _bias(graph: Graph, node: Node, form: Form) -> np.ndarray | None:
         return None
     scale = np.prod(np.broadcast_arrays(*[np.asarray(s).reshape(-1) for s in scales]), axis=0)
     scale = (scale * float(node.attrs.get("alpha", 1.0))).astype(np.float32)
-    grid = Quantization(scale, np.zeros((), np.int32), integers.ndim - 1)
-    return grid.reals(integers)
+    quantization = Quantization(scale, np.zeros((), np.int32), integers.ndim - 1)
+    return quantization.reals(integers)
 
 
 def _name(node: Node, index: int) -> str:

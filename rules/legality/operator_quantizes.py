@@ -26,13 +26,13 @@ from qdqgraph.rulekit import (
 
 
 class OperatorQuantizes(Rule):
-    """An operator of onnxruntime quantizes inside itself: a matrix product or an LSTM.
+    """An onnxruntime operator quantizes internally: a matrix product or an LSTM.
 
-    Why: TensorRT has none of them. onnxruntime's quantize_dynamic writes DynamicQuantizeLSTM; its graph optimizer fuses
-    MatMulInteger with what is around it. A matrix product keeps its quantized weights, behind a DequantizeLinear, and
-    reads real numbers; where the scale of its input is constant, the input keeps its pair. The scale of a dynamically
-    quantized input is not in the file, so that rounding goes, of both inputs where there are no weights. TensorRT has no
-    INT8 LSTM: its weights become the floats that they stand for.
+    Why: TensorRT has none of these operators. onnxruntime's quantize_dynamic writes DynamicQuantizeLSTM; its graph
+    optimizer fuses MatMulInteger with adjacent operators. A matrix product keeps its quantized weights, with a
+    DequantizeLinear, and reads float values; if the scale of its input is constant, the input keeps its pair. The file
+    does not contain the scale of a dynamically quantized input, so the repair removes that quantization, from both
+    operands if neither is a weight. TensorRT has no INT8 LSTM: its weights are stored as dequantized floats.
     Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md,
     https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md
     """
@@ -43,7 +43,7 @@ class OperatorQuantizes(Rule):
 
     examples = [
         Example(
-            "a matrix product that quantizes its input as it runs",
+            "a matrix product that quantizes its input dynamically",
             before="""
             <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
             g (float[1,2] x) => (float[1,2] y)
@@ -62,7 +62,7 @@ class OperatorQuantizes(Rule):
             }""",
         ),
         Example(
-            "integers with a constant scale, and weights with one for each column",
+            "an input with a constant scale, and weights with one scale per column",
             before="""
             <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
             g (float[1,2] x) => (float[1,2] y)
@@ -83,7 +83,7 @@ class OperatorQuantizes(Rule):
             }""",
         ),
         Counterexample(
-            "Q/DQ",
+            "weights with a DequantizeLinear",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,2] x) => (float[1,2] y)
@@ -101,18 +101,20 @@ class OperatorQuantizes(Rule):
             yield self.finding(
                 node,
                 f"TensorRT has no {node.op} of domain {node.domain}",
-                help="its weights or scales are not constant" if edit is None else "compute on real numbers",
+                help="export the model with constant weights and scales"
+                if edit is None
+                else "replace it by standard operators on dequantized values",
                 edits=() if edit is None else [edit],
             )
 
 
 def _product(graph: Graph, node: Node) -> Graft | None:
-    """A MatMul of real numbers, with the bias behind it."""
+    """Returns a MatMul of float values, followed by an Add of the bias if there is one."""
     dynamic = node.op == "DynamicQuantizeMatMul"
     scale, zero, bias = (_name(node, i) for i in ((2, 3, 4) if dynamic else (3, 5, 6)))
-    weights, array = _grid(graph, scale, zero, _name(node, 1)), graph.array(_name(node, 1))
+    weights, array = _quantization(graph, scale, zero, _name(node, 1)), graph.array(_name(node, 1))
     left = (_name(node, 0), []) if dynamic else _operand(graph, node)
-    right = _before(graph, _name(node, 1), scale, zero)
+    right = _dynamic_input(graph, _name(node, 1), scale, zero)
     if left is None or (right is None and (weights is None or array is None)):
         return None
     name, stored = key(node), list[Any]()
@@ -125,19 +127,19 @@ def _product(graph: Graph, node: Node) -> Graft | None:
 
 
 def _operand(graph: Graph, node: Node) -> tuple[str, list[Any]] | None:
-    """The real numbers of a product's integer operand, and the nodes that make them; None where its scale is computed."""
+    """Returns the dequantized operand and the nodes that produce it; None if its scale is not constant."""
     integers, scale, zero = _name(node, 0), _name(node, 2), _name(node, 4)
-    if before := _before(graph, integers, scale, zero):
-        return before, []
-    grid = _grid(graph, scale, zero, integers)
-    if grid is None or grid.scale.size > 1:
+    if source := _dynamic_input(graph, integers, scale, zero):
+        return source, []
+    quantization = _quantization(graph, scale, zero, integers)
+    if quantization is None or quantization.scale.size > 1:
         return None
     real = f"{key(node)}_input"
     return real, [make_node("DequantizeLinear", [integers, scale, zero], real)]
 
 
-def _before(graph: Graph, integers: str, scale: str, zero: str) -> str | None:
-    """The tensor that a DynamicQuantizeLinear made these integers of, with this scale and zero-point."""
+def _dynamic_input(graph: Graph, integers: str, scale: str, zero: str) -> str | None:
+    """Returns the tensor that a DynamicQuantizeLinear quantized to these integers; None if it has another producer."""
     source = graph.producer(integers)
     own = [] if source is None else [t.name for t in source.outputs]
     dynamic = source is not None and source.op == "DynamicQuantizeLinear" and own == [integers, scale, zero]
@@ -145,16 +147,18 @@ def _before(graph: Graph, integers: str, scale: str, zero: str) -> str | None:
 
 
 def _lstm(graph: Graph, node: Node) -> Graft | None:
-    """An LSTM with the floats that its weights stand for, in the layout of ONNX: here they are stored transposed."""
+    """Returns an LSTM with dequantized weights in the ONNX layout; DynamicQuantizeLSTM stores them transposed."""
     name, inputs = key(node), [_name(node, i) for i in range(8)]
     nodes = []
     for index, scale, zero in ((1, 8, 9), (2, 10, 11)):
         array = graph.array(inputs[index])
-        grid = _grid(graph, _name(node, scale), _name(node, zero), inputs[index])
-        if array is None or array.ndim != 3 or grid is None:
+        quantization = _quantization(graph, _name(node, scale), _name(node, zero), inputs[index])
+        if array is None or array.ndim != 3 or quantization is None:
             return None
-        shape = (array.shape[0], 1, -1)  # one number a direction, or one for each of its columns
-        scales, zeros = (a.reshape(shape if a.size > 1 else (1, 1, 1)) for a in (grid.scale, grid.zero_point))
+        shape = (array.shape[0], 1, -1)  # one scale per direction, or one per column of each
+        scales, zeros = (
+            a.reshape(shape if a.size > 1 else (1, 1, 1)) for a in (quantization.scale, quantization.zero_point)
+        )
         reals = (array.astype(np.float32) - zeros.astype(np.float32)) * scales
         inputs[index] = f"{name}_{'WR'[index - 1]}"
         nodes.append(make_constant(inputs[index], np.ascontiguousarray(reals.transpose(0, 2, 1)).astype(np.float32)))
@@ -162,8 +166,8 @@ def _lstm(graph: Graph, node: Node) -> Graft | None:
     return replace([node], [*nodes, make_node("LSTM", inputs, made, attributes(graph, node))])
 
 
-def _grid(graph: Graph, scale: str, zero: str, integers: str) -> Quantization | None:
-    """Scale and zero-point, an absent one being zero; None where they are not constant."""
+def _quantization(graph: Graph, scale: str, zero: str, integers: str) -> Quantization | None:
+    """Returns scale and zero-point, zero if absent; None if they are not constant."""
     scales, zeros = graph.value(scale), graph.value(zero) if zero else None
     if zeros is None and not zero:
         array = graph.array(integers)

@@ -6,10 +6,10 @@ from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safe
 
 
 class OpsetTooNew(Rule):
-    """The file uses a newer operator set than the target's parser documents.
+    """The file uses a newer opset than the documentation of the target's parser lists.
 
-    Why: each TensorRT release documents the newest ONNX operator set that its parser takes. A file may claim a newer one
-    and use nothing new of it; then it may build all the same.
+    Why: Each TensorRT release documents the newest ONNX opset that its parser supports. A file that declares a newer
+    opset but uses none of its new features may still build.
     Source: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md,
     https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/onnx-opset-guide.html
     """
@@ -19,7 +19,7 @@ class OpsetTooNew(Rule):
 
     examples = [
         Example(
-            "operator set 26",
+            "opset 26",
             before="""
             <ir_version: 12, opset_import: ["" : 26]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -30,7 +30,7 @@ class OpsetTooNew(Rule):
             }""",
         ),
         Counterexample(
-            "operator set 17",
+            "opset 17",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -48,6 +48,6 @@ class OpsetTooNew(Rule):
         if graph.opset > newest and first is not None:
             yield self.finding(
                 first,
-                f"the model uses operator set {graph.opset}; {graph.target.title} documents {newest}",
+                f"the model uses opset {graph.opset}; {graph.target.title} supports up to {newest}",
                 help=f"export with opset_version={newest} or lower",
             )

@@ -6,10 +6,10 @@ from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safe
 
 
 class PairDisagrees(Rule):
-    """A DequantizeLinear does not undo its QuantizeLinear: the scale or the zero-point is another.
+    """A DequantizeLinear has another scale or zero-point than its QuantizeLinear.
 
-    Why: TensorRT fuses a pair as one rounding with one scale. Two scales multiply the tensor by their ratio, which no
-    quantizer means; such pairs are left by tools that edit one node of the two.
+    Why: TensorRT fuses a pair into one rounding with one scale. Two scales multiply the tensor by their ratio, which no
+    quantizer intends. Tools that edit only one of the two nodes leave such pairs.
     Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
     """
 
@@ -17,7 +17,7 @@ class PairDisagrees(Rule):
 
     examples = [
         Example(
-            "two scales",
+            "different scales",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -28,7 +28,7 @@ class PairDisagrees(Rule):
                 }""",
         ),
         Counterexample(
-            "two constants of one value",
+            "two constants of equal value",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -46,6 +46,6 @@ class PairDisagrees(Rule):
                 readers = ", ".join(f"'{key(d)}'" for d in pair.dequantizes)
                 yield self.finding(
                     pair.nodes[0],
-                    f"'{pair.tensor}' is quantized with other parameters than {readers} dequantizes it with",
-                    help="give both nodes one scale and one zero-point",
+                    f"{readers} dequantizes '{pair.tensor}' with another scale or zero-point than its Q",
+                    help="give both nodes the same scale and zero-point",
                 )

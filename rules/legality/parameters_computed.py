@@ -22,10 +22,10 @@ from qdqgraph.rulekit import (
 
 
 class ParametersComputed(Rule):
-    """A scale or a zero-point is the output of operators, not a constant of the file.
+    """A scale or zero-point is computed by operators instead of stored as a constant.
 
-    Why: TensorRT's parser takes a constant, or a Cast of one, in front of QuantizeLinear. Identity, Unsqueeze and their
-    like are folded here, once for all versions. A scale that the network computes as it runs is refused.
+    Why: TensorRT's parser accepts only a constant, or a Cast of one, as a parameter of QuantizeLinear. The repair folds
+    Identity, Unsqueeze and similar operators, for all versions. TensorRT refuses a scale that is computed at run time.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/onnxOpImporters.cpp,
     https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
     """
@@ -34,7 +34,7 @@ class ParametersComputed(Rule):
 
     examples = [
         Example(
-            "an Identity and a Cast",
+            "an Identity and a Cast of constants",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -55,7 +55,7 @@ class ParametersComputed(Rule):
             }""",
         ),
         Example(
-            "a scale that is computed from the input",
+            "a scale computed from the input",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -67,7 +67,7 @@ class ParametersComputed(Rule):
             }""",
         ),
         Counterexample(
-            "a Constant and a Cast of one are taken",
+            "Constant nodes",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -83,30 +83,28 @@ class ParametersComputed(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
             names = dict.fromkeys(t.name for n in pair.nodes for t in n.inputs[1:3] if t.name)
-            made = [name for name in names if (p := graph.producer(name)) is not None and p.op != "Constant"]
+            computed = [name for name in names if (p := graph.producer(name)) is not None and p.op != "Constant"]
             unknown = [name for name in names if graph.value(name) is None]
             if unknown:
                 stored = graph.is_constant(unknown[0])
-                why = (
-                    "cannot be read: its external data are missing" if stored else "is computed while the network runs"
-                )
+                why = "cannot be read: its external data are missing" if stored else "is computed at run time"
                 yield self.finding(
                     pair.nodes[0],
                     f"'{unknown[0]}', a parameter of the pair of '{pair.tensor}', {why}",
-                    help="put the external data beside the model" if stored else "quantize with constant scales",
+                    help="put the external data next to the model" if stored else "quantize with constant scales",
                     severity=Severity.ERROR,
                 )
-            elif made:
+            elif computed:
                 yield self.finding(
                     pair.nodes[0],
-                    f"'{made[0]}', a parameter of the pair of '{pair.tensor}', is the output of an operator",
+                    f"'{computed[0]}', a parameter of the pair of '{pair.tensor}', is the output of an operator",
                     help="store its value as an initializer",
                     edits=_stored(pair),
                 )
 
 
 def _stored(pair: Pair) -> list[SetPair]:
-    given = pair.zero_point  # without one the file does not say which integers are meant: QDQ402 speaks of that
+    given = pair.zero_point  # without one the integer type is unknown: QDQ402 reports it
     if pair.scale is None or given is None or pair.scale.ndim > 1 or given.size > pair.scale.size or is_locked(pair):
         return []
     zero_point = np.broadcast_to(given.reshape(-1) if given.size > 1 else given.reshape(()), pair.scale.shape)

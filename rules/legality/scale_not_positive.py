@@ -23,13 +23,13 @@ from qdqgraph.rulekit import (
 
 
 class ScaleNotPositive(Rule):
-    """A scale is zero, negative, denormal, infinite or no number.
+    """A scale is zero, negative, denormal, infinite or NaN.
 
-    Why: every coefficient of a scale must be a positive number, else the parser refuses the graph; a denormal one is
-    zero to a GPU. Channels whose weights are all zero, and quantizers that never saw data, leave such scales. What
-    they should be is not in the file, so the repair waits for a request: weights get scales that fit them, an
-    activation without a range stays in floating point. Weights with negative scales are known: onnxruntime's 4-bit
-    quantizer writes them, to have -8 on the side of the larger number.
+    Why: Every scale value must be positive, otherwise the parser refuses the graph; a GPU flushes a denormal scale to
+    zero. Channels whose weights are all zero, and quantizers without calibration data, leave such scales. The file does
+    not contain the correct scale, so the repair is made on request only: weights get scales that fit them, and an
+    activation without a range stays in floating point. Weights with negative scales are repaired without a request:
+    onnxruntime's 4-bit quantizer writes them so that -8 represents the value of largest magnitude.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer),
     https://github.com/NVIDIA/TensorRT/issues/2498
     """
@@ -70,21 +70,21 @@ class ScaleNotPositive(Rule):
             bad = np.flatnonzero(~(np.isfinite(values) & (values >= np.finfo(np.float32).smallest_normal)))
             if not bad.size:
                 continue
-            turned = _turned(graph, pair) if pair.kind == "weight" and np.all(values[bad] < 0) else ()
+            negated = _negative_scales(graph, pair) if pair.kind == "weight" and np.all(values[bad] < 0) else ()
             shown = ", ".join(f"{values[i]:g}" + (f" at channel {i}" if values.size > 1 else "") for i in bad)
             yield self.finding(
                 pair.nodes[0],
-                f"the scale of '{pair.tensor}' is {shown}; TensorRT takes positive numbers only",
-                help="store the weights with positive scales, or as the floats that they stand for"
-                if turned
-                else "calibrate this quantizer, or take it out of quantization; on request",
-                edits=turned or _repair(graph, pair),
-                safety=Safety.LOSSY if turned else None,
+                f"the scale of '{pair.tensor}' is {shown}; TensorRT requires positive normal values",
+                help="store the weights with positive scales, or as dequantized floats"
+                if negated
+                else "calibrate this quantizer, or remove its pair; on request",
+                edits=negated or _repair(graph, pair),
+                safety=Safety.LOSSY if negated else None,
             )
 
 
-def _turned(graph: Graph, pair: Pair) -> Sequence[Proposal]:
-    """Weights whose scales are negative, which means what it says: INT8 is rounded anew, others become floats."""
+def _negative_scales(graph: Graph, pair: Pair) -> Sequence[Proposal]:
+    """Returns edits for weights with negative scales: INT8 weights are requantized, others become floats."""
     if dequantized_weights(graph, pair) is None:
         return ()
     if pair.types[1] == "int8" and pair.scale is not None and pair.scale.ndim < 2:
@@ -93,7 +93,7 @@ def _turned(graph: Graph, pair: Pair) -> Sequence[Proposal]:
 
 
 def _repair(graph: Graph, pair: Pair) -> Sequence[Proposal]:
-    """Scales that fit the weights; an activation has no range to take one from, and stays in floating point."""
+    """Returns edits that give weights fitting scales and remove the pair of an activation, whose range is unknown."""
     if pair.kind == "activation":
         return remove_pair(graph, pair)
     several = pair.scale is not None and pair.scale.size > 1

@@ -22,9 +22,9 @@ class ZeroPointNotZero(Rule):
     """A zero-point is not zero.
 
     Why: TensorRT quantizes symmetrically: every zero-point must be a constant zero, and the parser refuses others. The
-    repair keeps the range, so that nothing more is clipped: scale = largest magnitude / 127, at most one bit coarser. A
-    range that begins at zero is a Relu, too: onnxruntime takes Relus out in front of such pairs. It is written again. Weights
-    are rounded anew from the numbers they stand for, for each output channel where that is allowed.
+    repair keeps the range, so no further values are clipped: scale = largest magnitude / 127, at most one bit coarser.
+    A range that starts at zero also acts as a Relu, because onnxruntime removes Relus before such pairs; the repair
+    adds the Relu again. Weights are dequantized and requantized, per output channel if the operator allows it.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer),
     https://github.com/NVIDIA/TensorRT/issues/2774
     """
@@ -53,7 +53,7 @@ class ZeroPointNotZero(Rule):
             }""",
         ),
         Example(
-            "a range from zero: the Relu that it stands for",
+            "a range that starts at zero replaces a Relu",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -96,7 +96,7 @@ class ZeroPointNotZero(Rule):
             }""",
         ),
         Counterexample(
-            "symmetric",
+            "a symmetric activation",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -116,7 +116,7 @@ class ZeroPointNotZero(Rule):
             found = sorted({int(v) for zero in zeros for v in zero.reshape(-1) if v})
             if found:
                 shown = ", ".join(map(str, found[:4])) + (", ..." if len(found) > 4 else "")
-                what = f"the zero-point of '{pair.tensor}' is {shown}; TensorRT takes zero only"
+                what = f"the zero-point of '{pair.tensor}' is {shown}; TensorRT accepts only zero"
                 edit, lost = make_symmetric(graph, pair) or (None, 0.0)
                 if edit is None:
                     yield self.finding(pair.nodes[0], what, help=why_locked(graph, pair) or "quantize symmetrically")

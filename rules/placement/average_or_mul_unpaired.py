@@ -23,9 +23,9 @@ from qdqgraph.rulekit import (
 class AverageOrMulUnpaired(Rule):
     """An average pool or a gating Mul between INT8 layers reads its input as float.
 
-    Why: averages and products do not commute with rounding, so TensorRT runs them in INT8 only as DQ → op → Q. Read
-    raw, the tensor is stored as float for them beside the INT8 copy for the convolutions. In NVIDIA's ResNet-18
-    engine an unquantized global pool costs three kernels, 29 of 731 microseconds.
+    Why: Averages and products do not commute with rounding, so TensorRT runs them in INT8 only as DQ → op → Q. If they
+    read the tensor unquantized, it is stored as float in addition to the INT8 copy for the convolutions. In NVIDIA's
+    ResNet-18 engine an unquantized global pool costs three kernels, 29 of 731 microseconds.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     (quantizable layers), EfficientNet's Multiply case in
     https://github.com/NVIDIA/TensorRT/blob/main/tools/tensorflow-quantization/tensorflow_quantization/custom_qdq_cases.py
@@ -35,7 +35,7 @@ class AverageOrMulUnpaired(Rule):
 
     examples = [
         Example(
-            "a global pool beside a convolution",
+            "a global pool and a convolution on the same tensor",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,1,1] v)
@@ -83,7 +83,7 @@ class AverageOrMulUnpaired(Rule):
             }""",
         ),
         Counterexample(
-            "the Mul of a squared ReLU: a function of one tensor, as GELU and Mish written out are",
+            "the Mul of a squared ReLU: an element-wise function of one tensor, like a decomposed GELU or Mish",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -122,19 +122,19 @@ class AverageOrMulUnpaired(Rule):
                 continue
             operands = node.inputs if gating else node.inputs[:1]
             largest = max(graph.elements(t.name) for t in operands)
-            raw: dict[str, list[NodeInput]] = {}
+            unpaired: dict[str, list[NodeInput]] = {}
             for index, tensor in enumerate(operands):
                 small = gating and graph.elements(tensor.name) < largest
                 if not small and not pairs(graph).made(tensor.name):
-                    raw.setdefault(tensor.name, []).append((key(node), index))
-            if raw:
-                yield self._operands(graph, node, dict(sorted(raw.items())))
+                    unpaired.setdefault(tensor.name, []).append((key(node), index))
+            if unpaired:
+                yield self._operands(graph, node, dict(sorted(unpaired.items())))
 
-    def _operands(self, graph: Graph, node: Node, raw: Mapping[str, Sequence[NodeInput]]) -> Finding:
-        """One finding for a node. Operands whose scale is known get their pair, whatever the others lack."""
-        known = [tensor for tensor in raw if tensor in sites(graph).covered]
-        unknown = [tensor for tensor in raw if tensor not in known]
-        names = " and ".join(f"'{tensor}'" for tensor in raw)
+    def _operands(self, graph: Graph, node: Node, unpaired: Mapping[str, Sequence[NodeInput]]) -> Finding:
+        """Returns one finding per node. Operands with a known scale get their pair even if the others have no scale."""
+        known = [tensor for tensor in unpaired if tensor in sites(graph).covered]
+        unknown = [tensor for tensor in unpaired if tensor not in known]
+        names = " and ".join(f"'{tensor}'" for tensor in unpaired)
         return self.finding(
             node,
             f"the {node.op} between INT8 layers reads {names} as float",
@@ -144,6 +144,6 @@ class AverageOrMulUnpaired(Rule):
                     *(f"calibrate a quantizer for '{tensor}'" for tensor in unknown),
                 ]
             ),
-            bytes=4 * sum(graph.elements(tensor) for tensor in raw),
-            edits=[PlacePair(tensor, tuple(raw[tensor]), calibrate=not known) for tensor in known or unknown],
+            bytes=4 * sum(graph.elements(tensor) for tensor in unpaired),
+            edits=[PlacePair(tensor, tuple(unpaired[tensor]), calibrate=not known) for tensor in known or unknown],
         )

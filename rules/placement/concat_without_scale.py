@@ -6,12 +6,12 @@ from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, PlacePair,
 
 
 class ConcatWithoutScale(Rule):
-    """A Concat between INT8 layers is float, and no scale for it is known in the graph.
+    """A Concat between INT8 layers runs in float, and the graph contains no scale for it.
 
-    Why: where BatchNormalization or an activation stands between a Concat and the next Q (pre-activation networks
-    such as DenseNet), the Q cannot move up to the Concat, and its branches are written and read as float. A pair
-    behind the Concat needs a calibrated scale, which the graph does not hold.
-    Source: docs/tensorrt.md (a Concat without a Q behind it), measured on TensorRT-RTX 1.7.1; placement
+    Why: If BatchNormalization or an activation separates a Concat from the next Q (pre-activation networks such as
+    DenseNet), the Q cannot move up to the Concat, and the branches are written and read as float. A pair after the
+    Concat needs a calibrated scale, which the graph does not contain.
+    Source: docs/tensorrt.md (a Concat without a Q after it), measured on TensorRT-RTX 1.7.1; placement
     recommendations in
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
@@ -33,7 +33,7 @@ class ConcatWithoutScale(Rule):
                 }""",
         ),
         Counterexample(
-            "the Q stands behind the Concat",
+            "a Q directly after the Concat",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] a, float[1,1,4,4] b) => (float[1,2,4,4] y)
@@ -63,13 +63,13 @@ class ConcatWithoutScale(Rule):
         flow = sites(graph)
         for concat in graph.nodes("Concat"):
             move = move_of(graph, concat)
-            made = key(concat)
-            if move is None or made in flow.wants or made in flow.covered or made not in flow.feeds:
+            output = key(concat)
+            if move is None or output in flow.wants or output in flow.covered or output not in flow.feeds:
                 continue
             yield self.finding(
                 concat,
-                "the Concat between INT8 layers is float, and its scale is not known",
-                help=f"calibrate a quantizer for '{made}'",
-                bytes=4 * graph.elements(made),
-                edits=[PlacePair(made, tuple(r.key for r in graph.readers(made) if r.index >= 0), calibrate=True)],
+                f"the Concat between INT8 layers runs in float; the graph contains no scale for '{output}'",
+                help=f"calibrate a quantizer for '{output}'",
+                bytes=4 * graph.elements(output),
+                edits=[PlacePair(output, tuple(r.key for r in graph.readers(output) if r.index >= 0), calibrate=True)],
             )

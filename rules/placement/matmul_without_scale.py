@@ -19,11 +19,11 @@ from qdqgraph.rulekit import (
 
 
 class MatmulWithoutScale(Rule):
-    """A MatMul of two activations between INT8 layers is float, and no scales for it are known in the graph.
+    """A MatMul of two activations between INT8 layers runs in float, and the graph contains no scales for it.
 
-    Why: attention multiplies activations with activations. Module-based quantizers (pytorch-quantization) leave these
-    products alone, so queries, keys and values are written and read as float between INT8 convolutions. Both operands
-    need calibrated pairs, whose scales the graph does not hold.
+    Why: Attention multiplies activations by activations. Module-based quantizers (pytorch-quantization) do not quantize
+    these products, so queries, keys and values are written and read as float between INT8 convolutions. Both operands
+    need pairs with calibrated scales, which the graph does not contain.
     Source: placement recommendation 1 ("quantize all inputs of weighted operations") in
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html;
     Model Optimizer quantizes them, measured on YOLO11n and YOLOv10n in docs/measurements.md
@@ -33,7 +33,7 @@ class MatmulWithoutScale(Rule):
 
     examples = [
         Example(
-            "a product of two convolutions' results",
+            "a product of two convolution outputs",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -62,7 +62,7 @@ class MatmulWithoutScale(Rule):
             }""",
         ),
         Counterexample(
-            "an attention's input layers: their weights are parts of one constant",
+            "the input projections of an attention: their weights are slices of one constant",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,2] x) => (float[1,1,4,2] y, float[1,1,4,2] z1)
@@ -91,7 +91,7 @@ class MatmulWithoutScale(Rule):
                 continue
             yield self.finding(
                 node,
-                "the MatMul of two activations is float",
+                f"the MatMul of the activations '{names[0]}' and '{names[1]}' runs in float",
                 help=f"calibrate quantizers for '{names[0]}' and '{names[1]}'",
                 bytes=4 * sum(graph.elements(n) for n in names),
                 place=key(node),
@@ -100,7 +100,7 @@ class MatmulWithoutScale(Rule):
 
 
 def _from_int8(graph: Graph, tensor: str) -> bool:
-    """Whether the tensor is an INT8 layer's result, seen through moves and element-wise functions."""
+    """Returns whether an INT8 layer produces the tensor, through data-movement ops and element-wise functions."""
     for _ in range(12):
         node = graph.producer(tensor)
         if node is None:

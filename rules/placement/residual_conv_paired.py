@@ -6,11 +6,11 @@ from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rewire, Ru
 
 
 class ResidualConvPaired(Rule):
-    """A pair stands between a convolution block and the residual Add that it should fuse with.
+    """A Q/DQ pair separates a convolution block from the residual Add that it should fuse with.
 
-    Why: Conv (BatchNorm, activation) and Add become one kernel only where nothing stands between them; with a pair
-    the convolution ends at its own Q and Add with its activation becomes a kernel of its own. Of two convolution
-    sides (a downsampling block) exactly one stays bare: the one with the longer path.
+    Why: Conv (BatchNorm, activation) and Add become one kernel only if no pair separates them. With a pair, the
+    convolution ends at its own Q, and the Add with its activation becomes a separate kernel. If both operands are
+    convolutions (a downsampling block), exactly one stays unquantized: the one with the longer path.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/tensorflow-quantization-toolkit/docs/docs/add_custom_qdq_cases.html
     ("exactly one Conv input"), Model Optimizer's build_non_residual_input_map,
     https://github.com/NVIDIA/Model-Optimizer/blob/main/modelopt/onnx/quantization/graph_utils.py
@@ -20,7 +20,7 @@ class ResidualConvPaired(Rule):
 
     examples = [
         Example(
-            "both operands quantized, as a QuantAdd with two quantizers exports it",
+            "both operands quantized, as exported from a QuantAdd with two quantizers",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -53,7 +53,7 @@ class ResidualConvPaired(Rule):
                 }""",
         ),
         Counterexample(
-            "the block's result has another reader, so it cannot fuse with the Add",
+            "the output of the block has another consumer, so the block cannot fuse with the Add",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,4,4] v)
@@ -72,7 +72,7 @@ class ResidualConvPaired(Rule):
             }""",
         ),
         Counterexample(
-            "two convolution sides, the shorter one paired",
+            "two convolution operands, the one with the shorter path has a pair",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -98,13 +98,13 @@ class ResidualConvPaired(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         for found in residuals(graph):
             side = found.conv
-            other_bare = any(s.fusible and s.pair is None for s in found.skips)
-            if side is None or side.pair is None or other_bare or key(found.add) not in sites(graph).feeds:
+            other_unquantized = any(s.fusible and s.pair is None for s in found.skips)
+            if side is None or side.pair is None or other_unquantized or key(found.add) not in sites(graph).feeds:
                 continue
             yield self.finding(
                 found.add,
-                f"'{side.site}', the convolution's side of the residual Add, is quantized in front of the Add",
-                help=f"let the Add read '{side.site}' bare",
+                f"the convolution operand '{side.site}' of the residual Add is quantized before the Add",
+                help=f"let the Add read '{side.site}' unquantized",
                 edits=[Rewire((key(found.add), side.index), side.site)],
                 bytes=4 * graph.elements(side.site),
             )

@@ -24,13 +24,13 @@ from qdqgraph.rulekit import (
 class ResidualSkipUnpaired(Rule):
     """The skip of a residual Add is read as float.
 
-    Why: the fused kernel Conv+Add+activation writes what its residual input is: with a float skip every block ends in
-    float and a Q of its own; with an INT8 skip it is INT8 in, INT8 out. Of NVIDIA's ResNet-18 engines the one with
-    quantized skips has 3 reformat layers instead of 12 and takes 0.731 instead of 1.096 ms. Where neither side ends a
-    convolution block, both are skips. The pair takes a scale the graph already holds for the tensor; where there is
-    none, nothing is added. Where a MaxPool or another move makes the tensor from INT8, its other readers read the new
-    pair as well: with one reader in front of the pair TensorRT-RTX 1.7.1 pools in float, and that reader, a
-    convolution, runs in float.
+    Why: The fused Conv+Add+activation kernel writes the type of its residual input. With a float skip every block
+    writes float, followed by a separate Q; with an INT8 skip the block reads and writes INT8. In NVIDIA's ResNet-18
+    engines, quantized skips reduce 12 reformat layers to 3 and 1.096 ms to 0.731 ms. If neither operand ends a
+    convolution block, both are skips. The new pair uses a scale that the graph contains for the tensor; if there is
+    none, no pair is added. If a MaxPool or another data-movement op produces the tensor from INT8, its other consumers
+    read the new pair too: with one consumer before the pair, TensorRT-RTX 1.7.1 pools in float and runs that consumer,
+    a convolution, in float.
     Source: https://github.com/NVIDIA/TensorRT/blob/main/tools/pytorch-quantization/docs/source/tutorials/quant_resnet50.rst,
     https://docs.nvidia.com/deeplearning/tensorrt/tensorflow-quantization-toolkit/docs/docs/add_custom_qdq_cases.html,
     https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples/pytorch/resnet/A100
@@ -40,7 +40,7 @@ class ResidualSkipUnpaired(Rule):
 
     examples = [
         Example(
-            "the skip reads the tensor that a convolution reads quantized",
+            "a convolution reads the tensor quantized, the skip reads it as float",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -73,7 +73,7 @@ class ResidualSkipUnpaired(Rule):
                 }""",
         ),
         Example(
-            "a downsampling block: both sides are bare convolutions, and no scale is known for the shorter one",
+            "a downsampling block: two unquantized convolutions, and no scale in the graph for the shorter path",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -94,7 +94,7 @@ class ResidualSkipUnpaired(Rule):
                 }""",
         ),
         Counterexample(
-            "the Add inside a GELU written out with Tanh: both operands are functions of one tensor",
+            "the Add inside a GELU decomposed with Tanh: both operands are functions of one tensor",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -118,7 +118,7 @@ class ResidualSkipUnpaired(Rule):
             }""",
         ),
         Counterexample(
-            "the sum goes to a float head: rounding the skip would gain nothing",
+            "the sum feeds a float head: a quantized skip would gain nothing",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -136,19 +136,20 @@ class ResidualSkipUnpaired(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for found in residuals(graph):
-            bare = sorted((side for side in found.skips if side.pair is None), key=lambda side: side.tensor)
-            if bare and key(found.add) in sites(graph).feeds:
-                yield self._skips(graph, found.add, bare, "operand" if found.conv is None else "skip")
+            unpaired = sorted((side for side in found.skips if side.pair is None), key=lambda side: side.tensor)
+            if unpaired and key(found.add) in sites(graph).feeds:
+                yield self._skips(graph, found.add, unpaired, "operand" if found.conv is None else "skip")
 
-    def _skips(self, graph: Graph, add: Node, bare: Sequence[Side], word: str) -> Finding:
-        """One finding for an Add. Operands whose scale is known get their pair, whatever the others lack."""
-        known = [side for side in bare if side.site in sites(graph).covered]
-        unknown = [side for side in bare if side not in known]
-        names = " and ".join(f"'{side.tensor}'" for side in bare)
-        if bare[0].fusible:
-            message = f"both sides of the residual Add are bare convolutions; {names}, the shorter one, needs a pair"
+    def _skips(self, graph: Graph, add: Node, unpaired: Sequence[Side], word: str) -> Finding:
+        """Returns one finding per Add. Operands with a known scale get their pair even if the others have no scale."""
+        known = [side for side in unpaired if side.site in sites(graph).covered]
+        unknown = [side for side in unpaired if side not in known]
+        names = " and ".join(f"'{side.tensor}'" for side in unpaired)
+        if unpaired[0].fusible:
+            what = "both operands of the residual Add are unquantized convolutions"
+            message = f"{what}; {names}, the shorter path, needs a pair"
         else:
-            word, verb = (f"{word}s", "are") if len(bare) > 1 else (word, "is")
+            word, verb = (f"{word}s", "are") if len(unpaired) > 1 else (word, "is")
             message = f"the {word} {names} of the residual Add {verb} read as float"
         return self.finding(
             add,
@@ -159,22 +160,22 @@ class ResidualSkipUnpaired(Rule):
                     *(f"calibrate a quantizer for '{side.tensor}'" for side in unknown),
                 ]
             ),
-            bytes=4 * sum(graph.elements(side.tensor) for side in bare),
+            bytes=4 * sum(graph.elements(side.tensor) for side in unpaired),
             edits=[_pair(graph, add, side, calibrate=not known) for side in known or unknown],
         )
 
 
 def _pair(graph: Graph, add: Node, side: Side, calibrate: bool) -> PlacePair:
-    """The pair for one operand, with the other raw readers of a moved INT8 tensor."""
+    """Returns the pair for one operand, also for its other consumers if a data-movement op produces it from INT8."""
     readers = [(key(add), side.index)]
     if _from_int8(graph, side.tensor):
-        beside = [use.reader for use in sites(graph).raw(side.tensor)]
-        readers += [r.key for r in beside if r.node.op in WEIGHTED and r.index == 0]
+        others = [use.reader for use in sites(graph).raw(side.tensor)]
+        readers += [r.key for r in others if r.node.op in WEIGHTED and r.index == 0]
     return PlacePair(side.tensor, tuple(readers), calibrate=calibrate)
 
 
 def _from_int8(graph: Graph, tensor: str) -> bool:
-    """Whether a move of INT8 values makes the tensor."""
+    """Returns whether a data-movement op produces the tensor from INT8 values."""
     node = graph.producer(tensor)
     move = move_of(graph, node) if node is not None else None
     return move is not None and any(pairs(graph).made(name) is not None for name in move[0])

@@ -20,21 +20,21 @@ from qdqgraph.rulekit import (
 
 
 class SharedTensorUnpaired(Rule):
-    """A tensor with several readers passes raw into Concat, MaxPool or a move that INT8 layers read in the end.
+    """A tensor with several consumers feeds INT8 layers unquantized, through Concat, MaxPool or data-movement ops.
 
-    Why: every reader's Q lies further down, so TensorRT cannot see that all of them want one INT8 tensor: it stores
-    the tensor as float, or once for each reader, and pools it twice. One pair behind the producer, with the scale
-    that all readers share, settles it. Rounding is the same as before: the later Q with the same scale changes
-    nothing more. A reader whose own result stays float (a head, a graph output) keeps the raw tensor.
+    Why: The Q of every consumer is further downstream, so TensorRT does not detect that all of them need the same INT8
+    tensor. It stores the tensor as float, or once per consumer, and pools it twice. One pair after the producer, with
+    the scale that all consumers share, prevents this. The values stay the same: a downstream Q with the same scale
+    does not round again. A consumer whose output stays float (a head, a graph output) still reads the tensor directly.
     Source: docs/tensorrt.md, measured on TensorRT-RTX 1.7.1 (a tensor read by Resize → Concat and by a second
-    Concat; SPPF with pairs at the first pool's input and behind every pool: 3 pool kernels instead of 6).
+    Concat; SPPF with pairs at the input of the first pool and after every pool: 3 pool kernels instead of 6).
     """
 
     code, name, safety = "QDQ203", "shared-tensor-unpaired", Safety.EXACT
 
     examples = [
         Example(
-            "a convolution reads the tensor quantized, a Concat raw",
+            "a convolution reads the tensor quantized, a Concat reads it unquantized",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,4,4] v)
@@ -67,7 +67,7 @@ class SharedTensorUnpaired(Rule):
                 }""",
         ),
         Example(
-            "two chained pools into a Concat: pairs at the first pool's input and behind every pool",
+            "two chained pools and a Concat: pairs at the input of the first pool and after every pool",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -104,7 +104,7 @@ class SharedTensorUnpaired(Rule):
                 }""",
         ),
         Counterexample(
-            "the Concat also goes to a float head, which must not see rounded values",
+            "the Concat also feeds a float head, which must not read rounded values",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,4,4] v, float[1,2,4,4] head)
@@ -123,7 +123,7 @@ class SharedTensorUnpaired(Rule):
             }""",
         ),
         Counterexample(
-            "one reader: TensorRT moves the later Q up to the producer by itself",
+            "one consumer: TensorRT moves the downstream Q to the producer",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x, float[1,1,4,4] b) => (float[1,2,4,4] y)
@@ -147,25 +147,24 @@ class SharedTensorUnpaired(Rule):
             raw = [(u, move) for u in sites(graph).raw(tensor) if (move := _to_int8(graph, u)) is not None]
             own = table.at(tensor)
             ways = sum(len(move[1]) for _, move in raw)
-            if not raw or (not own and ways < 2 and not _behind_int8_pool(graph, tensor, settled)):
+            if not raw or (not own and ways < 2 and not _after_int8_pool(graph, tensor, settled)):
                 continue
             settled.add(tensor)
             ops = sorted(node.op for node in {id(u.reader.node): u.reader.node for u, _ in raw}.values())
-            count = f"by {', '.join(ops)}" + (" and quantized" if own else "")
-            behind = dict.fromkeys(made for _, move in raw for made in move[1])
+            after = dict.fromkeys(made for _, move in raw for made in move[1])
             yield self.finding(
                 graph.producer(tensor) or raw[0][0].reader.node,
-                f"'{tensor}' is read {count} towards INT8 layers, "
-                + ("not all through its pair" if own else "without a pair of its own"),
-                help="let all of them read one pair behind the producer",
-                edits=[PlacePair(tensor, tuple(u.reader.key for u, _ in raw), agree=(tensor, *behind))],
+                f"'{tensor}' feeds INT8 layers through {', '.join(ops)}, but "
+                + ("not through its pair" if own else "has no pair"),
+                help="let all its consumers read the pair" if own else "place one pair after its producer",
+                edits=[PlacePair(tensor, tuple(u.reader.key for u, _ in raw), agree=(tensor, *after))],
                 bytes=4 * graph.elements(tensor),
                 place=tensor,
             )
 
 
-def _behind_int8_pool(graph: Graph, tensor: str, settled: set[str]) -> bool:
-    """Whether a MaxPool makes the tensor from INT8: without a Q of its own behind it, it would pool in float."""
+def _after_int8_pool(graph: Graph, tensor: str, settled: set[str]) -> bool:
+    """Returns whether a MaxPool produces the tensor from INT8; without a Q right after it, it would pool in float."""
     node = graph.producer(tensor)
     if node is None or node.op != "MaxPool":
         return False
@@ -174,6 +173,6 @@ def _behind_int8_pool(graph: Graph, tensor: str, settled: set[str]) -> bool:
 
 
 def _to_int8(graph: Graph, use: Use) -> Move | None:
-    """The move that reads here, where everything behind it ends in a Q."""
+    """Returns the data-movement op at this input if everything downstream of it ends in a Q, else None."""
     move = move_at(graph, use.reader)
     return move if move is not None and all(made in only_quantized(graph) for made in move[1]) else None

@@ -22,11 +22,11 @@ from qdqgraph.rulekit import (
 
 
 class SkipFunctionUnpaired(Rule):
-    """The skip of a residual Add is an element-wise function of a tensor that it reads as float.
+    """The skip of a residual Add is an element-wise function that reads its input as float.
 
-    Why: a normalization or a factor on the skip (RepVGG's identity branch, layer scale) is computed in the kernel of
-    the Add, so what is stored is its input: as float for the function, beside the INT8 copy for the convolutions. Read
-    through the pair that the convolutions use, it is stored once.
+    Why: A normalization or a factor on the skip (RepVGG's identity branch, layer scale) fuses into the kernel of the
+    Add, so the function's input is what memory stores: as float for the function, in addition to the INT8 copy for the
+    convolutions. If the function reads the pair that the convolutions use, the tensor is stored once.
     Source: docs/tensorrt.md, measured on TensorRT-RTX 1.7.1 with RepVGG-A0: 5,396,000 to 1,933,856 bytes between blocks
     """
 
@@ -34,7 +34,7 @@ class SkipFunctionUnpaired(Rule):
 
     examples = [
         Example(
-            "a normalization on the skip: the pair stands in front of it",
+            "a normalization on the skip",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -67,7 +67,7 @@ class SkipFunctionUnpaired(Rule):
                 }""",
         ),
         Counterexample(
-            "the function's result has another reader: it is stored itself",
+            "the output of the function has another consumer and is stored",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,4,4] v)
@@ -100,7 +100,7 @@ class SkipFunctionUnpaired(Rule):
         for tensor, uses in found.items():
             yield self.finding(
                 uses[0][0],
-                f"the skip of the residual Add is a function of '{tensor}', which it reads as float",
+                f"the skip of the residual Add is an element-wise function of '{tensor}' and reads it as float",
                 help=f"read '{tensor}' through its pair",
                 bytes=4 * graph.elements(tensor),
                 edits=[PlacePair(tensor, tuple(reader for _, reader in uses))],
@@ -109,7 +109,7 @@ class SkipFunctionUnpaired(Rule):
 
 
 def _source(graph: Graph, tensor: str) -> tuple[str, NodeInput] | None:
-    """The raw tensor with a known scale that `tensor` is a function of, and the input that reads it."""
+    """Returns the tensor with a known scale that `tensor` is a function of, and the input that reads it; or None."""
     for _ in range(4):
         node = graph.producer(tensor)
         if node is None or tensor in graph.outputs or len(graph.readers(tensor)) != 1:
@@ -117,9 +117,9 @@ def _source(graph: Graph, tensor: str) -> tuple[str, NodeInput] | None:
         inner = node.inputs[0].name if node.op == "BatchNormalization" else pointwise(graph, node)
         if inner is None or pairs(graph).made(inner):
             return None
-        maker = graph.producer(inner)
-        if maker is not None and opens_block(graph, maker):
-            return None  # the function is part of the convolution's block
+        producer = graph.producer(inner)
+        if producer is not None and opens_block(graph, producer):
+            return None  # the function is part of the convolution block
         if inner in sites(graph).covered:
             return inner, (key(node), [t.name for t in node.inputs].index(inner))
         tensor = inner

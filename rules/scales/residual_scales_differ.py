@@ -17,11 +17,12 @@ from qdqgraph.rulekit import (
 
 
 class ResidualScalesDiffer(Rule):
-    """The skip of a residual Add and the convolution that reads the same tensor quantize it with different scales.
+    """The skip of a residual Add and a convolution that reads the same tensor quantize it with different scales.
 
-    Why: the fused Conv+Add+activation kernel reads the skip as INT8. With the convolution's scale it is the tensor
-    that the block before wrote for the convolution; with another scale the tensor is stored twice, INT8 and float.
-    Source: docs/tensorrt.md, measured on TensorRT-RTX 1.7.1; in NVIDIA's residual-quantized ResNet-18 engine conv1 and
+    Why: The fused Conv+Add+activation kernel reads the skip as INT8. With the convolution's scale this is the tensor
+    that the upstream block wrote for the convolution. With a different scale the tensor is stored twice, as INT8 and as
+    float.
+    Source: docs/tensorrt.md, measured on TensorRT-RTX 1.7.1; in NVIDIA's residual-quantized ResNet-18 engine, conv1 and
     Add read the same INT8 tensor:
     https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples/pytorch/resnet/A100
     """
@@ -30,7 +31,7 @@ class ResidualScalesDiffer(Rule):
 
     examples = [
         Example(
-            "a quantizer for the Add, as QuantAdd makes it, beside the convolution's",
+            "separate quantizers for the Add (from a QuantAdd module) and for the convolution",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -64,7 +65,7 @@ class ResidualScalesDiffer(Rule):
                 }""",
         ),
         Counterexample(
-            "skip and convolution read one pair",
+            "the skip and the convolution read the same pair",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -86,8 +87,8 @@ class ResidualScalesDiffer(Rule):
             if skips_convolution(graph, site):
                 yield self.finding(
                     mine[0].nodes[0],
-                    f"'{site}' is the skip of a residual Add and the input of a convolution, quantized for each with "
-                    f"a scale of its own: {scales_at(graph, (site,))}",
+                    f"'{site}' is the skip of a residual Add and the input of a convolution, quantized with "
+                    f"a different scale for each: {scales_at(graph, (site,))}",
                     tie=Tie((site,)),
                     bytes=4 * graph.elements(site),
                     place=site,

@@ -17,10 +17,10 @@ from qdqgraph.rulekit import (
 
 
 class TensorQuantizedTwice(Rule):
-    """One tensor is quantized several times, with different scales.
+    """A tensor is quantized several times, with different scales.
 
-    Why: with one scale TensorRT merges the quantizations and the producer writes INT8 once. With several it cannot
-    move any of them into the producer: the tensor is written as float and each Q becomes a kernel of its own.
+    Why: If the scales are equal, TensorRT merges the Qs and the producer writes INT8 once. If they differ, no Q fuses
+    into the producer: the tensor is written as float and each Q becomes a separate kernel.
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     (backward propagation), and "horizontal fusion" in the TensorFlow quantization toolkit,
     https://docs.nvidia.com/deeplearning/tensorrt/tensorflow-quantization-toolkit/docs/docs/add_custom_qdq_cases.html.
@@ -30,7 +30,7 @@ class TensorQuantizedTwice(Rule):
 
     examples = [
         Example(
-            "two convolutions, each with an input quantizer of its own",
+            "two convolutions, each with its own input quantizer",
             before="""
                 <ir_version: 8, opset_import: ["" : 17]>
                 g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,4,4] v)
@@ -58,7 +58,7 @@ class TensorQuantizedTwice(Rule):
                 }""",
         ),
         Counterexample(
-            "one quantization with two readers",
+            "one pair with two consumers",
             """
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y, float[1,1,4,4] v)

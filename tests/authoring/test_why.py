@@ -24,7 +24,7 @@ def answer(text: str, code: str, at: str, **options: float) -> tuple[bool, str]:
 def test_why_says_that_a_rule_applies_and_what_it_would_do() -> None:
     applies, text = answer(CONCAT, "QDQ101", "c")
     assert applies and text.startswith(
-        "QDQ101 applies here: inputs and output of the Concat carry different scales: 0.1 ('a'), 0.11 ('c')"
+        "QDQ101 applies here: the inputs and output of the Concat have different scales: 0.1 ('a'), 0.11 ('c')"
     )
     assert answer(CONCAT, "QDQ101", "a") == (applies, text), "a tied tensor counts as well"
 

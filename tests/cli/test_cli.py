@@ -279,7 +279,7 @@ def test_a_fallback_provider_is_said(model: Path, capsys: pytest.CaptureFixture[
 def test_explain_and_rules(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "qdq101"]) == 0
     text = capsys.readouterr().out
-    assert "Why: TensorRT moves the Q behind a Concat" in text and "c = Concat <axis = 1> (da, b)" in text
+    assert "Why: TensorRT moves the Q after a Concat" in text and "c = Concat <axis = 1> (da, b)" in text
     assert main(["explain", "QDQ999"]) == 2
     assert main(["rules", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 10

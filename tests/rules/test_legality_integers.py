@@ -106,12 +106,12 @@ def test_integers_between_q_and_dq_become_pairs(name: str, tmp_path: Path) -> No
 REFUSED = {
     "integers that something computes with": (
         f"g ({IMAGE} x) => (int64[3,?] y) {{ {Q} y = NonZero (q) }}",
-        "q: QDQ402 'x' is quantized to UINT8; TensorRT takes INT8; NonZero(y) reads its integers 'q' as well",
+        "q: QDQ402 'x' is quantized to UINT8; TensorRT accepts INT8; NonZero(y) reads its integers 'q' as well",
     ),
     "integers of two scales in one tensor": (
         f"g ({IMAGE} x) => (float[1,8,8,8] y) {{ {Q} p = QuantizeLinear (x, t, u) c = Concat <axis = 1> (q, p)"
         " y = DequantizeLinear (c, s, u) }",
-        "c: QDQ414 Concat moves the integers 'q'; they have different scales: export with Q/DQ pairs",
+        "c: QDQ414 Concat moves the integers 'q'; export the model with Q/DQ pairs: the inputs have different scales",
     ),
     "a subgraph that dequantizes": (
         f"g ({IMAGE} x, bool c) => ({IMAGE} y) {{ {Q} y = If (c) <then_branch = a () => ({IMAGE} o)"
@@ -247,7 +247,7 @@ def test_without_a_pair_behind_it_a_hardswish_keeps_the_pair_that_limits_it() ->
     )
     result = fixed(model)
     assert not Graph(result.model).nodes("Clip") and pairs(Graph(result.model)).at("r")
-    assert [f.help for f in result.left if f.code == "QDQ301"] == ["move the pair behind the activation"]
+    assert [f.help for f in result.left if f.code == "QDQ301"] == ["move the pair after the activation"]
 
 
 def test_a_relu_in_front_of_a_convolution_is_written_as_a_relu() -> None:
@@ -290,7 +290,7 @@ def test_scales_for_each_channel_in_an_operator_set_that_knows_none_raise_it() -
         model.graph.initializer.append(numpy_helper.from_array(CONSTANTS["per"][:4], "c"))
         model.graph.initializer.append(numpy_helper.from_array(CONSTANTS["zeros"][:4], "o"))
     found = {f.code: f.message for f in qdqgraph.check(older)}
-    assert found["QDQ405"] == "the weights 'w' have 4 scales, which operator set 11 does not know"
+    assert found["QDQ405"] == "the weights 'w' have 4 scales; opset 11 has no per-channel scales"
     result = qdqgraph.fix(older)
     onnx.checker.check_model(result.model, full_check=True)
     assert result.model.opset_import[0].version == 13

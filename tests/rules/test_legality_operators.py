@@ -210,20 +210,23 @@ def test_a_file_that_onnxruntime_optimized_has_its_channels_first_again(kind: st
 REFUSED = {
     "QAttention": (
         "y = com.microsoft.QAttention <num_heads = 1> (x, w, b, s, s)",
-        "TensorRT has no Attention of onnxruntime either: quantize the model before its attention is fused",
+        "quantize the model before its attention is fused; TensorRT has no onnxruntime Attention",
     ),
     "MatMulBnb4": (
         "y = com.microsoft.MatMulBnb4 <K = 4, N = 2, quant_type = 1, block_size = 16> (x, w, s)",
-        "store its weights as INT4 behind a DequantizeLinear in blocks",
+        "store its weights as blocked INT4 with a DequantizeLinear",
     ),
-    "QMoE": ("y = com.microsoft.QMoE (x, x, w, s)", "TensorRT has no MoE of onnxruntime either"),
+    "QMoE": (
+        "y = com.microsoft.QMoE (x, x, w, s)",
+        "export the experts as matrix products; TensorRT has no onnxruntime MoE",
+    ),
     "ReorderInput": (
         "y = com.microsoft.nchwc.ReorderInput (d)",
-        "take the file from before onnxruntime's layout optimization",
+        "save the model without onnxruntime's layout optimization",
     ),
     "MatMulIntegerToFloat": (
         "t = Abs (s)  r = Add (t, a)  y = com.microsoft.MatMulIntegerToFloat (w, w, r, s)",
-        "its weights or scales are not constant",
+        "export the model with constant weights and scales",
     ),
 }
 

@@ -110,7 +110,7 @@ def test_fp8_weights_beside_int8_are_rounded_anew_and_fp8_inputs_beside_int8_wei
     result = settled(model)
     assert agreement(model, result.model).sqnr > 25 and int8_layers(result.model, tmp_path) == 1
     with pytest.raises(
-        RepairError, match="'w' is quantized to INT8 and multiplied with FLOAT8_E4M3FN; TensorRT multipl"
+        RepairError, match="'w' is quantized to INT8 and multiplied by FLOAT8_E4M3FN; TensorRT requires"
     ):
         qdqgraph.fix(parsed(text, s=STEP, a=fp8, t=scale(0.02), b=ZERO, w=weights))
 

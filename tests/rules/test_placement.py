@@ -152,7 +152,7 @@ def test_two_bare_convolutions_without_a_scale_are_reported_and_left() -> None:
     result = fixed(model)
     assert not reads_pair(result.model, "r", 0) and not reads_pair(result.model, "r", 1)
     (left,) = result.left
-    assert left.code == "QDQ201" and "'short', the shorter one" in left.message and not left.repairable
+    assert left.code == "QDQ201" and "'short', the shorter path" in left.message and not left.repairable
 
 
 def test_a_scale_too_small_for_the_skip_is_not_used() -> None:
