@@ -25,7 +25,7 @@ from qdqgraph.rulekit import (
     scale_from_amax,
 )
 
-LIMIT = "TensorRT accepts only INT8 with zero-point 0"
+LIMIT = "TensorRT's Q and DQ accept only INT8 with zero-point 0"
 
 
 class IntegersAtTheEdge(Rule):
