@@ -103,6 +103,3 @@ def _diff(args: Namespace) -> int:
     else:
         report.show_diff(terminal(), found)
     return int(bool(found.worse))
-
-
-__all__ = ["draw", "engine"]

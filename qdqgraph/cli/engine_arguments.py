@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..engines.builders.builder import LIBRARIES
+from ..engines.builders import LIBRARIES
 from ..targets.target import DEFAULT, NAMES
 
 Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]

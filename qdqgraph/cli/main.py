@@ -1,4 +1,4 @@
-"""The argument parser of the command line and its entry point; `commands` and its siblings implement the commands."""
+"""The argument parser of the command line and its entry point; the other modules implement the commands."""
 
 from __future__ import annotations
 
@@ -8,16 +8,30 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from .. import __version__
 from ..errors import QdqgraphError, reason
 from ..report import formats
-from . import commands, engine_arguments, torch_arguments
-from . import engine as engine_commands
-from . import rules as rule_commands
-from . import torch as torch_commands
+from . import engine_arguments, torch_arguments
 from .invocation import add_options
+
+VERBS = {
+    "apply": "plans",
+    "check": "check",
+    "diff": "plans",
+    "draw": "engine",
+    "engine": "engine",
+    "explain": "rules",
+    "fix": "fix",
+    "rules": "rules",
+    "strip": "fix",
+    "torch": "torch",
+    "undo": "plans",
+    "why": "rules",
+}
+"""For each command the module that runs it; only that one is loaded."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -160,9 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
     gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
-    modules = (rule_commands, engine_commands, torch_commands, commands)
-    command = next(getattr(m, args.verb) for m in modules if args.verb in m.__all__)
     try:
+        command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
         return int(command(args))
     except QdqgraphError as error:
         print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the only place that prints errors

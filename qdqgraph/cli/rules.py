@@ -80,6 +80,3 @@ def _named(paths: list[Path]) -> tuple[Rule, ...]:
     if not paths:
         return catalog.load(installed=False)
     return catalog.load(paths, builtin=False, installed=False)
-
-
-__all__ = ["explain", "rules", "why"]

@@ -159,6 +159,3 @@ def _say_written(done: ExportedNetwork) -> None:
     """Prints which file was written, and how much `check` finds in it."""
     more = f"; see: qdqgraph check {done.path}" if done.findings else ""
     text.say(terminal(), f"{done.path}: {len(done.findings)} findings{more}")
-
-
-__all__ = ["torch"]

@@ -1,1 +1,4 @@
 """Builds engines with a real TensorRT or OpenVINO, in a child process."""
+
+LIBRARIES = ("tensorrt-rtx", "tensorrt", "trtexec", "openvino")
+"""What can build an engine."""

@@ -15,8 +15,6 @@ from . import openvino, tensorrt, trtexec
 from .how import Build, RefusedError
 from .refusal import explain
 
-LIBRARIES = ("tensorrt-rtx", "tensorrt", "trtexec", "openvino")
-
 
 def built(model: Path, library: str, how: Build) -> Engine:
     """Builds the engine of a model with one of `LIBRARIES`.

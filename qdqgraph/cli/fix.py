@@ -1,4 +1,4 @@
-"""The commands for models: each accepts parsed arguments, calls `qdqgraph.api`, prints, and returns the exit code."""
+"""The commands that repair models: fix, strip."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from argparse import Namespace
 from .. import api
 from ..errors import ModelError
 from ..report import engine as engines
-from ..report import formats, records, text
+from ..report import records, text
 from .console import steps, terminal, warn
 from .invocation import Invocation, split_codes
-
-
-def check(args: Namespace) -> int:
-    """`qdqgraph check MODEL…`: returns 0 if there is no finding, 1 if there are findings."""
-    run = Invocation.of(args)
-    files: list[formats.FileFindings] = []
-    with steps() as step:
-        for path in args.models:
-            step(f"{path}: checking")
-            found = api.check(path, run.rules(path), run.options(path), other_targets=True)
-            files.append(formats.FileFindings(str(path), found))
-    formats.show(args.format, terminal(), files)
-    return int(any(file.here for file in files))
 
 
 def fix(args: Namespace) -> int:
@@ -72,26 +59,3 @@ def strip(args: Namespace) -> int:
     text.show_stripped(terminal(), str(args.model), result)
     warn(*result.notes)
     return 0
-
-
-def apply(args: Namespace) -> int:
-    """`qdqgraph apply PLAN MODEL -o OUT`: applies a saved plan."""
-    api.apply(args.plan, args.model, output=args.output, force=args.force, note=warn)
-    return 0
-
-
-def undo(args: Namespace) -> int:
-    """`qdqgraph undo PLAN MODEL -o OUT`: restores the original, byte for byte."""
-    api.undo(args.plan, args.model, output=args.output, force=args.force, note=warn)
-    return 0
-
-
-def diff(args: Namespace) -> int:
-    """`qdqgraph diff A B`: returns 0 if the quantization is equal, 1 if it differs."""
-    console, lines = terminal(), api.diff(args.a, args.b)
-    for line in lines:
-        text.say(console, line)
-    return int(bool(lines))
-
-
-__all__ = ["apply", "check", "diff", "fix", "strip", "undo"]

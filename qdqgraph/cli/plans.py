@@ -1,0 +1,29 @@
+"""The commands for plans, and for two models: apply, undo, diff."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from .. import api
+from ..report import text
+from .console import terminal, warn
+
+
+def apply(args: Namespace) -> int:
+    """`qdqgraph apply PLAN MODEL -o OUT`: applies a saved plan."""
+    api.apply(args.plan, args.model, output=args.output, force=args.force, note=warn)
+    return 0
+
+
+def undo(args: Namespace) -> int:
+    """`qdqgraph undo PLAN MODEL -o OUT`: restores the original, byte for byte."""
+    api.undo(args.plan, args.model, output=args.output, force=args.force, note=warn)
+    return 0
+
+
+def diff(args: Namespace) -> int:
+    """`qdqgraph diff A B`: returns 0 if the quantization is equal, 1 if it differs."""
+    console, lines = terminal(), api.diff(args.a, args.b)
+    for line in lines:
+        text.say(console, line)
+    return int(bool(lines))
