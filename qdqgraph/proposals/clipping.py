@@ -1,4 +1,4 @@
-"""What a pair takes away beside its rounding: numbers outside its range, as a Relu or Clip does that it stands for."""
+"""Clipping by a pair: a quantization range can replace a Relu or Clip, which must be restored if the range goes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .nodes import make_constant, make_node
 
 
 def clips_negatives(graph: Graph, pair: Pair) -> bool:
-    """Whether the pair takes negative numbers away, as a Relu does: its range, or that of one of its channels, begins
-    at zero, and its tensor may not."""
+    """Whether the pair clips negative values as a Relu does: its range, or that of a channel, starts at zero, and its
+    tensor may be negative."""
     grid = Quantization.of(pair)
     if grid is None or pair.kind != "activation":
         return False
@@ -23,10 +23,10 @@ def clips_negatives(graph: Graph, pair: Pair) -> bool:
 
 
 def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
-    """What an activation pair does to real numbers, without their rounding: nodes that keep them within its range, or
-    that of each channel, and make `name`; None where the channels' place is unknown.
+    """Nodes that clip the pair's tensor to the pair's range, per channel if its scale is, and produce `name`; None if
+    the channel axis is unknown.
 
-    Where the tensor cannot be negative the range begins at zero.
+    If the tensor cannot be negative, the range starts at zero.
     """
     grid, shape = Quantization.of(pair), graph.shape(pair.tensor)
     assert grid is not None
@@ -43,7 +43,7 @@ def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | No
         between = [make_node("Max", [pair.tensor, low], f"{name}_cut"), make_node("Min", [f"{name}_cut", high], name)]
         return [make_constant(low, ends[0].reshape(along)), make_constant(high, ends[1].reshape(along)), *between]
     ends = [end.reshape(()) for end in ends]
-    if graph.opset < 11:  # the limits were attributes then
+    if graph.opset < 11:  # the limits are attributes there
         given = zip(("min", "max"), map(float, ends), strict=True)
         return [make_node("Clip", [pair.tensor], name, [onnx.helper.make_attribute(*limit) for limit in given])]
     return [
@@ -54,7 +54,7 @@ def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | No
 
 
 def nonnegative(graph: Graph, tensor: str) -> bool:
-    """Whether the tensor cannot hold a negative number, as far as the nodes in front of it tell."""
+    """Whether the upstream nodes guarantee that the tensor has no negative values."""
     pending, seen = [tensor], set[str]()
     while pending:
         name = pending.pop()
