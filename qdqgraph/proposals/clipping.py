@@ -1,4 +1,4 @@
-"""Clipping by a pair: a quantization range can replace a Relu or Clip, which must be restored if the range goes."""
+"""Clipping by a pair, whose quantization range can replace a Relu or Clip, and the nodes that restore it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from .nodes import make_constant, make_node
 def clips_negatives(graph: Graph, pair: Pair) -> bool:
     """Whether the pair clips negative values as a Relu does: its range, or that of a channel, starts at zero, and its
     tensor may be negative."""
-    grid = Quantization.of(pair)
-    if grid is None or pair.kind != "activation":
+    quantization = Quantization.of(pair)
+    if quantization is None or pair.kind != "activation":
         return False
-    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).any()) and not nonnegative(graph, pair.tensor)
+    return bool((quantization.zero_point == np.iinfo(quantization.zero_point.dtype).min).any()) and not nonnegative(
+        graph, pair.tensor
+    )
 
 
 def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
@@ -28,18 +30,21 @@ def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | No
 
     If the tensor cannot be negative, the range starts at zero.
     """
-    grid, shape = Quantization.of(pair), graph.shape(pair.tensor)
-    assert grid is not None
-    bounds, zero = np.iinfo(grid.zero_point.dtype), grid.zero_point.astype(np.float32)
-    ends = [np.asarray((bound - zero) * grid.scale).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)]
+    quantization, shape = Quantization.of(pair), graph.shape(pair.tensor)
+    assert quantization is not None
+    bounds, zero = np.iinfo(quantization.zero_point.dtype), quantization.zero_point.astype(np.float32)
+    ends = [
+        np.asarray((bound - zero) * quantization.scale).astype(quantization.scale.dtype)
+        for bound in (bounds.min, bounds.max)
+    ]
     if nonnegative(graph, pair.tensor):
         ends[0] = np.maximum(ends[0], 0)
     low, high = (f"{name}_{end}" for end in ("low", "high"))
     if ends[0].size > 1:
-        if shape is None or not -len(shape) <= grid.axis < len(shape):
+        if shape is None or not -len(shape) <= quantization.axis < len(shape):
             return None
         along = [1] * len(shape)
-        along[grid.axis] = ends[0].size
+        along[quantization.axis] = ends[0].size
         between = [make_node("Max", [pair.tensor, low], f"{name}_cut"), make_node("Min", [f"{name}_cut", high], name)]
         return [make_constant(low, ends[0].reshape(along)), make_constant(high, ends[1].reshape(along)), *between]
     ends = [end.reshape(()) for end in ends]

@@ -74,22 +74,24 @@ def dequantized_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
         return _in_blocks(graph, pair)
     if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
         return Quantization(pair.scale, np.zeros((), np.int8), 1 if pair.axis is None else pair.axis).reals(steps)
-    array, grid = _constant(graph, pair.tensor), Quantization.of(pair)
+    array, quantization = _constant(graph, pair.tensor), Quantization.of(pair)
     if pair.types[1] == "float8_e4m3fn":
         return _of_fp8(pair, array)
-    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
+    if array is None or quantization is None or not quantization.fits(array) or not pair.agrees:
         return None
-    return grid.reals(array if pair.quantize is None else grid.integers(array))
+    return quantization.reals(array if pair.quantize is None else quantization.integers(array))
 
 
 def _of_fp8(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
     """Dequantized FP8 weights: each value times its scale; a QuantizeLinear saturates."""
     if array is None or pair.scale is None or pair.zero_point is None or not (pair.agrees and (pair.scale > 0).all()):
         return None
-    grid = Quantization(pair.scale.astype(np.float32), np.zeros((), np.int8), 1 if pair.axis is None else pair.axis)
-    if pair.scale.ndim > 1 or not grid.fits(array):
+    quantization = Quantization(
+        pair.scale.astype(np.float32), np.zeros((), np.int8), 1 if pair.axis is None else pair.axis
+    )
+    if pair.scale.ndim > 1 or not quantization.fits(array):
         return None
-    scale = grid.along(grid.scale, array.ndim)
+    scale = quantization.along(quantization.scale, array.ndim)
     if pair.quantize is not None:
         array = np.clip(array.astype(np.float32) / scale, -FP8_BOUND, FP8_BOUND).astype(pair.zero_point.dtype)
     return np.asarray(array.astype(np.float32) * scale).astype(pair.scale.dtype)
@@ -222,11 +224,11 @@ def _four_bits(graph: Graph, pair: Pair) -> np.ndarray | None:
         return None
     if scale.ndim > 1 or any(node.attrs.get("block_size") for node in pair.nodes):
         return None
-    grid = Quantization(scale, zero.astype(np.int8), 1 if pair.axis is None else pair.axis)
-    if not grid.fits(array):
+    quantization = Quantization(scale, zero.astype(np.int8), 1 if pair.axis is None else pair.axis)
+    if not quantization.fits(array):
         return None
-    integers = array.astype(np.int8) if pair.quantize is None else np.clip(grid.integers(array), *ends)
-    return np.asarray(integers - grid.along(grid.zero_point, array.ndim), np.int8)
+    integers = array.astype(np.int8) if pair.quantize is None else np.clip(quantization.integers(array), *ends)
+    return np.asarray(integers - quantization.along(quantization.zero_point, array.ndim), np.int8)
 
 
 def is_locked(pair: Pair) -> bool:
@@ -269,17 +271,17 @@ def make_symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | 
     reads them allows it, which loses less. Source for the Relu: quantize_static removes one before an asymmetric pair
     (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/python/tools/quantization/operators/activation.py).
     """
-    grid = Quantization.of(pair)
-    if grid is None or pair.scale is None or not (pair.scale > 0).all() or is_locked(pair):
+    quantization = Quantization.of(pair)
+    if quantization is None or pair.scale is None or not (pair.scale > 0).all() or is_locked(pair):
         return None
-    if pair.kind == "activation" and grid.scale.size * grid.zero_point.size > 1:
+    if pair.kind == "activation" and quantization.scale.size * quantization.zero_point.size > 1:
         return None
     edit: SetPair | Graft | None
     if pair.kind != "activation":
         edit = refit(graph, pair, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None)
         scale = None if edit is None else edit.scale.array
     else:
-        scale = np.asarray(scale_from_amax(grid.amax().max()), pair.scale.dtype)
+        scale = np.asarray(scale_from_amax(quantization.amax().max()), pair.scale.dtype)
         edit = _after_relu(graph, pair, scale) if clips_negatives(graph, pair) else rescale(graph, pair, scale, None)
     if edit is None or scale is None:
         return None
