@@ -54,7 +54,7 @@ class Finding:
     Attributes:
         code: the rule's code, "QDQ101".
         name: the rule's name, "concat-scales-differ".
-        severity: error where TensorRT refuses the graph.
+        severity: error if TensorRT refuses the graph, or computes something else.
         safety: what applying the proposal may change.
         place: the name of the tensor it is about; with `code` it is the finding's identity.
         node: the node's label, for messages.
