@@ -1,8 +1,7 @@
 """Conversions between amax and scale of an integer range around zero.
 
-`scale` is ONNX's everywhere in this package: the float value of one integer step, amax / 127 for INT8
-around zero. pytorch-quantization uses the reciprocal, 127 / amax, and calls it scale too: see
-`inverse_scale_from_amax`.
+`scale` is ONNX's everywhere in this package: the float value of one integer step, amax / 127 for INT8 around zero.
+pytorch-quantization uses the reciprocal, 127 / amax, and calls it scale too: see `inverse_scale_from_amax`.
 
 Each function is one floating-point operation in the type of its argument. To round the quotient once from float64, pass
 float64.

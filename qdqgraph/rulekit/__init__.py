@@ -2,8 +2,8 @@
 
     from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
 
-docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy and the
-standard library, nothing else.
+docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy and the standard library,
+nothing else.
 """
 
 from ..graph.amax import INT8_BOUND, scale_from_amax

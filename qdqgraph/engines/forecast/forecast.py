@@ -1,8 +1,7 @@
 """Which kernels TensorRT forms from a graph with Q/DQ, by its documented rules only.
 
-The nodes are divided into kernels (`kernels`), Q and DQ move to where they can be absorbed
-(`propagation`), and what no kernel absorbs is a reformat (`memory`). What TensorRT decides by timing, above all
-layouts, is not forecast.
+The nodes are divided into kernels (`kernels`), Q and DQ move to where they can be absorbed (`propagation`), and what no
+kernel absorbs is a reformat (`memory`). What TensorRT decides by timing, above all layouts, is not forecast.
 """
 
 from __future__ import annotations
