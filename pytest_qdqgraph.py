@@ -1,6 +1,6 @@
 """pytest plugin: `pytest --qdqgraph-rules PATH` runs every check of the rules in a file or folder as a test.
 
-A module of its own, so that pytest runs that do not ask for it never import onnx.
+It is a separate module, so that pytest runs without the option do not import onnx.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Adds one item a check."""
+    """Adds one item per check."""
     paths = [Path(p) for p in config.getoption("--qdqgraph-rules")]
     if paths:
         items += _items(session, paths)
@@ -51,7 +51,7 @@ class RuleItem(pytest.Item):
         self.verdict = verdict
 
     def runtest(self) -> None:
-        """Fails where the rule does not keep its word."""
+        """Fails if the check found a fault in the rule."""
         if self.verdict.fault:
             raise RuleError(self.verdict)
 
@@ -61,13 +61,13 @@ class RuleItem(pytest.Item):
         return str(excinfo.value)
 
     def reportinfo(self) -> tuple[str, int | None, str]:
-        """Where the example stands."""
+        """File and line of the example."""
         file, _, line = self.verdict.place.rpartition(":")
         return (file, int(line) - 1, self.name) if line.isdigit() else (self.verdict.place, None, self.name)
 
 
 class RuleError(Exception):
-    """A rule does not keep its word."""
+    """A check of a rule failed."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(f"{verdict.place}: {verdict.fault}")

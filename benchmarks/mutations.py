@@ -27,20 +27,20 @@ for profile in ("nightly", "ci"):
     settings.register_profile(profile, settings.get_profile(profile), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("ci")
 """
-"""Behind the copy's conftest.py: a failure is enough here, the smallest failing graph is not needed."""
+"""Appended to the copy's conftest.py: a failure is enough here, the smallest failing graph is not needed."""
 LIMIT = 3600
-"""Seconds after which a run is ended; a fault that makes the tests hang is caught."""
+"""Seconds until a run is ended; a fault that makes the tests hang counts as caught."""
 PASSED, NOTHING_TO_RUN, CAUGHT = 0, 5, (1, 2)
-"""Exit codes of pytest; 2 where a test file cannot even be imported."""
+"""Exit codes of pytest; 2 if a test file cannot be imported."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One place to break.
+    """One fault to insert.
 
     Attributes:
-        name: what is wrong then.
-        file: in the package; old, new: text that the file holds once, and what replaces it.
+        name: the resulting defect.
+        file: path in the package; old, new: text that the file contains once, and its replacement.
         tests: folders and files under tests/ that test this part.
     """
 
@@ -125,8 +125,8 @@ FAULTS = (
     Fault(
         "an asymmetric activation gets the scale of 128 steps",
         "proposals/weights.py",
-        "scale_from_amax(grid.amax().max())",
-        "scale_from_amax(grid.amax().max(), INT8_BOUND + 1)",
+        "scale_from_amax(quantization.amax().max())",
+        "scale_from_amax(quantization.amax().max(), INT8_BOUND + 1)",
         ("proposals", "rules/test_legality.py", "rules/test_legality_edges.py"),
     ),
     Fault(
@@ -139,8 +139,8 @@ FAULTS = (
     Fault(
         "where the readers of a move want different scales, the forecast takes one of them",
         "engines/forecast/propagation.py",
-        "return behind.pop() if len(behind) == 1 else None",
-        "return behind.pop()",
+        "return after.pop() if len(after) == 1 else None",
+        "return after.pop()",
         ("engines/test_forecast.py",),
     ),
     Fault(
@@ -175,7 +175,7 @@ FAULTS = (
 
 
 def caught(tree: Path, tests: tuple[str, ...], *more: str) -> bool | None:
-    """Whether a test fails; None where there is none."""
+    """Whether a test fails; None if there is no test."""
     command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", *more]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -196,7 +196,7 @@ def caught(tree: Path, tests: tuple[str, ...], *more: str) -> bool | None:
 
 
 def judged(tree: Path, fault: Fault) -> tuple[bool | None, bool | None, bool | None]:
-    """Whether the examples, the properties of CI and those of the night catch a fault in this copy."""
+    """Whether the examples, the properties of CI and the nightly properties catch a fault in this copy."""
     file = tree / "qdqgraph" / fault.file
     whole = file.read_text(encoding="utf-8")
     if whole.count(fault.old) != 1:
@@ -213,7 +213,7 @@ def judged(tree: Path, fault: Fault) -> tuple[bool | None, bool | None, bool | N
 
 
 def main(words: list[str]) -> int:
-    """Prints the table; 1 where CI misses a fault, else 0."""
+    """Prints the table; returns 1 if CI misses a fault, else 0."""
     faults = [f for f in FAULTS if not words or any(word in f.name for word in words)]
     missed = 0
     with tempfile.TemporaryDirectory() as folder:

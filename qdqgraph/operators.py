@@ -1,12 +1,10 @@
-"""The table of operators: what each moves, computes or fuses, one entry an operator, each with its source.
+"""The table of operators: which move data, compute or fuse; one entry per operator, each with its source.
 
-Everything that asks which operators do something asks here: the views of a graph, forecasts, FP16, rules, and text
-rules by the name of a category (`ops = "@moves"`). A new operator is one new entry. What differs between generations
-of TensorRT is in `targets/*.toml` instead. The table knows ONNX's own domain; other domains belong to the rules that
-handle their operators.
+This is the only such list: graph views, forecasts, FP16 and rules use it, and text rules name its categories
+(`ops = "@moves"`). To add an operator, add one entry. Differences between TensorRT generations are in
+`targets/*.toml` instead. The table covers ONNX's own domain; rules handle the operators of other domains.
 
-An operator's definition is ONNX's, https://onnx.ai/onnx/operators/; `source` says where its treatment by TensorRT is
-known from.
+An operator's definition is ONNX's, https://onnx.ai/onnx/operators/; `source` documents how TensorRT treats it.
 """
 
 from __future__ import annotations
@@ -17,39 +15,39 @@ from dataclasses import dataclass
 CATEGORIES: Mapping[str, str] = {
     "weighted": "Has INT8 kernels with weights: convolutions and matrix products. Operators downstream fuse into them.",
     "convolutions": "A weighted operator into which a residual Add downstream fuses.",
-    "moves": "Moves or copies values of one tensor by their position alone, so Q and DQ commute with it: "
-    "Q(f(x)) = f(Q(x)). Resize and Upsample only in nearest mode, Pad only where it adds zeros or copies.",
+    "moves": "Moves or copies values of one tensor by position only, so Q and DQ commute with it: "
+    "Q(f(x)) = f(Q(x)). Resize and Upsample only in nearest mode, Pad only if it adds zeros or copies.",
     "one_to_one": "Q and DQ commute with it whatever its attributes: moves without a condition, and MaxPool.",
-    "reshapes": "Gives all elements of one tensor another shape or order.",
-    "keeps_all": "Its outputs together hold every element of each input: a scale that fits them fits the input.",
-    "joins": "All its inputs are data, and its output holds them all.",
+    "reshapes": "Changes the shape or the order of a tensor's elements, and keeps all of them.",
+    "keeps_all": "Its outputs together contain every element of each input, so a scale that fits them fits the input.",
+    "joins": "All its inputs are data, and its output contains all of them.",
     "splits": "All its outputs are data.",
-    "views": "Is no kernel in TensorRT: it gives the same memory another shape or name.",
+    "views": "Not a kernel in TensorRT: the same memory with another shape or name.",
     "unary": "An element-wise function of one tensor.",
     "binary": "An element-wise function of two tensors.",
-    "elementwise": "Computes element by element; TensorRT makes one kernel of several in a row.",
+    "elementwise": "Computes element by element; TensorRT fuses several in a row into one kernel.",
     "sums": "Adds tensors: with two operands of one shape, a residual Add.",
     "linear": "With a constant operand, folds into the weighted operator upstream of it.",
     "commutative": "Its two inputs may be exchanged; a pattern matches them in either order.",
     "averages": "Averages, which do not commute with rounding: it runs in INT8 only between DQ and Q.",
     "epilogues": "An activation that fuses into the kernel of a convolution upstream of it.",
     "float_only": "TensorRT has no INT8 kernel for it.",
-    "nonnegative": "Its result holds no negative number.",
+    "nonnegative": "Its result has no negative values.",
     "unbounded": "Its result grows with its input without limit.",
-    "pairs": "Makes or reads the integers of a Q/DQ pair.",
+    "pairs": "Produces or reads the integers of a Q/DQ pair.",
     "shapes": "Reads the shape of its input, not its values.",
-    "same_constant": "Gives a constant another form or type: it is the same constant before and after.",
-    "parts": "Cuts a tensor into parts, or a part out of it.",
+    "same_constant": "Changes only the shape or type of a constant: constants are followed through it.",
+    "parts": "Splits a tensor, or extracts a part of it.",
     "shaped_as_first": "Its result has the shape of its first input.",
-    "shaped_as_both": "Its result has the shape of its two inputs where these are equal.",
+    "shaped_as_both": "Its result has the shape of its two inputs if these are equal.",
     "squares_inside": "Its sums of squares or exponentials can overflow FP16 even if its input and result do not.",
-    "adds_up": "Adds up elements, as after a square in a variance or norm that is written out.",
-    "before_root": "May lie between a sum of squares and its root, where its other inputs are constants.",
-    "divides": "Divides by an operand, or is infinite where it is zero.",
+    "adds_up": "Sums elements, as in a variance or norm written as several nodes, after the square.",
+    "before_root": "May lie between a sum of squares and its root, if its other inputs are constants.",
+    "divides": "Divides by an operand, or is infinite at zero.",
     "saturates": "Its constants may be clamped to FP16's range, because no FP16 value exceeds it.",
-    "guards": "Its small scalar constant keeps a divisor away from zero.",
+    "guards": "Its small scalar constant prevents a division by zero.",
 }
-"""What an operator may be, with the meaning; text rules write @ before the name."""
+"""The categories and their meaning; text rules write @ before the name."""
 
 GUIDE = (
     "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html"
@@ -70,22 +68,22 @@ IMPLIED: Mapping[str, frozenset[str]] = {
     "binary": frozenset({"elementwise"}),
     "reshapes": frozenset({"moves", "keeps_all", "before_root"}),
 }
-"""Categories that an operator of another one is in as well."""
+"""Category → the categories that it implies."""
 ZEROS, NEAREST = "adds zeros or copies", "nearest mode"
-"""Conditions under which Pad, and Resize and Upsample, only move values."""
+"""Conditions under which Pad, and Resize and Upsample, are data-movement ops."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """What is known of one operator of ONNX's own domain.
+    """One operator of ONNX's own domain, with its categories.
 
     Attributes:
         name: the operator's type.
         named: names of `CATEGORIES`, separated by spaces; those of `IMPLIED` follow from them.
-        source: where it is known from: a link, or what was measured on what.
-        kernel: what engines call its kernel; empty for an operator that moves values, or goes by its own name.
-        when: the condition under which it only moves values; empty where it always does. `graph.moves` checks it.
-        factors: inputs whose relative error is the result's: multiplied, not added.
+        source: the evidence: a link, or what was measured with which version.
+        kernel: what engines call its kernel; empty if they use the operator's own name, and for data-movement ops.
+        when: the condition under which it is a data-movement op, checked by `graph.moves`; empty without a condition.
+        factors: inputs that are factors of the result: their relative error is that of the result.
 
     Raises:
         ValueError: there is no such category.
@@ -116,7 +114,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("ConvTranspose", "weighted convolutions", GUIDE, "Deconvolution", factors=(1,)),
     Operator("Gemm", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
     Operator("MatMul", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
-    # Moves
+    # Data movement
     Operator("Reshape", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
     Operator("Flatten", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
     Operator("Squeeze", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
@@ -196,7 +194,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("ReduceLogSumExp", "squares_inside", HALF),
     Operator("LpPool", "squares_inside", HALF),
     Operator("GlobalLpPool", "squares_inside", HALF),
-    # Normalizations and whatever else runs in floating point
+    # Normalizations, and other operators that run in floating point
     Operator("BatchNormalization", "unbounded", CATALOG, factors=(1, 4)),
     Operator("Softmax", "float_only nonnegative shaped_as_first", OPTIMIZER),
     Operator("LogSoftmax", "float_only", OPTIMIZER),
@@ -226,7 +224,7 @@ OPERATORS: tuple[Operator, ...] = (
 
 
 def members(category: str) -> frozenset[str]:
-    """The operators of a category; of the table's own domain, ONNX's.
+    """The operators of a category, all of ONNX's own domain.
 
     Raises:
         KeyError: there is no such category.
@@ -253,8 +251,9 @@ SQUARES_INSIDE, ADDS_UP, BEFORE_ROOT = members("squares_inside"), members("adds_
 DIVIDES, SATURATES, GUARDS = members("divides"), members("saturates"), members("guards")
 
 MOVES_WHEN: Mapping[str, str] = {o.name: o.when for o in OPERATORS if o.when}
-"""The condition under which an operator only moves values, by name, for those that have one."""
+"""Operator → the condition under which it is a data-movement op, for those that have one."""
 KERNELS: Mapping[str, str] = {o.name: o.kernel for o in OPERATORS if o.kernel}
-"""What engines call the kernel of an operator."""
+"""Operator → what engines call its kernel."""
 FACTORS: Mapping[str, tuple[int, ...]] = {o.name: o.factors for o in OPERATORS if o.factors}
-"""Inputs of an operator whose relative error is the result's. An added constant may vanish: it would in the sum."""
+"""Operator → inputs whose relative error is the result's. An added constant is not one: if it underflows to zero, the
+sum hardly changes."""

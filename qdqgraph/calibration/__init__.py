@@ -1,1 +1,1 @@
-"""What data says of a model: inputs to run it on, and the ranges that its tensors reach."""
+"""Inputs for running a model, the ranges that its tensors reach on them, and calibration methods."""

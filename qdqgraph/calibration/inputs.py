@@ -16,16 +16,17 @@ from ..graph.pair import pairs
 from ..model.runtime import Feed
 
 UNKNOWN = 224
-"""The size of an unknown spatial dimension of an image; divisible by 32, which detectors need."""
+"""Replaces a dynamic spatial dimension of an image; divisible by 32, which detectors need."""
 
 
 def noise(model: onnx.ModelProto, samples: int = 1, seed: int = 0) -> list[Feed]:
-    """Seeded uniform noise for every input, as wide as the range of the input's quantizer, else [-1, 1].
+    """Seeded noise for every input: floats uniform over the range of the input's pair, else [-1, 1]; integers 0 or 1.
 
-    Unknown dimensions: 1 for the first, 224 for those of images, else 16.
+    Dynamic dimensions: 1 for the first, 224 for those of images (4-D; 3 channels if the first two are dynamic), else
+    16.
 
     Raises:
-        ModelError: an input is not a tensor of numbers.
+        ModelError: an input is not a numeric tensor.
     """
     random = np.random.default_rng(seed)
     graph = Graph(model)
@@ -33,8 +34,8 @@ def noise(model: onnx.ModelProto, samples: int = 1, seed: int = 0) -> list[Feed]
 
 
 def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
-    """Samples from an .npz file with one array for each input, by name. An array whose first dimension is longer than
-    the model's batch holds several samples.
+    """Samples from an .npz file: one array per input, by name; a leading axis longer than the model's batch (1 if
+    dynamic) is split into samples.
 
     Raises:
         ModelError: the file is unreadable, or does not fit the model's inputs.
@@ -43,15 +44,15 @@ def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise ModelError(f"{path}: no .npz file of input arrays ({error})") from error
+        raise ModelError(f"{path}: not an .npz file of input arrays ({error})") from error
     inputs = {i.name: i for i in model_inputs(model)}
     if set(inputs) - set(arrays):
-        raise ModelError(f"{path}: holds {sorted(arrays)}, the model's inputs are {sorted(inputs)}")
+        raise ModelError(f"{path}: contains {sorted(arrays)}, but the model's inputs are {sorted(inputs)}")
     batch = {name: _dims(i)[:1] for name, i in inputs.items()}
     sizes = {name: (batch[name][0] or 1) if batch[name] else 1 for name in inputs}
     counts = {max(1, len(arrays[n]) // sizes[n]) if batch[n] and arrays[n].ndim else 1 for n in inputs}
     if len(counts) > 1:
-        raise ModelError(f"{path}: the arrays hold different numbers of samples: {sorted(counts)}")
+        raise ModelError(f"{path}: the arrays contain different numbers of samples: {sorted(counts)}")
     count = counts.pop() if counts else 1
     feeds = []
     for k in range(count):
@@ -74,7 +75,7 @@ def _numpy_type(info: onnx.ValueInfoProto) -> np.dtype[Any]:
     try:
         return onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     except KeyError as error:
-        raise ModelError(f"input {info.name!r} is not a tensor of numbers; give inputs with --data") from error
+        raise ModelError(f"input {info.name!r} is not a numeric tensor; give inputs with --data") from error
 
 
 def _sample(graph: Graph, info: onnx.ValueInfoProto, random: np.random.Generator) -> np.ndarray:

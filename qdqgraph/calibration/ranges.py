@@ -1,4 +1,4 @@
-"""The range that each tensor reaches on given inputs."""
+"""The largest magnitude that each tensor reaches on given inputs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ INFINITE, NOTHING = "qdqgraph_infinite", "qdqgraph_nothing"
 def measured_ranges(
     model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path
 ) -> dict[str, float]:
-    """The largest finite magnitude that each FP32 tensor reaches on the samples, by name; without those of subgraphs.
+    """The largest finite magnitude of each FP32 tensor over the samples, by tensor name; without tensors inside
+    subgraphs.
 
-    Infinities, such as those of a mask or of a MaxPool's padding, do not count: they are infinite in any floating-point
-    type. Operator sets before 9 cannot tell them from numbers.
+    Infinite values, as in masks or the padding of a MaxPool, do not count: they are infinite in any floating-point
+    type. Models below opset 9 have no Where to exclude them.
 
     Args:
         feeds: the inputs of each sample, by name.
@@ -45,7 +46,7 @@ def measured_ranges(
     finite = version(model) >= 9
     for constant, value in ((INFINITE, math.inf), (NOTHING, 0.0)) if finite else ():
         widened.graph.node.append(onnx.helper.make_node("Constant", [], [constant], value=_scalar(value)))
-    # Reduced in the graph: a detector's tensors together would fill the memory.
+    # Reduced in the graph: all tensors of a detector together would fill the memory.
     for index, name in enumerate(names):
         size, amax = f"qdqgraph_size_{index}", f"qdqgraph_amax_{index}"
         widened.graph.node.append(onnx.helper.make_node("Abs", [name], [size]))

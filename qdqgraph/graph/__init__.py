@@ -1,1 +1,1 @@
-"""The read-only view of a model that rules see: nodes, tensors, pairs, sites and blocks."""
+"""The read-only view of a model that rules receive: nodes, tensors, pairs, sites and blocks."""

@@ -1,11 +1,10 @@
-"""amax and scale of an integer range around zero: every conversion between the two.
+"""Conversions between amax and scale of an integer range around zero.
 
-`scale` is ONNX's everywhere in this package: the real number that one integer step stands for, amax / 127 for INT8
-around zero. pytorch-quantization computes with its reciprocal, 127 / amax, which it calls scale as well: see
-`inverse_scale_from_amax`.
+`scale` is ONNX's everywhere in this package: the float value of one integer step, amax / 127 for INT8 around zero.
+pytorch-quantization uses the reciprocal, 127 / amax, and calls it scale too: see `inverse_scale_from_amax`.
 
-Each function is one operation of floating-point arithmetic in the type of its argument, so a caller that wants the
-quotient rounded once from float64 passes float64.
+Each function is one floating-point operation in the type of its argument. To round the quotient once from float64, pass
+float64.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 INT8_BOUND = 127
-"""Largest magnitude of symmetric INT8; TensorRT and pytorch-quantization leave -128 unused for scales."""
+"""Largest magnitude of symmetric INT8; TensorRT and pytorch-quantization do not use -128 for scales."""
 Real = TypeVar("Real", float, np.ndarray)
 
 
 def integer_bound(num_bits: int, unsigned: bool = False) -> int:
-    """The largest integer of a range around zero: 127 for 8 bits, 255 where they are unsigned."""
+    """The largest integer of a range around zero: 127 for 8 bits, 255 for unsigned 8 bits."""
     return (1 << (num_bits - 1 + int(unsigned))) - 1
 
 
@@ -47,7 +46,7 @@ def amax_from_scale(scale: Any, bound: Any = INT8_BOUND) -> Any:
 
     Args:
         scale: ONNX's: a number, or an array of any shape and floating-point type.
-        bound: how many steps it is from zero to the end of the range; with an array, one for each scale.
+        bound: the number of steps from zero to the end of the range; an array has one for each scale.
 
     Returns:
         scale * bound, of the same type.

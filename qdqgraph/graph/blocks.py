@@ -1,7 +1,7 @@
-"""Convolution blocks and residual Adds: what must stay together, and which side of an Add carries the pair.
+"""Convolution blocks and residual Adds: what must stay together, and which operand of an Add has the pair.
 
 Sources: NVIDIA's TensorFlow quantization toolkit ("exactly one Conv input stays bare") and Model Optimizer, which
-takes the branch with the longer path to the common ancestor as the bare one; links in docs/tensorrt.md.
+leaves the branch with the longer path to the common ancestor unquantized; links in docs/tensorrt.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .pair import Pair, pairs
 from .sites import sites
 
 INSIDE = UNARY | BINARY | PAIRS
-"""Operators that an activation written in several nodes may hold, and the pairs on the way."""
+"""Operators that an activation written as several nodes may contain, and the pairs between them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +26,9 @@ class Side:
 
     Attributes:
         index: which input of the Add.
-        tensor: the tensor as read, site: the same seen through its pair.
-        pair: the pair it is read through; None where it is bare.
+        tensor: the tensor that the Add reads.
+        site: the same, seen through its pair.
+        pair: the pair through which the Add reads it; None if it is unquantized.
         fusible: it is the result of an INT8 convolution block that nothing else reads.
     """
 
@@ -42,8 +43,8 @@ class Side:
 class Residual:
     """An Add of two data tensors of one shape: a skip connection.
 
-    `conv` is the side that fuses with the Add and should stay bare: the only convolution block, or of two the one
-    with the longer path. `skips` are the sides that should carry a pair.
+    `conv` is the operand that fuses with the Add and should stay unquantized: the only convolution block, or of two the
+    one with the longer path. `skips` are the operands that should have a pair.
     """
 
     add: gs.Node
@@ -52,7 +53,7 @@ class Residual:
 
 
 def residual(graph: Graph, add: gs.Node) -> Residual | None:
-    """The Add as a residual; None where an operand is constant or broadcast, or both are functions of one tensor."""
+    """The Add as a residual; None if an operand is constant or broadcast, or both are functions of one tensor."""
     if len(add.inputs) != 2 or add.inputs[0].name == add.inputs[1].name or activation(graph, add) is not None:
         return None
     names = [t.name for t in add.inputs]
@@ -85,7 +86,7 @@ def _residuals(graph: Graph) -> tuple[Residual, ...]:
 
 
 def skips_convolution(graph: Graph, site: str) -> bool:
-    """Whether the site is the paired skip of a residual Add and the paired input of a weighted operator as well."""
+    """Whether the site is both the paired skip of a residual Add and the paired input of a weighted operator."""
     paired = [u.reader.node for u in sites(graph).uses(site) if u.pair is not None]
     skipped = {s.site for node in paired if node.op in SUMS and (r := residual(graph, node)) for s in r.skips}
     return site in skipped and any(node.op in WEIGHTED for node in paired)
@@ -102,8 +103,8 @@ def opens_block(graph: Graph, node: gs.Node) -> bool:
 def block(graph: Graph, tensor: str) -> gs.Node | None:
     """The INT8 convolution (or Gemm) whose block of BatchNormalization and activation ends in this tensor.
 
-    None where the tensor is made otherwise, where the convolution's own input is not quantized, or where something
-    outside the block reads a tensor inside it.
+    None if there is no such block, if the convolution's own input is not quantized, or if a node outside the block
+    reads a tensor inside it.
     """
     table = pairs(graph)
     for _ in range(6):
@@ -120,7 +121,7 @@ def block(graph: Graph, tensor: str) -> gs.Node | None:
 
 
 def _inside(graph: Graph, tensor: str, end: str) -> bool:
-    """Whether everything that reads the tensor is part of the element-wise function that ends in `end`."""
+    """Whether all readers of the tensor belong to the element-wise function that ends in `end`."""
     pending, seen = [tensor], {tensor}
     while pending:
         name = pending.pop()

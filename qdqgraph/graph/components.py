@@ -1,7 +1,8 @@
-"""Connected components: which sets hang together through members that they share.
+"""Connected components of sets that share members.
 
-A dozen lines of our own, as importing networkx costs 90 ms and scipy 250 ms of CPU, as much as comparing two engines.
-The solver has its own union-find: its groups carry what the next tie needs in constant time.
+A dozen lines of code, because importing networkx takes 90 ms and scipy 250 ms of CPU time, as much as comparing two
+engines.
+The solver has its own union-find: its groups store what the next tie needs in constant time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ def components(sets: Sequence[Collection[Hashable]]) -> list[list[int]]:
     """The indexes of the sets that share members, directly or through others.
 
     Returns:
-        A list a component, ascending; components in the order of their first set. An empty set is one of its own.
+        One ascending list per component, in the order of their first sets. An empty set is a separate component.
     """
     owners: dict[Hashable, list[int]] = defaultdict(list)
     for index, members in enumerate(sets):

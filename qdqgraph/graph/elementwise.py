@@ -1,4 +1,4 @@
-"""Element-wise functions of one tensor, written in one node or in several (SiLU, GELU, Mish, snake)."""
+"""Element-wise functions of one tensor, written as one node or several (SiLU, GELU, Mish, snake)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def self_gate(graph: Graph, node: gs.Node) -> str | None:
 
 
 def pointwise(graph: Graph, node: gs.Node) -> str | None:
-    """The one data input of an element-wise function (constants aside), else None."""
+    """The only non-constant input of an element-wise node, else None."""
     if not is_standard(node):
         return None
     if node.op in UNARY:
@@ -42,10 +42,10 @@ def pointwise(graph: Graph, node: gs.Node) -> str | None:
 
 
 def activation(graph: Graph, node: gs.Node) -> str | None:
-    """The tensor that the node's result is a function of, element by element, else None.
+    """The tensor of which the node's result is an element-wise function, else None.
 
-    The function may be written in several nodes that read the tensor more than once, as SiLU, Mish, GELU or snake are:
-    the node that joins two results, each made of the tensor by element-wise nodes and constants alone, is part of it.
+    The function may consist of several nodes that read the tensor more than once, as in SiLU, Mish, GELU or snake: a
+    node with two operands is part of it if element-wise nodes and constants compute both from the tensor.
     """
     return pointwise(graph, node) or graph.once(_joins).get(id(node))
 
@@ -68,7 +68,7 @@ def _joins(graph: Graph) -> dict[int, str]:
 
 
 def _meet(above: dict[str, tuple[str, int]], first: str, second: str) -> str | None:
-    """Where the ways up from both tensors meet; None where they do not, or not within a function's usual length."""
+    """The nearest tensor upstream of both; None if there is none within the usual length of such a function."""
     for _ in range(16):
         if first == second:
             return first

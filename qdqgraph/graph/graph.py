@@ -1,9 +1,9 @@
 """`Graph`: a read-only, indexed view of an ONNX model.
 
 Navigation is onnx-graphsurgeon's: nodes are `gs.Node`, tensors `gs.Tensor`, as TensorRT users know them. This
-module only adds what a rule needs in O(1): producers, readers, constant values, shapes. Tensors are addressed by
+module only adds lookups in O(1) for rules: producers, readers, constant values, shapes. Tensors are addressed by
 name and nodes by `key` (the name of their first output), because ONNX node names are optional and may repeat.
-Nothing here writes: a rule proposes changes (`proposals`), and only a plan applies them.
+The view is read-only: a rule proposes changes (`proposals`), and only a plan applies them.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ Node: TypeAlias = gs.Node
 
 
 SMALL = 4096
-"""Elements of the largest constants that are kept once they were read: scales and zero-points, not weights."""
+"""Largest number of elements of a constant that is cached: scales and zero-points, not weights."""
 ARRAY_CHAIN = SAME_CONSTANT | {"Transpose"}
 """Operators through which `Graph.array` follows a constant."""
 CONSTANT_CHAIN = ARRAY_CHAIN | PARTS | PAIRS
-"""Operators whose results are constant where what they read is: the dynamo exporter writes an attention's three weights
-as one, which a Split cuts."""
+"""Operators with constant outputs if their inputs are constant: the dynamo exporter writes the three weights of an
+attention as one tensor, followed by a Split."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """One input of one node. `index` is -1 where a subgraph of the node captures the tensor."""
+    """One input of one node. `index` is -1 if a subgraph of the node captures the tensor."""
 
     node: gs.Node
     index: int
@@ -64,7 +64,7 @@ def key(node: gs.Node) -> str:
 
 
 def label(node: gs.Node) -> str:
-    """What to call a node in a message: its name, else what it is and makes."""
+    """What to call a node in a message: its name, else its operator and key."""
     return str(node.name) or f"{node.op}({key(node)})"
 
 
@@ -73,9 +73,9 @@ class Graph:
 
     Args:
         model: the model; must not be changed while the view is in use.
-        folder: where external data files lie (the folder of the model's file).
-        known: an earlier view of the same network; its shapes serve this one, as repairs change none.
-        target: the generation of TensorRT that the model is for.
+        folder: the folder of the model's file, which contains its external data.
+        known: an earlier view of the same network; its shapes are reused, because repairs change none.
+        target: the TensorRT generation that the model is for.
 
     Raises:
         ModelError: the graph cannot be imported, or is not a valid model (see `model.validate`).
@@ -104,14 +104,15 @@ class Graph:
         self._values: dict[str, np.ndarray | None] = {}
 
     def aimed_at(self, target: Target) -> Graph:
-        """The same graph for another generation of TensorRT; what `once` keeps depends on no target."""
+        """The same graph for another TensorRT generation. It shares the results of `once`, which must not depend on the
+        target."""
         other = copy(self)
         other.target = target
         return other
 
     @property
     def opset(self) -> int:
-        """Version of the standard operator set."""
+        """Version of the standard opset."""
         return version(self.model)
 
     # Nodes
@@ -136,11 +137,11 @@ class Graph:
         return {id(n): i for i, n in enumerate(self._nodes)}
 
     def position(self, node: gs.Node) -> int:
-        """The node's place in the file; ONNX files are topologically sorted."""
+        """The node's index in the file; ONNX files are topologically sorted."""
         return self._positions[id(node)]
 
     def proto(self, node: gs.Node) -> onnx.NodeProto:
-        """The node as the file has it; must not be changed."""
+        """The node's `onnx.NodeProto` in the file; must not be changed."""
         return self.model.graph.node[self._positions[id(node)]]
 
     # Tensors
@@ -162,12 +163,12 @@ class Graph:
 
     @cached_property
     def captures(self) -> tuple[tuple[str, Reader], ...]:
-        """Tensors that subgraphs (If, Loop, Scan) take from outside, with the node that holds the subgraph."""
+        """Tensors that subgraphs (If, Loop, Scan) read from outside, with the node that contains the subgraph."""
         return tuple((name, Reader(node, -1)) for node in self._nodes for name in _captured(node))
 
     @cached_property
     def inputs(self) -> frozenset[str]:
-        """Names of the graph's inputs, initializers left out."""
+        """Names of the graph's inputs, without initializers."""
         return frozenset(t.name for t in self.gs.inputs)
 
     @cached_property
@@ -176,19 +177,19 @@ class Graph:
         return frozenset(t.name for t in self.gs.outputs)
 
     def node(self, key: str) -> gs.Node:
-        """The node that makes the tensor `key`.
+        """The node that produces the tensor `key`.
 
         Raises:
-            KeyError: no node does.
+            KeyError: no node produces it.
         """
         return self._producers[key]
 
     def producer(self, tensor: str) -> gs.Node | None:
-        """The node that makes the tensor; None for inputs and initializers."""
+        """The node that produces the tensor; None for inputs and initializers."""
         return self._producers.get(tensor)
 
     def readers(self, tensor: str) -> tuple[Reader, ...]:
-        """Every node input that reads the tensor, in file order; captures by subgraphs included."""
+        """Every node input that reads the tensor, in file order, including captures by subgraphs."""
         return tuple(self._readers.get(tensor, ()))
 
     # Constants
@@ -199,15 +200,17 @@ class Graph:
         return {i.name: i for i in self.model.graph.initializer}
 
     def is_constant(self, tensor: str) -> bool:
-        """Whether the tensor is known before the network runs: made of initializers and Constants alone."""
+        """Whether the tensor is computed from initializers and Constants only."""
         source, passed = self._chain(tensor, CONSTANT_CHAIN)
         where = [t.name for node in passed if node.op in PARTS for t in node.inputs[1:] if t.name]
         return source is not None and all(self.is_constant(t) for t in where)
 
     def value(self, tensor: str) -> np.ndarray | None:
-        """The tensor's value where it is a constant, also through Identity, Cast, Reshape and their like.
+        """The value of a constant, also through Identity, Cast, Reshape and similar; its shape may be lost, not its
+        elements.
 
-        Returns None where it is not constant, or its external data cannot be read. The array is shared: change a copy.
+        Returns None if it is not constant, or its external data cannot be read. The array is shared: copy it before you
+        change it.
         """
         if tensor not in self._values:
             array = self._value(tensor)
@@ -231,7 +234,7 @@ class Graph:
     def array(self, tensor: str) -> np.ndarray | None:
         """A constant with its shape: an initializer, a Constant, or one of them transposed, reshaped or cast.
 
-        Returns None where it is none of these, or its external data cannot be read.
+        Returns None if it is none of these, or its external data cannot be read.
         """
         source, passed = self._chain(tensor, ARRAY_CHAIN)
         array = None if source is None else self.value(source)
@@ -240,9 +243,9 @@ class Graph:
         return array
 
     def shaped(self, node: gs.Node, array: np.ndarray) -> np.ndarray | None:
-        """What a Transpose, or a node of the category `same_constant`, makes of a constant.
+        """The result of a Transpose, or of a node of the category `same_constant`, on a constant.
 
-        None where the shape of the result, or the type of a Cast, is unknown.
+        None if the shape of the result, or the type of a Cast, is unknown.
         """
         if node.op == "Transpose":
             return np.transpose(array, node.attrs.get("perm"))
@@ -253,7 +256,7 @@ class Graph:
         return array.reshape(known) if known is not None and math.prod(known) == array.size else None
 
     def _chain(self, tensor: str, through: frozenset[str]) -> tuple[str | None, list[gs.Node]]:
-        """The initializer or Constant upstream of a tensor, and the nodes between; (None, []) where there is none."""
+        """The initializer or Constant upstream of a tensor, and the nodes between; (None, []) if there is none."""
         passed: list[gs.Node] = []
         seen: set[str] = set()
         while tensor not in self.initializers:
@@ -276,38 +279,39 @@ class Graph:
         return shapes.infer(self.model) if self._known_types is None else self._known_types
 
     def shape(self, tensor: str) -> tuple[int | None, ...] | None:
-        """Dimensions, None for an unknown one; None where the rank is unknown (custom operators, bad shapes)."""
+        """Dimensions, None for a dynamic or unknown one; None if the rank is unknown (custom operators, bad shapes)."""
         found = self._known(tensor)
         return found[1] if found else None
 
     def dtype(self, tensor: str) -> int | None:
-        """The `onnx.TensorProto` data type, where known."""
+        """The `onnx.TensorProto` data type; None if unknown."""
         found = self._known(tensor)
         return found[0] if found else None
 
     def _known(self, tensor: str) -> tuple[int, tuple[int | None, ...]] | None:
-        """Type and dimensions of a tensor; an earlier view does not know the constants that repairs added since."""
+        """Type and dimensions of a tensor; an earlier view does not contain constants that repairs have added since."""
         constant = self.initializers.get(tensor) if self._known_types is not None else None
         return self._types.get(tensor) if constant is None else (constant.data_type, tuple(constant.dims))
 
     def elements(self, tensor: str) -> int:
-        """Number of elements, for a batch of one where its size is unknown; 0 where another dimension is unknown."""
+        """Number of elements, with batch 1 if the batch is dynamic; 0 if another dimension is unknown."""
         shape = self.shape(tensor)
         if shape is None or None in shape[1:]:
             return 0
         return math.prod(d or 1 for d in shape)
 
-    # Memory
+    # Computed once
 
     def once(self, compute: Callable[[Graph], T]) -> T:
-        """`compute(self)`, computed once a graph: for tables that several rules share."""
+        """`compute(self)`, computed once per graph: for tables that several rules share."""
         if compute not in self._memo:
             self._memo[compute] = compute(self)
         return self._memo[compute]  # type: ignore[return-value]
 
     @cached_property
     def depth(self) -> dict[str, int]:
-        """For each tensor the number of nodes on the longest path to it from an input; constants, Q and DQ left out."""
+        """For each tensor, the number of nodes on the longest path to it from an input, without Constant, Identity, Q
+        and DQ."""
         depth: dict[str, int] = {}
         free = PAIRS | {"Constant", "Identity"}
         for node in self._nodes:
@@ -318,7 +322,7 @@ class Graph:
 
 
 def _captured(node: gs.Node) -> Iterator[str]:
-    """Names that the node's subgraphs take from outside; once each."""
+    """Names that the node's subgraphs read from outside, once each."""
     seen: set[str] = set()
     for value in node.attrs.values():
         if isinstance(value, gs.Graph):

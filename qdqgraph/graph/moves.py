@@ -1,6 +1,6 @@
-"""Nodes that only move or select values: Q(f(x)) = f(Q(x)), so all their tensors can share one scale.
+"""Data-movement ops, which only move or select values: Q(f(x)) = f(Q(x)), so all their tensors can share one scale.
 
-Which operators those are, the table says (`operators`); a node is one where the condition of its operator holds.
+The table of operators (`operators`) lists them, some with a condition that is checked here for each node.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ..operators import JOINS, MOVES_WHEN, NEAREST, ONE_TO_ONE, SPLITS, ZEROS
 from .graph import Graph, Reader
 
 Move = tuple[tuple[str, ...], tuple[str, ...]]
-"""Data inputs and outputs of a node that only moves or selects values."""
+"""Data inputs and outputs of a data-movement op."""
 
 
 def move_of(graph: Graph, node: gs.Node) -> Move | None:
-    """Data inputs and outputs of a node that only moves or selects values, else None.
+    """Data inputs and outputs of a data-movement op, else None.
 
-    On such a node Q(f(x)) == f(Q(x)): all its tensors can share one grid. Constants are left out.
+    Constants are left out.
     """
     return graph.once(_moves).get(id(node))
 
 
 def move_at(graph: Graph, reader: Reader) -> Move | None:
-    """The move that takes the value at this input along; None where the reader computes, or reads a shape there."""
+    """The data movement that carries the value at this input; None if the reader computes, or reads a shape there."""
     data = reader.index == 0 or (reader.index > 0 and reader.node.op in JOINS)
     return move_of(graph, reader.node) if data else None
 
@@ -53,13 +53,14 @@ def _move(graph: Graph, node: gs.Node) -> Move | None:
 
 
 def _holds(graph: Graph, node: gs.Node) -> bool:
-    """Whether a node fulfils the condition under which its operator only moves values; False where it has none."""
+    """Whether a node fulfils the condition under which its operator is a data-movement op; False if there is no
+    condition."""
     when = MOVES_WHEN.get(node.op)
     return when is not None and CONDITIONS[when](graph, node)
 
 
 def _adds_zeros(graph: Graph, node: gs.Node) -> bool:
-    """Whether a Pad fills in zeros, which every grid around zero holds, or copies of its input's values."""
+    """Whether a Pad adds zeros, which every symmetric scale represents exactly, or copies of its input's values."""
     if node.attrs.get("mode", "constant") != "constant":
         return True
     if len(node.inputs) > 2 and node.inputs[2].name:
@@ -69,10 +70,10 @@ def _adds_zeros(graph: Graph, node: gs.Node) -> bool:
 
 
 def _nearest(graph: Graph, node: gs.Node) -> bool:
-    """Whether a Resize copies its input's values: it does not interpolate, nor extrapolate with another number."""
+    """Whether a Resize copies its input's values: it neither interpolates nor extrapolates with another value."""
     crops = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     return bool(node.attrs.get("mode", "nearest") == "nearest" and not crops)
 
 
 CONDITIONS: Mapping[str, Callable[[Graph, gs.Node], bool]] = {ZEROS: _adds_zeros, NEAREST: _nearest}
-"""How each condition that the table of operators names is checked."""
+"""The check of each condition in the table of operators."""

@@ -24,15 +24,15 @@ Kind = Literal["activation", "weight", "bias"]
 
 
 def bits_lost(new: float, own: float) -> float:
-    """Resolution lost at a site: log2(new scale / its own scale); negative where the new range clips."""
+    """Resolution lost at a site: log2(new scale / its own scale); negative if the new range clips."""
     return math.log2(new / own)
 
 
 LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})
-"""Types of integers whose pairs came with operator set 21."""
+"""Integer types that Q/DQ support from opset 21."""
 
 PER_CHANNEL = 13
-"""The first operator set whose Q/DQ take scales for each channel."""
+"""The first opset whose Q/DQ accept per-channel scales."""
 
 
 def is_pair(node: gs.Node) -> bool:
@@ -45,14 +45,14 @@ class Pair:
     """One quantization of one tensor.
 
     Attributes:
-        tensor: what is quantized: the input of QuantizeLinear, or, where there is none, of the DequantizeLinears.
+        tensor: the quantized tensor: the input of the QuantizeLinear, or, without one, of the DequantizeLinears.
         site: the tensor that the pair quantizes, seen through the pairs upstream of it (see `Pairs.root`).
-        quantize: the QuantizeLinear; None where the file holds the integers themselves.
+        quantize: the QuantizeLinear; None if the file stores the integers.
         dequantizes: every DequantizeLinear that reads the integers, in file order.
-        scale: the scale's value, shape [] or [1] for per-tensor, [C] per channel; None where it is not constant.
-        zero_point: the zero-point's value; None where it is absent or not constant.
-        axis: the axis attribute as written; None where absent (ONNX then means 1).
-        kind: weight (made from constants), bias (INT32 constants), activation (anything else).
+        scale: the scale's value, shape [] or [1] for per-tensor, [C] per channel; None if it is not constant.
+        zero_point: the zero-point's value; zero of the integers' type if a DequantizeLinear has none; None if unknown.
+        axis: the axis attribute as written; None if absent (ONNX then uses 1).
+        kind: weight (computed from constants), bias (INT32 constants), activation (anything else).
     """
 
     tensor: str
@@ -64,9 +64,9 @@ class Pair:
     axis: int | None
     kind: Kind
     agrees: bool
-    """Every DequantizeLinear undoes the QuantizeLinear: scale and zero-point are the same, bit for bit."""
+    """Every DequantizeLinear has the scale and zero-point of the QuantizeLinear, bit for bit."""
     pinned: bool
-    """The integers themselves are an input, an output or read by something else: the scale cannot change."""
+    """The integers are an input, an output, or read by another node: the scale cannot change."""
 
     @property
     def nodes(self) -> tuple[gs.Node, ...]:
@@ -80,7 +80,7 @@ class Pair:
 
     @cached_property
     def per_tensor(self) -> bool:
-        """Whether there is one scale for the whole tensor."""
+        """Whether it has one constant scale for the whole tensor."""
         return self.scale is not None and self.scale.size == 1
 
     @cached_property
@@ -96,7 +96,7 @@ class Pair:
 
     @cached_property
     def tieable(self) -> bool:
-        """Whether the pair is a plain symmetric activation pair, whose scale a tie may change."""
+        """Whether it is a plain per-tensor symmetric 8-bit activation pair, whose scale a tie may change."""
         return (
             self.kind == "activation"
             and self.agrees
@@ -109,12 +109,12 @@ class Pair:
 
     @cached_property
     def types(self) -> tuple[str, str]:
-        """(scale dtype, integer dtype): pairs with different ones cannot share a scale."""
+        """(scale dtype, integer dtype): pairs with different types cannot share a scale."""
         integer = "uint8" if self.zero_point is None else str(self.zero_point.dtype)
         return (str(self.scale.dtype) if self.scale is not None else "?", integer)
 
     def same_grid(self, other: Pair) -> bool:
-        """Whether both round to the same values: scales bit-identical, zero-points and types equal."""
+        """Whether both are tieable and quantize identically: scales bit-identical, types equal."""
         return (
             self.tieable
             and other.tieable
@@ -126,10 +126,10 @@ class Pair:
 
 
 def required_opset(graph: Graph, node: gs.Node) -> int:
-    """The first operator set of the standard domain that can say what a QuantizeLinear or DequantizeLinear says.
+    """The lowest standard opset that can express a QuantizeLinear or DequantizeLinear; 0 if any opset with Q/DQ can.
 
-    Scales for each channel and their axis came with 13; integers of 16 and 4 bits, which onnxruntime writes in its own
-    domain before, and blocks with 21. 0 where every operator set with Q/DQ will do.
+    Per-channel scales and their axis need opset 13. 16-bit and 4-bit integers, which onnxruntime writes in its own
+    domain before, and blocks need 21.
     """
     zero = node.inputs[2].name if len(node.inputs) > 2 else ""
     kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
@@ -141,7 +141,7 @@ def required_opset(graph: Graph, node: gs.Node) -> int:
 
 
 class Pairs:
-    """All pairs of a graph, by site, by node and by the tensors they make."""
+    """All pairs of a graph, by site, by node and by output tensor."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -169,7 +169,7 @@ class Pairs:
         return self._of.get(key(node))
 
     def divided(self) -> Iterator[tuple[str, tuple[Pair, ...]]]:
-        """Sites whose own pairs carry different scales, with the pairs; in file order."""
+        """Sites whose own pairs have different scales, with the pairs; in file order."""
         for site in self._at:
             mine = self.at(site)
             if len({p.value for p in mine}) > 1:
@@ -180,12 +180,12 @@ class Pairs:
         return tuple(p for p in self._at.get(site, ()) if p.tieable)
 
     def made(self, tensor: str) -> Pair | None:
-        """The pair whose DequantizeLinear makes the tensor."""
+        """The pair whose DequantizeLinear produces the tensor."""
         node = self._graph.producer(tensor)
         return self._of.get(key(node)) if node is not None and node.op == "DequantizeLinear" else None
 
     def root(self, tensor: str) -> str:
-        """The site that the tensor shows: the tensor itself, seen through the tieable pairs upstream of it."""
+        """The site of a tensor: the tensor itself, seen through the tieable pairs upstream of it."""
         return self._roots.get(tensor, tensor)
 
     def _has_quantize(self, node: gs.Node) -> bool:
@@ -199,9 +199,9 @@ class Pairs:
         integers = key(node) if quantize else tensor
         readers = graph.readers(integers)
         mine = tuple(r.node for r in readers if r.node.op == "DequantizeLinear" and r.index == 0)
-        # Several DequantizeLinears may read one integer weight with scales of their own: each is a pair then.
-        alike = (_parameters(node), _form(node))
-        same = [d for d in mine if (_parameters(d), _form(d)) == alike] if quantize is None else list(mine)
+        # Several DequantizeLinears may read one integer weight with different scales: each is then a pair.
+        alike = (_parameters(node), _channels(node))
+        same = [d for d in mine if (_parameters(d), _channels(d)) == alike] if quantize is None else list(mine)
         dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
         zero_name = node.inputs[2].name if len(node.inputs) > 2 else ""
@@ -235,15 +235,15 @@ def _parameters(node: gs.Node) -> tuple[str, ...]:
     return tuple(t.name for t in node.inputs[1:])
 
 
-def _form(node: gs.Node) -> tuple[object, object]:
-    """Along which axis, and in which blocks, the scales run; of no meaning where there is one scale."""
+def _channels(node: gs.Node) -> tuple[object, object]:
+    """The axis and block size of the scales; irrelevant for a per-tensor scale."""
     return node.attrs.get("axis", 1), node.attrs.get("block_size", 0)
 
 
 def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
-    """Whether a DequantizeLinear undoes its QuantizeLinear: the same scale and zero-point, bit for bit."""
+    """Whether a DequantizeLinear has the scale and zero-point of its QuantizeLinear, bit for bit."""
     scale = graph.value(quantize.inputs[1].name) if len(quantize.inputs) > 1 else None
-    if _form(quantize) != _form(dequantize) and (scale is None or scale.size > 1):
+    if _channels(quantize) != _channels(dequantize) and (scale is None or scale.size > 1):
         return False
     ours, theirs = _parameters(quantize), _parameters(dequantize)
     if ours == theirs:
@@ -263,7 +263,7 @@ def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
 
 
 def _default_zero_point(graph: Graph, node: gs.Node, integers: str) -> np.ndarray | None:
-    """Without a zero-point input: zero, of the type of the integers that a DequantizeLinear reads."""
+    """The zero-point of a node without that input: zero in the type of its integers; None if that type is unknown."""
     if node.op == "QuantizeLinear":
         wanted = node.attrs.get("output_dtype")
         return None if not wanted else np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(int(wanted)))

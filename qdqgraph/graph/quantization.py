@@ -1,6 +1,6 @@
-"""`Quantization`: the values that a scale and a zero-point can represent, and ONNX's arithmetic to and from them.
+"""`Quantization`: the values that a scale and a zero-point can represent, with ONNX's arithmetic.
 
-Where a grid is moved (UINT8 to INT8, a zero-point to zero) the numbers come from here; nothing else computes integers.
+Conversions to another scale or zero-point (`proposals.weights`) use this arithmetic.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .pair import Pair
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """A scale and a zero-point: what one Q/DQ pair can represent.
+    """A scale and a zero-point: the quantization parameters of one Q/DQ pair.
 
     Attributes:
         scale: of a floating-point type; shape [] or [1] for a whole tensor, [C] along `axis`.
-        zero_point: of the integers' type; shape [], [1] or [C].
-        axis: the axis of the channels; of no meaning for a single scale.
+        zero_point: in the type of the integers; shape [], [1] or [C].
+        axis: the axis of the channels; ignored for a single scale.
 
     Sources: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html, https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
     """
@@ -31,8 +31,8 @@ class Quantization:
 
     @classmethod
     def of(cls, pair: Pair) -> Quantization | None:
-        """A pair's grid; None where scale or zero-point are not constant, the pair is blocked, or its type is
-        not made of whole bytes of integers (FP8, INT4)."""
+        """The quantization of a pair; None if scale or zero-point are not constant, the pair is blocked, or its type is
+        not a whole-byte integer (FP8, INT4)."""
         if pair.scale is None or pair.scale.ndim > 1 or any(n.attrs.get("block_size") for n in pair.nodes):
             return None
         zero_point = np.zeros((), np.uint8) if pair.zero_point is None else pair.zero_point
@@ -56,20 +56,20 @@ class Quantization:
         return np.clip(moved, bounds.min, bounds.max).astype(self.zero_point.dtype)
 
     def fits(self, array: np.ndarray) -> bool:
-        """Whether the grid has one scale, or one for every channel of the array."""
+        """Whether it has one scale, or one for every channel of the array."""
         inside = -array.ndim <= self.axis < array.ndim
         return self.scale.size == 1 or (inside and array.shape[self.axis] == self.scale.size)
 
     def amax(self) -> np.ndarray:
-        """The largest magnitude of each channel's range, as float64; of the whole tensor's, for one scale."""
+        """The largest magnitude of each channel's range, float64; of the whole tensor's range for one scale."""
         bounds = np.iinfo(self.zero_point.dtype)
         zero_point = self.zero_point.astype(np.float64)
-        # INT8's -128 is left unused around zero, as TensorRT and pytorch-quantization do.
+        # Symmetric INT8 does not use -128, as in TensorRT and pytorch-quantization.
         low = np.where(zero_point == 0, -INT8_BOUND, bounds.min) if bounds.min < 0 else np.full((), bounds.min)
         return amax_from_scale(self.scale.astype(np.float64), np.maximum(zero_point - low, bounds.max - zero_point))
 
     def along(self, array: np.ndarray, rank: int) -> np.ndarray:
-        """A scale or zero-point in the shape that broadcasts over a tensor of that rank."""
+        """A scale or zero-point, reshaped to broadcast over a tensor of that rank."""
         if array.size == 1:
             return array.reshape(())
         shape = [1] * rank

@@ -1,6 +1,6 @@
-"""Sites by name: tensors, nodes and PyTorch quantizers, by name or glob, for ties that a person declares.
+"""Sites of tensors, nodes and PyTorch quantizers, selected by name or glob, for ties that a rule file declares.
 
-A PyTorch path is read from what exporters leave in the file: the TorchScript exporter writes the module scopes into
+PyTorch paths come from what exporters write into the file: the TorchScript exporter writes the module scopes into
 node names ("/layer1/layer1.0/conv1/_input_quantizer/QuantizeLinear"), the dynamo exporter into the node metadata
 "pkg.torch.onnx.name_scopes".
 """
@@ -21,7 +21,7 @@ KINDS = ("tensors", "inputs_of", "outputs_of", "quantizers")
 
 
 def quantizer_path(graph: Graph, node: Node) -> str:
-    """The path of the PyTorch module that a node comes from, "layer1.0.conv1._input_quantizer"; "" where unknown."""
+    """The path of the PyTorch module that a node comes from, "layer1.0.conv1._input_quantizer"; "" if unknown."""
     metadata = {p.key: p.value for p in graph.proto(node).metadata_props}
     if SCOPES in metadata:
         try:
@@ -59,7 +59,7 @@ def _quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 
 def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
-    """The sites that a name or glob of one of `KINDS` stands for, in file order; none where it matches nothing."""
+    """The sites that a name or glob of one of `KINDS` matches, in file order; empty if it matches nothing."""
     if kind == "tensors":
         return _sites(graph, (t for t in _tensors(graph) if fnmatch.fnmatchcase(t, name)))
     if kind == "quantizers":
@@ -71,7 +71,7 @@ def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
 
 
 def nearest(graph: Graph, kind: str, name: str) -> str:
-    """What a message adds to a name that matches nothing: the known name most like it, see `guess`."""
+    """A hint for a message about a name that matches nothing: the most similar known name, see `guess`."""
     if kind == "tensors":
         known = list(_tensors(graph))
     elif kind == "quantizers":
@@ -82,7 +82,7 @@ def nearest(graph: Graph, kind: str, name: str) -> str:
 
 
 def _inside(path: str, name: str) -> bool:
-    """Whether a quantizer is the module meant, or one that it holds."""
+    """Whether the name matches a quantizer's path, or the module that directly contains it."""
     parents = [path[: m.start()] for m in re.finditer(r"\.", path)]
     return any(fnmatch.fnmatchcase(p, name) for p in (path, *parents[-1:]))
 
@@ -93,7 +93,7 @@ def _tensors(graph: Graph) -> Iterator[str]:
 
 
 def _sites(graph: Graph, tensors: Iterable[str]) -> tuple[str, ...]:
-    """Tensors as sites: the output of a pair means the tensor that it quantizes; constants are left out."""
+    """Tensors as sites: the output of a pair is replaced by the tensor that it quantizes; constants are left out."""
     table, found = pairs(graph), dict[str, None]()
     for tensor in tensors:
         maker = graph.producer(tensor)

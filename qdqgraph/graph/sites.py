@@ -1,4 +1,4 @@
-"""Who finally reads each tensor, seen through pairs, and what becomes of what they read.
+"""The final readers of each tensor, seen through pairs, and where its values go downstream.
 
 Sources: TensorRT's explicit-quantization page (propagation, placement recommendations) and fusion catalog; see
 docs/tensorrt.md for the links.
@@ -20,7 +20,7 @@ from .pair import Pair, pairs
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """One node input that finally reads a site, raw or through pairs."""
+    """One node input that finally reads a site, unquantized or through pairs; `pair` is None if unquantized."""
 
     reader: Reader
     tensor: str
@@ -28,7 +28,13 @@ class Use:
 
 
 class Sites:
-    """Who finally reads each site, and what becomes of what they read; computed once a graph, in linear time."""
+    """The final readers of each site, and where its values go; computed once per graph, in linear time.
+
+    Attributes:
+        feeds: tensors whose values reach an activation pair through data-movement, average and element-wise ops only.
+        wants: tensors that some reader takes in INT8, or will after the repair, directly or through data-movement ops.
+        covered: tensors whose whole range is known from a pair: their own, one downstream, or those of all inputs.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -50,15 +56,15 @@ class Sites:
         self.covered = self._covered()
 
     def uses(self, site: str) -> tuple[Use, ...]:
-        """Every final reader of the site; Q and DQ of plain pairs are seen through."""
+        """Every final reader of the site, seen through plain pairs."""
         return tuple(self._uses.get(site, ()))
 
     def raw(self, tensor: str) -> list[Use]:
-        """Final readers that see the tensor unrounded."""
+        """Final readers that read the tensor unquantized."""
         return [u for u in self.uses(tensor) if u.tensor == tensor]
 
     def _feeds(self) -> set[str]:
-        """Tensors whose values reach a quantized pair through moves, averages and element-wise operators only."""
+        """`feeds`, in one backward pass."""
         feeds: set[str] = set()
         ends = WEIGHTED | PAIRS | {"Constant"}
         plain = BINARY | UNARY | AVERAGES | SUMS | {"BatchNormalization"}
@@ -75,7 +81,7 @@ class Sites:
         return feeds
 
     def _wants(self) -> set[str]:
-        """Tensors that some reader takes, or will take once repaired, in INT8: directly or through moves."""
+        """`wants`, in one backward pass."""
         wants: set[str] = set()
         joined = SUMS | AVERAGES | {"Mul"}
         for node in reversed(self.graph.nodes()):
@@ -89,7 +95,7 @@ class Sites:
         return wants
 
     def _covered(self) -> set[str]:
-        """Tensors whose whole range is known from a pair: their own, one downstream, or those of all inputs."""
+        """`covered`, in one backward and one forward pass."""
         covered = {p.site for p in pairs(self.graph) if p.tieable}
         for node in reversed(self.graph.nodes()):
             if node.op in KEEPS_ALL or (node.op in MOVES_WHEN and self._grows(node)):
@@ -103,7 +109,7 @@ class Sites:
         return covered
 
     def _grows(self, node: gs.Node) -> bool:
-        """Whether a nearest Resize or a Pad leaves no element out: no dimension shrinks."""
+        """Whether a nearest Resize or a Pad keeps every element: no dimension shrinks."""
         before, after = (self.graph.shape(t.name) for t in (node.inputs[0], node.outputs[0]))
         return bool(before and after) and all(
             a is not None and b is not None and a >= b for b, a in zip(before or (), after or (), strict=False)
@@ -116,9 +122,9 @@ def sites(graph: Graph) -> Sites:
 
 
 def only_quantized(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Tensors whose raw values end in Qs only, directly or through moves, with the tensors that these moves make.
+    """Tensors whose unquantized values end in Qs only, directly or through data-movement ops, with these ops' outputs.
 
-    A tensor is missing where some raw reader computes with it, where it is a graph output, or where no Q is reached.
+    Missing are tensors that another node computes with unquantized, graph outputs, and tensors that reach no Q.
     """
     return graph.once(_closed)
 
@@ -145,9 +151,9 @@ def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None
 
 
 def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
-    """The sites around a moving node that must share one scale for it to move INT8 values; None where it need not.
+    """The sites around a data-movement op that must share one scale for it to run on INT8; None if they need not.
 
-    It must where some reader downstream takes INT8, or where everything upstream is quantized already.
+    They must if a downstream reader takes INT8, or if all inputs are quantized already.
     """
     move = move_of(graph, node)
     if move is None:
@@ -161,19 +167,20 @@ def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
 
 
 def scales_at(graph: Graph, around: tuple[str, ...]) -> str:
-    """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"; or that they differ elsewhere."""
+    """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"; with fewer than two,
+    that their groups differ."""
     found: dict[float, str] = {}
     for site in around:
         for pair in pairs(graph).at(site):
             found.setdefault(pair.value, site)
     if len(found) < 2:
-        return "not here, but between the tensors that it connects"
+        return "its input and output belong to groups with different scales"
     shown = [f"{value:.4g} ('{site}')" for value, site in sorted(found.items())]
     return ", ".join(shown[:4] + ([f"... {len(shown) - 4} more"] if len(shown) > 4 else []))
 
 
 def int8_operands(graph: Graph, node: gs.Node, feeds: set[str]) -> Iterator[str]:
-    """Operands that an Add, Mul or average should read in INT8, because its own result goes to INT8 layers."""
+    """Operands that an Add, Mul or average should read in INT8, because its own result feeds INT8 layers."""
     if not any(t.name in feeds for t in node.outputs):
         return
     if node.op in AVERAGES:

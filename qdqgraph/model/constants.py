@@ -1,4 +1,4 @@
-"""Values of constants, and what operators that change only their form make of them."""
+"""Values of constants, also after operators that change only their shape or type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 
 def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
-    """The numbers of a tensor; None where its external data cannot be read."""
+    """The values of a tensor; None if its external data cannot be read."""
     try:
         return numpy_helper.to_array(tensor, str(folder))
     except (OSError, ValueError, TypeError, onnx.checker.ValidationError):
@@ -19,9 +19,9 @@ def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
 
 
 def passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
-    """What a node of the category `same_constant` makes of a constant; None where the type of a Cast is unknown.
+    """The result of a node of the category `same_constant` on a constant; None if the type of a Cast is unknown.
 
-    Of the shape only the number of elements is kept: [] or [1] for a single one, else [elements].
+    Reshape and similar do not keep the shape: the result is [] or [1] for a single element, else [elements].
     """
     if node.op == "Identity":
         return array
@@ -36,7 +36,7 @@ def passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
 
 
 def constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray | None:
-    """The value of a Constant node, where it is one of numbers."""
+    """The value of a Constant node; None if it is not numeric, or its external data cannot be read."""
     for attribute in node.attribute:
         if attribute.name == "value":
             return array_of(attribute.t, folder)

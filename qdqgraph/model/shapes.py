@@ -1,8 +1,8 @@
-"""Shapes of all tensors, node by node in one pass, through onnx's own inference.
+"""Shapes of all tensors, node by node in one pass, with onnx's own inference.
 
 `onnx.shape_inference.infer_shapes` stops at shapes that the graph computes (Shape → Gather → Div → Slice, which the
-TorchScript exporter writes for every `chunk`). Here the few integers of such chains are computed on the way, so that
-one pass in linear time reaches the end of the network.
+TorchScript exporter writes for every `chunk`). Here the few
+integers of such chains are computed on the way, so one pass in linear time covers the network.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Inference:
         return {name: known for name, known in self.types.items() if isinstance(known, tuple)}
 
     def _plain(self, node: onnx.NodeProto) -> bool:
-        """Whether the result's type was told without onnx: most nodes of a Q/DQ graph leave nothing to infer."""
+        """Whether the result's type follows without onnx, as for most nodes of a Q/DQ graph; if so, records it."""
         if node.op_type in SHAPED_AS_FIRST:
             return self._like_input(node)
         if node.op_type in SHAPED_AS_BOTH and len(node.input) == 2:
@@ -65,7 +65,7 @@ class _Inference:
         return node.op_type == "Constant" and self._constant(node)
 
     def _constant(self, node: onnx.NodeProto) -> bool:
-        """Takes the type of a Constant from its tensor, and its value where that is small."""
+        """Records the type of a Constant from its tensor, and its value if that is small."""
         tensor = next((a.t for a in node.attribute if a.name == "value"), None)
         if tensor is None:
             return False
@@ -75,11 +75,11 @@ class _Inference:
         return True
 
     def _like_input(self, node: onnx.NodeProto) -> bool:
-        """Gives a result the type of the first input; of Q and DQ the element type is that of a parameter."""
+        """Records the type of the first input for the result; for Q and DQ, with the element type of a parameter."""
         name, made = node.input[0], node.output
         known = self.types.get(name)
         if not isinstance(known, tuple) or name in self.values or len(made) != 1 or made[0] in self.declared:
-            return False  # what the file declares may say more
+            return False  # the file may declare more
         if node.op_type in PAIRS:
             slot = 2 if node.op_type == "QuantizeLinear" else 1
             parameter = self.types.get(node.input[slot]) if len(node.input) > slot else None
@@ -111,7 +111,7 @@ class _Inference:
                 self.types[name] = found
 
     def _inferred(self, schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
-        """What onnx infers for one node; asked once for all nodes of a kind, as networks repeat their blocks."""
+        """The types that onnx infers for one node; once for all equal nodes, because networks repeat their blocks."""
         alike = (
             node.op_type,
             node.domain,
@@ -145,7 +145,7 @@ class _Inference:
         return None if subgraphs else self.schemas[where]
 
     def _fold(self, node: onnx.NodeProto) -> None:
-        """Computes the small integers that shapes are made of."""
+        """Computes the values of shape arithmetic."""
         if node.op_type == "Shape":
             known = self.types[node.input[0]]
             if isinstance(known, tuple) and None not in known[1] and not node.attribute:
@@ -209,13 +209,13 @@ FOLDS: dict[str, Fold] = {
     "Transpose": lambda x, a: np.transpose(x[0], a.get("perm")),
     "Identity": lambda x, a: x[0],
 }
-"""Operators of shape arithmetic on integers; the result of anything else stays unknown."""
+"""Operators of shape arithmetic on integers; results of other operators remain unknown."""
 
 
 def _known(kind: onnx.TypeProto) -> Known | None:
     if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
         return None
-    # Paddle writes an open dimension as -1.
+    # Paddle writes a dynamic dimension as -1.
     sizes = (d.dim_value if d.HasField("dim_value") else -1 for d in kind.tensor_type.shape.dim)
     dims = tuple(None if size < 0 else size for size in sizes)
     return kind.tensor_type.elem_type, dims

@@ -1,1 +1,1 @@
-"""What a rule may propose, and helpers that build it."""
+"""Proposals of rules, and functions that create them."""

@@ -1,4 +1,4 @@
-"""What a pair takes away beside its rounding: numbers outside its range, as a Relu or Clip does that it stands for."""
+"""Clipping by a pair, whose quantization range can replace a Relu or Clip, and the nodes that restore it."""
 
 from __future__ import annotations
 
@@ -14,36 +14,41 @@ from .nodes import make_constant, make_node
 
 
 def clips_negatives(graph: Graph, pair: Pair) -> bool:
-    """Whether the pair takes negative numbers away, as a Relu does: its range, or that of one of its channels, begins
-    at zero, and its tensor may not."""
-    grid = Quantization.of(pair)
-    if grid is None or pair.kind != "activation":
+    """Whether the pair clips negative values as a Relu does: its range, or that of a channel, starts at zero, and its
+    tensor may be negative."""
+    quantization = Quantization.of(pair)
+    if quantization is None or pair.kind != "activation":
         return False
-    return bool((grid.zero_point == np.iinfo(grid.zero_point.dtype).min).any()) and not nonnegative(graph, pair.tensor)
+    return bool((quantization.zero_point == np.iinfo(quantization.zero_point.dtype).min).any()) and not nonnegative(
+        graph, pair.tensor
+    )
 
 
 def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
-    """What an activation pair does to real numbers, without their rounding: nodes that keep them within its range, or
-    that of each channel, and make `name`; None where the channels' place is unknown.
+    """Nodes that clip the pair's tensor to the pair's range, per channel if its scale is, and produce `name`; None if
+    the channel axis is unknown.
 
-    Where the tensor cannot be negative the range begins at zero.
+    If the tensor cannot be negative, the range starts at zero.
     """
-    grid, shape = Quantization.of(pair), graph.shape(pair.tensor)
-    assert grid is not None
-    bounds, zero = np.iinfo(grid.zero_point.dtype), grid.zero_point.astype(np.float32)
-    ends = [np.asarray((bound - zero) * grid.scale).astype(grid.scale.dtype) for bound in (bounds.min, bounds.max)]
+    quantization, shape = Quantization.of(pair), graph.shape(pair.tensor)
+    assert quantization is not None
+    bounds, zero = np.iinfo(quantization.zero_point.dtype), quantization.zero_point.astype(np.float32)
+    ends = [
+        np.asarray((bound - zero) * quantization.scale).astype(quantization.scale.dtype)
+        for bound in (bounds.min, bounds.max)
+    ]
     if nonnegative(graph, pair.tensor):
         ends[0] = np.maximum(ends[0], 0)
     low, high = (f"{name}_{end}" for end in ("low", "high"))
     if ends[0].size > 1:
-        if shape is None or not -len(shape) <= grid.axis < len(shape):
+        if shape is None or not -len(shape) <= quantization.axis < len(shape):
             return None
         along = [1] * len(shape)
-        along[grid.axis] = ends[0].size
+        along[quantization.axis] = ends[0].size
         between = [make_node("Max", [pair.tensor, low], f"{name}_cut"), make_node("Min", [f"{name}_cut", high], name)]
         return [make_constant(low, ends[0].reshape(along)), make_constant(high, ends[1].reshape(along)), *between]
     ends = [end.reshape(()) for end in ends]
-    if graph.opset < 11:  # the limits were attributes then
+    if graph.opset < 11:  # the limits are attributes there
         given = zip(("min", "max"), map(float, ends), strict=True)
         return [make_node("Clip", [pair.tensor], name, [onnx.helper.make_attribute(*limit) for limit in given])]
     return [
@@ -54,7 +59,7 @@ def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | No
 
 
 def nonnegative(graph: Graph, tensor: str) -> bool:
-    """Whether the tensor cannot hold a negative number, as far as the nodes in front of it tell."""
+    """Whether the upstream nodes guarantee that the tensor has no negative values."""
     pending, seen = [tensor], set[str]()
     while pending:
         name = pending.pop()

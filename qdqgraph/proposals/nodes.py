@@ -1,4 +1,5 @@
-"""`replace` and `insert_before`: what a Python rule proposes where nodes take others' place, or come in front."""
+"""`replace` and `insert_before`, with which Python rules replace and insert nodes, and functions that create such
+nodes."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ from .proposal import Graft, NodeInput, Rewire
 
 
 def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: Sequence[gs.Node] = ()) -> Graft:
-    """New nodes in the place of `nodes`.
+    """A proposal to replace `nodes` by new nodes.
 
     Args:
-        nodes: the nodes that go; whatever else reads of their outputs, `by` makes under the same name.
-        by: the new nodes, in order. A Constant becomes an initializer. What they make beside the outputs of `nodes` is
-            new, and its names are made unique.
-        unread: nodes in front that go too, where nothing else reads them.
+        nodes: the nodes to remove; `by` must produce, under the same names, every output of them that other nodes read.
+        by: the new nodes, in order. A Constant becomes an initializer. Names of outputs that `nodes` do not have are
+            made unique.
+        unread: upstream nodes that are removed too if nothing else reads them.
     """
     made = dict.fromkeys(name for node in by for name in node.output if name)
     kept = {t.name for n in nodes for t in n.outputs}
@@ -38,10 +39,11 @@ def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: S
 
 
 def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto]) -> Graft:
-    """New nodes whose last one this node input alone reads; what it read before may have other readers.
+    """A proposal to insert nodes before one node input, which then reads the last one's output; other readers of the
+    tensor are not affected.
 
     Args:
-        by: the new nodes, in order; each makes one tensor, whose name is made unique.
+        by: the new nodes, in order; each produces one tensor, whose name is made unique.
     """
     data = tuple(node.SerializeToString(deterministic=True) for node in by)
     fresh = tuple(node.output[0] for node in by)
@@ -56,13 +58,13 @@ def make_constant(name: str, array: np.ndarray) -> onnx.NodeProto:
 def make_dequantize(
     name: str, integers: str, scale: np.ndarray, zero_point: np.ndarray, axis: int
 ) -> list[onnx.NodeProto]:
-    """A DequantizeLinear that makes the tensor `name`, for `replace`, with constants of its own in front.
+    """A DequantizeLinear that produces the tensor `name`, for `replace`, preceded by its own constants.
 
     Args:
         integers: the tensor that it reads.
-        scale, zero_point: one number, or one for each channel in any shape; the one of two that is alone is spread
-            over the other's channels.
-        axis: the axis of the channels; of no meaning where there is one scale.
+        scale, zero_point: one value, or one per channel in any shape; a single value is broadcast over the other's
+            channels.
+        axis: the axis of the channels; ignored for one scale.
     """
     count = max(scale.size, zero_point.size)
     shape = (count,) if count > 1 else ()
@@ -73,7 +75,7 @@ def make_dequantize(
 
 
 def attributes(graph: Graph, node: gs.Node, *leave: str) -> list[onnx.AttributeProto]:
-    """The node's attributes as the file has them, without those named."""
+    """The node's attributes in the file, without those named in `leave`."""
     return [a for a in graph.proto(node).attribute if a.name not in leave]
 
 
@@ -88,8 +90,8 @@ def make_node(
     perm: Sequence[int] | None = None,
     to: np.dtype[Any] | None = None,
 ) -> onnx.NodeProto:
-    """A node of the standard domain, for `replace`; trailing empty inputs are left out. `block_size` is that of a
-    DequantizeLinear, `perm` that of a Transpose, `to` that of a Cast."""
+    """A node of the standard domain, for `replace`, without trailing empty inputs. `block_size` is an attribute of
+    DequantizeLinear, `perm` of Transpose, `to` of Cast."""
     names = list(inputs)
     while names and not names[-1]:
         names.pop()

@@ -1,7 +1,6 @@
 """What a rule may propose: a `Rewire`, a `PlacePair`, a `SetPair` or a `Graft`.
 
-Proposals name tensors and node inputs only, never positions, so that the proposals of many rules can be applied in one
-round.
+Proposals name tensors and node inputs, never positions, so the proposals of many rules can be applied in one round.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ NodeInput = tuple[str, int]
 
 @dataclass(frozen=True)
 class Rewire:
-    """Let a node input read another existing tensor. Q, DQ and constants that nothing reads any more go."""
+    """Let a node input read another existing tensor. Q, DQ and constants without a reader are removed."""
 
     reader: NodeInput
     tensor: str
@@ -26,16 +25,17 @@ class Rewire:
 
 @dataclass(frozen=True)
 class PlacePair:
-    """Let readers of a tensor read it through one pair: its first one where it has one, else a new one behind its
-    producer, with the scale of its group.
+    """Let readers of a tensor read it through one pair: its first pair, or a new one after its producer with the scale
+    of its group.
 
     Attributes:
-        tensor: where the pair stands.
-        readers: node inputs that read it raw today.
-        like: the site whose scale the pair takes; the tensor itself by default.
-        agree: tensors behind: every Q that their raw values reach must have that scale, or the pair would round what
-            is not rounded so today.
-        calibrate: no scale in the graph fits the tensor, its own must come from data; a repair of the file leaves it.
+        tensor: the tensor that the pair quantizes.
+        readers: node inputs that read it unquantized now.
+        like: the site whose scale the pair gets; the tensor itself by default.
+        agree: downstream tensors: every Q that their unquantized values reach must have that scale, or the pair would
+            add a rounding.
+        calibrate: no scale in the graph fits the tensor, so its scale must come from data; a repair of the file adds
+            nothing.
     """
 
     tensor: str
@@ -47,30 +47,31 @@ class PlacePair:
 
 @dataclass(frozen=True)
 class Constant:
-    """An array as a value that can be compared: a serialized TensorProto without a name."""
+    """An array as a comparable value: a serialized TensorProto without a name."""
 
     data: bytes
 
     @classmethod
     def of(cls, array: np.ndarray) -> Constant:
-        """The constant that holds this array."""
+        """The constant with this array as its value."""
         return cls(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape)).SerializeToString())
 
     @property
     def array(self) -> np.ndarray:
-        """The array again."""
+        """The array."""
         return numpy_helper.to_array(onnx.TensorProto.FromString(self.data))
 
 
 @dataclass(frozen=True)
 class SetPair:
-    """Write the parameters of a pair anew.
+    """Replace the parameters of a pair.
 
     Attributes:
         nodes: keys of the pair's QuantizeLinear and DequantizeLinears.
         scale, zero_point: of shape [] or, per channel, [C].
-        axis: the channel axis; None where there is one scale.
-        integers: what the DequantizeLinears read from now on, where the file holds integer weights and they change.
+        axis: the channel axis; None for one scale.
+        integers: the new integer weights that the DequantizeLinears read; None if the file stores none, or they do not
+            change.
     """
 
     nodes: tuple[str, ...]
@@ -82,15 +83,16 @@ class SetPair:
 
 @dataclass(frozen=True)
 class Graft:
-    """Put nodes in the place of others that make the same tensors.
+    """Replace nodes by others that produce the same tensors, or insert nodes before readers.
 
     Attributes:
-        nodes: the new nodes as serialized NodeProtos; what the graph has already they name, the rest is `fresh`.
-        new: which of them, by index, no node of the graph goes on as.
-        fresh: names that the new nodes make for each other; made unique when they are written.
-        replaced: keys of the nodes whose place they take.
-        unread: keys of nodes that go too, where nothing reads them any more.
-        rewires: readers that go over to another tensor.
+        nodes: the nodes to write, as serialized NodeProtos; they read tensors of the graph, constants and `fresh`
+            tensors.
+        new: indices of those that are not a changed version of a node in the graph.
+        fresh: names of tensors that only the new nodes use; made unique when they are written.
+        replaced: keys of the nodes that they replace.
+        unread: keys of nodes that are removed too if nothing reads them any more.
+        rewires: readers that read another tensor afterwards.
         reads: every node input that the replacement relies on.
     """
 

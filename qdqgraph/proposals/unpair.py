@@ -1,4 +1,4 @@
-"""`remove_pair`: what takes a pair out of a graph, so that its readers see real numbers that were not rounded."""
+"""`remove_pair`: edits that remove a pair from a graph, so that its readers read unquantized float values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .weights import pair_readers, real_weights
 
 
 def remove_pair(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
-    """Edits after which nothing reads the pair; none where the file does not hold the real numbers, or the pair is no
-    rounding alone because its nodes disagree.
+    """Edits after which nothing reads the pair; empty if the file does not contain the float values, or the pair does
+    more than round because its nodes disagree.
 
-    Readers of the DequantizeLinears read the tensor in front of the QuantizeLinear. A pair that takes negative numbers
-    away leaves a Clip to its range. Integer weights become the floats that they stand for. A DequantizeLinear that is a
-    graph output is an Identity from then on. A pair that nobody reads goes as it is.
+    Readers of the DequantizeLinears then read the input of the QuantizeLinear. A pair that clips negative values leaves
+    a Clip to its range. Integer weights become their float values. A DequantizeLinear that is a graph output, or that a
+    subgraph reads, becomes an Identity. A pair without readers is removed.
     """
     if pair.quantize is None:
         reals = real_weights(graph, pair) if pair.kind != "activation" else None

@@ -1,4 +1,4 @@
-"""Weights and their channels: the real numbers behind a weight pair, and the pair on another grid."""
+"""Weights and their channels: the float values of a weight pair, and the pair with another scale or zero-point."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from .nodes import attributes, make_constant, make_dequantize, make_node, replac
 from .proposal import Constant, Graft, SetPair
 
 FP8_BOUND = 448.0
-"""The largest number of FP8 E4M3."""
+"""The largest value of FP8 E4M3."""
 FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
-"""Least and greatest integer of the 4-bit types, by name."""
+"""Smallest and largest integer of the 4-bit types, by name."""
 INT4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
 
 
 def pair_readers(graph: Graph, pair: Pair) -> tuple[Reader, ...]:
-    """The node inputs that read what the pair dequantizes."""
+    """The node inputs that read the dequantized tensor."""
     return tuple(r for d in pair.dequantizes for r in graph.readers(key(d)))
 
 
 def channel_axis(graph: Graph, pair: Pair) -> int | None:
-    """The axis of the output channels of a weight pair; None where its readers have none, or disagree.
+    """The axis of the output channels of a weight pair; None if its readers have none, or disagree.
 
-    Conv 0; Gemm 0 with transB, else 1; MatMul the last, of weights on the left the first; ConvTranspose as the target
-    says, without groups only (with groups no axis counts the output channels). A Transpose in between is seen through.
-    Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
+    Conv: 0. Gemm: 0 with transB, else 1. MatMul with 2-D weights: 1, or 0 if the weights are the left operand.
+    ConvTranspose: as the target defines, without groups only (with groups, no axis has the size of the output
+    channels). A Transpose in between is seen through. Source:
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
     shape = graph.shape(pair.tensor)
     axes = {_axis(graph, r, len(shape)) for r in pair_readers(graph, pair)} if shape is not None else set()
@@ -62,40 +63,42 @@ def _axis(graph: Graph, reader: Reader, rank: int) -> int | None:
 
 
 def real_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
-    """The real numbers that a weight pair stands for: those in front of its QuantizeLinear, or what its integers mean;
-    None where they are not in the file, or not of one form."""
+    """The float values of a weight pair: those before its QuantizeLinear, or its dequantized integers; None if the file
+    does not contain them."""
     return dequantized_weights(graph, pair) if pair.quantize is None else _constant(graph, pair.tensor)
 
 
 def dequantized_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
-    """What the pair's DequantizeLinears make of a constant; None as for `real_weights`, or where its nodes disagree."""
+    """What the DequantizeLinears of a constant pair produce; None as for `real_weights`, or if its nodes disagree."""
     if any(node.attrs.get("block_size") for node in pair.nodes):
         return _in_blocks(graph, pair)
     if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
         return Quantization(pair.scale, np.zeros((), np.int8), 1 if pair.axis is None else pair.axis).reals(steps)
-    array, grid = _constant(graph, pair.tensor), Quantization.of(pair)
+    array, quantization = _constant(graph, pair.tensor), Quantization.of(pair)
     if pair.types[1] == "float8_e4m3fn":
         return _of_fp8(pair, array)
-    if array is None or grid is None or not grid.fits(array) or not pair.agrees:
+    if array is None or quantization is None or not quantization.fits(array) or not pair.agrees:
         return None
-    return grid.reals(array if pair.quantize is None else grid.integers(array))
+    return quantization.reals(array if pair.quantize is None else quantization.integers(array))
 
 
 def _of_fp8(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
-    """What FP8 numbers mean: each times its scale; a QuantizeLinear ends at the largest."""
+    """Dequantized FP8 weights: each value times its scale; a QuantizeLinear saturates."""
     if array is None or pair.scale is None or pair.zero_point is None or not (pair.agrees and (pair.scale > 0).all()):
         return None
-    grid = Quantization(pair.scale.astype(np.float32), np.zeros((), np.int8), 1 if pair.axis is None else pair.axis)
-    if pair.scale.ndim > 1 or not grid.fits(array):
+    quantization = Quantization(
+        pair.scale.astype(np.float32), np.zeros((), np.int8), 1 if pair.axis is None else pair.axis
+    )
+    if pair.scale.ndim > 1 or not quantization.fits(array):
         return None
-    scale = grid.along(grid.scale, array.ndim)
+    scale = quantization.along(quantization.scale, array.ndim)
     if pair.quantize is not None:
         array = np.clip(array.astype(np.float32) / scale, -FP8_BOUND, FP8_BOUND).astype(pair.zero_point.dtype)
     return np.asarray(array.astype(np.float32) * scale).astype(pair.scale.dtype)
 
 
 def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
-    """What integers of the file mean whose scales run in blocks along one axis."""
+    """Dequantized integers of the file whose scales are blocked along one axis."""
     array, scale, zero = graph.array(pair.tensor), pair.scale, pair.zero_point
     if array is None or scale is None or zero is None or pair.quantize is not None or scale.ndim != array.ndim:
         return None
@@ -108,7 +111,8 @@ def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
 
 
 def _constant(graph: Graph, tensor: str) -> np.ndarray | None:
-    """A constant, also behind pairs: a weight that two operators read under two names is quantized once for each."""
+    """A constant, also after weight pairs: exporters quantize a weight that two operators read under two names once for
+    each."""
     array, node = graph.array(tensor), graph.producer(tensor)
     if array is not None or node is None or (node.domain or "") not in ("", "ai.onnx"):
         return array
@@ -120,7 +124,8 @@ def _constant(graph: Graph, tensor: str) -> np.ndarray | None:
 
 
 def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:
-    """The pair with another, symmetric INT8 grid; integer weights follow from their exact real values.
+    """The pair with another symmetric INT8 scale; integer weights are quantized again from their exact float values.
+    None if these cannot be read.
 
     Args:
         scale: shape [] or [C], of the pair's scale type.
@@ -138,18 +143,19 @@ def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> Se
 
 
 def refit(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
-    """A weight pair with the symmetric scales that fit the real numbers, for each channel of the axis; None where they
-    are not in the file or not finite. A channel of zeros fits any scale: it takes that of the widest.
+    """A weight pair with the symmetric scales that fit its float values, per channel of the axis; None if the file does
+    not contain them, they are not finite, or the pair is locked. A channel of zeros gets the scale of the widest
+    channel.
 
-    Where the file holds integers, a channel within 127 steps of the zero-point keeps its scale, and so every number, to
-    the bit; only the others are rounded anew.
+    If the file stores integers, a channel within 127 steps of the zero-point keeps its scale, and so its values bit for
+    bit; only the others are rounded again.
     """
     reals = real_weights(graph, pair)
     if pair.scale is None or is_locked(pair) or reals is None or not reals.size or not np.isfinite(reals).all():
         return None
     others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
     amax = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
-    # As good as zero is what no scale can hold: a GPU reads a denormal one as zero, and the pair would be refused.
+    # A range too small for a scale counts as zero: a GPU flushes a denormal scale to zero, and would refuse the pair.
     kind = pair.scale.dtype
     least = max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
     floor = amax_from_scale(least)
@@ -169,7 +175,7 @@ def _axis_of(pair: Pair, array: np.ndarray) -> int:
 
 
 def uint8_to_int8(graph: Graph, pair: Pair) -> SetPair | None:
-    """A UINT8 pair around 128 as the INT8 pair around 0 that means the same numbers, bit for bit; None for others."""
+    """A UINT8 pair with zero-point 128 as the bit-identical INT8 pair with zero-point 0; None for others."""
     if pair.zero_point is None or pair.zero_point.dtype != np.uint8 or not (pair.zero_point == 128).all():
         return None
     if pair.scale is None or is_locked(pair):
@@ -185,7 +191,7 @@ def uint8_to_int8(graph: Graph, pair: Pair) -> SetPair | None:
 
 
 def uint4_to_int4(graph: Graph, pair: Pair) -> SetPair | None:
-    """UINT4 weights around 8 as INT4 weights around 0 that mean the same numbers, in blocks or not; None for others."""
+    """UINT4 weights with zero-point 8 as bit-identical INT4 with zero-point 0, blocked or not; None for others."""
     zero, array = pair.zero_point, graph.array(pair.tensor)
     if zero is None or str(zero.dtype) != "uint4" or array is None or pair.scale is None or pair.quantize is not None:
         return None
@@ -199,8 +205,7 @@ def uint4_to_int4(graph: Graph, pair: Pair) -> SetPair | None:
 
 
 def int4_to_int8(graph: Graph, pair: Pair) -> Graft | None:
-    """4-bit weights as the INT8 weights that mean the same numbers, bit for bit; None where they run in blocks, cannot
-    be read, or are no weights of 4 bits."""
+    """4-bit weights as bit-identical INT8 weights; None if they are blocked, cannot be read, or are not 4-bit."""
     steps, axis = _four_bits(graph, pair), 1 if pair.axis is None else pair.axis
     if steps is None or pair.scale is None:
         return None
@@ -212,86 +217,88 @@ def int4_to_int8(graph: Graph, pair: Pair) -> Graft | None:
 
 
 def _four_bits(graph: Graph, pair: Pair) -> np.ndarray | None:
-    """How many steps of the scale each 4-bit weight is from its zero-point, as INT8; None as in `int4_to_int8`."""
+    """The distance of each 4-bit weight from its zero-point in steps of the scale, INT8; None as in `int4_to_int8`."""
     array, zero, scale = _constant(graph, pair.tensor), pair.zero_point, pair.scale
     ends = None if zero is None else FOUR_BITS.get(str(zero.dtype))
     if array is None or zero is None or scale is None or ends is None or not pair.agrees or pair.kind == "activation":
         return None
     if scale.ndim > 1 or any(node.attrs.get("block_size") for node in pair.nodes):
         return None
-    grid = Quantization(scale, zero.astype(np.int8), 1 if pair.axis is None else pair.axis)
-    if not grid.fits(array):
+    quantization = Quantization(scale, zero.astype(np.int8), 1 if pair.axis is None else pair.axis)
+    if not quantization.fits(array):
         return None
-    integers = array.astype(np.int8) if pair.quantize is None else np.clip(grid.integers(array), *ends)
-    return np.asarray(integers - grid.along(grid.zero_point, array.ndim), np.int8)
+    integers = array.astype(np.int8) if pair.quantize is None else np.clip(quantization.integers(array), *ends)
+    return np.asarray(integers - quantization.along(quantization.zero_point, array.ndim), np.int8)
 
 
 def is_locked(pair: Pair) -> bool:
-    """Whether the parameters cannot change: the nodes disagree, or something else reads or makes the integers."""
+    """Whether the parameters cannot change: the pair is blocked, its nodes disagree, or its integers have another
+    reader or producer."""
     blocked = any(node.attrs.get("block_size") for node in pair.nodes)
     return blocked or not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
 
 
 def why_locked(graph: Graph, pair: Pair) -> str:
-    """Why a pair's parameters cannot change, or its numbers be read; empty where nothing is known to be in the way."""
+    """Why a pair's parameters cannot change, or its values cannot be read, for a message; empty if no obstacle is
+    known."""
     if any(node.attrs.get("block_size") for node in pair.nodes):
-        return "its scales run in blocks"
+        return "its scales are blocked (block_size)"
     if Quantization.of(pair) is None:
-        return "its scale or zero-point is not constant, or its integers are not of whole bytes"
+        return "its scale or zero-point is not constant, or its type is not a whole-byte integer"
     if not pair.agrees:
         return "its nodes disagree (QDQ408)"
     integers = pair.tensor if pair.quantize is None else key(pair.quantize)
     if pair.kind == "activation" and pair.quantize is None:
-        return f"its integers '{integers}' are made by something else"
+        return f"its integers '{integers}' do not come from a QuantizeLinear"
     if integers in graph.outputs:
-        return f"its integers '{integers}' are an output of the network"
+        return f"its integers '{integers}' are a graph output"
     others = [r for r in graph.readers(integers) if r.node.op != "DequantizeLinear" or r.index != 0]
     if others:
         where = "a subgraph of " if others[0].index < 0 else ""
-        return f"{where}{label(others[0].node)} reads its integers '{integers}' as well"
+        return f"{where}{label(others[0].node)} also reads its integers '{integers}'"
     if pair.kind != "activation" and real_weights(graph, pair) is None:
-        return f"the numbers of '{pair.tensor}' cannot be read"
+        return f"the values of '{pair.tensor}' cannot be read"
     return ""
 
 
 def make_symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | None:
-    """The pair on a symmetric INT8 grid that clips nothing more, and the bits that it loses; None where that cannot be
-    done: parameters that are not constant or disagree, integers that something else reads.
+    """The pair as symmetric INT8 with the same range, and the bits lost; None if that is impossible: parameters that
+    are not constant or disagree, integers with another reader or producer.
 
-    An activation keeps its range: scale = largest magnitude / 127. A range that begins at zero is also how onnxruntime
-    writes a Relu or Clip that it took out, so that stands in front again, unless what is quantized cannot be negative.
-    Weights take the range of their real values, for each output channel where the operator that reads them allows it,
-    which costs less. Source for the Relu: quantize_static removes one in front of an asymmetric pair
+    An activation keeps its range: scale = largest magnitude / 127. onnxruntime removes a Relu or Clip before an
+    asymmetric pair, and the range then starts at zero; so for such a range a Relu or Clip is added again, unless the
+    tensor cannot be negative. Weights get the range of their float values, per output channel if the operator that
+    reads them allows it, which loses less. Source for the Relu: quantize_static removes one before an asymmetric pair
     (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/python/tools/quantization/operators/activation.py).
     """
-    grid = Quantization.of(pair)
-    if grid is None or pair.scale is None or not (pair.scale > 0).all() or is_locked(pair):
+    quantization = Quantization.of(pair)
+    if quantization is None or pair.scale is None or not (pair.scale > 0).all() or is_locked(pair):
         return None
-    if pair.kind == "activation" and grid.scale.size * grid.zero_point.size > 1:
+    if pair.kind == "activation" and quantization.scale.size * quantization.zero_point.size > 1:
         return None
     edit: SetPair | Graft | None
     if pair.kind != "activation":
         edit = refit(graph, pair, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None)
         scale = None if edit is None else edit.scale.array
     else:
-        scale = np.asarray(scale_from_amax(grid.amax().max()), pair.scale.dtype)
-        edit = _behind_relu(graph, pair, scale) if clips_negatives(graph, pair) else rescale(graph, pair, scale, None)
+        scale = np.asarray(scale_from_amax(quantization.amax().max()), pair.scale.dtype)
+        edit = _after_relu(graph, pair, scale) if clips_negatives(graph, pair) else rescale(graph, pair, scale, None)
     if edit is None or scale is None:
         return None
     return edit, max(bits_lost(float(scale.max()), float(pair.scale.max())), 0.0)
 
 
-def _behind_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
-    """The pair with another scale, and a Relu in front of it.
+def _after_relu(graph: Graph, pair: Pair, scale: np.ndarray) -> Graft:
+    """The pair with another scale, and a Relu before it.
 
-    The upper end of its range may be that of a Clip, as inside a HardSwish. Where element-wise operators alone read the
-    pair it may be taken away, being inside a block; so there a Clip to the whole range stands in front.
+    The upper end of its range may be that of a Clip, as inside a HardSwish. If only element-wise operators read the
+    pair, it is inside a block and may be removed later; a Clip to the whole range then replaces the Relu.
     """
     assert pair.quantize is not None
     real, own, zero = (f"{pair.tensor}_{name}" for name in ("relu", "scale", "int8"))
     kept = attributes(graph, pair.quantize, "axis", "output_dtype")
-    behind = pair_readers(graph, pair)
-    inside = bool(behind) and all(r.node.op in UNARY | BINARY for r in behind)
+    readers = pair_readers(graph, pair)
+    inside = bool(readers) and all(r.node.op in UNARY | BINARY for r in readers)
     clip = clip_nodes(graph, pair, real) if inside else None
     nodes = [
         make_constant(own, scale),

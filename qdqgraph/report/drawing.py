@@ -1,7 +1,7 @@
-"""Small graphs as pictures: as SVG for pages, as lines for a terminal. One scale has one colour.
+"""Diagrams of small graphs: SVG for pages, lines of text for a terminal. Equal scales have the same colour.
 
-Constants, and what is computed from them alone, are left out. Boxes of whole networks and engines carry a look of their
-own (`Look`); their pictures are made by `engine_drawing`.
+Constants, and tensors computed from constants only, are omitted. `engine_drawing` creates the diagrams of whole
+networks and engines, whose boxes have a `Look`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ PLAIN = "#f4f4f4"
 
 @dataclass(frozen=True)
 class Look:
-    """How a box of an engine or a whole network looks.
+    """The appearance of a box in a diagram of an engine or a whole network.
 
     Attributes:
-        fill, border: colours; loud: a thick border.
-        lines: what is written below the text.
-        share: part of the box's width, from 0 to 1, that a bar takes.
-        tip: what a pointer on the box shows.
-        outline: colour of a dashed line around it, "" for none.
+        fill, border: colours.
+        loud: whether the border is thick.
+        lines: text below the title.
+        share: length of a bar, as a fraction of the box's width, 0 to 1.
+        tip: the tooltip.
+        outline: colour of a dashed outline, "" for none.
     """
 
     fill: str
@@ -43,16 +44,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Box:
-    """One node, input or output of a drawing.
+    """One node, input or output of a diagram.
 
     Attributes:
-        name: the tensor it makes.
-        text: what is written in it.
+        name: the tensor that it produces.
+        text: its title.
         scale: the scale of a Q or DQ, as text; "" for anything else.
-        sources: the names of the boxes it reads.
-        end: an input or output of the graph, which no node stands for.
-        look: how it looks, None for the plain look of an example.
-        thick: widths of the lines from `sources`, in pixels; all are 1 where it is empty.
+        sources: the names of the boxes that it reads.
+        end: whether it is an input or output of the graph, not a node.
+        look: its appearance, None for that of an example.
+        thick: widths of the lines from `sources`, in pixels; empty if all are 1.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Box:
 
     @property
     def lines(self) -> tuple[tuple[str, float], ...]:
-        """The boxes it reads, with the width of each line."""
+        """The boxes that it reads, with the width of each line."""
         return tuple(zip(self.sources, self.thick or (1.0,) * len(self.sources), strict=True))
 
 
@@ -79,7 +80,7 @@ class Drawing:
 
     @classmethod
     def of(cls, graph: Graph) -> Drawing:
-        """What there is to draw of a graph."""
+        """The diagram of a graph."""
         boxes = [Box(t.name, t.name, "", (), end=True) for t in graph.gs.inputs]
         maker: dict[str, str] = {b.name: b.name for b in boxes}
         for node in graph.nodes():
@@ -95,14 +96,14 @@ class Drawing:
 
     @cached_property
     def readers(self) -> Mapping[str, tuple[Box, ...]]:
-        """For each box the boxes that read it."""
+        """For each box, the boxes that read it."""
         return {b.name: tuple(r for r in self.boxes if b.name in r.sources) for b in self.boxes}
 
     @cached_property
     def layers(self) -> tuple[tuple[Box, ...], ...]:
-        """The boxes by their longest way from an input; within a layer near what they read.
+        """The boxes by their longest path from an input; within a layer near the boxes that they read.
 
-        An edge that passes layers holds a bend in each, so that it goes round the boxes there.
+        An edge that skips layers has an empty box in each, so that it passes between the boxes there.
         """
         depth: dict[str, int] = {}
         for box in self.boxes:
@@ -127,7 +128,7 @@ class Drawing:
 
 
 def _words(graph: Graph, node: Node) -> tuple[str, str]:
-    """The text of a node's box, and its scale where it is a Q or DQ."""
+    """The title of a node's box, and its scale if it is a Q or DQ."""
     if node.op not in ("QuantizeLinear", "DequantizeLinear"):
         return str(node.op), ""
     pair = pairs(graph).of(node)
@@ -139,7 +140,7 @@ def _words(graph: Graph, node: Node) -> tuple[str, str]:
 
 
 def lines(drawing: Drawing) -> list[str]:
-    """The drawing as chains: what each reads, the nodes in a row, the tensor at the end."""
+    """The diagram as chains: the inputs of each, its nodes in a row, its last tensor."""
     single = {b.name: r[0] for b in drawing.boxes if len(r := drawing.readers[b.name]) == 1 and len(r[0].sources) == 1}
     inside = {r.name for name, r in single.items() if not _by_name(drawing, name).end}
     found: list[str] = []
@@ -161,7 +162,7 @@ def _by_name(drawing: Drawing, name: str) -> Box:
 
 
 def svg(parts: Sequence[tuple[str, Drawing]]) -> str:
-    """Drawings side by side, each under its title; the same scale has the same colour in all of them."""
+    """Diagrams side by side, each under its title; equal scales have the same colour in all of them."""
     scales = sorted({b.scale for _, d in parts for b in d.boxes if b.scale}, key=lambda s: (len(s), s))
     colours = {scale: COLOURS[i % len(COLOURS)] for i, scale in enumerate(scales)}
     bodies: list[str] = []
@@ -178,7 +179,7 @@ def svg(parts: Sequence[tuple[str, Drawing]]) -> str:
 
 
 def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -> tuple[list[str], int, int]:
-    """The elements of one drawing, its width and its height."""
+    """The SVG elements of one diagram, its width and its height."""
     columns, width, height = max((len(row) for row in drawing.layers), default=1), drawing.width, drawing.height
     wide = 2 * MARGIN + columns * width + (columns - 1) * GAP_X
     where: dict[str, tuple[int, int]] = {}
@@ -212,7 +213,7 @@ def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -
 
 
 def _looking(box: Box, look: Look, x: int, y: int, drawing: Drawing) -> list[str]:
-    """The elements of a box with a look of its own."""
+    """The SVG elements of a box with a `Look`."""
     wide, high = drawing.width, drawing.height
     found = [f"<g><title>{escape(look.tip)}</title>"] if look.tip else ["<g>"]
     if look.outline:
@@ -236,5 +237,5 @@ def _looking(box: Box, look: Look, x: int, y: int, drawing: Drawing) -> list[str
 
 
 def shortened(text: str, most: int) -> str:
-    """The text in at most so many characters; the middle gives way."""
+    """The text in at most `most` characters, shortened in the middle."""
     return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[len(text) - (most - most // 2) :]}"

@@ -20,7 +20,7 @@ LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": 
 
 
 def show_engine(console: Console, engine: Engine) -> None:
-    """Totals, then one line a layer: precision, time, bytes, what it is, why."""
+    """Totals, then one line per layer: precision, time, bytes, kind, name and reasons."""
     say(console, Text(f"{engine.name}: {engine.source}", "bold"))
     say(console, f"  {_totals(Totals.of(engine.layers))}")
     if engine.causes:
@@ -36,7 +36,7 @@ def show_engine(console: Console, engine: Engine) -> None:
 
 
 def show_storage(console: Console, found: Storage) -> None:
-    """What an engine of TensorRT-RTX stores between convolution blocks: the figures by which placements are judged."""
+    """What an engine of TensorRT-RTX stores between convolution blocks: the figures that measure a placement."""
     stored = ", ".join(f"{precision} {count:,}" for precision, count in found.boundary.most_common())
     say(console, Text("Between convolution blocks", "bold"))
     say(console, f"  {found.boundary_bytes:,} bytes are written ({stored}), {found.float_bytes:,} of them as float")
@@ -48,7 +48,7 @@ def show_storage(console: Console, found: Storage) -> None:
 
 
 def show_proof(console: Console, proof: Proof) -> None:
-    """Both engine diffs of a repair, and what may be said of them."""
+    """The forecast's totals and TensorRT-RTX's storage and diff for a repair, with the evidence that they are."""
     say(console, Text(f"Engines before and after: {PROOF}", "bold"))
     for engine, totals in zip(("before", "after"), proof.predicted.totals, strict=True):
         say(console, f"  {proof.predicted.a.source}, {engine}: {_totals(totals)}")
@@ -57,7 +57,7 @@ def show_proof(console: Console, proof: Proof) -> None:
             say(console, Text(f"TensorRT-RTX, {word}", "bold"))
             show_storage(console, storage)
     if proof.real is None:
-        say(console, f"  the model as it came cannot be built: {proof.refused}")
+        say(console, f"  the original model cannot be built: {proof.refused}")
     else:
         show_diff(console, proof.real)
 

@@ -1,7 +1,8 @@
-"""Engines and whole Q/DQ graphs as pictures: SVG, or DOT for Graphviz.
+"""Diagrams of engines and whole Q/DQ graphs: SVG, or DOT for Graphviz.
 
-Colour is precision, the bar in a box and the width of a line are bytes or time, reformats are red with a thick border.
-In a Q/DQ graph the sites that share one scale have one dashed outline, and a finding stands in its box.
+Colour is precision, the bar in a box is bytes or time, the width of a line is bytes, reformats are red with a thick
+border. In a Q/DQ graph the sites that share one scale have a dashed outline of one colour, and findings are in the
+boxes of their tensors.
 """
 
 from __future__ import annotations
@@ -34,21 +35,22 @@ PRECISIONS = {
 OTHER, LOUD, LOUD_BORDER, FOUND = "#e8e8e8", "#ff6b6b", "#b00020", "#b00020"
 WIDE, HIGH = 250, 52
 THICK = 9.0
-"""Pixels: a box of an engine, and the widest line."""
+"""In pixels: a box of an engine, and the widest line."""
 
 
 def of_engines(engines: Sequence[Engine], by: str = "bytes") -> list[Drawing]:
-    """The layers of each engine with what they read and write, on one scale; `by` is "bytes" or "time": the bars."""
+    """The layers of each engine and the tensors between them, with one unit for all bars: `by` is "bytes" or "time"."""
     measured = [_measure(layer, by) for engine in engines for layer in engine.layers]
     largest = max((t.bytes for engine in engines for *_, t in engine.edges), default=0)
     return [_of_engine(engine, by, max(measured, default=0.0) or 1.0, largest) for engine in engines]
 
 
 def of_model(model: Path, rules: Sequence[Rule], options: Options) -> Drawing:
-    """The Q/DQ graph of a file with the groups that its ties make and its findings.
+    """The Q/DQ graph of a file with the groups of its ties and its findings.
 
     Raises:
-        ModelError: the file cannot be read or imported. RuleError: a rule crashed.
+        ModelError: the file cannot be read or imported.
+        RuleError: a rule crashed.
     """
     graph = Graph(read_model(model), model.parent, target=Target.named(options.target))
     solution, findings = resolve(graph, scan(graph, rules), options)
@@ -76,7 +78,7 @@ def _of_engine(engine: Engine, by: str, most: float, largest: int) -> Drawing:
 
 
 def _sorted(shown: Sequence[int], sources: Mapping[int, dict[str, float]]) -> list[int]:
-    """Sources before readers, also where the list of layers has another order; edges that go in a circle stay out."""
+    """The layers with sources before readers, whatever the order of the list; removes edges that close a cycle."""
     done: dict[int, None] = {}
     for first in shown:
         stack = [first]
@@ -98,7 +100,7 @@ def _thick(size: int, largest: int) -> float:
 
 
 def _title(layer: Layer) -> str:
-    """A short name: what the nodes have in common, then what each of them is."""
+    """A short name: the scope of the first node, then the last part of each node's name."""
     nodes = [n for n in layer.nodes if not n.endswith((".weight", ".bias"))]
     if layer.cause or not nodes:
         return f"{layer.cause} {layer.quantizers[0] if layer.quantizers else layer.name}".strip()
@@ -123,7 +125,8 @@ def _look(layer: Layer, share: float) -> Look:
 
 
 def of_graph(graph: Graph, groups: Iterable[Sequence[str]], findings: Iterable[Finding]) -> Drawing:
-    """A whole Q/DQ graph: `groups` are the sites that share one scale, findings stand at their places."""
+    """A whole Q/DQ graph: `groups` are the sites that share one scale; findings are shown at their
+    places."""
     table = pairs(graph)
     outline = {site: COLOURS[i % len(COLOURS)] for i, sites in enumerate(groups) for site in sites}
     at: dict[str, list[Finding]] = {}
@@ -150,7 +153,7 @@ def of_graph(graph: Graph, groups: Iterable[Sequence[str]], findings: Iterable[F
 
 
 def dot(parts: Sequence[tuple[str, Drawing]]) -> str:
-    """The drawings as one graph for Graphviz, each in a cluster of its own."""
+    """The diagrams as one graph for Graphviz, each in its own cluster."""
     lines = ["digraph {", '  node [shape=box, style="filled,rounded", fontname="sans-serif", fontsize=10];']
     for number, (title, drawing) in enumerate(parts):
         lines += [f"  subgraph cluster_{number} {{", f"    label={_quoted(title)};"]

@@ -1,4 +1,4 @@
-"""A page for each rule, made from the rule itself: documentation, pattern, pictures and examples."""
+"""A page for each rule, generated from the rule: documentation, pattern, diagrams and examples."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .drawing import Drawing, svg
 from .text import dedented, source
 
 BANDS = {"1": "Scales", "2": "Placement", "3": "Fusion", "4": "Legality"}
-"""What the first digit of a code says."""
+"""The meaning of the first digit of a code."""
 SAFETY = {
     "exact": "every output stays bit-identical in ONNX Runtime",
-    "lossy": "outputs change within quantization noise, under the guard in bits",
-    "manual": "shown only; the repair needs data or a decision that the graph does not hold",
+    "lossy": "outputs change within quantization noise, up to a limit in bits",
+    "manual": "reported only; the repair needs data or a decision that the graph does not contain",
 }
-MADE = "<!-- Made from the rule's own file by `qdqgraph rules pages`; change that, not this page. -->"
+MADE = "<!-- Generated from the rule file by `qdqgraph rules pages`: edit the rule, not this page. -->"
 
 
 def pages(rules: Iterable[Rule]) -> Mapping[str, str]:
@@ -57,24 +57,24 @@ def _page(rule: Rule) -> Iterator[str]:
     for number, example in enumerate(_examples(rule), start=1):
         yield from ("", f"## Example: {example.title}", "")
         if example.after is None:
-            yield from ("Reported; nothing is applied.", "")
+            yield from ("Reported only; nothing is applied.", "")
         yield f"![{'before and after' if example.after else 'the model'}]({rule.code}-{number}.svg)"
         yield from ("", "Before:", "", *_indented(example.before))
         if example.after:
             yield from ("", "After:", "", *_indented(example.after))
     for counter in (e for e in rule.examples if isinstance(e, Counterexample)):
-        yield from ("", f"## Silent: {counter.title}", "", *_indented(counter.model))
+        yield from ("", f"## Counterexample: {counter.title}", "", *_indented(counter.model))
 
 
 def _pattern(rule: TextRule) -> Iterator[str]:
     data = rule.source.data
     yield from _indented(data.pattern)
     if data.rewrite:
-        yield from ("", "becomes", "", *_indented(data.rewrite))
+        yield from ("", "is replaced by", "", *_indented(data.rewrite))
     for _, tie in rule.ties:
         yield from ("", "One scale for: " + ", ".join(f"`{name}`" for name in tie.sites) + ".")
     if data.where:
-        yield from ("", "Where: " + ", ".join(f"`{condition}`" for condition in data.where) + ".")
+        yield from ("", "Conditions: " + ", ".join(f"`{condition}`" for condition in data.where) + ".")
 
 
 def _index(rules: list[Rule]) -> Iterator[str]:

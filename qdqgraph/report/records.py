@@ -1,7 +1,7 @@
-"""What `--json` prints: records, their encoding, and their JSON Schema, all from the types here.
+"""The output of `--json`: records, their encoding, and their JSON Schema, all derived from the types in this module.
 
-Keys are stable: a record with other keys has another format number. Numbers that are not finite are null.
-`python -m qdqgraph.report.records` writes the schemas in the package anew.
+Keys are stable: a record with other keys has another format number. Values that are not finite are null.
+`python -m qdqgraph.report.records` writes the schemas of the package.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class FindingRecord:
     node: str
     message: str
     help: str
-    cost_bytes: Annotated[int, Meta(description="Bytes of activations that it costs in one run; 0 where unknown.")]
+    cost_bytes: Annotated[int, Meta(description="Bytes of activations that the defect costs in one run; 0 if unknown.")]
     bits_lost: Annotated[
         float | None,
         Meta(
-            description="The largest loss of resolution by its repair, or by the repair that was refused, in bits; "
-            "null where no scale changes."
+            description="The largest loss of resolution by its repair, also if that is refused, in bits; "
+            "null if no scale changes."
         ),
     ]
     repairable: bool
     refused: str
-    sites: Annotated[tuple[str, ...], Meta(description="The tensors that it asks to have one scale.")]
+    sites: Annotated[tuple[str, ...], Meta(description="The tensors of its tie, which must have one scale.")]
 
     @classmethod
     def of(cls, found: Finding) -> FindingRecord:
@@ -85,7 +85,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class FindingsRecord:
-    """What `qdqgraph check --json` prints."""
+    """The output of `qdqgraph check --json`."""
 
     format: Literal[1]
     files: tuple[FileRecord, ...]
@@ -103,7 +103,7 @@ class PairsRecord:
 
 @dataclass(frozen=True)
 class ChangeRecord:
-    """A tensor whose scale changed; `bits_lost` is negative where the new range clips."""
+    """A tensor whose scale changed; `bits_lost` is negative if the new range clips."""
 
     tensor: str
     own_scale: float
@@ -127,7 +127,7 @@ class KeptRecord:
 
 @dataclass(frozen=True)
 class Fp16Record:
-    """What `--fp16` did; `scale_change` is the largest relative change of a scale by rounding to FP16."""
+    """The result of `--fp16`; `scale_change` is the largest relative change of a scale by rounding to FP16."""
 
     casts: int
     scale_change: float
@@ -141,7 +141,7 @@ class Fp16Record:
 
 @dataclass(frozen=True)
 class AgreementRecord:
-    """One output against the original's: identical bit for bit, or its SQNR in dB; null where that is not finite."""
+    """One output compared to the original: whether bit-identical, and its SQNR in dB, null if not finite."""
 
     identical: bool
     sqnr_db: float | None
@@ -154,7 +154,7 @@ class AgreementRecord:
 
 @dataclass(frozen=True)
 class NumbersRecord:
-    """The numeric check, on data that the user gave or on seeded noise."""
+    """The numeric check, on the user's data ("given") or on seeded noise."""
 
     outputs: dict[str, AgreementRecord]
     samples: int
@@ -170,7 +170,7 @@ class NumbersRecord:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """Totals over an engine: layers that touch data, reformats, bytes read and written, ms where measured."""
+    """Totals of an engine: layers that read or write data, reformats, bytes read and written, ms if measured."""
 
     name: str
     source: str
@@ -195,7 +195,7 @@ class KernelsRecord:
 
 @dataclass(frozen=True)
 class DiffRecord:
-    """What `qdqgraph engine diff --json` prints: names of layers, totals, and why `b` is worse, "" where it is not."""
+    """The output of `qdqgraph engine diff --json`: layer names, totals, and why `b` is worse, "" if it is not."""
 
     format: Literal[1]
     a: EngineRecord
@@ -257,7 +257,7 @@ class ProofRecord:
 
 @dataclass(frozen=True)
 class ResultRecord:
-    """What `qdqgraph fix --json` prints: what was applied, what is left, every changed scale, and the checks made."""
+    """The output of `qdqgraph fix --json`: applied and remaining findings, every changed scale, and the checks."""
 
     format: Literal[1]
     file: str
@@ -276,7 +276,7 @@ class ResultRecord:
 
 
 def result_json(path: str, out: str | None, result: Result) -> str:
-    """The JSON of a repair: of the model at `path`, written to `out`; None where nothing was written."""
+    """The JSON of a repair: of the model at `path`, written to `out`; None if nothing was written."""
     return encoded(
         ResultRecord(
             format=FORMAT,
@@ -298,7 +298,7 @@ def result_json(path: str, out: str | None, result: Result) -> str:
 
 
 def encoded(record: FindingsRecord | ResultRecord | DiffRecord) -> str:
-    """The record as JSON in ASCII, indented by one blank a level; numbers that are not finite become null."""
+    """The record as JSON in ASCII, indented by one space per level; values that are not finite become null."""
     return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
 
 

@@ -1,4 +1,4 @@
-"""Text for people, through rich: colour on a terminal, plain whole lines in a pipe."""
+"""Text output with rich: coloured on a terminal, plain unwrapped lines in a pipe."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ..verify.verification import Verification
 from .drawing import Drawing, lines
 
 SHOWN = 20
-"""Rows of the table of changed scales; --json has all."""
+"""Number of rows in the table of changed scales; --json has all."""
 
 
 def say(console: Console, line: Text | str) -> None:
-    """Prints one line as it is, however long; with rich's layout only where somebody sees it."""
+    """Prints one line without wrapping it; with rich's styles on a terminal only."""
     if console.is_terminal:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
@@ -34,7 +34,7 @@ def say(console: Console, line: Text | str) -> None:
 
 
 def _tabulate(console: Console, table: Table) -> None:
-    """Prints a table; in a pipe without the blanks that fill its lines."""
+    """Prints a table; in a pipe without trailing spaces."""
     if console.is_terminal:
         console.print(table)
         return
@@ -45,7 +45,7 @@ def _tabulate(console: Console, table: Table) -> None:
 
 
 def finding_line(path: str, finding: Finding) -> Text:
-    """A finding that remains: file, place, code, what is wrong, what it costs, what to do and what that loses."""
+    """A remaining finding: file, place, code, what is wrong, what it costs, what to do and what that loses."""
     colour = "bold red" if finding.severity is Severity.ERROR else "bold yellow"
     advice = f"refused: {finding.refused}" if finding.refused else finding.advice
     return _line(path, finding, colour, advice, finding.price)
@@ -58,26 +58,26 @@ def _line(path: str, finding: Finding, colour: str, advice: str, price: str = ""
 
 
 def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:
-    """The repair line by line, then the table."""
+    """One line per applied finding, the tables, then the remaining findings."""
     for finding in result.applied:
         say(console, _line(path, finding, "bold green", finding.advice))
     if result.changes:
         _tabulate(console, _changes(result))
     _tabulate(console, _summary(result, verification))
     if result.left:
-        say(console, Text("Left as it is:", "bold"))
+        say(console, Text("Not repaired:", "bold"))
         for finding in result.left:
             say(console, finding_line(path, finding))
 
 
 def show_stripped(console: Console, path: str, result: Repair) -> None:
-    """One line an input that reads real numbers now."""
+    """One line per input that reads float values now."""
     for finding in result.applied:
-        say(console, f"{path}: {finding.message}; now: {finding.help}")
+        say(console, f"{path}: {finding.message}; it now reads the float values")
 
 
 def show_half(console: Console, path: str, half: Fp16Model) -> None:
-    """What stayed FP32 and why, one line a reason."""
+    """Which nodes stay FP32 and why, one line per reason."""
     reasons: dict[str, list[str]] = {}
     for kept in half.kept:
         reasons.setdefault(kept.reason, []).append(f"{kept.node} ({kept.op})")
@@ -143,31 +143,31 @@ def show_rule(console: Console, rule: Rule) -> None:
     say(console, Text(f"{rule.code} {rule.name} ({rule.safety.value})", "bold"))
     say(console, "\n".join(line.strip() for line in (rule.__doc__ or "").strip().splitlines()))
     for example in rule.examples:
-        silent = isinstance(example, Counterexample)
-        say(console, Text(f"\n{'Silent' if silent else 'Example'}: {example.title}", "bold"))
-        for part in ("model",) if silent else ("before", "after"):
+        counter = isinstance(example, Counterexample)
+        say(console, Text(f"\n{'Counterexample' if counter else 'Example'}: {example.title}", "bold"))
+        for part in ("model",) if counter else ("before", "after"):
             model: str | None = getattr(example, part)
             say(console, Text(f"{part}:" if model else "after: reported only, nothing is applied", "dim"))
             if model:
-                picture = [] if silent else ["", *lines(Drawing.of(Graph(parse(model)))), ""]
+                picture = [] if counter else ["", *lines(Drawing.of(Graph(parse(model)))), ""]
                 say(console, "\n".join("    " + line for line in (*picture, *dedented(model))))
 
 
 def dedented(text: str) -> list[str]:
-    """The lines of a text without what all of them are indented by; empty ones are left out."""
+    """The lines of a text without their common indentation and without empty lines."""
     lines = [line for line in text.splitlines() if line.strip()]
     margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)
     return [line[margin:] for line in lines]
 
 
 def show_rules(console: Console, rules: Iterable[Rule]) -> None:
-    """One line a rule: code, safety, name, where it comes from, first sentence."""
+    """One line per rule: code, safety, name, source, first sentence."""
     for rule in rules:
         where, first = source(rule), Documentation.of(rule).summary
         say(console, Text(f"{rule.code}  {rule.safety.value:<6}  {rule.name:<26}  {where:<46}  {first}"))
 
 
 def source(rule: Rule) -> str:
-    """Where a rule comes from: its place among the built-in rules, else its file."""
+    """The source of a rule: its path among the built-in rules, else its file."""
     root, file = builtin_folder(), Path(rule.file)
     return f"rules/{file.relative_to(root).as_posix()}" if file.is_relative_to(root) else file.as_posix()

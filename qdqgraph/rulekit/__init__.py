@@ -1,9 +1,9 @@
-"""What a rule file imports: the rule itself, the graph it reads, and what it may propose.
+"""The names that a rule file imports: the rule, the graph that it reads, and its proposals.
 
     from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
 
-The names are described page by page in docs/rulekit.md. A rule file imports this package, `qdqgraph`, numpy and the
-standard library, nothing else.
+docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy and the standard library,
+nothing else.
 """
 
 from ..graph.amax import INT8_BOUND, scale_from_amax

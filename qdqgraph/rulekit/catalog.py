@@ -1,9 +1,9 @@
-"""The catalog: finds rule files, loads them, and refuses what is not right.
+"""The catalog: finds rule files, loads them, and rejects invalid ones.
 
-Rules come from three places: the built-in ones, in the top-level folder `rules/` of a source tree and in
-`qdqgraph/rules/` of an installed package; rule packs, which other packages announce in the entry-point group
-`qdqgraph.rules`; and files and folders that the user names. A file that does not load, a code given twice, or a
-selector that matches nothing stops the run. Text rules (.toml) execute nothing; Python rules (.py) run as code.
+Rules come from three sources: the built-in ones, in the top-level folder `rules/` of a source tree and in
+`qdqgraph/rules/` of an installed package; rule packs, which other packages declare in the entry-point group
+`qdqgraph.rules`; and files and folders that the user names. A file that does not load, a duplicate code, or a selector
+that matches nothing stops the run. Text rules (.toml) execute nothing; Python rules (.py) run as code.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .text import TextRule
 CODE = re.compile(r"[A-Z]{2,8}[1-4]\d\d")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OPERATOR = re.compile(r"([A-Za-z0-9_*?]+\.)*[A-Za-z0-9_*?]+")
-"""An entry of `Rule.quantized`: an operator, of a domain or of any, with globs."""
+"""An entry of `Rule.quantized`: an operator of one domain or of any, with globs."""
 PACKS = "qdqgraph.rules"
-"""Entry-point group of rule packs; the value of an entry is the package whose folder holds the rules."""
+"""Entry-point group of rule packs; the value of an entry is the package whose folder contains the rules."""
 NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*")
-"""Files that a folder of rules may hold beside them."""
+"""Files in a folder of rules that are not rules."""
 
 
 def builtin_folder() -> Path:
-    """Where the built-in rules lie: inside an installed package, beside it in a source tree."""
+    """The folder of the built-in rules: inside an installed package, next to the package in a source tree."""
     package = Path(__file__).parent.parent
     inside = package / "rules"
     return inside if inside.is_dir() else package.parent / "rules"
@@ -48,7 +48,7 @@ def packs() -> tuple[Path, ...]:
     for entry in sorted(entry_points(group=PACKS), key=lambda e: e.name):
         spec = importlib.util.find_spec(entry.value)
         if spec is None or not spec.submodule_search_locations:
-            raise RuleError(f"the rule pack {entry.name!r} names {entry.value!r}, which is no package: reinstall it")
+            raise RuleError(f"the rule pack {entry.name!r} names {entry.value!r}, which is not a package: reinstall it")
         found += map(Path, spec.submodule_search_locations)
     return tuple(found)
 
@@ -58,10 +58,11 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
 
     Args:
         paths: files and folders to add.
-        builtin: whether the built-in rules are among them; installed: whether those of installed packs are.
+        builtin: whether to load the built-in rules.
+        installed: whether to load the rules of installed packs.
 
     Raises:
-        RuleError: a path does not exist, a file does not load, a rule is incomplete, or a code is given twice.
+        RuleError: a path does not exist, a file does not load, a rule is incomplete, or a code is used twice.
     """
     rules: list[Rule] = []
     sources: dict[str, str] = {}
@@ -72,7 +73,7 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
             raise RuleError(f"there is no rule file or folder {root}")
         found = [rule for file in _files(root) for rule in _rules(file)]
         if not found:
-            raise RuleError(f"{root} holds no rule; begin one with: qdqgraph rules new NAME --text")
+            raise RuleError(f"{root} contains no rule; create one with: qdqgraph rules new NAME --text")
         for rule in found:
             if rule.code in sources or rule.code in retired:
                 taken = sources.get(rule.code) or "a built-in rule of earlier versions"
@@ -83,13 +84,13 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
 
 
 def redirects(paths: Iterable[Path | str] = ()) -> Mapping[str, str]:
-    """Codes and names that rules had before, with the codes they have now; from every `codes.lock` of the sources."""
+    """Former codes and names of rules → their codes now; from every `codes.lock` of the sources."""
     folders = [p for p in (builtin_folder(), *packs(), *map(Path, paths)) if (p / LOCK).is_file()]
     return {old: new for folder in folders for old, new in Lock.read(folder / LOCK).moved.items()}
 
 
 def find(rules: Sequence[Rule], name: str, moved: Mapping[str, str] | None = None) -> Rule:
-    """The rule of a code or name.
+    """The rule with this code or name, or that had it before.
 
     Raises:
         RuleError: there is none.
@@ -108,9 +109,10 @@ def select(
     ignored: Sequence[str] = (),
     moved: Mapping[str, str] | None = None,
 ) -> tuple[Rule, ...]:
-    """The rules whose code or name matches a selector of `chosen` (all where empty) and none of `ignored`.
+    """The rules whose code or name matches a selector of `chosen` (all if empty) and none of `ignored`.
 
-    A selector is a code or name, a prefix of a code ("QDQ1"), or a glob; `moved` gives today's codes of old ones.
+    A selector is a code or name, a prefix of a code ("QDQ1"), or a glob; `moved` maps former codes and names to
+    codes.
 
     Raises:
         RuleError: a selector matches no rule.
@@ -145,7 +147,7 @@ def _rules(file: Path) -> list[Rule]:
         raise RuleError(f"{file} is neither a text rule (.toml) nor a Python rule (.py)")
     spec = importlib.util.spec_from_file_location(f"qdqgraph_rule_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise RuleError(f"{file} is no Python file")
+        raise RuleError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -178,7 +180,11 @@ def _checked(cls: type[Rule], file: Path) -> Rule:
 
 
 def _tested(rule: Rule, file: Path) -> Rule:
-    """The rule, if it has what its tests are made of; named ties speak of one network and may go without."""
+    """The rule, if it has examples and counterexamples; a rule of ties by name applies to one network and needs none.
+
+    Raises:
+        RuleError: one of the two is missing.
+    """
     if {type(e) for e in rule.examples} == {Example, Counterexample}:
         return rule
     if isinstance(rule, TextRule) and not rule.pattern.nodes and not rule.examples:

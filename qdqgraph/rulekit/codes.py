@@ -1,7 +1,7 @@
-"""`codes.lock`: every code a folder of rules ever gave out, so that none is used twice or lost.
+"""`codes.lock`: every code that a folder of rules has ever used, so that none is reused or lost.
 
-One line a code: the code, the rule's name, and its state: `active`, `retired`, or `now CODE` where the rule goes on
-under another code or name. Lines are only added or given another state.
+One line per code: the code, the rule's name, and its state: `active`, `retired`, or `now CODE` if the rule has another
+code or name now. Lines are added or change their state, and are never removed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Lock:
 
     @classmethod
     def read(cls, path: Path) -> Lock:
-        """Reads a lock file; an empty lock where there is none.
+        """Reads a lock file; an empty lock if there is none.
 
         Raises:
-            RuleError: a line is not of the form above.
+            RuleError: a line does not have this format.
         """
         states: dict[tuple[str, str], str] = {}
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -48,13 +48,13 @@ class Lock:
 
     @property
     def gone(self) -> frozenset[str]:
-        """Codes that no rule has any more."""
+        """Codes that no rule uses any more."""
         active = {code for (code, _), state in self.states.items() if state == "active"}
         return frozenset(code for code, _ in self.states) - active
 
     @property
     def moved(self) -> Mapping[str, str]:
-        """Old codes and names, with the code that the rule has now."""
+        """Former codes and names → the code that the rule has now."""
         found: dict[str, str] = {}
         for (code, name), state in self.states.items():
             if state.startswith("now "):
@@ -64,10 +64,10 @@ class Lock:
         return found
 
     def differences(self, rules: Sequence[Rule]) -> Iterator[str]:
-        """What the lock and the rules disagree about, with the line to write."""
+        """The differences between the lock and the rules, with the line to write."""
         active = {key for key, state in self.states.items() if state == "active"}
         mine = {(rule.code, rule.name) for rule in rules}
         for code, name in sorted(mine - active):
             yield f"{LOCK} does not list {code} {name}: add the line '{code} {name} active'"
         for code, name in sorted(active - mine):
-            yield f"{LOCK} lists {code} {name}, which is gone: write retired or now CODE in place of active"
+            yield f"{LOCK} lists {code} {name}, which no longer exists: replace active by retired or now CODE"

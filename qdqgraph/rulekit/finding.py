@@ -11,33 +11,33 @@ if TYPE_CHECKING:
 
 
 class Severity(Enum):
-    """How bad a finding is for the engine."""
+    """The effect of a defect on the engine."""
 
     ERROR = "error"
     """TensorRT refuses the graph, or computes something else."""
     WARNING = "warning"
-    """The engine builds, and is slower than it could be."""
+    """The engine builds, but is slower than possible."""
 
 
 class Safety(Enum):
-    """What applying a repair may change; the test harness runs this promise."""
+    """What applying a repair may change; the test harness checks it."""
 
     EXACT = "exact"
     """Every output stays bit-identical in ONNX Runtime with graph optimizations off."""
     LOSSY = "lossy"
     """Outputs change within quantization noise: a scale or a rounding changes."""
     MANUAL = "manual"
-    """Only shown: the repair needs data or a decision that the graph does not hold."""
+    """Reported only: the repair needs data or a decision that the graph does not contain."""
 
 
 @dataclass(frozen=True)
 class Tie:
-    """These sites must end with one scale, or the operator between them requantizes.
+    """The proposal that these sites get one scale; otherwise the operator between them requantizes.
 
     Attributes:
         sites: tensor names; sites without a pair pass the scale on.
-        policy: the group's scale, see `qdqgraph.solver`; None leaves the choice to the run.
-        max_bits_lost: guard of this tie; None leaves it to the run.
+        policy: how the group's scale is chosen, see `qdqgraph.rulekit.policy`; None for the policy of the run.
+        max_bits_lost: limit of this tie in bits; None for the limit of the run.
     """
 
     sites: tuple[str, ...]
@@ -47,27 +47,26 @@ class Tie:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong at one place.
+    """One defect at one place.
 
-    Every figure is a field; reporters print it from there, so that `message` and `help` hold none of these numbers.
+    Figures are fields that reporters print, so `message` and `help` do not contain them.
 
     Attributes:
         code: the rule's code, "QDQ101".
         name: the rule's name, "concat-scales-differ".
-        severity: error where TensorRT refuses the graph.
+        severity: error if TensorRT refuses the graph, or computes something else.
         safety: what applying the proposal may change.
         place: the name of the tensor it is about; with `code` it is the finding's identity.
-        node: the node's label, for people.
+        node: the node's label, for messages.
         message: what is wrong here, with names.
         help: what to do.
-        bytes: bytes of activations that the defect costs in one run of the network: as the rule estimates them, or,
-            once `qdqgraph.engines.forecast.cost.priced` has seen the finding, as a forecast counts them; 0 where
-            unknown.
+        bytes: bytes of activations that the defect costs in one run of the network: the rule's estimate, or the count
+            of a forecast, set by `qdqgraph.engines.forecast.cost.priced`; 0 if unknown.
         bits_lost: the largest loss of resolution among the scales that the repair changes, log2(new scale / own scale)
-            in bits, never negative; of a refused repair, the loss that was refused. None where it changes no scale.
+            in bits, never negative; for a refused repair, the refused loss. None if it changes no scale.
         tie, edits: the proposal, at most one of the two.
-        refused: why the proposal is not applied, where the solver or the plan declined it.
-        target: the target on which alone it is found; empty where it holds for the target asked for.
+        refused: why the solver or the plan does not apply the proposal; empty if it is not refused.
+        target: the only target with this finding; empty if the requested target has it.
     """
 
     code: str
@@ -87,34 +86,34 @@ class Finding:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Code and place: the same finding in two scans, whatever its message and its figures say there.
+        """Code and place: equal for the same finding in two scans, whatever its message and figures.
 
-        Rules report each place once. Where a rule does not, none of its findings is dropped: they share an identity and
-        are ordered by message.
+        Rules report each place once. If a rule does not, all its findings are kept; they share an identity and are
+        ordered by message.
         """
         return (self.code, self.place)
 
     @property
     def order(self) -> tuple[str, str, str]:
-        """Findings are handled in this order, whatever order the rules ran in."""
+        """The sort key of findings: independent of the order of the rules."""
         return (*self.identity, self.message)
 
     @property
     def repairable(self) -> bool:
-        """Whether a repair is proposed, and not refused."""
+        """Whether it has a proposal that may be applied and is not refused."""
         return self.safety is not Safety.MANUAL and not self.refused and (self.tie is not None or bool(self.edits))
 
     @property
     def price(self) -> str:
-        """`bytes` in words; empty where unknown."""
+        """`bytes` as text; empty if unknown."""
         return f"costs {self.bytes:,} bytes a run" if self.bytes else ""
 
     @property
     def loss(self) -> str:
-        """`bits_lost` in words; empty where the repair changes no scale."""
+        """`bits_lost` as text; empty if the repair changes no scale."""
         return "" if self.bits_lost is None else f"loses {self.bits_lost:.2f} bits of resolution"
 
     @property
     def advice(self) -> str:
-        """What to do and what it loses, or why the repair is refused; empty where there is nothing to say."""
+        """What to do and what it loses, or why the repair is refused; empty if there is neither."""
         return self.refused or "; ".join(filter(None, (self.help, self.loss)))

@@ -1,7 +1,7 @@
-"""How the scale of a group is chosen. Each policy is one class here; nothing else in qdqgraph lists them.
+"""How the scale of a group is chosen. Each policy is one class in this module; no other list of them exists.
 
-A policy says which of two sites of a group gives the scale. The choice must not depend on the order in which sites are
-compared, so that the solver can join groups in any order and keep one site a group.
+A policy decides which of two sites of a group determines the scale. The decision must not depend on the order of
+comparison, so that the solver can join groups in any order and keep one site per group.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..graph.graph import Graph
 
 @dataclass(frozen=True)
 class SiteScale:
-    """A site that has a scale: its place in topological order, its tensor name, its largest scale (amax / 127)."""
+    """A site that has a scale: its position in topological order, its tensor name, its largest scale (amax / 127)."""
 
     order: int
     site: str
@@ -27,32 +27,32 @@ class SiteScale:
 
 @dataclass(frozen=True)
 class Policy(ABC):
-    """Chooses the scale of a group; a subclass is one policy, and its docstring the help text."""
+    """Chooses the scale of a group; a subclass is one policy, and its docstring is the help text."""
 
     name: ClassVar[str]
     """The word before the colon."""
     argument: ClassVar[str] = ""
-    """What follows the colon, in capitals for the help text; empty where nothing does."""
+    """What follows the colon, in capitals for the help text; empty if there is no colon."""
 
     @abstractmethod
     def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
-        """The one of two sites of a group that gives the scale; the same whichever comes first."""
+        """The one of two sites of a group that determines the scale, independent of their order."""
 
     def scale(self, preferred: SiteScale) -> float:
         """The group's scale, from the site that is preferred over all others."""
         return preferred.scale
 
     def source(self, preferred: SiteScale) -> str:
-        """The site whose scale the group takes; empty where it is none's."""
+        """The site whose scale the group gets; empty if it is no site's."""
         return preferred.site
 
     def anchor(self) -> str:
-        """A tensor that the model must have; empty where the policy names none."""
+        """A tensor that the model must contain; empty if the policy names none."""
         return ""
 
     @classmethod
     def read(cls, argument: str) -> Policy:
-        """The policy with what was written after the colon.
+        """The policy with the argument after the colon.
 
         Raises:
             ValueError: the argument is unusable; the message says what to write.
@@ -81,7 +81,7 @@ class Policy(ABC):
             raise RuleError(f"policy {text}: {error}") from error
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
+        """The text that `parse` reads."""
         return self.name
 
 
@@ -117,7 +117,7 @@ class Input(Policy):
 
 @dataclass(frozen=True)
 class Anchor(Policy):
-    """The scale of this site in the group that holds it, max in every other."""
+    """The scale of this site in the group that contains it, max in all other groups."""
 
     name = "anchor"
     argument = "SITE"
@@ -133,43 +133,43 @@ class Anchor(Policy):
 
     @classmethod
     def read(cls, argument: str) -> Anchor:
-        """The policy of that site.
+        """The policy with that site as anchor.
 
         Raises:
-            ValueError: no site is named.
+            ValueError: the argument is empty.
         """
         if not argument:
-            raise ValueError("write the tensor that gives the scale, such as anchor:conv1")
+            raise ValueError("write the tensor that determines the scale, such as anchor:conv1")
         return cls(argument)
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
+        """The text that `parse` reads."""
         return f"{self.name}:{self.site}"
 
 
 @dataclass(frozen=True)
 class Fixed(Policy):
-    """This number, for every group that does not agree already."""
+    """This value, for every group whose scales differ."""
 
     name = "fixed"
     argument = "VALUE"
     text: str = ""
 
     def prefer(self, a: SiteScale, b: SiteScale) -> SiteScale:
-        """Any site: none gives the scale."""
+        """The site with the larger scale; no site determines the group's scale."""
         return max(a, b, key=lambda s: (s.scale, s.site))
 
     def scale(self, preferred: SiteScale) -> float:
-        """The number that was written."""
+        """The value of the argument."""
         return float(self.text)
 
     def source(self, preferred: SiteScale) -> str:
-        """No site's."""
+        """Empty: the scale is no site's."""
         return ""
 
     @classmethod
     def read(cls, argument: str) -> Fixed:
-        """The policy of that number.
+        """The policy with that scale.
 
         Raises:
             ValueError: it is not a positive finite number.
@@ -183,7 +183,7 @@ class Fixed(Policy):
         return cls(argument)
 
     def __str__(self) -> str:
-        """As `parse` reads it."""
+        """The text that `parse` reads."""
         return f"{self.name}:{self.text}"
 
 
@@ -199,7 +199,7 @@ def usages() -> str:
 
 
 DEFAULT = Max()
-"""The policy of a run that asks for none."""
+"""The policy of a run without one."""
 
 
 def unknown_anchor(graph: Graph, policy: Policy) -> str:

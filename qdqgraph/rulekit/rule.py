@@ -1,8 +1,8 @@
 """`Rule`: one check with its documentation, its examples and its repair.
 
-A rule is one class in one file. It reads a `Graph` and yields findings; it never writes, and it imports only
-`qdqgraph`. Its docstring is its page: the first line says what is wrong, `Why:` what TensorRT does, `Source:` where
-that is known from. Its examples are its tests (see `qdqgraph.testing`).
+A rule is one class in one file. It reads a `Graph` and yields findings; it changes nothing. Its docstring is its page:
+the first line says what is wrong, `Why:` what TensorRT does, `When not:` when the repair is not wanted, `Source:` the
+evidence. Its examples are its tests (see `qdqgraph.authoring.testing`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SECTIONS = ("Why", "When not", "Source")
 
 @dataclass(frozen=True)
 class Example:
-    """A model on which the rule speaks, as ONNX text.
+    """A model, as ONNX text, for which the rule reports a finding.
 
     Attributes:
         title: what the example shows.
         before: the model as exported.
-        after: the model after `fix` with this rule, up to the names of new tensors; None where nothing is applied.
+        after: the model after `fix` with this rule, up to the names of new tensors; None if nothing is repaired.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A model on which the rule must stay silent, as ONNX text."""
+    """A model, as ONNX text, for which the rule must report nothing."""
 
     title: str
     model: str
@@ -52,7 +52,7 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Documentation:
-    """A rule's docstring by its parts: the first sentence, then `Why:`, `When not:` and `Source:`."""
+    """The parts of a rule's docstring: the first sentence, then `Why:`, `When not:` and `Source:`."""
 
     summary: str
     why: str
@@ -74,34 +74,36 @@ class Rule(ABC):
     code: str
     """Letters and three digits: 1xx scales, 2xx placement, 3xx fusion blockers, 4xx legality. Never reused."""
     name: str
-    """Names the problem, in kebab-case: "concat-scales-differ"."""
+    """The problem in kebab-case: "concat-scales-differ"."""
     safety: Safety
     """What applying the repair may change."""
     severity: Severity = Severity.WARNING
-    """Error where TensorRT refuses the graph."""
+    """Error if TensorRT refuses the graph, or computes something else."""
     examples: Sequence[Example | Counterexample]
     """At least one example and one counterexample."""
     quantized: Sequence[str] = ()
-    """Operators that count as quantized because this rule handles them, beside Q/DQ pairs: "acme.QuantConv" of one
-    domain, "QuantConv" of any; globs are allowed. A model that holds nothing quantized is refused before any rule."""
+    """Operators that count as quantized because this rule handles them, in addition to Q/DQ pairs: "acme.QuantConv" of
+    one domain, "QuantConv" of any; globs are allowed. A model without any quantized operator is refused before rules
+    run."""
     opset: int = PER_CHANNEL
-    """The first version of the standard operator set that can write what replaces such operators; `fix` raises a model
-    that holds them to it."""
+    """The lowest standard opset in which the replacement of such operators can be written; `fix` raises a model that
+    contains them to it."""
     by_target: bool = False
-    """Whether what the rule finds depends on the graph's target."""
+    """Whether the findings of the rule depend on the graph's target."""
     file: Path = Path()
-    """Where the rule comes from; set by the catalog."""
+    """The rule's file; set by the catalog."""
 
     @abstractmethod
     def find(self, graph: Graph) -> Iterator[Finding]:
-        """Yields what is wrong. A tie is yielded wherever it is needed: one that holds already is no finding."""
+        """Yields findings. Yield a tie wherever an operator needs one scale, even if the scales agree: the solver drops
+        ties that hold."""
 
     def place_of(self, example: Example | Counterexample) -> str:
-        """Where one of the rule's examples is written, for a message: the file, and the line where it is known."""
+        """The place of one of the rule's examples, for a message: the file, and the line if known."""
         return str(self.file)
 
     def quantized_nodes(self, graph: Graph) -> tuple[gs.Node, ...]:
-        """The nodes of the operators that `quantized` names, in file order."""
+        """The nodes of the operators in `quantized`, in file order."""
         if not self.quantized:
             return ()
         operators = graph.once(_by_operator)
@@ -127,12 +129,12 @@ class Rule(ABC):
         Args:
             at: the node.
             message, help: what is wrong, and what to do; figures go into `bytes` and `bits_lost`.
-            bytes: bytes of activations that the defect costs in one run; 0 where unknown.
-            bits_lost: bits of resolution that the repair loses at most, where it changes a scale.
+            bytes: bytes of activations that the defect costs in one run; 0 if unknown.
+            bits_lost: the largest loss of resolution by the repair in bits; None if it changes no scale.
             tie, edits: the proposal, at most one of the two; without one the finding is `Safety.MANUAL`.
-            place: the tensor it is about, the node's first output by default. Report each place once: code and place
-                are a finding's identity.
-            severity, safety: the rule's, unless this finding is milder or surer.
+            place: the tensor of the finding, by default the node's first output. Report each place once: code and place
+                identify a finding.
+            severity, safety: by default the rule's.
         """
         safety = (safety or self.safety) if tie is not None or edits else Safety.MANUAL
         place = place or key(at)
@@ -166,7 +168,7 @@ def _names(pattern: str, domain: str, op: str) -> bool:
 
 
 def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:
-    """Everything the rules find, in an order that does not depend on theirs. Changes nothing.
+    """All findings of the rules, in an order independent of theirs. Changes nothing.
 
     Raises:
         RuleError: a rule crashed (QDQ901).
@@ -189,10 +191,10 @@ def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:
 
 
 def _check_type(rule: Rule, finding: Finding) -> None:
-    """Refuses what is no finding, or proposes what is no proposal: a slip in a Python rule.
+    """Checks that a Python rule yields findings with valid proposals.
 
     Raises:
-        RuleError: with what to write.
+        RuleError: it yields something else; with what to write.
     """
     if not isinstance(finding, Finding):
         raise RuleError(f"QDQ901: rule {rule.code} yields {finding!r}; write: yield self.finding(node, message)")

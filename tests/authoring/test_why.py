@@ -49,8 +49,8 @@ def test_why_names_the_condition_of_a_text_rule_that_failed() -> None:
         "QDQ101 finds nothing at 'c'",
         "the deepest partial match, 1 of 1 lines:",
         "  + y = Concat (xs)    is 'Concat(c)'",
-        "stopped: `carries_int8(y)` does not hold: nothing behind 'c' takes INT8, and not everything in front of it is "
-        "quantized",
+        "stopped: `carries_int8(y)` does not hold: no reader downstream of 'c' takes INT8, and not all its producer's "
+        "inputs are quantized",
     ]
 
 
@@ -59,9 +59,7 @@ def test_why_shows_the_deepest_partial_match() -> None:
     applies, said = answer(text, "QDQ206", "p")
     assert not applies and "the deepest partial match, 2 of 4 lines:" in said
     assert "  + d = DequantizeLinear (q, s, z)" in said and "  - again = QuantizeLinear (d, s, z)" in said
-    assert (
-        "stopped: no further QuantizeLinear reads 'p', where the pattern has again = QuantizeLinear (d, s, z)" in said
-    )
+    assert "stopped: no further QuantizeLinear reads 'p', but the pattern has again = QuantizeLinear (d, s, z)" in said
 
 
 def test_why_says_where_no_line_of_the_pattern_fits() -> None:

@@ -50,8 +50,8 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"different numbers of samples: \[2, 3\]"):
         load(file, build(two))
     np.savez(file, a=np.zeros((2, 2)))
-    with pytest.raises(ModelError, match=r"holds \['a'\], the model's inputs are \['a', 'b'\]"):
+    with pytest.raises(ModelError, match=r"contains \['a'\], but the model's inputs are \['a', 'b'\]"):
         load(file, build(two))
     file.write_bytes(b"no archive")
-    with pytest.raises(ModelError, match=r"x\.npz: no \.npz file"):
+    with pytest.raises(ModelError, match=r"x\.npz: not an \.npz file"):
         load(file, build(two))

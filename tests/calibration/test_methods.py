@@ -48,12 +48,12 @@ def test_what_is_no_percentile_is_refused(percentile: object) -> None:
 
 @pytest.mark.parametrize("name", ["mse", "entropy"])
 def test_a_histogram_with_too_few_bins_is_refused(name: str) -> None:
-    with pytest.raises(TorchError, match=f"64 bins is too small for {name}: it takes 129 or more"):
+    with pytest.raises(TorchError, match=f"64 bins is too small for {name}: it needs 129 or more"):
         find_method(name).amax(even(64), percentile=99, bound=127)
 
 
 def test_max_searches_no_histogram() -> None:
-    with pytest.raises(TorchError, match="method 'max' takes the largest magnitude"):
+    with pytest.raises(TorchError, match="method 'max' uses the largest magnitude"):
         find_method("max").amax(even(200), percentile=99, bound=127)
 
 

@@ -309,7 +309,7 @@ class Mine(Rule):
     ("text", "said"),
     [
         ("import nothing_here", "does not load: ModuleNotFoundError"),
-        ("x = 1", "holds no rule"),
+        ("x = 1", "contains no rule"),
         (RULE.format(code="QDQ101", body="yield"), "code QDQ101 is taken by"),
         (RULE.format(code="ABC1", body="yield"), "write letters, a band from 1 to 4 and two digits"),
         (RULE.format(code="QDQ190", body="raise KeyError('oops')"), "mine.py:9: KeyError: 'oops'"),

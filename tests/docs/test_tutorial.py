@@ -56,7 +56,7 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
 def test_the_reference_lists_every_condition() -> None:
     text = (ROOT / "docs" / "writing-rules.md").read_text(encoding="utf-8")
     for predicate in PREDICATES.values():
-        assert re.search(rf"^\| `{re.escape(predicate.example)}` \| {re.escape(predicate.says)}", text, re.MULTILINE)
+        assert re.search(rf"^\| `{re.escape(predicate.example)}` \| {re.escape(predicate.meaning)}", text, re.MULTILINE)
 
 
 def test_the_reference_lists_every_key() -> None:

@@ -161,7 +161,7 @@ def test_fix_verify_builds_before_and_after_and_claims_no_more(
 def test_fix_verify_tells_why_the_original_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(illegal(3, 0.1), file := tmp_path / "m.onnx")
     assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics"]) == 0
-    assert "the model as it came cannot be built: TensorRT-RTX" in capsys.readouterr().out
+    assert "the original model cannot be built: TensorRT-RTX" in capsys.readouterr().out
 
 
 def program(text: str) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def test_the_lock_says_which_line_is_missing_or_stale(tmp_path: Path) -> None:
     path.write_text("MY201 identity-behind-pair active\nMY202 gone active  # a comment\n")
     assert list(Lock.read(path).differences([Unlocked(), Locked()])) == [
         "codes.lock does not list MY203 identity-behind-pair: add the line 'MY203 identity-behind-pair active'",
-        "codes.lock lists MY202 gone, which is gone: write retired or now CODE in place of active",
+        "codes.lock lists MY202 gone, which no longer exists: replace active by retired or now CODE",
     ]
     path.write_text("MY201 a-name alive\n")
     with pytest.raises(qdqgraph.RuleError, match=r"codes\.lock:1: 'MY201 a-name alive': write CODE NAME active"):

@@ -106,7 +106,7 @@ def test_integers_between_q_and_dq_become_pairs(name: str, tmp_path: Path) -> No
 REFUSED = {
     "integers that something computes with": (
         f"g ({IMAGE} x) => (int64[3,?] y) {{ {Q} y = NonZero (q) }}",
-        "q: QDQ402 'x' is quantized to UINT8; TensorRT accepts INT8; NonZero(y) reads its integers 'q' as well",
+        "q: QDQ402 'x' is quantized to UINT8; TensorRT accepts INT8; NonZero(y) also reads its integers 'q'",
     ),
     "integers of two scales in one tensor": (
         f"g ({IMAGE} x) => (float[1,8,8,8] y) {{ {Q} p = QuantizeLinear (x, t, u) c = Concat <axis = 1> (q, p)"
@@ -116,7 +116,7 @@ REFUSED = {
     "a subgraph that dequantizes": (
         f"g ({IMAGE} x, bool c) => ({IMAGE} y) {{ {Q} y = If (c) <then_branch = a () => ({IMAGE} o)"
         f" {{ o = DequantizeLinear (q, s, u) }}, else_branch = b () => ({IMAGE} p) {{ e = DequantizeLinear (q, s, u) p = Neg (e) }}> }}",
-        "a subgraph of If(y) reads its integers 'q' as well",
+        "a subgraph of If(y) also reads its integers 'q'",
     ),
 }
 

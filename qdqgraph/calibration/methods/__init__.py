@@ -1,6 +1,6 @@
 """The calibration methods: each file of this folder defines one as `METHOD`.
 
-To add a method, add a file. The command line, configurations and every message list what the folder holds.
+To add a method, add a file. The command line, configurations and messages list the files of the folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ...errors import TorchError
 from ..method import Method
 
 DEFAULT = "max"
-"""The method where none is asked for."""
+"""The method if none is requested; weights always use it."""
 
 
 def methods() -> Mapping[str, Method]:
@@ -23,7 +23,7 @@ def methods() -> Mapping[str, Method]:
 
 
 def find_method(name: str) -> Method:
-    """The method of a name.
+    """The method with this name.
 
     Raises:
         TorchError: no method has this name.

@@ -1,9 +1,9 @@
-"""entropy: the distribution of the quantized values diverges least from that of the real ones.
+"""entropy: the amax at which the distribution of the quantized values diverges least from the original one.
 
-Bit for bit what pytorch-quantization 2.1.3 computes (`pytorch_quantization.calib.histogram._compute_amax_entropy`),
-which visits each bin of each candidate in Python. Here a candidate is a few array operations, in the order that keeps
-every rounding: sums of counts are exact integers, so they may come from one running sum; the divergence is summed over
-the same elements by the same function, scipy's `rel_entr`.
+Bit-identical to pytorch-quantization 2.1.3 (`pytorch_quantization.calib.histogram._compute_amax_entropy`),
+which visits each bin of each candidate in Python. Here a candidate is a few array operations, in an order with the same
+roundings: sums of counts are exact integers, so they may come from one running sum; the divergence is summed over the
+same elements by the same function, scipy's `rel_entr`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from ..histogram import Histogram
 from ..method import Method
 
 START = 128
-"""The first candidate: the number of bins that lie within amax at least. pytorch-quantization's default; INT8 has as
-many levels."""
+"""The first candidate: the minimum number of bins within amax. The default of pytorch-quantization; INT8 has as many
+levels."""
 
 
 def search(histogram: Histogram, *, percentile: float, bound: int) -> float:
-    """The edge at which the quantized distribution diverges least from the real one (Kullback-Leibler), of several the
-    widest."""
+    """The edge at which the quantized distribution diverges least from the original one (Kullback-Leibler); of several
+    the largest."""
     from scipy.special import rel_entr
 
     levels = bound + 1
     bins = histogram.counts.copy()
-    bins[0] = bins[1]  # zeros alone would decide the search
+    bins[0] = bins[1]  # otherwise zeros would dominate the search
     filled = bins != 0
     total = np.concatenate(([0], np.cumsum(bins, dtype=np.int64)))
     number = np.concatenate(([0], np.cumsum(filled)))
@@ -39,11 +39,11 @@ def search(histogram: Histogram, *, percentile: float, bound: int) -> float:
         quantized[~filled[:candidate]] = 0
         reference = bins[:candidate].astype(np.int64)
         reference[-1] += total[-1] - total[candidate]
-        with np.errstate(invalid="ignore"):  # candidates without a single value diverge by NaN, as they do there
+        with np.errstate(invalid="ignore"):  # candidates without values diverge by NaN, as there
             p, q = 1.0 * reference / reference.sum(keepdims=True), 1.0 * quantized / quantized.sum(keepdims=True)
             divergences[candidate - START] = rel_entr(p, q).sum()
     best = len(divergences) - 1 - np.argmin(divergences[::-1])
     return float(histogram.edges[best + START])
 
 
-METHOD = Method("entropy", "where the quantized distribution diverges least from the real one", search, START + 1)
+METHOD = Method("entropy", "least divergence of the quantized distribution from the original one", search, START + 1)

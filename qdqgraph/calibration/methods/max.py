@@ -1,5 +1,5 @@
-"""max: nothing is clipped."""
+"""max: no calibration value is clipped."""
 
 from ..method import Method
 
-METHOD = Method("max", "the largest magnitude, for each channel where there is an axis")
+METHOD = Method("max", "the largest magnitude, per channel if the quantizer has an axis")

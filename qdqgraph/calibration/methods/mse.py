@@ -1,8 +1,8 @@
-"""mse: rounding and clipping together cost least, in mean squared error.
+"""mse: the amax with the smallest mean squared error of rounding and clipping.
 
-Bit for bit what pytorch-quantization 2.1.3 computes (`pytorch_quantization.calib.histogram._compute_amax_mse`), which
-visits each bin of each candidate in Python and needs CUDA. Here 64 candidates are a few array operations. torch adds
-the errors up: NumPy adds in another order, and between two close candidates the last bits decide.
+Bit-identical to pytorch-quantization 2.1.3 (`pytorch_quantization.calib.histogram._compute_amax_mse`), which
+visits each bin of each candidate in Python and needs CUDA. Here 64 candidates are a few array operations. torch sums
+the errors, because NumPy sums in another order, and the last bits decide between two close candidates.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 START = 128
 """The first candidate, a bin; pytorch-quantization's default."""
 ROWS = 64
-"""Candidates at a time: their bins together fit into a core's cache."""
+"""Candidates per array operation: their bins together fit into a core's cache."""
 TINY = 2.0**-24
-"""pytorch-quantization takes an amax up to this for zero (`tensor_quant._tensor_quant`)."""
+"""pytorch-quantization treats an amax up to this value as zero (`tensor_quant._tensor_quant`)."""
 
 
 def search(histogram: Histogram, *, percentile: float, bound: int) -> float:
-    """The center of the bin at which rounding and clipping cost least, of several the first."""
+    """The center of the bin with the smallest mean squared error of rounding and clipping; of several the first."""
     import torch
 
     edges = histogram.edges.astype(np.float32)
@@ -50,7 +50,7 @@ def _errors(points: Tensor, weights: Tensor, amax: NDArray[np.float32], bound: i
     """
     import torch
 
-    with np.errstate(divide="ignore", over="ignore"):  # of candidates that count as zero
+    with np.errstate(divide="ignore", over="ignore"):  # for candidates that count as zero
         scale = torch.from_numpy(inverse_scale_from_amax(amax, bound))[:, None]
     tiny = torch.from_numpy(amax <= TINY)[:, None]
     rounded = (points * scale.masked_fill(tiny, 0.0)).round_().clamp_(max=float(bound))
@@ -58,4 +58,4 @@ def _errors(points: Tensor, weights: Tensor, amax: NDArray[np.float32], bound: i
     return rounded.sub_(points).square_().mul_(weights).mean(1)
 
 
-METHOD = Method("mse", "where rounding and clipping cost least, in mean squared error", search, START + 1)
+METHOD = Method("mse", "smallest mean squared error of rounding and clipping", search, START + 1)

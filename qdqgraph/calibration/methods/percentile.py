@@ -1,6 +1,6 @@
-"""percentile: a given part of all values stays within amax.
+"""percentile: the amax within which a given percentage of all values stays.
 
-Bit for bit what pytorch-quantization 2.1.3 computes (`pytorch_quantization.calib.histogram._compute_amax_percentile`).
+Bit-identical to pytorch-quantization 2.1.3 (`pytorch_quantization.calib.histogram._compute_amax_percentile`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from ..histogram import Histogram
 from ..method import Method
 
 DEFAULT_PERCENTILE = 99.99
-"""In percent; pytorch-quantization's default."""
+"""In percent; the default of pytorch-quantization."""
 
 
 def refuse_percentile(percentile: object) -> None:
-    """Refuses what is not a percentage of values.
+    """Checks a percentile.
 
     Raises:
         TorchError: it is not a number above 0, at most 100.
@@ -26,10 +26,10 @@ def refuse_percentile(percentile: object) -> None:
 
 
 def search(histogram: Histogram, *, percentile: float, bound: int) -> float:
-    """Where the bin begins in which the running count reaches the percentile."""
+    """The lower edge of the bin in which the cumulative count reaches the percentile."""
     counts, edges = histogram.counts, histogram.edges
     reached = np.searchsorted(np.cumsum(counts / counts.sum()), percentile / 100)
     return float(edges[min(int(reached), len(edges) - 1)])
 
 
-METHOD = Method("percentile", "the magnitude that the percentile of all values stays within", search)
+METHOD = Method("percentile", "the magnitude within which the given percentile of all values stays", search)

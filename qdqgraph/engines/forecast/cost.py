@@ -1,4 +1,4 @@
-"""What findings cost: the bytes that a forecast moves more than it would, at the tensors that a finding is about."""
+"""The cost of findings: the additional bytes that a forecast reads and writes at the tensors of a finding."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .memory import FLOATS
 
 
 def priced(findings: Iterable[Finding], engine: Engine) -> tuple[Finding, ...]:
-    """The findings with `bytes` as this forecast counts them; a rule's own estimate stays where it counts none.
+    """The findings with `bytes` from this forecast; if it counts none, with the rule's own estimate.
 
-    Counted are the reformats on the tensors that a finding ties or quantizes, and what reading and writing them in
-    floating point costs beside INT8. Findings about one tensor share these bytes, so they do not add up.
+    It counts the reformats of the tensors that a finding ties or quantizes, and the additional bytes of reading and
+    writing them in floating point, compared to INT8. Findings about the same tensor share these bytes, so they do not
+    add up.
     """
     excess = _excess(engine)
     return tuple(_priced(finding, excess) for finding in findings)
@@ -29,7 +30,7 @@ def _priced(finding: Finding, excess: dict[str, int]) -> Finding:
 
 
 def _excess(engine: Engine) -> dict[str, int]:
-    """For each tensor the bytes of its reformats, and of floating point beyond INT8, over all that read or write it."""
+    """For each tensor, the bytes of its reformats, and its bytes beyond INT8 in all layers that read or write it."""
     found: dict[str, int] = defaultdict(int)
     for layer in engine.layers:
         if layer.cause:

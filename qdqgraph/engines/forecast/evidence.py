@@ -1,6 +1,6 @@
-"""The documented rules by which TensorRT forms kernels around Q/DQ, with sources. A forecast knows nothing else.
+"""The documented rules by which TensorRT forms kernels around Q/DQ, with sources. Forecasts use no other rules.
 
-Forecasts and docs/engines.md name the rules by these numbers.
+Forecasts and docs/engines.md refer to the rules by these numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ RULES: dict[str, tuple[str, str]] = {
     "R10": ("a Q moves backward and a DQ forward over layers that commute with rounding", GUIDE),
     "R11": ("a weighted layer that reads DQ on data and weights runs in INT8; bias, BN and activation fuse", GUIDE),
     "R12": (
-        "a residual Add fuses with the bare convolution; its result has the precision of the other operand",
+        "a residual Add fuses with the unquantized convolution operand; "
+        "its result has the precision of the other operand",
         TOOLKIT,
     ),
     "R13": (
@@ -30,29 +31,32 @@ RULES: dict[str, tuple[str, str]] = {
         "https://github.com/NVIDIA/Model-Optimizer/pull/450",
     ),
     "R14": (
-        "several Qs of one scale on a tensor merge; of different scales, or beside a float reader, they do not",
+        "several Qs with one scale on a tensor merge; with different scales, or next to a float reader, they do not",
         GUIDE,
     ),
     "R15": (
-        "a Q behind a Concat is cloned onto each input; it vanishes only where the scale there is equal",
+        "a Q after a Concat is cloned onto each input; it cancels only if the scale there is equal",
         OPTIMIZER,
     ),
-    "R16": ("MaxPool commutes with Q/DQ; it fuses with the convolution in front where both are INT8", ENGINES),
+    "R16": ("MaxPool commutes with Q/DQ; it fuses with the upstream convolution if both are INT8", ENGINES),
     "R17": ("an average runs in INT8 only between DQ and Q", GUIDE),
-    "R18": ("a layer without weights runs in INT8 only where all it reads is DQ and all it writes is Q", GUIDE),
-    "R20": ("x * f(x) fuses with the convolution in front, not with a depthwise one", f"{ISSUE}3385"),
-    "R21": ("ReLU, Clip, LeakyReLU and GELU fuse with the convolution in front", CATALOG),
-    "R22": ("BatchNormalization behind a quantized ConvTranspose does not fuse", f"{ISSUE}3412"),
-    "R27": ("a layer that only moves values moves INT8 where its inputs are INT8 of one scale", f"{ISSUE}2592"),
-    "R28": ("Softmax, normalizations and their like run in floating point", OPTIMIZER),
-    "R30": ("a Q at an input and a DQ at an output of the network are kernels", f"{ISSUE}2383"),
+    "R18": (
+        "a layer without weights runs in INT8 only if all its inputs come from DQ and all its outputs feed Q",
+        GUIDE,
+    ),
+    "R20": ("x * f(x) fuses with the upstream convolution, but not with a depthwise one", f"{ISSUE}3385"),
+    "R21": ("ReLU, Clip, LeakyReLU and GELU fuse with the upstream convolution", CATALOG),
+    "R22": ("BatchNormalization after a quantized ConvTranspose does not fuse", f"{ISSUE}3412"),
+    "R27": ("a data-movement op runs on INT8 if its inputs are INT8 with one scale", f"{ISSUE}2592"),
+    "R28": ("Softmax, normalizations and similar layers run in floating point", OPTIMIZER),
+    "R30": ("a Q at a network input and a DQ at a network output are separate kernels", f"{ISSUE}2383"),
     "F1": ("element-wise layers in a row are one kernel", CATALOG),
-    "F2": ("a convolution in floating point fuses with bias, BN, activation and residual Add as well", CATALOG),
+    "F2": ("a floating-point convolution also fuses with bias, BN, activation and residual Add", CATALOG),
 }
-"""What each rule says, and where it is written."""
+"""Rule number → its text and source."""
 
 
 def reason(rule: str, text: str = "") -> Reason:
-    """A rule as the reason of a kernel, in its own words or in these."""
+    """A rule as the reason for a kernel, with `text` in place of the rule's own text if given."""
     fact, link = RULES[rule]
     return Reason(rule, link, text or fact)

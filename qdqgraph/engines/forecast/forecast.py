@@ -1,7 +1,7 @@
-"""Which kernels TensorRT will form from a graph with Q/DQ, by its documented rules alone.
+"""Which kernels TensorRT forms from a graph with Q/DQ, by its documented rules only.
 
-The nodes are divided into kernels (`kernels`), Q and DQ move to where they can be absorbed (`grids`), and what no
-kernel absorbs is a reformat (`memory`). What TensorRT decides by measuring, layouts above all, is not forecast.
+The nodes are divided into kernels (`kernels`), Q and DQ move to where they can be absorbed (`propagation`), and what no
+kernel absorbs is a reformat (`memory`). What TensorRT decides by timing, above all layouts, is not forecast.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .memory import FLOATING, FLOATS, Memory, StoredType
 from .propagation import passes
 
 WEIGHT_CHAIN = VIEWS | {"Transpose", "Cast"}
-"""Operators between a weight and its pair through which the weight stays quantized."""
+"""Operators between a weight's pair and its reader through which the weight stays quantized."""
 
 
 def forecast(graph: Graph, name: str) -> Engine:
-    """The engine that the documented rules foretell for the graph's target, under this name."""
+    """The engine that the documented rules predict for the graph's target, with this name."""
     layers = _Forecast(graph).layers()
-    notes = ["a forecast by documented rules: layouts, and what TensorRT decides by measuring, are not in it"]
+    notes = ["a forecast by documented rules: it excludes layouts and what TensorRT decides by timing"]
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
-        notes.append("a tensor with an open dimension has no known size and counts as 0 bytes; an open batch is 1")
+        notes.append("a tensor with a dynamic dimension has no known size and counts as 0 bytes; a dynamic batch is 1")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
     return Engine(name, f"forecast for {graph.target.name}", layers, ends, notes=tuple(notes))
 
 
 class _Forecast:
-    """One pass over the kernels in the order they run; each takes what its sources made, converted where it must be."""
+    """One pass over the kernels in execution order; each reads the outputs of earlier ones, converted if necessary."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.memory = graph, Memory(graph)
@@ -44,7 +44,7 @@ class _Forecast:
         self.pooled: set[str] = set()
 
     def layers(self) -> tuple[Layer, ...]:
-        """All layers, in the order they run."""
+        """All layers, in execution order."""
         kernels = {id(k.nodes[-1]): k for k in self.parts.kernels}
         for node in self.graph.nodes():
             if node.op in VIEWS and id(node) not in self.parts.shapes and not self.graph.is_constant(key(node)):
@@ -63,7 +63,7 @@ class _Forecast:
         return next((u for u in uses if u.reader.node is node and u.reader.index == index), None)
 
     def _uses(self, kernel: Kernel) -> list[Use]:
-        """The tensors that a kernel reads from memory: data that none of its own nodes make."""
+        """The tensors that a kernel reads from memory: data that none of its own nodes produce."""
         inside = {t.name for n in kernel.nodes for t in n.outputs}
         found: dict[tuple[str, int], Use] = {}
         for node in kernel.nodes:
@@ -91,7 +91,7 @@ class _Forecast:
             self._computing(kernel, uses)
 
     def _weighted(self, kernel: Kernel, uses: list[Use]) -> None:
-        """A convolution with what fused to it: R11, R12."""
+        """A convolution with the nodes that fuse with it: R11, R12."""
         core, end = kernel.core, kernel.end
         assert core is not None
         data = {t.name for t in core.inputs[:2]}
@@ -99,16 +99,18 @@ class _Forecast:
         others = [u for u in uses if u.tensor not in data]
         constant = [t.name for t in core.inputs[1:2] if self.graph.is_constant(t.name)]
         quantized = all(self._weight(name) is not None for name in constant)
-        int8 = bool(mine) and quantized and all(self.memory.offered(u).grid is not None for u in mine)
+        int8 = bool(mine) and quantized and all(self.memory.offered(u).scale is not None for u in mine)
         wanted = self.memory.wanted(end)
-        side = all(self.memory.offered(u).grid is not None for u in others)
-        absorbs = int8 and wanted.grid is not None and side
+        side = all(self.memory.offered(u).scale is not None for u in others)
+        absorbs = int8 and wanted.scale is not None and side
         why = [reason(r) for r in kernel.rules if int8 or r != "R11"]
         if not int8:
             why = [reason("F2", self._float_core(mine, quantized)), *(r for r in why if r.rule != "F2")]
-        if others and int8 and wanted.grid is not None and not side:
+        if others and int8 and wanted.scale is not None and not side:
             why.append(
-                reason("R12", f"it writes floating point, as '{others[0].tensor}', which it adds, is floating point")
+                reason(
+                    "R12", f"it writes floating point, because its other operand '{others[0].tensor}' is floating point"
+                )
             )
         if others and side and not absorbs:
             why.append(reason("R12", f"its result stays floating point, so '{others[0].tensor}' is dequantized for it"))
@@ -127,20 +129,20 @@ class _Forecast:
         self.memory.write(layer, (end,), wanted if absorbs else FLOATING)
 
     def _float_core(self, mine: list[Use], quantized: bool) -> str:
-        bare = [u.tensor for u in mine if self.memory.offered(u).grid is None]
-        if bare:
-            return f"it runs in floating point, as '{bare[0]}', which it reads, is not quantized"
-        return "" if quantized else "it runs in floating point, as its weights are not quantized"
+        unquantized = [u.tensor for u in mine if self.memory.offered(u).scale is None]
+        if unquantized:
+            return f"it runs in floating point, because its input '{unquantized[0]}' is not quantized"
+        return "" if quantized else "it runs in floating point, because its weights are not quantized"
 
     def _weights(self, core: gs.Node) -> list[str]:
-        """The constant that a weight is made of, as engines name it."""
+        """The constant of a weight, as engines name it."""
         if len(core.inputs) < 2 or not self.graph.is_constant(core.inputs[1].name):
             return []
         pair = self._weight(core.inputs[1].name)
         return [] if pair is None else [pair.tensor]
 
     def _weight(self, name: str) -> Pair | None:
-        """The pair of a weight, also where a Transpose lies between."""
+        """The pair of a weight, also before a view, Transpose or Cast."""
         while (pair := self.table.made(name)) is None:
             node = self.graph.producer(name)
             if node is None or node.op not in WEIGHT_CHAIN:
@@ -149,52 +151,55 @@ class _Forecast:
         return pair
 
     def _pool_after(self, kernel: Kernel, int8: bool) -> gs.Node | None:
-        """The MaxPool that fuses with a convolution: nothing else reads it, and both are INT8 (R16)."""
+        """The MaxPool that fuses with a convolution: the only reader of its result, both in INT8 (R16)."""
         node = self.parts.only(kernel.end) if int8 and kernel.add is None else None
         return node if node is not None and node.op == "MaxPool" and kernel.kind == "Convolution" else None
 
     def _moving(self, kernel: Kernel, uses: list[Use], made: tuple[str, ...]) -> None:
-        """A layer over which Q and DQ move: it moves INT8 where it can (R15, R16, R27)."""
+        """A data-movement op: it runs on INT8 if possible (R15, R16, R27)."""
         if kernel.end in self.pooled:
             return
         rule = {"Concat": "R15", "MaxPool": "R16"}.get(kernel.nodes[0].op, "R27")
-        behind = {self.memory.grids.wanted.get(name) for name in made}
-        wanted = self.memory.wanted(made[0]) if len(behind) == 1 else FLOATING
+        after = {self.memory.propagation.wanted.get(name) for name in made}
+        wanted = self.memory.wanted(made[0]) if len(after) == 1 else FLOATING
         offers = [self.memory.offered(u) for u in uses]
-        agreed = {o.grid for o in offers}
-        above = {self.memory.grids.wanted.get(self.table.root(u.tensor)) for u in uses} == {wanted.grid}
-        if wanted.grid is not None and (len(uses) > 1 or agreed == {wanted.grid} or above):
-            form = wanted  # the Q behind moves to every input: equal ones vanish, others requantize
+        agreed = {o.scale for o in offers}
+        before = {self.memory.propagation.wanted.get(self.table.root(u.tensor)) for u in uses} == {wanted.scale}
+        if wanted.scale is not None and (len(uses) > 1 or agreed == {wanted.scale} or before):
+            storage = wanted  # the Q after it moves to every input: equal ones cancel, others requantize
         elif len(agreed) == 1 and None not in agreed:
-            form = offers[0]  # the DQs in front move behind
+            storage = offers[0]  # the DQs before it move after it
         else:
-            form = FLOATING
-        reads = [self.memory.read(u, form, clone=len(uses) > 1) for u in uses]
-        why = (reason(rule, self._stays(uses, offers, wanted) if form.grid is None else ""),)
+            storage = FLOATING
+        reads = [self.memory.read(u, storage, clone=len(uses) > 1) for u in uses]
+        why = (reason(rule, self._stays(uses, offers, wanted) if storage.scale is None else ""),)
         nodes = tuple(map(label, kernel.nodes))
-        self.memory.write(Layer(nodes[0], kernel.kind, nodes, (), tuple(reads), (), "", why=why), made, form)
+        self.memory.write(Layer(nodes[0], kernel.kind, nodes, (), tuple(reads), (), "", why=why), made, storage)
 
     def _stays(self, uses: list[Use], offers: list[StoredType], wanted: StoredType) -> str:
-        """Why a moving layer moves floating point."""
-        bare = [u.tensor for u, o in zip(uses, offers, strict=True) if o.grid is None]
-        if wanted.grid is not None and bare:
-            return f"the Q behind it cannot move above it: '{bare[0]}' has another reader that wants something else"
-        if bare:
-            return f"it moves floating point, as '{bare[0]}' is, and as not all that read its result want one scale"
-        return "it moves floating point, as its inputs have different scales and no Q stands behind it"
+        """Why a data-movement op runs on floating point."""
+        unquantized = [u.tensor for u, o in zip(uses, offers, strict=True) if o.scale is None]
+        if wanted.scale is not None and unquantized:
+            return f"the Q after it cannot move before it: '{unquantized[0]}' has a reader that wants another scale"
+        if unquantized:
+            return (
+                f"it moves floating point: '{unquantized[0]}' is not quantized, "
+                "and the readers of the result do not all want one scale"
+            )
+        return "it moves floating point, because its inputs have different scales and no Q follows it"
 
     def _computing(self, kernel: Kernel, uses: list[Use]) -> None:
-        """A layer without weights: INT8 between DQ and Q, floating point else (R17, R18, R28)."""
+        """A layer without weights: INT8 between DQ and Q, else floating point (R17, R18, R28)."""
         first = kernel.nodes[0]
         data = [u for u in uses if self.memory.precision(u.tensor) in FLOATS.values()]
         wanted = self.memory.wanted(kernel.end)
         able = first.op not in FLOAT_ONLY and all(map(is_standard, kernel.nodes))
-        quantized = bool(data) and all(self.memory.offered(u).grid is not None for u in data)
-        int8 = able and quantized and wanted.grid is not None
+        quantized = bool(data) and all(self.memory.offered(u).scale is not None for u in data)
+        int8 = able and quantized and wanted.scale is not None
         rule = "R28" if not able else "R17" if kernel.kind in ("Pooling", "Reduce") else "R18"
-        touched = int8 or wanted.grid is not None or any(u.pair is not None for u in data)
+        touched = int8 or wanted.scale is not None or any(u.pair is not None for u in data)
         why = [reason(r) for r in kernel.rules]
-        why += [reason(rule, "" if int8 or not able else self._half(data, wanted))] if touched else []
+        why += [reason(rule, "" if int8 or not able else self._float_reason(data, wanted))] if touched else []
         reads = [self.memory.read(u, self.memory.offered(u) if int8 and u in data else FLOATING) for u in uses]
         nodes = tuple(map(label, kernel.nodes))
         layer = Layer(
@@ -203,8 +208,10 @@ class _Forecast:
         made = tuple(t.name for t in kernel.nodes[-1].outputs if t.name)
         self.memory.write(layer, made, wanted if int8 else FLOATING)
 
-    def _half(self, data: list[Use], wanted: StoredType) -> str:
-        bare = [u.tensor for u in data if self.memory.offered(u).grid is None]
-        if wanted.grid is None:
-            return "it runs in floating point: not all that read its result take it as INT8 of one scale"
-        return f"it runs in floating point, as '{bare[0]}', which it reads, is not quantized" if bare else ""
+    def _float_reason(self, data: list[Use], wanted: StoredType) -> str:
+        unquantized = [u.tensor for u in data if self.memory.offered(u).scale is None]
+        if wanted.scale is None:
+            return "it runs in floating point, because not all readers of its result take INT8 with one scale"
+        return (
+            f"it runs in floating point, because its input '{unquantized[0]}' is not quantized" if unquantized else ""
+        )

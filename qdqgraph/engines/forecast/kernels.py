@@ -1,4 +1,4 @@
-"""Which nodes of a graph become one kernel, before anything is said about types: blocks, pools, element-wise chains."""
+"""Which nodes of a graph become one kernel, regardless of types: blocks, pools, element-wise chains."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from ...operators import (
 from .propagation import values
 
 GATE_STEPS = 8
-"""More nodes than f has in any gate x * f(x) that exporters write."""
+"""Upper bound of the number of nodes of f in a gate x * f(x); exporters write fewer."""
 QUIET = PAIRS | VIEWS | {"Constant"}
-"""Operators that are no kernel of their own."""
+"""Operators that are not a separate kernel."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """Nodes that run as one.
+    """Nodes that run as one kernel.
 
     Attributes:
-        kind: what it is called.
+        kind: what engines call it.
         nodes: in file order.
-        core: the weighted node, None for any other kernel.
-        add: the residual Add that fused with it.
-        rules: the rules that joined the nodes.
+        core: the weighted node; None for any other kernel.
+        add: the residual Add that fuses with it.
+        rules: the rules that join the nodes.
     """
 
     kind: str
@@ -53,12 +53,12 @@ class Kernel:
 
     @property
     def end(self) -> str:
-        """The tensor that it makes; of several (Split, TopK) the first."""
+        """Its output tensor; of several (Split, TopK) the first."""
         return key(self.nodes[-1])
 
 
 class Partition:
-    """The nodes of a graph, divided into kernels; views and shape arithmetic are in none."""
+    """The nodes of a graph, divided into kernels; without views and shape arithmetic."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.table = graph, pairs(graph)
@@ -76,25 +76,25 @@ class Partition:
         self.kernels = tuple(sorted(found, key=lambda k: graph.position(k.nodes[-1])))
 
     def computes(self, node: gs.Node) -> bool:
-        """Whether the node is work of its own: no Q or DQ, no view, no constant, no arithmetic on shapes."""
+        """Whether the node computes or moves data: not a Q or DQ, view, constant or arithmetic on shapes."""
         return node.op not in QUIET and id(node) not in self.shapes and not self.graph.is_constant(key(node))
 
     def elementwise(self, node: gs.Node) -> bool:
-        """Whether the node is an element-wise function of data."""
+        """Whether the node is element-wise."""
         return node.op in ELEMENTWISE
 
     def only(self, tensor: str) -> gs.Node | None:
-        """The one node that reads the tensor, unrounded; None where there are others, or it leaves the network."""
+        """The only reader of the tensor, unquantized; None if there are others, or it is a network output."""
         uses = values(self.graph, tensor)
         alone = len(uses) == 1 and uses[0].pair is None and uses[0].reader.index >= 0 and tensor not in self.ends
         return uses[0].reader.node if alone else None
 
     def data(self, node: gs.Node) -> list[str]:
-        """The inputs of a node that are no constants."""
+        """The inputs of a node that are not constant."""
         return [t.name for t in node.inputs if t.name and not self.graph.is_constant(t.name)]
 
     def _cores(self) -> Iterator[gs.Node]:
-        """Weighted nodes; the last first, as of two convolutions upstream of an Add the last takes it."""
+        """Weighted nodes, last first, because of two convolutions upstream of an Add the last one fuses with it."""
         yield from (n for n in reversed(self.graph.nodes(*WEIGHTED)) if self.computes(n))
 
     def _block(self, core: gs.Node) -> Kernel:
@@ -129,7 +129,7 @@ class Partition:
             last = node
 
     def _activation(self, tensor: str, core: gs.Node, rules: list[str]) -> list[gs.Node]:
-        """The activation that reads a tensor, where it fuses."""
+        """The nodes of the activation that reads a tensor and fuses; empty if there is none."""
         node = self.only(tensor)
         if node is not None and node.op in EPILOGUES and id(node) not in self.taken and len(self.data(node)) == 1:
             rules.append("R21")
@@ -146,7 +146,7 @@ class Partition:
         return gate
 
     def _gate(self, tensor: str) -> list[gs.Node]:
-        """The nodes of x * f(x), where nothing else reads the tensor x; empty where there are none."""
+        """The nodes of x * f(x) if nothing else reads the tensor x; empty if there are none."""
         uses = values(self.graph, tensor)
         readers = {id(u.reader.node): u.reader.node for u in uses}
         if tensor in self.ends or len(readers) != 2 or any(u.pair for u in uses):
@@ -165,9 +165,9 @@ class Partition:
         return []
 
     def _residual(self, tensor: str, core: gs.Node) -> gs.Node | None:
-        """The residual Add that reads a tensor and fuses with the kernel that makes it.
+        """The residual Add that reads a tensor and fuses with its producer.
 
-        It has two operands of one shape, and no other block has taken it.
+        It has two operands of one shape, and no other block contains it.
         """
         add = self.only(tensor)
         if add is None or add.op not in SUMS or id(add) in self.taken or len(add.inputs) != 2:
@@ -195,7 +195,7 @@ class Partition:
             yield Kernel("PointWise", tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
 
     def _inside(self, group: list[gs.Node], node: gs.Node) -> bool:
-        """Whether all that a group makes is read, unrounded, by itself or by this node alone."""
+        """Whether only the group itself and this node read the group's results, unquantized."""
         members = {id(n) for n in group} | {id(node)}
         for made in (key(n) for n in group):
             uses = values(self.graph, made)
@@ -205,14 +205,14 @@ class Partition:
 
 
 def _grouped(core: gs.Node) -> bool:
-    """Whether a convolution is depthwise: as many groups as it has channels, or nearly."""
+    """Whether a convolution is depthwise: one input channel per group; assumed if the weight shape is unknown."""
     group = int(core.attrs.get("group", 1))
     weights = core.inputs[1].shape if len(core.inputs) > 1 else None
     return group > 1 and (weights is None or len(weights) < 2 or weights[1] == 1)
 
 
 def _shape_arithmetic(graph: Graph) -> frozenset[int]:
-    """Nodes that compute shapes: all they read comes from Shape, Size or constants."""
+    """Ids of nodes that compute shapes: all their inputs come from Shape, Size or constants."""
     found: set[int] = set()
     makers: set[str] = set()
     for node in graph.nodes():

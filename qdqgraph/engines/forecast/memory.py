@@ -1,4 +1,4 @@
-"""How each tensor is stored, kernel by kernel, and the reformats where a reader wants it otherwise."""
+"""How each tensor is stored, kernel by kernel, and the reformats for readers that want another type or scale."""
 
 from __future__ import annotations
 
@@ -20,30 +20,35 @@ FLOATS = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP3
 
 @dataclass(frozen=True)
 class StoredType:
-    """How a tensor is stored: on a grid as INT8, or as floating point; `pair` is the one that says so."""
+    """How a tensor is stored: as INT8 with a scale, or as floating point if `scale` is None.
 
-    grid: ScaleKey | None = None
+    Attributes:
+        scale: the scale of the integers.
+        pair: a pair with that scale.
+    """
+
+    scale: ScaleKey | None = None
     pair: Pair | None = None
 
 
 FLOATING = StoredType()
 LEAVES = -2
-"""In place of an input's index: not a node reads the tensor, it is an output of the network."""
+"""In place of an input's index: no node reads the tensor, it is a network output."""
 
 
 class Memory:
-    """What is stored, in which form, and all layers made so far.
+    """How the tensors are stored, and all layers so far.
 
     Attributes:
-        grids: what the readers of each tensor want.
-        layers: in the order they run.
+        propagation: the scales that the readers of each tensor want.
+        layers: in execution order.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.table, self.grids = pairs(graph), Propagation(graph)
+        self.table, self.propagation = pairs(graph), Propagation(graph)
         self.layers: list[Layer] = []
-        self._forms: dict[str, StoredType] = {}
+        self._storage: dict[str, StoredType] = {}
         self._views: dict[str, str] = {}
         self._copies: dict[str, Tensor] = {}
         self._converted: dict[tuple[str, ScaleKey | None, ScaleKey | None, str], Tensor] = {}
@@ -51,35 +56,35 @@ class Memory:
     # What is stored, and what is wanted
 
     def source(self, tensor: str) -> str:
-        """The tensor in memory that a site shows: itself, seen through views."""
+        """The stored tensor of a site, seen through pairs and views."""
         site = self.table.root(tensor)
         while site in self._views:
             site = self.table.root(self._views[site])
         return site
 
-    def form(self, tensor: str) -> StoredType:
-        """How a site is stored."""
-        return self._forms.get(self.source(tensor), FLOATING)
+    def storage(self, tensor: str) -> StoredType:
+        """How a tensor's site is stored."""
+        return self._storage.get(self.source(tensor), FLOATING)
 
     def offered(self, use: Use) -> StoredType:
-        """The form in which a use gets its tensor where it takes INT8: through its pair, or as it is stored."""
-        return self.form(use.tensor) if use.pair is None else StoredType(scale_key(use.pair), use.pair)
+        """The type that a use can read as INT8: that of its pair, or as stored."""
+        return self.storage(use.tensor) if use.pair is None else StoredType(scale_key(use.pair), use.pair)
 
     def wanted(self, tensor: str) -> StoredType:
-        """The form that all readers of a tensor want."""
-        grid = self.grids.wanted.get(tensor)
-        return FLOATING if grid is None else StoredType(grid, self._pair_after(tensor, grid))
+        """The type that all readers of a tensor want."""
+        scale = self.propagation.wanted.get(tensor)
+        return FLOATING if scale is None else StoredType(scale, self._pair_after(tensor, scale))
 
-    def _pair_after(self, tensor: str, grid: ScaleKey) -> Pair | None:
-        """The pair with this grid that quantizes the tensor, or what moves make of it."""
+    def _pair_after(self, tensor: str, scale: ScaleKey) -> Pair | None:
+        """The pair with this scale that quantizes the tensor, or the results of data-movement ops on it."""
         pending, seen = [tensor], set()
         while pending:
             name = pending.pop()
             if name in seen:
                 continue
             seen.add(name)
-            found = [u.pair for u in values(self.graph, name)] + self.grids.leaving.get(name, [])
-            if (pair := next((p for p in found if p is not None and scale_key(p) == grid), None)) is not None:
+            found = [u.pair for u in values(self.graph, name)] + self.propagation.leaving.get(name, [])
+            if (pair := next((p for p in found if p is not None and scale_key(p) == scale), None)) is not None:
                 return pair
             for use in values(self.graph, name):
                 if use.pair is None and (move := passes(self.graph, use.reader.node)):
@@ -88,31 +93,31 @@ class Memory:
 
     # Writing
 
-    def write(self, layer: Layer, made: tuple[str, ...], form: StoredType) -> None:
-        """Adds a layer that makes these tensors in this form; the Q that it absorbs is noted with it."""
+    def write(self, layer: Layer, made: tuple[str, ...], storage: StoredType) -> None:
+        """Adds a layer that writes these tensors as this type, with the Q that it absorbs."""
         for name in made:
-            self._forms[name] = form
-        quantize = form.pair.quantize if form.pair is not None else None
+            self._storage[name] = storage
+        quantize = storage.pair.quantize if storage.pair is not None else None
         absorbed = (label(quantize),) if quantize is not None and layer.kind not in ("Concat", "Move") else ()
-        outputs = tuple(self.stored(name, form) for name in made)
+        outputs = tuple(self.stored(name, storage) for name in made)
         precision = layer.precision or _widest(layer.inputs) or (outputs[0].precision if outputs else UNKNOWN)
         self.layers.append(replace(layer, outputs=outputs, precision=precision, quantizers=absorbed))
 
     def view(self, made: str, use: Use) -> None:
-        """Another shape of the same memory; a pair in front moves over it."""
-        form = self.offered(use)
-        if form.grid is None or form.grid == self.form(use.tensor).grid:
+        """Adds a view: another shape of the same memory; a pair before it moves over it."""
+        storage = self.offered(use)
+        if storage.scale is None or storage.scale == self.storage(use.tensor).scale:
             self._views[made] = use.tensor
         else:
-            self._copies[made], self._forms[made] = self.read(use, form), form
+            self._copies[made], self._storage[made] = self.read(use, storage), storage
 
     def leave(self, name: str) -> None:
-        """An output of the network: a pair there, or INT8 storage, ends in a DQ (R30); a view gets its own name."""
+        """Adds what a network output needs: a DQ after a pair or INT8 storage (R30); a NoOp that names a view."""
         node, pair = self.graph.producer(name), self.table.made(name)
         if node is None:
             return
         source = self.source(name)
-        if pair is not None or self.form(name).grid is not None:
+        if pair is not None or self.storage(name).scale is not None:
             self.read(Use(Reader(node, LEAVES), name, pair), FLOATING)
         elif source != name:
             stored = self.stored(source, FLOATING)
@@ -121,30 +126,36 @@ class Memory:
 
     # Reading
 
-    def read(self, use: Use, form: StoredType, *, clone: bool = False) -> Tensor:
-        """The tensor as a kernel reads it, converted by a reformat where it is stored in another form."""
+    def read(self, use: Use, storage: StoredType, *, clone: bool = False) -> Tensor:
+        """The tensor as a kernel reads it; adds a reformat if it is stored otherwise."""
         source = self.source(use.tensor)
-        have = self._forms.get(source, FLOATING)
-        if have.grid is None and form.grid is None and use.pair is not None:
-            # Nothing absorbs the pair: its rounding is executed, there and back.
+        have = self._storage.get(source, FLOATING)
+        if have.scale is None and storage.scale is None and use.pair is not None:
+            # No kernel absorbs the pair: Q and DQ both run as reformats.
             there = StoredType(scale_key(use.pair), use.pair)
             self._as(use, source, have, there, clone=clone)
             have = there
-        return self.stored(source, have) if have.grid == form.grid else self._as(use, source, have, form, clone=clone)
+        return (
+            self.stored(source, have)
+            if have.scale == storage.scale
+            else self._as(use, source, have, storage, clone=clone)
+        )
 
-    def _as(self, use: Use, source: str, have: StoredType, form: StoredType, *, clone: bool) -> Tensor:
-        """What a reformat makes of a tensor; made once for all that want the same."""
-        apart = use.tensor if use.reader.index == LEAVES and form.grid is None else ""
-        step = (source, have.grid, form.grid, apart)
+    def _as(self, use: Use, source: str, have: StoredType, storage: StoredType, *, clone: bool) -> Tensor:
+        """The result of a reformat, added once for all readers that want the same type."""
+        apart = use.tensor if use.reader.index == LEAVES and storage.scale is None else ""
+        step = (source, have.scale, storage.scale, apart)
         if step not in self._converted:
-            stored = self._converted.get((source, None, have.grid, "")) or self.stored(source, have)
-            quantizers, made = _names(form.pair if form.grid is not None else use.pair or have.pair, use, form)
-            if have.pair is not None and form.grid is not None:
+            stored = self._converted.get((source, None, have.scale, "")) or self.stored(source, have)
+            quantizers, made = _names(
+                storage.pair if storage.scale is not None else use.pair or have.pair, use, storage
+            )
+            if have.pair is not None and storage.scale is not None:
                 quantizers = (*map(label, have.pair.dequantizes[:1]), *quantizers)
-            made = made or f"{source} as {'INT8' if form.grid is not None else 'floating point'}"
-            made = f"{made}_clone" if clone and form.pair is not use.pair else made
-            out = replace(self.stored(apart or source, form), name=apart or made)
-            self._copy(quantizers, stored, out, reason(*self._left_over(use, source, have, form)))
+            made = made or f"{source} as {'INT8' if storage.scale is not None else 'floating point'}"
+            made = f"{made}_clone" if clone and storage.pair is not use.pair else made
+            out = replace(self.stored(apart or source, storage), name=apart or made)
+            self._copy(quantizers, stored, out, reason(*self._left_over(use, source, have, storage)))
             self._converted[step] = out
         return self._converted[step]
 
@@ -153,34 +164,37 @@ class Memory:
         made = Layer(name, "Reformat", (), quantizers, (stored,), (out,), out.precision, "Q/DQ", why=(why,))
         self.layers.append(made)
 
-    def _left_over(self, use: Use, source: str, have: StoredType, form: StoredType) -> tuple[str, str]:
-        """The rule by which a Q or DQ is left over, and what it means here."""
+    def _left_over(self, use: Use, source: str, have: StoredType, storage: StoredType) -> tuple[str, str]:
+        """The rule by which a Q or DQ remains, and the text for this case."""
         reader, producer = label(use.reader.node), self.graph.producer(source)
-        if source in self.graph.inputs and have.grid is None:
+        if source in self.graph.inputs and have.scale is None:
             return "R30", f"'{source}' enters the network as floating point and is quantized for {reader}"
-        if have.grid is not None and form.grid is not None:
-            return "R15", f"'{source}' is stored with another scale than {reader} wants: it is quantized again"
-        if use.reader.index == LEAVES and form.grid is None:
+        if have.scale is not None and storage.scale is not None:
+            return "R15", f"'{source}' is stored with another scale than {reader} wants: it is requantized"
+        if use.reader.index == LEAVES and storage.scale is None:
             return "R30", f"'{use.tensor}' leaves the network as floating point"
-        if have.grid is not None:
+        if have.scale is not None:
             return "R18", f"{reader} computes in floating point, so '{source}' is dequantized for it"
-        if source not in self.grids.wanted:
-            return "R14", f"'{source}' has readers that want floating point or another scale, so it is quantized apart"
+        if source not in self.propagation.wanted:
+            return (
+                "R14",
+                f"'{source}' has readers that want floating point or another scale, so it is quantized separately",
+            )
         maker = label(producer) if producer is not None else source
-        return "R18", f"{maker} cannot write INT8, so '{source}' is quantized behind it"
+        return "R18", f"{maker} cannot write INT8, so '{source}' is quantized after it"
 
     # Tensors
 
-    def stored(self, name: str, form: StoredType) -> Tensor:
-        """The tensor as it lies in memory; an open batch is 1, any other open dimension -1."""
+    def stored(self, name: str, storage: StoredType) -> Tensor:
+        """The tensor in memory; a dynamic batch is 1, any other dynamic dimension -1."""
         if name in self._copies:
             return self._copies[name]
         shape = self.graph.shape(name)
         dims = (-1,) if shape is None else tuple((-1 if i else 1) if d is None else d for i, d in enumerate(shape))
-        return Tensor(name, dims, "INT8" if form.grid is not None else self.precision(name))
+        return Tensor(name, dims, "INT8" if storage.scale is not None else self.precision(name))
 
     def precision(self, name: str) -> str:
-        """The type of a tensor that is not quantized: the file's, but FP16 inside a weakly typed network."""
+        """The type of a tensor that is not stored as INT8: the file's, but FP16 for FP32 inside a weakly typed net."""
         kind = onnx.TensorProto.DataType.Name(self.graph.dtype(name) or onnx.TensorProto.FLOAT)
         if kind not in FLOATS:
             return kind
@@ -189,15 +203,15 @@ class Memory:
 
 
 def _widest(tensors: tuple[Tensor, ...]) -> str:
-    """The floating-point type among these, else the first's type."""
+    """The first floating-point type among these, else the first type; "" without tensors."""
     floats = [t.precision for t in tensors if t.precision in FLOATS.values()]
     return floats[0] if floats else tensors[0].precision if tensors else ""
 
 
-def _names(pair: Pair | None, use: Use, form: StoredType) -> tuple[tuple[str, ...], str]:
-    """The label of a Q, or of a DQ on the way to floating point, as a tuple; and the tensor that it makes."""
+def _names(pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:
+    """The label of a Q, or of a DQ for a conversion to floating point, as a tuple; and the tensor that it produces."""
     node: gs.Node | None = None
-    if pair is not None and form.grid is not None:
+    if pair is not None and storage.scale is not None:
         node = pair.quantize
     elif pair is not None:
         same = (d for d in pair.dequantizes if key(d) == use.tensor)

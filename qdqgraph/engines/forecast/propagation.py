@@ -1,7 +1,7 @@
-"""Where TensorRT moves Q and DQ to: which tensors can be stored as INT8, and on which grid.
+"""Where TensorRT moves Q and DQ to: which tensors can be stored as INT8, and with which scale.
 
-A Q moves backward over layers that commute with rounding until it meets what makes the tensor; a DQ moves forward until
-it meets what computes with it. A grid is the scale of a Q, bit for bit.
+A Q moves backward over layers that commute with rounding until it reaches the producer of the values; a DQ moves
+forward until it reaches a layer that computes with them. Scales are compared bit for bit, with zero-points and types.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ...graph.sites import Use, sites
 from ...operators import SHAPES
 
 ScaleKey = bytes
-"""A pair's scale, zero-point and types: equal where its integers mean the same."""
+"""A pair's scale, zero-point and types as bytes: equal if equal integers represent equal values."""
 
 
 def scale_key(pair: Pair) -> ScaleKey:
-    """The grid of a pair; a pair whose scale is unknown has one of its own."""
+    """The scale key of a pair; unique if its scale is unknown."""
     if pair.scale is None:
         return pair.key.encode()
     zero = b"" if pair.zero_point is None or not pair.zero_point.any() else pair.zero_point.tobytes()
@@ -29,15 +29,16 @@ def scale_key(pair: Pair) -> ScaleKey:
 
 
 def values(graph: Graph, site: str) -> list[Use]:
-    """The uses of a site that read its values; who asks for its shape only, reads nothing."""
+    """The uses of a site that read its values, without those that read only its shape."""
     return [u for u in sites(graph).uses(site) if u.reader.node.op not in SHAPES]
 
 
 class Propagation:
-    """The grid on which each tensor's readers want it; computed once a graph, in linear time.
+    """The scale with which each tensor's readers want it; computed once per graph, in linear time.
 
     Attributes:
-        wanted: tensors whose readers all take INT8 of one grid, directly or through moves, with that grid.
+        wanted: tensors whose readers all take INT8 with one scale, directly or through data-movement ops, with that
+            scale.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -51,7 +52,7 @@ class Propagation:
             self._settle(name)
 
     def _leaving(self) -> dict[str, list[Pair | None]]:
-        """Sites that are outputs of the network, with the pair through which they leave."""
+        """Sites that are network outputs, with the pair between site and output, None without one."""
         found: dict[str, list[Pair | None]] = {}
         for name in sorted(self.graph.outputs):
             found.setdefault(self.table.root(name), []).append(self.table.made(name))
@@ -59,32 +60,33 @@ class Propagation:
 
     def _settle(self, tensor: str) -> None:
         wishes = set(self._wishes(tensor))
-        if len(wishes) == 1 and (grid := wishes.pop()) is not None:
-            self.wanted[tensor] = grid
+        if len(wishes) == 1 and (scale := wishes.pop()) is not None:
+            self.wanted[tensor] = scale
 
     def _wishes(self, tensor: str) -> Iterator[ScaleKey | None]:
-        """What each reader of a site wants: a grid, or None for floating point."""
+        """What each reader of a site wants: a scale, or None for floating point."""
         for use in values(self.graph, tensor):
             yield self.wish(use)
         for pair in self.leaving.get(tensor, ()):
             yield None if pair is None else scale_key(pair)
 
     def wish(self, use: Use) -> ScaleKey | None:
-        """What a use wants: the grid of its pair; through a move what all want that read the move's results."""
+        """What a use wants: the scale of its pair; at a data-movement op, the scale that all readers of its results
+        want."""
         if use.pair is not None:
             return scale_key(use.pair)
         move = passes(self.graph, use.reader.node) if use.reader.index >= 0 else None
         if move is None or use.tensor not in move[0]:
             return None
-        behind = {self.wanted.get(made) for made in move[1]}
-        return behind.pop() if len(behind) == 1 else None
+        after = {self.wanted.get(made) for made in move[1]}
+        return after.pop() if len(after) == 1 else None
 
 
 def passes(graph: Graph, node: gs.Node) -> Move | None:
-    """Data inputs and outputs of a node over which Q and DQ move; None where they stay.
+    """Data inputs and outputs of a node over which Q and DQ move; None if they do not.
 
-    A Pad of other dimensions than the last two becomes a Slice with filling; NVIDIA's TensorFlow ResNet-50 engine
-    keeps the Q downstream of it.
+    A Pad of dimensions other than the last two becomes a Slice with fill; in NVIDIA's TensorFlow ResNet-50 engine the Q
+    stays downstream of it.
     """
     move = move_of(graph, node)
     if move is None or node.op != "Pad":

@@ -1,7 +1,7 @@
-"""Words for tensor formats, as the engine inspector writes them, to precision and layout.
+"""Precision and layout from the tensor formats that the engine inspector writes.
 
 8.x and 10.x write prose ("Thirty-two wide channel vectorized row major Int8 format") or, in Myelin's layers, a bare
-type ("Half"); 11.x has a field for each. Words that are not known survive as the layout.
+type ("Half"); 11.x has a field for each. Unknown words become the layout.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ WORD = re.compile(r"[A-Za-z]+\d*")
 
 
 def precision(word: str) -> str:
-    """The precision that a type's name stands for: "Int8", "kINT8", "Half", "INT8" …; `UNKNOWN` for another word."""
+    """The precision of a type name: "Int8", "kINT8", "Half", "INT8" …; `UNKNOWN` for any other word."""
     plain = word.strip().lower()
     return TYPES.get(plain, TYPES.get(plain.removeprefix("k"), UNKNOWN))
 
 
 def split(prose: str) -> tuple[str, str]:
-    """Precision and layout of a `Format/Datatype`; what is not known of it becomes the layout."""
+    """Precision and layout of a `Format/Datatype`; unknown words become the layout."""
     found = [t for word in WORD.findall(prose) if (t := precision(word)) != UNKNOWN]
     if not found:
         return UNKNOWN, prose.strip()
@@ -48,7 +48,7 @@ def split(prose: str) -> tuple[str, str]:
 
 
 def layout(prose: str) -> str:
-    """A short word for a layout: "linear", "CHW32", "HWC8"; what is not known of it as it stands, types left out."""
+    """A short name of a layout: "linear", "CHW32", "HWC8"; an unknown one is unchanged, without types."""
     words = [w for w in prose.replace("format", " ").split() if precision(w) == UNKNOWN]
     rest = " ".join(words)
     lower = rest.lower()

@@ -1,7 +1,7 @@
-"""What trtexec and the engine inspector export, read into an `Engine`: layer info of 8.x, 10.x and 11.x, and times.
+"""Reads the exports of trtexec and the engine inspector into an `Engine`: layer info of 8.x, 10.x and 11.x, and times.
 
 The versions differ in words, not in structure: `Format/Datatype` in one field or in two, `Bindings` (names) or
-`I/O Tensors` (objects), Metadata or none. A field that is not known here survives in `Layer.fields`.
+`I/O Tensors` (objects), Metadata or none. Unknown fields are kept in `Layer.fields`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ..layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
 from . import formats, names
 from .jsonfile import MAX_LAYERS, Duration, as_form
 
-DETAILED = "build the engine again with --profilingVerbosity=detailed and export --exportLayerInfo once more"
+DETAILED = "rebuild the engine with --profilingVerbosity=detailed and export --exportLayerInfo again"
 READ_HERE = frozenset({"Name", "LayerType", "Inputs", "Outputs", "Metadata", "TacticName"})
 TACTIC = re.compile(r"(?:^|_)(?:[iu]8[iuf]\d+_[iu]8i32|i8816|imma|int8|fp8|e4m3)", re.IGNORECASE)
 HALF_TACTIC = re.compile(r"(?:^|_)(?:f16f16|hmma|h16816|h1688|fp16|bf16bf16)", re.IGNORECASE)
 COPIES = frozenset({"reformat", "noop", "scale", "quantize", "dequantize", "kgen", "myelin", "shuffle", "copy"})
-"""LayerTypes, in small letters, that do nothing but copy where they carry no node but Q and DQ."""
+"""LayerTypes, in lower case, that only copy if they contain no nodes except Q and DQ."""
 WEIGHTED = frozenset({"correlation", "gemm", "conv", "deconv"})
-"""LayerTypes of Myelin whose result a following kgen scales and quantizes: a part of the same kernel on paper."""
+"""LayerTypes of Myelin whose result a following kgen scales and quantizes: it counts as part of the same kernel."""
 
 
 class TensorRow(Struct, frozen=True):
-    """A tensor of a layer. 11.x has a field for format and one for type, whose case its parsers disagree on."""
+    """A tensor of a layer. 11.x has separate fields for format and type; the latter is spelled DataType or Datatype."""
 
     name: str = field(name="Name")
     dims: tuple[int, ...] = field(name="Dimensions", default=())
@@ -43,7 +43,7 @@ class TensorRow(Struct, frozen=True):
 
 
 class LayerRow(Struct, frozen=True, rename="pascal"):
-    """What is read of a layer."""
+    """The fields of a layer that are read."""
 
     name: str
     layer_type: str = ""
@@ -60,7 +60,7 @@ class Binding(Struct, frozen=True, rename="pascal"):
 
 
 class LayerInfo(Struct, frozen=True):
-    """What is read of an export."""
+    """The fields of an export that are read."""
 
     layers: tuple[LayerRow, ...] = field(name="Layers")
     bindings: tuple[str, ...] = field(name="Bindings", default=())
@@ -82,18 +82,18 @@ class Run(Struct, frozen=True, rename="camel"):
 
 
 def engine_of(content: object, name: str, *, place: str, source: str = "trtexec") -> Engine:
-    """The engine that the JSON of an engine inspector describes.
+    """The engine that the JSON of the engine inspector describes.
 
     Raises:
-        EngineError: it is something else, or holds names only; the message begins with `place`.
+        EngineError: it is not layer info, or contains layer names only; the message begins with `place`.
     """
     if not isinstance(content, dict) or "Layers" not in content:
         raise EngineError(f"{place}: {_mistaken(content)}")
     rows = content["Layers"]
     if isinstance(rows, list) and rows and all(isinstance(row, str) for row in rows):
-        raise EngineError(f"{place}: it names the layers and says nothing else about them; {DETAILED}")
+        raise EngineError(f"{place}: it contains layer names only; {DETAILED}")
     if isinstance(rows, list) and len(rows) > MAX_LAYERS:
-        raise EngineError(f"{place}: Layers holds {len(rows):,} layers; no engine has more than {MAX_LAYERS:,}")
+        raise EngineError(f"{place}: Layers contains {len(rows):,} layers; no engine has more than {MAX_LAYERS:,}")
     info = as_form(content, LayerInfo, place)
     found = settled_all([_layer(row, given) for row, given in zip(info.layers, rows, strict=True)])
     first = [layer for layer in found if _profile(layer.name) in (None, 0)]
@@ -101,19 +101,19 @@ def engine_of(content: object, name: str, *, place: str, source: str = "trtexec"
     if len(first) < len(found):
         notes.append(f"the engine has several optimization profiles; these are the {len(first)} layers of the first")
     if any(-1 in t.dims for layer in first for t in (*layer.inputs, *layer.outputs)):
-        notes.append("shapes are dynamic: sizes of tensors with an open dimension are unknown and count as 0 bytes")
+        notes.append("shapes are dynamic: tensors with a dynamic dimension count as 0 bytes")
     bindings = info.bindings if info.tensors is UNSET else tuple(tensor.name for tensor in info.tensors)
     return Engine(name, source, tuple(first), bindings, notes=tuple(notes))
 
 
 def _mistaken(content: object) -> str:
-    """What a file is that is no layer info."""
+    """What a file is that is not layer info, and what to do."""
     if isinstance(content, list) and content and isinstance(content[0], dict):
         if "count" in content[0]:
-            return "this is a profile: give it with --profile, and the file of --exportLayerInfo in its place"
+            return "this is a profile: give it with --profile, and give the file of --exportLayerInfo here"
         if "computeMs" in content[0] or "latencyMs" in content[0]:
-            return "these are run times: give them with --times, and the file of --exportLayerInfo in their place"
-    return "this is no layer info: it has no list 'Layers', as trtexec --exportLayerInfo writes it"
+            return "these are run times: give them with --times, and give the file of --exportLayerInfo here"
+    return "this is not layer info: it has no list 'Layers', which trtexec --exportLayerInfo writes"
 
 
 def _profile(name: str) -> int | None:
@@ -142,10 +142,10 @@ def _tensor(row: TensorRow) -> Tensor:
 
 
 def settled_all(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """The layers with cause and precision told from what they are made of.
+    """The layers with cause and precision, derived from their contents.
 
-    Myelin names a convolution in the Metadata of its epilogue and of the kernel that quantizes its input as well; there
-    a node counts only for the layer that can be nothing but its kernel, or else for one of them.
+    Myelin lists a convolution also in the Metadata of its epilogue and of the kernel that quantizes its input. In
+    layers that may only copy, a node counts only if no other layer has the stronger claim to it (`_claim`).
     """
     owner: dict[str, int] = {}
     for index, layer in enumerate(layers):
@@ -166,12 +166,13 @@ def settled_all(layers: Sequence[Layer]) -> tuple[Layer, ...]:
 
 
 def _claim(layer: Layer) -> tuple[bool, float]:
-    """How surely a node that several layers name is computed by this one."""
+    """How likely a layer computes a node that several layers list: not a copy before a copy, then the one with fewer
+    nodes."""
     return layer.kind.lower() not in COPIES, 1 / len(layer.nodes)
 
 
 def cause(layer: Layer) -> Cause:
-    """Why a layer only copies; "" where it computes, or where it is no work at all (NoOp)."""
+    """Why a layer only copies; "" if it computes or does nothing (NoOp)."""
     kind = layer.kind.lower()
     if kind not in COPIES or layer.nodes or kind == "noop":
         return _copied(layer) if kind == "reformat" else ""
@@ -190,7 +191,8 @@ def _copied(layer: Layer) -> Cause:
 
 
 def precision(layer: Layer) -> str:
-    """What a layer computes in: its weights' type, else its tactic, else its inputs; of a copy, what it writes."""
+    """The precision in which a layer computes: its weights' type, else its tactic's, else its first input's; of a copy,
+    its output's."""
     if layer.cause or not layer.inputs:
         return layer.outputs[0].precision if layer.outputs else UNKNOWN
     weights = layer.fields.get("Weights", layer.fields.get("ConvWeights"))
@@ -206,10 +208,10 @@ def precision(layer: Layer) -> str:
 
 
 def timed(engine: Engine, content: object, place: str) -> Engine:
-    """The engine with the times of a profile; names can repeat, so the n-th of a name is the n-th there.
+    """The engine with the times of a profile; if a name repeats, its n-th layer has its n-th entry.
 
     Raises:
-        EngineError: the content is no profile, or fits another engine.
+        EngineError: the content is not a profile, or belongs to another engine.
     """
     queues: dict[str, deque[float]] = defaultdict(deque)
     for index, entry in enumerate(as_form(content, list[dict[str, Any]], f"{place}: this is not a profile")):
@@ -223,7 +225,7 @@ def timed(engine: Engine, content: object, place: str) -> Engine:
     missing = [layer.name for layer in layers if layer.time_ms is None and layer.works]
     over = sum(len(queue) for queue in queues.values())
     if len(missing) == len([layer for layer in layers if layer.works]) or not queues:
-        raise EngineError(f"{place}: no layer of {engine.name} is in this profile: it was made with another engine")
+        raise EngineError(f"{place}: no layer of {engine.name} is in this profile: it belongs to another engine")
     notes = list(engine.notes)
     if missing:
         notes.append(f"{len(missing)} layers have no time in {Path(place).name}, such as '{missing[0]}'")
@@ -233,13 +235,13 @@ def timed(engine: Engine, content: object, place: str) -> Engine:
 
 
 def runs(content: object, place: str) -> Times:
-    """Whole runs from what `--exportTimes` wrote.
+    """The times of whole runs, in ms, from a file of `--exportTimes`.
 
     Raises:
-        EngineError: it is something else, or empty.
+        EngineError: it is not a list of run times, or empty.
     """
     rows = as_form(content, list[Run], f"{place}: this is not a list of run times")
     if not rows:
-        raise EngineError(f"{place}: it holds no run")
+        raise EngineError(f"{place}: it contains no run")
     compute, latency = (statistics.median(getattr(row, key) for row in rows) for key in ("compute_ms", "latency_ms"))
     return Times(len(rows), compute, latency)

@@ -1,6 +1,6 @@
 """The layer list that TensorRT-RTX writes into its build log, which needs neither a GPU nor a driver.
 
-One line a layer: `Name: …, LayerType: …, Inputs: [ { Name: …, Dimensions: […], …, Datatype: Int8, Format: … } ],
+One line per layer: `Name: …, LayerType: …, Inputs: [ { Name: …, Dimensions: […], …, Datatype: Int8, Format: … } ],
 Constants: [ … ], Outputs: [ … ], TacticName: …, StreamId: …, Metadata: [ONNX Layer: …]…`. Seen in TensorRT-RTX 1.7.1.
 """
 
@@ -14,7 +14,7 @@ from . import formats, names
 from .layer_info import settled_all
 
 BEGIN = "Layers:"
-"""How the message in the build log begins."""
+"""The first words of the message in the build log."""
 LINE = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: \[(?P<constants>.*?)\], "
     r"Outputs: \[(?P<outputs>.*?)\], TacticName: (?P<tactic>.*?), StreamId: (?P<stream>-?\d+)"
@@ -28,7 +28,7 @@ def layers(text: str) -> tuple[Layer, ...]:
     """The layers of a list.
 
     Raises:
-        EngineError: the text has no such list, or a line of it has another form.
+        EngineError: the text has no such list, or a line has an unknown format.
     """
     start = text.find(BEGIN)
     if start < 0:
@@ -45,7 +45,7 @@ def layers(text: str) -> tuple[Layer, ...]:
 def _layer(line: str) -> Layer:
     found = LINE.match(line.rstrip().removesuffix(","))
     if found is None:
-        raise EngineError(f"this line of the layer list has an unknown form: {line[:120]}")
+        raise EngineError(f"this line of the layer list has an unknown format: {line[:120]}")
     nodes, quantizers = names.of_layer(found["name"], found["metadata"] or "")
     return Layer(
         name=found["name"],

@@ -1,4 +1,4 @@
-"""Which ONNX nodes a layer of an engine computes, from its Metadata or, in old versions, from its name."""
+"""The ONNX nodes that a layer of an engine computes, from its Metadata or, in old versions, from its name."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 
 SEPARATOR = "\x1e"
-"""Between the entries of Metadata, in the engine inspector's JSON."""
+"""Separates the entries of Metadata in the engine inspector's JSON."""
 ENTRY = re.compile(r"\[ONNX Layer:\s*(.*?)\s*\](?=\s*(?:\[ONNX Layer:|[\x1e\x1f,;]|$))", re.DOTALL)
 OWN = re.compile(
     r"\(Unnamed Layer\*|^(unsqueeze_node_after|copied_squeeze_after|reshape_(before|after)|squeeze_after)_"
 )
-"""Layers that TensorRT adds itself."""
+"""Names of layers that TensorRT adds."""
 REFORMATTING = re.compile(r"^Reformatting CopyNode for (Input|Output) Tensor \d+ to ")
 FOREIGN = re.compile(r"^\{ForeignNode\[(.*)\]\}$", re.DOTALL)
 PROFILE = re.compile(r"\s*\[profile (\d+)\]$")
@@ -21,8 +21,8 @@ QUANTIZER = re.compile(r"quant(ize)?_?(linear|scale_node)", re.IGNORECASE)
 def of_layer(name: str, metadata: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(nodes, Q and DQ nodes) of a layer, each once and in order.
 
-    `name` counts only where there is no Metadata. Of a Myelin layer without it, `{ForeignNode[a...b]}`, only the first
-    and the last node are known.
+    `name` is used only if there is no Metadata. Without it, a Myelin layer, `{ForeignNode[a...b]}`, lists only its
+    first and last node.
     """
     found = entries(metadata) or parts(name)
     unique = tuple(dict.fromkeys(found))
@@ -30,12 +30,12 @@ def of_layer(name: str, metadata: str) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def is_quantizer(node: str) -> bool:
-    """Whether an ONNX node is a Q or DQ: every exporter keeps the operator in the name."""
+    """Whether an ONNX node is a Q or DQ: every exporter writes the operator into the name."""
     return QUANTIZER.search(node) is not None
 
 
 def entries(metadata: str) -> tuple[str, ...]:
-    """The ONNX nodes that Metadata names."""
+    """The ONNX nodes that Metadata lists."""
     named = tuple(n for n in ENTRY.findall(metadata) if n)
     if named or not metadata.strip():
         return named
@@ -43,7 +43,7 @@ def entries(metadata: str) -> tuple[str, ...]:
 
 
 def parts(name: str) -> tuple[str, ...]:
-    """The ONNX nodes in a layer's name, "w + QuantizeLinear_7 + Conv_9"; what TensorRT adds itself left out."""
+    """The ONNX nodes in a layer's name, "w + QuantizeLinear_7 + Conv_9"; without what TensorRT adds."""
     if REFORMATTING.match(name):
         return ()
     found: list[str] = []
@@ -58,7 +58,7 @@ def parts(name: str) -> tuple[str, ...]:
 
 
 def _pointwise(piece: str) -> Iterable[str]:
-    """The nodes in "PWN(PWN(Sigmoid_1), Mul_2)"; a node's own name may hold brackets: "PWN(/a/Sigmoid (1))"."""
+    """The nodes in "PWN(PWN(Sigmoid_1), Mul_2)"; a node's own name may contain parentheses: "PWN(/a/Sigmoid (1))"."""
     inner = piece.removeprefix("PWN(").removesuffix(")")
     for part in inner.split(", "):
         while part.startswith("PWN("):

@@ -1,5 +1,8 @@
-"""Formats of findings. A module of this package is a format: its name is what `check --format` takes, and its function
-`render(files: Sequence[FileFindings]) -> Iterator[str | rich.text.Text]` yields the lines. There is no list to add to.
+"""Formats of findings.
+
+Each module of this package is a format: its name is an argument of `check --format`, and its function
+`render(files: Sequence[FileFindings]) -> Iterator[str | rich.text.Text]` yields the lines. To add a format, add a
+module.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from ..text import say
 
 @dataclass(frozen=True)
 class FileFindings:
-    """What was found in one file.
+    """The findings in one file.
 
     Attributes:
-        path: the file, as the user named it.
+        path: the file, as the user wrote it.
         findings: in their order, as `qdqgraph.check` returns them.
     """
 
@@ -29,18 +32,18 @@ class FileFindings:
 
     @property
     def here(self) -> tuple[Finding, ...]:
-        """The findings on the target asked for."""
+        """The findings for the requested target."""
         return tuple(finding for finding in self.findings if not finding.target)
 
     @property
     def elsewhere(self) -> Mapping[str, tuple[Finding, ...]]:
-        """The findings on another target alone, by the name of the target."""
+        """The findings that only another target has, by the name of that target."""
         targets = dict.fromkeys(finding.target for finding in self.findings if finding.target)
         return {name: tuple(finding for finding in self.findings if finding.target == name) for name in targets}
 
 
 def names() -> tuple[str, ...]:
-    """The formats there are, sorted."""
+    """The names of all formats, sorted."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 

@@ -1,4 +1,4 @@
-"""JSON for programs, one document for all files; its schema is `report/schemas/findings.schema.json`."""
+"""JSON, one document for all files; its schema is `report/schemas/findings.schema.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line a finding, for people: file, place, code, what is wrong, what it costs, what to do."""
+"""One line per finding, for reading: file, place, code, what is wrong, what it costs, what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import FileFindings
 
 
 def render(files: Sequence[FileFindings]) -> Iterator[str | Text]:
-    """A line for each finding, and one for each other target that finds something else in the file."""
+    """A line for each finding, and one for each other target with further findings."""
     for file in files:
         yield from (finding_line(file.path, finding) for finding in file.here)
         for target, (first, *more) in file.elsewhere.items():

@@ -1,4 +1,4 @@
-"""Operators that a text rule names by a category of the table (`operators`): "@moves"."""
+"""Operators that a text rule selects by a category of the table of operators: "@moves"."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ...toml.file import TextError, TomlFile
 from .form import RuleForm
 
 MARK = "@"
-"""How the name of a category begins."""
+"""The first character of a category's name."""
 
 Ops = Mapping[str, Sequence[str]]
-"""Names that a rule gives to several operators, with the operators."""
+"""Names that a rule defines for several operators → the operators."""
 
 
 def expand(name: str) -> tuple[str, ...]:
-    """The operators that "@category" stands for, sorted; any other name alone.
+    """The operators of "@category", sorted; any other name unchanged.
 
     Raises:
         TextError: there is no such category; the message lists them.

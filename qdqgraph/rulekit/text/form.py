@@ -1,4 +1,4 @@
-"""The keys of a text rule's file, typed: what `TextRule` reads, and what `rule.schema.json` tells editors."""
+"""The keys of a text rule's file, typed: `TextRule` reads them, and `rule.schema.json` is generated from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ...graph.selectors import KINDS
 
 SCHEMA = Path(__file__).with_name("rule.schema.json")
-"""The schema of `RuleForm`, for editors: the first line `#:schema PATH` of a rule file names it."""
+"""The JSON Schema of `RuleForm`, for editors: the first line of a rule file, `#:schema PATH`, refers to it."""
 
 Text = Annotated[str, Meta(min_length=1)]
 Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
@@ -22,28 +22,26 @@ Category = Annotated[str, Meta(pattern=r"^@.+$", examples=["@moves"])]
 class TieTable(Struct, frozen=True, forbid_unknown_fields=True):
     """Sites that must have one scale"""
 
-    sites: Annotated[
-        Names, Meta(description="Variables of the pattern; a variadic one stands for all its tensors.")
-    ] = ()
+    sites: Annotated[Names, Meta(description="Variables of the pattern; a variadic one means all its tensors.")] = ()
     tensors: Annotated[Names, Meta(description="Tensors by name or glob.")] = ()
     inputs_of: Annotated[Names, Meta(description="All that the named nodes read, by name or glob.")] = ()
     outputs_of: Annotated[Names, Meta(description="All that the named nodes produce, by name or glob.")] = ()
     quantizers: Annotated[
         Names,
-        Meta(description="PyTorch paths of activation quantizers, or of modules that hold them, by name or glob."),
+        Meta(description="PyTorch paths of activation quantizers, or of modules that contain them, by name or glob."),
     ] = ()
     policy: Annotated[
         Text, Meta(description="The scale of the group: max, output, input, anchor:SITE, fixed:VALUE.")
     ] = ""
     max_bits_lost: (
-        Annotated[float, Meta(ge=0, description="Refuse the tie where it would cost a tensor more.")] | UnsetType
+        Annotated[float, Meta(ge=0, description="Refuse the tie if a tensor would lose more bits.")] | UnsetType
     ) = UNSET
     required: Annotated[bool, Meta(description="Whether a name that matches nothing stops the run (default true).")] = (
         True
     )
 
     def named(self) -> list[tuple[str, int, str]]:
-        """The sites that the file names itself: one of `KINDS`, the index in its list, and the name or glob."""
+        """The sites that the file lists by name: one of `KINDS`, the index in its list, and the name or glob."""
         return [(kind, index, name) for kind in KINDS for index, name in enumerate(getattr(self, kind))]
 
 
@@ -52,9 +50,9 @@ class ExampleTable(Struct, frozen=True, forbid_unknown_fields=True):
 
     title: Text
     before: Annotated[Text, Meta(description="The model as exported, in ONNX text.")]
-    after: Annotated[
-        Text, Meta(description="The model after `fix` with this rule; left out where nothing is applied.")
-    ] = ""
+    after: Annotated[Text, Meta(description="The model after `fix` with this rule; omitted if nothing is applied.")] = (
+        ""
+    )
 
 
 class CounterexampleTable(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,7 +85,9 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
     why: Annotated[Text, Meta(description="What TensorRT does, and what it costs.")]
     safety: Annotated[
         Literal["exact", "lossy", "manual"],
-        Meta(description="exact: bit-identical in ONNX Runtime. lossy: within quantization noise. manual: only shown."),
+        Meta(
+            description="exact: bit-identical in ONNX Runtime. lossy: within quantization noise. manual: reported only."
+        ),
     ]
     when_not: Annotated[Text, Meta(description="When a user should not want the repair.")] = ""
     source: Annotated[Names, Meta(description="Where this is documented: links, or what was measured.")] = ()
@@ -95,11 +95,11 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[Operator, ...],
         Meta(
             min_length=1,
-            description="Operators that count as quantized because this rule handles them, beside Q/DQ pairs: "
+            description="Operators that count as quantized because this rule handles them, besides Q/DQ pairs: "
             "acme.QuantConv of one domain, QuantConv of any; globs are allowed.",
         ),
     ] = ()
-    severity: Annotated[Literal["error", "warning"], Meta(description="error where TensorRT refuses the graph.")] = (
+    severity: Annotated[Literal["error", "warning"], Meta(description="error if TensorRT refuses the graph.")] = (
         "warning"
     )
     message: Annotated[
@@ -112,25 +112,25 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
     help: Annotated[str, Meta(description="What to do; placeholders as in message.")] = ""
     at: Annotated[
         Text,
-        Meta(description="The variable that a finding is placed at; the first output of the pattern by default."),
+        Meta(description="The variable whose tensor is the place of a finding; by default the pattern's first output."),
     ] = ""
     cost: Annotated[Text, Meta(description="The variable whose size in bytes, as float, the defect costs.")] = ""
     pattern: Annotated[
         Text,
-        Meta(description="An ONNX function: parameters are free variables, outputs are what must survive."),
+        Meta(description="An ONNX function: parameters are free variables, outputs are tensors that must remain."),
     ] = ""
     rewrite: Annotated[Text, Meta(description="An ONNX function of the same signature that replaces the pattern.")] = ""
     where: Annotated[Names, Meta(description="Conditions from the closed list, all of which must hold.")] = ()
-    optional: Annotated[Names, Meta(description="Variables that stand for inputs which may be absent.")] = ()
+    optional: Annotated[Names, Meta(description="Variables of inputs that may be absent.")] = ()
     variadic: Annotated[
         Names,
-        Meta(description="Variables that stand for all remaining inputs, or all outputs, of an operator."),
+        Meta(description="Variables that mean all remaining inputs, or all outputs, of an operator."),
     ] = ()
     ops: Annotated[
         Mapping[str, Category | Names],
         Meta(
             description='Names for several operators, usable in the pattern: Act = ["Relu", "Clip"]; or for a category '
-            'of the table of operators: Move = "@moves". An array may hold both.'
+            'of the table of operators: Move = "@moves". An array may contain both.'
         ),
     ] = {}
     tie: Annotated[

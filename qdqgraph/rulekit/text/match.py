@@ -1,4 +1,4 @@
-"""Matching: every place where a graph looks like a pattern, and how far it got where it does not.
+"""Matching: every place where a graph matches a pattern, and how far matching got elsewhere.
 
 Matching starts at nodes of one operator, which the graph has indexed, and follows edges from there: its cost grows
 with the candidates of that operator, not with the nodes of the graph.
@@ -19,17 +19,17 @@ from ...operators import COMMUTATIVE, PAIRS
 from .pattern import Pattern, PatternNode, Step
 
 ZERO_POINT = 2
-"""The input of QuantizeLinear and DequantizeLinear that holds the zero-point."""
+"""The index of the zero-point among the inputs of QuantizeLinear and DequantizeLinear."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """One place where a graph looks like a pattern.
+    """One place where a graph matches a pattern.
 
     Attributes:
-        tensors: variable to tensor names: one, several where it is variadic, "" where an optional input is absent.
-        attributes: attribute variable to the attribute of the node, None where the node leaves it out.
-        nodes: index of the pattern's node to the graph's node.
+        tensors: variable → tensor names: one, several if it is variadic, "" if an optional input is absent.
+        attributes: attribute variable → the attribute of the node, None if the node omits it.
+        nodes: index of the pattern's node → the graph's node.
     """
 
     tensors: Mapping[str, tuple[str, ...]]
@@ -37,20 +37,20 @@ class Match:
     nodes: Mapping[int, Node]
 
     def tensor(self, variable: str) -> str:
-        """The tensor that a variable stands for; "" where it is absent."""
+        """The tensor bound to a variable; "" if it is absent."""
         return next(iter(self.tensors[variable]), "")
 
 
 @dataclass
 class Trace:
-    """The deepest that matching got, and what stopped it there."""
+    """The deepest failure of matching, and its reason."""
 
     depth: int = -1
     match: Match | None = None
     reason: str = ""
 
     def note(self, match: Match, reason: str, more: int = 0) -> None:
-        """Keeps a failure where it is deeper than any before."""
+        """Keeps a failure if it is deeper than all before."""
         if len(match.nodes) + more > self.depth:
             self.depth, self.match, self.reason = len(match.nodes) + more, match, reason
 
@@ -59,7 +59,7 @@ EMPTY = Match({}, {}, {})
 
 
 def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Match]]:
-    """For each node that can stand for `pattern.nodes[start]`, in file order, the matches it begins."""
+    """For each node that may match `pattern.nodes[start]`, in file order, its matches."""
     steps = pattern.order(start)
     for node in candidates(graph, pattern.nodes[start]):
         if _alike(graph, pattern, start, node):
@@ -67,7 +67,7 @@ def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Mat
 
 
 def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
-    """Whether the operators upstream of a node are those of the pattern: a quick no for most candidates."""
+    """Whether the operators upstream of a node are those of the pattern: quickly excludes most candidates."""
     line = pattern.nodes[index]
     if node.op not in line.ops:
         return False
@@ -85,14 +85,14 @@ def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
 def matches_at(
     graph: Graph, pattern: Pattern, start: int, node: Node, steps: Sequence[Step], trace: Trace | None = None
 ) -> Iterator[Match]:
-    """Every match in which `node` stands for `pattern.nodes[start]`; `steps` is `pattern.order(start)`."""
+    """Every match in which `node` matches `pattern.nodes[start]`; `steps` is `pattern.order(start)`."""
     matcher = _Matcher(graph, pattern, trace)
     for first in matcher.node(EMPTY, start, node):
         yield from matcher.extend(first, steps)
 
 
 def candidates(graph: Graph, wanted: PatternNode) -> Iterator[Node]:
-    """The nodes of the operators that a pattern's node asks for, in file order."""
+    """The nodes with the operators of a pattern's node, in file order."""
     if not wanted.domain:
         yield from graph.nodes(*sorted(wanted.ops))
         return
@@ -100,7 +100,7 @@ def candidates(graph: Graph, wanted: PatternNode) -> Iterator[Node]:
 
 
 def same_value(graph: Graph, a: str, b: str) -> bool:
-    """Whether two tensors are one, or two constants of one type with the same elements, bit for bit."""
+    """Whether both are the same tensor, or constants of one type with the same elements, bit for bit."""
     if a == b:
         return True
     if not a or not b:
@@ -125,30 +125,30 @@ class _Matcher:
                 yield from self.extend(longer, steps[1:])
 
     def _reached(self, match: Match, step: Step) -> list[Node]:
-        """The nodes that the graph offers for a step."""
+        """The nodes of the graph that a step reaches."""
         wanted, tensor = self.pattern.nodes[step.node], match.tensor(step.variable)
         if step.slot < 0:
             maker = self.graph.producer(tensor)
             if maker is None:
-                what = "an initializer" if tensor in self.graph.initializers else "an input of the graph"
-                self._fail(match, "'{}' is {}, where the pattern has {}", tensor, what, wanted)
+                what = "an initializer" if tensor in self.graph.initializers else "a graph input"
+                self._fail(match, "'{}' is {}, but the pattern has {}", tensor, what, wanted)
             return [] if maker is None else [maker]
         found = {id(r.node): r.node for r in self.graph.readers(tensor) if r.node.op in wanted.ops and r.index >= 0}
         taken = {id(n) for n in match.nodes.values()}
         free = [n for i, n in found.items() if i not in taken]
         if not free:
-            self._fail(match, "no further {} reads '{}', where the pattern has {}", wanted.op, tensor, wanted)
+            self._fail(match, "no further {} reads '{}', but the pattern has {}", wanted.op, tensor, wanted)
         return free
 
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
-        """The ways in which a node stands for the pattern's node `index`, given what is bound."""
+        """The ways in which a node matches the pattern's node `index`, given the bound variables."""
         wanted = self.pattern.nodes[index]
         domain = "" if is_standard(node) else node.domain
         if node.op not in wanted.ops or domain != wanted.domain:
-            self._fail(match, "'{}' is {}, where the pattern has {}", node, node.op, wanted)
+            self._fail(match, "'{}' is {}, but the pattern has {}", node, node.op, wanted)
             return
         if any(n is node for n in match.nodes.values()):
-            self._fail(match, "'{}' already stands for another line than {}", node, wanted)
+            self._fail(match, "'{}' already matches another line than {}", node, wanted)
             return
         attributes = self._attributes(match, wanted, node)
         if attributes is None:
@@ -184,7 +184,7 @@ class _Matcher:
             if extra:
                 self._fail(
                     match,
-                    "'{}' has {} {}s ('{}' and so on), where the pattern has {}; name the others too, as optional",
+                    "'{}' has {} {}s ('{}' …), but the pattern has {}; name the others too, as optional",
                     node,
                     len(variables) + len(extra),
                     kind,
@@ -195,7 +195,7 @@ class _Matcher:
         return bound
 
     def _plain(self, bound: dict[str, tuple[str, ...]], variables: Sequence[str], names: Sequence[str]) -> bool:
-        """Binds the usual case: as many names as variables, each of them there, and none that is another tensor."""
+        """Binds the usual case: as many names as variables, all present, and none bound to another tensor before."""
         if (
             not variables
             or len(variables) != len(names)
@@ -215,25 +215,25 @@ class _Matcher:
         slot: int,
         rest: bool,
     ) -> str:
-        """Binds a variable; the reason where that cannot be."""
+        """Binds a variable; the reason if that is impossible, else ""."""
         if not variable:
-            return f"it has an input '{given[0]}' that the pattern leaves out" if given[0] else ""
+            return f"it has an input '{given[0]}' that the pattern omits" if given[0] else ""
         zero = slot == ZERO_POINT and bool(wanted.ops & PAIRS)
         means_zero = zero and "DequantizeLinear" in wanted.ops  # ONNX: a DequantizeLinear without a zero-point
         may_miss = rest or means_zero or variable in self.pattern.optional or variable in bound
         if given[:1] == ("",) and not may_miss:
-            return f"it has no '{variable}'; where that may be absent, list it as optional"
+            return f"it has no '{variable}'; if it may be absent, list it as optional"
         if variable not in bound:
             bound[variable] = given
             return ""
         before = bound[variable]
         if zero and "" in (*before, *given) and all(not n or self._is_zero(n) for n in (*before, *given)):
-            bound[variable] = max(before, given)  # the one that is there
+            bound[variable] = max(before, given)  # the one that is present
             return ""
         if len(before) == len(given) and all(map(same_value, [self.graph] * len(given), before, given)):
             return ""
         shown = [", ".join(f"'{n}'" if n else "nothing" for n in names) for names in (before, given)]
-        return f"'{variable}' is {shown[0]} already, and {shown[1]} here"
+        return f"'{variable}' is already {shown[0]}, but here it is {shown[1]}"
 
     def _is_zero(self, tensor: str) -> bool:
         value = self.graph.value(tensor)
@@ -250,7 +250,7 @@ class _Matcher:
             given = _attribute_value(mine[name]) if name in mine else self._default(node, name)
             if given != _attribute_value(literal):
                 self._fail(
-                    match, "'{}' has {} = {}, where the pattern has {}", node, name, given, _attribute_value(literal)
+                    match, "'{}' has {} = {}, but the pattern has {}", node, name, given, _attribute_value(literal)
                 )
                 return None
         for name, variable in wanted.parameters.items():
@@ -260,12 +260,14 @@ class _Matcher:
                 continue
             before = found[variable]
             if _value_or_none(before) != _value_or_none(given):
-                self._fail(match, "'{}' has another {} than @{}, {}", node, name, variable, _value_or_none(before))
+                self._fail(
+                    match, "'{}': its {} differs from @{}, which is {}", node, name, variable, _value_or_none(before)
+                )
                 return None
         return found
 
     def _default(self, node: Node, name: str) -> Any:
-        """What ONNX takes where the node leaves an attribute out."""
+        """ONNX's default of an attribute that the node omits; None if there is none."""
         try:
             schema = onnx.defs.get_schema(node.op, self.graph.opset, node.domain or "")
             default = schema.attributes[name].default_value
@@ -274,7 +276,7 @@ class _Matcher:
         return _attribute_value(default) if default.name else None
 
     def _fail(self, match: Match, text: str, *parts: object) -> None:
-        """Notes why matching stops; the sentence is made only where somebody asks."""
+        """Notes why matching stops; formats the text only if there is a trace."""
         if self.trace is not None:
             self.trace.note(
                 match,

@@ -1,4 +1,4 @@
-"""Messages of text rules: `{x}` is the tensor that variable x stands for, `{x.shape}` its shape, and so on."""
+"""Messages of text rules: `{x}` is the tensor of variable x, `{x.shape}` its shape, and so on."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .match import Match
 from .pattern import Pattern
 
 FIELDS = ("value", "shape", "bytes", "count", "dtype", "op", "scales")
-"""What may follow a variable: a constant's value, the shape, bytes as float, how many tensors a variadic variable
-stands for, the ONNX type, the operator that makes it, the scales of its pairs."""
+"""The fields of a variable: a constant's value, the shape, bytes as float, the number of tensors of a variadic
+variable, the ONNX type, the operator of its producer, the scales of its pairs."""
 TIED = "tie.scales"
 """The scales of all sites of the tie."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A template: literal text, each piece followed by a field, "" where there is none."""
+    """A template: literal text, each piece followed by a field, "" for none."""
 
     pieces: tuple[tuple[str, str], ...]
 
@@ -33,17 +33,17 @@ class Message:
         """Reads a template.
 
         Raises:
-            TextError: a brace is left open, or a placeholder names no variable of the pattern.
+            TextError: a brace is not closed, or a placeholder is not a variable of the pattern.
         """
         try:
             pieces = tuple((literal, name or "") for literal, name, _, _ in Formatter().parse(text))
         except ValueError as error:
-            raise TextError(f"{text!r} is no template: {error}; write {{x}}, or {{{{ for a brace") from error
+            raise TextError(f"{text!r} is not a template: {error}; write {{x}}, or {{{{ for a brace") from error
         for _, name in pieces:
             variable, _, field = name.partition(".")
             if name and name != TIED and (variable not in pattern.variables or field not in ("", *FIELDS)):
                 raise TextError(
-                    f"there is nothing for the placeholder {{{name}}}; write a variable of the pattern, {TIED}, "
+                    f"unknown placeholder {{{name}}}; write a variable of the pattern, {TIED}, "
                     f"or variable.field with one of {', '.join(FIELDS)}"
                 )
         return cls(pieces)

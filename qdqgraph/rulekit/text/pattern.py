@@ -1,8 +1,8 @@
-"""`Pattern`: a piece of a graph, written as an ONNX function.
+"""`Pattern`: a subgraph to match, written as an ONNX function.
 
-Parameters are the free variables, outputs are what must survive; a variable stands for one tensor, or for one constant
-value, since exporters write one scale constant a pair: two constants with the same bytes are the same variable.
-The language is onnx.parser's own; nothing is added to it but the three tables `ops`, `optional` and `variadic`.
+Parameters are the free variables, outputs are the tensors that must remain. A variable matches one tensor, or one
+constant value: exporters write one scale constant per pair, so two constants with the same bytes match the same
+variable. The language is that of onnx.parser, extended by the tables `ops`, `optional` and `variadic` of the rule file.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class PatternNode:
 
     Attributes:
         label: the name in brackets, else the first output: how a rewrite refers to the node.
-        ops: operator types that match; several where `ops` of the rule file gives the name a list.
+        ops: operator types that match; several if `op` is a name from the rule file's `ops`.
         op: the operator as written.
-        inputs: variables, empty where an optional input is left out.
+        inputs: variables, empty for an omitted optional input.
         outputs: variables.
-        attributes: what the line says of attributes; those it does not name may have any value.
-        parameters: attribute name to attribute variable (`axis = @axis`).
+        attributes: the attributes with a literal value; those that the line does not name may have any value.
+        parameters: attribute name → attribute variable (`axis = @axis`).
     """
 
     label: str
@@ -51,12 +51,12 @@ class PatternNode:
 
 @dataclass(frozen=True)
 class Step:
-    """How matching goes on from what is bound: to the maker of a variable, or to one of its readers."""
+    """How matching continues from a bound variable: to its producer, or to one of its readers."""
 
     node: int
     variable: str
     slot: int
-    """The input of the node that reads the variable; -1 where the node makes it."""
+    """The index of the node's input that reads the variable; -1 if the node produces it."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Pattern:
 
         Args:
             ops: names for several operators; optional, variadic: see `rule.schema.json`.
-            whole: every node must hang together with the others, as a pattern's must.
+            whole: check that the nodes are connected, as a pattern requires.
 
         Raises:
-            TextError: the text is no function, names an unknown operator, or uses a variable nothing defines.
+            TextError: the text is not a function, names an unknown operator, or uses an undefined variable.
         """
         function = _function(text)
         nodes = tuple(_node(n, ops or {}) for n in function.node)
@@ -109,7 +109,7 @@ class Pattern:
 
     @cached_property
     def made(self) -> Mapping[str, int]:
-        """For each variable that a node makes, the node."""
+        """Variable → the node that produces it."""
         return {v: i for i, n in enumerate(self.nodes) for v in n.outputs if v}
 
     @property
@@ -119,13 +119,13 @@ class Pattern:
 
     @property
     def inner(self) -> frozenset[str]:
-        """Variables that nodes make and that are no outputs."""
+        """Variables that nodes produce and that are not outputs."""
         return frozenset(self.made) - set(self.outputs)
 
     def order(self, start: int) -> tuple[Step, ...]:
-        """The other nodes in an order in which each hangs on what is bound before it.
+        """The other nodes in an order in which each shares a variable with those before it.
 
-        Data inputs lead before scales and zero-points, which hundreds of nodes may share.
+        Data inputs come before scales and zero-points, which hundreds of nodes may share.
 
         Raises:
             TextError: the pattern falls into parts that share no variable.
@@ -156,24 +156,24 @@ class Pattern:
         read = {v for n in self.nodes for v in n.inputs if v}
         for name in sorted(read - set(defined)):
             raise TextError(
-                f"variable '{name}' is not defined: add it to the parameters, or make it{guess(name, defined)}",
+                f"variable '{name}' is not defined: add it to the parameters, or produce it{guess(name, defined)}",
                 _line(text, name),
             )
         for name in self.outputs:
             if name not in self.made:
-                raise TextError(f"output '{name}' is made by no node of the function", _line(text, name))
+                raise TextError(f"no node of the function produces output '{name}'", _line(text, name))
         for name in self.inputs:
             if name not in read:
-                raise TextError(f"parameter '{name}' is never used: take it away", _line(text, name))
+                raise TextError(f"parameter '{name}' is never used: remove it", _line(text, name))
         used = {v for n in self.nodes for v in n.parameters.values()}
         for name in sorted(set(self.attributes) ^ used):
-            state = "never used" if name in self.attributes else "no parameter: declare it in < >"
+            state = "never used" if name in self.attributes else "not declared: declare it in < >"
             raise TextError(f"attribute variable '@{name}' is {state}", _line(text, name))
         for name in sorted(self.variadic & self.variables):
             for node in self.nodes:
                 if name in node.inputs[:-1] or (name in node.outputs and len(node.outputs) > 1):
                     raise TextError(
-                        f"variadic '{name}' stands for all remaining inputs or all outputs; it goes last in '{node}'",
+                        f"variadic '{name}' means all remaining inputs or all outputs: put it last in '{node}'",
                         _line(text, name),
                     )
 
@@ -186,7 +186,7 @@ def _function(text: str) -> onnx.FunctionProto:
     except onnx.parser.ParseError as error:
         detail, line = parse_fault(error)
         raise TextError(
-            f"this is no ONNX function text: {detail}; write: pattern (x, s) => (y) {{ y = Relu (x) }}", skipped + line
+            f"this is not ONNX function text: {detail}; write: pattern (x, s) => (y) {{ y = Relu (x) }}", skipped + line
         ) from error
 
 

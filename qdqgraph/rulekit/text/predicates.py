@@ -1,7 +1,7 @@
-"""The closed list of conditions for `where`: what a pattern cannot say by its shape.
+"""The closed list of conditions for `where`: what a pattern cannot express.
 
-Each is a function of the graph and of tensors, and answers with the reason why it does not hold, or with "". `not`
-in front turns it round. Where the list does not suffice, write the rule in Python.
+Each is a function of the graph and of tensors, and returns the reason why it does not hold, or "". `not` before a
+condition negates it. If the list does not suffice, write the rule in Python.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .match import Match, same_value
 from .pattern import Pattern
 
 Check = Callable[..., str]
-"""(graph, tensors or values…) → the reason why it does not hold, "" where it does."""
+"""(graph, tensors or values…) → the reason why it does not hold, "" if it does."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,22 @@ class Predicate:
     """One entry of the list.
 
     Attributes:
-        arguments: what it takes: "variable", "number", "type"; a last "operator*" takes any number of operators and of
-            categories of them.
-        says: one sentence for the documentation.
+        arguments: kinds of its arguments: "variable", "number", "type"; "number?" is optional; "operator*", the last
+            one, means any number of operators and categories.
+        meaning: one sentence for the documentation.
         example: one use.
         check: the function.
     """
 
     arguments: tuple[str, ...]
-    says: str
+    meaning: str
     example: str
     check: Check
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One line of `where`, ready to be asked."""
+    """One parsed line of `where`."""
 
     text: str
     negated: bool
@@ -65,7 +65,7 @@ class Condition:
         """
         found = re.fullmatch(r"\s*(not\s+)?(\w+)\s*\(([^()]*)\)\s*", text)
         if not found:
-            raise TextError(f"{text!r} is no condition; write, for example: scalar(s), or: not constant(x)")
+            raise TextError(f"{text!r} is not a condition; write, for example: scalar(s), or: not constant(x)")
         negated, name, inside = found.groups()
         if name not in PREDICATES:
             near, known = guess(name, PREDICATES), ", ".join(PREDICATES)
@@ -75,7 +75,7 @@ class Condition:
         return cls(text.strip(), bool(negated), predicate, _arguments(text, given, predicate, pattern))
 
     def fails(self, graph: Graph, match: Match) -> str:
-        """Why the condition does not hold for a match; "" where it does."""
+        """Why the condition does not hold for a match; "" if it does."""
         groups = [match.tensors[a] if isinstance(a, _Variable) else (a,) for a in self.arguments]
         ways = max((len(g) for g in groups), default=1)
         reasons = [self.predicate.check(graph, *(g[min(i, len(g) - 1)] for g in groups)) for i in range(ways)]
@@ -103,14 +103,14 @@ def _arguments(text: str, given: Sequence[str], predicate: Predicate, pattern: P
 
 
 def _argument(text: str, given: str, kind: str, pattern: Pattern) -> tuple[Any, ...]:
-    """An argument as the predicate takes it; several for a category of operators."""
+    """The value of an argument; several for a category of operators."""
     if kind == "variable":
         if given not in pattern.variables:
             raise TextError(f"{text!r}: the pattern has no variable {given!r}; it has {_list(pattern.variables)}")
         return (_Variable(given),)
     if kind == "number":
         if not re.fullmatch(r"-?\d+(\.\d+)?", given):
-            raise TextError(f"{text!r}: {given!r} is no number")
+            raise TextError(f"{text!r}: {given!r} is not a number")
         return (float(given),)
     if kind == "type" and given.upper() not in TYPES:
         raise TextError(f"{text!r}: ONNX has no type {given!r}; write, for example, int8 or float")
@@ -131,7 +131,7 @@ def _same_value(graph: Graph, a: str, b: str) -> str:
 
 
 def _constant(graph: Graph, x: str) -> str:
-    return "" if x and graph.is_constant(x) else f"'{x}' is computed when the network runs"
+    return "" if x and graph.is_constant(x) else f"'{x}' is computed at run time"
 
 
 def _scalar(graph: Graph, x: str) -> str:
@@ -139,7 +139,7 @@ def _scalar(graph: Graph, x: str) -> str:
     shape = None if value is None else value.shape
     shape = graph.shape(x) if shape is None else shape
     if shape is None or None in shape:
-        return f"the size of '{x}' is not known"
+        return f"the size of '{x}' is unknown"
     size = math.prod(d or 0 for d in shape)
     return "" if size == 1 else f"'{x}' has {size} elements"
 
@@ -169,7 +169,7 @@ def _sole_consumer(graph: Graph, x: str) -> str:
 
 def _followed_by(graph: Graph, x: str, *ops: str) -> str:
     if x in graph.outputs:
-        return f"'{x}' is an output of the graph"
+        return f"'{x}' is a graph output"
     readers = graph.readers(x)
     other = next((r.node for r in readers if r.node.op not in ops), None)
     if other is not None:
@@ -180,39 +180,41 @@ def _followed_by(graph: Graph, x: str, *ops: str) -> str:
 def _made_by(graph: Graph, x: str, *ops: str) -> str:
     maker = graph.producer(x)
     if maker is None:
-        return f"no node makes '{x}'"
-    return "" if maker.op in ops else f"'{label(maker)}', which makes '{x}', is {maker.op}"
+        return f"no node produces '{x}'"
+    return "" if maker.op in ops else f"'{label(maker)}', which produces '{x}', is {maker.op}"
 
 
 def _before(graph: Graph, a: str, b: str) -> str:
     first, second = graph.producer(a), graph.producer(b)
     holds = first is not None and second is not None and graph.position(first) < graph.position(second)
-    return "" if holds else f"'{a}' is not made in front of '{b}'"
+    return "" if holds else f"the producer of '{a}' does not come before that of '{b}'"
 
 
 def _graph_input(graph: Graph, x: str) -> str:
-    return "" if x in graph.inputs else f"'{x}' is no input of the graph"
+    return "" if x in graph.inputs else f"'{x}' is not a graph input"
 
 
 def _graph_output(graph: Graph, x: str) -> str:
-    return "" if x in graph.outputs else f"'{x}' is no output of the graph"
+    return "" if x in graph.outputs else f"'{x}' is not a graph output"
 
 
 def _paired(graph: Graph, x: str) -> str:
     on = pairs(graph).at(x) or pairs(graph).made(x)
-    return "" if on else f"no pair stands on '{x}'"
+    return "" if on else f"'{x}' has no pair"
 
 
 def _moves(graph: Graph, x: str) -> str:
     maker = graph.producer(x)
     holds = maker is not None and move_of(graph, maker) is not None
-    return "" if holds else f"the node that makes '{x}' computes new values"
+    return "" if holds else f"'{x}' is not the output of a data-movement op"
 
 
 def _carries_int8(graph: Graph, x: str) -> str:
     maker = graph.producer(x)
-    holds = maker is not None and shared_scale_sites(graph, maker) is not None
-    return "" if holds else f"nothing behind '{x}' takes INT8, and not everything in front of it is quantized"
+    if maker is None or move_of(graph, maker) is None:
+        return f"'{x}' is not the output of a data-movement op"
+    holds = shared_scale_sites(graph, maker) is not None
+    return "" if holds else f"no reader downstream of '{x}' takes INT8, and not all its producer's inputs are quantized"
 
 
 def _feeds_int8(graph: Graph, x: str) -> str:
@@ -222,14 +224,14 @@ def _feeds_int8(graph: Graph, x: str) -> str:
 def _same_shape(graph: Graph, a: str, b: str) -> str:
     first, second = graph.shape(a), graph.shape(b)
     if first is None or second is None:
-        return f"the shape of '{a if first is None else b}' is not known"
+        return f"the shape of '{a if first is None else b}' is unknown"
     return "" if first == second and None not in first else f"'{a}' is {list(first)}, '{b}' is {list(second)}"
 
 
 def _rank(graph: Graph, x: str, rank: float) -> str:
     shape = graph.shape(x)
     if shape is None:
-        return f"the rank of '{x}' is not known"
+        return f"the rank of '{x}' is unknown"
     return "" if len(shape) == rank else f"'{x}' has rank {len(shape)}"
 
 
@@ -253,62 +255,65 @@ def _constant_text(graph: Graph, x: str) -> str:
 PREDICATES: Mapping[str, Predicate] = {
     "same_value": Predicate(
         ("variable", "variable"),
-        "Both are one tensor, or constants of one type with the same elements, bit for bit.",
+        "Both are the same tensor, or constants of one type with the same elements, bit for bit.",
         "same_value(s, t)",
         _same_value,
     ),
-    "constant": Predicate(
-        ("variable",), "It is known before the network runs: made of constants alone.", "constant(w)", _constant
-    ),
+    "constant": Predicate(("variable",), "It is computed from constants only.", "constant(w)", _constant),
     "scalar": Predicate(("variable",), "It has exactly one element.", "scalar(s)", _scalar),
-    "zero": Predicate(("variable",), "It is a constant, and all zero; an absent input counts.", "zero(z)", _zero),
+    "zero": Predicate(
+        ("variable",), "It is a constant, and all zero; an absent input counts as zero.", "zero(z)", _zero
+    ),
     "above": Predicate(
         ("variable", "number"), "It is a constant, and every element is larger than the number.", "above(s, 0)", _above
     ),
     "sole_consumer": Predicate(
-        ("variable",), "One node input reads it, and it is no output of the graph.", "sole_consumer(q)", _sole_consumer
+        ("variable",),
+        "Exactly one node input reads it, and it is not a graph output.",
+        "sole_consumer(q)",
+        _sole_consumer,
     ),
     "fanout": Predicate(
         ("variable", "number", "number?"),
-        "This many node inputs and graph outputs read it: exactly, or from the first number to the second.",
+        "This many node inputs and graph outputs read it: exactly this number, or from the first to the second.",
         "fanout(x, 2, 4)",
         _fanout,
     ),
     "followed_by": Predicate(
         ("variable", "operator*"),
-        "Everything that reads it is one of these operators, and it is no output of the graph.",
+        "All its consumers are of these operators, and it is not a graph output.",
         "followed_by(y, Conv, Gemm)",
         _followed_by,
     ),
     "made_by": Predicate(
-        ("variable", "operator*"), "The node that makes it is one of these operators.", "made_by(x, Relu)", _made_by
+        ("variable", "operator*"), "Its producer is one of these operators.", "made_by(x, Relu)", _made_by
     ),
     "before": Predicate(
         ("variable", "variable"),
-        "The node that makes the first stands earlier in the file; where a pattern could match twice, crosswise.",
+        "The producer of the first comes earlier in the file; avoids a second match with the two exchanged.",
         "before(q1, q2)",
         _before,
     ),
-    "graph_input": Predicate(("variable",), "It is an input of the graph.", "graph_input(x)", _graph_input),
-    "graph_output": Predicate(("variable",), "It is an output of the graph.", "graph_output(y)", _graph_output),
+    "graph_input": Predicate(("variable",), "It is a graph input.", "graph_input(x)", _graph_input),
+    "graph_output": Predicate(("variable",), "It is a graph output.", "graph_output(y)", _graph_output),
     "paired": Predicate(
-        ("variable",), "A plain activation pair stands on it, or a pair makes it.", "not paired(x)", _paired
+        ("variable",), "It has a plain activation pair, or a pair produces it.", "not paired(x)", _paired
     ),
     "moves": Predicate(
         ("variable",),
-        "The node that makes it only moves values: Q and DQ commute with it (Concat, MaxPool, Reshape, zero Pad …).",
+        "Its producer is a data-movement op: Q and DQ commute with it (Concat, MaxPool, Reshape, zero Pad …).",
         "moves(y)",
         _moves,
     ),
     "carries_int8": Predicate(
         ("variable",),
-        "The node that makes it moves values towards INT8, so that all around it must have one scale.",
+        "Its producer is a data-movement op between INT8 tensors, so all its tensors must share one scale.",
         "carries_int8(y)",
         _carries_int8,
     ),
     "feeds_int8": Predicate(
         ("variable",),
-        "It reaches a pair through moves, averages and element-wise operators only.",
+        "Its values reach a pair through data-movement, average and element-wise ops only.",
         "feeds_int8(y)",
         _feeds_int8,
     ),
@@ -316,7 +321,7 @@ PREDICATES: Mapping[str, Predicate] = {
         ("variable", "variable"), "Both shapes are known and equal.", "same_shape(a, b)", _same_shape
     ),
     "rank": Predicate(("variable", "number"), "It has this many dimensions.", "rank(x, 4)", _rank),
-    "dtype": Predicate(("variable", "type"), "Its type is this one, in ONNX's words.", "dtype(b, int32)", _dtype),
+    "dtype": Predicate(("variable", "type"), "Its type is this ONNX type.", "dtype(b, int32)", _dtype),
     "opset": Predicate(
         ("number", "number?"),
         "The model's opset is at least the first number, and at most the second.",

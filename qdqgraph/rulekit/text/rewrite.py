@@ -1,8 +1,8 @@
-"""`Rewrite`: what a text rule puts in a pattern's place, as a function of the same signature.
+"""`Rewrite`: the replacement of a text rule's pattern, as a function of the same signature.
 
-A line of the rewrite with the label (or first output) and the operator of a line of the pattern is that node: it
-keeps its name, attributes and metadata. Other lines are new nodes. `y = Identity (x)` for an output lets the readers
-of y read x. Nodes of the pattern that nothing reads any more go; those that something else reads stay.
+A line of the rewrite with the label (or first output) and the operator of a line of the pattern refers to that node,
+which keeps its name, attributes and metadata. Other lines are new nodes. `y = Identity (x)` for an output lets the
+readers of y read x. Nodes of the pattern without a remaining reader are removed; nodes that something else reads stay.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Rewrite:
         """Reads the replacement.
 
         Raises:
-            TextError: it does not parse, has another signature, or makes a node of which nothing is known.
+            TextError: it does not parse, has another signature, uses an unbound attribute, or creates a node with a
+                name from `ops`, which means several operators.
         """
         result = Pattern.parse(text, ops=ops, optional=pattern.optional, variadic=pattern.variadic)
         for ours, theirs, what in (
@@ -52,14 +53,14 @@ class Rewrite:
 
     @cached_property
     def kept(self) -> Mapping[int, int]:
-        """Lines of the rewrite that are nodes of the pattern."""
+        """Line of the rewrite → the node of the pattern that it refers to."""
         known = {(n.label, n.op, n.domain): i for i, n in enumerate(self.pattern.nodes)}
         found = {j: known.get((n.label, n.op, n.domain)) for j, n in enumerate(self.result.nodes)}
         return {j: i for j, i in found.items() if i is not None}
 
     @cached_property
     def same(self) -> frozenset[int]:
-        """Nodes of the pattern that the rewrite leaves as they are, and whose inputs it leaves."""
+        """Nodes of the pattern that the rewrite leaves unchanged, and whose inputs it leaves unchanged."""
         same: set[int] = set()
         for j, i in self.kept.items():
             ours, theirs = self.result.nodes[j], self.pattern.nodes[i]
@@ -72,9 +73,9 @@ class Rewrite:
 
     @cached_property
     def private(self) -> frozenset[str]:
-        """Inner variables that nothing outside the match may read, as they change or vanish.
+        """Inner variables that nothing outside the match may read, because they change or are removed.
 
-        A node that the rewrite only leaves out stays for others, unless what it reads changes.
+        A node that the rewrite only omits stays for its other readers, unless its inputs change.
         """
         rebuilt = {i for i in self.kept.values() if i not in self.same}
         ends = {self.pattern.made[v] for v in self.pattern.outputs} - set(self.kept.values())
@@ -85,15 +86,15 @@ class Rewrite:
         return frozenset(touched & self.pattern.inner)
 
     def refuses(self, graph: Graph, match: Match) -> str:
-        """Why the rewrite cannot take this match's place; "" where it can."""
+        """Why the rewrite cannot replace this match; "" if it can."""
         inside = {id(n) for n in match.nodes.values()}
         for variable in sorted(self.private):
             tensor = match.tensor(variable)
             outside = [r.node for r in graph.readers(tensor) if id(r.node) not in inside or r.index < 0]
             if tensor in graph.outputs:
-                return f"'{tensor}' changes, and is an output of the graph"
+                return f"'{tensor}' would change, but is a graph output"
             if outside:
-                return f"'{tensor}' changes, and '{label(outside[0])}' outside the pattern reads it too"
+                return f"'{tensor}' would change, but '{label(outside[0])}' outside the pattern also reads it"
         return ""
 
     def graft(self, graph: Graph, match: Match) -> Graft:
@@ -122,9 +123,9 @@ class Rewrite:
         )
 
     def _renamed(self, graph: Graph, match: Match) -> dict[int, tuple[Reader, ...]]:
-        """Lines `y = Identity (x)` for outputs of the pattern, with the readers that go over from y to x.
+        """Lines `y = Identity (x)` for outputs of the pattern, with the readers of y that then read x.
 
-        Where y is an output of the graph, or a subgraph takes it, the line stays a node.
+        If y is a graph output, or a subgraph reads it, the line becomes a node.
         """
         found: dict[int, tuple[Reader, ...]] = {}
         for j, node in enumerate(self.result.nodes):
@@ -158,7 +159,7 @@ class Rewrite:
     def _unmoved(
         self, match: Match, old: int, line: PatternNode, inputs: Sequence[str], before: onnx.NodeProto
     ) -> list[str]:
-        """Inputs that name the same variable as before keep the tensor they read: a constant of the same value."""
+        """Inputs with the same variable as before keep their tensor, as another constant may have the same value."""
         theirs = self.pattern.nodes[old]
         if len(inputs) != len(line.inputs) or set(theirs.inputs) & self.pattern.variadic:
             return list(inputs)

@@ -27,7 +27,7 @@ from .rewrite import Rewrite
 
 
 class TextRule(Rule):
-    """A rule from a file; its documentation is the file's."""
+    """A rule from a TOML file, with the documentation in the file."""
 
     def __init__(self, path: Path) -> None:
         """Reads a rule file.
@@ -60,17 +60,17 @@ class TextRule(Rule):
 
     @property
     def anchor(self) -> int:
-        """The node of the pattern from which matching starts: the one that makes the tensor findings are placed at."""
+        """The node of the pattern from which matching starts: the producer of `at`."""
         return self.pattern.made[self.at]
 
     def place_of(self, example: Example | Counterexample) -> str:
-        """The file and the line where an example begins."""
+        """The file and the line of an example."""
         kind = "example" if isinstance(example, Example) else "counterexample"
         index = [e for e in self.examples if type(e) is type(example)].index(example)
         return f"{self.file}:{self.source.line((kind, index))}"
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        """One finding a match, or one a named tie."""
+        """One finding per match, or per tie by name."""
         seen: set[object] = set()
         for match in self.matches(graph):
             sites = self._sites(graph, match)
@@ -83,7 +83,7 @@ class TextRule(Rule):
                 yield from self._named(graph, place, tie)
 
     def matches(self, graph: Graph) -> Iterator[Match]:
-        """The places where the pattern matches and every condition holds; of a rewrite's the first at a place."""
+        """The matches of the pattern for which every condition holds; for a rewrite, only the first at each node."""
         if not all(n.domain or graph.nodes(*n.ops) for n in self.pattern.nodes):
             return
         for group in matches(graph, self.pattern, self.anchor) if self.pattern.nodes else ():
@@ -91,7 +91,7 @@ class TextRule(Rule):
             yield from fitting if self.rewrite is None else islice(fitting, 1)
 
     def stops(self, graph: Graph, match: Match, trace: Trace | None = None) -> str:
-        """Why a match does not count: the first condition that fails; "" where all hold."""
+        """Why a match does not count: the first condition that fails; "" if all hold."""
         for number, condition in enumerate(self.where, start=1):
             if reason := condition.fails(graph, match):
                 reason = f"`{condition.text}` does not hold: {reason}"
@@ -119,7 +119,7 @@ class TextRule(Rule):
         return tuple(dict.fromkeys(t for t in tensors if not graph.is_constant(t)))
 
     def _named(self, graph: Graph, place: Place, tie: TieTable) -> Iterator[Finding]:
-        """A tie over sites that the file names."""
+        """The finding of a tie over sites that the file lists by name."""
         found: dict[str, None] = {}
         for kind, index, name in tie.named():
             sites = select_sites(graph, kind, name)
@@ -132,27 +132,27 @@ class TextRule(Rule):
             found.update(dict.fromkeys(sites))
         sites = tuple(found)
         if _unequal(graph, sites):
-            message = f"{self.file.name}:{self.source.line(place)} ties {len(sites)} tensors of different scales: "
+            message = f"{self.file.name}:{self.source.line(place)} ties {len(sites)} tensors with different scales: "
             at = graph.producer(sites[0]) or graph.readers(sites[0])[0].node
             yield self.finding(at, message + scales_at(graph, sites), tie=_tie(sites, tie), place=sites[0])
 
     # Reading
 
     def _pattern(self, data: RuleForm) -> Pattern:
-        """The pattern; an empty one where the rule is a list of named ties."""
+        """The pattern; an empty one if the rule lists ties by name."""
         if not data.pattern:
             if not any(tie.named() for _, tie in self.ties):
                 self.source.fail((), "a rule needs a `pattern`, or ties that name tensors, nodes or quantizers")
             for key in ("rewrite", "where", "at", "cost", "optional", "variadic", "ops", "message", "help"):
                 if key in self.source.table:
-                    self.source.fail((key,), f"`{key}` belongs to a `pattern`, and there is none")
+                    self.source.fail((key,), f"`{key}` needs a `pattern`, and there is none")
             return Pattern((), (), (), ())
         kinds = {"optional": data.optional, "variadic": data.variadic}
         pattern = self.source.read(("pattern",), Pattern.parse, data.pattern, ops=self.ops, whole=True, **kinds)
         for kind, names in kinds.items():
             for index, name in enumerate(names):
                 if name not in pattern.variables:
-                    self.source.fail((kind, index), f"{kind} names {name!r}, which is no variable of the pattern")
+                    self.source.fail((kind, index), f"{kind} names {name!r}, which is not a variable of the pattern")
         return pattern
 
     def _rewrite(self, data: RuleForm) -> Rewrite | None:
@@ -170,27 +170,27 @@ class TextRule(Rule):
         return self.source.read(("rewrite",), Rewrite.parse, data.rewrite, self.pattern, self.ops)
 
     def _tied(self, data: RuleForm) -> tuple[str, ...]:
-        """The variables that the pattern's tie joins; none where the ties name their sites."""
+        """The variables that the pattern's tie joins; none if the ties name their sites."""
         for place, tie in self.ties:
             if tie.policy:
                 self.source.read((*place, "policy"), Policy.parse, tie.policy)
             if not tie.sites and not tie.named():
                 self.source.fail(place, f"the tie names no sites: write sites, {', '.join(KINDS)}")
             if bool(tie.sites) != bool(data.pattern):
-                what = "without a pattern: name tensors, nodes or quantizers" if tie.sites else "beside a pattern"
-                self.source.fail(place, f"this tie stands {what}" + ("" if tie.sites else ": write `sites`"))
+                what = "without a pattern: name tensors, nodes or quantizers" if tie.sites else "next to a pattern"
+                self.source.fail(place, f"this tie is {what}" + ("" if tie.sites else ": write `sites`"))
             if tie.sites and (len(self.ties) > 1 or tie.named()):
-                self.source.fail(place, "a pattern has one tie, over its variables: names go into a rule of their own")
+                self.source.fail(place, "a pattern has one tie, over its variables: move the names to another rule")
             for index, name in enumerate(tie.sites):
                 if name not in self.pattern.variables:
-                    self.source.fail((*place, "sites", index), f"{name!r} is no variable of the pattern")
+                    self.source.fail((*place, "sites", index), f"{name!r} is not a variable of the pattern")
         return tuple(v for _, tie in self.ties for v in tie.sites)
 
     def _variable(self, key: str, name: str) -> str:
         if name and name not in self.pattern.variables:
-            self.source.fail((key,), f"{key} names {name!r}, which is no variable of the pattern")
+            self.source.fail((key,), f"{key} names {name!r}, which is not a variable of the pattern")
         if key == "at" and name and name not in self.pattern.made:
-            self.source.fail((key,), f"at names the parameter {name!r}; name what a node of the pattern makes")
+            self.source.fail((key,), f"at names the parameter {name!r}; name an output of a node of the pattern")
         return name
 
     def _message(self, key: str, text: str, default: str) -> Message:
@@ -207,7 +207,7 @@ def _ties(data: RuleForm) -> tuple[tuple[Place, TieTable], ...]:
 
 
 def _unequal(graph: Graph, sites: Sequence[str]) -> bool:
-    """Whether a tie over these sites can say anything: they are several, or one with several pairs."""
+    """Whether a tie over these sites can have an effect: they are several, or one with several pairs."""
     return len(sites) > 1 or any(len(pairs(graph).at(site)) > 1 for site in sites)
 
 
