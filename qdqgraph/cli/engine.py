@@ -12,8 +12,8 @@ from ..errors import ModelError
 from ..model.files import refuse_to_overwrite, write_text
 from ..report import engine as report
 from ..report import engine_drawing as pictures
-from ..report import text
 from ..report.drawing import Drawing, svg
+from ..report.lines import say
 from ..report.records import DiffRecord, encoded
 from .console import terminal
 from .invocation import Invocation
@@ -48,7 +48,7 @@ def _picture(args: Namespace, parts: list[tuple[str, Drawing]]) -> int:
     if encode is None:
         raise ModelError(f"{args.output}: use the file extension .svg or .dot")
     write_text(encode(parts), args.output, force=args.force)
-    text.say(terminal(), f"{args.output}: {sum(len(d.boxes) for _, d in parts)} boxes")
+    say(terminal(), f"{args.output}: {sum(len(d.boxes) for _, d in parts)} boxes")
     return 0
 
 
@@ -89,7 +89,7 @@ def _show(args: Namespace, found: Engine) -> int:
     if args.output is not None:
         write_text(to_json(found), args.output, force=args.force)
     if args.json:
-        text.say(terminal(), to_json(found))
+        say(terminal(), to_json(found))
     else:
         report.show_engine(terminal(), found)
     return 0
@@ -99,7 +99,7 @@ def _diff(args: Namespace) -> int:
     """Returns 0 if B is not worse than A, 1 if it is."""
     found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
     if args.json:
-        text.say(terminal(), encoded(DiffRecord.of(found)))
+        say(terminal(), encoded(DiffRecord.of(found)))
     else:
         report.show_diff(terminal(), found)
     return int(bool(found.worse))

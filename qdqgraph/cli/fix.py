@@ -8,6 +8,7 @@ from .. import api
 from ..errors import ModelError
 from ..report import engine as engines
 from ..report import records, text
+from ..report.lines import say
 from .console import steps, terminal, warn
 from .invocation import Invocation, split_codes
 
@@ -37,7 +38,7 @@ def fix(args: Namespace) -> int:
     console = terminal()
     if args.json:
         written = None if out is None else str(out)
-        text.say(console, records.result_json(str(args.model), written, result))
+        say(console, records.result_json(str(args.model), written, result))
     else:
         text.show_result(console, str(args.model), result, result.numbers)
         if result.fp16 is not None:
@@ -45,7 +46,7 @@ def fix(args: Namespace) -> int:
         if result.engines is not None:
             engines.show_proof(console, result.engines)
         if args.diff:
-            text.say(console, result.plan.diff())
+            say(console, result.plan.diff())
     warn(*result.notes)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from .. import api
-from ..report import text
+from ..report.lines import say
 from .console import terminal, warn
 
 
@@ -25,5 +25,5 @@ def diff(args: Namespace) -> int:
     """`qdqgraph diff A B`: returns 0 if the quantization is equal, 1 if it differs."""
     console, lines = terminal(), api.diff(args.a, args.b)
     for line in lines:
-        text.say(console, line)
+        say(console, line)
     return int(bool(lines))

@@ -10,6 +10,7 @@ from ..authoring import scaffold, testing
 from ..errors import ModelError, reason
 from ..model.files import write_text
 from ..report import pages, text
+from ..report.lines import say
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 from .console import terminal
@@ -29,7 +30,7 @@ def why(args: Namespace) -> int:
     code = catalog.find(run.loaded, args.code, run.moved).code
     answer = api.why(code, args.model, args.at, run.loaded, run.options(args.model))
     for line in answer.lines:
-        text.say(terminal(), line)
+        say(terminal(), line)
     return 0 if answer.applies else 1
 
 
@@ -46,7 +47,7 @@ def _list(args: Namespace) -> int:
 def _new(args: Namespace) -> int:
     file, content = scaffold.scaffold(args.name, args.kind, args.folder, args.code, catalog.load())
     write_text(content, file, force=args.force)
-    text.say(terminal(), f"{file}: edit it, then run: qdqgraph rules test {file}")
+    say(terminal(), f"{file}: edit it, then run: qdqgraph rules test {file}")
     return 0
 
 
@@ -58,8 +59,8 @@ def _test(args: Namespace) -> int:
             count += 1
             if verdict.fault:
                 failed += 1
-                text.say(console, f"{verdict.place}: {rule.code} {verdict.title}: {verdict.fault}")
-    text.say(console, f"{count - failed} of {count} checks passed")
+                say(console, f"{verdict.place}: {rule.code} {verdict.title}: {verdict.fault}")
+    say(console, f"{count - failed} of {count} checks passed")
     return int(failed > 0)
 
 
@@ -71,7 +72,7 @@ def _pages(args: Namespace) -> int:
         raise ModelError(f"{args.output}: the folder cannot be created: {reason(error)}") from error
     for name, content in pages.pages(chosen).items():
         write_text(content, args.output / name, force=True)
-    text.say(terminal(), f"{args.output}: {len(chosen)} rules")
+    say(terminal(), f"{args.output}: {len(chosen)} rules")
     return 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QdqgraphError, TorchError
-from ..report import text
+from ..report.lines import say
 from . import torch_arguments as arguments
 from .console import terminal
 from .user_code import Batches, called, failed, resolve
@@ -115,7 +115,7 @@ def _common(args: Namespace) -> dict[str, Any]:
             load=args.load,
         ),
         "force": args.force,
-        "progress": partial(text.say, terminal()),
+        "progress": partial(say, terminal()),
         "bar": True,
     }
 
@@ -144,7 +144,7 @@ def _sensitivity(args: Namespace) -> None:
 
     done: RankedLayers = rank_layers(**_common(args), direction=args.direction, blocks=args.block)
     for rank, unit in enumerate(done.ranking.units, start=1):
-        text.say(terminal(), f"{rank:3} {unit.cost:+.4g} {' '.join(unit.layers)}")
+        say(terminal(), f"{rank:3} {unit.cost:+.4g} {' '.join(unit.layers)}")
 
 
 def _finetune(args: Namespace) -> None:
@@ -158,4 +158,4 @@ def _finetune(args: Namespace) -> None:
 def _say_written(done: ExportedNetwork) -> None:
     """Prints which file was written, and how much `check` finds in it."""
     more = f"; see: qdqgraph check {done.path}" if done.findings else ""
-    text.say(terminal(), f"{done.path}: {len(done.findings)} findings{more}")
+    say(terminal(), f"{done.path}: {len(done.findings)} findings{more}")

@@ -14,7 +14,7 @@ from ..engines.compare.diff import Diff, Totals
 from ..engines.compare.match import KernelGroup
 from ..engines.compare.storage import Storage
 from ..engines.layers import Engine, Layer, Tensor
-from .text import say
+from .lines import say
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
 

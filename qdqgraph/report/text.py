@@ -16,54 +16,23 @@ from ..graph.graph import Graph
 from ..model.text import parse
 from ..repair.rounds import Repair
 from ..rulekit.catalog import builtin_folder
-from ..rulekit.finding import Finding, Severity
+from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule
 from ..verify.verification import Verification
 from .drawing import Drawing, lines
+from .lines import colored_line, finding_line, say, tabulate
 
 SHOWN = 20
 """Number of rows in the table of changed scales; --json has all."""
 
 
-def say(console: Console, line: Text | str) -> None:
-    """Prints one line without wrapping it; with rich's styles on a terminal only."""
-    if console.is_terminal:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    else:
-        console.file.write(f"{line.plain if isinstance(line, Text) else line}\n")
-
-
-def _tabulate(console: Console, table: Table) -> None:
-    """Prints a table; in a pipe without trailing spaces."""
-    if console.is_terminal:
-        console.print(table)
-        return
-    with console.capture() as shown:
-        console.print(table)
-    for line in shown.get().splitlines():
-        say(console, line.rstrip())
-
-
-def finding_line(path: str, finding: Finding) -> Text:
-    """A remaining finding: file, place, code, what is wrong, what it costs, what to do and what that loses."""
-    colour = "bold red" if finding.severity is Severity.ERROR else "bold yellow"
-    advice = f"refused: {finding.refused}" if finding.refused else finding.advice
-    return _line(path, finding, colour, advice, finding.price)
-
-
-def _line(path: str, finding: Finding, colour: str, advice: str, price: str = "") -> Text:
-    line = Text(f"{path}: {finding.place}: ")
-    line.append(finding.code, colour).append("; ".join(filter(None, (f" {finding.message}", price))))
-    return line.append(f"; {advice}", "dim") if advice else line
-
-
 def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:
     """One line per applied finding, the tables, then the remaining findings."""
     for finding in result.applied:
-        say(console, _line(path, finding, "bold green", finding.advice))
+        say(console, colored_line(path, finding, "bold green", finding.advice))
     if result.changes:
-        _tabulate(console, _changes(result))
-    _tabulate(console, _summary(result, verification))
+        tabulate(console, _changes(result))
+    tabulate(console, _summary(result, verification))
     if result.left:
         say(console, Text("Not repaired:", "bold"))
         for finding in result.left:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from ...rulekit.finding import Finding
-from ..text import say
+from ..lines import say
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from ..text import finding_line
+from ..lines import finding_line
 from . import FileFindings
 
 
