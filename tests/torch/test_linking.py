@@ -75,7 +75,7 @@ def test_identity_is_exact_for_modules_used_twice_and_functional_calls(dynamo: b
     assert read["conv._input_quantizer"] == ["Conv", "Conv"] and read["other._input_quantizer"] == ["Conv"]
     calls = sorted((p.call.operator, p.operand) for p in seen.place_of_reader.values())
     assert calls == [("cat", 0), ("cat", 1), ("cat", 2), ("max_pool2d", 0), ("max_pool2d", 0)]
-    assert all(q._probe is None and q._writer is None and q.amax is None for q in quantizers(model).values())
+    assert all(q._probe_scale is None and q._writer is None and q.amax is None for q in quantizers(model).values())
 
 
 def _reads(seen: probe, node: object, index: int, name: str) -> bool:  # type: ignore[valid-type]
@@ -469,4 +469,4 @@ def test_models_without_quantizers_and_models_that_torch_cannot_export_are_error
     with pytest.raises(TorchError, match=r"torch cannot export the model: .* try the dynamo exporter"):
         link(model, X)
     assert hooks == [len(m._forward_pre_hooks) for m in model.modules()]
-    assert all(q._probe is None for q in quantizers(model).values())
+    assert all(q._probe_scale is None for q in quantizers(model).values())

@@ -227,7 +227,7 @@ def test_what_the_functions_give_is_checked(nets: Any, change: dict[str, Any], m
         ({"off": FloatUnits(NO_UNITS, top=-1)}, TorchError, "top -1: write how many units"),
         ({"save_ptq": "net.onnx"}, TorchError, r"net\.onnx would be written twice"),
         ({"save_ptq": "nets.py"}, ModelError, r"nets\.py exists"),
-        ({"save_ptq": "nowhere/ptq.pt"}, ModelError, "there is no folder nowhere"),
+        ({"save_ptq": "nowhere/ptq.pt"}, ModelError, "folder nowhere does not exist"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_network_is_made(

@@ -111,7 +111,7 @@ def test_a_state_fits_code_that_differs_in_comments_and_formatting(saved: tuple[
 def test_a_state_of_other_code_is_refused_with_the_call(saved: tuple[nn.Module, Path]) -> None:
     """Its quantizers would never run, and the network would be silently another."""
     with pytest.raises(
-        TorchError, match=r"no add at Net.forward, call \d+ of \d+ \(code \w+\); where the code has changed"
+        TorchError, match=r"no add at Net.forward, call \d+ of \d+ \(code \w+\); if the code has changed"
     ):
         load(network(OTHER), saved[1])
 
