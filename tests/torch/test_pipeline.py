@@ -201,6 +201,7 @@ class Uncopied(nn.Module):
         ({"model": lambda: nn.Sequential(nn.ReLU()), "evaluate": None}, "model has no layer that could be quantized"),
         ({"model": Uncopied, "evaluate": None}, "model: the network cannot be copied: cannot pickle 'generator'"),
         ({"data": lambda: []}, "data yields nothing"),
+        ({"data": lambda: 3}, "data gives int, which yields no batches"),
         ({"data": lambda: ["image"]}, "data yields str; the first entry must be the input"),
         ({"evaluate": lambda model: "good"}, "evaluate gives 'good', which is not a number"),
         ({"evaluate": lambda model: float("nan")}, "evaluate gives nan, which is not a number"),

@@ -33,11 +33,11 @@ class Prepared:
 
     Attributes:
         model: quantized and calibrated.
-        float_model: the network that it was made of, in eval mode, its BatchNorms folded.
+        float_model: the float network, in eval mode, its BatchNorms folded.
         example: the first input, as `model` takes it.
         scores: by step, in order: "float", "calibrated", "calibrated again"; none without a function that scores.
-        quantized, linked, calibrated: what these steps did; None where a saved state was loaded instead. `linked` and
-            `calibrated` are those of the last time.
+        quantized: what `quantize` did; None if a saved state was loaded.
+        linked, calibrated: what the last `link` and `calibrate` did; None if there was none.
         in_float: layers whose quantization a ranking switched off.
     """
 
@@ -77,6 +77,8 @@ class Session:
 
     def _first_input(self) -> Tensor:
         batches, data = self.network.data(), self.network.option("data")
+        if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
+            raise TorchError(f"{data} gives {type(batches).__name__}, which yields no batches")
         batch = next(iter(batches), batches)
         if batch is batches:
             raise TorchError(f"{data} yields nothing")
