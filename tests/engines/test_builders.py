@@ -174,7 +174,7 @@ def program(text: str) -> tuple[str, ...]:
         (
             "import time; print('busy', flush=True); time.sleep(60)",
             Limits(1, 4096),
-            "ended after 1 s.*last words: busy",
+            "terminated after 1 s.*last output: busy",
         ),
         ("x = bytearray(400 << 20); import time; time.sleep(60)", Limits(60, 200), "limit of --memory-limit is 200"),
         (
@@ -182,7 +182,7 @@ def program(text: str) -> tuple[str, ...]:
             Limits(60, 200),
             "limit of --memory-limit is 200",
         ),
-        ("import os; print('oh', flush=True); os.abort()", Limits(60, 4096), r"crashed \(SIGABRT\); its last words"),
+        ("import os; print('oh', flush=True); os.abort()", Limits(60, 4096), r"crashed \(SIGABRT\); its last output"),
         ("import ctypes; ctypes.string_at(0)", Limits(60, 4096), r"crashed \(SIGSEGV\)"),
     ],
 )
