@@ -1,7 +1,7 @@
 """Functions of torch that an exporter writes as several operators, decomposed into one call each.
 
 A quantizer between two of those operators has no place in the single call. Each function here computes what
-torch's function computes, by calls that `scopes` sees; their site is that of the call that they replace.
+torch's function computes, by calls that `scopes` intercepts; their site is that of the call that they replace.
 """
 
 from __future__ import annotations

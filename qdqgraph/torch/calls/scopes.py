@@ -1,4 +1,4 @@
-"""Scopes: hooks on every module, between which one of torch's function modes sees each call in the module's forward.
+"""Scopes: hooks on every module, between which a function mode of torch intercepts the calls in the module's forward.
 
 Only calls that have a quantizer are changed. Checkpointed branches run a second time in the backward pass, outside any
 module's forward: a branch is bound to the scope that is open when it first runs. Each thread has its own scopes. torch
@@ -78,7 +78,7 @@ _refuse._torchdynamo_disable = True  # type: ignore[attr-defined]  # called, not
 
 
 class Scopes(TorchFunctionMode):
-    """The open scopes of one model, and the mode that sees calls inside them.
+    """The open scopes of one model, and the mode that intercepts calls inside them.
 
     Attributes:
         opaque: paths of modules in which autograd functions ran so far; the calls inside these have no places.

@@ -184,7 +184,7 @@ def apply_sensitivity(
         budget: instead, as many as needed, so that the remaining costs add up to at most this, 0 or more, in units of
             the score.
         example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`:
-            the model is linked again, because other ties hold without those quantizers. Calibrate it afterwards. None:
+            the model is linked again, because the ties differ without those quantizers. Calibrate it afterwards. None:
             do not link.
         rules, dynamo, opset: as in `link`.
 
