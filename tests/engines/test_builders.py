@@ -203,7 +203,7 @@ def test_what_a_program_started_ends_with_it(apart: bool, tmp_path: Path) -> Non
         inner = "import time, pathlib; time.sleep(3); pathlib.Path({str(alive)!r}).touch()"
         subprocess.Popen([sys.executable, '-c', inner], start_new_session={apart})
         time.sleep(60)"""
-    with pytest.raises(EngineError, match="ended after"):
+    with pytest.raises(EngineError, match="terminated after"):
         limits.run(program(text), "builder", tmp_path / "log", Limits(1, 4096))
     time.sleep(3)
     assert not alive.exists()
