@@ -1,8 +1,8 @@
-"""`Settings`: what `[tool.qdqgraph]` in a pyproject.toml says, for all models and for each.
+"""`Settings`: the table `[tool.qdqgraph]` of a pyproject.toml, for all models and per model.
 
 The nearest pyproject.toml at or above the working directory that has the table is read, as other tools do. A model's
 own settings replace the general ones, except `ignore`, `only`, `except` and `also`, which add to them; the command line
-stands above both.
+overrides both.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Settings:
     """Settings as written, by their names in the file.
 
     Attributes:
-        folder: where the file lies; `rules` are relative to it.
-        general: what holds for every model; models: glob to what holds for the models it matches.
+        folder: the folder of the file; `rules` are relative to it.
+        general: settings for every model; models: by glob, settings for the models that it matches.
     """
 
     folder: Path = Path()
@@ -49,7 +49,7 @@ class Settings:
 
     @classmethod
     def near(cls, folder: Path) -> Settings:
-        """The settings that hold in a folder; empty ones where no pyproject.toml has the table.
+        """The settings for a folder; empty if no pyproject.toml has the table.
 
         Raises:
             RuleError: the file is wrong.
@@ -66,7 +66,7 @@ class Settings:
         return tuple(self.folder / name for name in self.general.get("rules", ()))
 
     def of(self, model: Path) -> Mapping[str, Any]:
-        """What holds for one model."""
+        """The settings for one model."""
         found = dict(self.general)
         for glob, own in self.models.items():
             if self._names(model, glob):
@@ -84,7 +84,7 @@ def _has_table(path: Path) -> bool:
     try:
         data: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(f"{path}: cannot be read: {reason(error)}; give --no-config to leave it out") from error
+        raise RuleError(f"{path}: cannot be read: {reason(error)}; use --no-config to ignore it") from error
     except tomllib.TOMLDecodeError as error:
-        raise RuleError(f"{path}: this is not valid TOML: {error}; give --no-config to leave it out") from error
+        raise RuleError(f"{path}: this is not valid TOML: {error}; use --no-config to ignore it") from error
     return isinstance(data.get("tool"), dict) and "qdqgraph" in data["tool"]

@@ -1,7 +1,7 @@
-"""`qdqgraph torch WHAT`: the PyTorch side on the command line. torch is imported when a command runs, never before.
+"""`qdqgraph torch WHAT`: the commands for PyTorch networks. torch is imported only when a command runs.
 
-The commands are `qdqgraph.torch.quantize_network`, `rank_layers` and `finetune_network`; here their arguments are read
-and their progress is printed.
+The commands call `qdqgraph.torch.quantize_network`, `rank_layers` and `finetune_network`; this module reads their
+arguments and prints their progress.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def torch(args: Namespace) -> int:
     """`qdqgraph torch WHAT`.
 
     Raises:
-        TorchError: torch or pytorch-quantization is missing, or what the arguments name cannot be used; with the files
-            that were written until then.
+        TorchError: torch or pytorch-quantization is missing, or an argument cannot be used; the message lists the files
+            written so far.
     """
     try:
         importlib.import_module("qdqgraph.torch")
     except ImportError as error:
         needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
-        raise TorchError(f"the PyTorch side needs {needed} ({error})") from error
+        raise TorchError(f"`qdqgraph torch` needs {needed} ({error})") from error
     from ..torch import FirstInputError
 
     ages = {path: _age(path) for path in arguments.outputs(args)}
@@ -59,7 +59,7 @@ def _age(path: Path) -> int | None:
 
 
 def _written_since(ages: Mapping[Path, int | None]) -> str:
-    """Says which files are new since they had these ages; empty where none is."""
+    """The text that lists the files written since then; "" if there are none."""
     new = [str(path) for path, age in ages.items() if _age(path) not in (age, None)]
     return f"written so far: {', '.join(new)}" if new else ""
 
@@ -85,18 +85,18 @@ class UserFunctions:
         return Batches(called(self._functions["data"], self._names["data"]), f"--data {self._names['data']}")
 
     def evaluate(self, model: Any) -> Any:
-        """The score of a network, as the user's function gives it."""
+        """The score of a network, as the user's function returns it."""
         return called(self._functions["eval"], self._names["eval"], model)
 
     def option(self, name: str) -> str:
-        """How messages write an option of the pipeline: as the command line has it, with the function that it names."""
+        """An option of the pipeline as messages write it: the command-line option, with the function it names."""
         name = "eval" if name == "evaluate" else name
         function = self._names.get(name)
         return f"--{name.replace('_', '-')}" + (f" {function}" if function is not None else "")
 
 
 def _common(args: Namespace) -> dict[str, Any]:
-    """The arguments that all three calls take."""
+    """The arguments common to all three calls."""
     from ..rulekit import catalog
     from ..torch import Network, Preparation
 
@@ -121,7 +121,7 @@ def _common(args: Namespace) -> dict[str, Any]:
 
 
 def _exporting(args: Namespace) -> dict[str, Any]:
-    """The arguments that the calls take that write an ONNX file."""
+    """The arguments of the calls that write an ONNX file."""
     from ..torch import Exporting, FloatUnits, Sensitivity
 
     arguments.check_off(args)
@@ -156,6 +156,6 @@ def _finetune(args: Namespace) -> None:
 
 
 def _say_written(done: ExportedNetwork) -> None:
-    """Prints which file was written, and how much `check` finds in it."""
+    """Prints the file that was written, and the number of findings of `check`."""
     more = f"; see: qdqgraph check {done.path}" if done.findings else ""
     say(terminal(), f"{done.path}: {len(done.findings)} findings{more}")

@@ -1,4 +1,4 @@
-"""The user's own functions, named as `package.module:function`, and their errors with their own tracebacks."""
+"""Finds and calls the user's functions, named as `package.module:function`; prints the tracebacks of their errors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 from ..errors import TorchError
 
 OURS = str(Path(__file__).parent.parent) + os.sep
-"""Where our own code lies; with a separator, as a folder beside it may begin with the same name."""
+"""The folder of our own code; with a separator, because a folder next to it may begin with the same name."""
 LOADERS = (OURS, pkgutil.__file__, importlib.__file__)
-"""What lies between the command line and the user's code in a traceback."""
+"""Code between the command line and the user's code in a traceback."""
 
 
 def resolve(name: str, option: str) -> Callable[..., Any]:
     """The function that the user names as `package.module:function`.
 
     Raises:
-        TorchError: there is none.
+        TorchError: there is no such function.
     """
     module, _, function = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
@@ -33,23 +33,24 @@ def resolve(name: str, option: str) -> Callable[..., Any]:
         found: Any = pkgutil.resolve_name(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            raise TorchError(f"{option} {name}: there is no module {error.name!r} here or on the path") from error
+            where = "in this folder or on the Python path"
+            raise TorchError(f"{option} {name}: there is no module {error.name!r} {where}") from error
         raise failed(f"{option} {name}", error) from error
     except (Exception, SystemExit) as error:
-        if isinstance(error, AttributeError) and module in sys.modules:  # it was imported: the name is what is missing
+        if isinstance(error, AttributeError) and module in sys.modules:  # imported, so the name is missing
             raise TorchError(f"{option} {name}: the module {module} has no {function!r}") from error
         raise failed(f"{option} {name}", error) from error
     if not callable(found):
-        raise TorchError(f"{option} {name}: {function} is no function")
+        raise TorchError(f"{option} {name}: {function} is not a function")
     call: Callable[..., Any] = found
     return call
 
 
 def called(function: Callable[..., Any], name: str, *args: Any) -> Any:
-    """What a function of the user's answers.
+    """The result of a user's function.
 
     Raises:
-        TorchError: it raised; its own traceback is printed.
+        TorchError: the function raised; its own traceback is printed.
     """
     try:
         return function(*args)
@@ -58,10 +59,10 @@ def called(function: Callable[..., Any], name: str, *args: Any) -> Any:
 
 
 class Batches:
-    """What a function of the user's yields, with errors that are the user's.
+    """The batches that a user's function yields; errors are shown as the user's own.
 
     Raises:
-        TorchError: it raised, or yields nothing that could be gone through.
+        TorchError: the function raised, or its result is not iterable.
     """
 
     def __init__(self, loader: Any, name: str) -> None:
@@ -72,7 +73,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[Any]:
         if not hasattr(self.loader, "__iter__") and not hasattr(self.loader, "__getitem__"):
-            raise TorchError(f"{self.name} gives {type(self.loader).__name__}, which yields no batches")
+            raise TorchError(f"{self.name} returns {type(self.loader).__name__}, which yields no batches")
         batches = called(iter, self.name, self.loader)
         end = object()
         while (batch := called(next, self.name, batches, end)) is not end:
@@ -80,7 +81,7 @@ class Batches:
 
 
 def failed(name: str, error: BaseException) -> TorchError:
-    """Prints the traceback of the user's code, without ours above it; returns the one sentence.
+    """Prints the traceback of the user's code without our own frames; returns the error to raise.
 
     Args:
         name: the function that raised, as the user wrote it.

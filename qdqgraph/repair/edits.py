@@ -1,6 +1,6 @@
 """The reversible edits that a plan is made of: `Insert`, `Remove`, `SetInput` and `SetVersion`.
 
-Each carries old and new, so it can be checked before it is applied and undone exactly.
+Each contains the old and the new value, so it can be checked before it is applied, and undone exactly.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import onnx
 
 Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import"]
-"""The repeated fields of a model that a plan may change; the last two are the model's own, the others its graph's."""
+"""The repeated fields of a model that a plan may change; the last two belong to the model, the others to its graph."""
 
 ITEM: Mapping[Field, type[Any]] = {
     "node": onnx.NodeProto,
@@ -24,12 +24,12 @@ ITEM: Mapping[Field, type[Any]] = {
     "opset_import": onnx.OperatorSetIdProto,
 }
 NAMED_BY: Mapping[Field, str] = {"metadata_props": "key", "opset_import": "domain"}
-"""The attribute that names an item of a field, where it is not `name`."""
+"""The attribute that names an item of a field, if it is not `name`."""
 
 
 @dataclass(frozen=True)
 class Insert:
-    """An item that is new in the result, at its place there."""
+    """An item that only the result has, with its index there."""
 
     field: Field
     index: int
@@ -42,7 +42,7 @@ class Insert:
 
 @dataclass(frozen=True)
 class Remove:
-    """An item that is gone from the base, from its place there."""
+    """An item that only the base has, with its index there."""
 
     field: Field
     index: int
@@ -55,7 +55,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class SetInput:
-    """One input of a node that stays."""
+    """A changed input of a node that both models have."""
 
     node: str
     index: int
@@ -69,7 +69,7 @@ class SetInput:
 
 @dataclass(frozen=True)
 class SetVersion:
-    """The model's ir_version."""
+    """A changed ir_version of the model."""
 
     old: int
     new: int
@@ -83,7 +83,7 @@ Edit = Insert | Remove | SetInput | SetVersion
 
 
 def describe(edit: Edit) -> str:
-    """One line for people, in ONNX text where the edit holds an item."""
+    """The edit as one readable line, with an item as ONNX text."""
     if isinstance(edit, SetInput):
         return f"~ {edit.node}: input {edit.index}: {edit.old} -> {edit.new}"
     if isinstance(edit, SetVersion):
@@ -93,7 +93,7 @@ def describe(edit: Edit) -> str:
 
 
 def item_text(field: Field, data: bytes) -> str:
-    """An item in one line for people: a node in ONNX text, an initializer with its value where it is a scalar."""
+    """An item as one readable line: a node as ONNX text, an initializer with its value if it is a scalar."""
     if field == "node":
         return " ".join(onnx.printer.to_text(onnx.NodeProto.FromString(data)).split())
     if field == "initializer":

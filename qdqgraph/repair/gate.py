@@ -1,4 +1,4 @@
-"""Which models are refused before any rule runs: those in which nothing is quantized."""
+"""Refuses models in which nothing is quantized, before any rule runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BARE = "qdqgraph.bare"
 
 
 def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
-    """Returns the graph if it has a Q/DQ pair or an operator that a rule treats as quantized, or had before a repair.
+    """Returns the graph if it has, or had before a repair, a Q/DQ pair or an operator that a rule treats as quantized.
 
     Raises:
         ModelError: it has none, or a node reads a tensor without a producer.
@@ -24,7 +24,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
     validate_references(graph.model.graph)
     if not is_bare(graph, rules) or any(entry.key == BARE for entry in graph.model.metadata_props):
         return graph
-    if not is_bare(graph, catalog.load()):  # rules that are not selected still know what is quantized
+    if not is_bare(graph, catalog.load()):  # unselected rules also define what is quantized
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise ModelError(

@@ -1,6 +1,6 @@
-"""Original scales: what a site had before any repair, recorded in the model's metadata.
+"""Original scales: the scales of sites before any repair, recorded in the model's metadata.
 
-The guard always measures from them, so a second run does not accept what the first refused.
+The guard always compares with them, so a second run does not accept a change that the first refused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`Plan`: everything a repair does to a file, as a frozen value: shown, saved, applied, refused when stale, undone.
+"""`Plan`: all changes of a repair to a file, as a frozen value that can be shown, saved, applied and undone.
 
-A plan is the net difference of two models (`Plan.between`): nodes, initializers, value infos, inputs and outputs,
-metadata entries and operator sets that came or went, at their places, and node inputs that changed. What it does not
-name stays byte for byte as it was.
+A plan is the net difference of two models (`Plan.between`): added and removed nodes, initializers, value infos, inputs
+and outputs, metadata entries and opsets, with their indexes, and changed node inputs. Everything else stays byte for
+byte unchanged. A stale plan, made for another model, is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .plan_file import plan_text, read_plan
 
 
 def digest(model: onnx.ModelProto) -> str:
-    """sha256 of the model's serialized form, which for files written by protobuf is the file itself."""
+    """sha256 of the serialized model, which is identical to the file if protobuf wrote it."""
     return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
@@ -31,7 +31,7 @@ def digest(model: onnx.ModelProto) -> str:
 class Plan:
     """Edits, with the digests of the model before and after.
 
-    Indexes of `Remove` count in the base model, those of `Insert` in the result; so the inverse needs no model.
+    Indexes of `Remove` refer to the base model, those of `Insert` to the result, so the inverse needs no model.
     """
 
     base: str
@@ -40,10 +40,10 @@ class Plan:
 
     @classmethod
     def between(cls, before: onnx.ModelProto, after: onnx.ModelProto) -> Plan:
-        """The plan that turns `before` into `after`, where they differ in plannable fields only.
+        """The plan that changes `before` into `after`.
 
         Raises:
-            PlanError: they differ elsewhere.
+            PlanError: they differ in more than the fields of `ITEM`, node inputs and ir_version.
         """
         edits: list[Edit] = []
         for field in ITEM:
@@ -52,14 +52,14 @@ class Plan:
             edits.append(SetVersion(before.ir_version, after.ir_version))
         plan = cls(digest(before), digest(after), tuple(edits))
         if digest(plan._edited(before)) != plan.result:
-            raise PlanError("the change touches more than a plan names; it cannot be a plan")
+            raise PlanError("the models differ in fields that a plan cannot change")
         return plan
 
     def apply(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """A new model with the edits made.
+        """A new model with the edits applied.
 
         Raises:
-            PlanError: the plan was made for another model, or its result is not what it promises.
+            PlanError: the plan was made for another model, or the result does not have the recorded digest.
         """
         found = digest(model)
         if found != self.base:
@@ -69,19 +69,19 @@ class Plan:
             )
         new = self._edited(model)
         if digest(new) != self.result:
-            raise PlanError("the plan is damaged: applying it does not give the result it promises")
+            raise PlanError("the plan is damaged: applying it does not produce the recorded result")
         return new
 
     def inverse(self) -> Plan:
-        """The plan that undoes this one, to the byte."""
+        """The plan that undoes this one, byte for byte."""
         return Plan(self.result, self.base, tuple(e.inverse() for e in self.edits))
 
     def diff(self) -> str:
-        """The edits, a line each: + inserted, - removed, ~ changed."""
+        """The edits, one per line: + inserted, - removed, ~ changed."""
         return "\n".join(describe(e) for e in self.edits)
 
     def to_json(self) -> str:
-        """The plan as JSON text, the same for the same plan."""
+        """The plan as JSON text; equal plans give equal texts."""
         return plan_text(self.base, self.result, self.edits)
 
     @classmethod
@@ -89,7 +89,7 @@ class Plan:
         """Reads what `to_json` wrote.
 
         Raises:
-            PlanError: the text is not JSON, of another format, or a field is wrong; the message names the field.
+            PlanError: the text is not JSON, has another format, or a field is wrong; the message names the field.
         """
         return cls(*read_plan(text))
 
@@ -124,29 +124,29 @@ def _items(model: onnx.ModelProto, field: Field) -> Any:
 
 
 def _splice(model: onnx.ModelProto, field: Field, edits: Iterable[Edit]) -> None:
-    """Takes the removed items out and puts the inserted ones in, in one pass."""
+    """Removes and inserts the items of a field in one pass."""
     items = list(_items(model, field))
-    gone: set[int] = set()
-    come: dict[int, bytes] = {}
+    removed: set[int] = set()
+    inserted: dict[int, bytes] = {}
     for edit in edits:
         if isinstance(edit, Remove):
             if edit.index >= len(items) or items[edit.index].SerializeToString(deterministic=True) != edit.data:
-                raise PlanError(f"the plan is stale: {field} {edit.index} is not what it removes")
-            gone.add(edit.index)
+                raise PlanError(f"the plan is stale: {field} {edit.index} is not the item it removes")
+            removed.add(edit.index)
         elif isinstance(edit, Insert):
-            come[edit.index] = edit.data
-    kept = iter([item for i, item in enumerate(items) if i not in gone])
+            inserted[edit.index] = edit.data
+    kept = iter([item for i, item in enumerate(items) if i not in removed])
     new = []
-    for index in range(len(items) - len(gone) + len(come)):
-        item = ITEM[field].FromString(come[index]) if index in come else next(kept, None)
+    for index in range(len(items) - len(removed) + len(inserted)):
+        item = ITEM[field].FromString(inserted[index]) if index in inserted else next(kept, None)
         if item is None:
-            raise PlanError(f"the plan is damaged: nothing to put at {field} {index}")
+            raise PlanError(f"the plan is damaged: it has no item for {field} {index}")
         new.append(item)
     refill(_items(model, field), new)
 
 
 def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> list[Edit]:
-    """Edits between two lists. Nodes that only changed inputs become `SetInput`; moved ones go and come."""
+    """The edits between two lists. Nodes that differ only in inputs become `SetInput`; moved ones are re-inserted."""
     old = [item.SerializeToString(deterministic=True) for item in before]
     new = [item.SerializeToString(deterministic=True) for item in after]
     if old == new:
@@ -172,13 +172,13 @@ def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> li
 def _only_inputs(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
     if len(a.input) != len(b.input):
         return False
-    bare = []
+    stripped = []
     for node in (a, b):
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.ClearField("input")
-        bare.append(copy.SerializeToString(deterministic=True))
-    return bare[0] == bare[1]
+        stripped.append(copy.SerializeToString(deterministic=True))
+    return stripped[0] == stripped[1]
 
 
 def _increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

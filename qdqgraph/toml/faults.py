@@ -1,7 +1,7 @@
-"""What is wrong with a table that does not fit its form: the exact place, and a sentence that says what to write.
+"""Error messages for tables that do not match their schema: the exact entry, and what to write.
 
-msgspec tells that a table is wrong, but not under which key of a mapping; jsonschema does, from the schema of the form.
-It is imported only here, where a file is refused: importing it takes longer than reading a file that is right.
+msgspec reports that a table is wrong, but not under which key of a mapping; jsonschema does, from the schema of the
+form. It is imported only here, for a file that is refused: importing it takes longer than reading a valid file.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from .place import spelled
 from .schema import schema
 
 KINDS = {
-    "string": "text in quotes",
+    "string": "a string",
     "object": "a table",
     "number": "a number",
-    "integer": "a whole number",
+    "integer": "an integer",
     "boolean": "true or false",
 }
 
 
 def _is_integer(_: object, value: object) -> bool:
-    """As msgspec has it: JSON schema takes 8.0 for an integer, too."""
+    """Whether msgspec accepts the value as an integer; JSON schema also accepts 8.0."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(_: object, value: object) -> bool:
-    """As msgspec has it: NaN is within no bound."""
+    """Whether msgspec accepts the value as a number; NaN is within no bound."""
     return _is_integer(_, value) or (isinstance(value, float) and not math.isnan(value))
 
 
@@ -45,10 +45,10 @@ Validator = extend(
 
 
 def fault(table: object, form: type[msgspec.Struct], name: str) -> tuple[list[str | int], str] | None:
-    """The place of the worst fault and a sentence about it; None where the schema finds none.
+    """The path of the worst error and a message about it; None if the table matches the schema.
 
     Args:
-        name: what to call the table itself.
+        name: the name of the table itself in messages.
     """
     error = best_match(Validator(schema(form)).iter_errors(table))
     if error is None:
@@ -61,7 +61,7 @@ def fault(table: object, form: type[msgspec.Struct], name: str) -> tuple[list[st
 
 
 def _unknown(error: Any) -> list[str]:
-    """Keys that a table must not have; a key that it lacks is often one of them, misspelt."""
+    """The unknown keys of a table; a missing key is often one of them, misspelled."""
     if error.validator not in ("additionalProperties", "required"):
         return []
     return [key for key in error.instance if key not in error.schema["properties"]]
@@ -74,7 +74,7 @@ def _advice(name: str, known: Sequence[str]) -> str:
 
 
 def _sentence(error: Any, where: str) -> str:
-    """The fault as a sentence that says what to write."""
+    """The message for an error, with what to write."""
     match error.validator:
         case "required":
             missing = [key for key in error.validator_value if key not in error.instance]

@@ -1,4 +1,4 @@
-"""`TomlFile`: a TOML file read into a typed form, and errors that name file, line and what to write."""
+"""`TomlFile`: a TOML file read into a typed form; errors state the file, the line and what to write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=msgspec.Struct)
 
 
 class TextError(RuleError):
-    """What an entry of the file says is wrong; `line` counts in the entry's own text, from 0, where it is known."""
+    """The content of an entry is wrong; `line` is the line in the entry's own text, from 0, or None if unknown."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
@@ -34,12 +34,12 @@ class TomlFile(Generic[F]):
 
     Attributes:
         path: the file.
-        table: the table as written; it tells which keys are present.
+        table: the table as written, without defaults.
         data: the table as `form`, with defaults for absent keys.
 
     Args:
         form: a Struct that forbids unknown fields; its field names are the keys.
-        root: the keys that lead to the table; an absent one counts as empty.
+        root: the keys that lead to the table; an absent table counts as empty.
 
     Raises:
         RuleError: with file, line, what is wrong and what to write.
@@ -64,7 +64,7 @@ class TomlFile(Generic[F]):
         try:
             self.data = msgspec.convert(table, form)
         except msgspec.ValidationError as error:
-            from .faults import fault  # what it imports takes longer than reading a file that is right
+            from .faults import fault  # its imports take longer than reading a valid file
 
             place, sentence = fault(table, form, ".".join(self.root) or "the file") or ((), str(error))
             self.fail(place, sentence, error)
@@ -72,7 +72,7 @@ class TomlFile(Generic[F]):
     @cached_property
     def positions(self) -> Positions:
         """The lines of the file's entries."""
-        from .positions import Positions  # needed only where an error or a test names a line
+        from .positions import Positions  # only errors and tests need lines
 
         return Positions(self._text)
 
@@ -81,7 +81,7 @@ class TomlFile(Generic[F]):
         return self.positions.line((*self.root, *place))
 
     def fail(self, place: Place, message: str, cause: Exception | None = None) -> NoReturn:
-        """Refuses the file.
+        """Refuses the file, with the line of an entry.
 
         Raises:
             RuleError: always.
@@ -89,10 +89,10 @@ class TomlFile(Generic[F]):
         raise RuleError(f"{self.path}:{self.line(place)}: {message}") from cause
 
     def read(self, place: Place, parse: Callable[..., T], *args: Any, **options: Any) -> T:
-        """`parse(*args, **options)`, what the entry at `place` says.
+        """The result of `parse(*args, **options)`, which reads the entry at `place`.
 
         Raises:
-            RuleError: it raised one; the message then says where in the file.
+            RuleError: `parse` raised one; file and line are added to the message.
         """
         try:
             return parse(*args, **options)

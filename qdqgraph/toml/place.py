@@ -9,5 +9,5 @@ Place = Sequence[str | int]
 
 
 def spelled(place: Place) -> str:
-    """A place for a message: "example #2 before"."""
+    """A place as messages write it: "example #2 before"."""
     return " ".join(f"#{step + 1}" if isinstance(step, int) else step for step in place)

@@ -1,7 +1,7 @@
 """The lines of a TOML file at which its keys, tables and array elements begin.
 
-`tomllib` returns values without positions, so the text is parsed once more, by tree-sitter's TOML grammar. That happens
-where an error needs a line and nowhere else: see `TomlFile`.
+`tomllib` returns values without positions, so tree-sitter's TOML grammar parses the text again, but only if an error
+needs a line: see `TomlFile`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEYS = frozenset({"bare_key", "quoted_key", "dotted_key"})
 
 
 class Positions:
-    """Where the entries of a TOML text begin, in lines counted from 1.
+    """The lines, counted from 1, on which the entries of a TOML text begin.
 
     Args:
         text: a document that `tomllib` accepts.
@@ -38,20 +38,20 @@ class Positions:
                 self._pairs(table, self._header(table))
 
     def line(self, place: Place) -> int:
-        """The line where an entry begins; of an entry that is absent, the line of the table it belongs to, else 1."""
+        """The line where an entry begins; for an absent entry the line of its table, or 1."""
         path = tuple(place)
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path, 1)
 
     def line_inside(self, place: Place, line: int) -> int:
-        """The line of the file that holds line `line` (from 0) of the string at `place`."""
+        """The line of the file that contains line `line` (from 0) of the string at `place`."""
         node = self._values.get(tuple(place))
         text = _text(node) if node is not None else ""
         if node is None or not text.startswith(('"""', "'''")):
             return self.line(place)
         rows = text.split("\n")
-        # What a row begins with: line n of the string. A backslash joins rows, and "\n" makes two lines of one row.
+        # Row r begins with line first[r] of the string. A backslash joins rows; an escaped "\n" splits a row in two.
         first = [-1 if rows[0].rstrip("\r") == text[:3] else 0]
         first += [str(_value_of("\n".join(rows[:end]) + "\n" + text[:3])).count("\n") for end in range(1, len(rows))]
         row = bisect_left(first, line)
@@ -72,12 +72,12 @@ class Positions:
         return path
 
     def _last(self, path: Path, row: int) -> Path:
-        """The path itself, or that of its last element where it is an array of tables."""
+        """The path itself, or the path of its last element if it is an array of tables."""
         self._lines.setdefault(path, row)
         return (*path, self._lengths[path] - 1) if path in self._lengths else path
 
     def _pairs(self, table: Node, path: Path) -> None:
-        """Notes the `key = value` pairs of a table."""
+        """Records the `key = value` pairs of a table."""
         for pair in table.named_children:
             if pair.type == "pair":
                 key = _key(pair)

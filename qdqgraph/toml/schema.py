@@ -1,4 +1,4 @@
-"""The JSON schema of a typed form: what editors complete a file with, and what tells where a file breaks it."""
+"""The JSON schema of a typed form: editors use it for completion, `faults` for error messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-"""The draft that editors of TOML know best."""
+"""The draft with the best support in TOML editors."""
 ABSENT: tuple[object, ...] = ("", (), {})
 """Defaults that mean an absent key: an editor must not write them."""
 

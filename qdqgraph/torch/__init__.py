@@ -1,4 +1,4 @@
-"""The PyTorch side: quantize a model, let the graph rules tie its quantizers, calibrate, analyse, fine-tune, export.
+"""PyTorch support: quantize a model, let the graph rules tie its quantizers, calibrate, analyse, fine-tune, export.
 
     from qdqgraph.torch import calibrate, export, link, quantize
     quantize(model)
@@ -6,10 +6,10 @@
     calibrate(model, loader, batches=32, method="entropy")
     export(model, example, "model.onnx")
 
-`quantize_network`, `rank_layers` and `finetune_network` do all of it in one call, as `qdqgraph torch` does.
+`quantize_network`, `rank_layers` and `finetune_network` run all steps in one call, as `qdqgraph torch` does.
 
-Calibrators and fake quantization are pytorch-quantization's; this package adds the graph, and corrects the library's
-faults. Only the command line imports it.
+Calibrators and fake quantization come from pytorch-quantization; this package adds the graph rules and corrects faults
+of the library. In qdqgraph only the command line imports it.
 """
 
 from .calibration.calibrate import Calibrated, calibrate

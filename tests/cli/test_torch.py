@@ -218,7 +218,7 @@ def test_the_units_that_cost_the_most_can_be_left_in_float(folder: Path, capsys:
     graph = Graph(onnx.load("net.onnx"))
     bare = [n.name for n in graph.nodes("Conv", "Gemm") if n.inputs[1].inputs == []]
     assert len(bare) == 1 and "stem" in bare[0]
-    assert main([*args, "--force"]) == 2 and "goes with --top K or --budget COST" in capsys.readouterr().err
+    assert main([*args, "--force"]) == 2 and "together with --top K or --budget COST" in capsys.readouterr().err
 
 
 def test_the_dynamo_exporter_has_an_opset_of_its_own(folder: Path) -> None:
@@ -265,7 +265,7 @@ def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
         ({"--model": "my-nets:build"}, "write package.module:function, each a name in Python"),
         ({"--model": "nonets:build"}, "there is no module 'nonets'"),
         ({"--model": "mynets:biuld"}, "has no 'biuld'"),
-        ({"--model": "mynets:text"}, "gives a str, which is not a torch module"),
+        ({"--model": "mynets:text"}, "returns a str, which is not a torch module"),
         ({"--data": "mynets:nothing"}, "yields nothing"),
         ({"--data": "mynets:text"}, "yields str"),
         ({"--eval": "mynets:text"}, "'good', which is not a number"),
@@ -290,14 +290,14 @@ PLAIN = ["--model", "mynets:plain", "--data", "mynets:batches"]
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--eval", "mynets:undefined"], "gives nan, which is not a number"),
-        (["--model", "mynets:bare"], "no layer that could be quantized"),
+        (["--eval", "mynets:undefined"], "returns nan, which is not a number"),
+        (["--model", "mynets:bare"], "no layer that can be quantized"),
         (["--device", "cuda"], "--device cuda cannot be used here: "),
         (["--device", "gpu"], "--device gpu cannot be used here: "),
         (["--save-ptq", "net.onnx"], "net.onnx would be written twice"),
         (["-o", "folder"], "folder is a folder; give a file name"),
-        (["--load", "ptq.pt", "--method", "mse"], "--method says how to calibrate, and --load"),
-        (["--load", "ptq.pt", "--config", "q.toml"], "--config says how to quantize, and --load"),
+        (["--load", "ptq.pt", "--method", "mse"], "--method has no effect: the state of --load"),
+        (["--load", "ptq.pt", "--config", "q.toml"], "--config defines how to quantize, but the state of --load"),
         (["--load", "missing.pt"], "missing.pt: cannot be read"),
     ],
 )
@@ -364,7 +364,7 @@ def test_a_ranking_of_another_direction_or_state_is_refused_before_any_of_the_us
 ) -> None:
     ranked("layers.json")
     args = ("sensitivity", *BROKEN, "--eval", "mynets:score", "-o", "layers.json")
-    message = "layers.json is a ranking by --direction disable: give that, name another file, or --force"
+    message = "layers.json is a ranking by --direction disable: use that, name another file, or --force"
     assert message in refused(capsys, *args, "--direction", "enable")
     assert main(["torch", "quantize", *PLAIN, "-o", "net.onnx", "--save-ptq", "ptq.pt"]) == 0
     assert "layers.json ranks another model than ptq.pt" in refused(capsys, *args, "--load", "ptq.pt")
@@ -388,8 +388,8 @@ def test_what_does_not_belong_to_the_network_is_refused_before_it_is_calibrated(
     for words, message in (
         (("sensitivity", "--model", "mynets:build", *once, *score, "-o", "layers.json"), "other weights or amax"),
         ((*rank, "-o", "other.json"), "other.json: this is the result of another run"),
-        ((*rank, "-o", "new.json", "--block", "neck"), "there is no module 'neck' to take for a block"),
-        (("finetune", *net, "--supervise", "neck.*"), "supervise: no module fits 'neck.*'"),
+        ((*rank, "-o", "new.json", "--block", "neck"), "there is no module 'neck' to use as a block"),
+        (("finetune", *net, "--supervise", "neck.*"), "supervise: no module matches 'neck.*'"),
         (("quantize", *net, "--off", "other.json", "--top", "1"), "the model has no quantized layer 'head'"),
     ):
         for name in (".csv", ".svg"):

@@ -174,7 +174,7 @@ def program(text: str) -> tuple[str, ...]:
         (
             "import time; print('busy', flush=True); time.sleep(60)",
             Limits(1, 4096),
-            "ended after 1 s.*last words: busy",
+            "terminated after 1 s.*last output: busy",
         ),
         ("x = bytearray(400 << 20); import time; time.sleep(60)", Limits(60, 200), "limit of --memory-limit is 200"),
         (
@@ -182,7 +182,7 @@ def program(text: str) -> tuple[str, ...]:
             Limits(60, 200),
             "limit of --memory-limit is 200",
         ),
-        ("import os; print('oh', flush=True); os.abort()", Limits(60, 4096), r"crashed \(SIGABRT\); its last words"),
+        ("import os; print('oh', flush=True); os.abort()", Limits(60, 4096), r"crashed \(SIGABRT\); its last output"),
         ("import ctypes; ctypes.string_at(0)", Limits(60, 4096), r"crashed \(SIGSEGV\)"),
     ],
 )
@@ -203,7 +203,7 @@ def test_what_a_program_started_ends_with_it(apart: bool, tmp_path: Path) -> Non
         inner = "import time, pathlib; time.sleep(3); pathlib.Path({str(alive)!r}).touch()"
         subprocess.Popen([sys.executable, '-c', inner], start_new_session={apart})
         time.sleep(60)"""
-    with pytest.raises(EngineError, match="ended after"):
+    with pytest.raises(EngineError, match="terminated after"):
         limits.run(program(text), "builder", tmp_path / "log", Limits(1, 4096))
     time.sleep(3)
     assert not alive.exists()

@@ -207,4 +207,4 @@ def test_openvino_refuses_what_it_cannot_read(tmp_path: Path, capsys: pytest.Cap
     pytest.importorskip("openvino")
     onnx.save(illegal(0, 0.1, "Strange"), tmp_path / "m.onnx")
     assert main(["engine", "build", str(tmp_path / "m.onnx"), "--with", "openvino"]) == 2
-    assert "openvino failed with exit code 1; its last words:" in capsys.readouterr().err
+    assert "openvino failed with exit code 1; its last output:" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def test_a_condition_takes_categories_among_operators(tmp_path: Path) -> None:
         ('[ops]\nSome = "@move"', 9, "there is no category '@move'; did you mean 'moves'? The categories: @weighted, "),
         ('[ops]\nSome = [\n  "Relu",\n  "@xyz"]', 11, "there is no category '@xyz'. The categories: @weighted, "),
         ('[ops]\nSome = "Relu"', 9, "ops Some is 'Relu'; write, for example, '@moves'"),
-        ("[ops]\nSome = 3", 9, "ops Some must be text in quotes or an array of strings"),
+        ("[ops]\nSome = 3", 9, "ops Some must be a string or an array of strings"),
         ('where = ["made_by(y, @mov)"]', 8, "there is no category '@mov'; did you mean 'moves'?"),
     ],
 )

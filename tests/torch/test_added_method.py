@@ -91,7 +91,7 @@ def test_a_configuration_names_it(folder: Path) -> None:
     quantize(model, Config.read(Path("q.toml")))
     calibrate(model, images())
     assert input_amax(model) == pytest.approx(expected(), rel=0.01)
-    with pytest.raises(TorchError, match="method 'p-norm' searches one histogram, and axis 0"):
+    with pytest.raises(TorchError, match="method 'p-norm' searches one histogram, but axis 0"):
         quantize(network(), Config(weight=Spec(method="p-norm")))
 
 

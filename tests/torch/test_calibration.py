@@ -233,11 +233,11 @@ def test_a_disabled_quantizer_stays_so_and_a_second_run_forgets_the_first() -> N
     ("options", "message"),
     [
         ({"method": "mean"}, "no calibration method 'mean'"),
-        ({"layers": {"9": "max"}}, "no module fits '9'"),
+        ({"layers": {"9": "max"}}, "no module matches '9'"),
         ({"layers": {"*_weight_quantizer": "mse"}}, "searches one histogram"),
-        ({"batches": 0}, "batches 0: write how many to take, 1 or more"),
-        ({"batches": -1}, "batches -1: write how many"),
-        ({"batches": "8"}, "batches '8': write how many"),
+        ({"batches": 0}, "batches 0: give the number of batches, 1 or more"),
+        ({"batches": -1}, "batches -1: give the number of batches"),
+        ({"batches": "8"}, "batches '8': give the number of batches"),
         ({"method": "percentile", "percentile": 0.0}, "above 0, at most 100"),
         ({"method": "percentile", "percentile": 100.5}, "percentile 100.5"),
         ({"method": "percentile", "percentile": float("nan")}, "percentile nan"),
@@ -247,7 +247,7 @@ def test_a_disabled_quantizer_stays_so_and_a_second_run_forgets_the_first() -> N
 def test_what_cannot_be_calibrated_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(TorchError, match=message):
         calibrate(quantized(), images(), **options)  # type: ignore[arg-type]
-    with pytest.raises(TorchError, match="holds no enabled quantizers"):
+    with pytest.raises(TorchError, match="contains no enabled quantizers"):
         calibrate(network(), images())
 
 
@@ -256,13 +256,13 @@ def test_what_cannot_be_calibrated_is_refused(options: dict[str, object], messag
     [
         ([], "the loader yields no batch to calibrate with"),
         (iter(()), "the loader yields no batch to calibrate with"),
-        (["image"], "the loader yields str; give a feed"),
-        ([()], "the loader yields tuple; give a feed"),
-        ([{"image": None}], "the loader yields NoneType; give a feed"),
-        ([np.array(["image"])], "the loader yields ndarray; give a feed"),
-        (torch.rand(2, 3, 8, 8), "the loader is one Tensor, which yields its rows: give a list of batches"),
-        (3, "the loader is 3, which yields nothing: give a DataLoader or a list"),
-        (None, "the loader is None, which yields nothing"),
+        (["image"], "the loader yields str; pass a feed"),
+        ([()], "the loader yields tuple; pass a feed"),
+        ([{"image": None}], "the loader yields NoneType; pass a feed"),
+        ([np.array(["image"])], "the loader yields ndarray; pass a feed"),
+        (torch.rand(2, 3, 8, 8), "the loader is one Tensor, which yields its rows: pass a list of batches"),
+        (3, "the loader is 3, which is not iterable: pass a DataLoader or a list"),
+        (None, "the loader is None, which is not iterable"),
         ([torch.rand(2, 3, 8, 8, device="meta")], "the loader yields a tensor on the meta device"),
         ([torch.rand(2, 7, 8, 8)], r"fails on what the loader yields, \[2, 7, 8, 8\] of float32: RuntimeError: Given"),
         ([{"label": torch.zeros(2, dtype=torch.long)}], r"fails on entry 'label', the first, of .*, \[2\] of int64: "),
@@ -286,9 +286,7 @@ def test_a_model_without_numbers_is_refused_by_the_tensor_that_has_none() -> Non
         lambda: save(model, "state.pt"),
         lambda: fold_norms(model, example),
     ):
-        with pytest.raises(
-            TorchError, match=r"0\.bias is on the meta device, where there are no numbers: load the model's"
-        ):
+        with pytest.raises(TorchError, match=r"0\.bias is on the meta device, which has no values: load the model's"):
             refused()
     with pytest.raises(TorchError, match=r"and \d+ more are on the meta device"):
         calibrate(model.to("meta"), images())
@@ -297,7 +295,7 @@ def test_a_model_without_numbers_is_refused_by_the_tensor_that_has_none() -> Non
 @pytest.mark.parametrize("example", [None, (), {}, 3.0, np.zeros((1, 3, 8, 8), np.float32)])
 def test_an_example_without_tensors_is_refused(example: Any) -> None:
     reason = (
-        "holds an array of NumPy" if isinstance(example, np.ndarray) else "holds no tensor: give an input, a tuple of"
+        "contains a NumPy array" if isinstance(example, np.ndarray) else "contains no tensor: pass an input, a tuple of"
     )
     for refused in (
         lambda: link(quantized(), example),
@@ -339,6 +337,6 @@ def test_an_amax_that_cuts_off_much_of_what_it_saw_is_named() -> None:
     amax, lost = report.amax["0._input_quantizer"], report.clipped["0._input_quantizer"]
     beyond = (spiked - amax).clamp_min(0).square().sum() / spiked.square().sum()
     assert amax < 2 and lost == pytest.approx(float(beyond), rel=0.02)
-    assert "energy of what reaches 0._input_quantizer" in str(report)
+    assert "energy of the inputs of 0._input_quantizer" in str(report)
     for method in ("max", "percentile"):
         assert "0._input_quantizer" not in calibrate(model, [batch], method=method).clipped

@@ -196,7 +196,7 @@ def test_what_tensorrt_refuses_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(TorchError, match=r"not \[4\] bits: fc._input_quantizer"):
         export(four, X, tmp_path / "m.onnx")
     unsigned = calibrated(config=Config(layers=(Layers("conv", {"unsigned": True}, {}),)))
-    with pytest.raises(TorchError, match=r"refuses UINT8 pairs: conv._input_quantizer"):
+    with pytest.raises(TorchError, match=r"rejects UINT8 pairs: conv._input_quantizer"):
         export(unsigned, X, tmp_path / "m.onnx")
     written = export(unsigned, X, tmp_path / "m.onnx", uint8=True)
     assert ("float32", "uint8") in {p.types for p in pairs(Graph(written))}

@@ -1,4 +1,4 @@
-"""Models as people have them: layers with fast paths, arguments by name, shared modules, what no exporter takes."""
+"""Models as people have them: layers with fast paths, arguments by name, shared modules, and models that no exporter supports."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_refused_configuration_leaves_the_model_as_it_was() -> None:
     model = nn.Sequential(residual(), nn.Flatten(), nn.LSTM(256, 3))
     before = [(type(m), set(vars(m)), list(m._forward_pre_hooks), list(m._modules)) for m in model.modules()]
     operators = Operator("add"), Operator("cat")
-    with pytest.raises(TorchError, match="nothing there calls 'cat'"):
+    with pytest.raises(TorchError, match="no selected module calls 'cat'"):
         quantize(model, Config(operators=operators), X)
     assert before == [(type(m), set(vars(m)), list(m._forward_pre_hooks), list(m._modules)) for m in model.modules()]
     assert quantize(model, Config(operators=operators[:1]), X).inserted
@@ -179,10 +179,10 @@ def test_a_refused_configuration_leaves_the_model_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (Spec(num_bits=0), "num_bits 0: write a whole number from 2 to 16"),
+        (Spec(num_bits=0), "num_bits 0: write an integer from 2 to 16"),
         (Spec(num_bits="8"), "num_bits '8'"),  # type: ignore[arg-type]
         (Spec(axis=-1), "axis -1: write"),
-        (Spec(axis=4), "0.conv1: its weight has 4 dimensions, there is no axis 4"),
+        (Spec(axis=4), "0.conv1: its weight has 4 dimensions, so it has no axis 4"),
     ],
 )
 def test_what_no_quantizer_can_be_is_refused_by_name(spec: Spec, message: str) -> None:
@@ -280,7 +280,7 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path: Path) -> None
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_model_whose_inside_cannot_be_changed_is_refused_with_what_to_pass() -> None:
-    with pytest.raises(TorchError, match=r"is scripted or traced .*pass the module it was made of"):
+    with pytest.raises(TorchError, match=r"is scripted or traced .*pass the original module"):
         quantize(torch.jit.script(nn.Sequential(nn.Conv2d(4, 4, 1))))
     with pytest.raises(TorchError, match=r"^the model is compiled .*\._orig_mod"):
         quantize(torch.compile(residual()))  # type: ignore[arg-type]
@@ -291,7 +291,7 @@ def test_a_model_whose_inside_cannot_be_changed_is_refused_with_what_to_pass() -
         link(model, X)
     nothing = nn.Sequential(nn.ReLU())
     assert not quantize(nothing).replaced
-    with pytest.raises(TorchError, match="where that replaced nothing, no module could be quantized"):
+    with pytest.raises(TorchError, match="if that replaced nothing, no module can be quantized"):
         link(nothing, X)
 
 

@@ -150,7 +150,7 @@ def test_a_ranking_that_was_stopped_goes_on(nets: Any) -> None:
     done = rank_layers(stopped, "layers.json")
     again = len(done.ranking.units) - 1
     assert again > 1 and len(scored) == before + len(["float", "calibrated"]) + again
-    with pytest.raises(TorchError, match="is a ranking by direction disable: give that, name another file, or force"):
+    with pytest.raises(TorchError, match="is a ranking by direction disable: use that, name another file, or force"):
         rank_layers(stopped, "layers.json", direction="enable")
     assert rank_layers(stopped, "layers.json", direction="enable", force=True).ranking.direction == "enable"
 
@@ -197,14 +197,14 @@ class Uncopied(nn.Module):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": lambda: "net"}, "model gives a str, which is not a torch module"),
-        ({"model": lambda: nn.Sequential(nn.ReLU()), "evaluate": None}, "model has no layer that could be quantized"),
+        ({"model": lambda: "net"}, "model returns a str, which is not a torch module"),
+        ({"model": lambda: nn.Sequential(nn.ReLU()), "evaluate": None}, "model has no layer that can be quantized"),
         ({"model": Uncopied, "evaluate": None}, "model: the network cannot be copied: cannot pickle 'generator'"),
         ({"data": lambda: []}, "data yields nothing"),
         ({"data": lambda: 3}, "data gives int, which yields no batches"),
         ({"data": lambda: ["image"]}, "data yields str; the first entry must be the input"),
-        ({"evaluate": lambda model: "good"}, "evaluate gives 'good', which is not a number"),
-        ({"evaluate": lambda model: float("nan")}, "evaluate gives nan, which is not a number"),
+        ({"evaluate": lambda model: "good"}, "evaluate returns 'good', which is not a number"),
+        ({"evaluate": lambda model: float("nan")}, "evaluate returns nan, which is not a number"),
         ({"device": "gpu"}, "device gpu cannot be used here"),
     ],
 )
@@ -218,14 +218,22 @@ def test_what_the_functions_give_is_checked(nets: Any, change: dict[str, Any], m
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"preparation": Preparation(Config(), load="ptq.pt")}, TorchError, "config says how to quantize, and load"),
-        ({"preparation": Preparation(load="ptq.pt", batches=1)}, TorchError, "batches says how to calibrate, and load"),
+        (
+            {"preparation": Preparation(Config(), load="ptq.pt")},
+            TorchError,
+            "config defines how to quantize, but the state of load",
+        ),
+        (
+            {"preparation": Preparation(load="ptq.pt", batches=1)},
+            TorchError,
+            "batches has no effect: the state of load",
+        ),
         ({"preparation": Preparation(load="ptq.pt")}, TorchError, r"ptq\.pt: cannot be read"),
         ({"preparation": Preparation(method="mean")}, TorchError, "there is no calibration method 'mean'"),
         ({"preparation": Preparation(percentile=0)}, TorchError, "percentile 0: write a number above 0"),
         ({"exporting": Exporting(opset=9)}, TorchError, "opset 13 to 20"),
-        ({"off": FloatUnits(NO_UNITS)}, TorchError, "say either how many units to switch off"),
-        ({"off": FloatUnits(NO_UNITS, top=-1)}, TorchError, "top -1: write how many units"),
+        ({"off": FloatUnits(NO_UNITS)}, TorchError, "give either the number of units to disable"),
+        ({"off": FloatUnits(NO_UNITS, top=-1)}, TorchError, "top -1: give the number of units"),
         ({"save_ptq": "net.onnx"}, TorchError, r"net\.onnx would be written twice"),
         ({"save_ptq": "nets.py"}, ModelError, r"nets\.py exists"),
         ({"save_ptq": "nowhere/ptq.pt"}, ModelError, "folder nowhere does not exist"),

@@ -1,4 +1,4 @@
-"""A program of somebody else, run with a limit of time and memory: its crash is our message, not our crash."""
+"""Runs an external program with limits on time and memory; a crash of the program becomes an error message."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import psutil
 from ...errors import EngineError, reason
 
 POLL = 0.1
-"""Seconds between two looks at the clock and at the memory; a look takes some 2 ms."""
+"""Seconds between two checks of time and memory; a check takes about 2 ms."""
 TAIL = 4096
-"""Bytes of the log that are read for its last words."""
+"""Bytes of the log that are read to find its last line."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, and MiB of resident memory, for the program and all it starts."""
+    """Seconds, and MiB of resident memory, for the program and its child processes."""
 
     seconds: float = 600.0
     mebibytes: int = 8192
@@ -32,14 +32,14 @@ class Limits:
 def run(
     command: Sequence[str], what: str, log: Path, limits: Limits, environment: Mapping[str, str] | None = None
 ) -> int:
-    """Runs a program to its end and returns its exit code; everything it says goes to `log`.
+    """Runs a program until it ends and returns its exit code; its output goes to `log`.
 
     Args:
-        what: what to call it in messages.
-        environment: variables beside our own.
+        what: the name of the program in messages.
+        environment: variables in addition to our own.
 
     Raises:
-        EngineError: it cannot be started, it crashed, or it passed a limit and was ended.
+        EngineError: the program cannot be started, crashed, or exceeded a limit and was terminated.
     """
     try:
         with log.open("wb") as out:
@@ -54,11 +54,11 @@ def run(
     except OSError as error:
         raise EngineError(f"{what} cannot be started: {reason(error)}") from error
     try:
-        passed = _watched(child, limits)
+        exceeded = _watched(child, limits)
     finally:
         _end(child)
-    if passed:
-        raise EngineError(f"{what} {passed}{last_words(log)}")
+    if exceeded:
+        raise EngineError(f"{what} {exceeded}{last_words(log)}")
     code = child.returncode
     if code < 0 or code in (128 + signal.SIGSEGV, 128 + signal.SIGABRT, 128 + signal.SIGBUS):
         number = -code if code < 0 else code - 128
@@ -67,32 +67,32 @@ def run(
 
 
 def _watched(child: subprocess.Popen[bytes], limits: Limits) -> str:
-    """Waits for the end; the limit that was passed, as words, or "" where the program ended by itself."""
+    """Waits for the program to end; returns the exceeded limit as text, or "" if the program ended by itself."""
     with contextlib.suppress(psutil.Error):  # it may have ended
-        psutil.Process(child.pid).rlimit(psutil.RLIMIT_CORE, (0, 0))  # a crash of a library leaves gigabytes otherwise
+        psutil.Process(child.pid).rlimit(psutil.RLIMIT_CORE, (0, 0))  # a core dump can be several gigabytes
     ends = time.monotonic() + limits.seconds
     while child.poll() is None:
         if time.monotonic() > ends:
-            return f"was ended after {limits.seconds:g} s, the limit of --time-limit"
+            return f"was terminated after {limits.seconds:g} s, the limit of --time-limit"
         used = resident(child.pid) >> 20
         if used > limits.mebibytes:
-            return f"was ended when it used {used:,} MiB; the limit of --memory-limit is {limits.mebibytes:,}"
+            return f"was terminated when it used {used:,} MiB; the limit of --memory-limit is {limits.mebibytes:,}"
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(POLL)
     return ""
 
 
 def resident(process: int) -> int:
-    """Bytes of memory that a process and all it started hold; what has ended holds none."""
-    held = 0
+    """Resident memory of a process and its descendants, in bytes; processes that ended count as 0."""
+    used = 0
     for found in _tree(process):
         with contextlib.suppress(psutil.Error):
-            held += found.memory_info().rss
-    return held
+            used += found.memory_info().rss
+    return used
 
 
 def _tree(process: int) -> list[psutil.Process]:
-    """A process and all it started, as far as they run."""
+    """A process and its descendants that are running."""
     try:
         top = psutil.Process(process)
         return [top, *top.children(recursive=True)]
@@ -101,7 +101,7 @@ def _tree(process: int) -> list[psutil.Process]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends the program with all it started: its process group, and what left the group."""
+    """Kills the program and its descendants: its process group, and the processes that left the group."""
     started = _tree(child.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
@@ -112,10 +112,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log, for a message: "; its last words: …"."""
+    """The last line of a log, for a message: "; its last output: …"."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL))
         lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
         if lines:
-            return f"; its last words: {lines[-1][:300]}"
+            return f"; its last output: {lines[-1][:300]}"
     return ""

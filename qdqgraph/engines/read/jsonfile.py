@@ -1,4 +1,4 @@
-"""JSON files from outside, read with bounded memory and a clear sentence where they are bad."""
+"""Reads JSON files of other programs with bounded memory; a bad file is refused with a clear error message."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ Duration = Annotated[float, Meta(ge=0, lt=1e300)]
 """A time in milliseconds."""
 
 MAX_BYTES = 64 * 2**20
-"""Layer info of a network with 5,000 layers is some 10 MiB."""
+"""Limit of a file's size; layer info of a network with 5,000 layers is about 10 MiB."""
 MAX_VALUES = 2_000_000
-"""Values in a file: each costs up to 100 bytes of memory once it is read, however short its text."""
+"""Limit of the values in a file: each takes up to 100 bytes of memory after reading, however short its text."""
 
 MAX_LAYERS = 100_000
-"""Layers of an engine; a thousand are many."""
+"""Limit of the layers of an engine; large engines have about a thousand."""
 
 
 def load(path: Path, what: str) -> object:
-    """The content of a JSON file. `what` it should hold goes into the messages.
+    """The content of a JSON file.
+
+    Args:
+        what: the expected content, for messages, with its article.
 
     Raises:
-        EngineError: the file cannot be read, is too large or too deeply nested, or is no JSON.
+        EngineError: the file cannot be read, is too large or too deeply nested, or is not JSON.
     """
     try:
         with path.open("rb") as file:
@@ -36,26 +39,27 @@ def load(path: Path, what: str) -> object:
     except OSError as error:
         raise EngineError(f"{path}: cannot be read: {reason(error)}") from error
     if len(raw) > MAX_BYTES:
-        raise EngineError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, which is no {what}")
+        raise EngineError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, so it is not {what}")
     if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:
-        raise EngineError(f"{path}: holds more than {MAX_VALUES:,} values, which is no {what}")
+        raise EngineError(f"{path}: contains more than {MAX_VALUES:,} values, so it is not {what}")
     try:
-        # Not strict: the inspector writes the separator of Metadata, \x1e, as it is.
+        # Not strict: the inspector does not escape the separator of Metadata, \x1e.
         return json.loads(raw.decode("utf-8-sig", "replace"), strict=False)
     except json.JSONDecodeError as error:
         end = error.pos >= len(error.doc.rstrip())
-        hint = "it ends too early: was the export cut off?" if end or "Unterminated" in error.msg else "it is no JSON"
+        cut = end or "Unterminated" in error.msg
+        hint = "the file ends too early: was the export interrupted?" if cut else "this is not JSON"
         raise EngineError(f"{path}: line {error.lineno}, column {error.colno}: {hint} ({error.msg})") from error
     except (RecursionError, ValueError) as error:
         fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise EngineError(f"{path}: this is no {what}: {fault}") from error
+        raise EngineError(f"{path}: this is not {what}: {fault}") from error
 
 
 def as_form(value: object, form: type[T], place: str) -> T:
     """A value of such a file as a typed form.
 
     Raises:
-        EngineError: it does not fit; the message begins with `place` and names the field.
+        EngineError: it does not match; the message begins with `place` and names the field.
     """
     try:
         return msgspec.convert(value, form)

@@ -1,4 +1,4 @@
-"""Engines as JSON of our own, so that one that was built or forecast once can be compared later."""
+"""Engines in a JSON format of our own, so that a built or forecast engine can be compared later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .jsonfile import MAX_LAYERS, Duration, as_form, load
 from .layer_info import engine_of, runs, timed
 
 FORMAT = 1
-"""Version of the JSON form."""
+"""Version of the JSON format."""
 SCHEMA = Path(__file__).with_name("engine.schema.json")
 
 
@@ -51,7 +51,7 @@ class LayerForm(Struct, frozen=True, forbid_unknown_fields=True):
     time_ms: Duration | None
     tactic: str
     why: tuple[ReasonForm, ...]
-    fields: Annotated[dict[str, Any], Meta(description="Everything else that the source says, as it says it.")]
+    fields: Annotated[dict[str, Any], Meta(description="All other fields of the source, unchanged.")]
 
 
 class TimesForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,29 +80,29 @@ def to_json(engine: Engine) -> str:
 
 
 def open_engine(path: Path, *, profile: Path | None = None, times: Path | None = None) -> Engine:
-    """The engine in a file: layer info of trtexec, or what `to_json` wrote.
+    """The engine in a file: layer info of trtexec, or the output of `to_json`.
 
-    A profile beside it (`x.graph.json`, `x.profile.json`: the names that NVIDIA's tools write) is read as well.
+    A profile next to it (`x.graph.json`, `x.profile.json`: the names that NVIDIA's tools write) is read too.
 
     Args:
-        profile: what `--exportProfile` wrote; times: what `--exportTimes` wrote.
+        profile: the output of `--exportProfile`; times: the output of `--exportTimes`.
 
     Raises:
-        EngineError: a file cannot be read, or holds something else.
+        EngineError: a file cannot be read, or has different content.
     """
     content = load(path, "layer info of an engine")
     if isinstance(content, dict) and "qdqgraph_engine" in content:
         engine = _from_json(content, path)
     else:
         engine = engine_of(content, path.name, place=str(path))
-    beside = path.with_name(path.name.removesuffix(".graph.json") + ".profile.json")
-    if profile is None and path.name.endswith(".graph.json") and beside.is_file():
-        profile = beside
-        engine = replace(engine, notes=(*engine.notes, f"times are from {beside.name}, which lies beside it"))
+    neighbor = path.with_name(path.name.removesuffix(".graph.json") + ".profile.json")
+    if profile is None and path.name.endswith(".graph.json") and neighbor.is_file():
+        profile = neighbor
+        engine = replace(engine, notes=(*engine.notes, f"times are from {neighbor.name}, in the same folder"))
     if profile is not None:
-        engine = timed(engine, load(profile, "profile of an engine"), str(profile))
+        engine = timed(engine, load(profile, "a profile of an engine"), str(profile))
     if times is not None:
-        engine = replace(engine, times=runs(load(times, "list of run times"), str(times)))
+        engine = replace(engine, times=runs(load(times, "a list of run times"), str(times)))
     return engine
 
 

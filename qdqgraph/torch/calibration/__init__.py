@@ -1,1 +1,1 @@
-"""Calibration: collects what each quantizer sees, and lets a method of `qdqgraph.calibration.methods` choose amax."""
+"""Calibration: collects each quantizer's inputs and computes amax by a method of `qdqgraph.calibration.methods`."""

@@ -1,4 +1,4 @@
-"""`calibrate`: finds each quantizer's amax from data, with pytorch-quantization's calibrators."""
+"""`calibrate`: computes each quantizer's amax from data, with pytorch-quantization's calibrators."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from .histogram import HistogramCollector
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
 CLIPPED = 0.05
-"""A larger part of the energy cut off is reported: noise 13 dB below the values."""
+"""Clipping more than this fraction of the energy is reported: its noise is 13 dB below the values."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What calibration found.
+    """The result of a calibration.
 
     Attributes:
-        amax: by quantizer path, in the units of the tensor that it quantizes; for one amax a channel the largest.
-            Quantizers without amax are left out.
+        amax: by quantizer path, in the units of the tensor that it quantizes; the largest of a per-channel amax.
+            Quantizers without amax are omitted.
         unseen: quantizers that no batch reached; they have no amax, so an export that runs them is refused.
-        zero: quantizers that saw only zeros.
-        broken: quantizers that saw NaN or infinity. A histogram ignores such a batch; with method max the quantizer
-            gets no amax.
-        clipped: for quantizers whose method searches a histogram, the part of the values' energy that amax cuts off,
-            where it is more than `CLIPPED`. Entropy does that where a few values, such as those of a uniform
-            background, fill most of the histogram: it resolves these, and clips the others.
+        zero: quantizers that received only zeros.
+        broken: quantizers that received NaN or infinity. A histogram ignores such a batch; with method max the
+            quantizer gets no amax.
+        clipped: for quantizers whose method searches a histogram, the fraction of the values' energy that amax clips,
+            if it is more than `CLIPPED`. Entropy clips so much if a few values, such as those of a uniform background,
+            fill most of the histogram: it resolves these, and clips the others.
     """
 
     amax: Mapping[str, float]
@@ -65,12 +65,12 @@ class Calibrated:
         lines = [f"{len(self.amax)} quantizers calibrated"]
         for what, names in (
             ("no batch reached", self.unseen),
-            ("nothing but zeros reached", self.zero),
+            ("only zeros reached", self.zero),
             ("NaN or infinity reached", self.broken),
         ):
             lines += [f"{what} {name}" for name in names]
         for name, part in self.clipped.items():
-            lines.append(f"amax cuts off {part:.0%} of the energy of what reaches {name}: give it another method")
+            lines.append(f"amax clips {part:.0%} of the energy of the inputs of {name}: choose another method for it")
         return "\n".join(lines)
 
 
@@ -85,39 +85,40 @@ def calibrate(
     feed: Feed | None = None,
     progress: bool = True,
 ) -> Calibrated:
-    """Gives every enabled quantizer its amax, from runs of the model in float over the batches.
+    """Sets the amax of every enabled quantizer from float runs of the model over the batches.
 
     Args:
         model: quantized; its modes and devices are the same afterwards.
-        loader: yields inputs, tensors or arrays of NumPy whose first dimension is the batch; of a tuple, list or
+        loader: yields inputs, tensors or NumPy arrays whose first dimension is the batch; of a tuple, list or
             dictionary the first entry is the input. On any device, of any floating-point type.
-        batches: how many to take, 1 or more; None: all.
+        batches: the number of batches to use, 1 or more; None: all.
         method: the name of a method of `qdqgraph.calibration.methods`, for activations; "": each quantizer's own, from
             its configuration, or max. Weights always use their own.
         percentile: of values that stay within amax, in percent, above 0 and at most 100; None: each quantizer's own, or
             99.99.
         layers: methods by glob on the paths of quantizers or modules; they take precedence over `method`. A glob
             selects activations; one that contains "weight_quantizer" also weights.
-        feed: runs the model on what the loader yields, where the model needs more than the first entry; its errors
-        pass. progress: show a bar on a terminal.
+        feed: runs the model on what the loader yields, if the model needs more than the first entry; its errors are
+            passed on.
+        progress: show a bar on a terminal.
 
     Raises:
         TorchError: a method is unknown, `percentile` or `batches` is out of its range, a glob matches no quantizer, the
-            loader yields no batches or no inputs, the model has tensors on the meta device or fails on a batch, or a
-            quantizer with an axis is to search a histogram.
+            loader yields no batches or no inputs, the model has tensors on the meta device or fails on a batch, or the
+            method of a quantizer with an axis searches a histogram.
     """
     refuse_meta_tensors(model)
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
-        raise TorchError("the model holds no enabled quantizers: quantize it first")
+        raise TorchError("the model contains no enabled quantizers: quantize it first")
     if percentile is not None:
         refuse_percentile(percentile)
     if batches is not None and (not isinstance(batches, int) or batches < 1):
-        raise TorchError(f"batches {batches!r}: write how many to take, 1 or more, or None for all")
+        raise TorchError(f"batches {batches!r}: give the number of batches, 1 or more, or None for all")
     if isinstance(loader, Tensor | np.ndarray):
-        raise TorchError(f"the loader is one {type(loader).__name__}, which yields its rows: give a list of batches")
+        raise TorchError(f"the loader is one {type(loader).__name__}, which yields its rows: pass a list of batches")
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
-        raise TorchError(f"the loader is {loader!r}, which yields nothing: give a DataLoader or a list of batches")
+        raise TorchError(f"the loader is {loader!r}, which is not iterable: pass a DataLoader or a list of batches")
     methods = _methods(found, method, layers or {})
     for name, quantizer in found.items():
         _prepare(name, quantizer, methods[name])
@@ -146,18 +147,18 @@ def run_first_input(model: nn.Module, batch: Any) -> Any:
     """Runs the model on the first entry of what a loader yields, on the model's device and in its precision.
 
     Raises:
-        TorchError: the first entry is neither a tensor nor an array of numbers, or the model fails on it.
+        TorchError: the first entry is neither a tensor nor a numeric array, or the model fails on it.
     """
     x, what = first_entry(batch)
     if not isinstance(x, Tensor):
-        raise TorchError(f"the loader yields {type(x).__name__}; give a feed that runs the model on it")
+        raise TorchError(f"the loader yields {type(x).__name__}; pass a feed that runs the model on it")
     if x.is_meta:
-        raise TorchError("the loader yields a tensor on the meta device, where there are no numbers")
+        raise TorchError("the loader yields a tensor on the meta device, which has no values")
     return call_model(model, f"{what}, {list(x.shape)} of {str(x.dtype).removeprefix('torch.')}", to_model(model, x))
 
 
 def first_entry(batch: Any) -> tuple[Any, str]:
-    """The first entry of what a loader yields, an array of numbers as a tensor, and how messages name it."""
+    """The first entry of what a loader yields, with a numeric array as a tensor, and its name in messages."""
     what = "what the loader yields"
     while isinstance(batch, Mapping | tuple | list) and batch:
         first = next(iter(batch.items())) if isinstance(batch, Mapping) else (0, batch[0])
@@ -201,13 +202,13 @@ def _prepare(name: str, quantizer: Quantizer, method: Method) -> None:
         quantizer._calibrator = MaxCalibrator(quantizer.num_bits, axis, quantizer.unsigned)
         return
     if axis is not None:
-        raise TorchError(f"{name}: method {method.name!r} searches one histogram; its amax has axis {axis}")
+        raise TorchError(f"{name}: method {method.name!r} searches one histogram, but its amax has axis {axis}")
     quantizer._calibrator = HistogramCollector(quantizer.num_bits, quantizer.unsigned)
 
 
 @contextmanager
 def _collecting(model: nn.Module, found: Iterable[Quantizer]) -> Iterator[None]:
-    """Puts the model into eval mode and lets its quantizers collect instead of round, until the block ends."""
+    """Puts the model into eval mode and lets its quantizers collect values instead of rounding, in the block."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
     for quantizer in found:

@@ -1,5 +1,5 @@
-"""`HistogramCollector`: pytorch-quantization's histogram calibrator, for batches that the library cannot collect as
-well: of zeros, with NaN or infinity, or with values far larger than the first ones."""
+"""`HistogramCollector`: pytorch-quantization's histogram calibrator, extended to batches that the library cannot
+collect: all zeros, with NaN or infinity, or with values far larger than those of the first batch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ...graph.amax import integer_bound
 from ..quantizer.quantizer import HistogramCalibrator
 
 MOST_BINS = 1 << 16
-"""A histogram grows by bins of its first batch's width. Beyond this many, neighbours are joined: where the first values
-are tiny and later ones are not, the library exhausts the memory."""
+"""The most bins of a histogram. It grows by bins of the first batch's width; beyond this number, adjacent bins are
+merged. If the first values are tiny and later ones are not, the library exhausts the memory."""
 
 
 class HistogramCollector(HistogramCalibrator):
-    """Collects magnitudes by bins of one width, from 0; 2,048 of them for the first batch.
+    """Counts magnitudes in bins of equal width from 0; 2,048 bins for the first batch.
 
     Attributes:
-        broken: batches that held NaN or infinity, which are not counted.
+        broken: number of batches with NaN or infinity, whose values are not counted.
     """
 
     def __init__(self, num_bits: int = 8, unsigned: bool = False) -> None:
@@ -41,17 +41,17 @@ class HistogramCollector(HistogramCalibrator):
                 self.broken += 1
                 return
             if self._calib_hist is None and largest == 0:
-                self._zeros += x.numel()  # zeros define no bin width: they are counted when other values come
+                self._zeros += x.numel()  # zeros define no bin width: they are added to a later batch
                 return
             if self._calib_hist is not None and self._calib_bin_edges is not None:
-                self._join_bins(self._calib_hist, self._calib_bin_edges, largest)
+                self._merge_bins(self._calib_hist, self._calib_bin_edges, largest)
             super().collect(x)
             if self._zeros and self._calib_hist is not None:
                 self._calib_hist[0] += self._zeros
                 self._zeros = 0
 
-    def _join_bins(self, counts: Tensor, edges: Tensor, largest: float) -> None:
-        """Joins pairs of neighbouring bins until the largest value needs at most `MOST_BINS`."""
+    def _merge_bins(self, counts: Tensor, edges: Tensor, largest: float) -> None:
+        """Merges pairs of adjacent bins until the largest value needs at most `MOST_BINS`."""
         while largest / float(edges[1] - edges[0]) > MOST_BINS:
             width = 2 * (edges[1] - edges[0])
             counts = torch.cat([counts, counts.new_zeros(counts.numel() % 2)]).view(-1, 2).sum(1)
@@ -60,17 +60,16 @@ class HistogramCollector(HistogramCalibrator):
 
     @property
     def histogram(self) -> Histogram | None:
-        """What was collected: counts as int32, edges as float32; None where no batch held a value other than zero."""
+        """The collected counts, int32, and bin edges, float32; None if no batch had a value other than zero."""
         if self._calib_hist is None or self._calib_bin_edges is None:
             return None
         return Histogram(self._calib_hist.int().cpu().numpy(), self._calib_bin_edges.cpu().numpy())
 
     def compute_amax(self, method: Method, *, percentile: float = DEFAULT_PERCENTILE) -> Tensor | None:
-        """The amax that a method finds, a float32 scalar on the CPU; None without batches, 0 where all values were
-        zero.
+        """The amax that a method finds, a float32 scalar on the CPU; None without batches, 0 if all values were zero.
 
         Raises:
-            TorchError: the method searches no histogram, or needs one of more bins.
+            TorchError: the method does not search a histogram, or needs more bins.
         """
         if (histogram := self.histogram) is None:
             return torch.tensor(0.0) if self._zeros else None
@@ -78,6 +77,6 @@ class HistogramCollector(HistogramCalibrator):
         return torch.tensor(method.amax(histogram, percentile=percentile, bound=bound))
 
     def clipped_energy(self, amax: float) -> float:
-        """The part of the values' energy that an amax cuts off, 0 to 1."""
+        """The fraction of the values' energy that an amax clips, 0 to 1."""
         histogram = self.histogram
         return 0.0 if histogram is None else histogram.clipped_energy(amax)

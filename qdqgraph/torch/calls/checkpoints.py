@@ -10,7 +10,7 @@ import torch
 import torch.utils.checkpoint as checkpointing
 
 Bind = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes a function run in the scope that is open now, also when it runs later."""
+"""Binds a function to the scope that is open now, also for later runs."""
 
 
 class Checkpoints:
@@ -36,7 +36,7 @@ class Checkpoints:
         self._threads.__dict__.setdefault("open", []).append(bind)
 
     def leave(self, bind: Bind) -> None:
-        """Called when the last one closes."""
+        """Called when the last scope of this thread closes."""
         here: Any = checkpointing
         self._threads.open.remove(bind)
         with self._lock:
@@ -46,13 +46,13 @@ class Checkpoints:
 
     def apply(self, function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
         """Replaces the reentrant `CheckpointFunction`. Without gradients nothing runs again, and an autograd function
-        would only hide the call from an exporter: the function runs as it is."""
+        would only hide the call from an exporter: the function runs directly."""
         if not torch.is_grad_enabled():
             return function(*args)
         return self._originals[0].apply(self._bind_here(function), preserve, *args)
 
     def generator(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Replaces the generator of the other kind."""
+        """Replaces the generator of non-reentrant checkpoints."""
         return self._originals[1](self._bind_here(function), *args, **kwargs)
 
     def _bind_here(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,4 +61,4 @@ class Checkpoints:
 
 
 CHECKPOINTS = Checkpoints()
-"""One for the process, as torch's functions are."""
+"""One per process, like torch's functions."""

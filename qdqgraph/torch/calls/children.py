@@ -1,7 +1,7 @@
 """A module's children without the quantizers of its calls, while the module's own forward runs.
 
-A forward that runs all of its children must not run the quantizers of its calls. They are hidden from that forward
-alone and never removed: other threads, and code after an interrupt, which no hook sees, find all children.
+A forward that runs all of its children must not run the quantizers of its calls. They are hidden only from that forward
+and never removed: other threads, and code after an interrupt, which no hook sees, find all children.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ class Children(dict[str, nn.Module | None]):
         return len(self.copy())
 
     def keys(self) -> Any:
-        """Those that this thread may see."""
+        """The children visible to this thread."""
         return self.copy().keys()
 
     def values(self) -> Any:
-        """Those that this thread may see."""
+        """The children visible to this thread."""
         return self.copy().values()
 
     def items(self) -> Any:
-        """Those that this thread may see."""
+        """The children visible to this thread."""
         return self.copy().items()
 
     def copy(self) -> dict[str, nn.Module | None]:
-        """Those that this thread may see."""
+        """The children visible to this thread."""
         found = self.all()
         if self.frames and runs_in_this_thread(*self.frames):
             found.pop(HOLDER, None)
         return found
 
     def all(self) -> dict[str, nn.Module | None]:
-        """All of them."""
+        """All children."""
         return dict(super().items())
 
     def __reduce__(self) -> Any:
@@ -69,7 +69,7 @@ class Children(dict[str, nn.Module | None]):
 
 
 def hide_functional_quantizers(module: nn.Module) -> Children | None:
-    """Hides the quantizers of a module's calls from its forward; None where no call holds any.
+    """Hides the quantizers of a module's calls from its forward; None if no call has any.
 
     torch.export may run another module with the same attributes, and so with these children.
     """

@@ -19,18 +19,18 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
     Args:
         example: one argument; a tuple of arguments; or a mapping of keyword arguments by name. For a forward that takes
-            one mapping: a tuple that holds it.
+            one mapping: a tuple that contains it.
 
     Raises:
-        TorchError: it holds no tensor, or an array of NumPy.
+        TorchError: it contains no tensor, or a NumPy array.
     """
     leaves = tree_leaves(example)
     if any(isinstance(x, np.ndarray) for x in leaves):
-        raise TorchError("the example holds an array of NumPy: give tensors, torch.from_numpy(x)")
+        raise TorchError("the example contains a NumPy array: pass tensors, torch.from_numpy(x)")
     if not any(isinstance(x, Tensor) for x in leaves):
         raise TorchError(
-            f"the example, {type(example).__name__}, holds no tensor: give an input, a tuple of inputs, or a mapping "
-            "of keyword arguments, as the model is exported with"
+            f"the example, {type(example).__name__}, contains no tensor: pass an input, a tuple of inputs, or a "
+            "mapping of keyword arguments"
         )
     if isinstance(example, Mapping):
         return (), dict(example)
@@ -51,10 +51,10 @@ def call_model(model: nn.Module, what: str, *args: Any, **kwargs: Any) -> Any:
     """The model's output.
 
     Args:
-        what: how a message names the arguments.
+        what: the name of the arguments in messages.
 
     Raises:
-        TorchError: the model fails on them; a TorchError of its own passes.
+        TorchError: the model fails on them; a TorchError of its own is passed on.
     """
     try:
         return model(*args, **kwargs)
@@ -76,7 +76,7 @@ def example_tensors(example: Any) -> list[Tensor]:
 
 
 def tensor_names(model: nn.Module, example: Any) -> list[str]:
-    """A name for each tensor: the parameter's, with the keys that lead to the tensor inside of it, as `batch_image`."""
+    """A name for each tensor: the parameter, and the keys that lead to the tensor inside it, such as `batch_image`."""
     args, kwargs = arguments(example)
     known = [n for n, p in inspect.signature(model.forward).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     given = {(known[i] if i < len(known) else f"input_{i}"): x for i, x in enumerate(args)} | kwargs
@@ -90,8 +90,8 @@ def tensor_names(model: nn.Module, example: Any) -> list[str]:
 
 @contextmanager
 def flattened_arguments(model: nn.Module, example: Any) -> Iterator[tuple[Any, ...]]:
-    """The example's tensors, which are the only arguments that the model's forward takes inside the block, and outputs
-    without mappings: torch's tracer supports neither keyword arguments nor mappings."""
+    """Lets the model's forward accept only the example's tensors, which are yielded, and return no mappings, until the
+    block ends: torch's tracer supports neither keyword arguments nor mappings."""
     args, kwargs = arguments(example)
     leaves, spec = tree_flatten((args, kwargs))
     forward, own = model.forward, "forward" in vars(model)

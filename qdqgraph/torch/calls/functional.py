@@ -1,9 +1,9 @@
 """Functional operators: the calls of torch's functions, and which of their operands can be quantized.
 
-A residual add, `torch.cat`, `F.interpolate` or a functional MaxPool has no module that could hold a quantizer. A call
-is identified by the module whose forward runs (`scopes`), its site in the source (`source`), and how often that site
-ran before in this forward. So a branch that does not run changes the identity of no other call, and the iterations of a
-loop are different calls.
+A residual add, `torch.cat`, `F.interpolate` or a functional MaxPool has no module to contain a quantizer. A call is
+identified by the module whose forward runs (`scopes`), its site in the source (`source`), and how often that site ran
+before in this forward. So a branch that does not run does not change the identity of other calls, and the
+iterations of a loop are different calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 HOLDER = "_functional"
-"""The child of a module that holds the quantizers of its calls."""
+"""The child of a module that contains the quantizers of its calls."""
 TWO_OPERANDS = (
     *("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum"),
     *("multiply", "subtract", "divide", "true_divide", "mm", "pow", "max", "min"),
@@ -39,7 +39,7 @@ ONE_OPERAND = (
 )
 """Operators of one data tensor; the other arguments are parameters."""
 RESHAPING = ("squeeze", "swapaxes", "transpose", "unsqueeze")
-"""Of these, those whose in-place form changes the tensor's shape: it cannot hold a result of another shape."""
+"""Those whose in-place variant changes the tensor's shape: the tensor cannot store a result of another shape."""
 
 
 def operator_name(function: Callable[..., Any]) -> tuple[str, bool]:
@@ -148,7 +148,7 @@ class _Overwrite(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, result: Tensor) -> Tensor:
-        """What the tracer runs."""
+        """The function that the tracer runs."""
         ctx.mark_dirty(x)
         return x.copy_(result)
 

@@ -1,7 +1,7 @@
 """Functions of torch that an exporter writes as several operators, decomposed into one call each.
 
-A quantizer that belongs between two of those operators has no place in the one call. Each function here computes what
-torch's function computes, by calls that `scopes` sees; their site is that of the call that they replace.
+A quantizer between two of those operators has no place in the single call. Each function here computes what
+torch's function computes, by calls that `scopes` intercepts; their site is that of the call that they replace.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Parts = Callable[[], Any]
 
 
 def parts_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Parts | None:
-    """What computes a call from its parts; None where it has none, or has arguments that are not supported here."""
+    """The function that computes a call from its parts; None if it has none, or for unsupported arguments."""
     decompose = PARTS.get(getattr(function, "__name__", ""))
     try:
         return None if decompose is None else decompose(*args, **kwargs)
@@ -37,8 +37,8 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Parts:
-    """scaled_dot_product_attention as torch's documentation writes it out: [..., L, E], [..., S, E], [..., S, V] →
-    [..., L, V]. A row that a mask masks as a whole becomes the average of the values.
+    """scaled_dot_product_attention as torch's documentation defines it: [..., L, E], [..., S, E], [..., S, V] →
+    [..., L, V]. A fully masked row becomes the average of the values.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html
     """
@@ -105,9 +105,9 @@ def _var(
     less = float(unbiased) if correction is None else float(correction)
 
     def run() -> Tensor:
-        apart = torch.sub(input, torch.mean(input, axes, keepdim=True))
+        centered = torch.sub(input, torch.mean(input, axes, keepdim=True))
         count = math.prod(int(input.size(axis)) for axis in axes)
-        return torch.mean(torch.mul(apart, apart), axes, keepdim=keepdim) * (count / (count - less))
+        return torch.mean(torch.mul(centered, centered), axes, keepdim=keepdim) * (count / (count - less))
 
     return run
 

@@ -31,12 +31,12 @@ class FunctionalQuantizers(nn.Module):
     """The quantizers of all functional calls of one module, by operator and number: `add_0`, `cat_0`, `cat_1`."""
 
     def find(self, call: Call) -> CallQuantizers | None:
-        """The quantizers of a call; None where it has none."""
+        """The quantizers of a call; None if it has none."""
         found = (m for m in self.children() if isinstance(m, CallQuantizers) and m.call == call)
         return next(found, None)
 
     def find_or_add(self, call: Call) -> CallQuantizers:
-        """The quantizers of a call, an empty module where it has none."""
+        """The quantizers of a call; a new, empty module if it has none."""
         known = self.find(call)
         if known is not None:
             return known
@@ -47,7 +47,7 @@ class FunctionalQuantizers(nn.Module):
 
 
 def quantizer_at(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
-    """The quantizer of an operand of a call in an open scope; None where there is none."""
+    """The quantizer of an operand of a call in an open scope; None if there is none."""
     holder = None if scope.children is None else scope.children.get(HOLDER)
     operands = holder.find(call) if isinstance(holder, FunctionalQuantizers) else None
     return None if operands is None else operands._modules.get(f"_input{operand}_quantizer")
@@ -61,7 +61,7 @@ def has_quantizer_at(scope: Scope, site: str) -> bool:
 
 
 def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> str:
-    """Inserts a quantizer at a place, unless one is there already; returns the path of the one that is there now.
+    """Inserts a quantizer at a place, unless it already has one; returns the path of the place's quantizer.
 
     Args:
         model: the model that the place's path starts from.
@@ -116,13 +116,13 @@ class QuantAdd(nn.Module):
     """An addition with quantized inputs.
 
     Args:
-        inputs: "both"; "skip", the second alone, so that the first fuses with its convolution; "downsample", both
-            where the block has a downsampling convolution on its skip, and the skip alone otherwise.
+        inputs: "both"; "skip", only the second, so that the first fuses with its convolution; "downsample", both if
+            the block has a downsampling convolution on its skip, and only the skip otherwise.
         downsample: whether the block has one.
         descriptor: of the quantizers.
 
     Raises:
-        TorchError: `inputs` is something else.
+        TorchError: `inputs` has another value.
     """
 
     def __init__(
@@ -137,13 +137,13 @@ class QuantAdd(nn.Module):
         self._input1_quantizer = new_quantizer(descriptor)
 
     def forward(self, branch: Tensor, skip: Tensor) -> Tensor:
-        """Two tensors of one shape → their sum; `skip` is the one that passed no convolution of the block."""
+        """Two tensors of one shape → their sum; `skip` is not the output of a convolution of the block's main path."""
         out: Tensor = self._input0_quantizer(branch) + self._input1_quantizer(skip)
         return out
 
 
 class QuantConcat(nn.Module):
-    """A concatenation whose inputs, however many, share one quantizer, as TensorRT needs it."""
+    """A concatenation whose inputs, however many, share one quantizer, as TensorRT requires."""
 
     def __init__(self, dim: int = 1, *, descriptor: QuantDescriptor | None = None) -> None:
         super().__init__()
@@ -151,5 +151,5 @@ class QuantConcat(nn.Module):
         self._input_quantizer = new_quantizer(descriptor or QuantDescriptor())
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Tensors that differ in size along `dim` alone → one."""
+        """Tensors that differ in size only along `dim` → their concatenation."""
         return torch.cat([self._input_quantizer(x) for x in tensors], self.dim)

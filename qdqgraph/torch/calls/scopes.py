@@ -1,9 +1,9 @@
-"""Scopes: hooks on every module, between which one of torch's function modes sees each call in the module's forward.
+"""Scopes: hooks on every module, between which a function mode of torch intercepts the calls in the module's forward.
 
-Only calls that hold a quantizer are changed. Checkpointed branches run a second time in the backward pass, outside any
-module's forward: while a scope is open, what is checkpointed is bound to it. Each thread has its own scopes. torch runs
-no hook when an interrupt ends a forward: its scopes are closed when the next forward begins. `torch.compile` would move
-calls away from their sites, so it is refused.
+Only calls that have a quantizer are changed. Checkpointed branches run a second time in the backward pass, outside any
+module's forward: a branch is bound to the scope that is open when it first runs. Each thread has its own scopes. torch
+runs no hook when an interrupt ends a forward: its scopes are closed when the next forward begins. `torch.compile` would
+move calls away from their sites, so it is refused.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Scope:
         path: the module's path in the model.
         counts: how often each call ran so far, by operator and site.
         frame: the frame of the forward.
-        children: the module's children, which hide the quantizers of its calls; None where no call holds any.
+        children: the module's children, which hide the quantizers of its calls; None if no call has any.
     """
 
     path: str
@@ -69,16 +69,16 @@ Decomposes = Callable[[Scope, str], bool]
 
 def _refuse() -> None:
     raise TorchError(
-        "torch.compile hides the calls that hold quantizers: run the model as it is, or quantize it without functional "
+        "torch.compile hides the calls that have quantizers: run the model without it, or quantize no functional "
         "operators"
     )
 
 
-_refuse._torchdynamo_disable = True  # type: ignore[attr-defined]  # called as it is, not looked into
+_refuse._torchdynamo_disable = True  # type: ignore[attr-defined]  # called, not traced
 
 
 class Scopes(TorchFunctionMode):
-    """The open scopes of one model, and the mode that sees calls inside them.
+    """The open scopes of one model, and the mode that intercepts calls inside them.
 
     Attributes:
         opaque: paths of modules in which autograd functions ran so far; the calls inside these have no places.
@@ -134,7 +134,7 @@ class Scopes(TorchFunctionMode):
         return scope
 
     def bind_here(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, which runs in the scope that is open now, also later."""
+        """The function bound to the scope that is open now, also for later runs."""
         now = self._stack[-1]
         counts = Counter(now.counts)
 
@@ -214,7 +214,7 @@ class OpenScope:
         self.scopes, self.path = scopes, path
 
     def __call__(self, module: nn.Module, args: Any) -> Any:
-        """Called before the forward; returns the forward's arguments where one of them is quantized."""
+        """Called before the forward; returns the forward's arguments if one of them is quantized, else None."""
         if torch.compiler.is_dynamo_compiling():
             _refuse()
         scope = Scope(self.path, module, Counter(), sys._getframe(1))
@@ -232,7 +232,7 @@ class OpenScope:
 
 
 class CloseScope:
-    """The hook that closes a module's scope, also where the forward raised."""
+    """The hook that closes a module's scope, also if the forward raised."""
 
     def __init__(self, scopes: Scopes) -> None:
         self.scopes = scopes
@@ -244,20 +244,20 @@ class CloseScope:
 
 
 class HookCopy:
-    """Adds the hooks to a copy of a GraphModule: fx copies these without their hooks, and calls this then."""
+    """Adds the hooks to a copy of a GraphModule: fx copies these modules without hooks, and then calls this."""
 
     def __init__(self, scopes: Scopes, path: str) -> None:
         self.scopes, self.path = scopes, path
 
     def __call__(self, module: fx.GraphModule) -> None:
-        """Called with the copy, which holds a copy of this."""
+        """Called with the copied module, which has a copy of this hook."""
         own = next(hook for hook in module._deepcopy_hooks if isinstance(hook, HookCopy))
         _add_hooks(module, own.scopes, own.path)
 
 
 def attach(model: nn.Module, scopes: Scopes) -> None:
-    """Adds the hooks that open these scopes to every module of a model, in place of those of other scopes. Scripted
-    modules get none: their calls cannot be seen."""
+    """Adds the hooks that open these scopes to every module of a model, and removes those of other scopes. Scripted
+    modules get none: their calls are not visible."""
     detach(model)
     for path, module in model.named_modules():
         if not isinstance(module, torch.jit.ScriptModule):

@@ -29,9 +29,9 @@ def _folder(file: str) -> str:
 
 TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(_folder(qnn.__file__))
 PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
-"""Files of torch between a call and the code that wrote it."""
+"""Files of torch between a call and the user's code."""
 CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
-"""Instructions that can call an operator, by the beginning of their names."""
+"""Prefixes of the instructions that can call an operator."""
 NO_CALLS = ("CALL_INTRINSIC",)
 
 
@@ -53,8 +53,8 @@ def call_site(frame: FrameType | None) -> str:
 
 
 def has_call(where: str, module: nn.Module) -> bool:
-    """Whether a module's code makes the call of a site: the functions of its instance and its class, those that they
-    wrap, and the functions of the modules that define them."""
+    """Whether a module's code contains the call of a site: the functions of its instance and its class, those that they
+    wrap, and the functions of the Python modules that define them."""
     own = [f for scope in (vars(module), *map(vars, type(module).__mro__)) for f in scope.values()]
     functions = list(_functions(own))
     functions += _functions(x for f in functions for x in f.__globals__.values() if isinstance(x, FunctionType))
@@ -91,8 +91,8 @@ def _cell_content(cell: CellType) -> Any:
 
 @lru_cache(maxsize=4096)
 def _calls_by_offset(code: CodeType) -> dict[int, str]:
-    """The sites of a function's calls by offset in its bytecode. An instruction's cache belongs to it: a frame's offset
-    lies there while a Python function runs that it called."""
+    """The sites of a function's calls by bytecode offset. They include the instruction's inline cache: the offset of a
+    frame is there while a Python function that it called runs."""
     every = list(dis.get_instructions(code))
     ends = [i.offset for i in every[1:]] + [len(code.co_code)]
     calls = [

@@ -14,8 +14,8 @@ from torch.nn.utils import parametrize
 
 @contextmanager
 def constant_weights(model: nn.Module) -> Iterator[None]:
-    """Replaces each computed weight with a parameter of the value that it has now, until the block ends: in a graph a
-    computed weight would be an activation."""
+    """Replaces each computed weight with a parameter of its current value, until the block ends: in a graph a computed
+    weight would be an activation."""
     kept = [(m, m.__class__, dict(m.__dict__), dict(m._parameters)) for m in model.modules() if _computes_weights(m)]
     try:
         for module, *_ in kept:
@@ -39,7 +39,7 @@ def _weight_hooks(module: nn.Module) -> dict[int, Any]:
 
 
 def _store_weights(module: nn.Module) -> None:
-    """Makes a module's computed weights parameters, and removes what computes them."""
+    """Stores a module's computed weights as parameters, and removes the hooks and parametrizations."""
     found: dict[str, Tensor] = {}
     with torch.no_grad():
         for hook in _weight_hooks(module).values():

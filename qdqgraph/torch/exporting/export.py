@@ -28,15 +28,15 @@ from ..quantizer.wrapped import refuse_wrapped
 from .computed import constant_weights
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
-"""Opsets of an export, by whether the dynamo exporter writes it: 13 is the first whose pairs have an axis, 18 the first
-that the dynamo exporter writes, 20 the last that the TorchScript exporter writes."""
+"""The opsets that the TorchScript exporter (False) and the dynamo exporter (True) write: 13 is the first whose pairs
+have an axis, 18 the first of the dynamo exporter, 20 the last of the TorchScript exporter."""
 OPSET = {False: 17, True: 18}
-"""The default opsets; every TensorRT since 8.5 reads 17."""
+"""The default opsets; every TensorRT since 8.5 supports 17."""
 DUPLICATES = "duplicate-pairs"
-"""The rule that merges equal pairs on one tensor: exporters leave them where they merge equal nodes."""
+"""The rule that merges equal pairs on one tensor: exporters leave such pairs when they merge equal nodes."""
 COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
 MOST_NAMES = 8
-"""As many names a message lists; of the others it gives the number."""
+"""The most names that a message lists; the others are counted."""
 
 
 def export(
@@ -54,7 +54,7 @@ def export(
     """Writes a model with its quantizers as Q/DQ pairs; the model itself is not changed.
 
     Weights stay float, before their pairs, as TensorRT reads them: per channel along the axis of their quantizer. A
-    half-precision model gives half-precision scales without a Cast, from opset 19 on.
+    half-precision model has half-precision scales without a Cast, from opset 19 on.
 
     Args:
         model: quantized and calibrated, on any device; a float model is exported as it is.
@@ -64,18 +64,18 @@ def export(
         opset: 13 to 20, with the dynamo exporter 18 to 20; None: 17, with the dynamo exporter 18.
         input_names: of every tensor; if they are too few, the names of the forward's parameters are used.
         dynamo: use torch.export instead of tracing.
-        dynamic_batch: leave the first dimension of every input and output open.
+        dynamic_batch: make the first dimension of every input and output dynamic.
         output_names: of every output, in order; None: the exporter's own.
-        uint8: write unsigned quantizers as UINT8, for an engine that takes them; TensorRT refuses them (QDQ402).
+        uint8: write unsigned quantizers as UINT8, for an engine that supports it; TensorRT rejects it (QDQ402).
 
     Returns:
         The model that was written.
 
     Raises:
-        TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT refuses; the opset does
-            not fit; the example holds no tensor; the model has tensors on the meta device, or torch cannot export it;
-            onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. An error leaves no
-            file.
+        TorchError: a quantizer that runs has no usable amax, or an integer type that TensorRT rejects; the opset is not
+            supported; the example contains no tensor; the model has tensors on the meta device, or torch cannot export
+            it; onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. An error leaves
+            no file.
     """
     inputs = example_tensors(example)
     opset = resolve_opset(opset, dynamo)
@@ -129,9 +129,7 @@ def export_proto(
         "output_names": output_names,
     }
     with export_mode(model, writer or PairWriter(opset, dynamo)), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # about shapes that the tracer takes for constants, and about the exporter's age
+        warnings.simplefilter("ignore")  # about shapes that the tracer treats as constants, and deprecated exporters
         try:
             return (_export_by_dynamo if dynamo else _export_by_tracing)(model, example, dynamic_batch, options)
         except TorchError:
@@ -145,11 +143,11 @@ def _export_by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, optio
     if dynamic_batch:
         batch = torch.export.Dim("batch")
         options["dynamic_shapes"] = tree_map(
-            lambda x: {0: batch} if isinstance(x, Tensor) and x.dim() else None,  # None: fixed, or no tensor
+            lambda x: {0: batch} if isinstance(x, Tensor) and x.dim() else None,  # None: fixed, or not a tensor
             kwargs or args,
         )
     if args and not kwargs and isinstance(args[-1], dict):
-        args = (*args, {})  # torch takes a dictionary at the end for keyword arguments
+        args = (*args, {})  # torch treats a dictionary at the end as keyword arguments
     program = torch.onnx.export(_with_plain_class(model), args, kwargs=kwargs, dynamo=True, verbose=False, **options)
     assert program is not None
     return program.model_proto
@@ -171,16 +169,16 @@ def _with_plain_class(model: nn.Module) -> nn.Module:
 
 def _export_by_tracing(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
     if dynamic_batch:
-        open_names = (*options["input_names"], *(options["output_names"] or ()))
-        options["dynamic_axes"] = {name: {0: "batch"} for name in open_names}
+        dynamic_names = (*options["input_names"], *(options["output_names"] or ()))
+        options["dynamic_axes"] = {name: {0: "batch"} for name in dynamic_names}
     buffer = io.BytesIO()
     with flattened_arguments(model, example) as inputs:
-        torch.onnx.export(model, inputs, cast(Any, buffer), dynamo=False, **options)  # a stream, which it takes
+        torch.onnx.export(model, inputs, cast(Any, buffer), dynamo=False, **options)  # it also accepts a stream
     return onnx.load_from_string(buffer.getvalue())
 
 
 def _explain(model: nn.Module, error: BaseException, dynamo: bool) -> str:
-    """The first line of the exporter's error, without colours and torch's own advice; with advice that helps here."""
+    """The first line of the exporter's error without colours, and with our advice instead of torch's."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, TorchError):
@@ -188,7 +186,7 @@ def _explain(model: nn.Module, error: BaseException, dynamo: bool) -> str:
     lines = COLOR_CODES.sub("", str(error)).strip().splitlines() or [""]
     advice = f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
     if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
-        advice = "it holds scripted modules, which no exporter takes inside others"
+        advice = "it contains scripted modules, which no exporter supports inside other modules"
     return f"torch cannot export the model: {type(error).__name__}: {lines[0][:300]}; {advice}"
 
 
@@ -219,24 +217,24 @@ def identity(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _encoding_or_error(name: str, quantizer: Quantizer) -> Encoding | TorchError:
-    """A quantizer's encoding; the error to raise when it runs, where it has none."""
+    """A quantizer's encoding, or, if it has none, the error to raise when the quantizer runs."""
     try:
         return quantizer.encoding()
     except TorchError as error:
         return TorchError(f"the quantizer {name} cannot be exported: {error}")
 
 
-def resolve_opset(asked: int | None, dynamo: bool) -> int:
-    """The opset that an exporter writes: the one that is asked for, or the default.
+def resolve_opset(requested: int | None, dynamo: bool) -> int:
+    """The opset that an exporter writes: the requested one, or the default.
 
     Raises:
         TorchError: the exporter does not write it.
     """
     allowed = OPSETS[dynamo]
-    if asked is not None and asked not in allowed:
+    if requested is not None and requested not in allowed:
         which = "the dynamo" if dynamo else "the TorchScript"
-        raise TorchError(f"opset {asked}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
-    return OPSET[dynamo] if asked is None else asked
+        raise TorchError(f"opset {requested}: {which} exporter writes opset {allowed[0]} to {allowed[-1]}")
+    return OPSET[dynamo] if requested is None else requested
 
 
 def refuse_missing_exporter(dynamo: bool) -> None:
@@ -250,29 +248,29 @@ def refuse_missing_exporter(dynamo: bool) -> None:
 
 
 def _refuse_unexportable(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:
-    """Refuses what TensorRT or the exporter would refuse, before anything runs."""
+    """Refuses what TensorRT or the exporter would reject, before anything runs."""
     half = any(x.dtype in (torch.half, torch.bfloat16) for x in model.parameters())
     half = half or any(x.dtype in (torch.half, torch.bfloat16) for x in inputs)
     if half and opset < TYPED_OPSET:
         raise TorchError(
-            f"half precision needs opset {TYPED_OPSET} or later: earlier pairs take float32 alone, so every pair "
-            "would need two Casts"
+            f"half precision needs opset {TYPED_OPSET} or later: earlier Q/DQ support only float32, so every "
+            "pair would need two Casts"
         )
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     odd = {n: q for n, q in found.items() if (q.num_bits, q.unsigned) not in INTEGER_TYPES}
     if odd:
         bits = sorted({q.num_bits for q in odd.values()})
-        raise TorchError(f"TensorRT has INT8 pairs alone, not {bits} bits: {shorten_list(odd)}; give them num_bits = 8")
+        raise TorchError(f"TensorRT supports only INT8 pairs, not {bits} bits: {shorten_list(odd)}; set num_bits = 8")
     unsigned = [n for n, q in found.items() if q.unsigned]
     if unsigned and not uint8:
         raise TorchError(
-            f"TensorRT refuses UINT8 pairs: {shorten_list(unsigned)}; quantize them signed, or export with "
+            f"TensorRT rejects UINT8 pairs: {shorten_list(unsigned)}; quantize them signed, or export with "
             "uint8=True for another engine"
         )
 
 
 def shorten_list(names: Iterable[str]) -> str:
-    """Names for a message: the first few, and how many more there are."""
+    """Names for a message: the first few, and the number of the others."""
     every = list(names)
     more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
     return ", ".join(every[:MOST_NAMES]) + more

@@ -3,8 +3,8 @@ fusion.
 
 The rules repair a temporary export (`probe`). Inputs that the repaired graph reads through one scale share one
 quantizer in the model, so calibration measures their union; an input that it reads through a new pair gets a quantizer;
-a quantizer that it reads no more is disabled. Groups come from the solver as a whole: pairwise sharing, (A, B) and then
-(C, A), would leave B on A's old quantizer.
+a quantizer that it no longer reads is disabled. The solver returns complete groups: pairwise sharing, (A, B) and then
+(C, A), would leave B with A's old quantizer.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from ..quantizer.quantizer import Quantizer, parent_module, qnn, quantizer_paths
 from .probe import Probe, probe, scale_of
 
 ROUNDS = 10
-"""At most this many rounds of adding quantizers. A network needs two: the first adds all that findings ask for, the
-second finds what the new scales make unequal."""
+"""At most this many rounds of adding quantizers. A network needs two: the first adds all pairs that findings
+request, the second finds the scales that the new pairs make unequal."""
 RECURRENT = (qnn.QuantLSTM, qnn.QuantLSTMCell)
 NO_GUARD = Options(max_bits_lost=math.inf)
 """No guard: the probe's scales say nothing about ranges. Calibration measures the union of a group."""
@@ -49,8 +49,8 @@ class Linked:
         groups: paths of quantizers that share one, each group in the model's order.
         added: new quantizers, at functional operators.
         disabled: quantizers that prevented a fusion.
-        unmapped: inputs that the graph wants quantized and that no quantizer can be added for, one sentence each; for a
-            quantized LSTM, whose gates stay in float, one sentence.
+        unmapped: inputs that the repaired graph reads quantized but no quantizer can be added for, one message each;
+            one message for a quantized LSTM, whose gates stay in float.
         left: findings that remain on the probe, refused or without a repair.
     """
 
@@ -74,23 +74,22 @@ def link(
 
     Args:
         model: quantized, on any device, in any floating-point type.
-        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
-        rules: None: the built-in rules and those of installed packs. Rules with severity error are not used: they
-            concern a file, not quantizers.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`.
+        rules: None: the built-in rules and those of installed packs. Rules with severity error are not used: they apply
+            to files, not to quantizers.
         dynamo: use the dynamo exporter's graph instead of the TorchScript exporter's.
-        add: insert quantizers where a finding asks for a pair; False: only tie.
-        opset: that of the export; exporters write some operators in later opsets only.
+        add: insert quantizers where a finding requests a pair; False: only tie.
+        opset: the opset of the export; exporters write some operators only in later opsets.
 
     Raises:
-        TorchError: the model holds no quantizers or has tensors on the meta device, the example holds no tensor, torch
-            cannot export the model, the exporter does not write the opset, or onnxscript is missing, which the dynamo
-            exporter needs.
+        TorchError: the model contains no quantizers or has tensors on the meta device, the example contains no tensor,
+            torch cannot export the model, the exporter does not write the opset, or onnxscript is missing, which the
+            dynamo exporter needs.
         RuleError: a rule crashed.
     """
     if not quantizers(model):
         raise TorchError(
-            "the model holds no quantizers: quantize it first; where that replaced nothing, no module could be "
-            "quantized"
+            "the model contains no quantizers: quantize it first; if that replaced nothing, no module can be quantized"
         )
     used = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
     recurrent = {n: type(m).__name__ for n, m in model.named_modules() if isinstance(m, RECURRENT)}
@@ -105,34 +104,34 @@ def link(
 
 
 def _repair(probed: Probe, rules: Sequence[Rule], add: bool) -> tuple[Repair, bool]:
-    """The repair of the probe with a quantizer at each place where a finding asks for one, and whether a finding asks
-    for one where there is no place."""
+    """The repair of the probe with a quantizer at each place where a finding requests one, and whether a finding
+    requests one where there is no place."""
     wanted: set[Place] = set()
     missing = False
     for _ in range(ROUNDS):
         repair = fix(probed.with_places(wanted), rules, NO_GUARD)
         readers = {r for f in repair.left if add for r in _unscaled_readers(f)}
         missing = missing or bool(readers - probed.place_of_reader.keys())
-        asked = {probed.place_of_reader[r] for r in readers if r in probed.place_of_reader} - wanted
-        if not asked:
+        requested = {probed.place_of_reader[r] for r in readers if r in probed.place_of_reader} - wanted
+        if not requested:
             break
-        wanted |= asked
+        wanted |= requested
     return repair, missing
 
 
 def _unscaled_readers(finding: Finding) -> Iterable[NodeInput]:
-    """The node inputs at which a finding asks for a pair whose scale the graph does not hold."""
+    """The node inputs at which a finding requests a pair whose scale the graph does not contain."""
     return (reader for edit in finding.edits if isinstance(edit, PlacePair) for reader in edit.readers)
 
 
 @dataclass(frozen=True)
 class _Demands:
-    """What the repaired graph asks of the model.
+    """The quantizers that the repaired graph requires of the model.
 
     Attributes:
         groups: for each scale of the repaired graph the quantizers and places whose readers use it.
         unread: quantizers without a reader in the repaired graph.
-        moved: of these, the ones whose pair is at a place now.
+        moved: by place, the unread quantizers whose pair moved there.
         unmapped: see `Linked`.
     """
 
@@ -180,14 +179,14 @@ class _Demands:
 
 
 def _gate_message(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str:
-    """The sentence for a node inside a recurrent layer; "" for another node."""
+    """The message for a node inside a recurrent layer; "" for another node."""
     inside = f"{quantizer_path(graph, node)}."
     layer = next((path for path in recurrent if inside.startswith(f"{path}.")), None)
     if layer is None:
         return ""
     return (
-        f"the gates of {layer} ({recurrent[layer]}) stay in float: pytorch-quantization quantizes what its matrix "
-        "products read and nothing else"
+        f"the gates of {layer} ({recurrent[layer]}) stay in float: pytorch-quantization quantizes only the inputs of "
+        "its matrix products"
     )
 
 
@@ -214,7 +213,7 @@ def _change_model(model: nn.Module, demands: _Demands, repair: Repair, add: bool
         for path in known[1:]:
             _replace_everywhere(model, found[path], found[known[0]])
         if shared is not None and (fresh or any(found[path] is not shared for path in known)):
-            shared.set_amax(None)  # it was calibrated on a part of what it reads now
+            shared.set_amax(None)  # it was calibrated on only some of its inputs
         added += fresh
         if len(known) + len(fresh) > 1:
             groups.append((*known, *fresh))
@@ -224,9 +223,9 @@ def _change_model(model: nn.Module, demands: _Demands, repair: Repair, add: bool
 
 
 def _joined(groups: Sequence[Collection[str | Place]]) -> list[set[str | Place]]:
-    """Groups as disjoint sets: a quantizer of a module that is used twice joins what both uses belong to.
+    """Groups as disjoint sets: a quantizer of a module that is used twice joins the groups of both uses.
 
-    In the order of the last group that each set holds.
+    The sets are ordered by the last group in each.
     """
     found = sorted(components(groups), key=lambda indexes: indexes[-1])
     return [{member for index in indexes for member in groups[index]} for indexes in found]

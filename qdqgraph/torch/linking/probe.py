@@ -1,8 +1,8 @@
-"""`probe`: a temporary export that tells which quantizer, or which place for one, each input of the graph reads.
+"""`probe`: a temporary export that identifies the quantizer, or the place for one, of every node input.
 
 Every quantizer gets a unique scale, and so does every place where a tensor enters a functional operator. The scales in
 the exported file identify them: nothing is guessed from weights or node names, and calls of functions and modules that
-are used twice are distinguished. The pairs of places that nobody asks for are then removed, so the graph is the one
+are used twice are distinguished. The pairs of places that are not requested are then removed, so the graph is the one
 that the model exports.
 """
 
@@ -34,7 +34,7 @@ from ..quantizer.pairing import Encoding, PairWriter, preserve_attributes
 from ..quantizer.quantizer import is_weight_quantizer, quantizer_paths, quantizers
 
 BASE, STEP = 2.0, 2.0**-19
-"""The first amax and the distance to the next. float32 distinguishes them, and a tie between any two of 7,000 costs
+"""The first amax and the difference to the next. float32 distinguishes them, and a tie between any two of 7,000 costs
 less than a hundredth of a bit."""
 
 
@@ -111,7 +111,7 @@ class Probe:
         kept = [node for node in model.graph.node if not node.output or node.output[0] not in removed]
         for node in kept:
             for i, name in enumerate(node.input):
-                while name in removed:  # a call that becomes no node leaves one pair after another
+                while name in removed:  # a call that exports no node leaves consecutive pairs
                     name = removed[name]
                 node.input[i] = name
             if node.output and node.output[0] in names:
@@ -141,17 +141,17 @@ def probe(
 
     Args:
         model: quantized, calibrated or not.
-        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`.
         dynamo: use the dynamo exporter.
         entries: paths of opaque modules, whose arguments are to be places.
         opset: as in `export`.
 
     Raises:
-        TorchError: torch cannot export the model, it has tensors on the meta device, the example holds no tensor, the
-            exporter does not write the opset, or the dynamo exporter lacks onnxscript.
+        TorchError: torch cannot export the model, it has tensors on the meta device, the example contains no tensor,
+            the exporter does not write the opset, or the dynamo exporter lacks onnxscript.
     """
     if any(p.dtype in (torch.half, torch.bfloat16) for p in model.parameters()):
-        # Half precision cannot tell that many scales apart; the structure is the same in float.
+        # Half precision cannot represent that many different scales; the structure is the same in float.
         model = copy.deepcopy(model).float()
         example = map_tensors(lambda x: x.float() if x.is_floating_point() else x, example)
     found = quantizers(model)
@@ -188,7 +188,7 @@ def probe(
             proto = export_proto(model, example, opset=writer.opset, dynamo=dynamo, writer=writer)
         finally:
             detach(model)
-            if before is not None or existing:  # a part may have been linked alone
+            if before is not None or existing:  # a submodule may have been linked by itself
                 attach(model, before or Scopes(quantizer_at, has_quantizer_at))
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}

@@ -1,1 +1,1 @@
-"""The whole way from a float network to its ONNX file, its ranking or its trained state, as one call each."""
+"""The complete pipeline from a float network to its ONNX file, its ranking or its trained state, each in one call."""

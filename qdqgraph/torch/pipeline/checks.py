@@ -1,5 +1,5 @@
-"""What is refused before any work is done: files that would be lost, options that contradict each other, and what this
-machine cannot do."""
+"""Checks before any work is done: files that would be overwritten, options that contradict each other, and features
+that this machine lacks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def refuse_files(files: Sequence[Path], *, force: bool) -> None:
     """Refuses files that cannot all be written.
 
     Args:
-        files: all that a call writes.
-        force: whether files that exist may be replaced.
+        files: all files that a call writes.
+        force: whether existing files may be replaced.
 
     Raises:
-        TorchError: two of them are one file.
-        ModelError: a file exists and may not be replaced, is a folder, has none, or one that cannot be written to.
+        TorchError: two of the paths are one file.
+        ModelError: a file exists and may not be replaced, is a folder, or its folder is missing or not writable.
     """
     for number, path in enumerate(files):
         if path.resolve() in [other.resolve() for other in files[:number]]:
@@ -38,10 +38,10 @@ def refuse_files(files: Sequence[Path], *, force: bool) -> None:
 
 
 def refuse_ranking(network: Network, preparation: Preparation, output: Path, direction: Direction) -> None:
-    """Refuses a ranking that exists and is not the one to be continued.
+    """Refuses an existing ranking that the run cannot continue.
 
     Raises:
-        TorchError: it was made in the other direction, or of another model than the state to be loaded.
+        TorchError: it has the other direction, or ranks another model than the state to be loaded.
     """
     found = existing_ranking(output)
     if found is None:
@@ -49,7 +49,7 @@ def refuse_ranking(network: Network, preparation: Preparation, output: Path, dir
     option = network.option
     if found.direction != direction:
         raise TorchError(
-            f"{output} is a ranking by {option('direction')} {found.direction}: give that, name another file, or "
+            f"{output} is a ranking by {option('direction')} {found.direction}: use that, name another file, or "
             f"{option('force')}"
         )
     if preparation.load is not None and found.model != state_digest(read_state(Path(preparation.load))["state"]):
@@ -59,7 +59,7 @@ def refuse_ranking(network: Network, preparation: Preparation, output: Path, dir
 
 
 def existing_ranking(output: Path) -> Sensitivity | None:
-    """The ranking that an earlier run wrote; None where the file is missing or none."""
+    """The ranking that an earlier run wrote; None if the file is missing or is not a ranking."""
     try:
         return Sensitivity.read(output)
     except TorchError:
@@ -67,15 +67,15 @@ def existing_ranking(output: Path) -> Sensitivity | None:
 
 
 def refuse_preparation(network: Network, preparation: Preparation, off: FloatUnits | None = None) -> None:
-    """Refuses options that contradict each other, and what this machine cannot do.
+    """Refuses options that contradict each other, or that this machine does not support.
 
     Args:
         off: units to leave in float: the network is then calibrated even if a state is loaded.
 
     Raises:
-        TorchError: there is no such method or percentile, `off` does not say how many units, options have no effect
-            because a state is loaded, its file holds none, or the device cannot be used.
-        RuleError: the configuration's file cannot be read, or an entry is wrong.
+        TorchError: there is no such method or percentile, `off` does not define how many units, options have no effect
+            because a state is loaded, its file contains none, or the device cannot be used.
+        RuleError: the configuration file cannot be read, or an entry is wrong.
     """
     option, given = network.option, preparation
     if off is not None:
@@ -88,11 +88,11 @@ def refuse_preparation(network: Network, preparation: Preparation, off: FloatUni
         load = option("load")
         if given.config is not None:
             raise TorchError(
-                f"{option('config')} says how to quantize, and {load} what is quantized already: leave one out"
+                f"{option('config')} defines how to quantize, but the state of {load} is already quantized: omit one"
             )
         for name in () if off is not None else ("method", "percentile", "batches"):
             if getattr(given, name):
-                raise TorchError(f"{option(name)} says how to calibrate, and {load} that there is nothing to calibrate")
+                raise TorchError(f"{option(name)} has no effect: the state of {load} is already calibrated; omit one")
         read_state(Path(given.load))
     if isinstance(given.config, Path):
         Config.read(given.config)
@@ -104,7 +104,7 @@ def refuse_preparation(network: Network, preparation: Preparation, off: FloatUni
 
 
 def refuse_exporting(exporting: Exporting) -> None:
-    """Refuses what the exporter cannot write.
+    """Refuses an export that the exporter cannot write.
 
     Raises:
         TorchError: it does not write the opset, or the dynamo exporter lacks onnxscript.

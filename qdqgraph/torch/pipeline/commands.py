@@ -1,7 +1,7 @@
-"""`quantize_network`, `rank_layers` and `finetune_network`: what `qdqgraph torch` does, each as one call.
+"""`quantize_network`, `rank_layers` and `finetune_network`: the commands of `qdqgraph torch`, each as one call.
 
-Nothing is printed: `progress` is told what each step did, and what a call returns holds all of it. Errors of the user's
-own functions pass as they are.
+Nothing is printed: `progress` receives text after each step, and the returned value contains all results. Errors of the
+user's own functions are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class ExportedNetwork:
     """A quantized network and its ONNX file.
 
     Attributes:
-        prepared: the network, and what each step did.
-        scores: by step, in order: "float", "calibrated", "calibrated again", "fine-tuned"; none without a function that
-            scores.
-        path: the file; proto: what is in it.
-        findings: what `qdqgraph.check` finds in it.
-        finetuned: what training reached; None where nothing was trained.
+        prepared: the network, and the result of each step.
+        scores: by step, in order: "float", "calibrated", "calibrated again", "fine-tuned"; empty without a function
+            that scores.
+        path: the file; proto: its content.
+        findings: the findings of `qdqgraph.check` in it.
+        finetuned: the result of training; None without training.
     """
 
     prepared: Prepared
@@ -53,10 +53,10 @@ class ExportedNetwork:
 
 @dataclass(frozen=True)
 class RankedLayers:
-    """What each unit's quantization costs.
+    """The cost of each unit's quantization.
 
     Attributes:
-        prepared: the network, and what each step did.
+        prepared: the network, and the result of each step.
         ranking: the units, the most expensive first.
         files: the ranking as JSON, CSV and SVG.
     """
@@ -78,24 +78,24 @@ def quantize_network(
     progress: Progress = ignore_progress,
     bar: bool = False,
 ) -> ExportedNetwork:
-    """Quantizes, links, calibrates, scores, exports and checks a network: what `qdqgraph torch quantize` does.
+    """Quantizes, links, calibrates, scores, exports and checks a network, as `qdqgraph torch quantize` does.
 
     Args:
-        network: the functions that make it, its data and its score.
+        network: the functions that return the network, its data and its score.
         output: the ONNX file.
         preparation: how it is quantized, linked and calibrated; None: `Preparation()`.
         exporting: how the file is written; None: `Exporting()`.
         off: units to leave in float.
         save_ptq: a file for the calibrated state, for `load`.
-        force: replace files that exist.
-        progress: told what each step did, as it is done.
+        force: replace existing files.
+        progress: called with text after each step.
         bar: show a progress bar of calibration on a terminal.
 
     Raises:
         FirstInputError: the network fails on the first input of its data.
-        TorchError: options contradict each other or are impossible here, a step fails, or a function of `network` gives
-            what cannot be used. Nothing is written before everything is calibrated.
-        ModelError: a file exists and `force` does not give it up, or it cannot be written.
+        TorchError: options contradict each other or are not supported here, a step fails, or a function of `network`
+            returns an unusable value. Nothing is written before everything is calibrated.
+        ModelError: a file exists and `force` is not set, or it cannot be written.
         RuleError: a configuration file is wrong, or a rule crashed.
     """
     preparation, exporting, output = preparation or Preparation(), exporting or Exporting(), Path(output)
@@ -120,19 +120,19 @@ def rank_layers(
     progress: Progress = ignore_progress,
     bar: bool = False,
 ) -> RankedLayers:
-    """Finds what each layer's quantization costs: what `qdqgraph torch sensitivity` does.
+    """Measures the cost of each layer's quantization, as `qdqgraph torch sensitivity` does.
 
     Args:
         network: as in `quantize_network`; it needs `evaluate`.
-        output: the ranking, JSON, with a CSV and an SVG of the same name; where it exists, it is continued.
+        output: the ranking, JSON, with a CSV and an SVG of the same name; an existing one is continued.
         preparation: as in `quantize_network`.
         direction, blocks: as in `sensitivity`.
-        force: start a new ranking, and replace files that exist.
+        force: start a new ranking, and replace existing files.
         progress, bar: as in `quantize_network`.
 
     Raises:
-        TorchError: as in `quantize_network`; or there is no `evaluate`, a block is no module or has no quantizer, or
-            the ranking that exists is of another model, direction or other units.
+        TorchError: as in `quantize_network`; or there is no `evaluate`, a block is not a module or has no quantizer, or
+            the existing ranking has another model, direction or other units.
         FirstInputError, ModelError, RuleError: as in `quantize_network`.
     """
     preparation, output = preparation or Preparation(), Path(output)
@@ -178,7 +178,7 @@ def finetune_network(
     bar: bool = False,
 ) -> ExportedNetwork:
     """Quantizes a network as `quantize_network` does and trains it, with the float network as teacher, before it is
-    exported: what `qdqgraph torch finetune` does.
+    exported, as `qdqgraph torch finetune` does.
 
     Args:
         network, output, preparation, exporting, off, save_ptq, force, progress, bar: as in `quantize_network`.

@@ -1,4 +1,4 @@
-"""What the calls of the pipeline take: a network with its data, and how it is quantized, exported and left in float."""
+"""Arguments of the pipeline's calls: a network with its data, how it is quantized and exported, and its float units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..quantization.config import Config
 from ..training.ranking import Sensitivity
 
 Progress = Callable[[str], None]
-"""Takes one line of text, or several, when a step is done."""
+"""Receives one or more lines of text after each step."""
 
 
 def ignore_progress(line: str) -> None:
@@ -26,12 +26,12 @@ class Network:
     """A float network, its data and its score.
 
     Attributes:
-        model: makes the float network, in eval mode or not.
-        data: makes an iterable of batches, called for each pass of calibration and training. A batch is a tensor or
+        model: returns the float network, in eval mode or not.
+        data: returns an iterable of batches, called for each pass of calibration and training. A batch is a tensor or
             array whose first dimension is the batch; of a tuple, list or dictionary the first entry is the input.
-        evaluate: scores a network, more is better; None: nothing is scored.
-        device: where it runs, as torch names it.
-        option: writes the name of an option in a message; the command line puts dashes in front.
+        evaluate: scores a network, higher is better; None: nothing is scored.
+        device: the device, as torch names it.
+        option: returns an option's name for messages; the command line adds the dashes.
     """
 
     model: Callable[[], nn.Module]
@@ -46,13 +46,14 @@ class Preparation:
     """How a float network becomes a calibrated one.
 
     Attributes:
-        config: which modules are quantized and how, or a file that says so (see `Config.read`); None: all, INT8, max,
-            weights per output channel.
-        link: let the graph rules tie quantizers, add those that are missing and switch off those in the way.
-        rules: what linking and the check of the file look for; None: the built-in rules and those of installed packs.
+        config: which modules are quantized and how, or a file that defines it (see `Config.read`); None: all, INT8,
+            max, weights per output channel.
+        link: let the graph rules tie quantizers, add missing ones and disable those that prevent a fusion.
+        rules: the rules for linking and for the check of the file; None: the built-in rules and those of installed
+            packs.
         method, percentile, batches: as in `calibrate`.
-        load: a file that `save` wrote, to begin with: nothing is quantized, linked or calibrated then, so `config`,
-            and without units to leave in float also `method`, `percentile` and `batches`, must be left out.
+        load: a file that `save` wrote. Nothing is then quantized, linked or calibrated, so omit `config`, and without
+            units to leave in float also `method`, `percentile` and `batches`.
     """
 
     config: Config | Path | None = None
@@ -71,7 +72,7 @@ class Exporting:
     Attributes:
         opset: 13 to 20, with `dynamo` 18 to 20; None: 17, with `dynamo` 18.
         dynamo: use torch.export instead of tracing.
-        dynamic_batch: leave the first dimension of every input and output open.
+        dynamic_batch: make the first dimension of every input and output dynamic.
     """
 
     opset: int | None = None
@@ -81,12 +82,12 @@ class Exporting:
 
 @dataclass(frozen=True)
 class FloatUnits:
-    """The units of a ranking that run in float; what remains is linked and calibrated again.
+    """The units of a ranking that run in float; the other units are linked and calibrated again.
 
     Attributes:
         ranking: of this network.
         top: how many units, the most expensive first.
-        budget: instead, as many as it takes until the costs that remain add up to at most this much.
+        budget: instead, as many as needed, so that the remaining costs add up to at most this.
     """
 
     ranking: Sensitivity

@@ -1,4 +1,4 @@
-"""`Session`: the steps that every call of the pipeline takes, from the user's functions to a calibrated network."""
+"""`Session`: the steps common to all calls of the pipeline, from the user's functions to a calibrated network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..linking.link import Linked, link
 from ..quantization.config import Config
 from ..quantization.fold import fold_norms
 from ..quantization.replace import Quantized, quantize
-from ..training.sensitivity import apply_sensitivity, layers_to_switch_off
+from ..training.sensitivity import apply_sensitivity, layers_to_disable
 from ..training.state import load
 from .options import Exporting, FloatUnits, Network, Preparation, Progress
 
@@ -29,16 +29,16 @@ class FirstInputError(TorchError):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A calibrated network, and what each step did.
+    """A calibrated network, and the result of each step.
 
     Attributes:
         model: quantized and calibrated.
-        float_model: the float network, in eval mode, its BatchNorms folded.
-        example: the first input, as `model` takes it.
-        scores: by step, in order: "float", "calibrated", "calibrated again"; none without a function that scores.
-        quantized: what `quantize` did; None if a saved state was loaded.
-        linked, calibrated: what the last `link` and `calibrate` did; None if there was none.
-        in_float: layers whose quantization a ranking switched off.
+        float_model: the original network in eval mode, its BatchNorms folded.
+        example: the first input, with the device and type of `model`.
+        scores: by step, in order: "float", "calibrated", "calibrated again"; empty without a function that scores.
+        quantized, linked, calibrated: the results of these steps; None if a saved state was loaded instead. `linked`
+            and `calibrated` are those of the last run.
+        in_float: layers whose quantizers were disabled by a ranking.
     """
 
     model: nn.Module
@@ -64,7 +64,7 @@ class Session:
         float_model = network.model()
         if not isinstance(float_model, nn.Module):
             kind = type(float_model).__name__
-            raise TorchError(f"{network.option('model')} gives a {kind}, which is not a torch module")
+            raise TorchError(f"{network.option('model')} returns a {kind}, which is not a torch module")
         self.float_model = float_model.to(network.device)
         self.example = self._first_input()
         self.float_model.eval()
@@ -100,11 +100,11 @@ class Session:
         except (TypeError, ValueError):
             number = math.nan
         if math.isnan(number):
-            raise TorchError(f"{self.network.option('evaluate')} gives {score!r}, which is not a number")
+            raise TorchError(f"{self.network.option('evaluate')} returns {score!r}, which is not a number")
         return number
 
     def score(self, step: str, model: nn.Module) -> None:
-        """Scores the network after a step, where there is a function for it."""
+        """Scores the network after a step, if there is a function that scores."""
         if self.network.evaluate is not None:
             self.scores[step] = self.evaluate(model)
             self.progress(f"{step}: {self.scores[step]:.6g}")
@@ -120,7 +120,7 @@ class Session:
 
         Args:
             off: units to leave in float.
-            refuse: raises where the quantized network is not what the next step needs; called before it is calibrated.
+            refuse: raises if the quantized network is not valid for the next step; called before calibration.
 
         Raises:
             TorchError: a step fails, or nothing is quantized.
@@ -136,13 +136,13 @@ class Session:
             linked = self._link(model, how, exporting) if how.link else None
         refuse(model)
         if off is not None:
-            layers_to_switch_off(model, off.ranking, top=off.top, budget=off.budget)
+            layers_to_disable(model, off.ranking, top=off.top, budget=off.budget)
         if how.load is None:
             calibrated = self._calibrate(model, how)
         self.score("calibrated", model)
         in_float: tuple[str, ...] = ()
         if off is not None:
-            in_float, again = self._switch_off(model, how, exporting, off)
+            in_float, again = self._disable_units(model, how, exporting, off)
             linked, calibrated = again or linked, self._calibrate(model, how)
             self.score("calibrated again", model)
         return Prepared(
@@ -159,10 +159,10 @@ class Session:
     def _quantize(self, model: nn.Module, config: Config | Path | None) -> Quantized:
         done = quantize(model, Config.read(config) if isinstance(config, Path) else config, self.example)
         for name in done.left:
-            self.progress(f"left in float, a class of its own: {name}")
+            self.progress(f"left in float, no quantized counterpart: {name}")
         if not done.replaced:
             option = self.network.option("model")
-            raise TorchError(f"{option} has no layer that could be quantized, or the configuration leaves all out")
+            raise TorchError(f"{option} has no layer that can be quantized, or the configuration ignores them all")
         return done
 
     def _link(self, model: nn.Module, how: Preparation, exporting: Exporting) -> Linked:
@@ -172,7 +172,7 @@ class Session:
 
     def _report_link(self, done: Linked) -> None:
         added, disabled = len(done.added), len(done.disabled)
-        self.progress(f"linked: {len(done.groups)} groups, {added} quantizers added, {disabled} switched off")
+        self.progress(f"linked: {len(done.groups)} groups, {added} quantizers added, {disabled} disabled")
         for sentence in done.unmapped:
             self.progress(f"not linked: {sentence}")
 
@@ -182,10 +182,10 @@ class Session:
         self.progress(str(done))
         return done
 
-    def _switch_off(
+    def _disable_units(
         self, model: nn.Module, how: Preparation, exporting: Exporting, off: FloatUnits
     ) -> tuple[tuple[str, ...], Linked | None]:
-        """Takes the quantization off the most expensive units, and links the rest again."""
+        """Disables the quantizers of the most expensive units, and links the rest again."""
         layers, linked = apply_sensitivity(
             model,
             off.ranking,
@@ -196,24 +196,24 @@ class Session:
             dynamo=exporting.dynamo,
             opset=exporting.opset,
         )
-        self.progress(f"in float: {', '.join(layers) or 'nothing costs that much'}")
+        self.progress(f"in float: {', '.join(layers) or 'no unit exceeds the budget'}")
         if linked is not None:
             self._report_link(linked)
         return layers, linked
 
 
 class EpochData(Iterable[Any]):
-    """The user's data, made again for each pass. The next pass takes the object that was asked for its length."""
+    """The user's data, created again for each pass. The next pass uses the object whose length was requested."""
 
-    def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
-        self._make = make
+    def __init__(self, create: Callable[[], Iterable[Any]]) -> None:
+        self._create = create
         self._next: Iterable[Any] | None = None
 
     def __length_hint__(self) -> int:
         if self._next is None:
-            self._next = self._make()
+            self._next = self._create()
         return operator.length_hint(self._next)
 
     def __iter__(self) -> Iterator[Any]:
         ready, self._next = self._next, None
-        return iter(self._make() if ready is None else ready)
+        return iter(self._create() if ready is None else ready)

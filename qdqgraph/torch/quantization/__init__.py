@@ -1,1 +1,1 @@
-"""Turns a float network into a quantized one: configuration, quantized twins of layers, folded norms."""
+"""Converts a float network to a quantized one: configuration, quantized counterparts of layers, folded BatchNorms."""

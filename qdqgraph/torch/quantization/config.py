@@ -28,12 +28,12 @@ class Spec:
     """How a tensor is quantized.
 
     Attributes:
-        method: the name of a calibration method; all but max need one amax for the whole tensor.
+        method: the name of a calibration method; all except max need a per-tensor amax.
         percentile: of values that stay within amax, in percent, for method percentile.
-        num_bits: bits of the integers; TensorRT takes 8.
-        unsigned: whether the integers begin at 0; TensorRT refuses it.
-        axis: the channel axis, or None for one amax; "default" is None for inputs, and for weights the axis of the
-            output channels: 0, and 1 for transposed convolutions.
+        num_bits: bits of the integers; TensorRT supports 8.
+        unsigned: whether the integers are unsigned; TensorRT rejects it.
+        axis: the channel axis, or None for a per-tensor amax; "default" is None for inputs, and for weights the axis of
+            the output channels: 0, and 1 for transposed convolutions.
     """
 
     method: str = DEFAULT
@@ -47,18 +47,18 @@ class Spec:
 
         Raises:
             TorchError: num_bits, axis or percentile is out of its range, the method is unknown, or it searches a
-                histogram and there is an axis.
+                histogram although there is an axis.
         """
         axis = default_axis if self.axis == "default" else self.axis
         if not isinstance(self.num_bits, int) or not 2 <= self.num_bits <= 16:
-            raise TorchError(f"num_bits {self.num_bits!r}: write a whole number from 2 to 16; TensorRT takes 8")
+            raise TorchError(f"num_bits {self.num_bits!r}: write an integer from 2 to 16; TensorRT supports 8")
         if axis is not None and (not isinstance(axis, int) or not 0 <= axis < AXES):
             raise TorchError(f'axis {axis!r}: write "default", None, or a number from 0 to {AXES - 1}')
         histogram = find_method(self.method).search is not None
         if histogram and axis is not None:
             raise TorchError(
-                f"method {self.method!r} searches one histogram, and axis {axis} asks for an amax a channel: "
-                "take method 'max', or no axis"
+                f"method {self.method!r} searches one histogram, but axis {axis} requests a per-channel amax: "
+                "use method 'max', or no axis"
             )
         refuse_percentile(self.percentile)
         kind = "histogram" if histogram else "max"
@@ -86,8 +86,8 @@ class Operator:
 
     Attributes:
         operator: "add", "cat", "interpolate", "max_pool2d", "mul" and so on, as torch names them.
-        inputs: "both" for all inputs; for an add also "skip", the side that does not end in a convolution of the block,
-            and "downsample", both sides where each ends in one.
+        inputs: "both" for all inputs; for an add also "skip", the operand that does not end in a convolution of the
+            block, and "downsample", both operands if each ends in one.
         modules: the modules whose calls get them; all by default.
         classes: class names of these modules; any by default.
     """
@@ -106,7 +106,7 @@ class Config:
         ignore: modules that stay as they are.
         input, weight: how activations and weights are quantized.
         layers: entries for some modules; a later one takes precedence over an earlier one.
-        operators: functional operators that get quantizers in addition to those that the rules of `link` ask for.
+        operators: functional operators that get quantizers in addition to those that the rules of `link` request.
     """
 
     ignore: Choice = ()
@@ -135,7 +135,7 @@ class Config:
 
 
 def _refuse_unknown_methods(file: TomlFile[ConfigForm]) -> None:
-    """Refuses a file that names an unknown calibration method. Methods are files: no form can list them.
+    """Refuses a file that names an unknown calibration method. Methods are files, so no schema can list them.
 
     Raises:
         RuleError: with the line of the name.
@@ -158,7 +158,7 @@ def specs_for(config: Config, entries: list[Layers]) -> tuple[Spec, Spec]:
 
 
 def _merged(base: Spec, entries: Mapping[str, Any]) -> Spec:
-    """The specification with some entries replaced; axis "none" is written for None in files."""
+    """The specification with some entries replaced; in files, axis "none" means None."""
     given = dict(entries)
     if given.get("axis") == "none":
         given["axis"] = None
@@ -166,7 +166,7 @@ def _merged(base: Spec, entries: Mapping[str, Any]) -> Spec:
         return replace(base, **given)
     except TypeError as error:
         names = ", ".join(Spec.__dataclass_fields__)
-        raise TorchError(f"a quantizer has no such entry: {error}; there are {names}") from error
+        raise TorchError(f"a quantizer has no such entry: {error}; the entries are {names}") from error
 
 
 __all__ = ["ADD_INPUTS", "Config", "Layers", "Operator", "Spec", "specs_for"]

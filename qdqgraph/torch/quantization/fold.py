@@ -1,7 +1,7 @@
 """`fold_norms`: folds BatchNorms into the convolutions and Linears upstream of them.
 
-After a quantized weight no exporter and no engine folds them, and the weight's Q/DQ would round a weight that is not
-the final one.
+No exporter and no engine folds them after a layer with a quantized weight, and the weight's Q/DQ would round a weight
+that is not the final one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _LayerOutput:
 
 
 class _RunRecord:
-    """What a run shows: the outputs of layers, which modules ran, and whose weights or statistics other code reads.
+    """The record of a run: the outputs of layers, which modules ran, and whose weights or statistics other code reads.
 
     Attributes:
         outputs: of layers, in order.
@@ -72,14 +72,14 @@ class _RunRecord:
         self.count[module] += 1
 
     def on_end(self, module: nn.Module, args: Any, output: Any) -> None:
-        """The hook after it, also where it raised."""
+        """The hook after it, also if it raised."""
         self._inside.pop()
         if isinstance(output, Tensor) and module not in self._norms:
             self._live[id(output)] = _LayerOutput(module, weakref.ref(output), 0, [])
             self.outputs.append(self._live[id(output)])
 
     def record_read(self, arguments: Any) -> None:
-        """Called with what an operator reads, or the model returns."""
+        """Called with the inputs of an operator, or the outputs of the model."""
         for x in tree_leaves(arguments):
             if isinstance(x, Tensor):
                 if (found := self.output_of(x)) is not None:
@@ -87,7 +87,7 @@ class _RunRecord:
                 self.shared.update(m for m in self._owners.get(_storage_id(x), ()) if m not in self._inside)
 
     def record_norm(self, x: Tensor, mean: Any, var: Any, weight: Any, bias: Any, training: bool, eps: float) -> None:
-        """Called for a call of `batch_norm`; one with other values than a norm's own cannot be folded."""
+        """Called for a call of `batch_norm`; a call with values other than a norm's own cannot be folded."""
         norm: Any = next((m for m in reversed(self._inside) if m in self._norms and m.running_mean is mean), None)
         if norm is not None:
             self.uses[norm] += 1
@@ -96,7 +96,7 @@ class _RunRecord:
                 found.norms.append(norm)
 
     def output_of(self, x: Any) -> _LayerOutput | None:
-        """The layer output that a tensor is, if any; ids are reused, so the tensor itself must be the same."""
+        """The record of a layer's output, None for another tensor; ids are reused, so the tensor itself is compared."""
         found = self._live.get(id(x))
         return found if found is not None and found.tensor() is x else None
 
@@ -158,7 +158,7 @@ class _SkippedNorm(TorchFunctionMode):
 
 
 class FoldedNorm(nn.Module):
-    """What a norm of a derived class does besides normalizing, such as an activation.
+    """The operations of a derived norm class other than normalization, such as an activation.
 
     Attributes:
         norm: the module; its statistics are folded into the layer upstream of it.
@@ -176,16 +176,16 @@ class FoldedNorm(nn.Module):
 
 def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     """Folds every BatchNorm that directly follows a convolution or Linear, in place; an Identity replaces it, or, for a
-    norm of a derived class, what that class does besides normalizing.
+    norm of a derived class, the other operations of that class.
 
     A run shows which ones: the normalized tensor is the layer's output, no other operator reads it, nothing keeps it,
     both modules run once, and no other code reads their weights or statistics. Modules with hooks are not folded: a
-    hook would see other values, and weight_norm computes its weight anew. Nor are modules with a method, such as
-    `forward`, that was set on the instance. The model goes to eval mode, the only one in which folding is exact.
+    hook would see other values, and weight_norm recomputes its weight. Nor are modules with a method, such as
+    `forward`, that was set on the instance. The model is put into eval mode, the only one in which folding is exact.
 
     Args:
         model: float, not quantized.
-        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`.
 
     Returns:
         The paths of the BatchNorms that were folded.
@@ -211,7 +211,7 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
         for hook in hooks:
             hook.remove()
     record.record_read(output)
-    gc.collect()  # what only a reference cycle keeps alive goes
+    gc.collect()  # frees tensors that only reference cycles keep alive
     folded: dict[nn.Module, nn.Module] = {}
     for result in record.outputs:
         alone = result.reads == len(result.norms) == 1 and result.tensor() is None  # else the model returned or kept it

@@ -23,21 +23,21 @@ class SpecTable(Struct, frozen=True, forbid_unknown_fields=True):
 
     method: Annotated[Text, Meta(description="The name of a calibration method.")] | UnsetType = UNSET
     percentile: Annotated[float, Meta(description="Of values that stay within amax, in percent.")] | UnsetType = UNSET
-    num_bits: Annotated[int, Meta(ge=2, le=16, description="TensorRT takes 8.")] | UnsetType = UNSET
-    unsigned: Annotated[bool, Meta(description="TensorRT takes signed integers alone.")] | UnsetType = UNSET
+    num_bits: Annotated[int, Meta(ge=2, le=16, description="TensorRT supports 8.")] | UnsetType = UNSET
+    unsigned: Annotated[bool, Meta(description="TensorRT supports only signed integers.")] | UnsetType = UNSET
     axis: (
-        Annotated[Literal["default", "none", 0, 1, 2, 3, 4], Meta(description="The channel axis; none: one amax.")]
+        Annotated[Literal["default", "none", 0, 1, 2, 3, 4], Meta(description="The channel axis; none: per tensor.")]
         | UnsetType
     ) = UNSET
 
     def given(self) -> dict[str, Any]:
-        """The entries that the file holds."""
+        """The entries that are in the file."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
 
 
 class LayersTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """Another way for some modules"""
+    """Different settings for some modules"""
 
     modules: Modules
     input: SpecTable = SpecTable()
@@ -61,6 +61,6 @@ class ConfigForm(Struct, frozen=True, forbid_unknown_fields=True):
     weight: Annotated[SpecTable, Meta(description="How weights are quantized.")] = SpecTable()
     layers: Annotated[
         tuple[LayersTable, ...],
-        Meta(description="Other ways for some modules; later entries override earlier ones."),
+        Meta(description="Different settings for some modules; later entries override earlier ones."),
     ] = ()
     operators: Annotated[tuple[OperatorTable, ...], Meta(description="Functional operators that get quantizers.")] = ()

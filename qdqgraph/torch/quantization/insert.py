@@ -24,11 +24,11 @@ SHARING = ("cat", "concat", "concatenate", "stack")
 def insert_at_operator(model: nn.Module, example: Any, entry: Operator, spec: Spec) -> tuple[str, ...]:
     """Inserts quantizers at an operator's calls; returns their paths.
 
-    All inputs of a Concat share one quantizer, as TensorRT needs it. The "skip" of an add is the side that ends in no
-    convolution of the block, in the exported graph.
+    All inputs of a Concat share one quantizer, as TensorRT requires. The "skip" of an add is the operand that does not
+    end in a convolution of the block, in the exported graph.
 
     Args:
-        example: as the model is exported with.
+        example: as for `export`.
         spec: how the inputs are quantized.
 
     Raises:
@@ -50,7 +50,7 @@ def insert_at_operator(model: nn.Module, example: Any, entry: Operator, spec: Sp
     ]
     if not found:
         known = ", ".join(sorted({p.call.operator for p in probed.places.values()})) or "none"
-        raise TorchError(f"operators: nothing there calls {entry.operator!r}; the model calls {known}")
+        raise TorchError(f"operators: no selected module calls {entry.operator!r}; the model calls {known}")
     wanted = _skip_operands(probed, found, entry.inputs) if entry.inputs != "both" else found
     quantizers = {}
     paths = []
@@ -71,7 +71,7 @@ def _skip_operands(probed: Probe, found: list[Place], inputs: str) -> list[Place
     skips: set[NodeInput] = set()
     for residual in residuals(graph):
         add = key(residual.add)
-        sides = [(add, side.index) for side in residual.skips]
+        operands = [(add, side.index) for side in residual.skips]
         both = inputs == "downsample" and any(side.fusible for side in residual.skips)
-        skips.update(sides if not both else [(add, 0), (add, 1)])
+        skips.update(operands if not both else [(add, 0), (add, 1)])
     return [place for place in found if by_place.get(place, set()) & skips]

@@ -1,4 +1,4 @@
-"""`quantize`: turns every module that pytorch-quantization has a quantized twin for into that twin, in place.
+"""`quantize`: converts every module to its quantized counterpart in pytorch-quantization, if there is one, in place.
 
 Instances get another class: parameters, buffers, hooks, dtype and all other attributes stay, and the library's
 constructors, which do not support newer arguments of torch, are never called.
@@ -67,8 +67,8 @@ class QuantLSTM(qnn.QuantLSTM):
     dropout_state: Any
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        """[length, batch, features], [batch, length, features] where the batch comes first, [length, features], or a
-        packed sequence."""
+        """[length, batch, features], [batch, length, features] if `batch_first`, [length, features], or a packed
+        sequence."""
         if not isinstance(input, Tensor):
             return self._packed(input, hx)
         if input.dim() == 2:
@@ -103,14 +103,14 @@ class QuantLSTM(qnn.QuantLSTM):
         return PackedSequence(output.data, input.batch_sizes, order, back), found
 
 
-OWN_TWINS = {twin.__name__: twin for twin in (QuantConv1d, QuantConv2d, QuantConv3d, QuantLSTM)}
-TWINS: dict[type[nn.Module], type[nn.Module]] = {
-    getattr(torch.nn.modules, entry.mod_name): OWN_TWINS.get(entry.replace_mod.__name__, entry.replace_mod)
+OWN_CLASSES = {kind.__name__: kind for kind in (QuantConv1d, QuantConv2d, QuantConv3d, QuantLSTM)}
+QUANTIZED_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    getattr(torch.nn.modules, entry.mod_name): OWN_CLASSES.get(entry.replace_mod.__name__, entry.replace_mod)
     for entry in quant_modules._DEFAULT_QUANT_MAP
 }
-"""Twins by the classes in torch.nn.modules: the library's `initialize` patches those in torch.nn."""
+"""Quantized classes by the classes in torch.nn.modules: the library's `initialize` patches those in torch.nn."""
 TRANSPOSED = (qnn.QuantConvTranspose1d, qnn.QuantConvTranspose2d, qnn.QuantConvTranspose3d)
-"""Their weights are [in, out / groups, ...]: the output channels are axis 1, where the library's default says 0."""
+"""Their weights are [in, out / groups, ...]: the output channels are axis 1, but the library's default is axis 0."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class Quantized:
     """What `quantize` did, by module path.
 
     Attributes:
-        replaced: modules that became their twins.
+        replaced: modules that were converted to their quantized counterparts.
         ignored: modules that the configuration leaves in float.
-        left: modules without a twin whose base class has one: subclasses, which may compute something else, LSTMs with
-            projections, and modules inside scripted ones.
+        left: modules without a counterpart whose base class has one: subclasses, which may compute something else,
+            LSTMs with projections, and modules inside scripted ones.
         inserted: quantizers at functional operators.
     """
 
@@ -137,24 +137,24 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     Args:
         model: float, on any device.
         config: which modules and how; None: all, INT8, max, weights per output channel.
-        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with; needed
-            where the configuration names functional operators.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`; needed
+            if the configuration lists functional operators.
 
     Raises:
-        TorchError: a pattern fits no module that could be quantized, a quantizer cannot be what the configuration says,
-            or the model is quantized already, compiled, scripted or wrapped for several devices. An error leaves the
-            model unchanged.
+        TorchError: a pattern matches no module that can be quantized, the settings of a quantizer contradict each
+            other, or the model is already quantized, compiled, scripted or wrapped for several devices. An error leaves
+            the model unchanged.
     """
     config = config or Config()
     refuse_wrapped(model)
-    if class_of(model) in TWINS:
+    if class_of(model) in QUANTIZED_CLASSES:
         name = class_of(model).__name__
-        raise TorchError(f"the model is a bare {name}; put it into a module, which then holds its twin")
-    modules = {n: m for n, m in model.named_modules() if class_of(m) in TWINS and _twin_supports(m)}
+        raise TorchError(f"the model is a single {name}: wrap it in a module, for example nn.Sequential")
+    modules = {n: m for n, m in model.named_modules() if class_of(m) in QUANTIZED_CLASSES and _is_supported(m)}
     first = {m: n for n, m in modules.items()}
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
     if not modules and any(isinstance(m, Quantizer | qnn.TensorQuantizer) for m in model.modules()):
-        raise TorchError("the model holds quantizers already: link and calibrate it")
+        raise TorchError("the model already contains quantizers: link and calibrate it")
     if config.operators and example is None:
         raise TorchError("functional operators are found by running the model: give an example input")
     ignored = {first[every[n]] for n in select_modules(every, config.ignore, "ignore")}
@@ -168,8 +168,8 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     }
     before, existing = {path: type(modules[path]) for path in parts}, set(places(model))
     for path, children in parts.items():
-        become_twin(modules[path], children)
-    left = [n for n, m in model.named_modules() if n not in modules and _resembles_twin(m)]
+        convert_module(modules[path], children)
+    left = [n for n, m in model.named_modules() if n not in modules and _resembles_supported(m)]
     try:
         inserted = [
             path for entry in config.operators for path in insert_at_operator(model, example, entry, config.input)
@@ -188,13 +188,13 @@ def class_of(module: nn.Module) -> type[nn.Module]:
     return type_before_parametrizations(module)
 
 
-def become_twin(module: nn.Module, children: dict[str, nn.Module]) -> None:
-    """Makes a module its twin, with these quantizers; a parametrized module stays parametrized."""
-    twin = TWINS[class_of(module)]
-    if is_parametrized(module):  # torch has made a class for it alone, which computes its parameters
+def convert_module(module: nn.Module, children: dict[str, nn.Module]) -> None:
+    """Converts a module to its quantized class, with these quantizers; a parametrized module stays parametrized."""
+    quantized_class = QUANTIZED_CLASSES[class_of(module)]
+    if is_parametrized(module):  # torch gave it its own class, which computes its parameters
         own = {n: x for n, x in vars(type(module)).items() if n not in ("__dict__", "__weakref__")}
-        twin = type(f"Parametrized{twin.__name__}", (twin,), own)
-    module.__class__ = twin
+        quantized_class = type(f"Parametrized{quantized_class.__name__}", (quantized_class,), own)
+    module.__class__ = quantized_class
     object.__setattr__(module, "_fake_quant", True)
     for name, child in children.items():
         module.add_module(name, child)
@@ -203,7 +203,7 @@ def become_twin(module: nn.Module, children: dict[str, nn.Module]) -> None:
 
 
 def _revert(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Module]) -> None:
-    """Undoes `become_twin`."""
+    """Undoes `convert_module`."""
     module.__class__ = kind
     for name in children:
         delattr(module, name)
@@ -224,28 +224,28 @@ def disable_fast_paths(model: nn.Module) -> None:
 
 def default_axis(module: nn.Module) -> int:
     """The axis of the output channels of a module's weight."""
-    return 1 if isinstance(module, TRANSPOSED) or issubclass(TWINS.get(class_of(module), nn.Module), TRANSPOSED) else 0
+    return 1 if issubclass(QUANTIZED_CLASSES.get(class_of(module), type(module)), TRANSPOSED) else 0
 
 
-def _twin_supports(module: nn.Module) -> bool:
+def _is_supported(module: nn.Module) -> bool:
     return not getattr(module, "proj_size", 0)  # the library's LSTM has no projections
 
 
-def _resembles_twin(module: nn.Module) -> bool:
+def _resembles_supported(module: nn.Module) -> bool:
     if isinstance(module, torch.jit.ScriptModule):
-        return getattr(module, "original_name", "") in {kind.__name__ for kind in TWINS}
-    quantized = isinstance(module, tuple(TWINS.values()))
-    return not quantized and isinstance(module, tuple(TWINS))
+        return getattr(module, "original_name", "") in {kind.__name__ for kind in QUANTIZED_CLASSES}
+    quantized = isinstance(module, tuple(QUANTIZED_CLASSES.values()))
+    return not quantized and isinstance(module, tuple(QUANTIZED_CLASSES))
 
 
 def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
-    """The quantizers of a module's twin, by the library's names."""
-    twin = TWINS[class_of(module)]
+    """The quantizers of a module's quantized class, by the library's names."""
+    quantized_class = QUANTIZED_CLASSES[class_of(module)]
     dimensions = max((p.dim() for p in module.parameters()), default=None)
     if dimensions is not None and isinstance(weight.axis, int) and weight.axis >= dimensions:
-        raise TorchError(f"{path}: its weight has {dimensions} dimensions, there is no axis {weight.axis}")
+        raise TorchError(f"{path}: its weight has {dimensions} dimensions, so it has no axis {weight.axis}")
     try:
-        if issubclass(twin, qnn.QuantLSTM):
+        if issubclass(quantized_class, qnn.QuantLSTM):
             count = module.num_layers * (2 if module.bidirectional else 1)
             return {
                 "_input_quantizers": nn.ModuleList(input.quantizer(None) for _ in range(count)),

@@ -13,7 +13,7 @@ from ...errors import TorchError, guess
 
 Choice: TypeAlias = "str | re.Pattern[str] | Callable[[str, nn.Module], bool] | Sequence[str | re.Pattern[str]]"
 """A glob on module paths, "re:" and a regular expression, a compiled one, a list of these, or a function of path and
-module. A selected module stands for everything inside it."""
+module. A selected module includes everything inside it."""
 REGEX = "re:"
 
 
@@ -23,26 +23,26 @@ def select_modules(modules: Mapping[str, nn.Module], choice: Choice, what: str) 
     Args:
         modules: the modules to select from, by path.
         choice: empty selects none.
-        what: the option that the choice is given for; messages name it.
+        what: the option that the choice belongs to, for messages.
 
     Raises:
-        TorchError: a pattern matches none of them, and the nearest path is named; or it is not a regular expression.
+        TorchError: a pattern matches no module, with the nearest path; or it is not a regular expression.
     """
     if callable(choice):
         return frozenset(path for path, module in modules.items() if choice(path, module))
     found: set[str] = set()
     patterns = [choice] if isinstance(choice, str | re.Pattern) else choice
     for pattern in patterns if choice else ():
-        fits = [path for path in modules if matches(path, pattern)]
-        if not fits:
+        matching = [path for path in modules if matches(path, pattern)]
+        if not matching:
             text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
-            raise TorchError(f"{what}: no module fits {text!r}{guess(text, modules, cutoff=0.4)}")
-        found.update(fits)
+            raise TorchError(f"{what}: no module matches {text!r}{guess(text, modules, cutoff=0.4)}")
+        found.update(matching)
     return frozenset(found)
 
 
 def matches(path: str, pattern: str | re.Pattern[str]) -> bool:
-    """Whether a pattern matches the module at a path, or one that holds it.
+    """Whether a pattern matches the module at a path, or one of its ancestors.
 
     Raises:
         TorchError: it is not a regular expression.
@@ -58,6 +58,6 @@ def matches(path: str, pattern: str | re.Pattern[str]) -> bool:
 
 
 def with_ancestors(path: str) -> Iterable[str]:
-    """The path, and those of the modules that hold it: "a.b.c", "a", "a.b"."""
+    """The path, and those of the module's ancestors: "a.b.c", "a", "a.b"."""
     yield path
     yield from (path[: m.start()] for m in re.finditer(r"\.", path))

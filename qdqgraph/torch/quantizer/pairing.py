@@ -1,8 +1,8 @@
-"""How a quantizer becomes QuantizeLinear and DequantizeLinear, with either of torch's two ONNX exporters.
+"""Writes quantizers as QuantizeLinear and DequantizeLinear, with either of torch's two ONNX exporters.
 
-The pairs are written here and not by torch's fake-quantize operators, so that the file holds what TensorRT reads best:
-a scale of the tensor's own type (no Cast around the pair in half precision), an INT8 zero-point without a Cast, and
-`axis` on every pair with a vector of scales. The dynamo exporter could not trace `amax.item()` either.
+The pairs are written here and not by torch's fake-quantize operators, so that the file contains what TensorRT supports
+best: a scale of the tensor's own type (no Cast around the pair in half precision), an INT8 zero-point without a Cast,
+and `axis` on every pair with a vector of scales. Nor can the dynamo exporter trace `amax.item()`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 INTEGER_TYPES = {(8, False): torch.int8, (8, True): torch.uint8}
 """The integer types that an export can write, by number of bits and whether they are unsigned."""
 TYPED_OPSET = 19
-"""The first opset whose QuantizeLinear takes half precision.
+"""The first opset whose QuantizeLinear supports half precision.
 Source: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
 
 
@@ -29,9 +29,9 @@ class Encoding:
     """The parameters of a pair.
 
     Attributes:
-        scale: ONNX's scale, amax / 127, float64: [] for one scale, [C] for one a channel. An array, not a tensor: to
-            every tracer it is a constant.
-        axis: the channel axis; None for one scale.
+        scale: ONNX's scale, amax / 127, float64: [] per tensor, [C] per channel. An array, not a tensor: every tracer
+            treats it as a constant.
+        axis: the channel axis; None for a per-tensor scale.
         integers: the integer type.
     """
 
@@ -72,14 +72,14 @@ class PairWriter:
 
     def _constants(self, x: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
         """Scale, of the tensor's type, and zero-point, of the integer type. A scale below the type's smallest positive
-        number becomes that number."""
+        value becomes that value."""
         limits = torch.finfo(x.dtype)
         scale = np.maximum(encoding.scale, limits.smallest_normal * limits.eps)
         if self.dynamo:
             found = torch.tensor(scale.tolist(), dtype=x.dtype, device=x.device)
             return found, torch.zeros(scale.shape, dtype=encoding.integers, device=x.device)
         # An array of NumPy is one constant to the tracer, anything else half a dozen nodes, and the exporter's passes
-        # are slower than linear. Equal constants are made once.
+        # are slower than linear. Equal constants are written once.
         scale = np.asarray(scale, np.float32 if x.dtype == torch.float32 else np.float64)
         zero = np.zeros(scale.shape, np.int8)
         return self._constant(scale, x.dtype, x.device), self._constant(zero, encoding.integers, x.device)
@@ -103,7 +103,7 @@ class PairWriter:
 
 
 def _version(x: Tensor) -> int:
-    """How often a tensor was changed in place; 0 for one of inference mode, which has no count (no weight changes)."""
+    """How often a tensor was changed in place; 0 in inference mode, which does not count (no weight changes)."""
     return 0 if x.is_inference() else x._version
 
 
@@ -118,7 +118,7 @@ class _Pair(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
-        """What the tracer runs: only the shape matters."""
+        """The function that the tracer runs: only the shape matters."""
         return x.clone()
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""`Quantizer`: pytorch-quantization's TensorQuantizer with its faults corrected; how a model's quantizers are found.
+"""`Quantizer`: pytorch-quantization's TensorQuantizer with its faults corrected; finds a model's quantizers.
 
 Instances of the library's own class get this class (`convert_quantizers`), so models that another script quantized work
 as well.
@@ -34,8 +34,8 @@ class Quantizer(qnn.TensorQuantizer):
     """A TensorQuantizer that loads a calibrated state on any device, and writes its own Q/DQ pair during an export.
 
     Attributes:
-        method: the name of a calibration method; "" leaves the choice to `calibrate`.
-        percentile: of values that stay within amax, in percent; None leaves it to `calibrate`.
+        method: the name of a calibration method; "": `calibrate` chooses it.
+        percentile: of values that stay within amax, in percent; None: `calibrate` chooses it.
     """
 
     method: str = ""
@@ -60,7 +60,7 @@ class Quantizer(qnn.TensorQuantizer):
         return integer_bound(self._num_bits, self._unsigned)
 
     def encoding(self) -> Encoding:
-        """The pair that the quantizer becomes in a file.
+        """The parameters of the quantizer's pair in a file.
 
         Raises:
             TorchError: it has no amax, one that is zero or not finite, or several channel axes.
@@ -81,9 +81,9 @@ class Quantizer(qnn.TensorQuantizer):
             raise TorchError("its amax is not finite: calibrate it with finite data, or disable it")
         if scale.size == 1:
             if float(scale.item()) <= 0:
-                raise TorchError("its amax is 0, it saw nothing but zeros: calibrate it with more data, or disable it")
+                raise TorchError("its amax is 0, it received only zeros: calibrate it with more data, or disable it")
             return Encoding(scale.reshape(()), None, integers)
-        # A channel without any weight is all zeros whatever its scale; the library writes 1.0 as well.
+        # A channel whose weights are all 0 stays 0 with any scale; the library also writes 1.0.
         return Encoding(np.where(scale > 0, scale, 1.0).reshape(-1), self.axis_of(amax), integers)
 
     def axis_of(self, amax: Tensor | None) -> int:
@@ -94,7 +94,7 @@ class Quantizer(qnn.TensorQuantizer):
         """
         axes = [i for i, n in enumerate(amax.shape) if n > 1] if amax is not None else []
         if len(axes) > 1:
-            raise TorchError("it has one amax for several axes, which ONNX has no pair for")
+            raise TorchError("its amax has several axes, which no ONNX pair supports")
         if axes:
             return axes[0]
         own = self._axis if isinstance(self._axis, int) else self._axis[0]
@@ -111,7 +111,7 @@ class Quantizer(qnn.TensorQuantizer):
             self.register_buffer("_amax", amax.detach().clone())
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Makes room for the amax of a state on the quantizer's own device; the library's method needs CUDA."""
+        """Allocates the amax of a state on the quantizer's own device; the library's method needs CUDA."""
         found = state_dict.get(f"{prefix}_amax")
         if found is not None and (self.amax is None or self.amax.shape != found.shape):
             where = self.amax.device if self.amax is not None else torch.device("cpu")
@@ -122,7 +122,7 @@ class Quantizer(qnn.TensorQuantizer):
 
 @contextmanager
 def silence_library_log() -> Iterator[None]:
-    """Suppresses the library's log, a warning for each quantizer and step."""
+    """Suppresses the library's log, which has a warning for each quantizer and step."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -196,7 +196,7 @@ def refuse_meta_tensors(model: nn.Module) -> None:
     if found:
         more = f" and {len(found) - 1} more are" if len(found) > 1 else " is"
         raise TorchError(
-            f"{found[0]}{more} on the meta device, where there are no numbers: load the model's weights first, after "
+            f"{found[0]}{more} on the meta device, which has no values: load the model's weights first, after "
             "model.to_empty(device='cpu') or with load_state_dict(..., assign=True)"
         )
 
@@ -207,7 +207,7 @@ def is_weight_quantizer(path: str) -> bool:
 
 
 def parent_module(model: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """The module that holds the one at a path, and its name there."""
+    """The parent of the module at a path, and the module's name there."""
     above, _, name = path.rpartition(".")
     return model.get_submodule(above), name
 

@@ -1,4 +1,4 @@
-"""`finetune`: quantization-aware training, with the float network as teacher: its features and outputs are the
+"""`finetune`: quantization-aware training with the float network as teacher: its features and outputs are the
 target."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Training:
         epochs: passes over the loader.
         rate: the first learning rate of AdamW.
         schedule: "cosine": the rate falls to a hundredth of it; "step": to a tenth after each epoch of `milestones`.
-        steps: batches an epoch; None: all.
+        steps: batches per epoch; None: all.
         distillation: weight of the mean squared distance to the teacher's features, each in units of the teacher
             feature's mean square; output: weight of the same distance between the outputs.
         decay: weight decay; clip: largest norm of the gradient.
@@ -54,12 +54,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What training reached.
+    """The result of training.
 
     Attributes:
         losses: the mean loss of each epoch.
-        scores: before the first and after each epoch; none without `evaluate`.
-        best: the epoch whose weights the model now has, from 1; 0: the first ones.
+        scores: before the first and after each epoch; empty without `evaluate`.
+        best: the epoch, from 1, whose weights the model now has; 0: the weights before training.
         supervised: paths of the modules whose features were compared.
     """
 
@@ -88,15 +88,15 @@ def finetune(
     Args:
         model: quantized and calibrated; it trains in train mode, and its modes are restored.
         teacher: the float network, with the same module paths; not changed.
-        loader: iterated once an epoch; yields what `calibrate` takes.
+        loader: iterated once per epoch; yields batches as for `calibrate`.
         training: how long and how fast; None: `Training()`.
-        evaluate: scores the model, more is better; the best epoch's weights are kept. None: those of the last one.
-        loss: the task's own loss, added to the distances; None: the distances alone.
+        evaluate: scores the model, higher is better; the best epoch's weights are kept. None: those of the last one.
+        loss: the task's own loss, added to the distances; None: only the distances.
         supervise: modules whose outputs are compared with the teacher's; empty: every convolution and Linear.
-        stride: supervise every stride-th of these only.
+        stride: supervise only every stride-th of these.
         feed: runs a model on what the loader yields, as in `calibrate`.
         checkpoint: a file for the best state so far, for `load`.
-        progress: called with one line an epoch.
+        progress: called with one line per epoch.
 
     Raises:
         TorchError: a quantizer has no amax, the loader yields no batches or no inputs, no module is supervised, the
@@ -141,7 +141,7 @@ def learning_rate(how: Training, epoch: int, done: float) -> float:
     """The learning rate in an epoch.
 
     Args:
-        epoch: from 1; done: the part of it that is over, 0 to 1.
+        epoch: from 1; done: the completed fraction of the epoch, 0 to 1.
     """
     if how.schedule == "step":
         return how.rate * 0.1 ** sum(epoch > milestone for milestone in how.milestones)
@@ -153,7 +153,7 @@ def supervised_modules(model: nn.Module, teacher: nn.Module, supervise: Choice, 
     """The paths of the modules whose outputs are compared with the teacher's; see `finetune` for the arguments.
 
     Raises:
-        TorchError: there are none, a pattern matches none, or the teacher has no module of such a path.
+        TorchError: there are none, a pattern matches none, or the teacher has no module at one of the paths.
     """
     kinds = (nn.modules.conv._ConvNd, nn.Linear)
     every = {n: m for n, m in model.named_modules() if n}

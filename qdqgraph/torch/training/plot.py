@@ -11,13 +11,13 @@ ROW, NAME, BAR = 18, 420, 360
 
 
 def svg(result: Sensitivity) -> str:
-    """The text of an SVG file: one bar a unit, the most expensive first; a negative cost is drawn left of the axis."""
+    """The text of an SVG file: one bar per unit, the most expensive first; negative costs are left of the axis."""
     largest = max((abs(u.cost) for u in result.units), default=0.0) or 1.0
     negative = any(u.cost < 0 for u in result.units)
     axis = NAME + (BAR // 2 if negative else 0)
     length = BAR // 2 if negative else BAR
     height = ROW * (len(result.units) + 2)
-    what = "score gained without it" if result.direction == "disable" else "score lost with it alone"
+    what = "score gained if disabled" if result.direction == "disable" else "score lost if only it is enabled"
     title = f"{what}; quantized {result.quantized:.6g}, unquantized {result.unquantized:.6g}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{NAME + BAR + 90}" height="{height}" '

@@ -1,4 +1,4 @@
-"""`Sensitivity`: what each unit's quantization costs, as a file that a later run reads."""
+"""`Sensitivity`: the cost of each unit's quantization, as a file that a later run reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from ...errors import TorchError, reason
 
 Direction = Literal["disable", "enable"]
-"""How units are switched: one off and the others on, or one on and the others off."""
+"""How units are switched: one disabled and the others enabled, or one enabled and the others disabled."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Unit:
     Attributes:
         name: path of the first layer; layers: paths of all of them.
         score: the model's score with the unit switched.
-        cost: what the unit's quantization costs, in units of the score: gained by switching it off, or lost by
-            switching it on alone.
+        cost: the cost of the unit's quantization, in units of the score: the gain from disabling only this unit, or the
+            loss from enabling only this unit.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Sensitivity:
     """Scores of a model with single units switched.
 
     Attributes:
-        direction: "disable": all on but one; "enable": all off but one.
+        direction: "disable": all enabled except one; "enable": all disabled except one.
         model: digest of the model's weights and amax, 16 hexadecimal digits (see `state_digest`).
-        quantized: the score with every unit on; unquantized: with every unit off.
+        quantized: the score with every unit enabled; unquantized: with every unit disabled.
         units: the most expensive first.
-        weights: digest without amax, which can be compared before calibration; "" in a file that lacks it.
+        weights: digest without amax, which can be compared before calibration; "" if the file has none.
     """
 
     direction: Direction
@@ -85,7 +85,7 @@ class Sensitivity:
             raise TorchError(f"{path}: {error}") from error
 
     def to_csv(self) -> str:
-        """Rank, unit, layers, score and cost, one unit a line, after a line of these names."""
+        """Rank, unit, layers, score and cost, one unit per line, after a header line."""
         lines = ["rank,unit,layers,score,cost"]
         for rank, u in enumerate(self.units, start=1):
             lines.append(f"{rank},{u.name},{' '.join(u.layers)},{u.score!r},{u.cost!r}")

@@ -1,4 +1,4 @@
-"""`sensitivity`: what each layer's quantization costs, measured by switching one layer off, or on, at a time.
+"""`sensitivity`: the cost of each layer's quantization, measured by disabling, or enabling, one layer at a time.
 
 Layers that share a quantizer are one unit: a disabled quantizer is disabled for all of them. Units are identified by
 their whole paths.
@@ -26,11 +26,11 @@ from .state import state_digest
 QUANTIZER = re.compile(r"\._(input\d*|weight)_quantizers?(\.\d+)?$")
 """How the library names the quantizers of a module."""
 Evaluate = Callable[[nn.Module], float]
-"""Scores a model; more is better."""
+"""Scores a model; higher is better."""
 
 
 def layer_of(path: str) -> str:
-    """The layer that a quantizer belongs to: the module or the functional call that holds it."""
+    """The layer that a quantizer belongs to: the module or the functional call that contains it."""
     return QUANTIZER.sub("", path)
 
 
@@ -42,12 +42,12 @@ def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[s
         blocks: paths of modules whose layers are one unit each; None: each layer is one.
 
     Raises:
-        TorchError: there is no module at a path, or it holds no enabled quantizer that is not in an earlier block.
+        TorchError: there is no module at a path, or it contains no enabled quantizer outside earlier blocks.
     """
     modules = dict(model.named_modules())
     for block in blocks or ():
         if block not in modules:
-            raise TorchError(f"there is no module {block!r} to take for a block")
+            raise TorchError(f"there is no module {block!r} to use as a block")
     held: dict[str, dict[int, Quantizer]] = {}
     for path, quantizer in quantizer_paths(model).items():
         if quantizer._disabled:
@@ -57,7 +57,7 @@ def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[s
         held.setdefault(owner, {})[id(quantizer)] = quantizer
     empty = [block for block in blocks or () if block not in held]
     if empty:
-        raise TorchError(f"there is no enabled quantizer in {empty[0]!r} that could be switched")
+        raise TorchError(f"{empty[0]!r} contains no enabled quantizer outside earlier blocks")
     groups: list[tuple[list[str], dict[int, Quantizer]]] = []
     for owner, own in held.items():
         names, merged = [owner], dict(own)
@@ -80,25 +80,25 @@ def sensitivity(
     file: Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Sensitivity:
-    """Scores a calibrated model once for each unit, with that unit switched off, or only that unit on.
+    """Scores a calibrated model once for each unit, with that unit disabled, or only that unit enabled.
 
     Args:
         model: calibrated; the same quantizers are enabled afterwards.
-        evaluate: scores the model; more is better. It sets the model's mode as it needs it.
-        direction: "disable": all on but one; "enable": all off but one.
+        evaluate: scores the model; higher is better. It sets the mode of the model as needed.
+        direction: "disable": all enabled except one; "enable": all disabled except one.
         blocks: paths of modules to be switched as a whole; None: each layer by itself.
-        file: JSON that is written after each unit. An existing one is continued, if the model is bit-identical: where
-            data are shuffled, save the model's state and load it again.
-        progress: called with one line a unit.
+        file: JSON that is written after each unit. An existing one is continued if the model is bit-identical: with
+            shuffled data, save the model's state and load it again.
+        progress: called with one line per unit.
 
     Raises:
-        TorchError: the model holds no enabled quantizers, a block is no module or holds none, or `file` is not a
-            ranking or one of another model, direction or other units.
+        TorchError: the model contains no enabled quantizers, a block is not a module or contains none, or `file` is not
+            a ranking, or a ranking of another model, direction or other units.
         ModelError: `file` cannot be written.
     """
     groups = units(model, blocks)
     if not groups:
-        raise TorchError("the model holds no enabled quantizers: quantize and calibrate it first")
+        raise TorchError("the model contains no enabled quantizers: quantize and calibrate it first")
     every = {id(q): q for found in groups.values() for q in found}
     own_digest, weights = state_digest(model.state_dict()), state_digest(model.state_dict(), amax=False)
     done = None
@@ -107,16 +107,16 @@ def sensitivity(
         if done.model != own_digest:
             raise TorchError(_other_model(file))
     if done is None:
-        with _switched_off(model, every.values(), off=every.values()):
+        with _disabled_in_block(model, every.values(), off=every.values()):
             unquantized = evaluate(model)
-        with _switched_off(model, every.values(), off=()):
+        with _disabled_in_block(model, every.values(), off=()):
             done = Sensitivity(direction, own_digest, evaluate(model), unquantized, (), weights)
     for layers, own in groups.items():
         if any(u.layers == layers for u in done.units):
             continue
         ids = {id(q) for q in own}
         off = own if direction == "disable" else [q for q in every.values() if id(q) not in ids]
-        with _switched_off(model, every.values(), off=off):
+        with _disabled_in_block(model, every.values(), off=off):
             score = evaluate(model)
         cost = score - done.quantized if direction == "disable" else done.unquantized - score
         ranked = sorted((*done.units, Unit(layers[0], layers, score, cost)), key=lambda u: (-u.cost, u.name))
@@ -133,7 +133,7 @@ def read_continued(
     """The ranking that a run of `sensitivity` continues; the model need not be calibrated: amax is not compared.
 
     Raises:
-        TorchError: the file is not a ranking, or one of another direction, of other weights or of other units.
+        TorchError: the file is not a ranking, or has another direction, other weights or other units.
     """
     done = Sensitivity.read(file)
     if done.direction != direction:
@@ -147,13 +147,13 @@ def read_continued(
 
 def _other_model(file: Path) -> str:
     return (
-        f"{file}: this ranks a model with other weights or amax: remove it or write elsewhere; to go on with a run "
-        "that was stopped, begin with the same saved state"
+        f"{file}: this ranks a model with other weights or amax: remove it or write elsewhere; to continue an "
+        "interrupted run, start from the same saved state"
     )
 
 
 @contextmanager
-def _switched_off(model: nn.Module, every: Iterable[Quantizer], off: Iterable[Quantizer]) -> Iterator[None]:
+def _disabled_in_block(model: nn.Module, every: Iterable[Quantizer], off: Iterable[Quantizer]) -> Iterator[None]:
     """Disables the quantizers of `off` until the block ends; then all of `every` are enabled."""
     try:
         for quantizer in off:
@@ -181,28 +181,28 @@ def apply_sensitivity(
     Args:
         result: what `sensitivity` returned for this network.
         top: how many units, 0 or more.
-        budget: instead, as many as it takes until the costs that remain add up to at most this much, 0 or more, in the
-            units of the score.
-        example: an input, a tuple of inputs, or a mapping of keyword arguments, as the model is exported with:
-            the model is linked again, because other ties hold without those quantizers. Calibrate it afterwards. None:
+        budget: instead, as many as needed, so that the remaining costs add up to at most this, 0 or more, in units of
+            the score.
+        example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`:
+            the model is linked again, because the ties differ without those quantizers. Calibrate it afterwards. None:
             do not link.
         rules, dynamo, opset: as in `link`.
 
     Returns:
-        The layers whose quantizers were disabled, and what linking did.
+        The layers whose quantizers were disabled, and the result of linking.
 
     Raises:
-        TorchError: neither or both of `top` and `budget` are given, one is out of its range, the model holds no enabled
-            quantizers or no unit of a name, or linking fails as in `link`.
+        TorchError: neither or both of `top` and `budget` are given, one is out of its range, the model contains no
+            enabled quantizers or lacks a unit, or linking fails as in `link`.
     """
     refuse_amount(top, budget)
     by_layer: dict[str, set[int]] = {}
     found = {id(q): q for q in quantizers(model).values()}
     for path, quantizer in quantizer_paths(model).items():
         by_layer.setdefault(layer_of(path), set()).add(id(quantizer))
-    layers = layers_to_switch_off(model, result, top=top, budget=budget)
+    layers = layers_to_disable(model, result, top=top, budget=budget)
     if not units(model):
-        raise TorchError("the model holds no enabled quantizers")
+        raise TorchError("the model contains no enabled quantizers")
     for layer in layers:
         for number in by_layer[layer]:
             found[number].disable()
@@ -211,24 +211,24 @@ def apply_sensitivity(
 
 
 def refuse_amount(top: int | None, budget: float | None) -> None:
-    """Refuses what does not say how many units `apply_sensitivity` switches off.
+    """Refuses arguments that do not define how many units `apply_sensitivity` disables.
 
     Raises:
         TorchError: neither or both are given, or one is out of its range.
     """
     if (top is None) == (budget is None):
-        raise TorchError("say either how many units to switch off (top) or what may remain (budget)")
+        raise TorchError("give either the number of units to disable (top) or the cost that may remain (budget)")
     if top is not None and top < 0:
-        raise TorchError(f"top {top}: write how many units to switch off, 0 or more")
+        raise TorchError(f"top {top}: give the number of units to disable, 0 or more")
     if budget is not None and not budget >= 0:
-        raise TorchError(f"budget {budget}: write the cost that may remain, 0 or more")
+        raise TorchError(f"budget {budget}: give the cost that may remain, 0 or more")
 
 
-def layers_to_switch_off(
+def layers_to_disable(
     model: nn.Module, result: Sensitivity, *, top: int | None = None, budget: float | None = None
 ) -> tuple[str, ...]:
-    """The model's layers that `apply_sensitivity` switches off: those of the most expensive units, and those inside
-    units that are blocks.
+    """The model's layers that `apply_sensitivity` disables: those of the most expensive units, and those inside units
+    that are blocks.
 
     Raises:
         TorchError: the model has no such unit.
@@ -238,13 +238,13 @@ def layers_to_switch_off(
     for unit in result.units[:top] if budget is None else _units_over_budget(result.units, budget):
         inside = [n for n in known for layer in unit.layers if n == layer or n.startswith(f"{layer}.")]
         if not inside:
-            raise TorchError(f"the model has no quantized layer {unit.name!r}: the result is another network's")
+            raise TorchError(f"the model has no quantized layer {unit.name!r}: the result belongs to another network")
         found += inside
     return tuple(found)
 
 
 def _units_over_budget(ranked: Sequence[Unit], budget: float) -> list[Unit]:
-    """As many of the first units as it takes until the others cost at most the budget; only units with a cost."""
+    """As many of the first units as needed, so that the others cost at most the budget; only units with a cost."""
     costly = [u for u in ranked if u.cost > 0]
     rest = sum(u.cost for u in costly)
     found = []

@@ -18,7 +18,7 @@ from ..calls.functional import Call, Place
 from ..calls.places import insert_quantizer, places
 from ..calls.source import has_call
 from ..linking.link import tie
-from ..quantization.replace import TWINS, become_twin, class_of, disable_fast_paths
+from ..quantization.replace import QUANTIZED_CLASSES, class_of, convert_module, disable_fast_paths
 from ..quantizer.quantizer import (
     QuantDescriptor,
     Quantizer,
@@ -41,17 +41,17 @@ def save(model: nn.Module, path: Path | str) -> None:
         path: the file, written completely or not at all; an existing one is replaced.
 
     Raises:
-        TorchError: the model holds no quantizers or has tensors on the meta device, a module's extra state is not plain
-            data, or the file cannot be written.
+        TorchError: the model contains no quantizers or has tensors on the meta device, a module's extra state is not
+            plain data, or the file cannot be written.
     """
     refuse_meta_tensors(model)
     found = quantizers(model)
     if not found:
-        raise TorchError("the model holds no quantizers: there is no quantized state to save")
+        raise TorchError("the model contains no quantizers: there is no quantized state to save")
     first = {id(q): name for name, q in found.items()}
     content = {
         "version": VERSION,
-        "modules": [n for n, m in model.named_modules() if class_of(m) in set(TWINS.values())],
+        "modules": [n for n, m in model.named_modules() if class_of(m) in set(QUANTIZED_CLASSES.values())],
         "quantizers": {name: _description(q) for name, q in found.items()},
         "python": PYTHON,
         "places": {
@@ -77,8 +77,8 @@ def load(model: nn.Module, path: Path | str) -> None:
         path: a file that `save` wrote.
 
     Raises:
-        TorchError: the file is not such a state, is the state of another network or of other code, or has quantized
-            calls and was written by another minor version of Python.
+        TorchError: the file is not such a state, belongs to another network or other code, or has quantized calls and
+            was written by another minor version of Python.
     """
     content = read_state(Path(path))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -101,8 +101,8 @@ def state_digest(state: Mapping[str, Any], *, amax: bool = True) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         if not isinstance(tensor, Tensor) or (not amax and name.endswith("._amax")):
-            continue  # a module's extra state, or what calibration finds
-        # A copy: contiguous() leaves the strides of 0 that expand() gives to a tensor of one element.
+            continue  # a module's extra state, or amax
+        # A copy: contiguous() does not change the strides of 0 that expand() gives to a tensor of one element.
         data = tensor.detach().cpu().clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         found.update(data.numpy().tobytes())
@@ -110,7 +110,7 @@ def state_digest(state: Mapping[str, Any], *, amax: bool = True) -> str:
 
 
 def _storable(name: str, value: Any) -> Any:
-    """An entry as it is saved: a tensor on the CPU, or a module's extra state, where `load` can read it again."""
+    """An entry as it is saved: a tensor on the CPU, or a module's extra state, if `load` can read it."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
     file = io.BytesIO()
@@ -120,8 +120,8 @@ def _storable(name: str, value: Any) -> Any:
         torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # an object may raise anything
         raise TorchError(
-            f"{name}: this {type(value).__name__}, which the module's get_extra_state returns, is not made of numbers, "
-            "strings, tensors, lists and dictionaries alone, so it cannot be saved"
+            f"{name}: this {type(value).__name__}, which the module's get_extra_state returns, contains objects other "
+            "than numbers, strings, tensors, lists and dictionaries, so it cannot be saved"
         ) from error
     return value
 
@@ -142,7 +142,7 @@ def read_state(path: Path) -> Mapping[str, Any]:
     if content["places"] and content["python"] != PYTHON:
         raise TorchError(
             f"{path}: Python {content['python']} wrote this state, and this is Python {PYTHON}, which counts the calls "
-            "that hold quantizers differently: load it there, or link and calibrate again"
+            "with quantizers differently: load it with the former, or link and calibrate again"
         )
     return content
 
@@ -169,12 +169,12 @@ def _from_description(entry: Mapping[str, Any]) -> Quantizer:
 
 
 def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
-    """Restores twins, functional quantizers, ties and disabled quantizers from a state."""
+    """Restores quantized modules, functional quantizers, ties and disabled quantizers from a state."""
     described = {**content["quantizers"], **{n: content["quantizers"][f] for n, f in content["shared"].items()}}
     for name in content["modules"]:
         module = model.get_submodule(name)
-        if class_of(module) in TWINS:
-            become_twin(module, _twin_quantizers(name, described))
+        if class_of(module) in QUANTIZED_CLASSES:
+            convert_module(module, _module_quantizers(name, described))
     disable_fast_paths(model)
     existing = places(model)
     for name, (module_path, operator, site, count, operand, known) in content["places"].items():
@@ -192,8 +192,8 @@ def _rebuild(model: nn.Module, content: Mapping[str, Any]) -> None:
         quantizer._disabled = described[name]["disabled"]
 
 
-def _twin_quantizers(name: str, described: Mapping[str, Any]) -> dict[str, nn.Module]:
-    """The quantizers of a module's twin; those of an LSTM are lists."""
+def _module_quantizers(name: str, described: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """The quantizers of a quantized module; those of an LSTM are lists."""
     inside = {n.removeprefix(f"{name}."): e for n, e in described.items() if n.startswith(f"{name}._")}
     single = {n: _from_description(e) for n, e in inside.items() if n in ("_input_quantizer", "_weight_quantizer")}
     lists: dict[str, list[Quantizer]] = {}
