@@ -39,36 +39,35 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 LATE = {
-    "Engine": ("engines.layers", "Engine"),
-    "Finding": ("rulekit.finding", "Finding"),
-    "Fp16Model": ("fp16", "Fp16Model"),
-    "Options": ("repair.options", "Options"),
-    "Plan": ("repair.plan", "Plan"),
-    "Result": ("api", "Result"),
-    "Safety": ("rulekit.finding", "Safety"),
-    "Severity": ("rulekit.finding", "Severity"),
-    "Target": ("targets.target", "Target"),
-    "apply": ("api", "apply"),
-    "build": ("api", "build"),
-    "check": ("api", "check"),
-    "compare": ("api", "compare"),
-    "diff": ("api", "diff"),
-    "fix": ("api", "fix"),
-    "forecast": ("api", "forecast"),
-    "read_engine": ("api", "read_engine"),
-    "rules": ("api", "rules"),
-    "strip": ("api", "strip"),
-    "to_fp16": ("api", "to_fp16"),
-    "undo": ("api", "undo"),
-    "why": ("api", "why"),
+    "Engine": "engines.layers",
+    "Finding": "rulekit.finding",
+    "Fp16Model": "fp16",
+    "Options": "repair.options",
+    "Plan": "repair.plan",
+    "Result": "api",
+    "Safety": "rulekit.finding",
+    "Severity": "rulekit.finding",
+    "Target": "targets.target",
+    "apply": "api",
+    "build": "api",
+    "check": "api",
+    "compare": "api",
+    "diff": "api",
+    "fix": "api",
+    "forecast": "api",
+    "read_engine": "api",
+    "rules": "api",
+    "strip": "api",
+    "to_fp16": "api",
+    "undo": "api",
+    "why": "api",
 }
-"""Names that are loaded on first use, as (module, attribute); importing this package takes less than 0.05 s."""
+"""Names that are loaded on first use, with their modules; importing this package takes less than 0.05 s."""
 
 
 def __getattr__(name: str) -> Any:
     if name in LATE:
-        module, attribute = LATE[name]
-        return getattr(import_module(f".{module}", __name__), attribute)
+        return getattr(import_module(f".{LATE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

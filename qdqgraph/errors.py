@@ -56,6 +56,11 @@ def field_fault(error: Exception) -> str:
     return f"{path.strip('.`')}: {message}" if path else message
 
 
+def first_line(error: BaseException, most: int = 300) -> str:
+    """The first line of an error of another library, at most `most` characters; its type if it has no message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:most]
+
+
 def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Returns the suffix of a message about an unknown name: "; did you mean 'x'?", or "" if no known name is close."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)

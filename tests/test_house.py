@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import qdqgraph
+import qdqgraph.api
+import qdqgraph.rulekit
 from qdqgraph.authoring.testing import outside_imports
 from tests.support.paths import PACKAGE, ROOT
 
@@ -44,10 +47,11 @@ def test_importing_loads_no_heavy_package_and_no_warning() -> None:
 
 
 def test_every_public_name_exists() -> None:
-    import qdqgraph
-
-    assert all(getattr(qdqgraph, name) for name in qdqgraph.__all__)
-    assert len(qdqgraph.__all__) == len(set(qdqgraph.__all__))
+    for face in (qdqgraph, qdqgraph.api, qdqgraph.rulekit):
+        assert all(getattr(face, name) for name in face.__all__)
+        assert len(face.__all__) == len(set(face.__all__))
+    assert set(qdqgraph.LATE) < set(qdqgraph.__all__)
+    assert sorted(name for names in qdqgraph.api.MODULES.values() for name in names) == sorted(qdqgraph.api.__all__)
 
 
 def test_modules_can_be_read_in_one_sitting() -> None:
@@ -75,6 +79,9 @@ def test_a_wheel_ships_the_rules_inside_the_package(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     rules = {str(p.relative_to(ROOT)) for p in (ROOT / "rules").rglob("*.*") if p.suffix in (".py", ".toml", ".lock")}
     assert {f"qdqgraph/{name}" for name in rules} <= set(names)
+    kinds = (".toml", ".json", ".txt", ".typed")
+    data = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.suffix in kinds}
+    assert data and data <= set(names)
     tops = {name.split("/")[0] for name in names}
     assert tops == {"qdqgraph", "pytest_qdqgraph.py", next(t for t in tops if t.endswith(".dist-info"))}
     target = tmp_path / "site"

@@ -1,7 +1,8 @@
-"""Every call there is: a model or its path in, everything else by name. The command line only parses and prints.
+"""The calls on models, plans, rules and engines: a model or its path in, everything else by name.
 
-The calls are pure but for what they are asked to write: `output`, `plan`, `keep`. Each loads on first use, so that
-checking a model does not load what builds engines.
+The command line parses, calls these, and prints; diagrams and the tools for rule authors are in `report` and `authoring`.
+The calls write only what they are asked to: `output`, `plan`, `keep`. Each is imported on first use, so that checking a
+model does not import the engine builders.
 """
 
 from importlib import import_module

@@ -122,6 +122,8 @@ def fix(
     external_files(found, place)
     _refuse_unknown(found, (*asked.only, *asked.skip) if globs is None else globs)
     feeds = given.samples(data, found)
+    if numerics and runtime.available():
+        runtime.provider(provider)
     repair = rounds.fix(found, given.rule_list(rules), asked, folder=place, progress=progress)
     if repair.left:
         engine = forecast(Graph(repair.model, place, target=Target.named(asked.target)), source.name)

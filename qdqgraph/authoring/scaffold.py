@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
 from ..errors import RuleError
-from ..rulekit.catalog import CODE, NAME
+from ..rulekit.naming import CODE, NAME
 from ..rulekit.rule import Rule
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,7 +24,7 @@ def free_code(taken: Iterable[str]) -> str:
 def _codes(folder: Path) -> dict[str, str]:
     """Returns the codes in the rule files of a folder, with the file names; the files are read, not executed."""
     files = [f for suffix in (".py", ".toml") for f in sorted(folder.glob(f"*{suffix}"))]
-    return {code: f.name for f in files for code in CODE.findall(f.read_text(encoding="utf-8", errors="replace"))}
+    return {code: f.name for f in files for code in re.findall(CODE, f.read_text(encoding="utf-8", errors="replace"))}
 
 
 def scaffold(name: str, kind: str, folder: Path, code: str, rules: Iterable[Rule]) -> tuple[Path, str]:
@@ -40,12 +41,12 @@ def scaffold(name: str, kind: str, folder: Path, code: str, rules: Iterable[Rule
         RuleError: the name or the code is not valid, or is taken.
     """
     taken = {rule.code: rule.name for rule in rules} | _codes(folder)
-    if not NAME.fullmatch(name):
+    if not re.fullmatch(NAME, name):
         raise RuleError(
             f"{name!r} is not a valid rule name: use lower-case words joined by hyphens, such as repeated-pair"
         )
     code = code or free_code(taken)
-    if not CODE.fullmatch(code):
+    if not re.fullmatch(CODE, code):
         raise RuleError(
             f"{code!r} is not a valid rule code: use letters, a digit from 1 to 4 and two more digits, such as MY201"
         )

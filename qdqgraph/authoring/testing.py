@@ -1,7 +1,8 @@
 """Runs the examples and counterexamples of a rule as tests.
 
+    from qdqgraph.authoring.testing import verdicts
     for rule in qdqgraph.rules():
-        for verdict in qdqgraph.testing.verdicts(rule):
+        for verdict in verdicts(rule):
             assert not verdict.fault, verdict
 
 A fault begins with its kind: noisy (reports a counterexample), missing (does not report an example), wrong (the repair

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..engines.builders import LIBRARIES
+from ..engines.builders import LIBRARIES, MODES
 from ..targets.target import DEFAULT, NAMES
 
 Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
@@ -23,7 +23,7 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     help = "tensorrt-rtx and openvino run on any CPU; tensorrt and trtexec need a GPU"
     build.add_argument("--with", dest="library", choices=LIBRARIES, required=True, help=help)
     help = "qdq: INT8 where the file has Q/DQ (default); fp16: no INT8; best: TensorRT's own choice"
-    build.add_argument("--mode", choices=["qdq", "fp16", "best"], default="qdq", help=help)
+    build.add_argument("--mode", choices=MODES, default="qdq", help=help)
     help = "shape of a dynamic input (default: batch 1, images of 320 x 320 pixels)"
     build.add_argument("--shape", action="append", default=[], metavar="NAME:1x3x224x224", help=help)
     help = "stop the build after this time (default: 600)"

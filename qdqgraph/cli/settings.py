@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RuleError, reason
+from ..repair.options import Options
 from ..toml.file import TomlFile
 from .settings_form import SettingsTable
 
 TABLE = ("tool", "qdqgraph")
-ADDING = ("ignore", "only", "except", "also")
+ADDING = ("ignore", *(option.name for option in Options.table().values() if option.kind == "list"))
 """Settings of one model that add to the general ones; the others replace them."""
 
 

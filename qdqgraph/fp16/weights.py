@@ -49,4 +49,4 @@ def _integers(graph: Graph, pair: Pair) -> np.ndarray | None:
         return None
     if not np.all(np.isfinite(quantization.scale) & (quantization.scale > 0)):
         return None
-    return quantization.integers(array.astype(quantization.scale.dtype))
+    return quantization.quantize(array.astype(quantization.scale.dtype))

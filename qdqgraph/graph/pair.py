@@ -79,6 +79,16 @@ class Pair:
         return key(self.nodes[0])
 
     @cached_property
+    def blocked(self) -> bool:
+        """Whether the scales apply to blocks along an axis (`block_size`)."""
+        return any(node.attrs.get("block_size") for node in self.nodes)
+
+    @property
+    def channels(self) -> int:
+        """The axis of per-channel scales; 1, ONNX's default, if the pair has no axis."""
+        return 1 if self.axis is None else self.axis
+
+    @cached_property
     def per_tensor(self) -> bool:
         """Whether it has one constant scale for the whole tensor."""
         return self.scale is not None and self.scale.size == 1
@@ -113,7 +123,7 @@ class Pair:
         integer = "uint8" if self.zero_point is None else str(self.zero_point.dtype)
         return (str(self.scale.dtype) if self.scale is not None else "?", integer)
 
-    def same_grid(self, other: Pair) -> bool:
+    def same_quantization(self, other: Pair) -> bool:
         """Whether both are tieable and quantize identically: scales bit-identical, types equal."""
         return (
             self.tieable

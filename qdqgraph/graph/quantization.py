@@ -33,22 +33,22 @@ class Quantization:
     def of(cls, pair: Pair) -> Quantization | None:
         """The quantization of a pair; None if scale or zero-point are not constant, the pair is blocked, or its type is
         not a whole-byte integer (FP8, INT4)."""
-        if pair.scale is None or pair.scale.ndim > 1 or any(n.attrs.get("block_size") for n in pair.nodes):
+        if pair.scale is None or pair.scale.ndim > 1 or pair.blocked:
             return None
         zero_point = np.zeros((), np.uint8) if pair.zero_point is None else pair.zero_point
         if len(pair.nodes[0].inputs) > 2 and pair.nodes[0].inputs[2].name and pair.zero_point is None:
             return None
         if zero_point.dtype.kind not in "iu":
             return None
-        return cls(pair.scale, zero_point, 1 if pair.axis is None else pair.axis)
+        return cls(pair.scale, zero_point, pair.channels)
 
-    def reals(self, integers: np.ndarray) -> np.ndarray:
+    def dequantize(self, integers: np.ndarray) -> np.ndarray:
         """(integer - zero_point) · scale, rounded once to the scale's type, as DequantizeLinear computes it."""
         scale, zero_point = (self.along(a, integers.ndim) for a in (self.scale, self.zero_point))
         steps = integers.astype(np.int64) - zero_point.astype(np.int64)
         return np.asarray(steps.astype(np.float32) * scale.astype(np.float32)).astype(scale.dtype)
 
-    def integers(self, reals: np.ndarray) -> np.ndarray:
+    def quantize(self, reals: np.ndarray) -> np.ndarray:
         """The nearest integers, ties to even, saturated to the zero-point's type, as QuantizeLinear computes them."""
         scale, zero_point = (self.along(a, reals.ndim) for a in (self.scale, self.zero_point))
         bounds = np.iinfo(self.zero_point.dtype)

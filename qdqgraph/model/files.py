@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from ..errors import ModelError, reason
+from ..errors import ModelError, first_line, reason
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -85,7 +85,7 @@ def _fault(path: Path) -> str:
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return ""
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ..errors import ModelError
+from ..errors import ModelError, first_line
 from .rounding import rounded
 
 Feed = dict[str, np.ndarray]
@@ -33,7 +33,13 @@ def available() -> bool:
 
 
 def provider(wanted: str) -> tuple[str, str]:
-    """Returns the execution provider for "cpu" or "cuda", and a note if it is the CPU fallback, else ""."""
+    """Returns the execution provider for "cpu" or "cuda", and a note if it is the CPU fallback, else "".
+
+    Raises:
+        ModelError: the name is unknown.
+    """
+    if wanted not in PROVIDERS:
+        raise ModelError(f"unknown provider {wanted!r}; the providers are {', '.join(PROVIDERS)}")
     import onnxruntime as ort
 
     if PROVIDERS[wanted] in ort.get_available_providers():
@@ -69,8 +75,7 @@ def run(
         session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
         return [session.run(None, _cast(model, feed)) for feed in feeds]
     except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"onnxruntime cannot run the model: {reason[0][:300]}") from error
+        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
 
 
 def _cast(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Feed:

@@ -70,25 +70,23 @@ def real_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
 
 def dequantized_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
     """What the DequantizeLinears of a constant pair produce; None as for `real_weights`, or if its nodes disagree."""
-    if any(node.attrs.get("block_size") for node in pair.nodes):
+    if pair.blocked:
         return _in_blocks(graph, pair)
     if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
-        return Quantization(pair.scale, np.zeros((), np.int8), 1 if pair.axis is None else pair.axis).reals(steps)
+        return Quantization(pair.scale, np.zeros((), np.int8), pair.channels).dequantize(steps)
     array, quantization = _constant(graph, pair.tensor), Quantization.of(pair)
     if pair.types[1] == "float8_e4m3fn":
         return _of_fp8(pair, array)
     if array is None or quantization is None or not quantization.fits(array) or not pair.agrees:
         return None
-    return quantization.reals(array if pair.quantize is None else quantization.integers(array))
+    return quantization.dequantize(array if pair.quantize is None else quantization.quantize(array))
 
 
 def _of_fp8(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
     """Dequantized FP8 weights: each value times its scale; a QuantizeLinear saturates."""
     if array is None or pair.scale is None or pair.zero_point is None or not (pair.agrees and (pair.scale > 0).all()):
         return None
-    quantization = Quantization(
-        pair.scale.astype(np.float32), np.zeros((), np.int8), 1 if pair.axis is None else pair.axis
-    )
+    quantization = Quantization(pair.scale.astype(np.float32), np.zeros((), np.int8), pair.channels)
     if pair.scale.ndim > 1 or not quantization.fits(array):
         return None
     scale = quantization.along(quantization.scale, array.ndim)
@@ -102,7 +100,7 @@ def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
     array, scale, zero = graph.array(pair.tensor), pair.scale, pair.zero_point
     if array is None or scale is None or zero is None or pair.quantize is not None or scale.ndim != array.ndim:
         return None
-    axis, size = 1 if pair.axis is None else pair.axis, int(pair.nodes[0].attrs["block_size"])
+    axis, size = pair.channels, int(pair.nodes[0].attrs["block_size"])
     whole = tuple(slice(n) for n in array.shape)
     spread = [np.repeat(a.astype(np.float32), size, axis)[whole] for a in (scale, np.broadcast_to(zero, scale.shape))]
     if any(a.shape != array.shape for a in spread):
@@ -137,7 +135,7 @@ def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> Se
         reals = real_weights(graph, pair)
         if reals is None:
             return None
-        integers = Constant.of(np.maximum(Quantization(scale, zero_point, axis or 0).integers(reals), -INT8_BOUND))
+        integers = Constant.of(np.maximum(Quantization(scale, zero_point, axis or 0).quantize(reals), -INT8_BOUND))
     nodes = tuple(key(n) for n in pair.nodes)
     return SetPair(nodes, Constant.of(scale), Constant.of(zero_point), axis, integers)
 
@@ -170,7 +168,7 @@ def refit(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
 
 
 def _axis_of(pair: Pair, array: np.ndarray) -> int:
-    axis = 1 if pair.axis is None else pair.axis
+    axis = pair.channels
     return axis + array.ndim if axis < 0 else axis
 
 
@@ -206,7 +204,7 @@ def uint4_to_int4(graph: Graph, pair: Pair) -> SetPair | None:
 
 def int4_to_int8(graph: Graph, pair: Pair) -> Graft | None:
     """4-bit weights as bit-identical INT8 weights; None if they are blocked, cannot be read, or are not 4-bit."""
-    steps, axis = _four_bits(graph, pair), 1 if pair.axis is None else pair.axis
+    steps, axis = _four_bits(graph, pair), pair.channels
     if steps is None or pair.scale is None:
         return None
     name = f"{pair.tensor}_int8"
@@ -222,26 +220,25 @@ def _four_bits(graph: Graph, pair: Pair) -> np.ndarray | None:
     ends = None if zero is None else FOUR_BITS.get(str(zero.dtype))
     if array is None or zero is None or scale is None or ends is None or not pair.agrees or pair.kind == "activation":
         return None
-    if scale.ndim > 1 or any(node.attrs.get("block_size") for node in pair.nodes):
+    if scale.ndim > 1 or pair.blocked:
         return None
-    quantization = Quantization(scale, zero.astype(np.int8), 1 if pair.axis is None else pair.axis)
+    quantization = Quantization(scale, zero.astype(np.int8), pair.channels)
     if not quantization.fits(array):
         return None
-    integers = array.astype(np.int8) if pair.quantize is None else np.clip(quantization.integers(array), *ends)
+    integers = array.astype(np.int8) if pair.quantize is None else np.clip(quantization.quantize(array), *ends)
     return np.asarray(integers - quantization.along(quantization.zero_point, array.ndim), np.int8)
 
 
 def is_locked(pair: Pair) -> bool:
     """Whether the parameters cannot change: the pair is blocked, its nodes disagree, or its integers have another
     reader or producer."""
-    blocked = any(node.attrs.get("block_size") for node in pair.nodes)
-    return blocked or not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
+    return pair.blocked or not pair.agrees or (pair.pinned and (pair.kind == "activation" or pair.quantize is not None))
 
 
 def why_locked(graph: Graph, pair: Pair) -> str:
     """Why a pair's parameters cannot change, or its values cannot be read, for a message; empty if no obstacle is
     known."""
-    if any(node.attrs.get("block_size") for node in pair.nodes):
+    if pair.blocked:
         return "its scales are blocked (block_size)"
     if Quantization.of(pair) is None:
         return "its scale or zero-point is not constant, or its type is not a whole-byte integer"

@@ -37,7 +37,7 @@ class Scales:
         if group is not None and group.scale is not None:
             return group.scale
         own = pairs(self.graph).at(site)
-        return own[0].scale if own and all(p.same_grid(own[0]) for p in own) else None
+        return own[0].scale if own and all(p.same_quantization(own[0]) for p in own) else None
 
     def source(self, edit: PlacePair) -> tuple[str, bool]:
         """Returns the site whose scale a new pair gets, and whether that scale agrees with the sites in `edit.agree`.
@@ -100,16 +100,16 @@ def carry_out(
     """
     if not findings:
         return graph.model, []
-    lowering = _Round(graph, solution)
+    round_ = _Round(graph, solution)
     done: list[Finding] = []
     if not exact:
         done += [f for f in findings if f.tie is not None]
         for group in solution.groups:
             if not group.agreed and group.scale is not None:
-                lowering.share(group)
-        lowering.record_originals()
-    done += [f for f in findings if f.edits and lowering.carry_out(f)]
-    return (lowering.draft.finish() if done else graph.model), done
+                round_.share(group)
+        round_.record_originals()
+    done += [f for f in findings if f.edits and round_.carry_out(f)]
+    return (round_.draft.finish() if done else graph.model), done
 
 
 class _Round:

@@ -65,10 +65,6 @@ class Draft:
         self._retyped: set[str] = set()
         self._positions = {id(n): i for i, n in enumerate(self._nodes)}
 
-    def input(self, reader: NodeInput) -> str:
-        """Returns the current tensor of a node input."""
-        return self._of[reader[0]].input[reader[1]]
-
     def set_input(self, reader: NodeInput, tensor: str) -> None:
         """Connects a node input to another tensor.
 

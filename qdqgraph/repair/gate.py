@@ -22,7 +22,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
         ModelError: it has none, or a node reads a tensor without a producer.
     """
     validate_references(graph.model.graph)
-    if not is_bare(graph, rules) or any(entry.key == BARE for entry in graph.model.metadata_props):
+    if not is_bare(graph, rules) or was_bared(graph):
         return graph
     if not is_bare(graph, catalog.load()):  # unselected rules also define what is quantized
         return graph
@@ -39,3 +39,8 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
 def is_bare(graph: Graph, rules: Sequence[Rule]) -> bool:
     """Returns whether the graph has neither a pair nor an operator that a rule treats as quantized."""
     return not len(pairs(graph)) and not any(rule.quantized_nodes(graph) for rule in rules)
+
+
+def was_bared(graph: Graph) -> bool:
+    """Returns whether an earlier repair removed the model's last pair."""
+    return any(entry.key == BARE for entry in graph.model.metadata_props)

@@ -84,7 +84,7 @@ def store_weights(graph: Graph, wanted: WeightFormat) -> Iterator[Finding]:
 
 def _as_integers(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:
     assert pair.quantize is not None
-    return replace([pair.quantize], [make_constant(key(pair.quantize), own.integers(array))])
+    return replace([pair.quantize], [make_constant(key(pair.quantize), own.quantize(array))])
 
 
 def _as_floats(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:
@@ -94,7 +94,7 @@ def _as_floats(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -
     return replace(
         list(pair.dequantizes),
         [
-            make_constant(real, own.reals(array)),
+            make_constant(real, own.dequantize(array)),
             make_node("QuantizeLinear", [real, *parameters], integers, graph.proto(first).attribute),
             *(
                 make_node("DequantizeLinear", [integers, *parameters], key(d), graph.proto(d).attribute)

@@ -25,7 +25,7 @@ from ..rulekit.rule import Rule, scan
 from ..targets.target import NAMES, Target
 from .carry_out import Scales, carry_out
 from .draft import Draft, distinct
-from .gate import BARE, is_bare, quantized
+from .gate import BARE, is_bare, quantized, was_bared
 from .options import Options
 from .plan import Plan
 from .requests import readers_at, store_weights
@@ -268,7 +268,7 @@ class _Work:
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
         """
-        if is_bare(final, self.rules) and not any(entry.key == BARE for entry in final.model.metadata_props):
+        if is_bare(final, self.rules) and not was_bared(final):
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
             final = Graph(draft.finish(), final.folder, target=final.target)

@@ -54,7 +54,6 @@ class Group:
         scale: the scale of the group, a scalar array of the pairs' dtype; None if no site has a scale.
         anchor: the site that the scale comes from; "" for a fixed scale.
         agreed: whether all its pairs have this scale already.
-        codes: the rules whose ties form the group.
         changes: the sites whose scale changes.
     """
 
@@ -62,7 +61,6 @@ class Group:
     scale: np.ndarray | None
     anchor: str
     agreed: bool
-    codes: tuple[str, ...]
     changes: tuple[Change, ...]
 
     @cached_property
@@ -107,7 +105,8 @@ class _Set:
     policy: Policy | None = None
     limit: float | None = None
     """The smallest limit that a tie of the group sets; None if no tie sets one, and the run's limit applies."""
-    codes: frozenset[str] = frozenset()
+    tied: bool = False
+    """Whether a tie that was taken names its sites."""
 
 
 class _RefusedError(Exception):
@@ -197,7 +196,7 @@ class _Solver:
             types=frozenset[tuple[str, str]]().union(*(m.types for m in members)),
             policy=next(iter(policies), None),
             limit=min((x for x in (tie.max_bits_lost, *(m.limit for m in members)) if x is not None), default=None),
-            codes=frozenset[str]().union(*(m.codes for m in members)) | {finding.code},
+            tied=True,
         )
 
     def _preferred(self, members: Sequence[_Set]) -> Mapping[Policy, SiteScale]:
@@ -283,7 +282,7 @@ def solve(
 def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> Solution:
     groups: dict[str, Group] = {}
     for top, members in solver.sets.items():
-        if not members.codes:
+        if not members.tied:
             continue  # a site with refused ties only
         chosen = solver.choose(members)
         ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
@@ -291,8 +290,8 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
         scale = None if chosen is None else np.array(chosen[0], dtype)
         agreed = len(members.values) <= 1
         changes = () if agreed or scale is None else tuple(_changes(solver, ordered, float(scale)))
-        anchor, codes = chosen[1] if chosen else "", tuple(sorted(members.codes))
-        groups[top] = Group(ordered, scale, anchor, agreed, codes, changes)
+        anchor = chosen[1] if chosen else ""
+        groups[top] = Group(ordered, scale, anchor, agreed, changes)
     of = {site: groups[top] for site in list(solver.parent) if (top := solver.find(site)) in groups}
     changed = tuple(change for group in groups.values() for change in group.changes)
     return Solution(tuple(groups.values()), _open(solver, taken, of) + tuple(refused), changed, of)

@@ -18,13 +18,10 @@ from pathlib import Path
 from ..errors import RuleError, guess
 from .codes import LOCK, Lock
 from .finding import Safety
+from .naming import CODE, NAME, OPERATOR
 from .rule import Counterexample, Example, Rule
 from .text import TextRule
 
-CODE = re.compile(r"[A-Z]{2,8}[1-4]\d\d")
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-OPERATOR = re.compile(r"([A-Za-z0-9_*?]+\.)*[A-Za-z0-9_*?]+")
-"""An entry of `Rule.quantized`: an operator of one domain or of any, with globs."""
 PACKS = "qdqgraph.rules"
 """Entry-point group of rule packs; the value of an entry is the package whose folder contains the rules."""
 NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*")
@@ -161,13 +158,13 @@ def _checked(cls: type[Rule], file: Path) -> Rule:
     for attribute in ("code", "name", "safety", "examples"):
         if not hasattr(cls, attribute):
             raise RuleError(f"{file}: class {cls.__name__} has no {attribute!r}")
-    if not CODE.fullmatch(cls.code):
+    if not re.fullmatch(CODE, cls.code):
         raise RuleError(f"{file}: code {cls.code!r}: write letters, a band from 1 to 4 and two digits, such as MY201")
-    if not NAME.fullmatch(cls.name):
+    if not re.fullmatch(NAME, cls.name):
         raise RuleError(f"{file}: name {cls.name!r}: write lower-case words joined by hyphens")
     if not (cls.__doc__ or "").strip():
         raise RuleError(f"{file}: class {cls.__name__} has no docstring; it is the rule's documentation")
-    if isinstance(cls.quantized, str) or not all(OPERATOR.fullmatch(str(name)) for name in cls.quantized):
+    if isinstance(cls.quantized, str) or not all(re.fullmatch(OPERATOR, str(name)) for name in cls.quantized):
         raise RuleError(f'{file}: quantized is {cls.quantized!r}; write, for example, ("acme.QuantConv",)')
     if not isinstance(cls.safety, Safety):
         raise RuleError(f"{file}: safety is {cls.safety!r}; write one of {', '.join(map(str, Safety))}")

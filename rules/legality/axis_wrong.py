@@ -149,7 +149,7 @@ def _blocks(graph: Graph, pair: Pair) -> int | None:
         for i, d in enumerate(dims)
         if scale.shape == (*dims[:i], -(-d // size), *dims[i + 1 :]) and pair.kind == "weight"
     ]
-    named = 1 if pair.axis is None else pair.axis % len(dims)
+    named = pair.channels % len(dims)
     return fits[0] if len(fits) == 1 and fits[0] != named else None
 
 

@@ -145,7 +145,7 @@ def _repair(
     quantization = Quantization.of(pair) if pair is not None else None
     weights = graph.array(pair.tensor) if pair is not None else None
     if weights is not None and quantization is not None and quantization.fits(weights):
-        stored = quantization.integers(weights)
+        stored = quantization.quantize(weights)
     if stored is not None:
         clipped = np.clip(stored.astype(np.int64), low, high).astype(stored.dtype)
         return [replace([clip], [make_constant(key(clip), clipped)])], Safety.EXACT
@@ -161,7 +161,7 @@ def _repair(
     if quantization.scale.size > 1 or not sole or graph.opset < 11:
         return None, Safety.EXACT
     name = key(clip)
-    limits = [quantization.reals(np.asarray(limit)) for limit in (low, high)]
+    limits = [quantization.dequantize(np.asarray(limit)) for limit in (low, high)]
     nodes = [make_constant(f"{name}_{end}", limit) for end, limit in zip(("low", "high"), limits, strict=True)]
     nodes += [
         make_node("Clip", [pair.tensor, f"{name}_low", f"{name}_high"], f"{name}_real"),

@@ -166,8 +166,7 @@ class IntegersNotInt8(Rule):
 
     def _four_bits(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
         """Yields the finding about 4-bit weights that are unsigned, or multiplied by INT8."""
-        blocked = any(node.attrs.get("block_size") for node in pair.nodes)
-        others = set() if blocked else _multiplied_by(graph, pair) & {"int8", "uint8"}
+        others = set() if pair.blocked else _multiplied_by(graph, pair) & {"int8", "uint8"}
         if not others and pair.types[1] == "int4":
             return
         edits: Sequence[Proposal] = ()

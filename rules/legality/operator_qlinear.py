@@ -254,7 +254,7 @@ def _bias(graph: Graph, node: Node, form: Form) -> np.ndarray | None:
     scale = np.prod(np.broadcast_arrays(*[np.asarray(s).reshape(-1) for s in scales]), axis=0)
     scale = (scale * float(node.attrs.get("alpha", 1.0))).astype(np.float32)
     quantization = Quantization(scale, np.zeros((), np.int32), integers.ndim - 1)
-    return quantization.reals(integers)
+    return quantization.dequantize(integers)
 
 
 def _name(node: Node, index: int) -> str:

@@ -28,11 +28,10 @@ def parameters(text: str) -> list[tuple[str, str]]:
 
 
 def actual(name: str) -> Iterator[tuple[str, str]]:
-    """Names and defaults of what the name's call takes; where an example lies in its file is the harness's own."""
+    """Names and defaults of the parameters."""
     for parameter in inspect.signature(getattr(rulekit, name)).parameters.values():
         default = "" if parameter.default is parameter.empty else repr(parameter.default)
-        if parameter.name != "line":
-            yield parameter.name, default
+        yield parameter.name, default
 
 
 def test_every_name_is_on_the_page_once_and_no_other() -> None:

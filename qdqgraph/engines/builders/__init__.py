@@ -2,3 +2,5 @@
 
 LIBRARIES = ("tensorrt-rtx", "tensorrt", "trtexec", "openvino")
 """What can build an engine."""
+MODES = ("qdq", "fp16", "best")
+"""How to build; see `Build`."""

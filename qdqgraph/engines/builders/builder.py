@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...errors import EngineError
 from ...graph.graph import Graph
 from ...model.files import read_model
 from ...repair.options import Options
@@ -11,7 +12,7 @@ from ...repair.rounds import resolve
 from ...rulekit import catalog
 from ...rulekit.rule import scan
 from ..layers import Engine
-from . import openvino, tensorrt, trtexec
+from . import LIBRARIES, openvino, tensorrt, trtexec
 from .how import Build, RefusedError
 from .refusal import explain
 
@@ -24,6 +25,8 @@ def built(model: Path, library: str, how: Build) -> Engine:
         RefusedError: TensorRT refused the model; the message gives the node, the rule and what `fix` would do.
         EngineError: the engine cannot be built.
     """
+    if library not in LIBRARIES:
+        raise EngineError(f"no builder {library!r}; there are {', '.join(LIBRARIES)}")
     graph = Graph(read_model(model), model.parent)
     try:
         if library == "trtexec":

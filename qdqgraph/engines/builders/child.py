@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ def built(child: str, what: str, job: Mapping[str, object], how: Build) -> Itera
             (folder / old).unlink(missing_ok=True)
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         command = (sys.executable, "-m", f"{__package__}.{child}", str(folder / "job.json"))
-        log, path = folder / "build.log", {"PYTHONPATH": ":".join(p for p in sys.path if p)}
+        log, path = folder / "build.log", {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         code = limits.run(command, what, log, how.limits, path)
         if code or not (folder / "result.json").is_file():
             raise EngineError(f"{what} failed with exit code {code}{limits.last_words(log)}")

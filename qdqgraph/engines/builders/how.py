@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...errors import EngineError
 from ...graph.graph import Graph
+from . import MODES
 from .limits import Limits
 
 SPATIAL = 320
@@ -29,6 +30,15 @@ class Build:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     keep: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the mode.
+
+        Raises:
+            EngineError: the mode is unknown.
+        """
+        if self.mode not in MODES:
+            raise EngineError(f"unknown mode {self.mode!r}; the modes are {', '.join(MODES)}")
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,10 @@ class Matching:
 
     Attributes:
         groups: computing layers that share nodes.
-        copies: pairs of reformats of the same tensor.
         only_a, only_b: layers without a counterpart, reformats included.
     """
 
     groups: tuple[KernelGroup, ...]
-    copies: tuple[tuple[Layer, Layer], ...]
     only_a: tuple[Layer, ...]
     only_b: tuple[Layer, ...]
 
@@ -58,8 +56,8 @@ def match(a: Engine, b: Engine) -> Matching:
     common = frozenset().union(*ours) & frozenset().union(*theirs) if ours and theirs else frozenset()
     groups, rest_a, rest_b = _joined(left, right, [s & common for s in ours], [s & common for s in theirs])
     near, rest_a, rest_b = _neighbours(a, b, groups, rest_a, rest_b)
-    copies, over_a, over_b = _copies(a, b, numbers_hold)
-    return Matching((*groups, *near), copies, (*rest_a, *over_a), (*rest_b, *over_b))
+    over_a, over_b = _unmatched_copies(a, b, numbers_hold)
+    return Matching((*groups, *near), (*rest_a, *over_a), (*rest_b, *over_b))
 
 
 def _computing(engine: Engine) -> list[Layer]:
@@ -151,10 +149,8 @@ def _neighbours(
     return near, [x for x in rest_a if id(x) not in taken], [x for x in rest_b if id(x) not in taken]
 
 
-def _copies(
-    a: Engine, b: Engine, numbers_hold: bool
-) -> tuple[tuple[tuple[Layer, Layer], ...], list[Layer], list[Layer]]:
-    """Reformats of the same tensor, or of the same Q or DQ; the others of both sides."""
+def _unmatched_copies(a: Engine, b: Engine, numbers_hold: bool) -> tuple[list[Layer], list[Layer]]:
+    """The reformats of each engine that have no counterpart: none of the same tensor, or of the same Q or DQ."""
     ends = set(a.bindings) & set(b.bindings)
 
     def words(layer: Layer) -> set[tuple[str, str]]:
@@ -173,9 +169,8 @@ def _copies(
         if shared:
             best = max(shared, key=lambda other: len(words(layer) & words(other)))
             taken[id(best)] = layer
-    pairs = tuple((taken[id(y)], y) for y in b.reformats if id(y) in taken)
-    used = {id(x) for x, _ in pairs}
-    return pairs, [x for x in a.reformats if id(x) not in used], [y for y in b.reformats if id(y) not in taken]
+    used = {id(layer) for layer in taken.values()}
+    return [x for x in a.reformats if id(x) not in used], [y for y in b.reformats if id(y) not in taken]
 
 
 def _numbered(name: str) -> bool:

@@ -9,13 +9,15 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ...graph.selectors import KINDS
+from ..naming import CODE, NAME, OPERATOR
+from ..policy import usages
 
 SCHEMA = Path(__file__).with_name("rule.schema.json")
 """The JSON Schema of `RuleForm`, for editors: the first line of a rule file, `#:schema PATH`, refers to it."""
 
 Text = Annotated[str, Meta(min_length=1)]
 Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
-Operator = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_*?]+\.)*[A-Za-z0-9_*?]+$", examples=["acme.QuantConv"])]
+Operator = Annotated[str, Meta(pattern=f"^{OPERATOR}$", examples=["acme.QuantConv"])]
 Category = Annotated[str, Meta(pattern=r"^@.+$", examples=["@moves"])]
 
 
@@ -30,9 +32,7 @@ class TieTable(Struct, frozen=True, forbid_unknown_fields=True):
         Names,
         Meta(description="PyTorch paths of activation quantizers, or of modules that contain them, by name or glob."),
     ] = ()
-    policy: Annotated[
-        Text, Meta(description="The scale of the group: max, output, input, anchor:SITE, fixed:VALUE.")
-    ] = ""
+    policy: Annotated[Text, Meta(description=f"The scale of the group: {usages()}.")] = ""
     max_bits_lost: (
         Annotated[float, Meta(ge=0, description="Refuse the tie if a tensor would lose more bits.")] | UnsetType
     ) = UNSET
@@ -68,7 +68,7 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Z]{2,8}[1-4][0-9]{2}$",
+            pattern=f"^{CODE}$",
             examples=["MY201"],
             description="Letters and three digits: 1xx scales, 2xx placement, 3xx fusion, 4xx legality. Never reused.",
         ),
@@ -76,7 +76,7 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+            pattern=f"^{NAME}$",
             examples=["repeated-pair"],
             description="Names the problem, in kebab-case: repeated-pair.",
         ),
