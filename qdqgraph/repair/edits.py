@@ -1,6 +1,6 @@
-"""The reversible edits that a plan is made of: `Insert`, `Remove`, `SetInput` and `SetVersion`.
+"""The reversible edits of a plan: `Insert`, `Remove`, `SetInput` and `SetVersion`.
 
-Each contains the old and the new value, so it can be checked before it is applied, and undone exactly.
+Each edit contains the old and the new value, so it can be checked before it is applied, and undone exactly.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import onnx
 
 Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import"]
-"""The repeated fields of a model that a plan may change; the last two belong to the model, the others to its graph."""
+"""The repeated fields that a plan may change; the last two belong to the model, the others to its graph."""
 
 ITEM: Mapping[Field, type[Any]] = {
     "node": onnx.NodeProto,
@@ -24,38 +24,57 @@ ITEM: Mapping[Field, type[Any]] = {
     "opset_import": onnx.OperatorSetIdProto,
 }
 NAMED_BY: Mapping[Field, str] = {"metadata_props": "key", "opset_import": "domain"}
-"""The attribute that names an item of a field, if it is not `name`."""
+"""The attribute that identifies an item of a field, if it is not `name`."""
 
 
 @dataclass(frozen=True)
 class Insert:
-    """An item that only the result has, with its index there."""
+    """An item that is new in the result.
+
+    Attributes:
+        field: the repeated field.
+        index: the position of the item in the result.
+        data: the serialized item.
+    """
 
     field: Field
     index: int
     data: bytes
 
     def inverse(self) -> Remove:
-        """The edit that undoes this one."""
+        """Returns the edit that undoes this one."""
         return Remove(self.field, self.index, self.data)
 
 
 @dataclass(frozen=True)
 class Remove:
-    """An item that only the base has, with its index there."""
+    """An item that is removed from the base.
+
+    Attributes:
+        field: the repeated field.
+        index: the position of the item in the base.
+        data: the serialized item.
+    """
 
     field: Field
     index: int
     data: bytes
 
     def inverse(self) -> Insert:
-        """The edit that undoes this one."""
+        """Returns the edit that undoes this one."""
         return Insert(self.field, self.index, self.data)
 
 
 @dataclass(frozen=True)
 class SetInput:
-    """A changed input of a node that both models have."""
+    """A changed input of a node that stays.
+
+    Attributes:
+        node: the key of the node (its first output).
+        index: the input.
+        old: the tensor in the base.
+        new: the tensor in the result.
+    """
 
     node: str
     index: int
@@ -63,7 +82,7 @@ class SetInput:
     new: str
 
     def inverse(self) -> SetInput:
-        """The edit that undoes this one."""
+        """Returns the edit that undoes this one."""
         return SetInput(self.node, self.index, self.new, self.old)
 
 
@@ -75,7 +94,7 @@ class SetVersion:
     new: int
 
     def inverse(self) -> SetVersion:
-        """The edit that undoes this one."""
+        """Returns the edit that undoes this one."""
         return SetVersion(self.new, self.old)
 
 
@@ -83,7 +102,7 @@ Edit = Insert | Remove | SetInput | SetVersion
 
 
 def describe(edit: Edit) -> str:
-    """The edit as one readable line, with an item as ONNX text."""
+    """Returns an edit as one line for messages, with its item as `item_text`."""
     if isinstance(edit, SetInput):
         return f"~ {edit.node}: input {edit.index}: {edit.old} -> {edit.new}"
     if isinstance(edit, SetVersion):
@@ -93,7 +112,7 @@ def describe(edit: Edit) -> str:
 
 
 def item_text(field: Field, data: bytes) -> str:
-    """An item as one readable line: a node as ONNX text, an initializer with its value if it is a scalar."""
+    """Returns an item as one line for messages: a node as ONNX text, an initializer with its value if scalar."""
     if field == "node":
         return " ".join(onnx.printer.to_text(onnx.NodeProto.FromString(data)).split())
     if field == "initializer":

@@ -32,6 +32,11 @@ class Plan:
     """Edits, with the digests of the model before and after.
 
     Indexes of `Remove` refer to the base model, those of `Insert` to the result, so the inverse needs no model.
+
+    Attributes:
+        base: the digest of the model before.
+        result: the digest of the model after.
+        edits: the edits.
     """
 
     base: str

@@ -1,4 +1,4 @@
-"""The JSON form of a plan: one object an edit, told apart by its key `edit`; items as base64 of their protobuf."""
+"""The JSON format of a plan: one object per edit, with its kind in the key `edit`; items as base64 of the protobuf."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import PlanError, field_fault
 from .edits import ITEM, Edit, Field, Insert, Remove, SetInput, SetVersion, item_text
 
 FORMAT: Final = 1
-"""Version of the JSON form; readers refuse another one."""
+"""Version of the JSON format; `read_plan` rejects other versions."""
 SCHEMA = Path(__file__).with_name("plan.schema.json")
 
 Index = Annotated[int, Meta(ge=0)]
@@ -26,20 +26,20 @@ class Item(Struct, frozen=True, kw_only=True, tag_field="edit"):
 
     field: Field
     index: Index
-    text: Annotated[str, Meta(description="The item for people; not read.")] = ""
-    data: Annotated[bytes, Meta(description="Its protobuf.")]
+    text: Annotated[str, Meta(description="The item as text, for readers only; ignored when the plan is applied.")] = ""
+    data: Annotated[bytes, Meta(description="The item as serialized protobuf.")]
 
 
 class Inserted(Item, frozen=True, tag="insert"):
-    """An item that is new in the result; `index` counts there"""
+    """An item that is new in the result; `index` is its position there"""
 
 
 class Removed(Item, frozen=True, tag="remove"):
-    """An item that is gone from the base; `index` counts there"""
+    """An item that is removed from the base; `index` is its position there"""
 
 
 class InputSet(Struct, frozen=True, tag_field="edit", tag="set_input"):
-    """Another tensor at one input of a node that stays"""
+    """A changed input of a node that stays"""
 
     node: str
     index: Index
@@ -48,7 +48,7 @@ class InputSet(Struct, frozen=True, tag_field="edit", tag="set_input"):
 
 
 class VersionSet(Struct, frozen=True, tag_field="edit", tag="set_version"):
-    """Another ir_version"""
+    """A changed ir_version"""
 
     old: int
     new: int
@@ -58,25 +58,25 @@ Entry = Inserted | Removed | InputSet | VersionSet
 
 
 class PlanForm(Struct, frozen=True):
-    """A qdqgraph plan: what a repair does to a model"""
+    """A qdqgraph plan: the edits of a repair"""
 
     format: Literal[1]
-    base_sha256: Annotated[str, Meta(description="Of the model before, as `qdqgraph.repair.plan.digest` computes it.")]
-    result_sha256: Annotated[str, Meta(description="Of the model after.")]
+    base_sha256: Annotated[str, Meta(description="Digest (`qdqgraph.repair.plan.digest`) of the model before.")]
+    result_sha256: Annotated[str, Meta(description="Digest of the model after.")]
     edits: tuple[Entry, ...]
 
 
 def plan_text(base: str, result: str, edits: Iterable[Edit]) -> str:
-    """A plan as JSON text, the same for the same plan. Arguments: as the fields of `Plan`."""
+    """Returns a plan as JSON text; equal plans give equal text. Arguments: the fields of `Plan`."""
     form = PlanForm(FORMAT, base, result, tuple(_entry(edit) for edit in edits))
     return json.dumps(msgspec.to_builtins(form), indent=1) + "\n"
 
 
 def read_plan(text: str) -> tuple[str, str, tuple[Edit, ...]]:
-    """The fields of `Plan` that a text of `plan_text` holds.
+    """Returns the fields of `Plan` in a text that `plan_text` wrote.
 
     Raises:
-        PlanError: the text is not JSON, of another format, or a field is wrong; the message names the field.
+        PlanError: the text is not JSON, has another format, or a field is invalid; the message names the field.
     """
     try:
         content = msgspec.json.decode(text)

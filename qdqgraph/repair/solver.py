@@ -7,7 +7,7 @@ A `Policy` (`qdqgraph.rulekit.policy`) chooses the scale of a group.
 
 Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would exceed the limit at a site is
 refused, with both scales and the bits in the reason. The limit is that of the run, or the smallest limit of the group's
-ties if any tie has its own. The original scales are stored in the model's metadata (`ORIGINAL`), so a second run
+ties if any tie has its own. The original scales are stored in the model's metadata (`originals`), so a second run
 measures from the original model. Ties are processed in order of the bytes they save, then by code and location: the
 same model and rules give the same solution.
 """

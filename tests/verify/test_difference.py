@@ -23,10 +23,10 @@ def lines(before: str, after: str) -> list[str]:
     [
         (RAW, RAW, []),
         (RAW, RAW.replace("s1", "s2"), ["~ 'a': scale 0.1 -> 0.11"]),
-        (RAW, PAIRED, ["~ 'a': read by v[0] through a pair"]),
-        (PAIRED, RAW, ["~ 'a': read by v[0] raw"]),
+        (RAW, PAIRED, ["~ 'a': consumer v[0] is now quantized"]),
+        (PAIRED, RAW, ["~ 'a': consumer v[0] is now unquantized"]),
     ],
-    ids=["nothing", "another scale", "a reader more", "a reader less"],
+    ids=["nothing", "another scale", "a quantized consumer more", "a quantized consumer less"],
 )
 def test_a_site_that_keeps_a_pair(before: str, after: str, expected: list[str]) -> None:
     assert lines(before, after) == expected

@@ -38,7 +38,7 @@ def test_a_repair_is_compared_on_every_output() -> None:
 
 def test_an_exact_repair_that_changes_an_output_stops_the_run() -> None:
     model = build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Relu (x) b = Add (a, a) y = t.conv4 (b, s1) }")
-    with pytest.raises(RepairError, match=r"promise to be bit-exact \(MY201\) change the outputs y \("):
+    with pytest.raises(RepairError, match=r"repairs declared bit-exact \(MY201\) change the outputs y \("):
         verify(model, fix(model, [Doubles()]), Path())
 
 
