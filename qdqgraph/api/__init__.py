@@ -1,6 +1,6 @@
 """The calls on models, plans, rules and engines: a model or its path in, everything else by name.
 
-The command line parses, calls these, and prints; diagrams and the tools for rule authors are in `report` and `authoring`.
+The command line parses, calls these, and prints; diagrams are in `report`, the tools for rule authors in `authoring`.
 The calls write only what they are asked to: `output`, `plan`, `keep`. Each is imported on first use, so that checking a
 model does not import the engine builders.
 """
@@ -30,6 +30,10 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
 
 
 __all__ = [

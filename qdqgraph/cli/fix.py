@@ -17,6 +17,10 @@ def fix(args: Namespace) -> int:
     """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
     if args.output is None and not args.dry_run:
         raise ModelError("no output file: use -o OUT, or --dry-run to write nothing")
+    if args.keep_io and not args.fp16:
+        raise ModelError("--keep-io has an effect only with --fp16: give both")
+    if args.exact and args.fp16:
+        raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
     run, out = Invocation.of(args), None if args.dry_run else args.output
     with steps() as step:
         result = api.fix(

@@ -326,5 +326,8 @@ def _numbers(finding: Finding, of: dict[str, Group]) -> Finding:
     assert finding.tie is not None
     group = of[finding.tie.sites[0]]
     source = f"the scale of '{group.anchor}'" if group.anchor else "the fixed scale"
-    help = f"give all {len(group.sites)} tensors of the group {source}, {float(group.scale or 0):.4g}"
+    them = (
+        f"all {len(group.sites)} tensors of the group" if len(group.sites) > 1 else f"all pairs of '{group.sites[0]}'"
+    )
+    help = f"give {them} {source}, {float(group.scale or 0):.4g}"
     return replace(finding, help=help, bits_lost=group.bits_lost)

@@ -82,6 +82,7 @@ def _summary(result: Repair, verification: Verification | None) -> Table:
         f" ({result.pairs_added} added, {result.pairs_removed} removed)",
         "groups with one scale": str(result.groups),
         "scales changed": f"{len(lost)}{bits}",
+        **_legality_loss(result),
         "repairs": _counted(result.applied) or "none: nothing to do",
         "findings left": _counted(result.left) or "none",
     }
@@ -91,6 +92,12 @@ def _summary(result: Repair, verification: Verification | None) -> Table:
         for row in _numbers(verification):
             table.add_row(*map(Text, row))
     return table
+
+
+def _legality_loss(result: Repair) -> dict[str, str]:
+    """The row on repairs other than ties that lose resolution; empty if none does."""
+    lost = [f.bits_lost for f in result.applied if f.tie is None and f.bits_lost]
+    return {"bits lost by legality": f"{len(lost)}, at most {max(lost):.2f}"} if lost else {}
 
 
 def _numbers(verification: Verification) -> Iterable[tuple[str, str]]:

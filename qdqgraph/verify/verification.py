@@ -50,7 +50,7 @@ def verify(
         ModelError: onnxruntime cannot run the model on `data`.
     """
     if not runtime.available():
-        return Verification({}, note="the numeric check was skipped: onnxruntime is not installed (qdqgraph[ort])")
+        return Verification({}, note="skipped: onnxruntime is not installed (qdqgraph[ort])")
     name, note = runtime.provider(provider)
     feeds = inputs.noise(model) if data is None else data
     try:
@@ -58,7 +58,7 @@ def verify(
     except ModelError as error:
         if data is not None:
             raise
-        return Verification({}, note=f"the numeric check was skipped: {error}")
+        return Verification({}, note=f"skipped: {error}")
     outputs = [o.name for o in model.graph.output]
 
     def against(other: onnx.ModelProto) -> dict[str, comparison.Agreement]:
@@ -69,7 +69,7 @@ def verify(
     exact = against(result.exact)
     broken = [f"{o} ({a.sqnr:.1f} dB)" for o, a in exact.items() if not a.identical]
     if broken and any(not a.identical for a in comparison.compare(model, model, feeds, folder, name).values()):
-        return Verification({}, note="the numeric check was skipped: the model's outputs are random")
+        return Verification({}, note="skipped: the model's outputs are random")
     if broken:
         codes = ", ".join(sorted({f.code for f in result.applied if f.safety.value == "exact"}))
         raise RepairError(f"repairs declared bit-exact ({codes}) change the outputs {', '.join(broken)}")

@@ -255,7 +255,7 @@ def test_dynamic_shapes_custom_operators_and_several_opsets_work(
     onnx.save(made, path)
     assert main(["fix", str(path), "-o", str(tmp_path / "fixed.onnx")]) == 0
     said = capsys.readouterr()
-    assert "the numeric check was skipped: onnxruntime cannot run the model" in said.out
+    assert "skipped: onnxruntime cannot run the model" in said.out
     assert "onnx.checker also rejects the original" in said.err
 
 
