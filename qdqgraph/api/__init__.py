@@ -1,8 +1,8 @@
-"""The calls on models, plans, rules and engines: a model or its path in, everything else by name.
+"""The functions of the public API: they accept a model or its path, and all other arguments by name.
 
-The command line parses, calls these, and prints; diagrams and the tools for rule authors are in `report` and `authoring`.
-The calls write only what they are asked to: `output`, `plan`, `keep`. Each is imported on first use, so that checking a
-model does not import the engine builders.
+The command line parses its arguments, calls these functions and prints their results; diagrams and the tools for rule
+authors are in `report` and `authoring`. The functions write only the files given as `output`, `plan` and `keep`. Each
+is imported on first use, so that checking a model does not import the engine builders.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ MODULES = {
     "plans": ("apply", "diff", "undo"),
     "rulebook": ("rules", "why"),
 }
-"""The names that each module offers."""
+"""The public names of each module."""
 
 
 def __getattr__(name: str) -> Any:
