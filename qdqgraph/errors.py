@@ -51,13 +51,13 @@ def reason(error: OSError | UnicodeDecodeError) -> str:
 
 
 def field_fault(error: Exception) -> str:
-    """A ValidationError of msgspec for a sentence, field first: "edits[3].index: Expected `int`, got `str`"."""
+    """Returns a msgspec ValidationError as text, field first: "edits[3].index: Expected `int`, got `str`"."""
     message, _, path = str(error).partition(" - at `$")
     return f"{path.strip('.`')}: {message}" if path else message
 
 
 def first_line(error: BaseException, most: int = 300) -> str:
-    """The first line of an error of another library, at most `most` characters; its type if it has no message."""
+    """Returns the first line of a library's error, at most `most` characters; its type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:most]
 
 

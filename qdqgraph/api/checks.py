@@ -1,4 +1,4 @@
-"""The call that checks a model."""
+"""The function that checks a model: check."""
 
 from __future__ import annotations
 

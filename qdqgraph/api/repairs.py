@@ -1,4 +1,4 @@
-"""The calls that repair a model: fix, strip, to_fp16."""
+"""Functions that change a model: fix, strip, to_fp16."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def fix(
 ) -> Result:
     """Repairs a model, as `qdqgraph fix` does.
 
-    The findings that remain tell what they cost in bytes by forecast, as those of `check` do.
+    The remaining findings have their predicted cost in bytes, as in `check`.
 
     Args:
         model: a model, which is not modified, or its path.

@@ -1,4 +1,4 @@
-"""The command that checks models."""
+"""The command check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that repair models: fix, strip."""
+"""The commands that change a model: fix, strip."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def why(args: Namespace) -> int:
 
 
 def rules(args: Namespace) -> int:
-    """`qdqgraph rules WHAT`."""
+    """`qdqgraph rules WHAT`: runs list, new, test or pages."""
     return int({"list": _list, "new": _new, "test": _test, "pages": _pages}[args.what](args))
 
 

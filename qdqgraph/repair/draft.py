@@ -259,7 +259,7 @@ def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     heapq.heapify(ready)
     order: list[onnx.NodeProto] = []
     while ready:
-        index = heapq.heappop(ready)  # the first of those that read only what is placed
+        index = heapq.heappop(ready)  # the first node whose producers are all placed
         order.append(nodes[index])
         sorter.done(index)
         for next_index in sorter.get_ready():

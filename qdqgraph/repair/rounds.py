@@ -178,7 +178,7 @@ def fix(
 
 
 def _opset(graph: Graph, rules: Sequence[Rule]) -> int:
-    """The least operator set in which everything quantized can be written as pairs; 0 where every one will do."""
+    """Returns the lowest opset in which everything quantized can be written as pairs; 0 if any opset can."""
     written = (required_opset(graph, node) for node in graph.nodes() if is_pair(node))
     return max((*written, *(rule.opset for rule in rules if rule.quantized_nodes(graph))), default=0)
 

@@ -26,7 +26,7 @@ def built(model: Path, library: str, how: Build) -> Engine:
         EngineError: the engine cannot be built.
     """
     if library not in LIBRARIES:
-        raise EngineError(f"no builder {library!r}; there are {', '.join(LIBRARIES)}")
+        raise EngineError(f"unknown builder {library!r}; the builders are {', '.join(LIBRARIES)}")
     graph = Graph(read_model(model), model.parent)
     try:
         if library == "trtexec":

@@ -1,8 +1,8 @@
-"""Which layers of two engines compute the same: matched by the ONNX nodes they carry, never by name or kind alone.
+"""Matches the layers of two engines that compute the same, by their ONNX nodes and never by name or kind only.
 
-Old exporters number nodes through the file ("Conv_47"), Q and DQ included, so the same convolution has another number
-in another export. Weights and scopes name it for good. Where these show that the numbers disagree, a number is replaced
-by its rank among the nodes of that operator, which is the same in both while the networks are.
+Old exporters number all nodes of a file ("Conv_47"), Q and DQ included, so a convolution has different numbers in two
+exports. Weights and scopes identify it reliably. If they show that the numbers disagree, a number is replaced by its
+rank among the nodes of that operator, which is equal in both files if the networks are equal.
 """
 
 from __future__ import annotations
@@ -16,30 +16,36 @@ from ...graph.components import components
 from ..layers import Engine, Layer
 
 NUMBERED = re.compile(r"^([A-Za-z][A-Za-z0-9]*)_(\d+)$")
-"""A node whose name is its operator and a number, with no scope."""
+"""A node name that consists of the operator and a number, without a scope."""
 TENSOR_NUMBER = re.compile(r"(^|[._:/])\d+$")
 
 
 @dataclass(frozen=True)
 class KernelGroup:
-    """Layers of two engines that share ONNX nodes: the smallest such set that shares none with any other."""
+    """Layers of two engines that share ONNX nodes: a smallest set that shares none with the other groups.
+
+    Attributes:
+        a: layers of the first engine.
+        b: layers of the second engine.
+    """
 
     a: tuple[Layer, ...]
     b: tuple[Layer, ...]
 
     @property
     def one(self) -> bool:
-        """Whether it is one layer on each side: the same kernel."""
+        """Whether each engine has one layer in the group: the same kernel."""
         return len(self.a) == len(self.b) == 1
 
 
 @dataclass(frozen=True)
 class Matching:
-    """What corresponds in two engines.
+    """The corresponding layers of two engines.
 
     Attributes:
         groups: computing layers that share nodes.
-        only_a, only_b: layers without a counterpart, reformats included.
+        only_a: layers in a without a counterpart, including reformats.
+        only_b: layers in b without a counterpart, including reformats.
     """
 
     groups: tuple[KernelGroup, ...]
@@ -48,15 +54,15 @@ class Matching:
 
 
 def match(a: Engine, b: Engine) -> Matching:
-    """The layers of two engines that compute the same."""
+    """Returns the layers of two engines that compute the same."""
     left, right = _computing(a), _computing(b)
-    words, numbers_hold = _renamed(left, right)
-    ours = [frozenset(words[n] for n in layer.nodes if n in words) for layer in left]
+    names, numbers_agree = _renamed(left, right)
+    ours = [frozenset(names[n] for n in layer.nodes if n in names) for layer in left]
     theirs = [frozenset(layer.nodes) for layer in right]
     common = frozenset().union(*ours) & frozenset().union(*theirs) if ours and theirs else frozenset()
     groups, rest_a, rest_b = _joined(left, right, [s & common for s in ours], [s & common for s in theirs])
     near, rest_a, rest_b = _neighbours(a, b, groups, rest_a, rest_b)
-    over_a, over_b = _unmatched_copies(a, b, numbers_hold)
+    over_a, over_b = _unmatched_copies(a, b, numbers_agree)
     return Matching((*groups, *near), (*rest_a, *over_a), (*rest_b, *over_b))
 
 
@@ -65,25 +71,25 @@ def _computing(engine: Engine) -> list[Layer]:
 
 
 def _renamed(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[Mapping[str, str], bool]:
-    """The names of a's nodes in b, and whether numbers mean the same in both."""
+    """Returns the names of a's nodes in b, and whether equal numbers denote the same node in both."""
     ours, theirs = _by_operator(a), _by_operator(b)
     agree, disagree = _evidence(a, b)
-    holds = not disagree or agree > 9 * disagree
+    numbers_agree = not disagree or agree > 9 * disagree
     known = bool(agree or disagree)
-    words = {n: n for layer in a for n in layer.nodes if not NUMBERED.match(n)}
+    names = {n: n for layer in a for n in layer.nodes if not NUMBERED.match(n)}
     for operator, mine in ours.items():
         other = theirs.get(operator, [])
-        if (known and holds) or set(mine) <= set(other) or set(other) <= set(mine):
-            words.update((n, n) for n in mine)
+        if (known and numbers_agree) or set(mine) <= set(other) or set(other) <= set(mine):
+            names.update((n, n) for n in mine)
         elif len(mine) == len(other):
-            words.update(zip(mine, other, strict=True))
+            names.update(zip(mine, other, strict=True))
         if not known and not (set(mine) <= set(other) or set(other) <= set(mine)):
-            holds = False
-    return words, holds
+            numbers_agree = False
+    return names, numbers_agree
 
 
 def _by_operator(layers: Sequence[Layer]) -> dict[str, list[str]]:
-    """Numbered nodes in the order of their numbers, by operator."""
+    """Returns the numbered nodes in the order of their numbers, by operator."""
     found: dict[str, set[tuple[int, str]]] = defaultdict(set)
     for layer in layers:
         for node in layer.nodes:
@@ -93,7 +99,7 @@ def _by_operator(layers: Sequence[Layer]) -> dict[str, list[str]]:
 
 
 def _evidence(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[int, int]:
-    """How often layers with a weight in common give a node of one operator the same number, and how often not."""
+    """Counts how often layers with a common weight give a node of one operator equal numbers, and different numbers."""
     where = {n: layer for layer in b for n in layer.nodes if not NUMBERED.match(n)}
     agree = disagree = 0
     for layer in a:
@@ -109,7 +115,7 @@ def _evidence(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[int, int]:
 def _joined(
     a: Sequence[Layer], b: Sequence[Layer], ours: Sequence[frozenset[str]], theirs: Sequence[frozenset[str]]
 ) -> tuple[list[KernelGroup], list[Layer], list[Layer]]:
-    """Groups of layers that share nodes, and the layers of both sides that share none."""
+    """Returns the groups of layers that share nodes, and the remaining layers of each engine."""
     nodes, half = (*ours, *theirs), len(ours)
     groups: list[KernelGroup] = []
     rest: tuple[list[Layer], list[Layer]] = ([], [])
@@ -117,7 +123,7 @@ def _joined(
         sides = tuple(a[i] for i in members if i < half), tuple(b[i - half] for i in members if i >= half)
         if nodes[members[0]]:
             groups.append(KernelGroup(*sides))
-        else:  # a component of an empty set is that set alone
+        else:  # a layer without nodes is a component of its own
             rest[0].extend(sides[0])
             rest[1].extend(sides[1])
     return groups, *rest
@@ -126,7 +132,7 @@ def _joined(
 def _neighbours(
     a: Engine, b: Engine, groups: Sequence[KernelGroup], rest_a: list[Layer], rest_b: list[Layer]
 ) -> tuple[list[KernelGroup], list[Layer], list[Layer]]:
-    """Pairs of what is left that are of one kind and lie between the same groups, where there is only one such pair."""
+    """Pairs remaining layers of one kind between the same groups, if the pair is unique; returns pairs and the rest."""
     signs = []
     for engine, side in ((a, 0), (b, 1)):
         member = {id(layer): i for i, g in enumerate(groups) for layer in (g.a, g.b)[side]}
@@ -149,25 +155,25 @@ def _neighbours(
     return near, [x for x in rest_a if id(x) not in taken], [x for x in rest_b if id(x) not in taken]
 
 
-def _unmatched_copies(a: Engine, b: Engine, numbers_hold: bool) -> tuple[list[Layer], list[Layer]]:
-    """The reformats of each engine that have no counterpart: none of the same tensor, or of the same Q or DQ."""
+def _unmatched_copies(a: Engine, b: Engine, numbers_agree: bool) -> tuple[list[Layer], list[Layer]]:
+    """Returns the reformats of each engine without a counterpart of the same tensor, Q or DQ."""
     ends = set(a.bindings) & set(b.bindings)
 
-    def words(layer: Layer) -> set[tuple[str, str]]:
+    def marks(layer: Layer) -> set[tuple[str, str]]:
         sides = (("from", layer.inputs), ("to", layer.outputs))
         named = {(side, t.name) for side, tensors in sides for t in tensors if not t.name.startswith("Reformatted ")}
         named |= {("by", q) for q in layer.quantizers}
-        return {w for w in named if numbers_hold or w[1] in ends or not _numbered(w[1])}
+        return {m for m in named if numbers_agree or m[1] in ends or not _numbered(m[1])}
 
     free: dict[tuple[str, str], list[Layer]] = defaultdict(list)
     for layer in b.reformats:
-        for word in words(layer):
-            free[word].append(layer)
+        for mark in marks(layer):
+            free[mark].append(layer)
     taken: dict[int, Layer] = {}
     for layer in a.reformats:
-        shared = [other for word in words(layer) for other in free[word] if id(other) not in taken]
+        shared = [other for mark in marks(layer) for other in free[mark] if id(other) not in taken]
         if shared:
-            best = max(shared, key=lambda other: len(words(layer) & words(other)))
+            best = max(shared, key=lambda other: len(marks(layer) & marks(other)))
             taken[id(best)] = layer
     used = {id(layer) for layer in taken.values()}
     return [x for x in a.reformats if id(x) not in used], [y for y in b.reformats if id(y) not in taken]
