@@ -6,13 +6,12 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from ..calibration import inputs
 from ..calibration.ranges import measured_ranges
-from ..engines.builders.prove import Proof, prove
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
 from ..errors import ModelError
@@ -25,11 +24,15 @@ from ..model.protos import names as tensor_names
 from ..repair import rounds
 from ..repair.options import Options
 from ..repair.rounds import Repair
+from ..rulekit.finding import Finding
 from ..rulekit.rule import Rule
 from ..targets.target import Target
 from ..verify.verification import Verification, verify
 from . import given
 from .given import File, Model, Progress, Samples
+
+if TYPE_CHECKING:
+    from ..engines.builders.prove import Proof
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,7 @@ def fix(
     feeds = given.samples(data, found)
     if numerics and runtime.available():
         runtime.provider(provider)
-    repair = rounds.fix(found, given.rule_list(rules), asked, folder=place, progress=progress)
-    if repair.left:
-        engine = forecast(Graph(repair.model, place, target=Target.named(asked.target)), source.name)
-        repair = replace(repair, left=priced(repair.left, engine))
+    repair = rounds.fix(found, given.rule_list(rules), asked, folder=place, progress=progress, price=_price)
     half = numbers = proof = None
     if fp16:
         if ranges is None and numerics and runtime.available():
@@ -139,6 +139,8 @@ def fix(
         progress("comparing outputs in ONNX Runtime")
         numbers = verify(found, repair, place, data=feeds, provider=provider)
     if engines:
+        from ..engines.builders.prove import prove  # only here: most repairs build no engine
+
         progress("building original and result with TensorRT-RTX")
         proof = prove(source, found, repair.model, Target.named(asked.target))
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof)
@@ -204,6 +206,11 @@ def to_fp16(
     if output is not None:
         write_model(made.model, Path(output), source, force=True)
     return made
+
+
+def _price(graph: Graph, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Returns the findings with what each costs by the forecast of the graph."""
+    return priced(findings, forecast(graph, "")) if findings else findings
 
 
 def _refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:

@@ -6,8 +6,7 @@ from argparse import Namespace
 
 from .. import api
 from ..errors import ModelError
-from ..report import engine as engines
-from ..report import records, text
+from ..report import text
 from ..report.lines import say
 from .console import steps, terminal, warn
 from .invocation import Invocation, split_codes
@@ -41,6 +40,8 @@ def fix(args: Namespace) -> int:
         )
     console = terminal()
     if args.json:
+        from ..report import records  # each way of printing loads what it needs
+
         written = None if out is None else str(out)
         say(console, records.result_json(str(args.model), written, result))
     else:
@@ -48,6 +49,8 @@ def fix(args: Namespace) -> int:
         if result.fp16 is not None:
             text.show_half(console, str(args.model), result.fp16)
         if result.engines is not None:
+            from ..report import engine as engines
+
             engines.show_proof(console, result.engines)
         if args.diff:
             say(console, result.plan.diff())

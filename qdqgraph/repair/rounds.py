@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import onnx
 
@@ -37,6 +37,10 @@ ROUNDS = 20
 
 
 EXCLUDED = "excluded from this repair by --only or --except"
+
+
+Price: TypeAlias = Callable[[Graph, tuple[Finding, ...]], tuple[Finding, ...]]
+"""Sets what findings cost, in bytes; the forecast that knows it is on a higher level than this module."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ def fix(
     *,
     folder: Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
+    price: Price = lambda graph, findings: findings,
 ) -> Repair:
     """Repairs a model.
 
@@ -152,6 +157,7 @@ def fix(
         options: what the repair may do; the defaults if None.
         folder: the folder that contains the external data.
         progress: called with one line before each step.
+        price: sets `bytes` of the remaining findings, given the repaired graph.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
@@ -164,7 +170,7 @@ def fix(
     least = _opset(graph, rules)
     if graph.opset < least:
         graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
-    work = _Work(rules, options, progress)
+    work = _Work(rules, options, progress, price)
     exact = work.rounds(graph, "exact")
     final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
     if options.weights is not None:
@@ -203,7 +209,7 @@ def strip(
     """
     graph = quantized(Graph(distinct(model), folder), rules)
     options = Options()
-    work = _Work(rules, options, lambda message: None)
+    work = _Work(rules, options)
     found = resolve(graph, work.scan(graph), options)[1]
     chosen = (*nodes, *readers_at(graph, found))
     if not chosen:
@@ -219,8 +225,14 @@ STAGES: dict[Stage, str] = {"exact": "exact repairs", "legal": "legality", "all"
 class _Work:
     """Runs rounds of repairs and records what they applied."""
 
-    def __init__(self, rules: Sequence[Rule], options: Options, progress: Callable[[str], None]) -> None:
-        self.rules, self.options, self.progress = rules, options, progress
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        options: Options,
+        progress: Callable[[str], None] = lambda message: None,
+        price: Price = lambda graph, findings: findings,
+    ) -> None:
+        self.rules, self.options, self.progress, self.price = rules, options, progress, price
         self.applied: list[Finding] = []
         self.changes: dict[str, Change] = {}
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
@@ -280,7 +292,7 @@ class _Work:
             plan=Plan.between(model, final.model),
             exact=exact.model,
             applied=tuple(self.applied),
-            left=left,
+            left=self.price(final, left),
             changes=tuple(self.changes.values()),
             pairs_before=len(old),
             pairs_after=len(new),
