@@ -47,7 +47,7 @@ def fix(args: Namespace) -> int:
     else:
         text.show_result(console, str(args.model), result, result.numbers)
         if result.fp16 is not None:
-            text.show_half(console, str(args.model), result.fp16)
+            text.show_fp16(console, str(args.model), result.fp16)
         if result.engines is not None:
             from ..report import engine as engines
 

@@ -96,7 +96,7 @@ def refuse_target(target: Target) -> None:
     Raises:
         ModelError: the target does not accept FP16 Q/DQ.
     """
-    if not target.half:
+    if not target.fp16:
         raise ModelError(
             f"{target.title} does not accept FP16 Q/DQ, which need opset {OPSET} and strong typing: omit FP16 and "
             "build the FP32 file with `trtexec --int8 --fp16`, which runs the unquantized layers in FP16"

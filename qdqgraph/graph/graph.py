@@ -63,6 +63,11 @@ def key(node: gs.Node) -> str:
     return ""
 
 
+def input_name(node: gs.Node, index: int) -> str:
+    """The tensor at an input of a node; empty if the node has no such input, or leaves it out."""
+    return str(node.inputs[index].name) if index < len(node.inputs) else ""
+
+
 def label(node: gs.Node) -> str:
     """What to call a node in a message: its name, else its operator and key."""
     return str(node.name) or f"{node.op}({key(node)})"

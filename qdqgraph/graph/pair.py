@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 from ..model.protos import is_standard
 from ..operators import PAIRS
-from .graph import Graph, key
+from .graph import Graph, input_name, key
 
 Kind = Literal["activation", "weight", "bias"]
 
@@ -141,7 +141,7 @@ def required_opset(graph: Graph, node: gs.Node) -> int:
     Per-channel scales and their axis need opset 13. 16-bit and 4-bit integers, which onnxruntime writes in its own
     domain before, and blocks need 21.
     """
-    zero = node.inputs[2].name if len(node.inputs) > 2 else ""
+    zero = input_name(node, 2)
     kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
     if kind in LATE or node.attrs.get("block_size"):
         return 21
@@ -214,7 +214,7 @@ class Pairs:
         same = [d for d in mine if (_parameters(d), _channels(d)) == alike] if quantize is None else list(mine)
         dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
-        zero_name = node.inputs[2].name if len(node.inputs) > 2 else ""
+        zero_name = input_name(node, 2)
         zero_point = graph.value(zero_name) if zero_name else _default_zero_point(graph, node, integers)
         constant = graph.is_constant(tensor)
         kind: Kind = "weight" if constant else "activation"

@@ -45,7 +45,7 @@ def show_stripped(console: Console, path: str, result: Repair) -> None:
         say(console, f"{path}: {finding.message}; it now reads the float values")
 
 
-def show_half(console: Console, path: str, half: Fp16Model) -> None:
+def show_fp16(console: Console, path: str, half: Fp16Model) -> None:
     """Which nodes stay FP32 and why, one line per reason."""
     reasons: dict[str, list[str]] = {}
     for kept in half.kept:

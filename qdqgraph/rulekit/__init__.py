@@ -9,7 +9,7 @@ nothing else.
 from ..graph.amax import INT8_BOUND, scale_from_amax
 from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
 from ..graph.elementwise import activation, pointwise, self_gate
-from ..graph.graph import Graph, Node, Reader, key, label
+from ..graph.graph import Graph, Node, Reader, input_name, key, label
 from ..graph.moves import Move, move_at, move_of
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
@@ -79,6 +79,7 @@ __all__ = [
     "clip_nodes",
     "clips_negatives",
     "dequantized_weights",
+    "input_name",
     "insert_before",
     "int4_to_int8",
     "is_locked",

@@ -23,7 +23,7 @@ class Target:
         title: name for messages, such as "TensorRT 10.2 to 10.16".
         opset: the newest version of the standard operator set that its parser documents.
         strong: networks are strongly typed: every layer runs in the types of the file.
-        half: FP16 around INT8 can be given in the file; otherwise the builder alone chooses FP16.
+        fp16: FP16 around INT8 can be given in the file; otherwise the builder alone chooses FP16.
         deconvolution_axis: the axis of per-channel scales of ConvTranspose weights, 0 or 1.
     """
 
@@ -31,7 +31,7 @@ class Target:
     title: str
     opset: int
     strong: bool
-    half: bool
+    fp16: bool
     deconvolution_axis: int
 
     @staticmethod
@@ -50,4 +50,6 @@ class Target:
 def _read(name: str) -> Target:
     data = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     axis = data["deconvolution"]["axis"]
-    return Target(name, data["title"], data["opset"]["most"], data["typing"]["strong"], data["half"]["taken"], axis)
+    return Target(
+        name, data["title"], data["opset"]["newest"], data["typing"]["strong"], data["fp16"]["accepted"], axis
+    )

@@ -18,6 +18,7 @@ from qdqgraph.rulekit import (
     Safety,
     Severity,
     attributes,
+    input_name,
     key,
     make_constant,
     make_node,
@@ -296,7 +297,7 @@ def _filled(graph: Graph, node: Node, parameters: Parameters) -> list[Any] | Non
     """Returns the Constant with the dequantized fill value of a Pad; empty for modes without one, None if unknown."""
     if node.attrs.get("mode", "constant") != "constant":
         return []
-    given = node.inputs[2].name if len(node.inputs) > 2 else ""
+    given = input_name(node, 2)
     value = graph.value(given) if given else np.zeros(())
     scale, zero = (
         graph.value(parameters[0]),

@@ -15,6 +15,7 @@ from qdqgraph.rulekit import (
     Safety,
     Severity,
     attributes,
+    input_name,
     key,
     make_constant,
     make_node,
@@ -153,8 +154,8 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
         return None
     factor = next(t.name for t in product.inputs if t.name != key(cast))
     dynamic = source.op == "DynamicQuantizeLinear"
-    own_zero = source.outputs[2].name if dynamic else source.inputs[2].name if len(source.inputs) > 2 else ""
-    if own_zero != (node.inputs[2].name if len(node.inputs) > 2 else ""):
+    own_zero = source.outputs[2].name if dynamic else input_name(source, 2)
+    if own_zero != (input_name(node, 2)):
         return None
     unread = [node, cast]
     if dynamic:
@@ -199,7 +200,7 @@ def _unquantized(graph: Graph, node: Node) -> Graft | None:
 def _written(
     graph: Graph, node: Node, product: Node, scale: np.ndarray, left: str, quantize: Node | None, unread: list[Node]
 ) -> Graft | None:
-    weights, zero_name = node.inputs[1].name, node.inputs[3].name if len(node.inputs) > 3 else ""
+    weights, zero_name = node.inputs[1].name, input_name(node, 3)
     zero_point, array = graph.value(zero_name) if zero_name else None, graph.array(weights)
     if array is None or (zero_name and zero_point is None):
         return None

@@ -15,6 +15,7 @@ from qdqgraph.rulekit import (
     Rule,
     Safety,
     Severity,
+    input_name,
     key,
     make_constant,
     make_node,
@@ -100,9 +101,9 @@ ADVICE = (
 
 
 def _product(node: Node) -> list[Any]:
-    name, bias = key(node), _name(node, 5)
+    name, bias = key(node), input_name(node, 5)
     product = f"{name}_product" if bias else name
-    nodes = [make_node("MatMul", [_name(node, 0), f"{name}_weights"], product)]
+    nodes = [make_node("MatMul", [input_name(node, 0), f"{name}_weights"], product)]
     return [*nodes, make_node("Add", [product, bias], name)] if bias else nodes
 
 
@@ -110,11 +111,11 @@ def _weights(graph: Graph, node: Node) -> list[Any] | None:
     """Returns the nodes that produce the float weights, shape [K, N]; None if not constant or of unknown layout."""
     bits, block = int(node.attrs.get("bits", 4)), int(node.attrs.get("block_size", 0))
     rows, columns = int(node.attrs.get("K", 0)), int(node.attrs.get("N", 0))
-    packed, scale = graph.array(_name(node, 1)), graph.array(_name(node, 2))
-    if packed is None or scale is None or bits not in (4, 8) or _name(node, 4) or not block * rows * columns:
+    packed, scale = graph.array(input_name(node, 1)), graph.array(input_name(node, 2))
+    if packed is None or scale is None or bits not in (4, 8) or input_name(node, 4) or not block * rows * columns:
         return None
     blocks = -(-rows // block)
-    given = graph.array(_name(node, 3)) if _name(node, 3) else np.zeros(0, np.uint8)
+    given = graph.array(input_name(node, 3)) if input_name(node, 3) else np.zeros(0, np.uint8)
     if given is None or packed.dtype != np.uint8 or packed.size * 8 != columns * blocks * block * bits:
         return None
     zero = np.full((columns, blocks), 1 << (bits - 1), np.float32)
@@ -140,7 +141,3 @@ def _unpacked(packed: np.ndarray, bits: int) -> np.ndarray:
     if bits == 8:
         return packed
     return np.stack([packed & 15, packed >> 4], -1).reshape(packed.shape[0], -1)
-
-
-def _name(node: Node, index: int) -> str:
-    return str(node.inputs[index].name) if index < len(node.inputs) else ""

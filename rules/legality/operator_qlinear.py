@@ -18,6 +18,7 @@ from qdqgraph.rulekit import (
     Safety,
     Severity,
     attributes,
+    input_name,
     key,
     make_constant,
     make_node,
@@ -160,24 +161,24 @@ def _obstacle(graph: Graph, node: Node) -> str:
     if node.op == "QLinearSoftmax" and _softmax_axis(graph, node) is None:
         return "its Softmax runs over several axes, as in opsets before 13"
     for place, start in enumerate(form.operands):
-        scale = graph.value(_name(node, start + 1))
+        scale = graph.value(input_name(node, start + 1))
         if scale is None or scale.size == 1:
             continue
-        shape = graph.shape(_name(node, start))
+        shape = graph.shape(input_name(node, start))
         if (form.op == "MatMul" and (shape is None or len(shape) != 2)) or (place == 0 and form.op != "MatMul"):
             return "its per-channel scales run along an axis that Q/DQ pairs cannot express"
-    if form.bias >= 0 and _name(node, form.bias) and _bias(graph, node, form) is None:
+    if form.bias >= 0 and input_name(node, form.bias) and _bias(graph, node, form) is None:
         return "its bias or its scales are not constant"
     return ""
 
 
 def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
     starts = form.operands or tuple(range(2, len(node.inputs), 3))
-    result = _name(node, form.result)
+    result = input_name(node, form.result)
     real = f"{key(node)}_real" if result else key(node)
-    nodes, inputs = [], [_name(node, i) for i in range(starts[0])] if form.operands else []
+    nodes, inputs = [], [input_name(node, i) for i in range(starts[0])] if form.operands else []
     for place, start in enumerate(starts):
-        integers, scale, zero_point = (_name(node, start + i) for i in range(3))
+        integers, scale, zero_point = (input_name(node, start + i) for i in range(3))
         name = f"{key(node)}_operand{place}"
         value = graph.value(scale)
         rows = form.op == "MatMul" and place == 0
@@ -204,7 +205,7 @@ def _in_pairs(graph: Graph, node: Node, form: Form) -> Graft:
     if last:
         nodes.append(make_node("Transpose", [made], real, perm=_order(_rank(graph, node), "last")))
     if result:
-        nodes.append(make_node("QuantizeLinear", [real, result, _name(node, form.result + 1)], key(node)))
+        nodes.append(make_node("QuantizeLinear", [real, result, input_name(node, form.result + 1)], key(node)))
     return replace([node], nodes)
 
 
@@ -216,8 +217,8 @@ def _is_channels_last(node: Node) -> bool:
 def _rank(graph: Graph, node: Node) -> int:
     """Returns the rank of the images that a node reads; 0 if unknown."""
     kernel = node.attrs.get("kernel_shape")
-    weights = graph.array(_name(node, 3)) if node.op == "QLinearConv" else None
-    shape = graph.shape(_name(node, 0)) or graph.shape(key(node)) or ()
+    weights = graph.array(input_name(node, 3)) if node.op == "QLinearConv" else None
+    shape = graph.shape(input_name(node, 0)) or graph.shape(key(node)) or ()
     return len(kernel) + 2 if kernel else weights.ndim if weights is not None else len(shape)
 
 
@@ -228,7 +229,7 @@ def _order(rank: int, channels: Literal["first", "last"]) -> list[int]:
 
 def _softmax_axis(graph: Graph, node: Node) -> int | None:
     """Returns the axis of a QLinearSoftmax; None if it flattens trailing axes, unlike Softmax since opset 13."""
-    shape = graph.shape(_name(node, 0)) or graph.shape(key(node))
+    shape = graph.shape(input_name(node, 0)) or graph.shape(key(node))
     axis, since = int(node.attrs.get("axis", -1)), int(node.attrs.get("opset", 13))
     last = axis == -1 or (shape is not None and axis == len(shape) - 1)
     if last:
@@ -245,17 +246,13 @@ def _channels(node: Node, form: Form) -> int:
 
 def _bias(graph: Graph, node: Node, form: Form) -> np.ndarray | None:
     """Returns the float values of an INT32 bias: integer · input scale · weight scale · alpha; None if not constant."""
-    if form.bias < 0 or not _name(node, form.bias):
+    if form.bias < 0 or not input_name(node, form.bias):
         return None
-    integers = graph.array(_name(node, form.bias))
-    scales = [graph.value(_name(node, start + 1)) for start in form.operands]
+    integers = graph.array(input_name(node, form.bias))
+    scales = [graph.value(input_name(node, start + 1)) for start in form.operands]
     if integers is None or any(s is None for s in scales):
         return None
     scale = np.prod(np.broadcast_arrays(*[np.asarray(s).reshape(-1) for s in scales]), axis=0)
     scale = (scale * float(node.attrs.get("alpha", 1.0))).astype(np.float32)
     quantization = Quantization(scale, np.zeros((), np.int32), integers.ndim - 1)
     return quantization.dequantize(integers)
-
-
-def _name(node: Node, index: int) -> str:
-    return str(node.inputs[index].name) if index < len(node.inputs) else ""

@@ -17,6 +17,7 @@ from qdqgraph.rulekit import (
     Safety,
     Severity,
     attributes,
+    input_name,
     key,
     make_constant,
     make_dequantize,
@@ -111,24 +112,24 @@ class OperatorQuantizes(Rule):
 def _product(graph: Graph, node: Node) -> Graft | None:
     """Returns a MatMul of float values, followed by an Add of the bias if there is one."""
     dynamic = node.op == "DynamicQuantizeMatMul"
-    scale, zero, bias = (_name(node, i) for i in ((2, 3, 4) if dynamic else (3, 5, 6)))
-    weights, array = _quantization(graph, scale, zero, _name(node, 1)), graph.array(_name(node, 1))
-    left = (_name(node, 0), []) if dynamic else _operand(graph, node)
-    right = _dynamic_input(graph, _name(node, 1), scale, zero)
+    scale, zero, bias = (input_name(node, i) for i in ((2, 3, 4) if dynamic else (3, 5, 6)))
+    weights, array = _quantization(graph, scale, zero, input_name(node, 1)), graph.array(input_name(node, 1))
+    left = (input_name(node, 0), []) if dynamic else _operand(graph, node)
+    right = _dynamic_input(graph, input_name(node, 1), scale, zero)
     if left is None or (right is None and (weights is None or array is None)):
         return None
     name, stored = key(node), list[Any]()
     product = f"{name}_product" if bias else name
     if right is None and weights is not None and array is not None:
         right = f"{name}_weights"
-        stored = make_dequantize(right, _name(node, 1), weights.scale, weights.zero_point, array.ndim - 1)
+        stored = make_dequantize(right, input_name(node, 1), weights.scale, weights.zero_point, array.ndim - 1)
     nodes = [*left[1], *stored, make_node("MatMul", [left[0], str(right)], product)]
     return replace([node], [*nodes, make_node("Add", [product, bias], name)] if bias else nodes)
 
 
 def _operand(graph: Graph, node: Node) -> tuple[str, list[Any]] | None:
     """Returns the dequantized operand and the nodes that produce it; None if its scale is not constant."""
-    integers, scale, zero = _name(node, 0), _name(node, 2), _name(node, 4)
+    integers, scale, zero = input_name(node, 0), input_name(node, 2), input_name(node, 4)
     if source := _dynamic_input(graph, integers, scale, zero):
         return source, []
     quantization = _quantization(graph, scale, zero, integers)
@@ -143,16 +144,16 @@ def _dynamic_input(graph: Graph, integers: str, scale: str, zero: str) -> str | 
     source = graph.producer(integers)
     own = [] if source is None else [t.name for t in source.outputs]
     dynamic = source is not None and source.op == "DynamicQuantizeLinear" and own == [integers, scale, zero]
-    return _name(source, 0) if dynamic else None
+    return input_name(source, 0) if dynamic else None
 
 
 def _lstm(graph: Graph, node: Node) -> Graft | None:
     """Returns an LSTM with dequantized weights in the ONNX layout; DynamicQuantizeLSTM stores them transposed."""
-    name, inputs = key(node), [_name(node, i) for i in range(8)]
+    name, inputs = key(node), [input_name(node, i) for i in range(8)]
     nodes = []
     for index, scale, zero in ((1, 8, 9), (2, 10, 11)):
         array = graph.array(inputs[index])
-        quantization = _quantization(graph, _name(node, scale), _name(node, zero), inputs[index])
+        quantization = _quantization(graph, input_name(node, scale), input_name(node, zero), inputs[index])
         if array is None or array.ndim != 3 or quantization is None:
             return None
         shape = (array.shape[0], 1, -1)  # one scale per direction, or one per column of each
@@ -173,7 +174,3 @@ def _quantization(graph: Graph, scale: str, zero: str, integers: str) -> Quantiz
         array = graph.array(integers)
         zeros = np.zeros((), np.uint8 if array is None else array.dtype)
     return None if scales is None or zeros is None else Quantization(scales, zeros)
-
-
-def _name(node: Node, index: int) -> str:
-    return str(node.inputs[index].name) if index < len(node.inputs) else ""

@@ -12,7 +12,7 @@ from qdqgraph.targets.target import DEFAULT, FOLDER, NAMES, Target
 def test_every_fact_names_a_page_or_the_version_it_was_measured_on(name: str) -> None:
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     facts = {key: table for key, table in content.items() if isinstance(table, dict)}
-    assert set(facts) == {"opset", "typing", "half", "deconvolution"}
+    assert set(facts) == {"opset", "typing", "fp16", "deconvolution"}
     assert all(table["source"].startswith(("https://", "measured on ")) for table in facts.values())
     assert Target.named(name).title == content["title"]
 
@@ -20,8 +20,8 @@ def test_every_fact_names_a_page_or_the_version_it_was_measured_on(name: str) ->
 def test_fp16_can_be_given_in_the_file_where_the_parser_knows_operator_set_19() -> None:
     """QuantizeLinear and DequantizeLinear accept FP16 since operator set 19; a parser before that cannot be given any."""
     for target in map(Target.named, NAMES):
-        assert target.half == (target.opset >= 19), target.name
-        assert target.half or not target.strong, target.name
+        assert target.fp16 == (target.opset >= 19), target.name
+        assert target.fp16 or not target.strong, target.name
 
 
 def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
