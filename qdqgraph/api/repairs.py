@@ -181,9 +181,11 @@ def strip(
 
 def to_fp16(
     model: Model,
-    folder: File | None = None,
     *,
     output: File | None = None,
+    force: bool = True,
+    folder: File | None = None,
+    note: Progress = lambda sentence: None,
     keep_io: bool = False,
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
@@ -192,8 +194,8 @@ def to_fp16(
 
     Args:
         model: a model, which is not modified, or its path.
-        folder: as `fix`.
-        output: as `fix`.
+        output, force, folder: as `fix`.
+        note: called with what a user should know of the written file.
         keep_io: graph inputs and outputs keep their types, with one Cast each.
         ranges: the largest magnitude of each tensor, by name; nodes with a tensor beyond FP16's range stay FP32.
         skip: globs on the names of nodes and of their outputs; those nodes stay FP32.
@@ -201,10 +203,11 @@ def to_fp16(
     Raises:
         ModelError: as `fix`; or external data are missing, or a node cannot be converted to the opset of FP16 Q/DQ.
     """
+    _refuse_outputs(output, None, force)
     found, place, source = given.read(model, folder)
     made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
-    if output is not None:
-        write_model(made.model, Path(output), source, force=True)
+    if output is not None and (sentence := write_model(made.model, Path(output), source, force=force)):
+        note(sentence)
     return made
 
 

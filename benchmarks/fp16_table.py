@@ -1,6 +1,6 @@
 """What FP16 outside INT8 changes in a real TensorRT build, and what it costs: one row per network.
 
-    python benchmarks/half_table.py --judge JUDGE.py [--also CODES] MODEL.onnx [...]
+    python benchmarks/fp16_table.py --judge JUDGE.py [--also CODES] MODEL.onnx [...]
 
 JUDGE.py is that of placement_table.py; the table shows the bytes stored as Float and as Half between convolution blocks
 (its `boundary`). Each model is repaired first, then its FP32 and FP16 forms are compared. Inputs come from MODEL.npz in
