@@ -7,9 +7,12 @@ changed. `nightly` tries 1,000 others each time, and prints how to reproduce wha
 """
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,3 +41,17 @@ def sqnr() -> Callable[[onnx.ModelProto, onnx.ModelProto], float]:
         return min(agreement.sqnr for agreement in found.values())
 
     return measure
+
+
+STATES: dict[str, Mapping[str, Any]] = {}
+"""For each test module the state that its RANDOM has once the module is imported."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Starts every random generator again: workers change the order of tests, which must not change a network."""
+    module = getattr(item, "module", None)
+    generator = getattr(module, "RANDOM", None)
+    if module is not None and isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = STATES.setdefault(module.__name__, generator.bit_generator.state)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

@@ -69,3 +69,10 @@ def test_the_command_line_lists_the_methods_without_torch_and_scipy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_of_amaxes_with_the_same_divergence_entropy_takes_the_largest() -> None:
+    """Counts that are equal, then zero, are quantized without divergence by every candidate from the last value on."""
+    pytest.importorskip("scipy")
+    histogram = Histogram(np.array([5] * 200 + [0] * 100, np.int32), np.linspace(0, 3, 301).astype(np.float32))
+    assert find_method("entropy").amax(histogram, percentile=0, bound=127) == 3

@@ -12,6 +12,7 @@ from qdqgraph.cli.main import main
 from qdqgraph.engines.compare.diff import Diff, diff
 from qdqgraph.engines.forecast.evidence import RULES
 from qdqgraph.engines.forecast.forecast import forecast
+from qdqgraph.engines.forecast.propagation import Propagation
 from qdqgraph.engines.layers import Layer
 from qdqgraph.engines.read.names import of_layer
 from qdqgraph.engines.read.saved import open_engine
@@ -262,3 +263,10 @@ def test_the_commands_take_a_model_in_place_of_an_engine(tmp_path: Path, capsys:
     assert main(["engine", "diff", str(file), str(DATA / "qat.graph.json")]) in (0, 1)
     assert main(["engine", "forecast", str(file), "--target", "trt-7"]) == 2
     assert "trt-8.6" in capsys.readouterr().err
+
+
+def test_a_tensor_whose_parts_are_wanted_with_different_scales_stays_float() -> None:
+    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <int64[2] halves = {2, 2}> {
+        c = t.conv4 (x, s1)  a, b = Split <axis = 1> (c, halves)  y = t.conv2 (a, SCALE)  v = t.conv2 (b, s2) }"""
+    wanted = [Propagation(Graph(model_of(text.replace("SCALE", scale)))).wanted for scale in ("s2", "s3")]
+    assert "c" in wanted[0] and "c" not in wanted[1]

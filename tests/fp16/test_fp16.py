@@ -288,6 +288,11 @@ def test_a_constant_that_both_types_read_exists_twice() -> None:
     assert sorted(str(v.dtype) for n, v in constants(made.model).items() if n.startswith("k")) == ["float16", "float32"]
 
 
+def test_a_constant_just_beyond_fp16_stays_fp32_with_its_value_as_the_reason() -> None:
+    made = half(build(f"g ({X}) => ({Y}) <float k = {{70000}}> {{ a = Mul (x, k) y = Relu (a) }}"))
+    assert "7e+04, beyond FP16's 65504" in reasons(made)["a"]
+
+
 def test_ranges_seen_on_data_keep_what_overflows_in_fp32() -> None:
     model = build(
         f"g ({X}) => ({Y}) <float k = {{300}}, float r = {{0.0001}}> {{ a = Mul (x, k) b = Mul (a, k) c = Mul (b, r) y = Relu (c) }}"

@@ -1,0 +1,26 @@
+"""Weights on another scale: what is kept, and what is rounded again."""
+
+import numpy as np
+import pytest
+
+from qdqgraph.rulekit import Graph, pairs, refit
+from tests.support.models import build
+
+
+@pytest.mark.parametrize(
+    ("least", "scale", "integers"),
+    [(-127, 0.5, [-127, 64]), (-128, 64 / 127, [-127, 64])],
+    ids=["INT8 around zero", "a value that only -128 reaches"],
+)
+def test_a_scale_is_kept_unless_a_weight_lies_128_steps_from_zero(
+    least: int, scale: float, integers: list[int]
+) -> None:
+    """INT8 around zero ends at -127: TensorRT leaves -128 unused, so 128 steps need a larger scale."""
+    text = f"""g (float[1,1,2,2] x) => (float[1,2,2,2] y) <int8[2,1,1,1] w = {{{least}, 64}}, float s = {{0.5}}, int8 z = {{0}}> {{
+        a = t.pair (x, s1)  k = DequantizeLinear (w, s, z)  y = Conv (a, k) }}"""
+    graph = Graph(build(text))
+    (weights,) = (pair for pair in pairs(graph) if pair.kind == "weight")
+    edit = refit(graph, weights, None)
+    assert edit is not None and edit.integers is not None
+    assert float(edit.scale.array) == np.float32(scale)
+    assert edit.integers.array.reshape(-1).tolist() == integers
