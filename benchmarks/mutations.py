@@ -158,7 +158,7 @@ FAULTS = (
         ("fp16",),
     ),
     Fault(
-        "a variable of a text rule stands for two different constants",
+        "a variable of a text rule matches two different constants",
         "rulekit/text/match.py",
         "if len(before) == len(given) and all(map(same_value, [self.graph] * len(given), before, given)):",
         "if len(before) == len(given):",

@@ -1,4 +1,4 @@
-"""Categories of the table of operators in text rules: what they stand for, and how mistakes are answered."""
+"""Categories of the table of operators in text rules: which operators they name, and how mistakes are reported."""
 
 import re
 from pathlib import Path

@@ -52,7 +52,7 @@ def residual(reentrant: bool | None = None) -> nn.Module:
 
 
 class Dense(nn.Module):
-    """Concat, BatchNorm, ReLU, convolution: no quantizer stands at the Concat; and a product of two activations."""
+    """Concat, BatchNorm, ReLU, convolution: the Concat has no quantizer; and a product of two activations."""
 
     def __init__(self) -> None:
         super().__init__()
