@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,12 +22,15 @@ from .draft import Draft
 from .originals import ORIGINAL, originals
 from .solver import Group, Solution
 
+HALF_SCALES = 19
+"""The first opset whose Q/DQ accept FP16 scales."""
+
 Rounding = tuple[float, tuple[str, str]]
 """The quantization of a pair: its scale, and the types of scale and integers."""
 
 
 class Scales:
-    """The scale of each site after a solution: its group's scale, or its own if it has no group."""
+    """The scale of each site after a solution: its group's scale, its own if it has no group, or a measured one."""
 
     def __init__(self, graph: Graph, solution: Solution) -> None:
         self.graph, self.solution = graph, solution
@@ -37,7 +41,15 @@ class Scales:
         if group is not None and group.scale is not None:
             return group.scale
         own = pairs(self.graph).at(site)
-        return own[0].scale if own and all(p.same_quantization(own[0]) for p in own) else None
+        if own:
+            return own[0].scale if all(p.same_quantization(own[0]) for p in own) else None
+        scale = None if self.solution.measured is None else self.solution.measured.scale([site])
+        return None if scale is None else np.array(scale, self._float_type(site))
+
+    def _float_type(self, site: str) -> np.dtype[Any]:
+        """Returns the type of a new scale at a site: that of the tensor from opset 19, FP32 before."""
+        half = self.graph.dtype(site) == onnx.TensorProto.FLOAT16 and self.graph.opset >= HALF_SCALES
+        return np.dtype(np.float16 if half else np.float32)
 
     def source(self, edit: PlacePair) -> tuple[str, bool]:
         """Returns the site whose scale a new pair gets, and whether that scale agrees with the sites in `edit.agree`.
@@ -159,7 +171,7 @@ class _Round:
         if group is not None and group.scale is not None:
             scale, zero_point = self.share(group)
         else:
-            scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)))
+            scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)), self.scales.at(like))
         return self.draft.add_pair(tensor, scale, zero_point, code)
 
     def write(self, edit: SetPair) -> None:
@@ -213,9 +225,8 @@ class _Round:
             only = next(iter(inputs))
             if len(only) == 2 and all(t in self.graph.initializers for t in only):
                 return only
-        first = members[0]
-        value = np.asarray(first.scale if scale is None else scale).reshape(())
-        zero = np.zeros((), first.types[1])
+        value = np.asarray(members[0].scale if scale is None else scale).reshape(())
+        zero = np.zeros((), members[0].types[1] if members else np.int8)
         scale_name = self.draft.add_constant(f"{name}_scale", value)
         zero_name = self.draft.add_constant(f"{name}_zero_point", zero)
         for node in nodes:

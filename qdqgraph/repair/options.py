@@ -59,6 +59,7 @@ class Options:
         skip: globs on tensor and node names; findings there are reported, not repaired.
         also: codes of rules with repairs on request, which are applied as well.
         target: name of the TensorRT generation that the model is for.
+        keep_scales: with data, measure only the scales that are missing.
         weights: store quantized weights as "int8", or as "float" upstream of their Q; None leaves them unchanged.
     """
 
@@ -85,6 +86,10 @@ class Options:
             choices=NAMES,
             check=True,
         ),
+    )
+    keep_scales: bool = field(
+        default=False,
+        metadata=_option("keep-scales", "flag", "with --data: measure only the scales that are missing"),
     )
     exact: bool = field(default=False, metadata=_option("exact", "flag", "bit-exact repairs only"))
     weights: WeightFormat | None = field(

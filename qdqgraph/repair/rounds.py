@@ -26,16 +26,19 @@ from ..targets.target import NAMES, Target
 from .carry_out import Scales, carry_out
 from .draft import Draft, distinct
 from .gate import BARE, is_bare, quantized, was_bared
+from .measured import Measured, measured_loss
 from .options import Options
 from .plan import Plan
-from .requests import readers_at, store_weights
+from .requests import best_scales, readers_at, store_weights
 from .requests import strip as unquantized
-from .solver import Change, Solution, solve
+from .solver import Change, Solution, held_ties, solve
 
 ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
 
 
+CALIBRATION = "qdqgraph.calibration"
+"""The metadata_props key that says which data and method the scales come from."""
 EXCLUDED = "excluded from this repair by --only or --except"
 
 
@@ -74,8 +77,24 @@ class Repair:
     groups: int
 
 
+@dataclass(frozen=True)
+class Data:
+    """What data say of a graph that TensorRT accepts.
+
+    Attributes:
+        measured: the statistics of its sites; None without data.
+        held: the ties that the graph met before calibration.
+    """
+
+    measured: Measured | None = None
+    held: frozenset[tuple[str, str]] = frozenset()
+
+
+NO_DATA = Data()
+
+
 def resolve(
-    graph: Graph, found: Sequence[Finding], options: Options, *, exact: bool = False
+    graph: Graph, found: Sequence[Finding], options: Options, *, exact: bool = False, data: Data = NO_DATA
 ) -> tuple[Solution, tuple[Finding, ...]]:
     """Solves the ties and returns the solution with the open findings: ties already met are dropped.
 
@@ -83,18 +102,27 @@ def resolve(
     """
     ties = [f for f in found if f.tie is not None and f.safety is not Safety.MANUAL]
     inside = [f for f in ties if options.covers(f)]
-    solution = _solved(graph, inside, options, exact)
+    solution = _solved(graph, inside, options, exact, data)
     outside: list[Finding] = []
     if len(inside) < len(ties):
-        real = _solved(graph, ties, options, exact).findings
+        real = _solved(graph, ties, options, exact, data).findings
         outside = [replace(f, refused=f.refused or EXCLUDED) for f in real if not options.covers(f)]
     scales = Scales(graph, solution)
     settled = [s for f in found if f.tie is None and (s := _placed(scales, f)) is not None]
     return solution, tuple(sorted((*settled, *solution.findings, *outside), key=lambda f: f.order))
 
 
-def _solved(graph: Graph, ties: Sequence[Finding], options: Options, exact: bool) -> Solution:
-    return solve(graph, ties, policy=options.policy, max_bits_lost=options.max_bits_lost, exact=exact)
+def _solved(graph: Graph, ties: Sequence[Finding], options: Options, exact: bool, data: Data = NO_DATA) -> Solution:
+    return solve(
+        graph,
+        ties,
+        policy=options.policy,
+        max_bits_lost=options.max_bits_lost,
+        exact=exact,
+        measured=data.measured,
+        held=data.held,
+        keep_scales=options.keep_scales,
+    )
 
 
 def _placed(scales: Scales, finding: Finding) -> Finding | None:
@@ -103,10 +131,11 @@ def _placed(scales: Scales, finding: Finding) -> Finding | None:
         if not isinstance(edit, PlacePair):
             continue
         source, agreed = scales.source(edit)
+        calibrate = edit.calibrate and scales.solution.measured is None
         if not agreed and not edit.calibrate:
             return None
-        if not source or edit.calibrate:
-            return replace(finding, refused=f"the graph has no scale for '{edit.tensor}': calibrate and quantize it")
+        if not source or calibrate:
+            return replace(finding, refused=f"the graph has no scale for '{edit.tensor}': give --data to measure one")
     return finding
 
 
@@ -148,6 +177,7 @@ def fix(
     folder: Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
     price: Price = lambda graph, findings: findings,
+    measure: Callable[[Graph], Measured] | None = None,
 ) -> Repair:
     """Repairs a model.
 
@@ -158,6 +188,7 @@ def fix(
         folder: the folder that contains the external data.
         progress: called with one line before each step.
         price: sets `bytes` of the remaining findings, given the repaired graph.
+        measure: measures the sites of the graph that the target accepts; scales then come from data.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
@@ -172,7 +203,7 @@ def fix(
         graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
     work = _Work(rules, options, progress, price)
     exact = work.rounds(graph, "exact")
-    final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
+    final = exact if options.exact else work.rounds(work.calibrated(work.rounds(exact, "legal"), measure), "all")
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
@@ -235,6 +266,7 @@ class _Work:
         self.rules, self.options, self.progress, self.price = rules, options, progress, price
         self.applied: list[Finding] = []
         self.changes: dict[str, Change] = {}
+        self.data = NO_DATA
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
 
     def rounds(self, graph: Graph, stage: Stage) -> Graph:
@@ -247,7 +279,7 @@ class _Work:
         keep = stage != "all"
         for number in range(1, ROUNDS + 1):
             self.progress(f"{STAGES[stage]}, round {number}")
-            solution, found = resolve(graph, self.scan(graph), self.options, exact=keep)
+            solution, found = resolve(graph, self.scan(graph), self.options, exact=keep, data=self.data)
             mine = [f for f in found if self.options.wants(f)]
             if stage == "exact":
                 mine = [f for f in mine if f.safety is Safety.EXACT]
@@ -263,6 +295,17 @@ class _Work:
             graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
+
+    def calibrated(self, graph: Graph, measure: Callable[[Graph], Measured] | None) -> Graph:
+        """Measures the graph's sites; unless the scales are kept, gives each pair the best scale of its site."""
+        if measure is None:
+            return graph
+        held = held_ties(graph, self.scan(graph))
+        self.data = Data(measure(graph), held)
+        assert self.data.measured is not None
+        if self.options.keep_scales:
+            return graph
+        return self.requested(graph, [f for f in best_scales(graph, self.data.measured) if self.options.covers(f)])
 
     def requested(self, graph: Graph, asked: Iterable[Finding]) -> Graph:
         """Carries out the user's requests; requests without edits are omitted."""
@@ -284,7 +327,11 @@ class _Work:
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
             final = Graph(draft.finish(), final.folder, target=final.target)
-        solution, left = resolve(final, self.scan(final), self.options)
+        if self.data.measured is not None:
+            draft = Draft(final.model)
+            draft.set_metadata(CALIBRATION, self.data.measured.provenance)
+            final = Graph(draft.finish(), final.folder, known=final, target=final.target)
+        solution, left = resolve(final, self.scan(final), self.options, data=self.data)
         before, after = pairs(graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
         return Repair(
@@ -293,13 +340,23 @@ class _Work:
             exact=exact.model,
             applied=tuple(self.applied),
             left=self.price(final, left),
-            changes=tuple(self.changes.values()),
+            changes=tuple(self.changes.values())
+            if self.data.measured is None
+            else self._measured_changes(graph, final),
             pairs_before=len(old),
             pairs_after=len(new),
             pairs_added=len(new - old),
             pairs_removed=len(old - new),
             groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
         )
+
+    def _measured_changes(self, graph: Graph, final: Graph) -> tuple[Change, ...]:
+        assert self.data.measured is not None
+        old = {p.site: p.value for p in pairs(graph) if p.tieable}
+        new = {p.site: p.value for p in pairs(final) if p.tieable}
+        both = [site for site in old if site in new and old[site] != new[site]]
+        loss = {site: measured_loss(self.data.measured, site, new[site]) for site in both}
+        return tuple(Change(site, old[site], new[site], loss[site]) for site in both)
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:
         """Returns the findings of the rules; those of the last graph are cached, because a stage starts with it."""
