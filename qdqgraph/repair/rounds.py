@@ -26,7 +26,7 @@ from ..targets.target import NAMES, Target
 from .carry_out import Scales, carry_out
 from .draft import Draft, distinct
 from .gate import BARE, is_bare, quantized, was_bared
-from .measured import Measured, measured_loss
+from .measured import Measured
 from .options import Options
 from .plan import Plan
 from .requests import best_scales, readers_at, store_weights
@@ -355,7 +355,7 @@ class _Work:
         old = {p.site: p.value for p in pairs(graph) if p.tieable}
         new = {p.site: p.value for p in pairs(final) if p.tieable}
         both = [site for site in old if site in new and old[site] != new[site]]
-        loss = {site: measured_loss(self.data.measured, site, new[site]) for site in both}
+        loss = {site: self.data.measured.loss(site, new[site]) for site in both}
         return tuple(Change(site, old[site], new[site], loss[site]) for site in both)
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:

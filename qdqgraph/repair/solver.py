@@ -26,7 +26,7 @@ from ..graph.graph import Graph
 from ..graph.pair import Pair, bits_lost, pairs
 from ..rulekit.finding import Finding
 from ..rulekit.policy import DEFAULT, Policy, SiteScale, unknown_anchor
-from .measured import Measured, measured_loss
+from .measured import Measured
 from .originals import originals
 
 
@@ -246,7 +246,7 @@ class _Solver:
             return
         limit = self.limit if group.limit is None else group.limit
         if self.measured is not None:
-            lost, worst = max((measured_loss(self.measured, s, scale), s) for s in group.sites)
+            lost, worst = max((self.measured.loss(s, scale), s) for s in group.sites)
             if lost > limit:
                 raise _RefusedError(
                     f"the measured scale of the group, {scale:.4g}, would cost {lost:.2f} bits at '{worst}' "
@@ -345,7 +345,7 @@ def _changes(solver: _Solver, sites: Iterable[str], scale: float) -> Iterator[Ch
         for pair in pairs(solver.graph).at(site):
             if pair.value != scale:
                 own = solver.own(pair)
-                lost = bits_lost(scale, own) if measured is None else measured_loss(measured, site, scale)
+                lost = bits_lost(scale, own) if measured is None else measured.loss(site, scale)
                 yield Change(site, own, scale, lost)
 
 
