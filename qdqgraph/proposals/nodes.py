@@ -38,16 +38,18 @@ def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: S
     )
 
 
-def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto]) -> Graft:
-    """A proposal to insert nodes before one node input, which then reads the last one's output; other readers of the
-    tensor are not affected.
+def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto], *others: NodeInput) -> Graft:
+    """A proposal to insert nodes before a node input, which then reads the last one's output; readers of the tensor that
+    are not named are not affected.
 
     Args:
         by: the new nodes, in order; each produces one tensor, whose name is made unique.
+        others: more readers of the last one's output.
     """
     data = tuple(node.SerializeToString(deterministic=True) for node in by)
     fresh = tuple(node.output[0] for node in by)
-    return Graft(data, tuple(range(len(by))), fresh, (), (), (Rewire(reader, fresh[-1]),), (reader,))
+    readers = (reader, *others)
+    return Graft(data, tuple(range(len(by))), fresh, (), (), tuple(Rewire(r, fresh[-1]) for r in readers), readers)
 
 
 def make_constant(name: str, array: np.ndarray) -> onnx.NodeProto:

@@ -14,11 +14,11 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..graph.graph import Graph, Reader, key, label
+from ..graph.quantization import Quantization
 from ..operators import WEIGHTED
 from ..proposals.nodes import insert_before, make_constant, make_dequantize
 from ..proposals.proposal import Graft, PlacePair, Proposal
 from ..proposals.weights import output_axis, symmetric_scale
-from ..graph.quantization import Quantization
 from ..rulekit.finding import Finding, Safety, Severity
 from .measured import Measured
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,5 +186,3 @@ def _bytes(dims: Iterable[int | None], kind: int) -> int:
     with suppress(KeyError, ValueError):
         size = np.dtype(helper.tensor_dtype_to_np_dtype(kind)).itemsize
     return math.prod(d or 1 for d in dims) * size
-
-

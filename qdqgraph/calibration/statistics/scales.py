@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CalibrationError
 from ...graph.amax import INT8_BOUND, scale_from_amax
 from ..histogram import Histogram
 from ..methods import find_method, methods
@@ -95,9 +94,7 @@ def _integral(x: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     return steps * (scale**3 / 12) + rest**3 / 3
 
 
-def best_scale(
-    spreads: Sequence[Spread], method: str = AUTO, *, percentile: float = DEFAULT_PERCENTILE
-) -> Choice:
+def best_scale(spreads: Sequence[Spread], method: str = AUTO, *, percentile: float = DEFAULT_PERCENTILE) -> Choice:
     """The scale that a method chooses for the union of sites.
 
     - max: the largest magnitude of all, without clipping.
@@ -130,6 +127,7 @@ def best_scale(
         amax = min(found_amax, whole.amax) or whole.amax
     scale = float(np.float32(scale_from_amax(amax)))
     return Choice(scale, method, float(sum(error(s, scale) for s in spreads)), clipped(whole, scale))
+
 
 def _least_error(spreads: Sequence[Spread], largest: float) -> float:
     """The amax, at most `largest`, with the least sum of errors; of several the largest."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -14,7 +13,7 @@ from ...graph.graph import Graph
 from ...graph.moves import move_of
 from ...graph.pair import pairs
 from ...model.protos import is_standard
-from ...operators import AVERAGES, ONE_TO_ONE, RESHAPES, SUMS, WEIGHTED
+from ...operators import AVERAGES, RESHAPES, SUMS, WEIGHTED
 from .floating import FloatModel
 
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -68,5 +67,3 @@ def reshaped(network: FloatModel) -> dict[str, str]:
             source: gs.Tensor = node.inputs[0]
             found[node.outputs[0].name] = found.get(source.name, source.name)
     return found
-
-

@@ -98,7 +98,9 @@ class Statistics(Mapping[str, Spread]):
         except (ValueError, KeyError, IndexError, zipfile.BadZipFile, TypeError, AttributeError) as error:
             raise CalibrationError(f"{path}: not a file of statistics, or damaged; measure again") from error
         if network and found.network != network:
-            raise CalibrationError(f"{path}: these statistics are of another network; measure this one, or remove the file")
+            raise CalibrationError(
+                f"{path}: these statistics are of another network; measure this one, or remove the file"
+            )
         if data and found.data != data:
             raise CalibrationError(
                 f"{path}: these statistics are of other samples ({found.samples}: {found.description}); "
