@@ -39,12 +39,12 @@ def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: S
 
 
 def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto], *others: NodeInput) -> Graft:
-    """A proposal to insert nodes before a node input, which then reads the last one's output; readers of the tensor that
-    are not named are not affected.
+    """A proposal to insert nodes before a node input, which then reads the last one's output; other readers of the
+    tensor are not affected.
 
     Args:
         by: the new nodes, in order; each produces one tensor, whose name is made unique.
-        others: more readers of the last one's output.
+        others: more node inputs that read the last one's output.
     """
     data = tuple(node.SerializeToString(deterministic=True) for node in by)
     fresh = tuple(node.output[0] for node in by)
