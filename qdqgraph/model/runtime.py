@@ -64,6 +64,19 @@ def run(
     Raises:
         ModelError: onnxruntime cannot load or run the model.
     """
+    opened = session(model, folder, provider)
+    try:
+        return [opened.run(None, _cast(model, feed)) for feed in feeds]
+    except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
+        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+
+
+def session(model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS["cpu"]) -> Any:
+    """Returns an onnxruntime InferenceSession of the model with graph optimizations disabled; arguments as `run`.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -72,8 +85,7 @@ def run(
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
     try:
         stored = rounded(model) if provider == PROVIDERS["cpu"] else model
-        session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
-        return [session.run(None, _cast(model, feed)) for feed in feeds]
+        return ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
     except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
         raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
 

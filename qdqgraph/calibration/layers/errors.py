@@ -1,0 +1,120 @@
+"""`LayerError`: what rounding costs at the output of a layer, measured on samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ModelError, first_line
+from ...model import runtime
+from .twin import Compared, Twin
+
+Feeds = Iterable[Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """The difference between a layer's output and the float network's, over all samples.
+
+    Attributes:
+        sqnr: 10·log10(Σ float² / Σ difference²) in dB; inf without a difference, nan if a value is not finite.
+        cosine: cosine similarity of the two outputs, -1 to 1; nan if one is all zero.
+        largest: the largest absolute difference, in the units of the tensor.
+    """
+
+    sqnr: float
+    cosine: float
+    largest: float
+
+
+def runs(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> Iterator[dict[str, NDArray[Any]]]:
+    """Yields the results of a twin for each sample, by output name.
+
+    Raises:
+        ModelError: onnxruntime is missing, or cannot run the twin.
+    """
+    if not runtime.available():
+        raise ModelError("onnxruntime is not installed, and measuring errors runs the network: install qdqgraph[ort]")
+    session = runtime.session(twin.model, folder, runtime.provider(provider)[0])
+    names = [o.name for o in twin.model.graph.output]
+    given = [i.name for i in twin.model.graph.input]
+    for feed in feeds:
+        try:
+            found = session.run(names, {name: feed[name] for name in given})
+        except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
+            raise ModelError(f"onnxruntime cannot run the network: {first_line(error)}") from error
+        yield dict(zip(names, map(np.asarray, found), strict=True))
+
+
+def layer_errors(
+    twin: Twin,
+    feeds: Feeds,
+    folder: Path,
+    *,
+    provider: str = "cpu",
+    progress: Callable[[str], None] = lambda message: None,
+) -> tuple[dict[str, LayerError], dict[str, LayerError]]:
+    """The errors of all layers of a twin, by key: alone, and accumulated.
+
+    Args:
+        twin: the network.
+        feeds: the samples.
+        folder: where external data lie.
+        provider: "cpu" or "cuda".
+        progress: called with one line before each sample.
+
+    Raises:
+        ModelError: as `runs`.
+    """
+    totals: dict[str, NDArray[np.float64]] = {}
+    for number, found in enumerate(runs(twin, feeds, folder, provider), 1):
+        progress(f"comparing layers, sample {number}")
+        for compared in (*twin.alone, *twin.accumulated):
+            mine = np.array([float(found[name]) for name in compared.sums])
+            total = totals.setdefault(compared.sums[0] + compared.sums[1], np.zeros(len(mine)))
+            total[:-1] += mine[:-1]
+            total[-1] = max(total[-1], mine[-1])
+    return tuple(
+        {c.layer: _error(*totals[c.sums[0] + c.sums[1]]) for c in each} for each in (twin.alone, twin.accumulated)
+    )  # type: ignore[return-value]
+
+
+def _error(signal: float, noise: float, found: float, product: float, largest: float) -> LayerError:
+    if not all(map(math.isfinite, (signal, noise, found, product))):
+        return LayerError(math.nan, math.nan, largest)
+    norms = math.sqrt(signal) * math.sqrt(found)
+    ratio = math.inf if not noise else -math.inf if not signal else 10 * math.log10(signal / noise)
+    return LayerError(ratio, product / norms if norms else math.nan, largest)
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """How far quantization shifts the channels of a layer's output, from the layer alone.
+
+    Attributes:
+        mean: [C] mean difference of each channel, float64.
+        square: [C] mean squared difference of each channel, float64.
+    """
+
+    mean: NDArray[np.float64]
+    square: NDArray[np.float64]
+
+
+def shifts(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> list[dict[str, Shift]]:
+    """The shift of each layer with a channel axis, by key, for each sample.
+
+    Raises:
+        ModelError: as `runs`.
+    """
+    measured = [c for c in twin.alone if c.mean]
+    return [{c.layer: _shift(found, c) for c in measured} for found in runs(twin, feeds, folder, provider)]
+
+
+def _shift(found: Mapping[str, NDArray[Any]], compared: Compared) -> Shift:
+    return Shift(found[compared.mean].astype(np.float64), found[compared.square].astype(np.float64))

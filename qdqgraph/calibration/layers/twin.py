@@ -1,0 +1,249 @@
+"""`Twin`: one network that computes a float network beside its Q/DQ graph, and their differences at each layer.
+
+A layer is a node that reads a tensor through a Q/DQ pair. It is computed alone, from the float network's values rounded
+by its own pairs, and in the Q/DQ graph, where the errors of all layers upstream have accumulated. The differences are
+reduced in the network, so no tensor leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import TensorProto, compose, helper
+
+from ...graph.graph import Graph, key
+from ...graph.pair import Pair, is_pair, pairs
+from ...model.protos import element_types, fresh, is_standard, names, refill, subgraphs
+from ..statistics.floating import FloatModel
+
+AXES_AS_INPUT = 18
+"""The first opset in which ReduceMean reads its axes."""
+REALS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+SUMS = ("signal", "noise", "found", "product", "largest")
+"""Scalars of a comparison: sums of reference ** 2, difference ** 2, value ** 2, reference * value; the largest
+difference."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One tensor that is compared.
+
+    Attributes:
+        layer: the key of the layer in the Q/DQ graph.
+        sums: the outputs of the twin with the values of `SUMS`.
+        mean: the output with the mean difference of each channel, [C]; "" if it is not computed.
+        square: the output with the mean squared difference of each channel, [C]; "" likewise.
+    """
+
+    layer: str
+    sums: tuple[str, ...]
+    mean: str = ""
+    square: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """The network, and where its results are.
+
+    Attributes:
+        model: its inputs are those of the Q/DQ graph, its outputs reduced differences.
+        alone: each layer alone.
+        accumulated: each layer in the Q/DQ graph; empty if not asked for.
+        skipped: layers that are not compared, by key, with the reason.
+    """
+
+    model: onnx.ModelProto
+    alone: tuple[Compared, ...]
+    accumulated: tuple[Compared, ...]
+    skipped: dict[str, str]
+
+
+def layers(graph: Graph) -> tuple[gs.Node, ...]:
+    """The nodes that read an activation through a pair, in file order."""
+    return tuple(n for n in graph.nodes() if not is_pair(n) and any(_activation_pair(graph, t.name) for t in n.inputs))
+
+
+def twin(
+    graph: Graph,
+    network: FloatModel,
+    chosen: Sequence[gs.Node],
+    *,
+    accumulated: bool = False,
+    channels: dict[str, int] | None = None,
+) -> Twin:
+    """The twin of a Q/DQ graph and its float network.
+
+    Args:
+        graph: the Q/DQ graph.
+        network: its float network.
+        chosen: the layers to compare, of `layers`.
+        accumulated: also compare the layers inside the Q/DQ graph.
+        channels: the channel axis of the layers whose differences are also reduced per channel, by key.
+    """
+    return _Building(graph, network, accumulated, channels or {}).run(chosen)
+
+
+def _activation_pair(graph: Graph, tensor: str) -> Pair | None:
+    pair = pairs(graph).made(tensor)
+    return pair if pair is not None and pair.kind == "activation" and pair.quantize is not None else None
+
+
+class _Building:
+    def __init__(self, graph: Graph, network: FloatModel, accumulated: bool, channels: dict[str, int]) -> None:
+        self.graph, self.network, self.channels = graph, network, channels
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(network.model)
+        self.model.opset_import.extend(
+            o for o in graph.model.opset_import if o.domain not in {d.domain for d in self.model.opset_import}
+        )
+        self.types = element_types(network.model)
+        self.taken = set(names(network.model.graph))
+        self.producers = {name: n for n in network.model.graph.node for name in n.output if name}
+        self.copied: dict[str, str] = {}
+        """Constants of the Q/DQ graph, and tensors after a pair → their names in the twin."""
+        self.new: list[onnx.NodeProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self.prefix = fresh("quantized/", self.taken) if accumulated else ""
+
+    def run(self, chosen: Sequence[gs.Node]) -> Twin:
+        alone: list[Compared] = []
+        whole: list[Compared] = []
+        skipped: dict[str, str] = {}
+        if self.prefix:
+            self._add_quantized()
+        for node in chosen:
+            reason = self._unfit(node)
+            if reason:
+                skipped[key(node)] = reason
+                continue
+            reference = self._reference(node)
+            found = self._clone(node, [self._rounded(t.name) for t in node.inputs])
+            alone.append(self._compare(key(node), reference, found))
+            if self.prefix:
+                whole.append(self._compare(key(node), reference, self.prefix + key(node), channels=False))
+        self.model.graph.node.extend(self.new)
+        refill(self.model.graph.output, self.outputs)
+        del self.model.graph.value_info[:]
+        return Twin(self.model, tuple(alone), tuple(whole), skipped)
+
+    def _add_quantized(self) -> None:
+        """Adds the Q/DQ graph under prefixed names; it reads the same inputs."""
+        other = compose.add_prefix(self.graph.model, self.prefix, rename_functions=False)
+        inputs = {self.prefix + name: name for name in self.graph.inputs}
+        for node in other.graph.node:
+            _rename(node, inputs)
+        self.new.extend(other.graph.node)
+        self.model.graph.initializer.extend(other.graph.initializer)
+
+    def _unfit(self, node: gs.Node) -> str:
+        """Returns why a layer cannot be compared, or ""."""
+        proto = self.graph.proto(node)
+        if next(iter(subgraphs(proto)), None) is not None or len([t for t in node.outputs if t.name]) != 1:
+            return "it has a subgraph or several outputs"
+        if self.types.get(self.network.tensor(key(node))) not in REALS:
+            return "its output is not floating-point"
+        for tensor in node.inputs:
+            source = self.network.tensor(tensor.name) if tensor.name else ""
+            if source and not self.graph.is_constant(tensor.name) and source not in self.types:
+                return f"the float network has no tensor '{tensor.name}'"
+        return ""
+
+    def _reference(self, node: gs.Node) -> str:
+        """The float network's result of a layer; computed again if a Relu that a pair had replaced has its name."""
+        name = self.network.tensor(key(node))
+        producer = self.producers.get(name)
+        if producer is not None and producer.op_type == node.op and is_standard(producer):
+            return name
+        return self._clone(node, [self.network.tensor(t.name) if t.name else "" for t in node.inputs])
+
+    def _rounded(self, tensor: str) -> str:
+        """The name in the twin of what a layer reads: a constant as the Q/DQ graph computes it, a float value rounded
+        by the layer's pair, or a float value."""
+        if not tensor:
+            return ""
+        if self.graph.is_constant(tensor):
+            return self._constant(tensor)
+        pair = _activation_pair(self.graph, tensor)
+        if pair is None:
+            return self.network.tensor(tensor)
+        if tensor not in self.copied:
+            assert pair.quantize is not None
+            integers = self._clone(pair.quantize, [self.network.tensor(pair.tensor), *self._parameters(pair.quantize)])
+            dequantize = self.graph.node(tensor)
+            self.copied[tensor] = self._clone(dequantize, [integers, *self._parameters(dequantize)])
+        return self.copied[tensor]
+
+    def _parameters(self, node: gs.Node) -> Iterator[str]:
+        return (self._constant(t.name) if t.name else "" for t in node.inputs[1:])
+
+    def _constant(self, tensor: str) -> str:
+        """Copies a constant of the Q/DQ graph, with the nodes that compute it."""
+        if tensor not in self.copied:
+            node = self.graph.producer(tensor)
+            if node is None:
+                self.copied[tensor] = name = fresh(tensor, self.taken)
+                stored = onnx.TensorProto()
+                stored.CopyFrom(self.graph.initializers[tensor])
+                stored.name = name
+                self.model.graph.initializer.append(stored)
+            else:
+                self._clone(node, [self._constant(t.name) if t.name else "" for t in node.inputs], tensor)
+        return self.copied[tensor]
+
+    def _clone(self, node: gs.Node, inputs: Iterable[str], constant: str = "") -> str:
+        """Adds a copy of a node that reads `inputs`; returns its first output. Outputs of a constant are recorded."""
+        proto = onnx.NodeProto()
+        proto.CopyFrom(self.graph.proto(node))
+        proto.ClearField("name")
+        proto.ClearField("input")
+        proto.input.extend(inputs)
+        for index, name in enumerate(proto.output):
+            proto.output[index] = fresh(name, self.taken) if name else ""
+            if constant and name:
+                self.copied[name] = proto.output[index]
+        self.new.append(proto)
+        return str(proto.output[0])
+
+    def _compare(self, layer: str, reference: str, found: str, *, channels: bool = True) -> Compared:
+        wide = [self._node("Cast", [name], to=TensorProto.FLOAT) for name in (reference, found)]
+        difference = self._node("Sub", [wide[1], wide[0]])
+        sums = [
+            self._node("ReduceSumSquare", [wide[0]], keepdims=0),
+            self._node("ReduceSumSquare", [difference], keepdims=0),
+            self._node("ReduceSumSquare", [wide[1]], keepdims=0),
+            self._node("ReduceSum", [self._node("Mul", wide)], keepdims=0),
+            self._node("ReduceMax", [self._node("Abs", [difference])], keepdims=0),
+        ]
+        mean = square = ""
+        shape = self.graph.shape(layer)
+        if channels and layer in self.channels and shape is not None:
+            axes = [i for i in range(len(shape)) if i != self.channels[layer] % len(shape)]
+            mean = self._mean(difference, axes)
+            square = self._mean(self._node("Mul", [difference, difference]), axes)
+        for name in (*sums, *filter(None, (mean, square))):
+            self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        return Compared(layer, tuple(sums), mean, square)
+
+    def _mean(self, tensor: str, axes: list[int]) -> str:
+        if self.graph.opset < AXES_AS_INPUT:
+            return self._node("ReduceMean", [tensor], axes=axes, keepdims=0)
+        name = fresh("axes", self.taken)
+        self.model.graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [len(axes)], axes))
+        return self._node("ReduceMean", [tensor, name], keepdims=0)
+
+    def _node(self, op: str, inputs: list[str], **attributes: Any) -> str:
+        name = fresh(f"{op}/{inputs[0]}", self.taken)
+        self.new.append(helper.make_node(op, inputs, [name], **attributes))
+        return name
+
+
+def _rename(node: onnx.NodeProto, by: dict[str, str]) -> None:
+    for index, name in enumerate(node.input):
+        node.input[index] = by.get(name, name)
+    for inner in subgraphs(node):
+        for each in inner.node:
+            _rename(each, by)
