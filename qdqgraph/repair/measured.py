@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..graph.graph import Graph
+
 
 class Measured(Protocol):
     """Scales of sites, and what another scale costs them."""
@@ -22,6 +24,9 @@ class Measured(Protocol):
         Half the log2 of the growth of the squared error: one bit halves the step, which quarters the error. 0 for a
         site that was not measured.
         """
+
+    def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Measured:
+        """The same with better scales for these groups of sites, judged by the layers of the graph that read them."""
 
     @property
     def provenance(self) -> str:

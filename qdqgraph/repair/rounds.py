@@ -203,7 +203,10 @@ def fix(
         graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
     work = _Work(rules, options, progress, price)
     exact = work.rounds(graph, "exact")
-    final = exact if options.exact else work.rounds(work.calibrated(work.rounds(exact, "legal"), measure), "all")
+    final = exact
+    if not options.exact:
+        final = work.rounds(work.calibrated(work.rounds(exact, "legal"), measure), "all")
+        final = work.rounds(work.refined(final), "all")
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
@@ -306,6 +309,20 @@ class _Work:
         if self.options.keep_scales:
             return graph
         return self.requested(graph, [f for f in best_scales(graph, self.data.measured) if self.options.covers(f)])
+
+    def refined(self, graph: Graph) -> Graph:
+        """Measures the scales of the final groups again, at the layers that read them; without data does nothing."""
+        if self.data.measured is None or self.options.keep_scales:
+            return graph
+        solution, _ = resolve(graph, self.scan(graph), self.options, data=self.data)
+        groups = [group.sites for group in solution.groups]
+        inside = {site for sites in groups for site in sites}
+        groups += [(s,) for s in dict.fromkeys(p.site for p in pairs(graph) if p.tieable) if s not in inside]
+        measured = self.data.measured.refined(graph, groups)
+        if measured is self.data.measured:
+            return graph
+        self.data = Data(measured, held_ties(graph, self.scan(graph)) | self.data.held)
+        return self.requested(graph, [f for f in best_scales(graph, measured) if self.options.covers(f)])
 
     def requested(self, graph: Graph, asked: Iterable[Finding]) -> Graph:
         """Carries out the user's requests; requests without edits are omitted."""

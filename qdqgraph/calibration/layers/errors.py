@@ -72,17 +72,32 @@ def layer_errors(
     Raises:
         ModelError: as `runs`.
     """
-    totals: dict[str, NDArray[np.float64]] = {}
-    for number, found in enumerate(runs(twin, feeds, folder, provider), 1):
+    found = totals(twin, feeds, folder, provider, progress)
+    alone, accumulated = ({c.layer: _error(*found[c]) for c in each} for each in (twin.alone, twin.accumulated))
+    return alone, accumulated
+
+
+def totals(
+    twin: Twin,
+    feeds: Feeds,
+    folder: Path,
+    provider: str = "cpu",
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[Compared, NDArray[np.float64]]:
+    """The values of `twin.SUMS` over all samples, for each comparison; arguments as for `layer_errors`.
+
+    Raises:
+        ModelError: as `runs`.
+    """
+    every = (*twin.alone, *twin.accumulated)
+    found = {compared: np.zeros(len(compared.sums)) for compared in every}
+    for number, results in enumerate(runs(twin, feeds, folder, provider), 1):
         progress(f"comparing layers, sample {number}")
-        for compared in (*twin.alone, *twin.accumulated):
-            mine = np.array([float(found[name]) for name in compared.sums])
-            total = totals.setdefault(compared.sums[0] + compared.sums[1], np.zeros(len(mine)))
-            total[:-1] += mine[:-1]
-            total[-1] = max(total[-1], mine[-1])
-    return tuple(
-        {c.layer: _error(*totals[c.sums[0] + c.sums[1]]) for c in each} for each in (twin.alone, twin.accumulated)
-    )  # type: ignore[return-value]
+        for compared in every:
+            mine = np.array([float(results[name]) for name in compared.sums])
+            found[compared][:-1] += mine[:-1]
+            found[compared][-1] = max(found[compared][-1], mine[-1])
+    return found
 
 
 def _error(signal: float, noise: float, found: float, product: float, largest: float) -> LayerError:

@@ -7,13 +7,14 @@ reduced in the network, so no tensor leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import TensorProto, compose, helper
+from onnx import TensorProto, compose, helper, numpy_helper
 
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair, is_pair, pairs
@@ -34,12 +35,14 @@ class Compared:
 
     Attributes:
         layer: the key of the layer in the Q/DQ graph.
+        variant: the index of the variant.
         sums: the outputs of the twin with the values of `SUMS`.
         mean: the output with the mean difference of each channel, [C]; "" if it is not computed.
         square: the output with the mean squared difference of each channel, [C]; "" likewise.
     """
 
     layer: str
+    variant: int
     sums: tuple[str, ...]
     mean: str = ""
     square: str = ""
@@ -51,7 +54,7 @@ class Twin:
 
     Attributes:
         model: its inputs are those of the Q/DQ graph, its outputs reduced differences.
-        alone: each layer alone.
+        alone: each layer alone; with variants, each layer once for each variant, variants in order.
         accumulated: each layer in the Q/DQ graph; empty if not asked for.
         skipped: layers that are not compared, by key, with the reason.
     """
@@ -73,7 +76,8 @@ def twin(
     chosen: Sequence[gs.Node],
     *,
     accumulated: bool = False,
-    channels: dict[str, int] | None = None,
+    channels: Mapping[str, int] | None = None,
+    variants: Sequence[Mapping[str, float]] = ({},),
 ) -> Twin:
     """The twin of a Q/DQ graph and its float network.
 
@@ -83,8 +87,9 @@ def twin(
         chosen: the layers to compare, of `layers`.
         accumulated: also compare the layers inside the Q/DQ graph.
         channels: the channel axis of the layers whose differences are also reduced per channel, by key.
+        variants: scales by site; each layer alone is computed with the scales of each variant.
     """
-    return _Building(graph, network, accumulated, channels or {}).run(chosen)
+    return _Building(graph, network, accumulated, channels or {}, variants).run(chosen)
 
 
 def _activation_pair(graph: Graph, tensor: str) -> Pair | None:
@@ -93,8 +98,15 @@ def _activation_pair(graph: Graph, tensor: str) -> Pair | None:
 
 
 class _Building:
-    def __init__(self, graph: Graph, network: FloatModel, accumulated: bool, channels: dict[str, int]) -> None:
-        self.graph, self.network, self.channels = graph, network, channels
+    def __init__(
+        self,
+        graph: Graph,
+        network: FloatModel,
+        accumulated: bool,
+        channels: Mapping[str, int],
+        variants: Sequence[Mapping[str, float]],
+    ) -> None:
+        self.graph, self.network, self.channels, self.variants = graph, network, channels, variants
         self.model = onnx.ModelProto()
         self.model.CopyFrom(network.model)
         self.model.opset_import.extend(
@@ -104,7 +116,9 @@ class _Building:
         self.taken = set(names(network.model.graph))
         self.producers = {name: n for n in network.model.graph.node for name in n.output if name}
         self.copied: dict[str, str] = {}
-        """Constants of the Q/DQ graph, and tensors after a pair → their names in the twin."""
+        """Constants of the Q/DQ graph → their names in the twin."""
+        self.through: dict[tuple[str, float | None], str] = {}
+        """A tensor after a pair, and the scale if it is not the pair's → its name in the twin."""
         self.new: list[onnx.NodeProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.prefix = fresh("quantized/", self.taken) if accumulated else ""
@@ -121,10 +135,11 @@ class _Building:
                 skipped[key(node)] = reason
                 continue
             reference = self._reference(node)
-            found = self._clone(node, [self._rounded(t.name) for t in node.inputs])
-            alone.append(self._compare(key(node), reference, found))
+            for index, scales in enumerate(self.variants):
+                found = self._clone(node, [self._rounded(t.name, scales) for t in node.inputs])
+                alone.append(self._compare(key(node), index, reference, found))
             if self.prefix:
-                whole.append(self._compare(key(node), reference, self.prefix + key(node), channels=False))
+                whole.append(self._compare(key(node), 0, reference, self.prefix + key(node), channels=False))
         self.model.graph.node.extend(self.new)
         refill(self.model.graph.output, self.outputs)
         del self.model.graph.value_info[:]
@@ -160,7 +175,7 @@ class _Building:
             return name
         return self._clone(node, [self.network.tensor(t.name) if t.name else "" for t in node.inputs])
 
-    def _rounded(self, tensor: str) -> str:
+    def _rounded(self, tensor: str, scales: Mapping[str, float]) -> str:
         """The name in the twin of what a layer reads: a constant as the Q/DQ graph computes it, a float value rounded
         by the layer's pair, or a float value."""
         if not tensor:
@@ -170,15 +185,21 @@ class _Building:
         pair = _activation_pair(self.graph, tensor)
         if pair is None:
             return self.network.tensor(tensor)
-        if tensor not in self.copied:
+        scale = scales.get(pair.site)
+        if (tensor, scale) not in self.through:
             assert pair.quantize is not None
-            integers = self._clone(pair.quantize, [self.network.tensor(pair.tensor), *self._parameters(pair.quantize)])
             dequantize = self.graph.node(tensor)
-            self.copied[tensor] = self._clone(dequantize, [integers, *self._parameters(dequantize)])
-        return self.copied[tensor]
+            own = [self._constant(t.name) if t.name else "" for t in pair.quantize.inputs[1:]]
+            if scale is not None and pair.scale is not None:
+                own[0] = self._scalar(scale, pair.scale.dtype)
+            integers = self._clone(pair.quantize, [self.network.tensor(pair.tensor), *own])
+            self.through[tensor, scale] = self._clone(dequantize, [integers, *own])
+        return self.through[tensor, scale]
 
-    def _parameters(self, node: gs.Node) -> Iterator[str]:
-        return (self._constant(t.name) if t.name else "" for t in node.inputs[1:])
+    def _scalar(self, value: float, kind: np.dtype[Any]) -> str:
+        name = fresh("scale", self.taken)
+        self.model.graph.initializer.append(numpy_helper.from_array(np.array(value, kind), name))
+        return name
 
     def _constant(self, tensor: str) -> str:
         """Copies a constant of the Q/DQ graph, with the nodes that compute it."""
@@ -208,7 +229,7 @@ class _Building:
         self.new.append(proto)
         return str(proto.output[0])
 
-    def _compare(self, layer: str, reference: str, found: str, *, channels: bool = True) -> Compared:
+    def _compare(self, layer: str, variant: int, reference: str, found: str, *, channels: bool = True) -> Compared:
         wide = [self._node("Cast", [name], to=TensorProto.FLOAT) for name in (reference, found)]
         difference = self._node("Sub", [wide[1], wide[0]])
         sums = [
@@ -226,7 +247,7 @@ class _Building:
             square = self._mean(self._node("Mul", [difference, difference]), axes)
         for name in (*sums, *filter(None, (mean, square))):
             self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-        return Compared(layer, tuple(sums), mean, square)
+        return Compared(layer, variant, tuple(sums), mean, square)
 
     def _mean(self, tensor: str, axes: list[int]) -> str:
         if self.graph.opset < AXES_AS_INPUT:

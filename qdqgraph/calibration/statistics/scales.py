@@ -145,8 +145,13 @@ def best_scale(spreads: Sequence[Spread], method: str = AUTO, *, percentile: flo
     else:
         found_amax = methods()[method].amax(_filled(whole), percentile=percentile, bound=INT8_BOUND)
         amax = min(found_amax, whole.amax) or whole.amax
-    scale = float(np.float32(scale_from_amax(amax)))
-    return Choice(scale, method, float(sum(error(s, scale) for s in spreads)), clipped(whole, scale))
+    return chosen(spreads, method, scale_from_amax(amax))
+
+
+def chosen(spreads: Sequence[Spread], method: str, scale: float) -> Choice:
+    """What a scale, rounded to float32, means for sites together."""
+    scale = float(np.float32(scale))
+    return Choice(scale, method, float(sum(error(s, scale) for s in spreads)), clipped(union(spreads), scale))
 
 
 def _least_error(spreads: Sequence[Spread], largest: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import ModelError
 from ...graph.amax import INT8_BOUND
+from ...graph.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Table:
     def provenance(self) -> str:
         """Where the scales come from."""
         return self.source
+
+    def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Table:
+        """Itself: the scales are given."""
+        return self
 
     def scale(self, sites: Sequence[str]) -> float | None:
         """The largest scale of these sites; None if the table has none of them."""
