@@ -16,8 +16,10 @@ from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
 from ..operators import AVERAGES, BINARY, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
 from ..proposals.clipping import clip_nodes, clips_negatives
+from ..proposals.folding import fold_integers, fold_moved, store_floats
 from ..proposals.nodes import attributes, insert_before, make_constant, make_dequantize, make_node, replace
 from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
+from ..proposals.readers import FLOATS, feeds_int8, keep_exact
 from ..proposals.unpair import remove_pair
 from ..proposals.weights import (
     INT4,
@@ -27,6 +29,7 @@ from ..proposals.weights import (
     is_locked,
     make_symmetric,
     pair_readers,
+    reader_axis,
     real_weights,
     refit,
     rescale,
@@ -40,6 +43,7 @@ from .rule import Counterexample, Example, Rule
 __all__ = [
     "AVERAGES",
     "BINARY",
+    "FLOATS",
     "INT4",
     "INT8_BOUND",
     "ONE_TO_ONE",
@@ -79,11 +83,15 @@ __all__ = [
     "clip_nodes",
     "clips_negatives",
     "dequantized_weights",
+    "feeds_int8",
+    "fold_integers",
+    "fold_moved",
     "input_name",
     "insert_before",
     "int4_to_int8",
     "is_locked",
     "is_pair",
+    "keep_exact",
     "key",
     "label",
     "make_constant",
@@ -97,6 +105,7 @@ __all__ = [
     "pair_readers",
     "pairs",
     "pointwise",
+    "reader_axis",
     "real_weights",
     "refit",
     "remove_pair",
@@ -111,6 +120,7 @@ __all__ = [
     "shared_scale_sites",
     "sites",
     "skips_convolution",
+    "store_floats",
     "uint4_to_int4",
     "uint8_to_int8",
     "why_locked",
