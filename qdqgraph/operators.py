@@ -37,6 +37,7 @@ CATEGORIES: Mapping[str, str] = {
     "pairs": "Produces or reads the integers of a Q/DQ pair.",
     "shapes": "Reads the shape of its input, not its values.",
     "same_constant": "Changes only the shape or type of a constant.",
+    "moves_weights": "May move the dequantized weights of a layer: TensorRT-RTX 1.7.1 keeps the INT8 kernel.",
     "random": "Its result differs between runs, even if its inputs are constant; Dropout only in training.",
     "reproducible": "Every implementation computes the same bits: it moves, compares, or rounds once (IEEE 754).",
     "parts": "Splits a tensor, or extracts a part of it.",
@@ -68,7 +69,8 @@ HALF = "docs/decisions/0010-fp16-types-follow-the-pairs.md"
 IMPLIED: Mapping[str, frozenset[str]] = {
     "unary": frozenset({"elementwise"}),
     "binary": frozenset({"elementwise"}),
-    "reshapes": frozenset({"moves", "keeps_all", "before_root", "reproducible"}),
+    "reshapes": frozenset({"moves", "keeps_all", "before_root", "reproducible", "moves_weights"}),
+    "parts": frozenset({"moves_weights"}),
 }
 """Category → the categories that it implies."""
 ZEROS, NEAREST = "adds zeros or copies", "nearest mode"
@@ -124,8 +126,8 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Identity", "reshapes views same_constant shaped_as_first unbounded", f"{MOVED}, {VIEWED}"),
     Operator("Transpose", "reshapes", COPIES),
     Operator("Split", "moves keeps_all splits parts reproducible", COPIES),
-    Operator("Expand", "moves keeps_all reproducible", COPIES),
-    Operator("Tile", "moves keeps_all reproducible", COPIES),
+    Operator("Expand", "moves keeps_all reproducible moves_weights", COPIES),
+    Operator("Tile", "moves keeps_all reproducible moves_weights", COPIES),
     Operator("DepthToSpace", "moves keeps_all reproducible", MOVED),
     Operator("SpaceToDepth", "moves keeps_all reproducible", MOVED),
     Operator("Slice", "moves parts reproducible", COPIES),
@@ -270,7 +272,7 @@ SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commuta
 AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
 NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
 PAIRS, SHAPES = members("pairs"), members("shapes")
-SAME_CONSTANT, PARTS = members("same_constant"), members("parts")
+SAME_CONSTANT, PARTS, MOVES_WEIGHTS = members("same_constant"), members("parts"), members("moves_weights")
 SHAPED_AS_FIRST, SHAPED_AS_BOTH = members("shaped_as_first"), members("shaped_as_both")
 SQUARES_INSIDE, ADDS_UP, BEFORE_ROOT = members("squares_inside"), members("adds_up"), members("before_root")
 RANDOM, REPRODUCIBLE = members("random"), members("reproducible")

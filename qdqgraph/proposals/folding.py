@@ -8,17 +8,17 @@ from ..graph.constants import constants
 from ..graph.graph import Graph, Reader, key
 from ..graph.pair import PER_CHANNEL, Pair, pairs
 from ..graph.quantization import Quantization
-from ..operators import JOINS, LINEAR, PARTS, RESHAPES, SAME_CONSTANT, WEIGHTED
+from ..operators import JOINS, LINEAR, MOVES_WEIGHTS, SAME_CONSTANT, WEIGHTED
 from .nodes import make_constant, make_dequantize, replace
 from .proposal import Graft
 from .weights import channel_axis, dequantized_weights, is_locked, reader_axis
 
-LEFT = RESHAPES | PARTS | {"Expand", "Tile"}
-"""Operators after the DequantizeLinear of weights with which TensorRT keeps the INT8 kernel; measured on TensorRT-RTX
-1.7.1. With Gather, Pad, Neg or another element-wise operator it runs in float, and it refuses Concat."""
-STORED = RESHAPES | SAME_CONSTANT | PARTS | JOINS | {"Constant", "Expand", "Tile"}
+STORED = MOVES_WEIGHTS | SAME_CONSTANT | JOINS | {"Constant"}
 """Operators before the QuantizeLinear of weights that TensorRT folds when it builds; measured on TensorRT-RTX 1.7.1,
 which computes Gather, a norm, a MatMul or a second QuantizeLinear again in every run."""
+KEPT = MOVES_WEIGHTS | LINEAR | {"Constant"}
+"""Operators after the DequantizeLinear of weights that stay; measured on TensorRT-RTX 1.7.1: with Gather, Pad or Neg the
+layer runs in float, and a Concat is refused. Products with other constants have no INT8 form with the same bits."""
 
 
 def store_floats(graph: Graph, pair: Pair) -> tuple[Graft, ...]:
@@ -76,7 +76,7 @@ def fold_moved(graph: Graph, reader: Reader) -> Graft | None:
     table = pairs(graph)
     leaves = {key(d): p for n in constants(graph).path(tensor) if (p := table.of(n)) is not None for d in p.dequantizes}
     between = constants(graph).path(tensor, leaves)
-    if not leaves or tensor in leaves or all(n.op in LEFT | LINEAR | {"Constant"} for n in between):
+    if not leaves or tensor in leaves or all(n.op in KEPT for n in between):
         return None
     if table.made(node.inputs[1 - reader.index].name) is None or len(producer.outputs) > 1 or _settable(graph, tensor):
         return None

@@ -21,8 +21,8 @@ from ..model.protos import fresh, key, reads, refill
 from ..proposals.proposal import Graft, NodeInput
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
-"""Operators that are removed when a proposal removes their last consumer, in addition to those that compute constants and
-those that a `Graft` names."""
+"""Operators that are removed when a proposal removes their last consumer, in addition to those that compute constants,
+and those that a `Graft` names."""
 
 
 def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
