@@ -17,8 +17,8 @@ STORED = MOVES_WEIGHTS | SAME_CONSTANT | JOINS | {"Constant"}
 """Operators before the QuantizeLinear of weights that TensorRT folds when it builds; measured on TensorRT-RTX 1.7.1,
 which computes Gather, a norm, a MatMul or a second QuantizeLinear again in every run."""
 KEPT = MOVES_WEIGHTS | LINEAR | {"Constant"}
-"""Operators after the DequantizeLinear of weights that stay; measured on TensorRT-RTX 1.7.1: with Gather, Pad or Neg the
-layer runs in float, and a Concat is refused. Products with other constants have no INT8 form with the same bits."""
+"""Operators after the DequantizeLinear of weights that stay; measured on TensorRT-RTX 1.7.1: with Gather, Pad or Neg
+the layer runs in float, and a Concat is refused. Products with other constants have no INT8 form with the same bits."""
 
 
 def store_floats(graph: Graph, pair: Pair) -> tuple[Graft, ...]:
