@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_graphsurgeon as gs
 
 from ..graph.constants import constants
 from ..graph.graph import Graph, Reader, key
@@ -29,21 +30,30 @@ def store_floats(graph: Graph, pair: Pair) -> tuple[Graft, ...]:
 
 
 def fold_integers(graph: Graph, pair: Pair) -> Graft | None:
-    """The integers of weights that are computed from constants, as an initializer in place of the QuantizeLinear.
+    """The integers of computed weights as an initializer: in place of the QuantizeLinear, or of an operator between
+    stored integers and their DequantizeLinear.
 
-    None if the pair stores integers already or TensorRT does not accept its scales (other rules first fit these to the
-    float values), if TensorRT folds every operator upstream, if the integers are a graph output or cannot be computed,
-    or if an initializer upstream is also a graph input that a caller may set (IR version 4 and later). The integers are
-    exact if `Graph.is_reproducible` is true of `pair.tensor`.
+    None if nothing computes them, or TensorRT folds every operator upstream of the QuantizeLinear; if it does not
+    accept the scales (other rules first fit these to the float values); if the integers are a graph output or cannot be
+    computed; or if an initializer upstream is also a graph input that a caller may set (IR version 4 and later). The
+    integers are exact if `Graph.is_reproducible` is true of `pair.tensor`.
     """
-    if pair.quantize is None or pair.kind == "activation" or not _accepted(graph, pair):
+    integers = pair.tensor if pair.quantize is None else key(pair.quantize)
+    if pair.kind != "weight" or _settable(graph, integers):
         return None
-    name = key(pair.quantize)
+    if pair.quantize is None:
+        producer = graph.producer(integers)
+        return None if producer is None or producer.op in ("Constant", "Clip") else _stored(graph, producer)
     computed = any(node.op not in STORED for node in constants(graph).path(pair.tensor))
-    if not computed or name in graph.outputs or _settable(graph, name):
+    return _stored(graph, pair.quantize) if computed and _accepted(graph, pair) else None
+
+
+def _stored(graph: Graph, node: gs.Node) -> Graft | None:
+    """The outputs of a node as initializers; None if one is a graph output, or cannot be computed."""
+    arrays = {t.name: graph.array(t.name) for t in node.outputs if t.name}
+    if any(array is None or name in graph.outputs for name, array in arrays.items()):
         return None
-    integers = graph.array(name)
-    return None if integers is None else replace([pair.quantize], [make_constant(name, integers)])
+    return replace([node], [make_constant(name, array) for name, array in arrays.items() if array is not None])
 
 
 def _accepted(graph: Graph, pair: Pair) -> bool:
@@ -102,6 +112,7 @@ def _moved(
     values, scales = graph.array(tensor), constants(graph).value(tensor, steps)
     if values is None or scales is None or values.shape != scales.shape or not np.isfinite(values).all():
         return None
+    scales = np.abs(scales)  # a Neg changes their sign
     axis = reader_axis(graph, reader, values.ndim) if graph.opset >= PER_CHANNEL else None
     others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis)
     scale = np.asarray(scales.max(axis=others))  # a Pad adds zeros to the scales, too

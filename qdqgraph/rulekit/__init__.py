@@ -14,7 +14,7 @@ from ..graph.moves import Move, move_at, move_of
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
-from ..operators import AVERAGES, BINARY, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
+from ..operators import AVERAGES, BINARY, MOVES_WEIGHTS, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
 from ..proposals.clipping import clip_nodes, clips_negatives
 from ..proposals.folding import fold_integers, fold_moved, store_floats
 from ..proposals.nodes import attributes, insert_before, make_constant, make_dequantize, make_node, replace
@@ -46,6 +46,7 @@ __all__ = [
     "FLOATS",
     "INT4",
     "INT8_BOUND",
+    "MOVES_WEIGHTS",
     "ONE_TO_ONE",
     "PAIRS",
     "PER_CHANNEL",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from qdqgraph.rulekit import (
     BINARY,
+    MOVES_WEIGHTS,
     PAIRS,
     SAME_CONSTANT,
     WEIGHTED,
@@ -26,8 +27,8 @@ from qdqgraph.rulekit import (
     store_floats,
 )
 
-THROUGH = SAME_CONSTANT | PAIRS | {"Transpose"}
-"""Operators that pass a constant on without changing its values."""
+THROUGH = SAME_CONSTANT | PAIRS | MOVES_WEIGHTS
+"""Operators that pass a constant on, and that TensorRT accepts after its DequantizeLinear."""
 REFUSED = BINARY | {"PRelu", "Where", "Clip", "BatchNormalization", "Concat"}
 """Operators whose quantized constants TensorRT was observed to refuse."""
 TABLES = frozenset({"Einsum", "Gather", "LSTM", "GRU", "RNN"})
@@ -133,11 +134,11 @@ def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
     """Yields the inputs that compute with a constant, through Casts, shape changes, further pairs, and operators after
     which TensorRT still reads INT8 weights. Inputs whose result QDQ425 stores are left out."""
     for reader in found:
-        node, constant = reader.node, key(reader.node) not in graph.outputs
+        node, inner = reader.node, not graph.outputs & {t.name for t in reader.node.outputs}
         passes = reader.index == 0 and node.op in THROUGH
-        if constant and (passes or (graph.is_constant(key(node)) and _scales(graph, reader))):
-            yield from _uses(graph, graph.readers(key(node)))
-        elif not (constant and graph.is_constant(key(node)) and _folds(graph, key(node))):
+        if inner and (passes or (graph.is_constant(key(node)) and _scales(graph, reader))):
+            yield from _uses(graph, [r for t in node.outputs for r in graph.readers(t.name)])
+        elif not (inner and graph.is_constant(key(node)) and _folds(graph, key(node))):
             yield reader
 
 

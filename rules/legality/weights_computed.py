@@ -24,8 +24,8 @@ class WeightsComputed(Rule):
 
     Why: exporters leave weight norm, a folded BatchNormalization, W + B·A of LoRA, or a second quantization in the graph.
     TensorRT-RTX computes and quantizes such weights again in every run; it runs a layer in float if its dequantized
-    weights are then selected, padded or negated, and refuses the graph if they are concatenated. The repair stores the
-    integers. It is exact if every operator upstream moves, compares or rounds once; a norm or a MatMul adds many
+    weights are then selected, padded or negated, and refuses the graph if they are concatenated, or if an operator lies
+    between stored integers and their DequantizeLinear. The repair stores the integers. It is exact if every operator upstream moves, compares or rounds once; a norm or a MatMul adds many
     products, so an integer may differ by one from what another implementation computes. Weights that TensorRT keeps in
     INT8 stay as they are, such as dequantized weights times one factor for each output channel.
     When not: you want to change the operands later, such as LoRA factors.
@@ -108,6 +108,30 @@ class WeightsComputed(Rule):
                 q = QuantizeLinear (x, s, z)
                 d = DequantizeLinear (q, s, z)
                 k = DequantizeLinear <axis = 0> (w, sw, zw)
+                y = Conv (d, k)
+            }""",
+        ),
+        Example(
+            "stored integers that are transposed before their DequantizeLinear",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[1,2,1,1] w = {64, 32}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                t = Transpose <perm = [1, 0, 2, 3]> (w)
+                k = DequantizeLinear <axis = 0> (t, sw, zw)
+                y = Conv (d, k)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}, int8[2,1,1,1] t = {64, 32}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear <axis = 0> (t, sw, zw)
                 y = Conv (d, k)
             }""",
         ),
