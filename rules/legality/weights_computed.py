@@ -22,13 +22,13 @@ from qdqgraph.rulekit import (
 class WeightsComputed(Rule):
     """Weights are computed from constants.
 
-    Why: exporters leave weight norm, a folded BatchNormalization, W + B·A of LoRA, or a second quantization in the graph.
+    Why: Exporters leave weight norm, a folded BatchNormalization, W + B·A of LoRA, or a second quantization in the graph.
     TensorRT-RTX computes and quantizes such weights again in every run; it runs a layer in float if its dequantized
     weights are then selected, padded or negated, and refuses the graph if they are concatenated, or if an operator lies
     between stored integers and their DequantizeLinear. The repair stores the integers. It is exact if every operator upstream moves, compares or rounds once; a norm or a MatMul adds many
     products, so an integer may differ by one from what another implementation computes. Weights that TensorRT keeps in
     INT8 stay as they are, such as dequantized weights times one factor for each output channel.
-    When not: you want to change the operands later, such as LoRA factors.
+    When not: You want to change the operands later, such as LoRA factors.
     Source: measured on TensorRT-RTX 1.7.1, https://github.com/microsoft/nni/issues/3911
     """
 
