@@ -36,7 +36,10 @@ CATEGORIES: Mapping[str, str] = {
     "unbounded": "Its result grows with its input without limit.",
     "pairs": "Produces or reads the integers of a Q/DQ pair.",
     "shapes": "Reads the shape of its input, not its values.",
-    "same_constant": "Changes only the shape or type of a constant: constants are followed through it.",
+    "same_constant": "Changes only the shape or type of a constant.",
+    "moves_weights": "May move the dequantized weights of a layer: TensorRT-RTX 1.7.1 keeps the INT8 kernel.",
+    "random": "Its result differs between runs, even if its inputs are constant; Dropout only in training.",
+    "reproducible": "Every implementation computes the same bits: it moves, compares, or rounds once (IEEE 754).",
     "parts": "Splits a tensor, or extracts a part of it.",
     "shaped_as_first": "Its result has the shape of its first input.",
     "shaped_as_both": "Its result has the shape of its two inputs if these are equal.",
@@ -66,7 +69,8 @@ HALF = "docs/decisions/0010-fp16-types-follow-the-pairs.md"
 IMPLIED: Mapping[str, frozenset[str]] = {
     "unary": frozenset({"elementwise"}),
     "binary": frozenset({"elementwise"}),
-    "reshapes": frozenset({"moves", "keeps_all", "before_root"}),
+    "reshapes": frozenset({"moves", "keeps_all", "before_root", "reproducible", "moves_weights"}),
+    "parts": frozenset({"moves_weights"}),
 }
 """Category → the categories that it implies."""
 ZEROS, NEAREST = "adds zeros or copies", "nearest mode"
@@ -121,22 +125,27 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Unsqueeze", "reshapes views same_constant", f"{MOVED}, {VIEWED}"),
     Operator("Identity", "reshapes views same_constant shaped_as_first unbounded", f"{MOVED}, {VIEWED}"),
     Operator("Transpose", "reshapes", COPIES),
-    Operator("Split", "moves keeps_all splits parts", COPIES),
-    Operator("Expand", "moves keeps_all", COPIES),
-    Operator("Tile", "moves keeps_all", COPIES),
-    Operator("DepthToSpace", "moves keeps_all", MOVED),
-    Operator("SpaceToDepth", "moves keeps_all", MOVED),
-    Operator("Slice", "moves parts", COPIES),
-    Operator("Gather", "moves", COPIES),
-    Operator("Pad", "moves", MOVED, when=ZEROS),
+    Operator("Split", "moves keeps_all splits parts reproducible", COPIES),
+    Operator("Expand", "moves keeps_all reproducible moves_weights", COPIES),
+    Operator("Tile", "moves keeps_all reproducible moves_weights", COPIES),
+    Operator("DepthToSpace", "moves keeps_all reproducible", MOVED),
+    Operator("SpaceToDepth", "moves keeps_all reproducible", MOVED),
+    Operator("Slice", "moves parts reproducible", COPIES),
+    Operator("Gather", "moves reproducible", COPIES),
+    Operator("Pad", "moves reproducible", MOVED, when=ZEROS),
     Operator("Resize", "moves", RESIZED, "Resize", when=NEAREST),
     Operator("Upsample", "moves", RESIZED, "Resize", when=NEAREST),
     Operator("MaxPool", "one_to_one", f"{GUIDE}, {ENGINES}", "Pooling"),
-    Operator("Concat", "joins keeps_all", f"{OPTIMIZER}, https://github.com/NVIDIA/TensorRT/issues/2597", "Concat"),
-    Operator("Dropout", "views", VIEWED),
-    Operator("Cast", "same_constant", ONNX),
+    Operator(
+        "Concat",
+        "joins keeps_all reproducible",
+        f"{OPTIMIZER}, https://github.com/NVIDIA/TensorRT/issues/2597",
+        "Concat",
+    ),
+    Operator("Dropout", "views random", VIEWED),
+    Operator("Cast", "same_constant reproducible", ONNX),
     # Element-wise functions of one tensor
-    Operator("Relu", "unary epilogues nonnegative unbounded shaped_as_first", CATALOG),
+    Operator("Relu", "unary epilogues nonnegative unbounded shaped_as_first reproducible", CATALOG),
     Operator("LeakyRelu", "unary epilogues shaped_as_first", CATALOG),
     Operator("Clip", "unary epilogues shaped_as_first before_root saturates guards", f"{CATALOG}, {HALF}"),
     Operator("Gelu", "unary epilogues", CATALOG),
@@ -156,38 +165,47 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Erf", "unary shaped_as_first", CATALOG),
     Operator("Exp", "unary nonnegative shaped_as_first", CATALOG),
     Operator("Log", "unary divides", f"{CATALOG}, {HALF}"),
-    Operator("Neg", "unary unbounded shaped_as_first", CATALOG),
-    Operator("Abs", "unary nonnegative shaped_as_first", CATALOG),
+    Operator("Neg", "unary unbounded shaped_as_first reproducible", CATALOG),
+    Operator("Abs", "unary nonnegative shaped_as_first reproducible", CATALOG),
     Operator("Sqrt", "unary nonnegative shaped_as_first before_root", f"{CATALOG}, {HALF}"),
     Operator("Sin", "unary", CATALOG),
     Operator("Cos", "unary", CATALOG),
     Operator("Reciprocal", "before_root divides", HALF),
     # Element-wise functions of several tensors
-    Operator("Add", "binary sums linear commutative unbounded shaped_as_both before_root guards", f"{CATALOG}, {HALF}"),
-    Operator("Sub", "binary linear unbounded shaped_as_both", CATALOG),
+    Operator(
+        "Add",
+        "binary sums linear commutative unbounded shaped_as_both before_root guards reproducible",
+        f"{CATALOG}, {HALF}",
+    ),
+    Operator("Sub", "binary linear unbounded shaped_as_both reproducible", CATALOG),
     Operator(
         "Mul",
-        "binary linear commutative unbounded shaped_as_both before_root",
+        "binary linear commutative unbounded shaped_as_both before_root reproducible",
         f"{CATALOG}, {HALF}",
         factors=(0, 1),
     ),
-    Operator("Div", "binary linear unbounded shaped_as_both before_root divides", f"{CATALOG}, {HALF}", factors=(0, 1)),
-    Operator("Max", "binary before_root saturates guards", f"{CATALOG}, {HALF}"),
-    Operator("Min", "binary saturates", f"{CATALOG}, {HALF}"),
+    Operator(
+        "Div",
+        "binary linear unbounded shaped_as_both before_root divides reproducible",
+        f"{CATALOG}, {HALF}",
+        factors=(0, 1),
+    ),
+    Operator("Max", "binary before_root saturates guards reproducible", f"{CATALOG}, {HALF}"),
+    Operator("Min", "binary saturates reproducible", f"{CATALOG}, {HALF}"),
     Operator("Pow", "binary before_root divides", f"{CATALOG}, {HALF}", factors=(1,)),
     Operator("Sum", "elementwise sums", CATALOG),
-    Operator("Where", "elementwise", CATALOG),
-    Operator("Not", "elementwise", CATALOG),
-    Operator("Equal", "elementwise", CATALOG),
-    Operator("Greater", "elementwise", CATALOG),
-    Operator("Less", "elementwise", CATALOG),
+    Operator("Where", "elementwise reproducible", CATALOG),
+    Operator("Not", "elementwise reproducible", CATALOG),
+    Operator("Equal", "elementwise reproducible", CATALOG),
+    Operator("Greater", "elementwise reproducible", CATALOG),
+    Operator("Less", "elementwise reproducible", CATALOG),
     # Pools and reductions
     Operator("AveragePool", "averages", GUIDE, "Pooling"),
     Operator("GlobalAveragePool", "averages adds_up", f"{GUIDE}, {HALF}", "Pooling"),
     Operator("GlobalMaxPool", "", ENGINES, "Pooling"),
     Operator("ReduceMean", "averages adds_up", f"{GUIDE}, {HALF}", "Reduce"),
     Operator("ReduceSum", "float_only adds_up", f"{OPTIMIZER}, {HALF}"),
-    Operator("ReduceMax", "float_only", OPTIMIZER),
+    Operator("ReduceMax", "float_only reproducible", OPTIMIZER),
     Operator("ReduceProd", "float_only", OPTIMIZER),
     Operator("ReduceL2", "float_only squares_inside", f"{OPTIMIZER}, {HALF}"),
     Operator("ReduceSumSquare", "squares_inside", HALF),
@@ -216,10 +234,19 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("LSTM", "float_only", OPTIMIZER),
     Operator("GRU", "float_only", OPTIMIZER),
     # Pairs and shapes
-    Operator("QuantizeLinear", "pairs shaped_as_first", GUIDE),
-    Operator("DequantizeLinear", "pairs shaped_as_first", GUIDE),
-    Operator("Shape", "shapes", ONNX),
-    Operator("Size", "shapes", ONNX),
+    Operator("QuantizeLinear", "pairs shaped_as_first reproducible", GUIDE),
+    Operator("DequantizeLinear", "pairs shaped_as_first reproducible", GUIDE),
+    Operator("Shape", "shapes reproducible", ONNX),
+    Operator("Size", "shapes reproducible", ONNX),
+    # Constants and random values
+    Operator("Constant", "reproducible", ONNX),
+    Operator("ConstantOfShape", "reproducible", ONNX),
+    Operator("RandomNormal", "random", ONNX),
+    Operator("RandomNormalLike", "random", ONNX),
+    Operator("RandomUniform", "random", ONNX),
+    Operator("RandomUniformLike", "random", ONNX),
+    Operator("Multinomial", "random", ONNX),
+    Operator("Bernoulli", "random", ONNX),
 )
 
 
@@ -245,9 +272,10 @@ SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commuta
 AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
 NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
 PAIRS, SHAPES = members("pairs"), members("shapes")
-SAME_CONSTANT, PARTS = members("same_constant"), members("parts")
+SAME_CONSTANT, PARTS, MOVES_WEIGHTS = members("same_constant"), members("parts"), members("moves_weights")
 SHAPED_AS_FIRST, SHAPED_AS_BOTH = members("shaped_as_first"), members("shaped_as_both")
 SQUARES_INSIDE, ADDS_UP, BEFORE_ROOT = members("squares_inside"), members("adds_up"), members("before_root")
+RANDOM, REPRODUCIBLE = members("random"), members("reproducible")
 DIVIDES, SATURATES, GUARDS = members("divides"), members("saturates"), members("guards")
 
 MOVES_WHEN: Mapping[str, str] = {o.name: o.when for o in OPERATORS if o.when}

@@ -22,24 +22,15 @@ import onnx_graphsurgeon as gs
 
 from ..errors import ModelError
 from ..model import shapes
-from ..model.constants import array_of, constant_value, passed_value
 from ..model.protos import is_standard, version
 from ..model.validate import validate
-from ..operators import PAIRS, PARTS, SAME_CONSTANT
+from ..operators import PAIRS
 from ..targets.target import Target
+from .constants import Constants
 
 T = TypeVar("T")
 Node: TypeAlias = gs.Node
 """onnx-graphsurgeon's node, for signatures in rule files."""
-
-
-SMALL = 4096
-"""Largest number of elements of a constant that is cached: scales and zero-points, not weights."""
-ARRAY_CHAIN = SAME_CONSTANT | {"Transpose"}
-"""Operators through which `Graph.array` follows a constant."""
-CONSTANT_CHAIN = ARRAY_CHAIN | PARTS | PAIRS
-"""Operators with constant outputs if their inputs are constant: the dynamo exporter writes the three weights of an
-attention as one tensor, followed by a Split."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +97,6 @@ class Graph:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._nodes = tuple(self.gs.nodes)
         self._memo: dict[object, object] = {}
-        self._values: dict[str, np.ndarray | None] = {}
 
     def aimed_at(self, target: Target) -> Graph:
         """The same graph for another TensorRT generation. It shares the results of `once`, which must not depend on the
@@ -205,77 +195,26 @@ class Graph:
         return {i.name: i for i in self.model.graph.initializer}
 
     def is_constant(self, tensor: str) -> bool:
-        """Whether the tensor is computed from initializers and Constants only."""
-        source, passed = self._chain(tensor, CONSTANT_CHAIN)
-        where = [t.name for node in passed if node.op in PARTS for t in node.inputs[1:] if t.name]
-        return source is not None and all(self.is_constant(t) for t in where)
+        """Whether the tensor is computed from initializers and Constants only, by deterministic operators (see
+        `graph.constants`)."""
+        return tensor in self.once(Constants)
 
     def value(self, tensor: str) -> np.ndarray | None:
-        """The value of a constant, also through Identity, Cast, Reshape and similar; its shape may be lost, not its
-        elements.
+        """The value of a constant, with its shape and type; operators upstream of it are computed.
 
-        Returns None if it is not constant, or its external data cannot be read. The array is shared: copy it before you
-        change it.
+        Returns None if it is not constant, its external data cannot be read, or it cannot be computed. The array is
+        shared: copy it before you change it.
         """
-        if tensor not in self._values:
-            array = self._value(tensor)
-            if array is not None and array.size > SMALL:
-                return array
-            self._values[tensor] = array
-        return self._values[tensor]
-
-    def _value(self, tensor: str) -> np.ndarray | None:
-        source, passed = self._chain(tensor, SAME_CONSTANT)
-        if source is None:
-            return None
-        if source in self.initializers:
-            array = array_of(self.initializers[source], self.folder)
-        else:
-            array = constant_value(self.proto(self._producers[source]), self.folder)
-        for node in reversed(passed):
-            array = None if array is None else passed_value(node, array)
-        return array
+        return self.once(Constants).value(tensor)
 
     def array(self, tensor: str) -> np.ndarray | None:
-        """A constant with its shape: an initializer, a Constant, or one of them transposed, reshaped or cast.
+        """The same as `value`: a constant with its shape."""
+        return self.value(tensor)
 
-        Returns None if it is none of these, or its external data cannot be read.
-        """
-        source, passed = self._chain(tensor, ARRAY_CHAIN)
-        array = None if source is None else self.value(source)
-        for node in reversed(passed):
-            array = None if array is None else self.shaped(node, array)
-        return array
-
-    def shaped(self, node: gs.Node, array: np.ndarray) -> np.ndarray | None:
-        """The result of a Transpose, or of a node of the category `same_constant`, on a constant.
-
-        None if the shape of the result, or the type of a Cast, is unknown.
-        """
-        if node.op == "Transpose":
-            return np.transpose(array, node.attrs.get("perm"))
-        if node.op in ("Identity", "Cast"):
-            return passed_value(node, array)
-        dims = self.shape(key(node))
-        known = None if dims is None or None in dims else [d for d in dims if d is not None]
-        return array.reshape(known) if known is not None and math.prod(known) == array.size else None
-
-    def _chain(self, tensor: str, through: frozenset[str]) -> tuple[str | None, list[gs.Node]]:
-        """The initializer or Constant upstream of a tensor, and the nodes between; (None, []) if there is none."""
-        passed: list[gs.Node] = []
-        seen: set[str] = set()
-        while tensor not in self.initializers:
-            node = self.producer(tensor)
-            if node is None or tensor in seen or not is_standard(node):
-                return None, []
-            if node.op == "Constant":
-                break
-            if node.op not in through or not node.inputs:
-                return None, []
-            seen.add(tensor)
-            passed.append(node)
-            tensor = node.inputs[0].name
-        return tensor, passed
+    def is_reproducible(self, tensor: str) -> bool:
+        """Whether the tensor is a constant that every implementation computes bit for bit alike: a sum of many products
+        depends on its order, a move or a single rounding does not."""
+        return self.once(Constants).reproducible(tensor)
 
     # Shapes
 

@@ -6,11 +6,14 @@ Conversions to another scale or zero-point (`proposals.weights`) use this arithm
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .amax import INT8_BOUND, amax_from_scale
-from .pair import Pair
+
+if TYPE_CHECKING:
+    from .pair import Pair
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,14 @@
-"""Values of constants, also after operators that change only their shape or type."""
+"""Values of constants, and of operators that read constants only."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 
 def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
@@ -18,21 +19,27 @@ def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
         return None
 
 
-def passed_value(node: gs.Node, array: np.ndarray) -> np.ndarray | None:
-    """The result of a node of the category `same_constant` on a constant; None if the type of a Cast is unknown.
+def computed(node: onnx.NodeProto, inputs: Mapping[str, np.ndarray], opset: int) -> dict[str, np.ndarray]:
+    """The outputs of a node of ONNX's own domain, by name, computed by `onnx.reference`.
 
-    Reshape and similar do not keep the shape: the result is [] or [1] for a single element, else [elements].
+    Args:
+        node: the node; subgraphs may capture tensors of `inputs`.
+        inputs: the values of all tensors that it reads, by name.
+        opset: the version of the standard opset.
+
+    Returns:
+        Empty if the reference does not know the operator, or cannot compute it from these values.
     """
-    if node.op == "Identity":
-        return array
-    if node.op == "Cast":
-        try:
-            return array.astype(onnx.helper.tensor_dtype_to_np_dtype(int(node.attrs["to"])))
-        except (KeyError, TypeError, ValueError):
-            return None
-    if array.size == 1:
-        return array.reshape(()) if node.op == "Squeeze" else array.reshape((1,))
-    return array.reshape(-1)
+    names = [name for name in node.output if name]
+    imports = [helper.make_opsetid("", opset)]
+    try:
+        function = helper.make_function("", "node", list(inputs), names, [node], imports)
+        values = ReferenceEvaluator(function).run(None, dict(inputs), attributes={})
+    except Exception:  # noqa: BLE001 - implementations raise whatever numpy raises on values they cannot compute
+        return {}
+    return {
+        name: np.asarray(v) for name, v in zip(names, values, strict=True) if isinstance(v, (np.ndarray, np.generic))
+    }
 
 
 def constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray | None:

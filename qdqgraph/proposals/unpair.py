@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..graph.graph import Graph, key
 from ..graph.pair import Pair
 from .clipping import clip_nodes, clips_negatives
-from .nodes import make_constant, make_node, replace
+from .folding import store_floats
+from .nodes import make_node, replace
 from .proposal import Proposal, Rewire
-from .weights import pair_readers, real_weights
+from .weights import pair_readers
 
 
 def remove_pair(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
@@ -19,10 +20,7 @@ def remove_pair(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
     subgraph reads, becomes an Identity. A pair without readers is removed.
     """
     if pair.quantize is None:
-        reals = real_weights(graph, pair) if pair.kind != "activation" else None
-        if reals is None:
-            return ()
-        return tuple(replace([d], [make_constant(key(d), reals)]) for d in pair.dequantizes)
+        return store_floats(graph, pair) if pair.kind != "activation" else ()
     if not pair.agrees:
         return ()
     edits: list[Proposal] = []

@@ -10,9 +10,9 @@ import onnx_graphsurgeon as gs
 
 from ..graph.amax import INT8_BOUND, amax_from_scale, scale_from_amax
 from ..graph.graph import Graph, Reader, key, label
-from ..graph.pair import PER_CHANNEL, Pair, bits_lost, pairs
+from ..graph.pair import PER_CHANNEL, Pair, bits_lost
 from ..graph.quantization import Quantization
-from ..operators import BINARY, SAME_CONSTANT, UNARY
+from ..operators import BINARY, UNARY
 from .clipping import clip_nodes, clips_negatives
 from .nodes import attributes, make_constant, make_dequantize, make_node, replace
 from .proposal import Constant, Graft, SetPair
@@ -21,6 +21,8 @@ FP8_BOUND = 448.0
 """The largest value of FP8 E4M3."""
 FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
 """Smallest and largest integer of the 4-bit types, by name."""
+ALONG = BINARY | {"Identity", "Cast"}
+"""Operators whose result has the channels of the constant that they read."""
 INT4 = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.INT4)
 
 
@@ -34,22 +36,27 @@ def channel_axis(graph: Graph, pair: Pair) -> int | None:
 
     Conv: 0. Gemm: 0 with transB, else 1. MatMul with 2-D weights: 1, or 0 if the weights are the left operand.
     ConvTranspose: as the target defines, without groups only (with groups, no axis has the size of the output
-    channels). A Transpose in between is seen through. Source:
+    channels). A Transpose, Cast or element-wise operator with another
+    constant in between is seen through. Source:
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
     shape = graph.shape(pair.tensor)
-    axes = {output_axis(graph, r, len(shape)) for r in pair_readers(graph, pair)} if shape is not None else set()
+    axes = {reader_axis(graph, r, len(shape)) for r in pair_readers(graph, pair)} if shape is not None else set()
     return axes.pop() if len(axes) == 1 else None
 
 
-def output_axis(graph: Graph, reader: Reader, rank: int) -> int | None:
-    """The axis of the output channels of a weight that a node input reads; None if it has none (see `channel_axis`)."""
+def reader_axis(graph: Graph, reader: Reader, rank: int) -> int | None:
+    """The axis of the output channels of weights of that rank at one node input, as in `channel_axis`; None if the node
+    has none there."""
     node: gs.Node = reader.node
     if node.op == "Transpose" and reader.index == 0:
-        inner = {output_axis(graph, r, rank) for t in node.outputs for r in graph.readers(t.name)}
+        inner = {reader_axis(graph, r, rank) for t in node.outputs for r in graph.readers(t.name)}
         axis = inner.pop() if len(inner) == 1 else None
         order = node.attrs.get("perm", tuple(reversed(range(rank))))
         return None if axis is None else int(order[axis])
+    if node.op in ALONG and graph.is_constant(key(node)) and _same_shape(graph, reader):
+        inner = {reader_axis(graph, r, rank) for r in graph.readers(key(node))}
+        return inner.pop() if len(inner) == 1 else None
     if node.op == "MatMul" and reader.index == 0:
         return 0 if rank == 2 else None
     if reader.index != 1:
@@ -65,10 +72,15 @@ def output_axis(graph: Graph, reader: Reader, rank: int) -> int | None:
     return None
 
 
+def _same_shape(graph: Graph, reader: Reader) -> bool:
+    shape = graph.shape(key(reader.node))
+    return reader.index >= 0 and shape is not None and shape == graph.shape(reader.node.inputs[reader.index].name)
+
+
 def real_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
     """The float values of a weight pair: those before its QuantizeLinear, or its dequantized integers; None if the file
     does not contain them."""
-    return dequantized_weights(graph, pair) if pair.quantize is None else _constant(graph, pair.tensor)
+    return dequantized_weights(graph, pair) if pair.quantize is None else graph.array(pair.tensor)
 
 
 def dequantized_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
@@ -77,7 +89,7 @@ def dequantized_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
         return _in_blocks(graph, pair)
     if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
         return Quantization(pair.scale, np.zeros((), np.int8), pair.channels).dequantize(steps)
-    array, quantization = _constant(graph, pair.tensor), Quantization.of(pair)
+    array, quantization = graph.array(pair.tensor), Quantization.of(pair)
     if pair.types[1] == "float8_e4m3fn":
         return _of_fp8(pair, array)
     if array is None or quantization is None or not quantization.fits(array) or not pair.agrees:
@@ -109,19 +121,6 @@ def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
     if any(a.shape != array.shape for a in spread):
         return None
     return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
-
-
-def _constant(graph: Graph, tensor: str) -> np.ndarray | None:
-    """A constant, also after weight pairs: exporters quantize a weight that two operators read under two names once for
-    each."""
-    array, node = graph.array(tensor), graph.producer(tensor)
-    if array is not None or node is None or (node.domain or "") not in ("", "ai.onnx"):
-        return array
-    if node.op == "DequantizeLinear":
-        pair = pairs(graph).of(node)
-        return None if pair is None or pair.kind == "activation" else dequantized_weights(graph, pair)
-    inner = _constant(graph, node.inputs[0].name) if node.op in SAME_CONSTANT | {"Transpose"} else None
-    return None if inner is None else graph.shaped(node, inner)
 
 
 def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:
@@ -243,7 +242,7 @@ def int4_to_int8(graph: Graph, pair: Pair) -> Graft | None:
 
 def _four_bits(graph: Graph, pair: Pair) -> np.ndarray | None:
     """The distance of each 4-bit weight from its zero-point in steps of the scale, INT8; None as in `int4_to_int8`."""
-    array, zero, scale = _constant(graph, pair.tensor), pair.zero_point, pair.scale
+    array, zero, scale = graph.array(pair.tensor), pair.zero_point, pair.scale
     ends = None if zero is None else FOUR_BITS.get(str(zero.dtype))
     if array is None or zero is None or scale is None or ends is None or not pair.agrees or pair.kind == "activation":
         return None

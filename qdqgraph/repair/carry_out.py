@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..graph.constants import constants
 from ..graph.graph import Graph, key
 from ..graph.pair import Pair, pairs
 from ..graph.sites import only_quantized
@@ -128,7 +129,7 @@ class _Round:
     def __init__(self, graph: Graph, solution: Solution) -> None:
         self.graph, self.solution = graph, solution
         self.scales = Scales(graph, solution)
-        self.draft = Draft(graph.model)
+        self.draft = Draft(graph.model, constants(graph).nodes)
         self.taken: set[NodeInput] = set()
         self.shared: dict[int, tuple[str, str]] = {}
         self.placed: dict[tuple[str, bytes], str] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
@@ -21,7 +21,8 @@ from ..model.protos import fresh, key, reads, refill
 from ..proposals.proposal import Graft, NodeInput
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
-"""Operators that are removed when a proposal removes their last consumer, in addition to those a `Graft` names."""
+"""Operators that are removed when a proposal removes their last consumer, in addition to those that compute constants,
+and those that a `Graft` names."""
 
 
 def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -45,9 +46,14 @@ def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class Draft:
-    """An editable copy of a model; `finish` returns the new model."""
+    """An editable copy of a model; `finish` returns the new model.
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    Args:
+        model: the model; it is not modified.
+        constant: keys of nodes that compute constants: they are removed when a proposal removes their last consumer.
+    """
+
+    def __init__(self, model: onnx.ModelProto, constant: Iterable[str] = ()) -> None:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         graph = self._model.graph
@@ -61,7 +67,7 @@ class Draft:
         self._node_names = {n.name for n in self._nodes}
         self._lost: list[str] = []
         self._replacements: dict[int, list[onnx.NodeProto]] = {}
-        self._removable: set[int] = set()
+        self._removable = {id(self._of[name]) for name in constant}
         self._retyped: set[str] = set()
         self._positions = {id(n): i for i, n in enumerate(self._nodes)}
 
@@ -152,6 +158,7 @@ class Draft:
             for index, name in enumerate(node.output):
                 node.output[index] = names.get(name, name)
             if self._as_initializer(node):
+                self._of.pop(node.output[0], None)
                 continue
             kept.append(node)
             if place in edit.new:

@@ -80,7 +80,8 @@ def store_weights(graph: Graph, wanted: WeightFormat) -> Iterator[Finding]:
         assert own is not None and array is not None
         edit = _as_integers(graph, pair, own, array) if wanted == "int8" else _as_floats(graph, pair, own, array)
         what = f"the weights '{pair.tensor}' are stored as {'float' if wanted == 'int8' else 'INT8'}"
-        yield _finding("weights", pair.key, what, f"store them as {wanted}", (edit,), Safety.EXACT)
+        safety = Safety.EXACT if graph.is_reproducible(pair.tensor) else Safety.LOSSY
+        yield _finding("weights", pair.key, what, f"store them as {wanted}", (edit,), safety)
 
 
 def best_scales(graph: Graph, measured: Measured) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from ..graph.quantization import Quantization
 from ..operators import WEIGHTED
 from ..proposals.nodes import insert_before, make_constant, make_dequantize
 from ..proposals.proposal import Graft, PlacePair, Proposal
-from ..proposals.weights import output_axis, symmetric_scale
+from ..proposals.weights import reader_axis, symmetric_scale
 from ..rulekit.finding import Finding, Safety, Severity
 from .measured import Measured
 
@@ -43,7 +43,7 @@ def first_pairs(graph: Graph, measured: Measured) -> Iterator[Finding]:
                 reader = Reader(node, index)
                 array = graph.array(node.inputs[index].name)
                 assert array is not None
-                where = (node.inputs[index].name, output_axis(graph, reader, array.ndim))
+                where = (node.inputs[index].name, reader_axis(graph, reader, array.ndim))
                 weights.setdefault(where, []).append(reader)
         yield _finding(node, edits, reason)
     for (tensor, axis), readers in weights.items():

@@ -13,7 +13,10 @@ from html import escape
 
 from ..graph.graph import Graph, Node, key
 from ..graph.pair import pairs
+from ..operators import MOVES_WEIGHTS, PAIRS, SAME_CONSTANT
 
+STORED = MOVES_WEIGHTS | SAME_CONSTANT | PAIRS | {"Constant"}
+"""Operators on constants that are left out, as TensorRT stores their results."""
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 96, 30, 16, 26, 16
 """Pixels: a box, the gaps between boxes and layers, the margin."""
 COLOURS = ("#8dd3c7", "#fdb462", "#80b1d3", "#fb8072", "#bebada", "#b3de69", "#fccde5", "#ffed6f")
@@ -83,8 +86,14 @@ class Drawing:
         """The diagram of a graph."""
         boxes = [Box(t.name, t.name, "", (), end=True) for t in graph.gs.inputs]
         maker: dict[str, str] = {b.name: b.name for b in boxes}
+        stored = set(graph.initializers)
         for node in graph.nodes():
-            if graph.is_constant(key(node)):
+            if (
+                node.op in STORED
+                and graph.is_constant(key(node))
+                and all(t.name in stored for t in node.inputs if t.name)
+            ):
+                stored.update(t.name for t in node.outputs)
                 continue
             sources = tuple(dict.fromkeys(maker[t.name] for t in node.inputs if t.name in maker))
             boxes.append(Box(key(node), *_words(graph, node), sources))

@@ -14,10 +14,12 @@ from ..graph.moves import Move, move_at, move_of
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
-from ..operators import AVERAGES, BINARY, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
+from ..operators import AVERAGES, BINARY, MOVES_WEIGHTS, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
 from ..proposals.clipping import clip_nodes, clips_negatives
+from ..proposals.folding import fold_integers, fold_moved, store_floats
 from ..proposals.nodes import attributes, insert_before, make_constant, make_dequantize, make_node, replace
 from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
+from ..proposals.readers import FLOATS, feeds_int8, keep_exact
 from ..proposals.unpair import remove_pair
 from ..proposals.weights import (
     INT4,
@@ -27,6 +29,7 @@ from ..proposals.weights import (
     is_locked,
     make_symmetric,
     pair_readers,
+    reader_axis,
     real_weights,
     refit,
     rescale,
@@ -40,8 +43,10 @@ from .rule import Counterexample, Example, Rule
 __all__ = [
     "AVERAGES",
     "BINARY",
+    "FLOATS",
     "INT4",
     "INT8_BOUND",
+    "MOVES_WEIGHTS",
     "ONE_TO_ONE",
     "PAIRS",
     "PER_CHANNEL",
@@ -79,11 +84,15 @@ __all__ = [
     "clip_nodes",
     "clips_negatives",
     "dequantized_weights",
+    "feeds_int8",
+    "fold_integers",
+    "fold_moved",
     "input_name",
     "insert_before",
     "int4_to_int8",
     "is_locked",
     "is_pair",
+    "keep_exact",
     "key",
     "label",
     "make_constant",
@@ -97,6 +106,7 @@ __all__ = [
     "pair_readers",
     "pairs",
     "pointwise",
+    "reader_axis",
     "real_weights",
     "refit",
     "remove_pair",
@@ -111,6 +121,7 @@ __all__ = [
     "shared_scale_sites",
     "sites",
     "skips_convolution",
+    "store_floats",
     "uint4_to_int4",
     "uint8_to_int8",
     "why_locked",

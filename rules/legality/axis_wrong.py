@@ -15,15 +15,23 @@ from qdqgraph.rulekit import (
     Node,
     Pair,
     Quantization,
+    Reader,
     Rule,
     Safety,
     SetPair,
     Severity,
     attributes,
     channel_axis,
+    insert_before,
     key,
+    label,
+    make_constant,
+    make_dequantize,
     make_node,
+    pair_readers,
     pairs,
+    reader_axis,
+    real_weights,
     refit,
     replace,
 )
@@ -35,7 +43,7 @@ class AxisWrong(Rule):
     Why: TensorRT requires weight scales along the output channels: axis 0 for Conv; for Gemm axis 0 with transB, axis 1
     without. If the attribute is missing, ONNX defaults to 1 and TensorRT's parser to 0. For ConvTranspose the required
     axis differs between versions (0 from 8.4 to 10.1, 1 since 10.2), so the target decides. The repair dequantizes the
-    weights and requantizes them along the required axis. onnxruntime also writes per-channel scales into opsets before
+    weights and requantizes them along the required axis; if a Conv and a ConvTranspose share them, one gets a copy. onnxruntime also writes per-channel scales into opsets before
     13, which do not define them; the repair raises the opset. Model Optimizer writes axis 0 for blocked INT4 weights
     whose blocks run along axis 1; if only one axis fits the scales, the repair sets it.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/onnxOpImporters.cpp,
@@ -93,6 +101,33 @@ class AxisWrong(Rule):
                 y = Gemm (d, k)
             }""",
         ),
+        Example(
+            "a Conv and a ConvTranspose that share weights: the ConvTranspose gets a copy along its own output channels",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y, float[1,2,4,4] v)
+            <float s = {0.1}, int8 z = {0}, int8[2,2,1,1] w = {64, 32, 16, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear <axis = 0> (w, sw, zw)
+                y = Conv (d, k)
+                v = ConvTranspose (d, k)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y, float[1,2,4,4] v)
+            <float s = {0.1}, int8 z = {0}, int8[2,2,1,1] w = {64, 32, 16, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0},
+             int8[2,2,1,1] u = {127, 127, 63, 63}, float[2] su = {0.0050393702, 0.0025196851}, int8[2] zu = {0, 0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                k = DequantizeLinear <axis = 0> (w, sw, zw)
+                y = Conv (d, k)
+                c = DequantizeLinear <axis = 1> (u, su, zu)
+                v = ConvTranspose (d, c)
+            }""",
+        ),
         Counterexample(
             "axis 0 on the weights of a convolution",
             """
@@ -120,6 +155,7 @@ class AxisWrong(Rule):
             if pair.kind == "weight" and pair.scale is not None and pair.scale.ndim == 1 and pair.scale.size > 1:
                 fault = _fault(graph, pair)
                 if not fault:
+                    yield from self._shared(graph, pair)
                     continue
                 if graph.opset < PER_CHANNEL:
                     help = f"raise the opset to {PER_CHANNEL} (`fix` does)"
@@ -135,6 +171,39 @@ class AxisWrong(Rule):
                     edits=() if edit is None else (edit,),
                     safety=Safety.EXACT if exact else None,
                 )
+
+    def _shared(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
+        """Yields the finding about weights whose readers have their output channels along different axes."""
+        shape = graph.shape(pair.tensor)
+        if shape is None or channel_axis(graph, pair) is not None:
+            return
+        axes = {r.key: (r, reader_axis(graph, r, len(shape))) for r in pair_readers(graph, pair)}
+        others = [(r, axis) for r, axis in axes.values() if axis not in (None, pair.channels % len(shape))]
+        for axis in sorted({axis for _, axis in others if axis is not None}):
+            mine = [r for r, other in others if other == axis]
+            edits = [edit for r in mine if (edit := _copy(graph, pair, r, axis)) is not None]
+            yield self.finding(
+                pair.nodes[0],
+                f"the weights '{pair.tensor}' are quantized along axis {pair.axis}; "
+                f"{label(mine[0].node)}, which also reads them, requires axis {axis}",
+                help=f"give it a copy of the weights, requantized along axis {axis}",
+                edits=edits if len(edits) == len(mine) else (),
+                place=key(mine[0].node),
+            )
+
+
+def _copy(graph: Graph, pair: Pair, reader: Reader, axis: int) -> Graft | None:
+    """Returns the weights for one reader, with the scales that fit along another axis."""
+    fitted, reals = refit(graph, pair, axis), real_weights(graph, pair)
+    if fitted is None or reals is None or not pair.symmetric or pair.types[1] != "int8":
+        return None
+    scale, name = fitted.scale.array, f"{pair.tensor}_axis{axis}"
+    integers = Quantization(scale, np.zeros((), np.int8), axis).quantize(reals) if pair.quantize else fitted.integers
+    array = integers if isinstance(integers, np.ndarray) else None if integers is None else integers.array
+    if array is None:
+        return None
+    own = make_dequantize(f"{name}_dequantized", name, scale, np.zeros((), np.int8), axis)
+    return insert_before(reader.key, [make_constant(name, array), *own])
 
 
 def _blocks(graph: Graph, pair: Pair) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from qdqgraph.rulekit import (
     BINARY,
+    MOVES_WEIGHTS,
     PAIRS,
     SAME_CONSTANT,
     WEIGHTED,
@@ -16,15 +17,18 @@ from qdqgraph.rulekit import (
     Safety,
     Severity,
     dequantized_weights,
+    fold_integers,
+    fold_moved,
+    input_name,
     key,
-    make_constant,
     pair_readers,
     pairs,
-    replace,
+    reader_axis,
+    store_floats,
 )
 
-THROUGH = SAME_CONSTANT | PAIRS | {"Transpose"}
-"""Operators that pass a constant on without changing its values."""
+THROUGH = SAME_CONSTANT | PAIRS | MOVES_WEIGHTS
+"""Operators that pass a constant on, and that TensorRT accepts after its DequantizeLinear."""
 REFUSED = BINARY | {"PRelu", "Where", "Clip", "BatchNormalization", "Concat"}
 """Operators whose quantized constants TensorRT was observed to refuse."""
 TABLES = frozenset({"Einsum", "Gather", "LSTM", "GRU", "RNN"})
@@ -117,23 +121,61 @@ class BiasQuantized(Rule):
             values = dequantized_weights(graph, pair)
             if values is None and not bias and not all(r.node.op in REFUSED for r in found):
                 continue  # TensorRT accepts some of these
-            edits = () if values is None else [replace([d], [make_constant(key(d), values)]) for d in pair.dequantizes]
             what = "bias" if bias else "non-weight constant"
             yield self.finding(
                 pair.nodes[0],
                 f"the {what} '{pair.tensor}' is quantized to {pair.types[1].upper()}; TensorRT requires float",
                 help="store the dequantized float values",
-                edits=edits,
+                edits=store_floats(graph, pair),
             )
 
 
 def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
-    """Yields the inputs that compute with a constant, through Casts, shape changes and further pairs."""
+    """Yields the inputs that compute with a constant, through Casts, shape changes, further pairs, and operators after
+    which TensorRT still reads INT8 weights. Inputs whose result QDQ425 stores are left out."""
     for reader in found:
-        if reader.index == 0 and reader.node.op in THROUGH and key(reader.node) not in graph.outputs:
-            yield from _uses(graph, graph.readers(key(reader.node)))
-        else:
+        node, inner = reader.node, not graph.outputs & {t.name for t in reader.node.outputs}
+        passes = reader.index == 0 and node.op in THROUGH
+        if inner and (passes or (graph.is_constant(key(node)) and _scales(graph, reader))):
+            yield from _uses(graph, [r for t in node.outputs for r in graph.readers(t.name)])
+        elif not (inner and graph.is_constant(key(node)) and _folds(graph, key(node))):
             yield reader
+
+
+def _scales(graph: Graph, reader: Reader) -> bool:
+    """Returns whether the node multiplies the constant by one factor for each output channel, or by one factor."""
+    node, mine = reader.node, graph.shape(input_name(reader.node, reader.index))
+    if (
+        node.op not in ("Mul", "Div")
+        or (node.op == "Div" and reader.index)
+        or len(node.inputs) != 2
+        or reader.index < 0
+    ):
+        return False
+    if pairs(graph).made(input_name(node, 1 - reader.index)) is not None or mine != graph.shape(key(node)):
+        return False
+    factor, rank = graph.shape(input_name(node, 1 - reader.index)), len(mine or ())
+    if factor is None or len(factor) > rank:
+        return False
+    axes = {reader_axis(graph, r, rank) for r in graph.readers(key(node))}
+    wide = {i + rank - len(factor) for i, size in enumerate(factor) if size != 1}
+    return not wide or wide == axes
+
+
+def _folds(graph: Graph, tensor: str) -> bool:
+    """Returns whether QDQ425 stores everything that a constant is computed for, bit for bit."""
+    readers = graph.readers(tensor)
+    return bool(readers) and all(_folded(graph, r) for r in readers)
+
+
+def _folded(graph: Graph, reader: Reader) -> bool:
+    node, made = reader.node, key(reader.node)
+    pair = pairs(graph).of(node)
+    if node.op == "QuantizeLinear" and pair is not None:
+        return graph.is_reproducible(made) and fold_integers(graph, pair) is not None
+    if node.op in WEIGHTED and not graph.is_constant(made):
+        return fold_moved(graph, reader) is not None
+    return reader.index >= 0 and made not in graph.outputs and graph.is_constant(made) and _folds(graph, made)
 
 
 def _bias(reader: Reader) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from qdqgraph.rulekit import (
+    FLOATS,
     WEIGHTED,
     Constant,
     Counterexample,
@@ -20,6 +21,7 @@ from qdqgraph.rulekit import (
     channel_axis,
     int4_to_int8,
     is_locked,
+    keep_exact,
     key,
     make_symmetric,
     pair_readers,
@@ -42,7 +44,8 @@ class IntegersNotInt8(Rule):
     pytorch-quantization writes for `unsigned=True` and onnxruntime by default. A QuantizeLinear without a zero-point
     means UINT8 in ONNX and INT8 in TensorRT: it builds, but computes other values. The file does not state which type
     was intended, so this repair is made on request only. UINT8 with zero-point 128 is bit for bit INT8 with zero-point
-    0. Any other UINT8 keeps its range and loses resolution, one bit if the range has no negative values. 16-bit pairs
+    0. Any other UINT8 keeps its range and loses resolution, one bit if the range has no negative values. A constant that
+    no INT8 layer reads, such as an embedding, keeps its exact values as floats instead, of four times the size. 16-bit pairs
     are removed: they are finer than INT8, and TensorRT runs these tensors in floating point.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/docs/operators.md,
     https://github.com/NVIDIA/TensorRT/blob/main/tools/pytorch-quantization/pytorch_quantization/tensor_quant.py
@@ -97,6 +100,24 @@ class IntegersNotInt8(Rule):
             }""",
         ),
         Example(
+            "a UINT8 table that no INT8 layer reads: its exact float values",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (int64[2] ids) => (float[2,2] y)
+            <uint8[2,2] table = {0, 200, 100, 255}, float s = {0.5}, uint8 z = {100}>
+            {
+                d = DequantizeLinear (table, s, z)
+                y = Gather (d, ids)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (int64[2] ids) => (float[2,2] y)
+            <float[2,2] d = {-50, 50, 0, 77.5}>
+            {
+                y = Gather (d, ids)
+            }""",
+        ),
+        Example(
             "an INT16 pair",
             before="""
             <ir_version: 10, opset_import: ["" : 21]>
@@ -144,6 +165,8 @@ class IntegersNotInt8(Rule):
         for pair in pairs(graph):
             if pair.zero_point is not None and str(pair.zero_point.dtype) in ("int4", "uint4"):
                 yield from self._four_bits(graph, pair)
+            elif pair.kind == "bias":
+                continue  # QDQ406
             elif pair.zero_point is not None and str(pair.zero_point.dtype) not in ACCEPTED:
                 yield self._refused(graph, pair)
             elif pair.zero_point is not None and (others := _multiplied_by(graph, pair) - {pair.types[1]}):
@@ -206,6 +229,8 @@ class IntegersNotInt8(Rule):
             return self.finding(
                 pair.nodes[0], what, help=why_locked(graph, pair) or "quantize to signed 8-bit integers"
             )
+        if floats := keep_exact(graph, pair, edit):
+            return self.finding(pair.nodes[0], what, help=FLOATS, edits=floats, safety=Safety.EXACT)
         return self.finding(
             pair.nodes[0], what, help="quantize to INT8 with the same range", bits_lost=lost, edits=[edit]
         )

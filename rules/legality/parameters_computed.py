@@ -25,7 +25,7 @@ class ParametersComputed(Rule):
     """A scale or zero-point is computed by operators instead of stored as a constant.
 
     Why: TensorRT's parser accepts only a constant, or a Cast of one, as a parameter of QuantizeLinear. The repair folds
-    Identity, Unsqueeze and similar operators, for all versions. TensorRT refuses a scale that is computed at run time.
+    whatever computes it from constants, for all versions. TensorRT refuses a scale that is computed at run time.
     Source: https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/onnxOpImporters.cpp,
     https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
     """
@@ -86,12 +86,11 @@ class ParametersComputed(Rule):
             computed = [name for name in names if (p := graph.producer(name)) is not None and p.op != "Constant"]
             unknown = [name for name in names if graph.value(name) is None]
             if unknown:
-                stored = graph.is_constant(unknown[0])
-                why = "cannot be read: its external data are missing" if stored else "is computed at run time"
+                why, help = _unknown(graph, unknown[0])
                 yield self.finding(
                     pair.nodes[0],
                     f"'{unknown[0]}', a parameter of the pair of '{pair.tensor}', {why}",
-                    help="put the external data next to the model" if stored else "quantize with constant scales",
+                    help=help,
                     severity=Severity.ERROR,
                 )
             elif computed:
@@ -100,7 +99,20 @@ class ParametersComputed(Rule):
                     f"'{computed[0]}', a parameter of the pair of '{pair.tensor}', is the output of an operator",
                     help="store its value as an initializer",
                     edits=_stored(pair),
+                    safety=None if all(graph.is_reproducible(name) for name in computed) else Safety.LOSSY,
                 )
+
+
+def _unknown(graph: Graph, tensor: str) -> tuple[str, str]:
+    """Returns why the value of a parameter is unknown, and what to do."""
+    if not graph.is_constant(tensor):
+        return "is computed at run time", "quantize with constant scales"
+    producer = graph.producer(tensor)
+    if producer is None or producer.op == "Constant":
+        return "cannot be read: its external data are missing", "put the external data next to the model"
+    return "is computed from constants that cannot be read, or by an operator that onnx.reference cannot compute", (
+        "store its value as an initializer"
+    )
 
 
 def _stored(pair: Pair) -> list[SetPair]:

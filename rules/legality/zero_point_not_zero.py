@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph.rulekit import (
+    FLOATS,
     Counterexample,
     Example,
     Finding,
@@ -12,6 +13,7 @@ from qdqgraph.rulekit import (
     Rule,
     Safety,
     Severity,
+    keep_exact,
     make_symmetric,
     pairs,
     why_locked,
@@ -24,7 +26,8 @@ class ZeroPointNotZero(Rule):
     Why: TensorRT quantizes symmetrically: every zero-point must be a constant zero, and the parser refuses others. The
     repair keeps the range, so no further values are clipped: scale = largest magnitude / 127, at most one bit coarser.
     A range that starts at zero also acts as a Relu, because onnxruntime removes Relus before such pairs; the repair
-    adds the Relu again. Weights are dequantized and requantized, per output channel if the operator allows it.
+    adds the Relu again. Weights are dequantized and requantized, per output channel if the operator allows it. A
+    constant that no INT8 layer reads keeps its exact values as floats instead, of four times the size.
     Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer),
     https://github.com/NVIDIA/TensorRT/issues/2774
     """
@@ -95,6 +98,24 @@ class ZeroPointNotZero(Rule):
                 y = Conv (d, k)
             }""",
         ),
+        Example(
+            "an asymmetric table that no INT8 layer reads: its exact float values",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (int64[2] ids) => (float[2,2] y)
+            <int8[2,2] table = {-128, 72, -28, 127}, float s = {0.5}, int8 z = {-28}>
+            {
+                d = DequantizeLinear (table, s, z)
+                y = Gather (d, ids)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (int64[2] ids) => (float[2,2] y)
+            <float[2,2] d = {-50, 50, 0, 77.5}>
+            {
+                y = Gather (d, ids)
+            }""",
+        ),
         Counterexample(
             "a symmetric activation",
             """
@@ -120,5 +141,8 @@ class ZeroPointNotZero(Rule):
                 edit, lost = make_symmetric(graph, pair) or (None, 0.0)
                 if edit is None:
                     yield self.finding(pair.nodes[0], what, help=why_locked(graph, pair) or "quantize symmetrically")
+                    continue
+                if floats := keep_exact(graph, pair, edit):
+                    yield self.finding(pair.nodes[0], what, help=FLOATS, edits=floats, safety=Safety.EXACT)
                     continue
                 yield self.finding(pair.nodes[0], what, help="quantize symmetrically", bits_lost=lost, edits=[edit])

@@ -1,0 +1,180 @@
+"""`Constants`: the tensors that are computed from constants alone, and their values.
+
+Exporters leave weights computed: weight norm, a folded BatchNormalization, W + B·A of LoRA, anything written with
+`do_constant_folding=False`. Such a tensor is as constant as an initializer: TensorRT folds it, or computes it without
+reading a network input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from ..model.constants import array_of, computed, constant_value
+from ..model.protos import is_standard
+from ..operators import RANDOM, REPRODUCIBLE
+from .quantization import Quantization
+
+if TYPE_CHECKING:
+    from .graph import Graph
+
+SMALL = 4096
+"""Largest number of elements of a constant that is cached: scales and zero-points, not weights."""
+LARGEST = 1 << 28
+"""Largest number of elements that is computed: 1 GiB of FP32."""
+
+
+class Constants:
+    """Which tensors of a graph are constant; found once, in linear time.
+
+    A tensor is constant if it is an initializer, or if all inputs of its producer are constant and the producer is a
+    deterministic operator of ONNX's own domain; tensors that its subgraphs capture count as inputs. An initializer that
+    is also a graph input is constant: TensorRT's parser creates no network input for it
+    (https://github.com/onnx/onnx-tensorrt/blob/10.1-GA/ModelImporter.cpp, importInputs).
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._values: dict[str, np.ndarray] = {}
+        self._names = set(graph.initializers)
+        self._nodes: list[str] = []
+        self._reproducible = set(graph.initializers)
+        self._captured: dict[int, list[str]] = {}
+        for name, reader in graph.captures:
+            self._captured.setdefault(id(reader.node), []).append(name)
+        for node in graph.nodes():
+            reads = self._reads(node)
+            if is_standard(node) and all(name in self._names for name in reads) and not self._random(node):
+                made = [t.name for t in node.outputs if t.name]
+                self._names.update(made)
+                self._nodes += made[:1]
+                if node.op in REPRODUCIBLE and all(name in self._reproducible for name in reads):
+                    self._reproducible.update(made)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The keys of the nodes that compute constants, in file order."""
+        return tuple(self._nodes)
+
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self._names
+
+    def reproducible(self, tensor: str) -> bool:
+        """Whether the tensor is a constant whose bits do not depend on the implementation: every operator upstream
+        moves, compares, or rounds once."""
+        return tensor in self._reproducible
+
+    def path(self, tensor: str, known: Collection[str] = ()) -> tuple[gs.Node, ...]:
+        """The nodes that compute a constant, in file order, without those upstream of the tensors `known`; empty for an
+        initializer and for a tensor that is not constant."""
+        pending, seen, found = [tensor], set(known), dict[int, gs.Node]()
+        while pending:
+            name = pending.pop()
+            node = self._graph.producer(name) if name in self._names and name not in self._graph.initializers else None
+            if node is not None and name not in seen:
+                found[self._graph.position(node)] = node
+                pending += self._reads(node)
+            seen.add(name)
+        return tuple(found[position] for position in sorted(found))
+
+    def value(self, tensor: str, given: Mapping[str, np.ndarray] | None = None) -> np.ndarray | None:
+        """The value of a constant, with its shape and type, computed on demand in linear time.
+
+        Q and DQ round as `Quantization` does, all other operators as `onnx.reference` does.
+
+        Args:
+            tensor: its name.
+            given: values that replace those of constants upstream.
+
+        Returns:
+            The array; it is shared: copy it before you change it. None if the tensor is not constant, has more than
+            `LARGEST` elements, its external data cannot be read, or an operator upstream cannot be computed.
+        """
+        if tensor not in self._names:
+            return None
+        known = self._values if given is None else given
+        if tensor in known:
+            return known[tensor]
+        nodes = self.path(tensor, known)
+        local: dict[str, np.ndarray | None] = {}
+        last = {name: node for node in nodes for name in self._reads(node)}
+        for node in nodes:
+            reads = self._reads(node)
+            local |= self._outputs(node, {name: self._read(name, local, known) for name in reads})
+            for name in reads:
+                if last[name] is node:  # the memory of large values is free again
+                    self._cache(name, local.pop(name, None), given)
+        array = self._read(tensor, local, known)
+        self._cache(tensor, array, given)
+        return array
+
+    def _cache(self, name: str, array: np.ndarray | None, given: Mapping[str, np.ndarray] | None) -> None:
+        if given is None and array is not None and array.size <= SMALL:
+            self._values[name] = array
+
+    def _read(
+        self, name: str, local: Mapping[str, np.ndarray | None], known: Mapping[str, np.ndarray | None]
+    ) -> np.ndarray | None:
+        for table in (local, known):
+            if name in table:
+                return table[name]
+        initializer = self._graph.initializers.get(name)
+        return None if initializer is None else array_of(initializer, self._graph.folder)
+
+    def _outputs(self, node: gs.Node, inputs: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray | None]:
+        """The values of a node's outputs, by name; None for each that cannot be computed."""
+        names = [t.name for t in node.outputs if t.name]
+        proto = self._graph.proto(node)
+        found: Mapping[str, np.ndarray | None] = {}
+        arrays = {name: array for name, array in inputs.items() if array is not None}
+        if node.op == "Constant":
+            found = {names[0]: constant_value(proto, self._graph.folder)}
+        elif len(arrays) == len(inputs) and not any(self._huge(name) for name in names):
+            with np.errstate(all="ignore"):
+                paired = _paired(node, [arrays.get(t.name) for t in node.inputs])
+                found = computed(proto, arrays, self._graph.opset) if paired is None else {names[0]: paired}
+        return {name: found.get(name) for name in names}
+
+    def _huge(self, tensor: str) -> bool:
+        shape = self._graph.shape(tensor)
+        return shape is not None and math.prod(d or 1 for d in shape) > LARGEST
+
+    def _reads(self, node: gs.Node) -> list[str]:
+        """The tensors that a node and its subgraphs read, once each."""
+        read = dict.fromkeys(t.name for t in node.inputs if t.name)
+        return list(read | dict.fromkeys(self._captured.get(id(node), ())))
+
+    def _random(self, node: gs.Node) -> bool:
+        """Whether the result may differ between runs: a random operator, a Dropout in training, or one in a
+        subgraph."""
+        if node.op == "Dropout":
+            training = node.inputs[2].name if len(node.inputs) > 2 else ""
+            return bool(training) and ((value := self.value(training)) is None or bool(np.any(value)))
+        inner = (n for value in node.attrs.values() if isinstance(value, gs.Graph) for n in value.nodes)
+        return node.op in RANDOM or any(not is_standard(n) or self._random(n) for n in inner)
+
+
+def constants(graph: Graph) -> Constants:
+    """The graph's constants, found once."""
+    return graph.once(Constants)
+
+
+def _paired(node: gs.Node, inputs: list[np.ndarray | None]) -> np.ndarray | None:
+    """The result of a QuantizeLinear or DequantizeLinear of whole-byte integers; None for any other node."""
+    if node.op not in ("QuantizeLinear", "DequantizeLinear") or any(
+        node.attrs.get(name) for name in ("block_size", "output_dtype", "precision")
+    ):
+        return None
+    array, scale, zero_point = (*inputs, None)[:3]
+    if array is None or scale is None:
+        return None
+    if zero_point is None:
+        zero_point = np.zeros((), np.uint8 if node.op == "QuantizeLinear" else array.dtype)
+    own = Quantization(scale, zero_point, int(node.attrs.get("axis", 1)))
+    if zero_point.dtype.kind not in "iu" or scale.ndim > 1 or zero_point.size > scale.size or not own.fits(array):
+        return None
+    return own.quantize(array) if node.op == "QuantizeLinear" else own.dequantize(array)
