@@ -14,7 +14,7 @@ from rich.text import Text
 from ..fp16 import Fp16Model
 from ..graph.graph import Graph
 from ..model.text import parse
-from ..repair.rounds import Repair
+from ..repair.repair import Repair
 from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule

@@ -16,6 +16,7 @@ from ...operators import (
     CONVOLUTIONS,
     ELEMENTWISE,
     EPILOGUES,
+    GATES,
     KERNELS,
     LINEAR,
     PAIRS,
@@ -134,13 +135,14 @@ class Partition:
         if node is not None and node.op in EPILOGUES and id(node) not in self.taken and len(self.data(node)) == 1:
             rules.append("R21")
             return [node]
-        gate = self._gate(tensor)
+        single = node is not None and node.op in GATES
+        gate = [node] if node is not None and single else self._gate(tensor)
         if gate and (_grouped(core) or any(id(n) in self.taken for n in gate)):
             rules.append("R20")
             return []
         if gate:
             rules.append("R20")
-            tail = self.only(key(gate[-1]))
+            tail = None if single else self.only(key(gate[-1]))
             if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
                 gate.append(tail)  # GELU and HardSwish end with a constant factor
         return gate

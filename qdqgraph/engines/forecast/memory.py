@@ -100,7 +100,7 @@ class Memory:
         quantize = storage.pair.quantize if storage.pair is not None else None
         absorbed = (label(quantize),) if quantize is not None and layer.kind not in ("Concat", "Move") else ()
         outputs = tuple(self.stored(name, storage) for name in made)
-        precision = layer.precision or _widest(layer.inputs) or (outputs[0].precision if outputs else UNKNOWN)
+        precision = layer.precision or _data_type((*layer.inputs, *outputs))
         self.layers.append(replace(layer, outputs=outputs, precision=precision, quantizers=absorbed))
 
     def view(self, made: str, use: Use) -> None:
@@ -202,10 +202,15 @@ class Memory:
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
 
 
-def _widest(tensors: tuple[Tensor, ...]) -> str:
-    """The first floating-point type among these, else the first type; "" without tensors."""
-    floats = [t.precision for t in tensors if t.precision in FLOATS.values()]
-    return floats[0] if floats else tensors[0].precision if tensors else ""
+def _data_type(tensors: tuple[Tensor, ...]) -> str:
+    """The type of the data among a layer's inputs and outputs: the first floating-point type, else INT8, else any.
+
+    A Gather, Scatter or Where reads indices or conditions besides its data, and its data may be a constant, which is
+    not among the inputs; a TopK writes indices. Those are INT32, INT64 or BOOL and do not decide the precision.
+    """
+    found = [t.precision for t in tensors]
+    floats = [t for t in found if t in FLOATS.values()]
+    return next(iter([*floats, *(t for t in found if t == "INT8"), *found]), UNKNOWN)
 
 
 def _names(pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:
