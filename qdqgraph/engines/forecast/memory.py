@@ -155,6 +155,8 @@ class Memory:
             made = made or f"{source} as {'INT8' if storage.scale is not None else 'floating point'}"
             made = f"{made}_clone" if clone and storage.pair is not use.pair else made
             out = replace(self.stored(apart or source, storage), name=apart or made)
+            if storage.scale is None and not apart:  # a dequantized network input is inside the network
+                out = replace(out, precision=self._float(source, inside=True))
             self._copy(quantizers, stored, out, reason(*self._left_over(use, source, have, storage)))
             self._converted[step] = out
         return self._converted[step]
@@ -187,7 +189,7 @@ class Memory:
 
     def stored(self, name: str, storage: StoredType) -> Tensor:
         """The tensor in memory; a dynamic batch is 1, any other dynamic dimension -1."""
-        if name in self._copies:
+        if name in self._copies and storage.scale == self._storage[name].scale:
             return self._copies[name]
         shape = self.graph.shape(name)
         dims = (-1,) if shape is None else tuple((-1 if i else 1) if d is None else d for i, d in enumerate(shape))
@@ -195,10 +197,12 @@ class Memory:
 
     def precision(self, name: str) -> str:
         """The type of a tensor that is not stored as INT8: the file's, but FP16 for FP32 inside a weakly typed net."""
+        return self._float(name, inside=name not in self.graph.inputs and name not in self.graph.outputs)
+
+    def _float(self, name: str, *, inside: bool) -> str:
         kind = onnx.TensorProto.DataType.Name(self.graph.dtype(name) or onnx.TensorProto.FLOAT)
         if kind not in FLOATS:
             return kind
-        inside = name not in self.graph.inputs and name not in self.graph.outputs
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
 
 
