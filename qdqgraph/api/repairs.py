@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from ..engines.builders.prove import Proof
 
 
-ALLOW_WORSE = "--allow-worse (allow_worse=True)"
-
-
 @dataclass(frozen=True)
 class Result(Repair):
     """The result of `fix`; see `Repair` for the other attributes.
@@ -159,7 +156,8 @@ def fix(
         progress("building original and result with TensorRT-RTX")
         proof = prove(source, found, repair.model, Target.named(asked.target))
         if proof.worse and not allow_worse:
-            raise RepairError(f"{proof.worse}; nothing was written; to write the result, use {ALLOW_WORSE}")
+            built = "TensorRT-RTX builds a worse engine from the repaired model"
+            raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after))
     return _written(result, found, source, output, plan, force, progress)
 

@@ -66,22 +66,21 @@ class Int8Share:
 
     @property
     def warning(self) -> str:
-        """What a user must know besides the numbers: TensorRT refuses the file, or nothing runs in INT8; else ""."""
-        if self.refused:
-            return f"TensorRT refuses this file: {', '.join(self.refused)}"
+        """What a user must know besides the numbers: that nothing runs in INT8; "" if something does."""
         if self.weighted and not self.int8:
             return "no weighted layer runs in INT8"
         return "" if self.weighted else "the file has no weighted layer"
 
     @property
     def sentence(self) -> str:
-        """The numbers, their source, and the warning."""
-        return "; ".join(filter(None, (f"{self.counts} ({self.source})", self.warning)))
+        """The numbers, their source, and the warning; also that TensorRT refuses the file, so that nothing runs yet."""
+        unless = f", if TensorRT did not refuse this file: {', '.join(self.refused)}" if self.refused else ""
+        return "; ".join(filter(None, (f"{self.counts} ({self.source}{unless})", self.warning)))
 
     def change(self, after: Int8Share) -> str:
         """Returns the numbers of this file and of its repair, their source, and the warning about the repair."""
-        before = f"{self.counts} if TensorRT did not refuse the file" if self.refused else self.counts
-        return "; ".join(filter(None, (f"{before} -> {after.counts} ({after.source})", after.warning)))
+        unless = f" if TensorRT did not refuse the file ({', '.join(self.refused)})" if self.refused else ""
+        return "; ".join(filter(None, (f"{self.counts}{unless} -> {after.counts} ({after.source})", after.warning)))
 
     def worse_than(self, before: Int8Share) -> str:
         """Returns why TensorRT runs this file worse than the file `before`; "" if it does not.

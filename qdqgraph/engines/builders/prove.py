@@ -57,7 +57,12 @@ class Proof:
         ):
             if now > was:
                 found.append(f"{now:,} bytes are {word} instead of {was:,}")
-        return f"the engine of the repaired model is worse: {', '.join(found)}" if found else ""
+        return ", ".join(found)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the repaired model's build is worse, in words."""
+        return f"after is worse: {self.worse}" if self.worse else "after is not worse"
 
 
 def prove(path: Path, model: onnx.ModelProto, fixed: onnx.ModelProto, target: Target) -> Proof:
