@@ -24,16 +24,17 @@ ATTEMPTS = 20
 
 
 def guarded(
-    graph: Graph,
     attempt: Callable[[Reasons], tuple[Graph, Sequence[Finding]]],
     refuse: Callable[[Graph, Sequence[Finding]], Reasons],
 ) -> tuple[Graph, Reasons]:
     """Returns the result of a stage that makes the engine no worse, and what was refused for it.
 
     Args:
-        graph: the graph before the stage.
         attempt: runs the stage without the refused findings; returns its graph and the findings that it repaired.
         refuse: as `Refuse`, for a graph after the stage and the findings repaired in it.
+
+    Raises:
+        RepairError: every attempt makes other repairs that make the engine worse (QDQ905).
     """
     refused: dict[Identity, str] = {}
     for _ in range(ATTEMPTS):

@@ -144,7 +144,8 @@ def fix(
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
         RuleError: a rule crashed, or the policy is unknown.
-        RepairError: TensorRT would refuse the graph and no rule repairs that, or the rounds do not end (QDQ904).
+        RepairError: TensorRT would refuse the graph and no rule repairs that, or the rounds do not end (QDQ904,
+            QDQ905).
     """
     options = options or Options()
     graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)), rules)
@@ -245,7 +246,7 @@ class _Work:
             reasons = self.refuse(graph, after, done, illegal)
             return {known: why for known, why in reasons.items() if known[0] not in self.options.also}
 
-        after, refused = guarded(graph, attempt, refuse)
+        after, refused = guarded(attempt, refuse)
         self._left_out, self.refused = {}, {**self.refused, **refused}
         return after
 

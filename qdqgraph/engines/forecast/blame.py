@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ...graph.graph import Graph, key
@@ -22,10 +22,14 @@ REACH = 16
 
 @dataclass
 class Cost:
-    """What a place costs: bytes that layers read and write there, and weighted layers in INT8 that read it."""
+    """What a tensor costs: bytes that layers read and write there, and weighted layers in INT8 that read it.
+
+    `made` names the outputs of those weighted layers.
+    """
 
     bytes: float = 0.0
     int8: float = 0.0
+    made: set[str] = field(default_factory=set)
 
 
 Forecast: TypeAlias = tuple[Graph, Engine]
@@ -51,15 +55,17 @@ def blamed(before: Forecast, after: Forecast, applied: Sequence[Finding], *, sto
         mine = owners.get(site) or frozenset(f.identity for f in applied)
         for identity in mine:
             found[identity].bytes += (new.bytes - old.bytes) / len(mine)
-            found[identity].int8 += (old.int8 - new.int8) / len(mine)
+        readers = mine.intersection(*(owners[name] for name in old.made if name in owners)) or mine
+        for identity in readers:
+            found[identity].int8 += (old.int8 - new.int8) / len(readers)
     return {i: cost for i, cost in found.items() if cost.int8 > 0 or (stored and cost.bytes > 0)}
 
 
 def reason(cost: Cost, weighted: int) -> str:
     """Returns why a repair with this cost is refused, in a network with so many weighted layers."""
     if cost.int8 > 0:
-        return f"would take {math.ceil(cost.int8)} of {weighted} weighted layers out of INT8, by the forecast"
-    return f"would add {math.ceil(cost.bytes):,} bytes a run, by the forecast"
+        return f"would take {math.ceil(cost.int8)} of {weighted} weighted layers out of INT8"
+    return f"would add {math.ceil(cost.bytes):,} bytes a run"
 
 
 def _costs(engine: Engine) -> Mapping[str, Cost]:
@@ -76,6 +82,7 @@ def _costs(engine: Engine) -> Mapping[str, Cost]:
             found[name].bytes += tensor.bytes
         if names and layer.precision == "INT8" and layer.kind in WEIGHTED_KERNELS:
             found[names[0]].int8 += 1
+            found[names[0]].made.update(t.name for t in layer.outputs)
     return found
 
 

@@ -59,7 +59,9 @@ class Judge:
             return {}
         costs = blamed((before, self._engine(before)), (after, self._engine(after)), applied, stored=not illegal)
         found = {f.identity: reason(costs[f.identity], new.weighted) for f in free if f.identity in costs}
-        return found or ({} if costs else dict.fromkeys((f.identity for f in free), new.worse_than(old)))
+        if not costs:
+            found = {f.identity: f"together with others, {new.worse_than(old)}" for f in free}
+        return {known: f"{why}, by the forecast; --also {known[0]} applies it" for known, why in found.items()}
 
     def _saw(self, share: Int8Share) -> None:
         self.shares = (self.shares[0] if self.shares else share, share)
