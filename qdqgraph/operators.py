@@ -31,6 +31,7 @@ CATEGORIES: Mapping[str, str] = {
     "commutative": "Its two inputs may be exchanged; a pattern matches them in either order.",
     "averages": "Averages, which do not commute with rounding: it runs in INT8 only between DQ and Q.",
     "epilogues": "An activation that fuses into the kernel of a convolution upstream of it.",
+    "gates": "x * f(x) as one operator: it fuses as the same function written as several nodes does.",
     "float_only": "TensorRT has no INT8 kernel for it.",
     "nonnegative": "Its result has no negative values.",
     "unbounded": "Its result grows with its input without limit.",
@@ -61,6 +62,8 @@ COPIES = "https://github.com/NVIDIA/Model-Optimizer/blob/main/modelopt/onnx/op_t
 ENGINES = "https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples"
 MOVED = "https://github.com/NVIDIA/TensorRT/issues/2592"
 RESIZED = "https://github.com/NVIDIA/TensorRT/issues/2976"
+GENERIC = "https://github.com/NVIDIA/TensorRT/issues/2572"
+FOLLOWS = "measured on TensorRT-RTX 1.7.1: one kernel downstream of a convolution applies it and quantizes its result"
 VIEWED = "measured on TensorRT-RTX 1.7.1: between two convolutions it adds no kernel"
 ONNX = "https://onnx.ai/onnx/operators/"
 HALF = "docs/decisions/0010-fp16-types-follow-the-pairs.md"
@@ -149,16 +152,16 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("LeakyRelu", "unary epilogues shaped_as_first", CATALOG),
     Operator("Clip", "unary epilogues shaped_as_first before_root saturates guards", f"{CATALOG}, {HALF}"),
     Operator("Gelu", "unary epilogues", CATALOG),
-    Operator("PRelu", "unary", CATALOG, factors=(1,)),
+    Operator("PRelu", "unary epilogues", FOLLOWS, factors=(1,)),
     Operator("ThresholdedRelu", "unary", CATALOG),
     Operator("Elu", "unary", CATALOG),
     Operator("Selu", "unary", CATALOG),
     Operator("Celu", "unary", CATALOG),
-    Operator("Mish", "unary", CATALOG),
-    Operator("Swish", "unary", CATALOG),
+    Operator("Mish", "unary gates", f"{CATALOG}, {GENERIC}"),
+    Operator("Swish", "unary gates", f"{CATALOG}, {GENERIC}"),
     Operator("Sigmoid", "unary nonnegative shaped_as_first", CATALOG),
     Operator("HardSigmoid", "unary nonnegative shaped_as_first", CATALOG),
-    Operator("HardSwish", "unary shaped_as_first", CATALOG),
+    Operator("HardSwish", "unary gates shaped_as_first", f"{CATALOG}, {GENERIC}"),
     Operator("Tanh", "unary shaped_as_first", CATALOG),
     Operator("Softplus", "unary nonnegative", CATALOG),
     Operator("Softsign", "unary", CATALOG),
@@ -270,6 +273,7 @@ RESHAPES, KEEPS_ALL, VIEWS = members("reshapes"), members("keeps_all"), members(
 UNARY, BINARY, ELEMENTWISE = members("unary"), members("binary"), members("elementwise")
 SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commutative")
 AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
+GATES = members("gates")
 NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
 PAIRS, SHAPES = members("pairs"), members("shapes")
 SAME_CONSTANT, PARTS, MOVES_WEIGHTS = members("same_constant"), members("parts"), members("moves_weights")
@@ -285,3 +289,12 @@ KERNELS: Mapping[str, str] = {o.name: o.kernel for o in OPERATORS if o.kernel}
 FACTORS: Mapping[str, tuple[int, ...]] = {o.name: o.factors for o in OPERATORS if o.factors}
 """Operator → inputs whose relative error is the result's. An added constant is not one: if it underflows to zero, the
 sum hardly changes."""
+
+
+def is_weighted(name: str) -> bool:
+    """Whether an operator of any domain is a convolution or matrix product, by its name.
+
+    Runtimes name their variants after the operators of `WEIGHTED`: ConvInteger, QLinearConv, QGemm, FusedConv,
+    MatMulIntegerToFloat, MatMulNBits. Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+    """
+    return any(operator in name for operator in WEIGHTED)

@@ -12,9 +12,10 @@ import onnx
 
 from ..calibration import inputs
 from ..calibration.ranges import measured_ranges
-from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
-from ..errors import ModelError
+from ..engines.forecast.judge import Judge
+from ..engines.share import Int8Share
+from ..errors import ModelError, RepairError
 from ..fp16 import Fp16Model, refuse_target, with_fp16
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..graph.graph import Graph
@@ -23,8 +24,7 @@ from ..model.files import external_files, is_canonical, refuse_to_overwrite, wri
 from ..model.protos import names as tensor_names
 from ..repair import rounds
 from ..repair.options import Options
-from ..repair.rounds import Repair
-from ..rulekit.finding import Finding
+from ..repair.repair import Repair
 from ..rulekit.rule import Rule
 from ..targets.target import Target
 from ..verify.verification import Verification, verify
@@ -43,12 +43,14 @@ class Result(Repair):
         numbers: the agreement of the outputs with the original model; None without `numerics`.
         fp16: the FP16 conversion; None without `fp16`.
         engines: the engines before and after the repair; None without `engines`.
+        int8: what runs in INT8 before and after the repair, by the forecast; None for `strip`.
         notes: notes for the user, one sentence each.
     """
 
     numbers: Verification | None = None
     fp16: Fp16Model | None = None
     engines: Proof | None = None
+    int8: tuple[Int8Share, Int8Share] | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -73,13 +75,16 @@ def fix(
     data: Samples | None = None,
     provider: str = "cpu",
     engines: bool = False,
+    allow_worse: bool = False,
     globs: Sequence[str] | None = None,
     progress: Progress = lambda message: None,
     **settings: Any,
 ) -> Result:
     """Repairs a model, as `qdqgraph fix` does.
 
-    The remaining findings have their predicted cost in bytes, as in `check`.
+    The remaining findings have their predicted cost in bytes, as in `check`. A repair with which the forecast has fewer
+    weighted layers in INT8 or more bytes per run is not applied: its finding remains, with these numbers in `refused`,
+    unless `also` names its code or TensorRT refuses the file without it.
 
     Args:
         model: a model, which is not modified, or its path.
@@ -98,6 +103,7 @@ def fix(
         provider: the device for `numerics`, "cpu" or "cuda".
         engines: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
             model must be a file.
+        allow_worse: with `engines`, write the result even if its engine is worse than that of the original.
         globs: the globs of `only` and `skip` that must match a node or tensor; all by default. A settings file for
             several models may contain globs without a match in this model.
         progress: called with one line before each step.
@@ -108,12 +114,15 @@ def fix(
             glob matches nothing, or the target does not support FP16 in the file.
         RuleError: `rules` contains an object that is not a rule, a rule crashed, or the policy is unknown.
         RepairError: TensorRT would refuse the graph and no rule repairs that (the message lists the nodes); or a
-            repair declared bit-exact is not.
+            repair declared bit-exact is not; or, with `engines`, the engine became worse: fewer convolutions read INT8,
+            or more bytes, or more in floating point, are stored between convolution blocks.
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
     """
     asked = given.option_values(options, settings)
     if keep_io and not fp16:
         raise ModelError("keep_io has an effect only with fp16: set both")
+    if allow_worse and not engines:
+        raise ModelError("allow_worse has an effect only with engines: set both")
     if asked.exact and fp16:
         raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
     _refuse_outputs(output, plan, force)
@@ -127,7 +136,9 @@ def fix(
     feeds = given.samples(data, found)
     if numerics and runtime.available():
         runtime.provider(provider)
-    repair = rounds.fix(found, given.rule_list(rules), asked, folder=place, progress=progress, price=_price)
+    judge, chosen = Judge(), given.rule_list(rules)
+    repair = rounds.fix(found, chosen, asked, folder=place, progress=progress, price=judge.price, refuse=judge.refuse)
+    before, after = judge.shares
     half = numbers = proof = None
     if fp16:
         if ranges is None and numerics and runtime.available():
@@ -135,6 +146,7 @@ def fix(
             ranges = measured_ranges(found, inputs.noise(found) if feeds is None else feeds, place)
         progress("converting to FP16")
         repair, half = with_fp16(found, repair, place, keep_io=keep_io, ranges=ranges, skip=asked.skip)
+        after = Int8Share.of(forecast(Graph(repair.model, place, target=Target.named(asked.target)), ""))
     if numerics:
         progress("comparing outputs in ONNX Runtime")
         numbers = verify(found, repair, place, data=feeds, provider=provider)
@@ -143,7 +155,10 @@ def fix(
 
         progress("building original and result with TensorRT-RTX")
         proof = prove(source, found, repair.model, Target.named(asked.target))
-    result = Result.of(repair, numbers=numbers, fp16=half, engines=proof)
+        if proof.worse and not allow_worse:
+            built = "TensorRT-RTX builds a worse engine from the repaired model"
+            raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
+    result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after))
     return _written(result, found, source, output, plan, force, progress)
 
 
@@ -209,11 +224,6 @@ def to_fp16(
     if output is not None and (sentence := write_model(made.model, Path(output), source, force=force)):
         note(sentence)
     return made
-
-
-def _price(graph: Graph, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Returns the findings with what each costs by the forecast of the graph."""
-    return priced(findings, forecast(graph, "")) if findings else findings
 
 
 def _refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:

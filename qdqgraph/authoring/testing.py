@@ -31,7 +31,8 @@ from ..model import runtime
 from ..model.text import parse
 from ..repair.options import Options
 from ..repair.plan import Plan, digest
-from ..repair.rounds import Repair, fix
+from ..repair.repair import Repair
+from ..repair.rounds import fix
 from ..rulekit import catalog
 from ..rulekit.finding import Safety
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule, scan

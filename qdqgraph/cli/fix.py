@@ -20,6 +20,8 @@ def fix(args: Namespace) -> int:
         raise ModelError("--keep-io has an effect only with --fp16: give both")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
+    if args.allow_worse and not args.verify:
+        raise ModelError("--allow-worse has an effect only with --verify: give both")
     run, out = Invocation.of(args), None if args.dry_run else args.output
     with steps() as step:
         result = api.fix(
@@ -35,6 +37,7 @@ def fix(args: Namespace) -> int:
             data=args.data,
             provider=args.provider,
             engines=args.verify,
+            allow_worse=args.allow_worse,
             globs=(*args.only, *args.skip),
             progress=step,
         )
@@ -52,6 +55,7 @@ def fix(args: Namespace) -> int:
             from ..report import engine as engines
 
             engines.show_proof(console, result.engines)
+        text.show_share(console, str(args.model), result)
         if args.diff:
             say(console, result.plan.diff())
     warn(*result.notes)

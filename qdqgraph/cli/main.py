@@ -156,6 +156,8 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
     help = "build original and result with TensorRT-RTX and compare them before writing"
     verb.add_argument("--verify", action="store_true", help=help)
+    help = "with --verify: write the result even if its engine is worse than that of the original"
+    verb.add_argument("--allow-worse", action="store_true", help=help)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the numeric check")
 
 

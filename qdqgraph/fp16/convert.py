@@ -14,7 +14,7 @@ from ..model.files import external_files
 from ..model.opset import raised
 from ..model.protos import key, names, refill, subgraphs
 from ..repair.plan import Plan
-from ..repair.rounds import Repair
+from ..repair.repair import Repair
 from ..targets.target import Target
 from .choose import Reasons, chosen
 from .net import FLOAT, Net

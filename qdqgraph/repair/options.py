@@ -57,7 +57,8 @@ class Options:
         exact: apply bit-exact repairs only.
         only: globs on tensor and node names; findings elsewhere are reported, not repaired.
         skip: globs on tensor and node names; findings there are reported, not repaired.
-        also: codes of rules with repairs on request, which are applied as well.
+        also: codes of rules whose repairs are applied as well: those on request, and those that the forecast says would
+            make the engine worse.
         target: name of the TensorRT generation that the model is for.
         weights: store quantized weights as "int8", or as "float" upstream of their Q; None leaves them unchanged.
     """
@@ -98,7 +99,13 @@ class Options:
         ),
     )
     also: tuple[str, ...] = field(
-        default=(), metadata=_option("also", "list", "apply these on-request repairs as well", metavar="CODES")
+        default=(),
+        metadata=_option(
+            "also",
+            "list",
+            "apply these as well: repairs on request, or with which the engine is worse",
+            metavar="CODES",
+        ),
     )
     only: tuple[str, ...] = field(
         default=(), metadata=_option("only", "list", "repair only these nodes or tensors", metavar="GLOB")

@@ -8,8 +8,9 @@ and does not modify the given model. Neither function opens a file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import onnx
@@ -26,8 +27,10 @@ from ..targets.target import NAMES, Target
 from .carry_out import Scales, carry_out
 from .draft import Draft, distinct
 from .gate import BARE, is_bare, quantized, was_bared
+from .guard import Reasons, Refuse, guarded
 from .options import Options
 from .plan import Plan
+from .repair import Repair
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
 from .solver import Change, Solution, solve
@@ -43,53 +46,29 @@ Price: TypeAlias = Callable[[Graph, tuple[Finding, ...]], tuple[Finding, ...]]
 """Sets what findings cost, in bytes; the forecast that knows it is on a higher level than this module."""
 
 
-@dataclass(frozen=True)
-class Repair:
-    """The result of `fix`.
-
-    Attributes:
-        model: the repaired model.
-        plan: the net difference between the given model and the repaired model.
-        exact: the model after the bit-exact repairs; `model` itself if no other repair followed.
-        applied: the findings that were repaired, in order.
-        left: the findings that remain, with the reason if a repair was refused.
-        changes: the sites whose scale changed, with the bits lost since the original.
-        pairs_before: number of activation pairs before the repair.
-        pairs_after: number of activation pairs after the repair.
-        pairs_added: number of activation pairs that are new.
-        pairs_removed: number of activation pairs that are gone.
-        groups: number of groups of sites that share one scale after the repair.
-    """
-
-    model: onnx.ModelProto
-    plan: Plan
-    exact: onnx.ModelProto
-    applied: tuple[Finding, ...]
-    left: tuple[Finding, ...]
-    changes: tuple[Change, ...]
-    pairs_before: int
-    pairs_after: int
-    pairs_added: int
-    pairs_removed: int
-    groups: int
-
-
 def resolve(
-    graph: Graph, found: Sequence[Finding], options: Options, *, exact: bool = False
+    graph: Graph,
+    found: Sequence[Finding],
+    options: Options,
+    *,
+    exact: bool = False,
+    refused: Reasons = MappingProxyType({}),
 ) -> tuple[Solution, tuple[Finding, ...]]:
     """Solves the ties and returns the solution with the open findings: ties already met are dropped.
 
-    A refused finding gets the reason in `refused`.
+    A refused finding gets the reason in `refused`, also if it is among those that are `refused` already.
     """
     ties = [f for f in found if f.tie is not None and f.safety is not Safety.MANUAL]
-    inside = [f for f in ties if options.covers(f)]
+    inside = [f for f in ties if options.covers(f) and f.identity not in refused]
     solution = _solved(graph, inside, options, exact)
     outside: list[Finding] = []
     if len(inside) < len(ties):
         real = _solved(graph, ties, options, exact).findings
-        outside = [replace(f, refused=f.refused or EXCLUDED) for f in real if not options.covers(f)]
+        left_out = [f for f in real if not options.covers(f) or f.identity in refused]
+        outside = [replace(f, refused=f.refused or refused.get(f.identity, EXCLUDED)) for f in left_out]
     scales = Scales(graph, solution)
-    settled = [s for f in found if f.tie is None and (s := _placed(scales, f)) is not None]
+    placed = [s for f in found if f.tie is None and (s := _placed(scales, f)) is not None]
+    settled = [replace(f, refused=f.refused or refused[f.identity]) if f.identity in refused else f for f in placed]
     return solution, tuple(sorted((*settled, *solution.findings, *outside), key=lambda f: f.order))
 
 
@@ -148,6 +127,7 @@ def fix(
     folder: Path | None = None,
     progress: Callable[[str], None] = lambda message: None,
     price: Price = lambda graph, findings: findings,
+    refuse: Refuse = lambda before, after, applied, illegal: {},
 ) -> Repair:
     """Repairs a model.
 
@@ -158,11 +138,14 @@ def fix(
         folder: the folder that contains the external data.
         progress: called with one line before each step.
         price: sets `bytes` of the remaining findings, given the repaired graph.
+        refuse: says which repairs make the engine worse. They are not applied, except repairs of severity error and
+            those that the options name in `also`.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
         RuleError: a rule crashed, or the policy is unknown.
-        RepairError: TensorRT would refuse the graph and no rule repairs that, or the rounds do not end (QDQ904).
+        RepairError: TensorRT would refuse the graph and no rule repairs that, or the rounds do not end (QDQ904,
+            QDQ905).
     """
     options = options or Options()
     graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)), rules)
@@ -170,9 +153,12 @@ def fix(
     least = _opset(graph, rules)
     if graph.opset < least:
         graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
-    work = _Work(rules, options, progress, price)
-    exact = work.rounds(graph, "exact")
-    final = exact if options.exact else work.rounds(work.rounds(exact, "legal"), "all")
+    work = _Work(rules, options, progress, price, refuse)
+    exact, final = work.stages(graph)
+    for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
+        last, final = final, work.stages(final)[1]
+        if final is last:
+            break
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
@@ -231,11 +217,38 @@ class _Work:
         options: Options,
         progress: Callable[[str], None] = lambda message: None,
         price: Price = lambda graph, findings: findings,
+        refuse: Refuse = lambda before, after, applied, illegal: {},
     ) -> None:
-        self.rules, self.options, self.progress, self.price = rules, options, progress, price
+        self.rules, self.options, self.progress, self.price, self.refuse = rules, options, progress, price, refuse
         self.applied: list[Finding] = []
         self.changes: dict[str, Change] = {}
+        self.refused: Reasons = {}
+        self._left_out: Reasons = {}
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
+
+    def stages(self, graph: Graph) -> tuple[Graph, Graph]:
+        """Runs the stages, without what makes the engine worse; returns the graphs after the exact and the last one."""
+        self.refused = {}
+        exact = self.guarded(graph, "exact")
+        return exact, exact if self.options.exact else self.guarded(self.rounds(exact, "legal"), "all")
+
+    def guarded(self, graph: Graph, stage: Stage) -> Graph:
+        """Runs the rounds of a stage without the repairs that make the engine worse, and notes these in `refused`."""
+        scanned = (graph, self.scan(graph))
+        illegal = [f for f in scanned[1] if f.severity is Severity.ERROR and f.tie is None]
+        applied, changes = tuple(self.applied), dict(self.changes)
+
+        def attempt(refused: Reasons) -> tuple[Graph, Sequence[Finding]]:
+            self.applied, self.changes, self._left_out, self._scanned = [*applied], {**changes}, refused, scanned
+            return self.rounds(graph, stage), self.applied[len(applied) :]
+
+        def refuse(after: Graph, done: Sequence[Finding]) -> Reasons:
+            reasons = self.refuse(graph, after, done, illegal)
+            return {known: why for known, why in reasons.items() if known[0] not in self.options.also}
+
+        after, refused = guarded(attempt, refuse)
+        self._left_out, self.refused = {}, {**self.refused, **refused}
+        return after
 
     def rounds(self, graph: Graph, stage: Stage) -> Graph:
         """Runs rounds until no proposal of the stage is left; returns the last graph.
@@ -247,7 +260,8 @@ class _Work:
         keep = stage != "all"
         for number in range(1, ROUNDS + 1):
             self.progress(f"{STAGES[stage]}, round {number}")
-            solution, found = resolve(graph, self.scan(graph), self.options, exact=keep)
+            found = self.scan(graph)
+            solution, found = resolve(graph, found, self.options, exact=keep, refused=self._left_out)
             mine = [f for f in found if self.options.wants(f)]
             if stage == "exact":
                 mine = [f for f in mine if f.safety is Safety.EXACT]
@@ -284,7 +298,7 @@ class _Work:
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
             final = Graph(draft.finish(), final.folder, target=final.target)
-        solution, left = resolve(final, self.scan(final), self.options)
+        solution, left = resolve(final, self.scan(final), self.options, refused=self.refused)
         before, after = pairs(graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
         return Repair(

@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..api import Result
 from ..fp16 import Fp16Model
 from ..graph.graph import Graph
 from ..model.text import parse
-from ..repair.rounds import Repair
+from ..repair.repair import Repair
 from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule
 from ..verify.verification import Verification
 from .drawing import Drawing, lines
-from .lines import colored_line, finding_line, say, tabulate
+from .lines import colored_line, finding_line, say, share_line, tabulate
 
 SHOWN = 20
 """Number of rows in the table of changed scales; --json has all."""
@@ -37,6 +38,12 @@ def show_result(console: Console, path: str, result: Repair, verification: Verif
         say(console, Text("Not repaired:", "bold"))
         for finding in result.left:
             say(console, finding_line(path, finding))
+
+
+def show_share(console: Console, path: str, result: Result) -> None:
+    """What runs in INT8 before and after the repair, in one line."""
+    if result.int8 is not None:
+        say(console, share_line(path, result.int8[0].change(result.int8[1]), result.int8[1]))
 
 
 def show_stripped(console: Console, path: str, result: Repair) -> None:

@@ -12,7 +12,7 @@ from ..calibration import inputs
 from ..errors import ModelError, RepairError
 from ..model import runtime
 from ..model.runtime import Feed
-from ..repair.rounds import Repair
+from ..repair.repair import Repair
 from . import comparison
 
 

@@ -36,9 +36,13 @@ def saved(folder: Path, text: str, name: str = "other.onnx") -> Path:
 
 def test_check_exit_codes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(saved(tmp_path, CLEAN))]) == 0
-    assert capsys.readouterr().out == ""
+    (share,) = capsys.readouterr().out.splitlines()
+    assert share.endswith(
+        "other.onnx: 1 of 1 weighted layers in INT8, 1 INT8 tensors, 2,560 bytes (forecast for trt-10)"
+    )
     assert main(["check", str(model)]) == 1
-    (line,) = capsys.readouterr().out.splitlines()
+    line, share = capsys.readouterr().out.splitlines()
+    assert "2 of 2 weighted layers in INT8" in share
     assert line.startswith(f"{model}: a: QDQ104 'a' is quantized 2 times, with different scales: 0.1 ('a'), 0.11 ('a')")
     assert main(["check", str(tmp_path / "missing.onnx")]) == 2
 
@@ -367,4 +371,36 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_output_in_a_pipe_has_no_escape_codes_and_whole_names(model: Path) -> None:
     run = subprocess.run(program("check", str(model)), capture_output=True, text=True, check=False)
-    assert "\x1b" not in run.stdout and len(run.stdout.splitlines()) == 1 and run.stderr == ""
+    assert "\x1b" not in run.stdout and len(run.stdout.splitlines()) == 2 and run.stderr == ""
+
+
+FLOAT = f"""g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,1,1] w = {{{", ".join(["0.5"] * 16)}}}> {{
+    p = t.pair (x, s1) r = Relu (p) y = Conv (r, w) }}"""
+"""A pair, and a convolution in float: no finding, and nothing gains from the pair."""
+
+
+def test_a_file_without_findings_of_which_nothing_runs_in_int8_is_not_just_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path, FLOAT)
+    assert main(["check", str(path)]) == 0, "findings decide the exit code"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "0 of 1 weighted layers in INT8" in line and line.endswith("; no weighted layer runs in INT8")
+    assert main(["check", str(path), "--format", "github"]) == 0
+    assert capsys.readouterr().out.startswith(f"::warning file={path},title=INT8%2C by the forecast::0 of 1 ")
+
+
+def test_fix_ends_with_what_runs_in_int8_before_and_after(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fix", str(model), "--dry-run", "--no-numerics"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"{model}: 2 of 2 weighted layers in INT8, 2 INT8 tensors, ")
+    assert " -> 2 of 2 weighted layers in INT8, 1 INT8 tensors, " in last and "(forecast for trt-10)" in last
+    assert main(["fix", str(model), "--dry-run", "--no-numerics", "--json"]) == 0
+    shares = json.loads(capsys.readouterr().out)["int8"]
+    assert [shares[when]["int8_layers"] for when in ("before", "after")] == [2, 2]
+    assert shares["after"]["bytes"] < shares["before"]["bytes"]
+
+
+def test_allow_worse_needs_a_build(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fix", str(model), "--dry-run", "--allow-worse"]) == 2
+    assert "--allow-worse has an effect only with --verify" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from ...graph.pair import Pair, pairs
 from ...graph.sites import Use, sites
 from ...model.protos import is_standard
 from ...operators import FLOAT_ONLY, JOINS, VIEWS
-from ..layers import Engine, Layer
+from ..layers import PREDICTED, Engine, Layer
 from .evidence import reason
 from .kernels import Kernel, Partition
 from .memory import FLOATING, FLOATS, Memory, StoredType
@@ -32,7 +32,7 @@ def forecast(graph: Graph, name: str) -> Engine:
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
         notes.append("a tensor with a dynamic dimension has no known size and counts as 0 bytes; a dynamic batch is 1")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
-    return Engine(name, f"forecast for {graph.target.name}", layers, ends, notes=tuple(notes))
+    return Engine(name, f"{PREDICTED}{graph.target.name}", layers, ends, notes=tuple(notes))
 
 
 class _Forecast:

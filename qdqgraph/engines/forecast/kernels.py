@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from ...graph.elementwise import self_gate
 from ...graph.graph import Graph, key
 from ...graph.moves import move_of
 from ...graph.pair import pairs
@@ -16,6 +15,7 @@ from ...operators import (
     CONVOLUTIONS,
     ELEMENTWISE,
     EPILOGUES,
+    GATES,
     KERNELS,
     LINEAR,
     PAIRS,
@@ -27,8 +27,8 @@ from ...operators import (
 )
 from .propagation import values
 
-GATE_STEPS = 8
-"""Upper bound of the number of nodes of f in a gate x * f(x); exporters write fewer."""
+FUNCTION_STEPS = 16
+"""Upper bound of the number of nodes of a function of one tensor; exporters write fewer."""
 QUIET = PAIRS | VIEWS | {"Constant"}
 """Operators that are not a separate kernel."""
 
@@ -131,38 +131,45 @@ class Partition:
     def _activation(self, tensor: str, core: gs.Node, rules: list[str]) -> list[gs.Node]:
         """The nodes of the activation that reads a tensor and fuses; empty if there is none."""
         node = self.only(tensor)
+        gate = self._function(tensor) or ([node] if node is not None and node.op in GATES else [])
+        if gate and not _grouped(core) and not any(id(n) in self.taken for n in gate):
+            rules.append("R20")
+            tail = self.only(key(gate[-1])) if len(gate) > 1 else None
+            if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
+                gate.append(tail)  # GELU and HardSwish end with a constant factor
+            return gate
         if node is not None and node.op in EPILOGUES and id(node) not in self.taken and len(self.data(node)) == 1:
             rules.append("R21")
             return [node]
-        gate = self._gate(tensor)
-        if gate and (_grouped(core) or any(id(n) in self.taken for n in gate)):
-            rules.append("R20")
-            return []
         if gate:
             rules.append("R20")
-            tail = self.only(key(gate[-1]))
-            if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
-                gate.append(tail)  # GELU and HardSwish end with a constant factor
-        return gate
-
-    def _gate(self, tensor: str) -> list[gs.Node]:
-        """The nodes of x * f(x) if nothing else reads the tensor x; empty if there are none."""
-        uses = values(self.graph, tensor)
-        readers = {id(u.reader.node): u.reader.node for u in uses}
-        if tensor in self.ends or len(readers) != 2 or any(u.pair for u in uses):
-            return []
-        product = next((n for n in readers.values() if self_gate(self.graph, n) == tensor), None)
-        if product is None:
-            return []
-        inner = [n for n in readers.values() if n is not product]
-        while len(inner) < GATE_STEPS:
-            following = self.only(key(inner[-1]))
-            if following is product:
-                return [*inner, product]
-            if following is None or not self.elementwise(following) or len(self.data(following)) != 1:
-                return []
-            inner.append(following)
         return []
+
+    def _function(self, tensor: str) -> list[gs.Node]:
+        """The nodes of an element-wise function of a tensor that reads a tensor twice, if nothing else reads any.
+
+        Such are SiLU, GELU, HardSwish, squared ReLU and snake, written as several nodes. Empty if there is none.
+        """
+        inside: list[gs.Node] = []
+        made, joined = [tensor], False
+        while len(inside) < FUNCTION_STEPS:
+            members = {id(node) for node in inside}
+            uses = {name: values(self.graph, name) for name in made}
+            left = [n for n in made if n in self.ends or any(id(u.reader.node) not in members for u in uses[n])]
+            if joined and left == made[-1:]:
+                return inside
+            readers = {id(u.reader.node): u.reader.node for name in left for u in uses[name] if u.reader.index >= 0}
+            ready = [n for n in readers.values() if id(n) not in members and self._of(n, made)]
+            if not ready or any(u.pair is not None for name in left for u in uses[name]) or self.ends & set(left):
+                return []
+            inside.append(min(ready, key=self.graph.position))
+            joined = joined or sum(t.name in made for t in inside[-1].inputs) > 1
+            made.append(key(inside[-1]))
+        return []
+
+    def _of(self, node: gs.Node, made: Sequence[str]) -> bool:
+        """Whether a node is element-wise and computes with these tensors and constants only."""
+        return self.elementwise(node) and set(self.data(node)) <= set(made)
 
     def _residual(self, tensor: str, core: gs.Node) -> gs.Node | None:
         """The residual Add that reads a tensor and fuses with its producer.
