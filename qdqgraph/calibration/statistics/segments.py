@@ -15,7 +15,9 @@ from onnx import helper
 from ...errors import ModelError
 from ...model.protos import key, reads, refill
 
-RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 """Operators whose result is not constant although their inputs are."""
 
 

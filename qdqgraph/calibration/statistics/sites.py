@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from ...graph.elementwise import activation
 from ...graph.graph import Graph
 from ...graph.moves import move_of
-from ...graph.pair import pairs
 from ...model.protos import is_standard
-from ...operators import AVERAGES, ONE_TO_ONE, RESHAPES, SUMS, WEIGHTED
+from ...operators import AVERAGES, RESHAPES, SUMS, WEIGHTED
 from .floating import FloatModel
 
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
 """Element types that are measured."""
 
 
-def sites_of(quantized: onnx.ModelProto | None, network: FloatModel) -> tuple[str, ...]:
+def sites_of(network: FloatModel) -> tuple[str, ...]:
     """The sites of a network, in file order.
 
     These are: the tensors that the pairs of the Q/DQ graph quantize; the inputs of weighted operators; the inputs and
     outputs of data movement, sums, averages, and products of two activations.
-
-    Args:
-        quantized: the Q/DQ graph that the network comes from; None if there is none.
-        network: its network without quantization.
     """
     graph = Graph(network.model, network.folder)
-    found = set(_could(graph))
-    if quantized is not None:
-        table = pairs(Graph(quantized, network.folder))
-        found.update(network.tensor(pair.tensor) for pair in table if pair.kind == "activation")
+    found = {*_could(graph), *network.wires.values()}
     order = (*(t.name for t in graph.gs.inputs), *(t.name for node in graph.nodes() for t in node.outputs))
     return tuple(name for name in order if name in found and _is_real(graph, name))
 
@@ -68,5 +58,3 @@ def reshaped(network: FloatModel) -> dict[str, str]:
             source: gs.Tensor = node.inputs[0]
             found[node.outputs[0].name] = found.get(source.name, source.name)
     return found
-
-

@@ -91,14 +91,16 @@ class Statistics(Mapping[str, Spread]):
             CalibrationError: the file cannot be read, is damaged, or is of another network or other samples.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
                 found = _statistics(file)
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be read: {reason(error)}") from error
-        except (ValueError, KeyError, IndexError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, IndexError, zipfile.BadZipFile, TypeError, AttributeError, EOFError) as error:
             raise CalibrationError(f"{path}: not a file of statistics, or damaged; measure again") from error
         if network and found.network != network:
-            raise CalibrationError(f"{path}: these statistics are of another network; measure this one, or remove the file")
+            raise CalibrationError(
+                f"{path}: these statistics are of another network; measure this one, or remove the file"
+            )
         if data and found.data != data:
             raise CalibrationError(
                 f"{path}: these statistics are of other samples ({found.samples}: {found.description}); "
