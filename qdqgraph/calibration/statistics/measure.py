@@ -51,20 +51,19 @@ def measure(
         progress: called with one line before each sample.
 
     Raises:
-        ModelError: the network cannot run, a sample does not fit it, onnxruntime is missing, or one node alone needs
-            more memory.
-        CalibrationError: a site is not a tensor of the network, or there are no samples.
+        ModelError: the network cannot run, a sample does not fit it, there are none, onnxruntime is missing, or one
+            node alone needs more memory.
+        CalibrationError: a site is not a tensor of the network.
     """
     if not runtime.available():
         raise ModelError("onnxruntime is not installed, and measuring runs the network: install qdqgraph[ort]")
     names = sites_of(network) if sites is None else tuple(dict.fromkeys(sites))
     same = reshaped(network)
     counters = {same.get(name, name): Counter() for name in names}
-    if len(data) == 0:
-        raise CalibrationError("no samples: calibration needs at least one")
     running = _Running(network, counters, memory, runtime.provider(provider)[0])
+    total = f" of {data.expected}" if data.expected else ""
     for index, feed in enumerate(data, 1):
-        progress(f"measuring sample {index} of {len(data)}")
+        progress(f"measuring sample {index}{total}")
         running.add(feed)
     found = {name: counter.spread() for name, counter in counters.items()}
     spreads = {name: found[same.get(name, name)] for name in names}
