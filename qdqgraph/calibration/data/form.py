@@ -55,7 +55,7 @@ class Input:
             ModelError: it is not an array of numbers, or has another shape.
         """
         array = value if isinstance(value, np.ndarray) else _array(value)
-        if array is None or array.dtype.kind not in "biuf":
+        if array is None or (array.dtype.kind not in "biuf" and array.dtype != self.dtype):
             raise ModelError(f"{where}: input {self.name!r} is not an array of numbers; the model takes {self.text}")
         if array.ndim == len(self.dims) - 1:
             array = array[None]

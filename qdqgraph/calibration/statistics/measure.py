@@ -172,6 +172,7 @@ class _Running:
         options.log_severity_level = 4
         options.enable_cpu_mem_arena = False  # it keeps and rounds up what it once took
         options.enable_mem_pattern = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while NumPy counts
         place = str(self.network.folder.resolve())
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", place)
         try:
@@ -182,7 +183,8 @@ class _Running:
 
 def _shared(value: Any) -> np.ndarray:
     """The values of an OrtValue: of floating-point tensors without a copy, read-only."""
-    return np.from_dlpack(value) if value.element_type() in REAL else value.numpy()
+    here = value.device_name() == "cpu" and value.element_type() in REAL
+    return np.from_dlpack(value) if here else value.numpy()
 
 
 def _bytes(dims: Iterable[int | None], kind: int) -> int:
