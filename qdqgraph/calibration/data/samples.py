@@ -66,7 +66,7 @@ class Samples:
             count += 1
             for name, array in feed.items():
                 digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-                digest.update(np.ascontiguousarray(array).data if array.size else b"")
+                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
             yield feed
         if not count:
             raise ModelError(f"{self.description}: no samples{self._batch()}")

@@ -95,8 +95,8 @@ class _Running:
         for name in self.given:
             self._count(name, feed[name])
         for segment, session in self.sessions:
-            given = {name: ort.OrtValue.ortvalue_from_numpy(values[name]) for name in segment.inputs}
             try:
+                given = {name: ort.OrtValue.ortvalue_from_numpy(values[name]) for name in segment.inputs}
                 made = session.run_with_ort_values(list(segment.outputs), given)
             except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
                 raise ModelError(f"onnxruntime cannot run the network: {first_line(error)}") from error
