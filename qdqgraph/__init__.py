@@ -10,7 +10,16 @@ loaded on first use: importing this package loads neither torch nor onnxruntime 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import EngineError, ModelError, PlanError, QdqgraphError, RepairError, RuleError, TorchError
+from .errors import (
+    CalibrationError,
+    EngineError,
+    ModelError,
+    PlanError,
+    QdqgraphError,
+    RepairError,
+    RuleError,
+    TorchError,
+)
 
 if TYPE_CHECKING:
     from .api import (
@@ -76,6 +85,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "CalibrationError",
     "Engine",
     "EngineError",
     "Finding",

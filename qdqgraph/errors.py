@@ -1,12 +1,13 @@
 """The exception hierarchy: every error that a user can fix derives from `QdqgraphError`.
 
     QdqgraphError
-    ├── ModelError      the file cannot be read, is not an ONNX model, or cannot be used
-    ├── RuleError       a rule file cannot be loaded or is inconsistent
-    ├── PlanError       a plan is damaged or does not match the model (stale)
-    ├── EngineError     an engine cannot be read, built or compared
-    ├── TorchError      the PyTorch model, its configuration or its calibration cannot be used
-    └── RepairError     the repair was refused: illegal graph, not bit-exact, no fixpoint
+    ├── ModelError       the file cannot be read, is not an ONNX model, or cannot be used
+    ├── RuleError        a rule file cannot be loaded or is inconsistent
+    ├── PlanError        a plan is damaged or does not match the model (stale)
+    ├── EngineError      an engine cannot be read, built or compared
+    ├── CalibrationError a calibration method, its argument or measured statistics cannot be used
+    ├── TorchError       the PyTorch model, its configuration or its calibration cannot be used
+    └── RepairError      the repair was refused: illegal graph, not bit-exact, no fixpoint
 
 The command line prints the message of any of these errors as one sentence and exits with code 2.
 """
@@ -33,6 +34,10 @@ class PlanError(QdqgraphError):
 
 class EngineError(QdqgraphError):
     """An engine or an engine export cannot be used, or an engine cannot be built."""
+
+
+class CalibrationError(QdqgraphError):
+    """A calibration method cannot be used as asked, or statistics belong to another network or other data."""
 
 
 class TorchError(QdqgraphError):

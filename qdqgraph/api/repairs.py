@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from ..calibration import inputs
+from ..calibration.data.sources import Data
 from ..calibration.ranges import measured_ranges
 from ..engines.forecast.forecast import forecast
 from ..engines.forecast.judge import Judge
@@ -29,7 +30,7 @@ from ..rulekit.rule import Rule
 from ..targets.target import Target
 from ..verify.verification import Verification, verify
 from . import given
-from .given import File, Model, Progress, Samples
+from .given import File, Model, Progress
 
 if TYPE_CHECKING:
     from ..engines.builders.prove import Proof
@@ -72,7 +73,9 @@ def fix(
     keep_io: bool = False,
     ranges: Mapping[str, float] | None = None,
     numerics: bool = False,
-    data: Samples | None = None,
+    data: Data | None = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
     provider: str = "cpu",
     engines: bool = False,
     allow_worse: bool = False,
@@ -99,7 +102,11 @@ def fix(
         keep_io: with `fp16`, graph inputs and outputs keep their types.
         ranges: with `fp16`, as `to_fp16`; measured if None and `numerics` is set.
         numerics: compare the outputs with the original model in ONNX Runtime (extra "ort") before writing.
-        data: the inputs for `numerics`; seeded noise by default.
+        data: the inputs for `numerics` and for the ranges of `fp16`: a file of arrays, a folder of them or of pictures,
+            a list of samples, or a function that yields them (see `calibration.data.sources.Data`); seeded noise by
+            default.
+        preprocess: for a folder of pictures: how they become inputs, as `--preprocess`.
+        samples: how many of the data to use, the first ones; all by default.
         provider: the device for `numerics`, "cpu" or "cuda".
         engines: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
             model must be a file.
@@ -133,7 +140,7 @@ def fix(
         raise ModelError("engines are built from files: give the path of the model")
     external_files(found, place)
     _refuse_unknown(found, (*asked.only, *asked.skip) if globs is None else globs)
-    feeds = given.samples(data, found)
+    feeds = given.samples(data, found, preprocess, samples)
     if numerics and runtime.available():
         runtime.provider(provider)
     judge, chosen = Judge(), given.rule_list(rules)
@@ -203,6 +210,9 @@ def to_fp16(
     note: Progress = lambda sentence: None,
     keep_io: bool = False,
     ranges: Mapping[str, float] | None = None,
+    data: Data | None = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
     skip: Sequence[str] = (),
 ) -> Fp16Model:
     """Converts everything outside INT8 to FP16, for strongly typed TensorRT.
@@ -213,13 +223,19 @@ def to_fp16(
         note: called with what a user should know of the written file.
         keep_io: graph inputs and outputs keep their types, with one Cast each.
         ranges: the largest magnitude of each tensor, by name; nodes with a tensor beyond FP16's range stay FP32.
+        data: inputs to measure `ranges` on if they are None, with ONNX Runtime (extra "ort"); as `fix`.
+        preprocess, samples: as `fix`.
         skip: globs on the names of nodes and of their outputs; those nodes stay FP32.
 
     Raises:
-        ModelError: as `fix`; or external data are missing, or a node cannot be converted to the opset of FP16 Q/DQ.
+        ModelError: as `fix`; or external data are missing, the data do not fit the model, or a node cannot be
+            converted to the opset of FP16 Q/DQ.
     """
     _refuse_outputs(output, None, force)
     found, place, source = given.read(model, folder)
+    feeds = given.samples(data, found, preprocess, samples)
+    if ranges is None and feeds is not None:
+        ranges = measured_ranges(found, feeds, place)
     made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
     if output is not None and (sentence := write_model(made.model, Path(output), source, force=force)):
         note(sentence)

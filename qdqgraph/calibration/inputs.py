@@ -1,9 +1,7 @@
-"""Inputs for a model: samples from files, or seeded noise."""
+"""The inputs of a model, and seeded noise for them."""
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,34 +29,6 @@ def noise(model: onnx.ModelProto, samples: int = 1, seed: int = 0) -> list[Feed]
     random = np.random.default_rng(seed)
     graph = Graph(model)
     return [{i.name: _sample(graph, i, random) for i in model_inputs(model)} for _ in range(samples)]
-
-
-def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
-    """Samples from an .npz file: one array per input, by name; a leading axis longer than the model's batch (1 if
-    dynamic) is split into samples.
-
-    Raises:
-        ModelError: the file is unreadable, or does not fit the model's inputs.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise ModelError(f"{path}: not an .npz file of input arrays ({error})") from error
-    inputs = {i.name: i for i in model_inputs(model)}
-    if set(inputs) - set(arrays):
-        raise ModelError(f"{path}: contains {sorted(arrays)}, but the model's inputs are {sorted(inputs)}")
-    batch = {name: _dims(i)[:1] for name, i in inputs.items()}
-    sizes = {name: (batch[name][0] or 1) if batch[name] else 1 for name in inputs}
-    counts = {max(1, len(arrays[n]) // sizes[n]) if batch[n] and arrays[n].ndim else 1 for n in inputs}
-    if len(counts) > 1:
-        raise ModelError(f"{path}: the arrays contain different numbers of samples: {sorted(counts)}")
-    count = counts.pop() if counts else 1
-    feeds = []
-    for k in range(count):
-        whole = {n: arrays[n] if not batch[n] else arrays[n][k * sizes[n] : (k + 1) * sizes[n]] for n in inputs}
-        feeds.append({n: a.astype(_numpy_type(inputs[n]), copy=False) for n, a in whole.items()})
-    return feeds
 
 
 def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

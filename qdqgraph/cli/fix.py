@@ -9,6 +9,7 @@ from ..errors import ModelError
 from ..report import text
 from ..report.lines import say
 from .console import steps, terminal, warn
+from .data import data_of
 from .invocation import Invocation, split_codes
 
 
@@ -34,7 +35,9 @@ def fix(args: Namespace) -> int:
             fp16=args.fp16,
             keep_io=args.keep_io,
             numerics=not args.no_numerics,
-            data=args.data,
+            data=data_of(args.data),
+            preprocess=args.preprocess,
+            samples=args.samples,
             provider=args.provider,
             engines=args.verify,
             allow_worse=args.allow_worse,

@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import QdqgraphError, reason
 from ..report import formats
 from . import engine_arguments, torch_arguments
+from .data_arguments import add_data
 from .invocation import add_options
 
 VERBS = {
@@ -151,8 +152,7 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--diff", action="store_true", help="print every edit")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
     verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    help = "inputs for the numeric check (default: seeded noise)"
-    verb.add_argument("--data", type=Path, metavar="FILE.npz", help=help)
+    add_data(verb, "inputs for the numeric check and the ranges of --fp16 (default: seeded noise)")
     verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
     help = "build original and result with TensorRT-RTX and compare them before writing"
     verb.add_argument("--verify", action="store_true", help=help)

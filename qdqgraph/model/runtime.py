@@ -7,18 +7,30 @@ ONNX Runtime's own Q/DQ fusions change the least significant bits of the outputs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ..errors import ModelError, first_line
+from ..errors import ModelError, QdqgraphError, first_line
 from .rounding import rounded
 
 Feed = dict[str, np.ndarray]
+
+
+class Feeds(Protocol):
+    """Samples that can be read again: a list of them, or `calibration.data.samples.Samples`."""
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
+        """One mapping from input name to array for each sample."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -47,9 +59,7 @@ def provider(wanted: str) -> tuple[str, str]:
     return PROVIDERS["cpu"], f"onnxruntime has no {PROVIDERS[wanted]} here; the numeric check ran on the CPU"
 
 
-def run(
-    model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path, provider: str = PROVIDERS["cpu"]
-) -> list[list[Any]]:
+def run(model: onnx.ModelProto, feeds: Feeds, folder: Path, provider: str = PROVIDERS["cpu"]) -> list[list[Any]]:
     """Returns the model's outputs for each sample.
 
     On the CPU provider, FP16 tensors are rounded as on a GPU (see `rounding`).
@@ -73,7 +83,12 @@ def run(
     try:
         stored = rounded(model) if provider == PROVIDERS["cpu"] else model
         session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
-        return [session.run(None, _cast(model, feed)) for feed in feeds]
+        outputs: list[list[Any]] = []
+        for feed in feeds:  # no comprehension, and no list(): these ask for the length, which may take a pass
+            outputs.append(session.run(None, _cast(model, feed)))
+        return outputs
+    except QdqgraphError:
+        raise
     except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
         raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
 

@@ -112,6 +112,8 @@ def _numbers(verification: Verification) -> Iterable[tuple[str, str]]:
     for name, agreement in verification.outputs.items():
         value = "bit-identical" if agreement.identical else f"SQNR {agreement.sqnr:.1f} dB"
         yield f"output {name}", f"{value} against the input, on {what}"
+    if verification.source:
+        yield "samples", verification.source
     if verification.note:
         yield "numeric check", verification.note
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..model.runtime import PROVIDERS, run
+from ..model.runtime import PROVIDERS, Feeds, run
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Agreement:
 def compare(
     reference: onnx.ModelProto,
     model: onnx.ModelProto,
-    feeds: Sequence[Mapping[str, np.ndarray]],
+    feeds: Feeds,
     folder: Path,
     provider: str = PROVIDERS["cpu"],
 ) -> dict[str, Agreement]:

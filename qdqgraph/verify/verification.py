@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import onnx
 from ..calibration import inputs
 from ..errors import ModelError, RepairError
 from ..model import runtime
-from ..model.runtime import Feed
+from ..model.runtime import Feeds
 from ..repair.repair import Repair
 from . import comparison
 
@@ -25,16 +24,18 @@ class Verification:
         samples: number of samples.
         data: whether the samples were given; False for seeded noise.
         note: why the check was skipped, or ran on another provider; "" otherwise.
+        source: where the samples come from and what was done to them; "" for noise.
     """
 
     outputs: dict[str, comparison.Agreement]
     samples: int = 0
     data: bool = False
     note: str = ""
+    source: str = ""
 
 
 def verify(
-    model: onnx.ModelProto, result: Repair, folder: Path, *, data: Sequence[Feed] | None = None, provider: str = "cpu"
+    model: onnx.ModelProto, result: Repair, folder: Path, *, data: Feeds | None = None, provider: str = "cpu"
 ) -> Verification:
     """Runs the original model, the model after the exact repairs and the repaired model, and compares their outputs.
 
@@ -52,7 +53,7 @@ def verify(
     if not runtime.available():
         return Verification({}, note="skipped: onnxruntime is not installed (qdqgraph[ort])")
     name, note = runtime.provider(provider)
-    feeds = inputs.noise(model) if data is None else data
+    feeds: Feeds = inputs.noise(model) if data is None else data
     try:
         original = runtime.run(model, feeds, folder, name)
     except ModelError as error:
@@ -74,4 +75,4 @@ def verify(
         codes = ", ".join(sorted({f.code for f in result.applied if f.safety.value == "exact"}))
         raise RepairError(f"repairs declared bit-exact ({codes}) change the outputs {', '.join(broken)}")
     final = exact if result.model is result.exact else against(result.model)
-    return Verification(final, len(feeds), data is not None, note)
+    return Verification(final, len(feeds), data is not None, note, getattr(data, "description", ""))

@@ -14,7 +14,7 @@ from torch import nn
 
 from qdqgraph.calibration import methods
 from qdqgraph.cli.main import main
-from qdqgraph.errors import RuleError, TorchError
+from qdqgraph.errors import CalibrationError, RuleError, TorchError
 from qdqgraph.torch import Config, Spec, calibrate, load, quantize, quantizers
 
 P_NORM = '''
@@ -25,7 +25,7 @@ import numpy as np
 from qdqgraph.calibration.method import Method
 
 
-def search(histogram, *, percentile, bound):
+def search(histogram, *, percentile, bound, sums):
     centers = (histogram.edges[1:] + histogram.edges[:-1]) / 2
     return float(3 * np.average(centers**4, weights=histogram.counts) ** (1 / 4))
 
@@ -110,7 +110,7 @@ def test_the_command_line_offers_it(folder: Path, capsys: pytest.CaptureFixture[
 def test_messages_list_it(folder: Path) -> None:
     model = network()
     quantize(model)
-    with pytest.raises(TorchError, match=r"no calibration method 'mean': write max, .*, p-norm"):
+    with pytest.raises(CalibrationError, match=r"no calibration method 'mean': write max, .*, p-norm"):
         calibrate(model, images(), method="mean")
     Path("q.toml").write_text('[[layers]]\nmodules = ["0"]\ninput = { method = "mean" }\n')
     with pytest.raises(RuleError, match=r"q\.toml:3: layers #1 input method is 'mean'; write one of max, .*, p-norm"):

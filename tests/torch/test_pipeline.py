@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from qdqgraph.cli.main import main
-from qdqgraph.errors import ModelError, TorchError
+from qdqgraph.errors import CalibrationError, ModelError, TorchError
 from qdqgraph.torch import (
     Config,
     Exporting,
@@ -229,8 +229,8 @@ def test_what_the_functions_give_is_checked(nets: Any, change: dict[str, Any], m
             "batches has no effect: the state of load",
         ),
         ({"preparation": Preparation(load="ptq.pt")}, TorchError, r"ptq\.pt: cannot be read"),
-        ({"preparation": Preparation(method="mean")}, TorchError, "there is no calibration method 'mean'"),
-        ({"preparation": Preparation(percentile=0)}, TorchError, "percentile 0: write a number above 0"),
+        ({"preparation": Preparation(method="mean")}, CalibrationError, "there is no calibration method 'mean'"),
+        ({"preparation": Preparation(percentile=0)}, CalibrationError, "percentile 0: write a number above 0"),
         ({"exporting": Exporting(opset=9)}, TorchError, "opset 13 to 20"),
         ({"off": FloatUnits(NO_UNITS)}, TorchError, "give either the number of units to disable"),
         ({"off": FloatUnits(NO_UNITS, top=-1)}, TorchError, "top -1: give the number of units"),

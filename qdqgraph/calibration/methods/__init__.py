@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 
-from ...errors import TorchError
+from ...errors import CalibrationError
 from ..method import Method
 
 DEFAULT = "max"
@@ -26,9 +26,9 @@ def find_method(name: str) -> Method:
     """The method with this name.
 
     Raises:
-        TorchError: no method has this name.
+        CalibrationError: no method has this name.
     """
     known = methods()
     if name not in known:
-        raise TorchError(f"there is no calibration method {name!r}: write {', '.join(known)}")
+        raise CalibrationError(f"there is no calibration method {name!r}: write {', '.join(known)}")
     return known[name]

@@ -3,7 +3,7 @@
 Bit-identical to pytorch-quantization 2.1.3 (`pytorch_quantization.calib.histogram._compute_amax_entropy`),
 which visits each bin of each candidate in Python. Here a candidate is a few array operations, in an order with the same
 roundings: sums of counts are exact integers, so they may come from one running sum; the divergence is summed over the
-same elements by the same function, scipy's `rel_entr`.
+same elements, on the PyTorch side by the same function, scipy's `rel_entr`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..histogram import Histogram
-from ..method import Method
+from ..method import Method, Sums
 
 START = 128
 """The first candidate: the minimum number of bins within amax. The default of pytorch-quantization; INT8 has as many
 levels."""
 
 
-def search(histogram: Histogram, *, percentile: float, bound: int) -> float:
+def search(histogram: Histogram, *, percentile: float, bound: int, sums: Sums) -> float:
     """The edge at which the quantized distribution diverges least from the original one (Kullback-Leibler); of several
     the largest."""
-    from scipy.special import rel_entr
-
     levels = bound + 1
     bins = histogram.counts.copy()
     bins[0] = bins[1]  # otherwise zeros would dominate the search
@@ -41,7 +39,7 @@ def search(histogram: Histogram, *, percentile: float, bound: int) -> float:
         reference[-1] += total[-1] - total[candidate]
         with np.errstate(invalid="ignore"):  # candidates without values diverge by NaN, as there
             p, q = 1.0 * reference / reference.sum(keepdims=True), 1.0 * quantized / quantized.sum(keepdims=True)
-            divergences[candidate - START] = rel_entr(p, q).sum()
+            divergences[candidate - START] = sums.divergence(p, q)
     best = len(divergences) - 1 - np.argmin(divergences[::-1])
     return float(histogram.edges[best + START])
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import TorchError
+from ...errors import CalibrationError
 from ..histogram import Histogram
-from ..method import Method
+from ..method import Method, Sums
 
 DEFAULT_PERCENTILE = 99.99
 """In percent; the default of pytorch-quantization."""
@@ -19,13 +19,13 @@ def refuse_percentile(percentile: object) -> None:
     """Checks a percentile.
 
     Raises:
-        TorchError: it is not a number above 0, at most 100.
+        CalibrationError: it is not a number above 0, at most 100.
     """
     if not isinstance(percentile, int | float) or not 0 < percentile <= 100:
-        raise TorchError(f"percentile {percentile!r}: write a number above 0, at most 100")
+        raise CalibrationError(f"percentile {percentile!r}: write a number above 0, at most 100")
 
 
-def search(histogram: Histogram, *, percentile: float, bound: int) -> float:
+def search(histogram: Histogram, *, percentile: float, bound: int, sums: Sums) -> float:
     """The lower edge of the bin in which the cumulative count reaches the percentile."""
     counts, edges = histogram.counts, histogram.edges
     reached = np.searchsorted(np.cumsum(counts / counts.sum()), percentile / 100)

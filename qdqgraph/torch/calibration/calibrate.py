@@ -103,9 +103,10 @@ def calibrate(
         progress: show a bar on a terminal.
 
     Raises:
-        TorchError: a method is unknown, `percentile` or `batches` is out of its range, a glob matches no quantizer, the
-            loader yields no batches or no inputs, the model has tensors on the meta device or fails on a batch, or the
-            method of a quantizer with an axis searches a histogram.
+        CalibrationError: a method is unknown, or `percentile` is out of its range.
+        TorchError: `batches` is out of its range, a glob matches no quantizer, the loader yields no batches or no
+            inputs, the model has tensors on the meta device or fails on a batch, or the method of a quantizer with an
+            axis searches a histogram.
     """
     refuse_meta_tensors(model)
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
@@ -178,7 +179,8 @@ def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, s
     """The method of each quantizer, by path.
 
     Raises:
-        TorchError: a method is unknown, or a glob matches no quantizer.
+        CalibrationError: a method is unknown.
+        TorchError: a glob matches no quantizer.
     """
     own = {
         n: q.method or DEFAULT if is_weight_quantizer(n) else method or q.method or DEFAULT for n, q in found.items()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...calibration.histogram import Histogram
-from ...calibration.method import Method
+from ...calibration.method import Method, Sums
 from ...calibration.methods.percentile import DEFAULT_PERCENTILE
 from ...graph.amax import integer_bound
 from ..quantizer.quantizer import HistogramCalibrator
@@ -16,6 +16,20 @@ from ..quantizer.quantizer import HistogramCalibrator
 MOST_BINS = 1 << 16
 """The most bins of a histogram. It grows by bins of the first batch's width; beyond this number, adjacent bins are
 merged. If the first values are tiny and later ones are not, the library exhausts the memory."""
+
+
+def _means(rows: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(rows).mean(1).numpy()
+
+
+def _divergence(p: np.ndarray, q: np.ndarray) -> float:
+    from scipy.special import rel_entr
+
+    return float(rel_entr(p, q).sum())
+
+
+LIBRARY = Sums(_means, _divergence)
+"""The sums of the libraries that pytorch-quantization calls."""
 
 
 class HistogramCollector(HistogramCalibrator):
@@ -69,12 +83,12 @@ class HistogramCollector(HistogramCalibrator):
         """The amax that a method finds, a float32 scalar on the CPU; None without batches, 0 if all values were zero.
 
         Raises:
-            TorchError: the method does not search a histogram, or needs more bins.
+            CalibrationError: the method does not search a histogram, or needs more bins.
         """
         if (histogram := self.histogram) is None:
             return torch.tensor(0.0) if self._zeros else None
         bound = integer_bound(self._num_bits, self._unsigned)
-        return torch.tensor(method.amax(histogram, percentile=percentile, bound=bound))
+        return torch.tensor(method.amax(histogram, percentile=percentile, bound=bound, sums=LIBRARY))
 
     def clipped_energy(self, amax: float) -> float:
         """The fraction of the values' energy that an amax clips, 0 to 1."""

@@ -73,8 +73,9 @@ def refuse_preparation(network: Network, preparation: Preparation, off: FloatUni
         off: units to leave in float: the network is then calibrated even if a state is loaded.
 
     Raises:
-        TorchError: there is no such method or percentile, `off` does not define how many units, options have no effect
-            because a state is loaded, its file contains none, or the device cannot be used.
+        CalibrationError: there is no such method or percentile.
+        TorchError: `off` does not define how many units, options have no effect because a state is loaded, its file
+            contains none, or the device cannot be used.
         RuleError: the configuration file cannot be read, or an entry is wrong.
     """
     option, given = network.option, preparation

@@ -46,8 +46,9 @@ class Spec:
         """A new quantizer.
 
         Raises:
-            TorchError: num_bits, axis or percentile is out of its range, the method is unknown, or it searches a
-                histogram although there is an axis.
+            CalibrationError: the method is unknown, or the percentile is out of its range.
+            TorchError: num_bits or axis is out of its range, or the method searches a histogram although there is an
+                axis.
         """
         axis = default_axis if self.axis == "default" else self.axis
         if not isinstance(self.num_bits, int) or not 2 <= self.num_bits <= 16:

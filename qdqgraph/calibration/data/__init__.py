@@ -1,0 +1,1 @@
+"""Samples for a network: from arrays, files, pictures and functions."""

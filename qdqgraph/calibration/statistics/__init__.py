@@ -1,0 +1,1 @@
+"""`Statistics`: what data show of the tensors of a network without quantization."""
