@@ -33,7 +33,8 @@ class MaskQuantized(Rule):
     zero. A pair after it has one scale for both. If calibration saw the constant, the scale is its size / 127 and the
     scores fall on a few steps, or on one: Softmax weighs all positions alike. If the range is that of the scores, the
     constant is clipped to a value that scores reach too, and masked positions keep a weight. Softmax runs in float, so
-    it can read the masked scores unquantized.
+    it can read the masked scores unquantized. The outputs then change by as much as the pair distorted them: if the
+    scores were lost, by far more than a rounding.
     When not: Another reader than a Softmax may need the pair for INT8. Such a pair is reported and kept: quantize the
     values before the mask instead.
     Source: https://github.com/NVIDIA/TensorRT/issues/2616; Model Optimizer quantizes no Softmax:

@@ -36,7 +36,8 @@ class ValuesLost(Rule):
     Why: A Sigmoid or Softmax produces values in [0, 1], a Tanh in [-1, 1], a Clip within its limits, whatever the data
     is. If such values share a scale with larger ones, as the scores and the boxes of a detector after a Concat do, few
     INT8 steps are left for them, or none: every score becomes 0. The engine builds, and the network finds nothing. A
-    pair of its own gets the scale of its range, which cannot clip.
+    pair of its own gets the scale of its range, which cannot clip. The outputs then change by as much as the old scale
+    distorted them: if the values were lost, by far more than a rounding.
     When not: Where a Concat or another data-movement op joins the values with others, a smaller scale would clip these.
     Such a pair is reported and kept: join the values after the network, or leave the Concat in float.
     Source: https://github.com/microsoft/onnxruntime/issues/14233,
