@@ -66,6 +66,7 @@ class Normalizations:
     Attributes:
         nodes: keys of their nodes, from the first that reads the input to the one that produces the result, with the
             scale and bias that only it feeds; without Q and DQ.
+        groups: the same, for each normalization, in file order.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -75,28 +76,38 @@ class Normalizations:
         """The operand of each recombining node that is not the statistic, by the node's key."""
         self._centred: dict[str, str] = {}
         """The input of the normalization of each Sub that recombines, by the Sub's key."""
-        found: set[str] = set()
+        self._of: dict[str, set[str]] = {}
+        """The normalization of each node: the keys of its nodes."""
         for node in graph.nodes():
             if is_standard(node) and (start := self._read(node)) is not None:
-                found.update(self._between(start, node))
-                found.update(self._tail(node))
+                self._join({*self._between(start, node), *self._tail(node)})
         for square, total, *following in sums_of_squares(graph):
             root = next((i for i, node in enumerate(following) if node.op in ("Sqrt", "Pow")), -1)
-            found.update(key(node) for node in (square, total, *following[: root + 1]))
-        pairs = {key(node) for node in graph.nodes(*sorted(PAIRS))}
-        self.nodes = frozenset(found - pairs)
+            self._join({key(node) for node in (square, total, *following[: root + 1])})
+        self.nodes = frozenset(self._of)
+        self.groups: tuple[tuple[gs.Node, ...], ...] = tuple(
+            tuple(sorted(map(graph.node, group), key=graph.position))
+            for group in {id(group): group for group in self._of.values()}.values()
+        )
+
+    def _join(self, found: set[str]) -> None:
+        """Adds nodes of one normalization; steps that share a node (centring and scaling) are one."""
+        nodes = {name for name in found if self._graph.node(name).op not in PAIRS}
+        for group in [self._of[name] for name in nodes if name in self._of]:
+            nodes |= group
+        self._of.update(dict.fromkeys(nodes, nodes))
 
     def computes(self, node: gs.Node) -> bool:
         """Whether the node is part of a normalization."""
         return key(node) in self.nodes
 
     def inside(self, reader: Reader) -> bool:
-        """Whether one node of a normalization produces what this input reads, through pairs or not, and another reads
-        it."""
+        """Whether one node of a normalization produces what this input reads, through pairs or not, and another node of
+        the same normalization reads it."""
         if reader.index < 0 or not self.computes(reader.node):
             return False
         maker = self._graph.producer(before(self._graph, reader.node.inputs[reader.index].name))
-        return maker is not None and self.computes(maker)
+        return maker is not None and key(maker) in self._of[key(reader.node)]
 
     def encloses(self, tensor: str) -> bool:
         """Whether nothing outside a normalization reads the tensor, which one of its nodes produces."""
