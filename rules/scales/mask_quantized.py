@@ -36,7 +36,8 @@ class MaskQuantized(Rule):
     it can read the masked scores unquantized. The outputs then change by as much as the pair distorted them: if the
     scores were lost, by far more than a rounding.
     When not: Another reader than a Softmax may need the pair for INT8. Such a pair is reported and kept: quantize the
-    values before the mask instead.
+    values before the mask instead. If the forecast counts more bytes without the pair, `fix` keeps it unless
+    `--also QDQ107` requests the repair.
     Source: https://github.com/NVIDIA/TensorRT/issues/2616; Model Optimizer quantizes no Softmax:
     https://github.com/NVIDIA/Model-Optimizer/blob/main/modelopt/onnx/quantization/graph_utils.py
     """

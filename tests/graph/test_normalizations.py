@@ -3,6 +3,7 @@
 import onnx
 import pytest
 
+from qdqgraph.engines.forecast.forecast import forecast
 from qdqgraph.rulekit import Graph, normalizations
 from tests.support.normalizations import CONSTANTS, FORMS
 
@@ -34,3 +35,19 @@ def test_a_statistic_that_another_operator_reads_leaves_the_normalization() -> N
     norm = normalizations(graph)
     assert not norm.encloses("m")
     assert [norm.inside(reader) for reader in graph.readers("m")] == [True, False]
+
+
+def test_two_in_a_row_are_two() -> None:
+    """What the first produces and the second reads is the result of one and the input of the other."""
+    first = FORMS["RMSNorm"][0].replace("y = Div", "k = Div")
+    second = "u = Pow (k, two)  n = ReduceMean <axes = [-1]> (u)  o = Sqrt (n)  y = Div (k, o)"
+    norm = normalizations(read(f"{first}  {second}"))
+    assert [sorted(node.outputs[0].name for node in group) for group in norm.groups] == [list("ekprv"), list("nouy")]
+    assert not norm.encloses("k") and norm.encloses("n")
+
+
+@pytest.mark.parametrize("name", ["scale and bias are part of it", "pairs inside", "softmax"])
+def test_the_forecast_takes_it_for_one_kernel(name: str) -> None:
+    """Measured on TensorRT-RTX 1.7.1: pairs inside change neither the kernels nor the bytes."""
+    layers = forecast(read(FORMS[name][0]), "").layers
+    assert [layer.kind for layer in layers] == ["PointWise", "Normalization"]
