@@ -45,6 +45,8 @@ CATEGORIES: Mapping[str, str] = {
     "shaped_as_first": "Its result has the shape of its first input.",
     "shaped_as_both": "Its result has the shape of its two inputs if these are equal.",
     "squares_inside": "Its sums of squares or exponentials can overflow FP16 even if its input and result do not.",
+    "reductions": "Computes one value from many: a mean, a sum, a norm, a maximum; of rows, windows or whole channels.",
+    "selects": "A reduction whose result is one of the values that it reads.",
     "adds_up": "Sums elements, as in a variance or norm written as several nodes, after the square.",
     "before_root": "May lie between a sum of squares and its root, if its other inputs are constants.",
     "divides": "Divides by an operand, or is infinite at zero.",
@@ -91,6 +93,7 @@ class Operator:
         kernel: what engines call its kernel; empty if they use the operator's own name, and for data-movement ops.
         when: the condition under which it is a data-movement op, checked by `graph.moves`; empty without a condition.
         factors: inputs that are factors of the result: their relative error is that of the result.
+        range: the interval that contains every result, whatever the input; None if there is none.
 
     Raises:
         ValueError: there is no such category.
@@ -102,6 +105,7 @@ class Operator:
     kernel: str = ""
     when: str = ""
     factors: tuple[int, ...] = ()
+    range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if unknown := set(self.named.split()) - set(CATEGORIES):
@@ -159,20 +163,20 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Celu", "unary", CATALOG),
     Operator("Mish", "unary gates", f"{CATALOG}, {GENERIC}"),
     Operator("Swish", "unary gates", f"{CATALOG}, {GENERIC}"),
-    Operator("Sigmoid", "unary nonnegative shaped_as_first", CATALOG),
-    Operator("HardSigmoid", "unary nonnegative shaped_as_first", CATALOG),
+    Operator("Sigmoid", "unary nonnegative shaped_as_first", CATALOG, range=(0.0, 1.0)),
+    Operator("HardSigmoid", "unary nonnegative shaped_as_first", CATALOG, range=(0.0, 1.0)),
     Operator("HardSwish", "unary gates shaped_as_first", f"{CATALOG}, {GENERIC}"),
-    Operator("Tanh", "unary shaped_as_first", CATALOG),
+    Operator("Tanh", "unary shaped_as_first", CATALOG, range=(-1.0, 1.0)),
     Operator("Softplus", "unary nonnegative", CATALOG),
-    Operator("Softsign", "unary", CATALOG),
-    Operator("Erf", "unary shaped_as_first", CATALOG),
+    Operator("Softsign", "unary", CATALOG, range=(-1.0, 1.0)),
+    Operator("Erf", "unary shaped_as_first", CATALOG, range=(-1.0, 1.0)),
     Operator("Exp", "unary nonnegative shaped_as_first", CATALOG),
     Operator("Log", "unary divides", f"{CATALOG}, {HALF}"),
     Operator("Neg", "unary unbounded shaped_as_first reproducible", CATALOG),
     Operator("Abs", "unary nonnegative shaped_as_first reproducible", CATALOG),
     Operator("Sqrt", "unary nonnegative shaped_as_first before_root", f"{CATALOG}, {HALF}"),
-    Operator("Sin", "unary", CATALOG),
-    Operator("Cos", "unary", CATALOG),
+    Operator("Sin", "unary", CATALOG, range=(-1.0, 1.0)),
+    Operator("Cos", "unary", CATALOG, range=(-1.0, 1.0)),
     Operator("Reciprocal", "before_root divides", HALF),
     # Element-wise functions of several tensors
     Operator(
@@ -203,21 +207,24 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Greater", "elementwise reproducible", CATALOG),
     Operator("Less", "elementwise reproducible", CATALOG),
     # Pools and reductions
-    Operator("AveragePool", "averages", GUIDE, "Pooling"),
-    Operator("GlobalAveragePool", "averages adds_up", f"{GUIDE}, {HALF}", "Pooling"),
-    Operator("GlobalMaxPool", "", ENGINES, "Pooling"),
-    Operator("ReduceMean", "averages adds_up", f"{GUIDE}, {HALF}", "Reduce"),
-    Operator("ReduceSum", "float_only adds_up", f"{OPTIMIZER}, {HALF}"),
-    Operator("ReduceMax", "float_only reproducible", OPTIMIZER),
+    Operator("AveragePool", "averages reductions", GUIDE, "Pooling"),
+    Operator("GlobalAveragePool", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Pooling"),
+    Operator("GlobalMaxPool", "reductions selects", ENGINES, "Pooling"),
+    Operator("ReduceMean", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Reduce"),
+    Operator("ReduceSum", "float_only adds_up reductions", f"{OPTIMIZER}, {HALF}"),
+    Operator("ReduceMax", "float_only reproducible reductions selects", OPTIMIZER),
+    Operator("ReduceMin", "reductions selects", ONNX),
+    Operator("ReduceL1", "reductions", ONNX),
+    Operator("ReduceLogSum", "reductions", ONNX),
     Operator("ReduceProd", "float_only", OPTIMIZER),
-    Operator("ReduceL2", "float_only squares_inside", f"{OPTIMIZER}, {HALF}"),
-    Operator("ReduceSumSquare", "squares_inside", HALF),
-    Operator("ReduceLogSumExp", "squares_inside", HALF),
-    Operator("LpPool", "squares_inside", HALF),
-    Operator("GlobalLpPool", "squares_inside", HALF),
+    Operator("ReduceL2", "float_only squares_inside reductions", f"{OPTIMIZER}, {HALF}"),
+    Operator("ReduceSumSquare", "squares_inside reductions", HALF),
+    Operator("ReduceLogSumExp", "squares_inside reductions", HALF),
+    Operator("LpPool", "squares_inside reductions", HALF),
+    Operator("GlobalLpPool", "squares_inside reductions", HALF),
     # Normalizations, and other operators that run in floating point
     Operator("BatchNormalization", "unbounded", CATALOG, factors=(1, 4)),
-    Operator("Softmax", "float_only nonnegative shaped_as_first", OPTIMIZER),
+    Operator("Softmax", "float_only nonnegative shaped_as_first", OPTIMIZER, range=(0.0, 1.0)),
     Operator("LogSoftmax", "float_only", OPTIMIZER),
     Operator("LayerNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
     Operator("InstanceNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
@@ -281,11 +288,14 @@ SHAPED_AS_FIRST, SHAPED_AS_BOTH = members("shaped_as_first"), members("shaped_as
 SQUARES_INSIDE, ADDS_UP, BEFORE_ROOT = members("squares_inside"), members("adds_up"), members("before_root")
 RANDOM, REPRODUCIBLE = members("random"), members("reproducible")
 DIVIDES, SATURATES, GUARDS = members("divides"), members("saturates"), members("guards")
+REDUCTIONS, SELECTS = members("reductions"), members("selects")
 
 MOVES_WHEN: Mapping[str, str] = {o.name: o.when for o in OPERATORS if o.when}
 """Operator → the condition under which it is a data-movement op, for those that have one."""
 KERNELS: Mapping[str, str] = {o.name: o.kernel for o in OPERATORS if o.kernel}
 """Operator → what engines call its kernel."""
+RANGES: Mapping[str, tuple[float, float]] = {o.name: o.range for o in OPERATORS if o.range is not None}
+"""Operator → the interval that contains all its results."""
 FACTORS: Mapping[str, tuple[int, ...]] = {o.name: o.factors for o in OPERATORS if o.factors}
 """Operator → inputs whose relative error is the result's. An added constant is not one: if it underflows to zero, the
 sum hardly changes."""

@@ -162,6 +162,8 @@ def test_why_and_rules_by_selector(model: Path) -> None:
         "QDQ103",
         "QDQ104",
         "QDQ105",
+        "QDQ106",
+        "QDQ107",
     ]
     with pytest.raises(qdqgraph.RuleError, match="no rule matches 'QDQ999'"):
         qdqgraph.rules(select=["QDQ999"])

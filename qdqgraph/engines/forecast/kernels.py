@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 
 from ...graph.graph import Graph, key
 from ...graph.moves import move_of
+from ...graph.normalizations import normalizations
 from ...graph.pair import pairs
 from ...operators import (
     BINARY,
@@ -27,6 +28,8 @@ from ...operators import (
 )
 from .propagation import values
 
+NORMALIZATION = "Normalization"
+"""What engines call the kernel of a normalization that is written as several nodes."""
 FUNCTION_STEPS = 16
 """Upper bound of the number of nodes of a function of one tensor; exporters write fewer."""
 QUIET = PAIRS | VIEWS | {"Constant"}
@@ -66,6 +69,7 @@ class Partition:
         self.shapes = _shape_arithmetic(graph)
         self.taken: set[int] = set()
         found = [self._block(node) for node in self._cores()]
+        found += self._normalizations()
         rest = [n for n in graph.nodes() if id(n) not in self.taken and self.computes(n)]
         found += self._pointwise([n for n in rest if self.elementwise(n)])
         found += [
@@ -111,6 +115,16 @@ class Partition:
             nodes += self._activation(key(add), core, rules)
         self.taken.update(map(id, nodes))
         return Kernel(KERNELS[core.op], tuple(nodes), core, add, tuple(dict.fromkeys(rules)))
+
+    def _normalizations(self) -> Iterator[Kernel]:
+        """Normalizations written as several nodes, whose result alone leaves them (F3)."""
+        inner = normalizations(self.graph)
+        for nodes in inner.groups:
+            free = not any(id(n) in self.taken for n in nodes)
+            made = [t.name for n in nodes[:-1] for t in n.outputs if t.name]
+            if free and len(nodes) > 1 and all(map(inner.encloses, made)):
+                self.taken.update(map(id, nodes))
+                yield Kernel(NORMALIZATION, nodes, rules=("F3",))
 
     def _acts(self, nodes: Iterable[gs.Node]) -> bool:
         return any(n.op in UNARY for n in nodes)
