@@ -7,6 +7,7 @@ nothing else.
 """
 
 from ..graph.amax import INT8_BOUND, scale_from_amax
+from ..graph.arguments import argument_name, argument_readers
 from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
 from ..graph.elementwise import activation, pointwise, self_gate
 from ..graph.graph import Graph, Node, Reader, input_name, key, label
@@ -77,6 +78,8 @@ __all__ = [
     "Tie",
     "Use",
     "activation",
+    "argument_name",
+    "argument_readers",
     "attributes",
     "bits_lost",
     "block",
