@@ -36,6 +36,8 @@ CATEGORIES: Mapping[str, str] = {
     "nonnegative": "Its result has no negative values.",
     "unbounded": "Its result grows with its input without limit.",
     "pairs": "Produces or reads the integers of a Q/DQ pair.",
+    "recurrent": "Runs over the steps of sequences, whose lengths may be an input.",
+    "shaped_by_input": "One of its inputs is the shape of its result.",
     "shapes": "Reads the shape of its input, not its values.",
     "same_constant": "Changes only the shape or type of a constant.",
     "moves_weights": "May move the dequantized weights of a layer: TensorRT-RTX 1.7.1 keeps the INT8 kernel.",
@@ -94,6 +96,8 @@ class Operator:
         when: the condition under which it is a data-movement op, checked by `graph.moves`; empty without a condition.
         factors: inputs that are factors of the result: their relative error is that of the result.
         range: the interval that contains every result, whatever the input; None if there is none.
+        indexes: inputs whose values are indexes, of rows, elements or classes.
+        arguments: inputs that say how to compute rather than what with: a shape, sizes, scales, axes, pads, a count.
 
     Raises:
         ValueError: there is no such category.
@@ -106,6 +110,8 @@ class Operator:
     when: str = ""
     factors: tuple[int, ...] = ()
     range: tuple[float, float] | None = None
+    indexes: tuple[int, ...] = ()
+    arguments: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if unknown := set(self.named.split()) - set(CATEGORIES):
@@ -126,22 +132,22 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Gemm", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
     Operator("MatMul", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
     # Data movement
-    Operator("Reshape", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
+    Operator("Reshape", "reshapes views same_constant shaped_by_input", f"{COPIES}, {VIEWED}", arguments=(1,)),
     Operator("Flatten", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
-    Operator("Squeeze", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
-    Operator("Unsqueeze", "reshapes views same_constant", f"{MOVED}, {VIEWED}"),
+    Operator("Squeeze", "reshapes views same_constant", f"{COPIES}, {VIEWED}", arguments=(1,)),
+    Operator("Unsqueeze", "reshapes views same_constant", f"{MOVED}, {VIEWED}", arguments=(1,)),
     Operator("Identity", "reshapes views same_constant shaped_as_first unbounded", f"{MOVED}, {VIEWED}"),
     Operator("Transpose", "reshapes", COPIES),
-    Operator("Split", "moves keeps_all splits parts reproducible", COPIES),
-    Operator("Expand", "moves keeps_all reproducible moves_weights", COPIES),
-    Operator("Tile", "moves keeps_all reproducible moves_weights", COPIES),
+    Operator("Split", "moves keeps_all splits parts reproducible", COPIES, arguments=(1,)),
+    Operator("Expand", "moves keeps_all reproducible moves_weights shaped_by_input", COPIES, arguments=(1,)),
+    Operator("Tile", "moves keeps_all reproducible moves_weights", COPIES, arguments=(1,)),
     Operator("DepthToSpace", "moves keeps_all reproducible", MOVED),
     Operator("SpaceToDepth", "moves keeps_all reproducible", MOVED),
-    Operator("Slice", "moves parts reproducible", COPIES),
-    Operator("Gather", "moves reproducible", COPIES),
-    Operator("Pad", "moves reproducible", MOVED, when=ZEROS),
-    Operator("Resize", "moves", RESIZED, "Resize", when=NEAREST),
-    Operator("Upsample", "moves", RESIZED, "Resize", when=NEAREST),
+    Operator("Slice", "moves parts reproducible", COPIES, arguments=(1, 2, 3, 4)),
+    Operator("Gather", "moves reproducible", COPIES, indexes=(1,)),
+    Operator("Pad", "moves reproducible", MOVED, when=ZEROS, arguments=(1, 3)),
+    Operator("Resize", "moves", RESIZED, "Resize", when=NEAREST, arguments=(1, 2, 3)),
+    Operator("Upsample", "moves", RESIZED, "Resize", when=NEAREST, arguments=(1,)),
     Operator("MaxPool", "one_to_one", f"{GUIDE}, {ENGINES}", "Pooling"),
     Operator(
         "Concat",
@@ -210,16 +216,16 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("AveragePool", "averages reductions", GUIDE, "Pooling"),
     Operator("GlobalAveragePool", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Pooling"),
     Operator("GlobalMaxPool", "reductions selects", ENGINES, "Pooling"),
-    Operator("ReduceMean", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Reduce"),
-    Operator("ReduceSum", "float_only adds_up reductions", f"{OPTIMIZER}, {HALF}"),
-    Operator("ReduceMax", "float_only reproducible reductions selects", OPTIMIZER),
-    Operator("ReduceMin", "reductions selects", ONNX),
-    Operator("ReduceL1", "reductions", ONNX),
-    Operator("ReduceLogSum", "reductions", ONNX),
-    Operator("ReduceProd", "float_only", OPTIMIZER),
-    Operator("ReduceL2", "float_only squares_inside reductions", f"{OPTIMIZER}, {HALF}"),
-    Operator("ReduceSumSquare", "squares_inside reductions", HALF),
-    Operator("ReduceLogSumExp", "squares_inside reductions", HALF),
+    Operator("ReduceMean", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Reduce", arguments=(1,)),
+    Operator("ReduceSum", "float_only adds_up reductions", f"{OPTIMIZER}, {HALF}", arguments=(1,)),
+    Operator("ReduceMax", "float_only reproducible reductions selects", OPTIMIZER, arguments=(1,)),
+    Operator("ReduceMin", "reductions selects", ONNX, arguments=(1,)),
+    Operator("ReduceL1", "reductions", ONNX, arguments=(1,)),
+    Operator("ReduceLogSum", "reductions", ONNX, arguments=(1,)),
+    Operator("ReduceProd", "float_only", OPTIMIZER, arguments=(1,)),
+    Operator("ReduceL2", "float_only squares_inside reductions", f"{OPTIMIZER}, {HALF}", arguments=(1,)),
+    Operator("ReduceSumSquare", "squares_inside reductions", HALF, arguments=(1,)),
+    Operator("ReduceLogSumExp", "squares_inside reductions", HALF, arguments=(1,)),
     Operator("LpPool", "squares_inside reductions", HALF),
     Operator("GlobalLpPool", "squares_inside reductions", HALF),
     # Normalizations, and other operators that run in floating point
@@ -232,25 +238,34 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("RMSNormalization", "float_only", OPTIMIZER),
     Operator("LpNormalization", "float_only squares_inside", f"{OPTIMIZER}, {HALF}"),
     Operator("MeanVarianceNormalization", "squares_inside", HALF),
-    Operator("CumSum", "float_only", OPTIMIZER),
-    Operator("TopK", "float_only", OPTIMIZER),
+    Operator("CumSum", "float_only", OPTIMIZER, arguments=(1,)),
+    Operator("TopK", "float_only", OPTIMIZER, arguments=(1,)),
     Operator("ArgMax", "float_only", OPTIMIZER),
     Operator("Einsum", "float_only", OPTIMIZER),
-    Operator("NonMaxSuppression", "float_only", OPTIMIZER),
+    Operator("NonMaxSuppression", "float_only", OPTIMIZER, arguments=(2, 3, 4)),
     Operator("GridSample", "float_only", OPTIMIZER),
-    Operator("ScatterND", "float_only", OPTIMIZER),
-    Operator("GatherND", "float_only", OPTIMIZER),
+    Operator("ScatterND", "float_only", OPTIMIZER, indexes=(1,)),
+    Operator("GatherND", "float_only", OPTIMIZER, indexes=(1,)),
     Operator("RoiAlign", "float_only", OPTIMIZER),
-    Operator("LSTM", "float_only", OPTIMIZER),
-    Operator("GRU", "float_only", OPTIMIZER),
+    Operator("LSTM", "float_only recurrent", OPTIMIZER),
+    Operator("GRU", "float_only recurrent", OPTIMIZER),
     # Pairs and shapes
     Operator("QuantizeLinear", "pairs shaped_as_first reproducible", GUIDE),
     Operator("DequantizeLinear", "pairs shaped_as_first reproducible", GUIDE),
     Operator("Shape", "shapes reproducible", ONNX),
     Operator("Size", "shapes reproducible", ONNX),
+    # Operators on indexes and shapes
+    Operator("GatherElements", "", ONNX, indexes=(1,)),
+    Operator("ScatterElements", "", ONNX, indexes=(1,)),
+    Operator("OneHot", "", ONNX, indexes=(0,), arguments=(1,)),
+    Operator("Range", "", ONNX, arguments=(0, 1, 2)),
+    Operator("ReduceMin", "", ONNX, arguments=(1,)),
+    Operator("ReduceL1", "", ONNX, arguments=(1,)),
+    Operator("ReduceLogSum", "", ONNX, arguments=(1,)),
+    Operator("RNN", "recurrent", ONNX),
     # Constants and random values
     Operator("Constant", "reproducible", ONNX),
-    Operator("ConstantOfShape", "reproducible", ONNX),
+    Operator("ConstantOfShape", "reproducible shaped_by_input", ONNX, arguments=(0,)),
     Operator("RandomNormal", "random", ONNX),
     Operator("RandomNormalLike", "random", ONNX),
     Operator("RandomUniform", "random", ONNX),
@@ -282,6 +297,7 @@ SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commuta
 AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
 GATES = members("gates")
 NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
+RECURRENT, SHAPED_BY_INPUT = members("recurrent"), members("shaped_by_input")
 PAIRS, SHAPES = members("pairs"), members("shapes")
 SAME_CONSTANT, PARTS, MOVES_WEIGHTS = members("same_constant"), members("parts"), members("moves_weights")
 SHAPED_AS_FIRST, SHAPED_AS_BOTH = members("shaped_as_first"), members("shaped_as_both")
@@ -299,6 +315,11 @@ RANGES: Mapping[str, tuple[float, float]] = {o.name: o.range for o in OPERATORS 
 FACTORS: Mapping[str, tuple[int, ...]] = {o.name: o.factors for o in OPERATORS if o.factors}
 """Operator → inputs whose relative error is the result's. An added constant is not one: if it underflows to zero, the
 sum hardly changes."""
+INDEXES: Mapping[str, tuple[int, ...]] = {o.name: o.indexes for o in OPERATORS if o.indexes}
+"""Operator → inputs whose values are indexes: into the first input, or, for OneHot, of classes."""
+ARGUMENTS: Mapping[str, tuple[int, ...]] = {o.name: o.arguments for o in OPERATORS if o.arguments}
+"""Operator → inputs that say how to compute rather than what with: a rounded value there changes the shape of the
+result, or what it is made of."""
 
 
 def is_weighted(name: str) -> bool:

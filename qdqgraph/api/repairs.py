@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from ..calibration import inputs
 from ..calibration.data.sources import Data
 from ..calibration.ranges import measured_ranges
+from ..calibration.trial import run_on_noise
 from ..engines.forecast.forecast import forecast
 from ..engines.forecast.judge import Judge
 from ..engines.share import Int8Share
@@ -150,13 +150,13 @@ def fix(
     if fp16:
         if ranges is None and numerics and runtime.available():
             progress("measuring ranges in ONNX Runtime")
-            ranges = measured_ranges(found, inputs.noise(found) if feeds is None else feeds, place)
+            ranges = measured_ranges(found, run_on_noise(found, place).feeds if feeds is None else feeds, place)
         progress("converting to FP16")
         repair, half = with_fp16(found, repair, place, keep_io=keep_io, ranges=ranges, skip=asked.skip)
         after = Int8Share.of(forecast(Graph(repair.model, place, target=Target.named(asked.target)), ""))
     if numerics:
         progress("comparing outputs in ONNX Runtime")
-        numbers = verify(found, repair, place, data=feeds, provider=provider)
+        numbers = verify(found, repair, place, data=feeds, provider=provider, rules=given.rule_list(rules))
     if engines:
         from ..engines.builders.prove import prove  # only here: most repairs build no engine
 
@@ -165,7 +165,8 @@ def fix(
         if proof.worse and not allow_worse:
             built = "TensorRT-RTX builds a worse engine from the repaired model"
             raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-    result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after))
+    notes = (numbers.warning,) if numbers is not None and numbers.warning else ()
+    result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
     return _written(result, found, source, output, plan, force, progress)
 
 

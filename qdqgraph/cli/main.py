@@ -68,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("code", metavar="CODE", help="a code or name of a rule")
     why.add_argument("model", type=Path, metavar="MODEL")
     why.add_argument("--at", required=True, metavar="TENSOR", help="a tensor or node, by name")
+    why.add_argument(
+        "--trace", action="store_true", help="for rule authors: also the line of a Python rule that decided"
+    )
     _common(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
     text = "forecast, build, read, compare and draw engines"

@@ -25,8 +25,7 @@ from ..engines.share import Int8Share
 from ..fp16 import Fp16Model
 from ..repair.solver import Change
 from ..rulekit.finding import Finding, Safety, Severity
-from ..verify.comparison import Agreement
-from ..verify.verification import Verification
+from .numbers import NumbersRecord
 
 FORMAT: Final = 1
 """Version of these records."""
@@ -160,35 +159,6 @@ class Fp16Record:
     def of(cls, half: Fp16Model) -> Fp16Record:
         """The record of a model in FP16."""
         return cls(half.casts, half.scale_change, tuple(KeptRecord(k.node, k.op, k.reason) for k in half.kept))
-
-
-@dataclass(frozen=True)
-class AgreementRecord:
-    """One output compared to the original: whether bit-identical, and its SQNR in dB, null if not finite."""
-
-    identical: bool
-    sqnr_db: float | None
-
-    @classmethod
-    def of(cls, found: Agreement) -> AgreementRecord:
-        """The record of one output's agreement."""
-        return cls(found.identical, found.sqnr)
-
-
-@dataclass(frozen=True)
-class NumbersRecord:
-    """The numeric check, on the user's data ("given") or on seeded noise."""
-
-    outputs: dict[str, AgreementRecord]
-    samples: int
-    data: Literal["given", "noise"]
-    note: str
-
-    @classmethod
-    def of(cls, found: Verification) -> NumbersRecord:
-        """The record of a numeric check."""
-        outputs = {name: AgreementRecord.of(agreement) for name, agreement in found.outputs.items()}
-        return cls(outputs, found.samples, "given" if found.data else "noise", found.note)
 
 
 @dataclass(frozen=True)

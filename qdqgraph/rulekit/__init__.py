@@ -7,6 +7,7 @@ nothing else.
 """
 
 from ..graph.amax import INT8_BOUND, scale_from_amax
+from ..graph.arguments import argument_name, argument_readers
 from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
 from ..graph.bounds import Bounds, bounds
 from ..graph.elementwise import activation, inner_inputs, pointwise, self_gate
@@ -96,6 +97,8 @@ __all__ = [
     "Tie",
     "Use",
     "activation",
+    "argument_name",
+    "argument_readers",
     "attributes",
     "bits_lost",
     "block",

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from qdqgraph import ModelError
-from qdqgraph.calibration.inputs import noise
+from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.statistics.floating import FloatModel, float_model
 from qdqgraph.model.runtime import run
 from tests.support.models import build

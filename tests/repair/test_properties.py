@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import qdqgraph
 from qdqgraph import Options, Safety
-from qdqgraph.calibration.inputs import noise
+from qdqgraph.calibration.noise import noise
 from qdqgraph.engines.share import Int8Share
 from qdqgraph.repair.plan import Plan, digest
 from qdqgraph.rulekit import Graph

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...errors import guess
+from ...errors import counted, guess
 from ...graph.graph import Graph, label
 from ...graph.moves import move_of
 from ...graph.pair import pairs
@@ -160,7 +160,7 @@ def _above(graph: Graph, x: str, bound: float) -> str:
 def _fanout(graph: Graph, x: str, low: float, high: float | None = None) -> str:
     count = len(graph.readers(x)) + (x in graph.outputs)
     top = low if high is None else high
-    return "" if low <= count <= top else f"'{x}' has {count} readers"
+    return "" if low <= count <= top else f"'{x}' has {counted(count, 'reader')}"
 
 
 def _sole_consumer(graph: Graph, x: str) -> str:
