@@ -259,9 +259,6 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("ScatterElements", "", ONNX, indexes=(1,)),
     Operator("OneHot", "", ONNX, indexes=(0,), arguments=(1,)),
     Operator("Range", "", ONNX, arguments=(0, 1, 2)),
-    Operator("ReduceMin", "", ONNX, arguments=(1,)),
-    Operator("ReduceL1", "", ONNX, arguments=(1,)),
-    Operator("ReduceLogSum", "", ONNX, arguments=(1,)),
     Operator("RNN", "recurrent", ONNX),
     # Constants and random values
     Operator("Constant", "reproducible", ONNX),
