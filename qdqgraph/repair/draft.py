@@ -202,9 +202,10 @@ class Draft:
             if node.op_type == "QuantizeLinear":
                 self._retyped.update(node.output)
         kept: list[onnx.NodeProto] = []
+        names_read = self._reals.names_read(old)
         for place, node in enumerate(new):
             for index, name in enumerate(node.input):
-                node.input[index] = names.get(name, name)
+                node.input[index] = names.get(name) or names_read.get(name, name)
             for index, name in enumerate(node.output):
                 node.output[index] = names.get(name, name)
             if self._as_initializer(node):
@@ -310,6 +311,8 @@ class Draft:
                 if tensor not in self._inputs:
                     dead.add(tensor)
                 continue
+            if id(node) in self._replacements:
+                continue  # `graft` has counted what it no longer reads
             sweepable = node.op_type in SWEPT or id(node) in self._removable
             if id(node) not in gone and sweepable and not any(self._reads[o] for o in node.output if o):
                 gone.add(id(node))

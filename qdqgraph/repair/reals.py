@@ -5,15 +5,19 @@ Only models with FP16 or BF16 tensors need it; in all others every tensor keeps 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from ..graph.casts import REAL, has_half
 from ..graph.graph import Graph
 from ..model.protos import element_types, is_standard, version
+from ..operators import PAIRS
+
+HALF_SCALES = 19
+"""The first opset whose Q and DQ accept FP16 and BF16: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
 
 
 class Reals:
@@ -72,11 +76,20 @@ class Reals:
         if array is not None:
             self._arrays[tensor] = array
 
+    def names_read(self, nodes: Iterable[onnx.NodeProto]) -> Mapping[str, str]:
+        """Tensors that nodes read through a Cast, and through that one only, with its output: nodes that replace them
+        compute in the same type."""
+        found: dict[str, set[str]] = {}
+        if self._graph is not None:
+            for name in (name for node in nodes for name in node.input if name):
+                found.setdefault(self._graph.source(name), set()).add(name)
+        return {source: names.pop() for source, names in found.items() if len(names) == 1 and source not in names}
+
     def wanted(self, node: onnx.NodeProto, before: onnx.NodeProto | None) -> Iterator[tuple[int, int]]:
         """The inputs of a new node that must be read in one type, with that type; nothing if ONNX leaves it open.
 
-        A QuantizeLinear reads the type of its scale. Inputs of one type variable have the type that the node read
-        before, else that of the first one that is no initializer.
+        A QuantizeLinear reads the type of its scale, which is FP32 before opset 19. Inputs of one type variable have
+        the type that the node read before, else that of the first one that is no initializer.
 
         Args:
             node: the new node.
@@ -84,8 +97,12 @@ class Reals:
         """
         if self._graph is None or not is_standard(node):
             return
-        if node.op_type == "QuantizeLinear":
-            if (kind := self.kind(node.input[1])) is not None:
+        if node.op_type in PAIRS:
+            kind = self.kind(node.input[1])
+            if kind is not None and version(self._graph.model) < HALF_SCALES:
+                kind = TensorProto.FLOAT
+                yield 1, kind
+            if kind is not None and node.op_type == "QuantizeLinear":
                 yield 0, kind
             return
         for slots in self._groups(node).values():
