@@ -118,8 +118,9 @@ def with_fp16(
 ) -> tuple[Repair, Fp16Model]:
     """Returns the repair with the FP16 conversion as its last step, and the result of `to_fp16`.
 
-    Rounding can make scales equal that differed before. The FP16 model is then repaired again, so that a second run on
-    it finds nothing to do. The plan of the returned repair leads from the original model to the FP16 model.
+    Rounding can make scales equal that differed before, or bring a refused tie within the guard. The FP16 model is then
+    repaired again, so that a second run on it finds nothing to do. The plan of the returned repair leads from the
+    original model to the FP16 model.
 
     Args:
         model: the original model.
@@ -133,7 +134,7 @@ def with_fp16(
     """
     while True:
         half = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
-        if _scales(half.model) >= _scales(result.model):
+        if half.model == result.model or not _matters(result, half.model):
             break
         later = repair(half.model)
         if not later.plan.edits:
@@ -157,6 +158,13 @@ def _both(first: Repair, later: Repair) -> Repair:
         pairs_added=first.pairs_added + later.pairs_added,
         pairs_removed=first.pairs_removed + later.pairs_removed,
     )
+
+
+def _matters(result: Repair, half: onnx.ModelProto) -> bool:
+    """Returns whether the rounding of scales can change what a repair does: some became equal, or the guard refused
+    a tie."""
+    refused = any(f.refused and f.bits_lost is not None for f in result.left)
+    return refused or _scales(half) < _scales(result.model)
 
 
 def _scales(model: onnx.ModelProto) -> int:

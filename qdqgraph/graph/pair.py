@@ -205,6 +205,7 @@ class Pairs:
 
     def root(self, tensor: str) -> str:
         """The site of a tensor: the tensor itself, seen through the tieable pairs upstream of it."""
+        tensor = self._graph.source(tensor)
         return self._roots.get(tensor, tensor)
 
     def _has_quantize(self, node: gs.Node) -> bool:
