@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
@@ -54,16 +55,36 @@ def left_out(nodes: Iterable[gs.Node], casts: Mapping[str, str]) -> tuple[gs.Nod
     """The nodes without these Casts; the readers of their outputs read the tensors that they convert.
 
     Args:
-        nodes: all nodes of the graph; their inputs are changed.
+        nodes: all nodes of the graph; the inputs of those that stay are changed.
         casts: the result of `between_reals`.
     """
     nodes = tuple(nodes)
     tensors = {t.name: t for node in nodes for t in (*node.inputs, *node.outputs)}
-    for node in nodes:
+    kept = tuple(node for node in nodes if not (node.op == "Cast" and node.outputs[0].name in casts))
+    for node in kept:
         for index, tensor in enumerate(node.inputs):
             if tensor.name in casts:
                 node.inputs[index] = tensors[casts[tensor.name]]
-    return tuple(node for node in nodes if not (node.op == "Cast" and node.outputs[0].name in casts))
+    return kept
+
+
+def converted(model: onnx.ModelProto, casts: Mapping[str, str], tensor: str, array: np.ndarray) -> np.ndarray:
+    """The value of a tensor that Casts convert, rounded by each of them.
+
+    Args:
+        model: the model.
+        casts: the result of `between_reals`.
+        tensor: the output of one of them, or any other tensor.
+        array: the value of the tensor that they convert.
+    """
+    steps: list[int] = []
+    makers = {n.output[0]: n for n in model.graph.node if n.op_type == "Cast"} if tensor in casts else {}
+    while tensor in casts:
+        steps.append(next(int(a.i) for a in makers[tensor].attribute if a.name == "to"))
+        tensor = makers[tensor].input[0]
+    for kind in reversed(steps):
+        array = array.astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
+    return array
 
 
 def has_half(model: onnx.ModelProto) -> bool:

@@ -7,20 +7,19 @@ a new pair follows the producer of its tensor, and only nodes that would precede
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator
-from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..errors import ModelError, PlanError, RuleError
+from ..errors import ModelError, RuleError
 from ..graph.constants import constants
 from ..graph.graph import Graph
 from ..model.protos import fresh, key, reads, refill
 from ..proposals.proposal import Graft, NodeInput
+from .order import ordered
 from .reals import Reals, type_name
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
@@ -268,7 +267,7 @@ class Draft:
         """Returns the new model, without newly unused Q, DQ and constants, and with nodes in topological order."""
         gone = self._sweep()
         nodes = [n for n in self._placed() if id(n) not in gone]
-        refill(self._model.graph.node, _ordered(nodes))
+        refill(self._model.graph.node, ordered(nodes))
         self._forget_types()
         return self._model
 
@@ -322,30 +321,3 @@ class Draft:
         if dead:
             refill(self._model.graph.initializer, [i for i in self._model.graph.initializer if i.name not in dead])
         return gone
-
-
-def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Returns the nodes in topological order; a node moves only if one of its producers comes later.
-
-    Raises:
-        PlanError: the graph has a cycle.
-    """
-    producer = {name: i for i, n in enumerate(nodes) for name in n.output if name}
-    needs = [{producer[name] for name in reads(n) if name in producer} - {i} for i, n in enumerate(nodes)]
-    if all(max(need, default=-1) < i for i, need in enumerate(needs)):
-        return nodes
-    sorter = TopologicalSorter(dict(enumerate(needs)))
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        raise PlanError("the repair would add a cycle to the graph; this is a defect of a rule") from error
-    ready = [*sorter.get_ready()]
-    heapq.heapify(ready)
-    order: list[onnx.NodeProto] = []
-    while ready:
-        index = heapq.heappop(ready)  # the first node whose producers are all placed
-        order.append(nodes[index])
-        sorter.done(index)
-        for next_index in sorter.get_ready():
-            heapq.heappush(ready, next_index)
-    return order

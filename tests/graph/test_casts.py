@@ -1,5 +1,6 @@
 """Casts between floating-point types: the view leaves them out, so a half-precision pair is at the tensor it quantizes."""
 
+import numpy as np
 import onnx
 import pytest
 
@@ -77,6 +78,21 @@ def test_a_subgraph_reads_the_tensor_before_the_cast() -> None:
         )
     )
     assert [(r.node.op, r.index) for r in graph.readers("x")] == [("If", -1)]
+
+
+def test_a_computed_weight_is_rounded_by_the_casts_on_its_path() -> None:
+    graph = Graph(
+        onnx.parser.parse_model(
+            """<ir_version: 8, opset_import: ["" : 17]>
+            g (float[1] x) => (float[1] y)
+            <float s = {0.1}, int8 z = {0}, int8[1] w = {33}, float[1] g = {1}> {
+                k = DequantizeLinear (w, s, z)  h = Cast <to = 10> (k)  f = Cast <to = 1> (h)
+                m = Mul (f, g)  y = Add (x, m) }"""
+        )
+    )
+    rounded = np.float32(np.float16(np.float32(33) * np.float32(0.1)))
+    assert graph.is_constant("m") and graph.is_constant("f")
+    assert graph.value("m") == graph.value("f") == rounded != graph.value("k")
 
 
 def test_scales_of_one_pair_may_be_equal_numbers_in_two_types() -> None:
