@@ -146,9 +146,7 @@ def fix(
     judge, chosen = Judge(), given.rule_list(rules)
 
     def repaired(read: onnx.ModelProto) -> Repair:
-        return rounds.fix(
-            read, chosen, asked, folder=place, progress=progress, price=judge.price, refuse=judge.refuse
-        )
+        return rounds.fix(read, chosen, asked, folder=place, progress=progress, price=judge.price, refuse=judge.refuse)
 
     repair = repaired(found)
     before, after = judge.shares
