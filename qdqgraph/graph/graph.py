@@ -29,7 +29,7 @@ from ..model.protos import is_standard, version
 from ..model.validate import validate
 from ..operators import PAIRS
 from ..targets.target import Target
-from .casts import between_reals, left_out
+from .casts import between_reals, has_half, left_out
 from .constants import Constants
 
 T = TypeVar("T")
@@ -74,7 +74,8 @@ class Graph:
     Args:
         model: the model; must not be changed while the view is in use.
         folder: the folder of the model's file, which contains its external data.
-        known: an earlier view of the same network; its shapes are reused, because repairs change none.
+        known: an earlier view of the same network; its shapes are reused, because repairs change none; not
+            in a half-precision model, where the types of new tensors decide what a Cast converts.
         target: the TensorRT generation that the model is for.
 
     Raises:
@@ -91,7 +92,7 @@ class Graph:
     ) -> None:
         self.model = model
         self.target: Target = target or (known.target if known is not None else Target.named())
-        self._known_types = known._types if known is not None else None
+        self._known_types = None if known is None or has_half(model) else known._types
         self.folder = folder or Path()
         if known is None:
             validate(model)

@@ -16,7 +16,6 @@ from typing import Literal, TypeAlias
 import onnx
 
 from ..errors import ModelError, RepairError
-from ..graph.casts import has_half
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, is_pair, pairs, required_opset
 from ..model.opset import raised
@@ -275,7 +274,6 @@ class _Work:
             if not keep:
                 self._note(solution.changes)
             kept = not any(isinstance(e, Graft) for f in done for e in f.edits)  # new tensors have new shapes
-            kept = kept and not has_half(graph.model)  # and new types, which decide what a Cast converts
             graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
