@@ -144,7 +144,11 @@ def fix(
     if numerics and runtime.available():
         runtime.provider(provider)
     judge, chosen = Judge(), given.rule_list(rules)
-    repair = rounds.fix(found, chosen, asked, folder=place, progress=progress, price=judge.price, refuse=judge.refuse)
+
+    def repaired(read: onnx.ModelProto) -> Repair:
+        return rounds.fix(read, chosen, asked, folder=place, progress=progress, price=judge.price, refuse=judge.refuse)
+
+    repair = repaired(found)
     before, after = judge.shares
     half = numbers = proof = None
     if fp16:
@@ -152,7 +156,7 @@ def fix(
             progress("measuring ranges in ONNX Runtime")
             ranges = measured_ranges(found, run_on_noise(found, place).feeds if feeds is None else feeds, place)
         progress("converting to FP16")
-        repair, half = with_fp16(found, repair, place, keep_io=keep_io, ranges=ranges, skip=asked.skip)
+        repair, half = with_fp16(found, repair, place, repair=repaired, keep_io=keep_io, ranges=ranges, skip=asked.skip)
         after = Int8Share.of(forecast(Graph(repair.model, place, target=Target.named(asked.target)), ""))
     if numerics:
         progress("comparing outputs in ONNX Runtime")

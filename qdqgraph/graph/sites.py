@@ -51,7 +51,8 @@ class Sites:
                 if tensor.name and not quantizes:
                     use = Use(Reader(node, i), tensor.name, table.made(tensor.name))
                     self._uses.setdefault(table.root(tensor.name), []).append(use)
-        for name, reader in graph.captures:
+        for captured, reader in graph.captures:
+            name = graph.source(captured)
             self._uses.setdefault(table.root(name), []).append(Use(reader, name, table.made(name)))
         self.feeds = self._feeds()
         self.wants = self._wants()

@@ -58,8 +58,8 @@ class _Forecast:
                     self.memory.view(key(node), use)
             elif (kernel := kernels.get(id(node))) is not None:
                 self._kernel(kernel)
-        for tensor in self.graph.gs.outputs:
-            self.memory.leave(tensor.name)
+        for name in dict.fromkeys(self.graph.source(tensor.name) for tensor in self.graph.gs.outputs):
+            self.memory.leave(name)
         return tuple(self.memory.layers)
 
     def _use(self, node: gs.Node, index: int) -> Use | None:

@@ -255,7 +255,8 @@ def _constant_text(graph: Graph, x: str) -> str:
 PREDICATES: Mapping[str, Predicate] = {
     "same_value": Predicate(
         ("variable", "variable"),
-        "Both are the same tensor, or constants of one type with the same elements, bit for bit.",
+        "Both are the same tensor, or constants with the same elements: bit for bit in one type, or equal numbers in "
+        "two floating-point types.",
         "same_value(s, t)",
         _same_value,
     ),
