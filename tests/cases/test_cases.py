@@ -48,7 +48,6 @@ PENDING: dict[tuple[str, str], str] = {
     ("30-local-function", "check"): "functions are not inlined",
     ("30-local-function", "int8"): "functions are not inlined",
     ("57-float-scale-half-scale", "check"): "one scale in FP32 and FP16 counts as two",
-    ("58-casts-around-pairs", "check"): "Casts around pairs hide tensors",
     ("59-mixed-signs-in-a-function", "check"): "functions are not inlined",
     ("59-mixed-signs-in-a-function", "fix"): "functions are not inlined",
     ("59-mixed-signs-in-a-function", "int8"): "functions are not inlined",
