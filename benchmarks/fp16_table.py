@@ -21,7 +21,8 @@ import numpy as np
 import onnx
 
 import qdqgraph
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.data.sources import samples_of
+from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.ranges import measured_ranges
 from qdqgraph.fp16 import Fp16Model, to_fp16
 from qdqgraph.model import runtime
@@ -59,7 +60,7 @@ def row(path: Path, judge: Path, folder: Path, also: tuple[str, ...]) -> str:
     """One line of the table."""
     model = qdqgraph.fix(str(path), also=also).model
     data = path.with_suffix(".npz")
-    feeds = inputs.load(data, model) if data.exists() else inputs.noise(model)
+    feeds = list(samples_of(data, model)) if data.exists() else noise(model)
     start = time.perf_counter()
     made = to_fp16(model, path.parent, ranges=measured_ranges(model, feeds, path.parent))
     seconds = time.perf_counter() - start

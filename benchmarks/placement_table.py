@@ -24,7 +24,7 @@ import onnx
 
 import qdqgraph
 from qdqgraph import Options
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.rulekit import Graph, key, residuals, sites
 from qdqgraph.verify import comparison
 
@@ -73,7 +73,7 @@ def row(path: Path, judge: Path, limit: float, folder: Path) -> str:
     if qdqgraph.fix(result.model, qdqgraph.rules(), Options(max_bits_lost=limit)).plan.edits:
         return f"| {path.stem} | FAILED: a second run changes something |"
     lost = [c.lost for c in result.changes] or [0.0]
-    feeds = inputs.noise(model)
+    feeds = noise(model)
     agreement = comparison.compare(model, result.model, feeds, path.parent)
     sqnr = min(a.sqnr for a in agreement.values())
     before, after = judged(judge, [path, out])

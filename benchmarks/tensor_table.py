@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.data.sources import samples_of
 from qdqgraph.model import runtime, shapes
 from qdqgraph.verify import comparison
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     source, data, *paths = map(Path, arguments)
     reference = onnx.load(source)
     models = [onnx.load(path) for path in paths]
-    feeds = inputs.load(data, reference)
+    feeds = list(samples_of(data, reference))
     made = [{name for node in model.graph.node for name in node.output} for model in models]
     real = {name: kind for name, (kind, _) in shapes.infer(reference).items()}
     nodes = [n.output[0] for n in reference.graph.node if n.op_type != "Constant"]

@@ -66,6 +66,11 @@ def first_line(error: BaseException, most: int = 300) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:most]
 
 
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun: "1 layer", "2 layers"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Returns the suffix of a message about an unknown name: "; did you mean 'x'?", or "" if no known name is close."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)

@@ -31,10 +31,13 @@ CATEGORIES: Mapping[str, str] = {
     "commutative": "Its two inputs may be exchanged; a pattern matches them in either order.",
     "averages": "Averages, which do not commute with rounding: it runs in INT8 only between DQ and Q.",
     "epilogues": "An activation that fuses into the kernel of a convolution upstream of it.",
+    "gates": "x * f(x) as one operator: it fuses as the same function written as several nodes does.",
     "float_only": "TensorRT has no INT8 kernel for it.",
     "nonnegative": "Its result has no negative values.",
     "unbounded": "Its result grows with its input without limit.",
     "pairs": "Produces or reads the integers of a Q/DQ pair.",
+    "recurrent": "Runs over the steps of sequences, whose lengths may be an input.",
+    "shaped_by_input": "One of its inputs is the shape of its result.",
     "shapes": "Reads the shape of its input, not its values.",
     "same_constant": "Changes only the shape or type of a constant.",
     "moves_weights": "May move the dequantized weights of a layer: TensorRT-RTX 1.7.1 keeps the INT8 kernel.",
@@ -44,6 +47,8 @@ CATEGORIES: Mapping[str, str] = {
     "shaped_as_first": "Its result has the shape of its first input.",
     "shaped_as_both": "Its result has the shape of its two inputs if these are equal.",
     "squares_inside": "Its sums of squares or exponentials can overflow FP16 even if its input and result do not.",
+    "reductions": "Computes one value from many: a mean, a sum, a norm, a maximum; of rows, windows or whole channels.",
+    "selects": "A reduction whose result is one of the values that it reads.",
     "adds_up": "Sums elements, as in a variance or norm written as several nodes, after the square.",
     "before_root": "May lie between a sum of squares and its root, if its other inputs are constants.",
     "divides": "Divides by an operand, or is infinite at zero.",
@@ -61,6 +66,8 @@ COPIES = "https://github.com/NVIDIA/Model-Optimizer/blob/main/modelopt/onnx/op_t
 ENGINES = "https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples"
 MOVED = "https://github.com/NVIDIA/TensorRT/issues/2592"
 RESIZED = "https://github.com/NVIDIA/TensorRT/issues/2976"
+GENERIC = "https://github.com/NVIDIA/TensorRT/issues/2572"
+FOLLOWS = "measured on TensorRT-RTX 1.7.1: one kernel downstream of a convolution applies it and quantizes its result"
 VIEWED = "measured on TensorRT-RTX 1.7.1: between two convolutions it adds no kernel"
 ONNX = "https://onnx.ai/onnx/operators/"
 HALF = "docs/decisions/0010-fp16-types-follow-the-pairs.md"
@@ -88,6 +95,9 @@ class Operator:
         kernel: what engines call its kernel; empty if they use the operator's own name, and for data-movement ops.
         when: the condition under which it is a data-movement op, checked by `graph.moves`; empty without a condition.
         factors: inputs that are factors of the result: their relative error is that of the result.
+        range: the interval that contains every result, whatever the input; None if there is none.
+        indexes: inputs whose values are indexes, of rows, elements or classes.
+        arguments: inputs that say how to compute rather than what with: a shape, sizes, scales, axes, pads, a count.
 
     Raises:
         ValueError: there is no such category.
@@ -99,6 +109,9 @@ class Operator:
     kernel: str = ""
     when: str = ""
     factors: tuple[int, ...] = ()
+    range: tuple[float, float] | None = None
+    indexes: tuple[int, ...] = ()
+    arguments: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if unknown := set(self.named.split()) - set(CATEGORIES):
@@ -119,22 +132,22 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Gemm", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
     Operator("MatMul", "weighted", GUIDE, "MatrixMultiply", factors=(0, 1)),
     # Data movement
-    Operator("Reshape", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
+    Operator("Reshape", "reshapes views same_constant shaped_by_input", f"{COPIES}, {VIEWED}", arguments=(1,)),
     Operator("Flatten", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
-    Operator("Squeeze", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
-    Operator("Unsqueeze", "reshapes views same_constant", f"{MOVED}, {VIEWED}"),
+    Operator("Squeeze", "reshapes views same_constant", f"{COPIES}, {VIEWED}", arguments=(1,)),
+    Operator("Unsqueeze", "reshapes views same_constant", f"{MOVED}, {VIEWED}", arguments=(1,)),
     Operator("Identity", "reshapes views same_constant shaped_as_first unbounded", f"{MOVED}, {VIEWED}"),
     Operator("Transpose", "reshapes", COPIES),
-    Operator("Split", "moves keeps_all splits parts reproducible", COPIES),
-    Operator("Expand", "moves keeps_all reproducible moves_weights", COPIES),
-    Operator("Tile", "moves keeps_all reproducible moves_weights", COPIES),
+    Operator("Split", "moves keeps_all splits parts reproducible", COPIES, arguments=(1,)),
+    Operator("Expand", "moves keeps_all reproducible moves_weights shaped_by_input", COPIES, arguments=(1,)),
+    Operator("Tile", "moves keeps_all reproducible moves_weights", COPIES, arguments=(1,)),
     Operator("DepthToSpace", "moves keeps_all reproducible", MOVED),
     Operator("SpaceToDepth", "moves keeps_all reproducible", MOVED),
-    Operator("Slice", "moves parts reproducible", COPIES),
-    Operator("Gather", "moves reproducible", COPIES),
-    Operator("Pad", "moves reproducible", MOVED, when=ZEROS),
-    Operator("Resize", "moves", RESIZED, "Resize", when=NEAREST),
-    Operator("Upsample", "moves", RESIZED, "Resize", when=NEAREST),
+    Operator("Slice", "moves parts reproducible", COPIES, arguments=(1, 2, 3, 4)),
+    Operator("Gather", "moves reproducible", COPIES, indexes=(1,)),
+    Operator("Pad", "moves reproducible", MOVED, when=ZEROS, arguments=(1, 3)),
+    Operator("Resize", "moves", RESIZED, "Resize", when=NEAREST, arguments=(1, 2, 3)),
+    Operator("Upsample", "moves", RESIZED, "Resize", when=NEAREST, arguments=(1,)),
     Operator("MaxPool", "one_to_one", f"{GUIDE}, {ENGINES}", "Pooling"),
     Operator(
         "Concat",
@@ -149,27 +162,27 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("LeakyRelu", "unary epilogues shaped_as_first", CATALOG),
     Operator("Clip", "unary epilogues shaped_as_first before_root saturates guards", f"{CATALOG}, {HALF}"),
     Operator("Gelu", "unary epilogues", CATALOG),
-    Operator("PRelu", "unary", CATALOG, factors=(1,)),
+    Operator("PRelu", "unary epilogues", FOLLOWS, factors=(1,)),
     Operator("ThresholdedRelu", "unary", CATALOG),
     Operator("Elu", "unary", CATALOG),
     Operator("Selu", "unary", CATALOG),
     Operator("Celu", "unary", CATALOG),
-    Operator("Mish", "unary", CATALOG),
-    Operator("Swish", "unary", CATALOG),
-    Operator("Sigmoid", "unary nonnegative shaped_as_first", CATALOG),
-    Operator("HardSigmoid", "unary nonnegative shaped_as_first", CATALOG),
-    Operator("HardSwish", "unary shaped_as_first", CATALOG),
-    Operator("Tanh", "unary shaped_as_first", CATALOG),
+    Operator("Mish", "unary gates", f"{CATALOG}, {GENERIC}"),
+    Operator("Swish", "unary gates", f"{CATALOG}, {GENERIC}"),
+    Operator("Sigmoid", "unary nonnegative shaped_as_first", CATALOG, range=(0.0, 1.0)),
+    Operator("HardSigmoid", "unary nonnegative shaped_as_first", CATALOG, range=(0.0, 1.0)),
+    Operator("HardSwish", "unary gates shaped_as_first", f"{CATALOG}, {GENERIC}"),
+    Operator("Tanh", "unary shaped_as_first", CATALOG, range=(-1.0, 1.0)),
     Operator("Softplus", "unary nonnegative", CATALOG),
-    Operator("Softsign", "unary", CATALOG),
-    Operator("Erf", "unary shaped_as_first", CATALOG),
+    Operator("Softsign", "unary", CATALOG, range=(-1.0, 1.0)),
+    Operator("Erf", "unary shaped_as_first", CATALOG, range=(-1.0, 1.0)),
     Operator("Exp", "unary nonnegative shaped_as_first", CATALOG),
     Operator("Log", "unary divides", f"{CATALOG}, {HALF}"),
     Operator("Neg", "unary unbounded shaped_as_first reproducible", CATALOG),
     Operator("Abs", "unary nonnegative shaped_as_first reproducible", CATALOG),
     Operator("Sqrt", "unary nonnegative shaped_as_first before_root", f"{CATALOG}, {HALF}"),
-    Operator("Sin", "unary", CATALOG),
-    Operator("Cos", "unary", CATALOG),
+    Operator("Sin", "unary", CATALOG, range=(-1.0, 1.0)),
+    Operator("Cos", "unary", CATALOG, range=(-1.0, 1.0)),
     Operator("Reciprocal", "before_root divides", HALF),
     # Element-wise functions of several tensors
     Operator(
@@ -200,21 +213,24 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Greater", "elementwise reproducible", CATALOG),
     Operator("Less", "elementwise reproducible", CATALOG),
     # Pools and reductions
-    Operator("AveragePool", "averages", GUIDE, "Pooling"),
-    Operator("GlobalAveragePool", "averages adds_up", f"{GUIDE}, {HALF}", "Pooling"),
-    Operator("GlobalMaxPool", "", ENGINES, "Pooling"),
-    Operator("ReduceMean", "averages adds_up", f"{GUIDE}, {HALF}", "Reduce"),
-    Operator("ReduceSum", "float_only adds_up", f"{OPTIMIZER}, {HALF}"),
-    Operator("ReduceMax", "float_only reproducible", OPTIMIZER),
-    Operator("ReduceProd", "float_only", OPTIMIZER),
-    Operator("ReduceL2", "float_only squares_inside", f"{OPTIMIZER}, {HALF}"),
-    Operator("ReduceSumSquare", "squares_inside", HALF),
-    Operator("ReduceLogSumExp", "squares_inside", HALF),
-    Operator("LpPool", "squares_inside", HALF),
-    Operator("GlobalLpPool", "squares_inside", HALF),
+    Operator("AveragePool", "averages reductions", GUIDE, "Pooling"),
+    Operator("GlobalAveragePool", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Pooling"),
+    Operator("GlobalMaxPool", "reductions selects", ENGINES, "Pooling"),
+    Operator("ReduceMean", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Reduce", arguments=(1,)),
+    Operator("ReduceSum", "float_only adds_up reductions", f"{OPTIMIZER}, {HALF}", arguments=(1,)),
+    Operator("ReduceMax", "float_only reproducible reductions selects", OPTIMIZER, arguments=(1,)),
+    Operator("ReduceMin", "reductions selects", ONNX, arguments=(1,)),
+    Operator("ReduceL1", "reductions", ONNX, arguments=(1,)),
+    Operator("ReduceLogSum", "reductions", ONNX, arguments=(1,)),
+    Operator("ReduceProd", "float_only", OPTIMIZER, arguments=(1,)),
+    Operator("ReduceL2", "float_only squares_inside reductions", f"{OPTIMIZER}, {HALF}", arguments=(1,)),
+    Operator("ReduceSumSquare", "squares_inside reductions", HALF, arguments=(1,)),
+    Operator("ReduceLogSumExp", "squares_inside reductions", HALF, arguments=(1,)),
+    Operator("LpPool", "squares_inside reductions", HALF),
+    Operator("GlobalLpPool", "squares_inside reductions", HALF),
     # Normalizations, and other operators that run in floating point
     Operator("BatchNormalization", "unbounded", CATALOG, factors=(1, 4)),
-    Operator("Softmax", "float_only nonnegative shaped_as_first", OPTIMIZER),
+    Operator("Softmax", "float_only nonnegative shaped_as_first", OPTIMIZER, range=(0.0, 1.0)),
     Operator("LogSoftmax", "float_only", OPTIMIZER),
     Operator("LayerNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
     Operator("InstanceNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
@@ -222,25 +238,31 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("RMSNormalization", "float_only", OPTIMIZER),
     Operator("LpNormalization", "float_only squares_inside", f"{OPTIMIZER}, {HALF}"),
     Operator("MeanVarianceNormalization", "squares_inside", HALF),
-    Operator("CumSum", "float_only", OPTIMIZER),
-    Operator("TopK", "float_only", OPTIMIZER),
+    Operator("CumSum", "float_only", OPTIMIZER, arguments=(1,)),
+    Operator("TopK", "float_only", OPTIMIZER, arguments=(1,)),
     Operator("ArgMax", "float_only", OPTIMIZER),
     Operator("Einsum", "float_only", OPTIMIZER),
-    Operator("NonMaxSuppression", "float_only", OPTIMIZER),
+    Operator("NonMaxSuppression", "float_only", OPTIMIZER, arguments=(2, 3, 4)),
     Operator("GridSample", "float_only", OPTIMIZER),
-    Operator("ScatterND", "float_only", OPTIMIZER),
-    Operator("GatherND", "float_only", OPTIMIZER),
+    Operator("ScatterND", "float_only", OPTIMIZER, indexes=(1,)),
+    Operator("GatherND", "float_only", OPTIMIZER, indexes=(1,)),
     Operator("RoiAlign", "float_only", OPTIMIZER),
-    Operator("LSTM", "float_only", OPTIMIZER),
-    Operator("GRU", "float_only", OPTIMIZER),
+    Operator("LSTM", "float_only recurrent", OPTIMIZER),
+    Operator("GRU", "float_only recurrent", OPTIMIZER),
     # Pairs and shapes
     Operator("QuantizeLinear", "pairs shaped_as_first reproducible", GUIDE),
     Operator("DequantizeLinear", "pairs shaped_as_first reproducible", GUIDE),
     Operator("Shape", "shapes reproducible", ONNX),
     Operator("Size", "shapes reproducible", ONNX),
+    # Operators on indexes and shapes
+    Operator("GatherElements", "", ONNX, indexes=(1,)),
+    Operator("ScatterElements", "", ONNX, indexes=(1,)),
+    Operator("OneHot", "", ONNX, indexes=(0,), arguments=(1,)),
+    Operator("Range", "", ONNX, arguments=(0, 1, 2)),
+    Operator("RNN", "recurrent", ONNX),
     # Constants and random values
     Operator("Constant", "reproducible", ONNX),
-    Operator("ConstantOfShape", "reproducible", ONNX),
+    Operator("ConstantOfShape", "reproducible shaped_by_input", ONNX, arguments=(0,)),
     Operator("RandomNormal", "random", ONNX),
     Operator("RandomNormalLike", "random", ONNX),
     Operator("RandomUniform", "random", ONNX),
@@ -270,18 +292,37 @@ RESHAPES, KEEPS_ALL, VIEWS = members("reshapes"), members("keeps_all"), members(
 UNARY, BINARY, ELEMENTWISE = members("unary"), members("binary"), members("elementwise")
 SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commutative")
 AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
+GATES = members("gates")
 NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
+RECURRENT, SHAPED_BY_INPUT = members("recurrent"), members("shaped_by_input")
 PAIRS, SHAPES = members("pairs"), members("shapes")
 SAME_CONSTANT, PARTS, MOVES_WEIGHTS = members("same_constant"), members("parts"), members("moves_weights")
 SHAPED_AS_FIRST, SHAPED_AS_BOTH = members("shaped_as_first"), members("shaped_as_both")
 SQUARES_INSIDE, ADDS_UP, BEFORE_ROOT = members("squares_inside"), members("adds_up"), members("before_root")
 RANDOM, REPRODUCIBLE = members("random"), members("reproducible")
 DIVIDES, SATURATES, GUARDS = members("divides"), members("saturates"), members("guards")
+REDUCTIONS, SELECTS = members("reductions"), members("selects")
 
 MOVES_WHEN: Mapping[str, str] = {o.name: o.when for o in OPERATORS if o.when}
 """Operator → the condition under which it is a data-movement op, for those that have one."""
 KERNELS: Mapping[str, str] = {o.name: o.kernel for o in OPERATORS if o.kernel}
 """Operator → what engines call its kernel."""
+RANGES: Mapping[str, tuple[float, float]] = {o.name: o.range for o in OPERATORS if o.range is not None}
+"""Operator → the interval that contains all its results."""
 FACTORS: Mapping[str, tuple[int, ...]] = {o.name: o.factors for o in OPERATORS if o.factors}
 """Operator → inputs whose relative error is the result's. An added constant is not one: if it underflows to zero, the
 sum hardly changes."""
+INDEXES: Mapping[str, tuple[int, ...]] = {o.name: o.indexes for o in OPERATORS if o.indexes}
+"""Operator → inputs whose values are indexes: into the first input, or, for OneHot, of classes."""
+ARGUMENTS: Mapping[str, tuple[int, ...]] = {o.name: o.arguments for o in OPERATORS if o.arguments}
+"""Operator → inputs that say how to compute rather than what with: a rounded value there changes the shape of the
+result, or what it is made of."""
+
+
+def is_weighted(name: str) -> bool:
+    """Whether an operator of any domain is a convolution or matrix product, by its name.
+
+    Runtimes name their variants after the operators of `WEIGHTED`: ConvInteger, QLinearConv, QGemm, FusedConv,
+    MatMulIntegerToFloat, MatMulNBits. Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+    """
+    return any(operator in name for operator in WEIGHTED)

@@ -17,7 +17,7 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.verify import comparison
 
 pytest.register_assert_rewrite("tests.support")
@@ -37,7 +37,7 @@ def sqnr() -> Callable[[onnx.ModelProto, onnx.ModelProto], float]:
     """The smallest SQNR of any output on seeded noise."""
 
     def measure(a: onnx.ModelProto, b: onnx.ModelProto) -> float:
-        found = comparison.compare(a, b, inputs.noise(a, 2), Path())
+        found = comparison.compare(a, b, noise(a, 2), Path())
         return min(agreement.sqnr for agreement in found.values())
 
     return measure

@@ -19,6 +19,7 @@ from tests.support.paths import ROOT
 
 NAMES = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
 OWN = {
+    ("qdqgraph/calibration/uses.py", "COMPARES"): "how each comparison is computed",
     ("qdqgraph/model/shapes.py", "FOLDS"): "how each operator of shape arithmetic is computed",
     ("qdqgraph/repair/draft.py", "SWEPT"): "what a draft promises to remove once nothing reads it",
     ("rules/legality/bias_quantized.py", "REFUSED"): "operators whose quantized constants TensorRT was seen to refuse",
@@ -62,14 +63,14 @@ def test_a_category_that_there_is_not_is_refused() -> None:
 # One entry is enough
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
-g (float[1,1,4,4] x, int64[1,1,4,4] i) => (float[1,1,4,4] y, float[1,1,4,4] v)
+g (float[1,1,4,4] x, int64[1] i) => (float[1,1,4,4] y, float[1,1,4,4] v)
 <float s = {0.1}, float t = {0.12}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
 {
     q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
-    m = GatherElements <axis = 3> (d, i)
+    m = ReverseSequence <batch_axis = 0, time_axis = 3> (d, i)
     p = QuantizeLinear (m, t, z) e = DequantizeLinear (p, t, z)
     k = DequantizeLinear (w, sw, z) v = Conv (e, k)
-    n = GatherElements <axis = 3> (q, i) y = DequantizeLinear (n, s, z)
+    n = ReverseSequence <batch_axis = 0, time_axis = 3> (q, i) y = DequantizeLinear (n, s, z)
 }"""
 PROGRAM = f"""
 import onnx, qdqgraph
@@ -83,7 +84,7 @@ rules = qdqgraph.rules(installed=False)
 assert all(folder in str(rule.file) for rule in rules)
 print(*(f.code for f in qdqgraph.check(model, rules) if f.place in "mn"))
 print("d" in sites(Graph(model)).wants)
-print(*(layer.kind + " " + layer.precision for layer in forecast(Graph(model), "g").layers if "GatherElements(m)" in layer.nodes))
+print(*(layer.kind + " " + layer.precision for layer in forecast(Graph(model), "g").layers if "ReverseSequence(m)" in layer.nodes))
 """
 
 
@@ -105,8 +106,8 @@ def run_with(folder: Path, entry: str) -> list[str]:
 def test_a_new_data_movement_operator_is_one_line_of_the_table(tmp_path: Path) -> None:
     """Rules, the sites of a graph, forecasts and the legality of integers follow from the one line."""
     without = run_with(tmp_path / "without", "")
-    assert without == ["", "False", "GatherElements INT8"]
-    entry = '    Operator("GatherElements", "moves", "measured on nothing: a test"),\n'
+    assert without == ["", "False", "ReverseSequence INT8"]
+    entry = '    Operator("ReverseSequence", "moves", "measured on nothing: a test"),\n'
     assert run_with(tmp_path / "with", entry) == ["QDQ103 QDQ414", "True", "Move INT8"]
 
 

@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checks import check
+    from .checks import Checked, check, checked
     from .engines import build, compare, forecast, opened, read_engine
     from .plans import apply, diff, undo
     from .repairs import Result, fix, strip, to_fp16
     from .rulebook import rules, why
 
 MODULES = {
-    "checks": ("check",),
+    "checks": ("Checked", "check", "checked"),
     "engines": ("build", "compare", "forecast", "opened", "read_engine"),
     "repairs": ("Result", "fix", "strip", "to_fp16"),
     "plans": ("apply", "diff", "undo"),
@@ -37,10 +37,12 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Checked",
     "Result",
     "apply",
     "build",
     "check",
+    "checked",
     "compare",
     "diff",
     "fix",

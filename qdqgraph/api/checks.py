@@ -1,21 +1,36 @@
-"""The function that checks a model: check."""
+"""The functions that check a model: check, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
+from ..engines.share import Int8Share
 from ..graph.graph import Graph
 from ..repair import rounds
 from ..repair.gate import quantized
 from ..repair.options import Options
-from ..rulekit.finding import Finding
+from ..rulekit.finding import Finding, Severity
 from ..rulekit.rule import Rule
 from ..targets.target import Target
 from . import given
 from .given import File, Model
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `checked` says of a model.
+
+    Attributes:
+        findings: as `check` returns them.
+        int8: what runs in INT8, by the forecast for the requested target.
+    """
+
+    findings: tuple[Finding, ...]
+    int8: Int8Share
 
 
 def check(
@@ -41,8 +56,23 @@ def check(
         ModelError: the model is not quantized, or cannot be read or imported; or an option name is unknown.
         RuleError: `rules` contains an object that is not a rule, a rule crashed, or the policy is unknown.
     """
+    return checked(model, rules, options, folder=folder, other_targets=other_targets, **settings).findings
+
+
+def checked(
+    model: Model,
+    rules: Sequence[Rule] | None = None,
+    options: Options | None = None,
+    *,
+    folder: File | None = None,
+    other_targets: bool = False,
+    **settings: Any,
+) -> Checked:
+    """Returns what `check` returns, and what of the model runs in INT8; arguments and errors as `check`."""
     found, place, source = given.read(model, folder)
     chosen, asked = given.rule_list(rules), given.option_values(options, settings)
     graph = quantized(Graph(found, place, target=Target.named(asked.target)), chosen)
-    here = priced(rounds.examine(graph, chosen, asked), forecast(graph, source.name))
-    return (*here, *rounds.elsewhere(graph, chosen, here)) if other_targets else here
+    engine = forecast(graph, source.name)
+    here = priced(rounds.examine(graph, chosen, asked), engine)
+    share = Int8Share.of(engine, (f.code for f in here if f.severity is Severity.ERROR))
+    return Checked((*here, *rounds.elsewhere(graph, chosen, here)) if other_targets else here, share)

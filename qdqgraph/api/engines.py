@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,7 +15,12 @@ from ..engines.compare.diff import Diff, diff
 from ..engines.forecast.forecast import forecast as forecast_graph
 from ..engines.layers import Engine
 from ..engines.read.saved import open_engine
+from ..errors import EngineError
 from ..graph.graph import Graph
+from ..repair.options import Options
+from ..repair.rounds import examine
+from ..rulekit import catalog
+from ..rulekit.finding import Severity
 from ..targets.target import DEFAULT, Target
 from . import given
 from .given import File, Model
@@ -33,9 +39,22 @@ def forecast(model: Model, target: str = DEFAULT, *, folder: File | None = None)
 
     Raises:
         ModelError: the model cannot be read or imported, or the target is unknown.
+        EngineError: the target refuses the model, by the built-in and installed rules; the message names the findings.
     """
+    engine, refused = _forecast(model, target, folder)
+    if refused:
+        raise EngineError(f"{refused}\n  so there is no engine to forecast: qdqgraph fix repairs what it can")
+    return engine
+
+
+def _forecast(model: Model, target: str, folder: File | None) -> tuple[Engine, str]:
+    """Returns the forecast of a model, and why the target refuses the model; "" if it accepts it."""
     found, place, source = given.read(model, folder)
-    return forecast_graph(Graph(found, place, target=Target.named(target)), source.name)
+    graph = Graph(found, place, target=Target.named(target))
+    findings = examine(graph, catalog.load(), Options(target=target))
+    lines = [f"{f.place}: {f.code} {f.message}" for f in findings if f.severity is Severity.ERROR]
+    refused = "\n  ".join([f"{graph.target.title} refuses {source.name}:", *lines]) if lines else ""
+    return forecast_graph(graph, source.name), refused
 
 
 def build(
@@ -106,7 +125,7 @@ def compare(
 
 
 def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -> Engine:
-    """Returns the engine in a file, or the forecast of a model file.
+    """Returns the engine in a file, or the forecast of a model file; of one that the target refuses, with a note.
 
     Raises:
         ModelError, EngineError: as `compare`.
@@ -114,5 +133,7 @@ def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -
     if isinstance(source, Engine):
         return source
     if os.fspath(source).lower().endswith(".onnx"):
-        return forecast(source, target)
+        engine, refused = _forecast(source, target, None)
+        note = f"no such engine exists: {refused}"
+        return replace(engine, notes=(note, *engine.notes)) if refused else engine
     return read_engine(source, profile=profile)

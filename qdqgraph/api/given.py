@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import onnx
 
-from ..calibration import inputs
+from ..calibration.data.samples import Samples
+from ..calibration.data.sources import Data, samples_of
 from ..errors import ModelError, RuleError
 from ..model.files import read_model
-from ..model.runtime import Feed
 from ..repair.options import Options
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 
 File: TypeAlias = str | os.PathLike[str]
 Model: TypeAlias = onnx.ModelProto | File
-Samples: TypeAlias = File | Sequence[Mapping[str, Any]]
-"""Inputs of a model: an .npz file, or one mapping per sample from input name to array."""
 Progress: TypeAlias = Callable[[str], None]
 """Called with one line before each step."""
 
@@ -38,17 +36,19 @@ def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path
     return read_model(path), Path(folder or path.parent), path
 
 
-def samples(data: Samples | None, model: onnx.ModelProto) -> list[Feed] | None:
-    """Returns the inputs, one mapping per sample; None if none are given.
+def samples(
+    data: Data | None, model: onnx.ModelProto, preprocess: str | None = None, limit: int | None = None
+) -> Samples | None:
+    """Returns the samples; None if there are no data.
 
     Raises:
-        ModelError: the file cannot be read, or does not match the model's inputs.
+        ModelError: as `samples_of`; or `preprocess` or `limit` has no effect, because there are no data.
     """
     if data is None:
+        if preprocess is not None or limit is not None:
+            raise ModelError("preprocess and samples have an effect only with data: give --data as well")
         return None
-    if isinstance(data, str | os.PathLike):
-        return inputs.load(Path(data), model)
-    return [dict(sample) for sample in data]
+    return samples_of(data, model, preprocess=preprocess, limit=limit)
 
 
 def rule_list(rules: Sequence[Rule] | None) -> Sequence[Rule]:

@@ -51,6 +51,7 @@ def why(
     options: Options | None = None,
     *,
     folder: File | None = None,
+    trace: bool = False,
     **settings: Any,
 ) -> Answer:
     """Returns what one rule does at a tensor, or the condition that failed.
@@ -62,6 +63,7 @@ def why(
         rules: as `check`.
         options: as `check`.
         folder: as `check`.
+        trace: for the author of a Python rule: also the line of its file that discarded the tensor.
         settings: as `check`.
 
     Raises:
@@ -71,4 +73,4 @@ def why(
     found, place, _ = given.read(model, folder)
     known, asked = given.rule_list(rules), given.option_values(options, settings)
     graph = Graph(found, place, target=Target.named(asked.target))
-    return answer(graph, catalog.find(known, code), at, known, asked)
+    return answer(graph, catalog.find(known, code), at, known, asked, trace=trace)

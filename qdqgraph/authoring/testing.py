@@ -24,14 +24,15 @@ from pathlib import Path
 
 import onnx
 
-from ..calibration import inputs
+from ..calibration.noise import noise
 from ..errors import ModelError, QdqgraphError
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.text import parse
 from ..repair.options import Options
 from ..repair.plan import Plan, digest
-from ..repair.rounds import Repair, fix
+from ..repair.repair import Repair
+from ..repair.rounds import fix
 from ..rulekit import catalog
 from ..rulekit.finding import Safety
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule, scan
@@ -190,7 +191,7 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Repai
 
 def _safe(rule: Rule, model: onnx.ModelProto, result: Repair) -> str:
     """Returns how the outputs in ONNX Runtime, on noise, contradict the rule's safety; "" if they do not."""
-    feeds = inputs.noise(model, 4)
+    feeds = noise(model, 4)
     try:
         exact, final = (comparison.compare(model, other, feeds, Path()) for other in (result.exact, result.model))
     except ModelError as error:

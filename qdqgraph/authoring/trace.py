@@ -1,15 +1,16 @@
 """Traces a Python rule: the last line at which it handled a tensor, and the condition that discarded the tensor.
 
-Rules are pure, so each part of a condition can be evaluated again with the recorded values.
+Rules are pure, so each part of a condition can be evaluated again with the recorded values. `words` says them in words,
+`source_lines` as the lines of the file.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import onnx_graphsurgeon as gs
@@ -62,8 +63,52 @@ class _Follower:
         return self.line
 
 
-def trace(graph: Graph, rule: Rule, tensor: str) -> Iterator[str]:
-    """Runs `rule.find` again and yields lines that say where it discarded `tensor`."""
+@dataclass(frozen=True)
+class Stop:
+    """Where a rule discarded a tensor.
+
+    Attributes:
+        file, line, function: the last line that referred to the tensor.
+        text: the source of the file.
+        names: the values of all names there.
+    """
+
+    file: str
+    line: int
+    function: str
+    text: str
+    names: Mapping[str, Any]
+
+    @property
+    def statement(self) -> ast.stmt:
+        """The statement at the line; for a `continue`, `break` or `return` the `if` around it."""
+        around = [n for n in ast.walk(ast.parse(self.text)) if isinstance(n, ast.stmt) and _spans(n, self.line)]
+        around.sort(key=lambda n: (n.lineno, -(n.end_lineno or 0)))
+        last = around[-1]
+        leaves = isinstance(last, (ast.Continue, ast.Break, ast.Return)) and isinstance(around[-2], ast.If)
+        return around[-2] if leaves else last
+
+    @property
+    def condition(self) -> ast.expr | None:
+        """The condition of the statement; None if it has none."""
+        found = self.statement
+        return found.test if isinstance(found, (ast.If, ast.While)) else None
+
+    def value(self, part: ast.expr) -> Any:
+        """Returns the value of an expression at the line.
+
+        Raises:
+            Exception: whatever it raises: a later operand may fail without an earlier one.
+        """
+        return eval(compile(ast.Expression(part), "<condition>", "eval"), dict(self.names))
+
+    def source(self, part: ast.AST) -> str:
+        """Returns the text of a part of the file in one line."""
+        return " ".join((ast.get_source_segment(self.text, part) or "").split())
+
+
+def stop(graph: Graph, rule: Rule, tensor: str) -> Stop | None:
+    """Runs `rule.find` again; returns where it discarded `tensor`, None if it never handled it."""
     follower = _Follower(str(rule.file), tensor)
     previous = sys.gettrace()
     sys.settrace(follower.call)
@@ -72,11 +117,24 @@ def trace(graph: Graph, rule: Rule, tensor: str) -> Iterator[str]:
             pass
     finally:
         sys.settrace(previous)
-    if follower.seen.names is None:
-        yield "the rule does not reach this tensor: it checks other operators or sites"
-        return
-    yield f"{rule.file}:{follower.seen.line}, the last line of {follower.seen.function}() that refers to it:"
-    yield from _decided(follower.text, follower.seen)
+    seen = follower.seen
+    return None if seen.names is None else Stop(str(rule.file), seen.line, seen.function, follower.text, seen.names)
+
+
+def source_lines(found: Stop) -> Iterator[str]:
+    """Yields the statement, and each part of its condition with its value, as lines of the rule's file."""
+    yield f"{found.file}:{found.line}, the last line of {found.function}() that refers to it:"
+    condition = found.condition
+    yield f"    {'' if condition is None else 'if '}{found.source(condition or found.statement)}"
+    for part in parts(condition):
+        yield f"      {found.source(part)}  is  {_evaluated(found, part)}"
+
+
+def parts(condition: ast.expr | None) -> list[ast.expr]:
+    """Returns the operands of an `and` or `or`, or the condition itself."""
+    if condition is None:
+        return []
+    return list(condition.values) if isinstance(condition, ast.BoolOp) else [condition]
 
 
 def _assigned(loop: ast.For) -> frozenset[str]:
@@ -95,38 +153,13 @@ def _mentions(value: Any, tensor: str, depth: int) -> bool:
     return False
 
 
-def _decided(text: str, seen: _Seen) -> Iterator[str]:
-    """Yields the statement at the last line, and each part of its condition with its value.
-
-    For a `continue`, `break` or `return` this is the enclosing `if`.
-    """
-    around = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.stmt) and _spans(n, seen.line)]
-    around.sort(key=lambda n: (n.lineno, -(n.end_lineno or 0)))
-    statement = around[-1]
-    if isinstance(statement, (ast.Continue, ast.Break, ast.Return)) and isinstance(around[-2], ast.If):
-        statement = around[-2]
-    condition = statement.test if isinstance(statement, (ast.If, ast.While)) else None
-    shown = ast.get_source_segment(text, statement if condition is None else condition) or ""
-    yield f"    {'' if condition is None else 'if '}{' '.join(shown.split())}"
-    for part in _parts(condition):
-        code = compile(ast.Expression(part), "<condition>", "eval")
-        yield f"      {' '.join((ast.get_source_segment(text, part) or '').split())}  is  {_evaluated(code, seen)}"
-
-
 def _spans(node: ast.stmt, line: int) -> bool:
     return node.lineno <= line <= (node.end_lineno or node.lineno)
 
 
-def _parts(condition: ast.expr | None) -> list[ast.expr]:
-    """Returns the operands of an `and` or `or`, or the condition itself."""
-    if condition is None:
-        return []
-    return list(condition.values) if isinstance(condition, ast.BoolOp) else [condition]
-
-
-def _evaluated(code: CodeType, seen: _Seen) -> str:
+def _evaluated(found: Stop, part: ast.expr) -> str:
     try:
-        value = eval(code, dict(seen.names or {}))
+        value = found.value(part)
     except Exception as error:  # noqa: BLE001 - a later operand may fail without an earlier one
         return f"not evaluated ({type(error).__name__})"
     if isinstance(value, (bool, int, float, str)) or value is None:

@@ -1,7 +1,8 @@
 """`why`: explains what a rule does at a tensor; if it finds nothing, how far it got and which condition failed.
 
 A text rule is matched again with a trace, which gives the deepest partial match and why it stopped. A Python rule is
-run again line by line, which gives the last line that referred to the tensor and the condition that failed.
+run again line by line, which gives the condition that discarded the tensor; it is said in words, with what the rule
+looks for and what the tensor is.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from dataclasses import dataclass
 
 from ..errors import RuleError, guess
 from ..graph.graph import Graph, Node, key, label
+from ..graph.pair import pairs
 from ..graph.selectors import select_sites
 from ..repair.options import Options
-from ..repair.rounds import resolve
+from ..repair.resolve import resolve
 from ..rulekit.finding import Finding
-from ..rulekit.rule import Rule, scan
+from ..rulekit.rule import Counterexample, Documentation, Rule, scan
 from ..rulekit.text import TextRule
 from ..rulekit.text.match import Trace, matches_at
-from .trace import trace
+from .trace import source_lines, stop
+from .words import condition_words, place_words
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Answer:
     lines: tuple[str, ...]
 
 
-def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Options) -> Answer:
+def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Options, *, trace: bool = False) -> Answer:
     """Returns what `rule` does at the tensor or node `at`, together with all `rules`.
 
     Args:
@@ -43,19 +46,20 @@ def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Optio
         at: the name of a tensor or node.
         rules: all rules of the run.
         options: the settings of the run.
+        trace: for the author of a Python rule: also the line of its file that discarded the tensor.
 
     Raises:
         RuleError: the graph has no such tensor or node, or a rule crashed.
     """
     tensor = _tensor(graph, at)
-    found = [f for f in scan(graph, [rule]) if tensor in _tensors(f)]
+    found = [f for f in scan(graph, [rule]) if tensor in _tensors(graph, f)]
     if found:
         together = (rule, *(r for r in rules if r.code != rule.code))
         settled = resolve(graph, scan(graph, together), options)[1]
         places = {f.identity: f for f in found}.values()
         return Answer(True, tuple(line for f in places for line in _outcomes(rule, f, settled)))
     head = f"{rule.code} finds nothing at '{tensor}'"
-    lines = _text(graph, rule, tensor) if isinstance(rule, TextRule) else trace(graph, rule, tensor)
+    lines = _text(graph, rule, tensor) if isinstance(rule, TextRule) else _python(graph, rule, tensor, trace)
     return Answer(False, (head, *lines))
 
 
@@ -74,9 +78,12 @@ def _tensor(graph: Graph, at: str) -> str:
     raise RuleError(f"the model has no tensor or node {at!r}{guess(at, known)}")
 
 
-def _tensors(finding: Finding) -> set[str]:
-    """Returns the tensors of a finding: its place, and the sites of its tie."""
-    return {finding.place, *(finding.tie.sites if finding.tie is not None else ())}
+def _tensors(graph: Graph, finding: Finding) -> set[str]:
+    """Returns the tensors of a finding: its place, the tensor of a pair that is the place, and the sites of its tie."""
+    node = graph.producer(finding.place)
+    pair = None if node is None else pairs(graph).of(node)
+    quantized = () if pair is None else (pair.tensor,)
+    return {finding.place, *quantized, *(finding.tie.sites if finding.tie is not None else ())}
 
 
 def _outcomes(rule: Rule, finding: Finding, settled: Iterable[Finding]) -> Iterator[str]:
@@ -115,6 +122,22 @@ def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
         matched = trace.match.nodes.get(index)
         yield f"  {'+' if matched is not None else '-'} {line}" + (f"    is '{label(matched)}'" if matched else "")
     yield f"stopped: {trace.reason}"
+
+
+def _python(graph: Graph, rule: Rule, tensor: str, trace: bool) -> Iterator[str]:
+    """Yields what a Python rule looks for, which condition discarded the tensor, and what the tensor is."""
+    yield f"it looks for: {Documentation.of(rule).summary}"
+    found = stop(graph, rule, tensor)
+    words = [] if found is None else list(condition_words(found))
+    if words:
+        yield "here it stops because"
+        yield from (f"  {line}" for line in words)
+    else:
+        yield "it does not report this tensor; it reports, for example:"
+        yield from (f"  {example.title}" for example in rule.examples if not isinstance(example, Counterexample))
+    yield from place_words(graph, tensor)
+    if trace and found is not None:
+        yield from source_lines(found)
 
 
 def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, Node]]:

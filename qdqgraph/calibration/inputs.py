@@ -1,64 +1,13 @@
-"""Inputs for a model: samples from files, or seeded noise."""
+"""The inputs of a model."""
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
 from ..errors import ModelError
-from ..graph.amax import amax_from_scale
-from ..graph.graph import Graph
-from ..graph.pair import pairs
-from ..model.runtime import Feed
-
-UNKNOWN = 224
-"""Replaces a dynamic spatial dimension of an image; divisible by 32, which detectors need."""
-
-
-def noise(model: onnx.ModelProto, samples: int = 1, seed: int = 0) -> list[Feed]:
-    """Seeded noise for every input: floats uniform over the range of the input's pair, else [-1, 1]; integers 0 or 1.
-
-    Dynamic dimensions: 1 for the first, 224 for those of images (4-D; 3 channels if the first two are dynamic), else
-    16.
-
-    Raises:
-        ModelError: an input is not a numeric tensor.
-    """
-    random = np.random.default_rng(seed)
-    graph = Graph(model)
-    return [{i.name: _sample(graph, i, random) for i in model_inputs(model)} for _ in range(samples)]
-
-
-def load(path: Path, model: onnx.ModelProto) -> list[Feed]:
-    """Samples from an .npz file: one array per input, by name; a leading axis longer than the model's batch (1 if
-    dynamic) is split into samples.
-
-    Raises:
-        ModelError: the file is unreadable, or does not fit the model's inputs.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise ModelError(f"{path}: not an .npz file of input arrays ({error})") from error
-    inputs = {i.name: i for i in model_inputs(model)}
-    if set(inputs) - set(arrays):
-        raise ModelError(f"{path}: contains {sorted(arrays)}, but the model's inputs are {sorted(inputs)}")
-    batch = {name: _dims(i)[:1] for name, i in inputs.items()}
-    sizes = {name: (batch[name][0] or 1) if batch[name] else 1 for name in inputs}
-    counts = {max(1, len(arrays[n]) // sizes[n]) if batch[n] and arrays[n].ndim else 1 for n in inputs}
-    if len(counts) > 1:
-        raise ModelError(f"{path}: the arrays contain different numbers of samples: {sorted(counts)}")
-    count = counts.pop() if counts else 1
-    feeds = []
-    for k in range(count):
-        whole = {n: arrays[n] if not batch[n] else arrays[n][k * sizes[n] : (k + 1) * sizes[n]] for n in inputs}
-        feeds.append({n: a.astype(_numpy_type(inputs[n]), copy=False) for n, a in whole.items()})
-    return feeds
 
 
 def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -67,25 +16,13 @@ def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     return [i for i in model.graph.input if i.name not in constant]
 
 
-def _dims(info: onnx.ValueInfoProto) -> list[int | None]:
-    return [d.dim_value if d.dim_value > 0 else None for d in info.type.tensor_type.shape.dim]
+def numpy_type(info: onnx.ValueInfoProto) -> np.dtype[Any]:
+    """The numpy type of an input.
 
-
-def _numpy_type(info: onnx.ValueInfoProto) -> np.dtype[Any]:
+    Raises:
+        ModelError: it is not a numeric tensor.
+    """
     try:
         return onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     except KeyError as error:
         raise ModelError(f"input {info.name!r} is not a numeric tensor; give inputs with --data") from error
-
-
-def _sample(graph: Graph, info: onnx.ValueInfoProto, random: np.random.Generator) -> np.ndarray:
-    dims, dtype = _dims(info), _numpy_type(info)
-    shape = [d or (1 if i == 0 else UNKNOWN if len(dims) == 4 else 16) for i, d in enumerate(dims)]
-    if len(dims) == 4 and dims[1] is None and dims[0] is None:
-        shape[1] = 3
-    if dtype.kind == "b":
-        return random.integers(0, 2, shape).astype(bool)
-    if dtype.kind in "iu":
-        return random.integers(0, 2, shape).astype(dtype)
-    scales = [p.value for p in pairs(graph).at(info.name)]
-    return (random.uniform(-1, 1, shape) * (amax_from_scale(max(scales)) if scales else 1)).astype(dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,14 @@ import onnx
 
 from ..model import shapes
 from ..model.protos import version
-from ..model.runtime import run
+from ..model.runtime import Feeds, run
 from .inputs import model_inputs
 
 INFINITE, NOTHING = "qdqgraph_infinite", "qdqgraph_nothing"
 """Names of constants in the graph that measures ranges."""
 
 
-def measured_ranges(
-    model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path
-) -> dict[str, float]:
+def measured_ranges(model: onnx.ModelProto, feeds: Feeds, folder: Path) -> dict[str, float]:
     """The largest finite magnitude of each FP32 tensor over the samples, by tensor name; without tensors inside
     subgraphs.
 
@@ -57,7 +54,7 @@ def measured_ranges(
             size = kept
         widened.graph.node.append(onnx.helper.make_node("ReduceMax", [size], [amax], keepdims=0))
         widened.graph.output.append(onnx.helper.make_tensor_value_info(amax, onnx.TensorProto.FLOAT, []))
-    found = np.asarray(run(widened, feeds, folder), np.float64).reshape(len(feeds), len(names))
+    found = np.asarray(run(widened, feeds, folder), np.float64).reshape(-1, len(names))
     return dict(zip(names, np.nan_to_num(found, nan=math.inf).max(axis=0, initial=0).tolist(), strict=True))
 
 

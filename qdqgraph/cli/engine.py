@@ -15,7 +15,7 @@ from ..report import engine_drawing as pictures
 from ..report.drawing import Drawing, svg
 from ..report.lines import say
 from ..report.records import DiffRecord, encoded
-from .console import terminal
+from .console import terminal, warn
 from .invocation import Invocation
 
 
@@ -38,6 +38,7 @@ def draw(args: Namespace) -> int:
 def _draw(args: Namespace) -> int:
     chosen = ((args.a, args.profile_a), (args.b, args.profile_b))
     engines = [api.opened(path, args.target, profile) for path, profile in chosen if path is not None]
+    warn(*(note for engine in engines for note in engine.notes if note.startswith("no such engine")))
     titles = [f"{engine.name} ({engine.source})" for engine in engines]
     return _picture(args, list(zip(titles, pictures.of_engines(engines, args.by), strict=True)))
 

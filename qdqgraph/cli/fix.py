@@ -5,10 +5,12 @@ from __future__ import annotations
 from argparse import Namespace
 
 from .. import api
+from ..api.measuring import byte_count
 from ..errors import ModelError
 from ..report import text
 from ..report.lines import say
 from .console import steps, terminal, warn
+from .data import data_of
 from .invocation import Invocation, split_codes
 
 
@@ -20,6 +22,8 @@ def fix(args: Namespace) -> int:
         raise ModelError("--keep-io has an effect only with --fp16: give both")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
+    if args.allow_worse and not args.verify:
+        raise ModelError("--allow-worse has an effect only with --verify: give both")
     run, out = Invocation.of(args), None if args.dry_run else args.output
     with steps() as step:
         result = api.fix(
@@ -32,9 +36,18 @@ def fix(args: Namespace) -> int:
             fp16=args.fp16,
             keep_io=args.keep_io,
             numerics=not args.no_numerics,
-            data=args.data,
+            data=data_of(args.data),
+            preprocess=args.preprocess,
+            samples=args.samples,
+            calibrate=args.calibrate,
+            percentile=args.percentile,
+            memory=byte_count(args.memory),
+            statistics=args.statistics,
+            reference=args.reference,
+            table=args.table,
             provider=args.provider,
             engines=args.verify,
+            allow_worse=args.allow_worse,
             globs=(*args.only, *args.skip),
             progress=step,
         )
@@ -52,6 +65,7 @@ def fix(args: Namespace) -> int:
             from ..report import engine as engines
 
             engines.show_proof(console, result.engines)
+        text.show_share(console, str(args.model), result)
         if args.diff:
             say(console, result.plan.diff())
     warn(*result.notes)

@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import QdqgraphError, reason
 from ..report import formats
 from . import engine_arguments, torch_arguments
+from .data_arguments import add_calibration, add_data
 from .invocation import add_options
 
 VERBS = {
@@ -67,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("code", metavar="CODE", help="a code or name of a rule")
     why.add_argument("model", type=Path, metavar="MODEL")
     why.add_argument("--at", required=True, metavar="TENSOR", help="a tensor or node, by name")
+    why.add_argument(
+        "--trace", action="store_true", help="for rule authors: also the line of a Python rule that decided"
+    )
     _common(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
     text = "forecast, build, read, compare and draw engines"
@@ -151,11 +155,16 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--diff", action="store_true", help="print every edit")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
     verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    help = "inputs for the numeric check (default: seeded noise)"
-    verb.add_argument("--data", type=Path, metavar="FILE.npz", help=help)
+    add_data(
+        verb,
+        "samples of the inputs, which scales are measured on, and the numeric check runs on (default: seeded noise)",
+    )
+    add_calibration(verb)
     verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
     help = "build original and result with TensorRT-RTX and compare them before writing"
     verb.add_argument("--verify", action="store_true", help=help)
+    help = "with --verify: write the result even if its engine is worse than that of the original"
+    verb.add_argument("--allow-worse", action="store_true", help=help)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the numeric check")
 
 

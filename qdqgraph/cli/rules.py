@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import api
 from ..authoring import scaffold, testing
-from ..errors import ModelError, reason
+from ..errors import ModelError, counted, reason
 from ..model.files import write_text
 from ..report import pages, text
 from ..report.lines import say
@@ -28,7 +28,7 @@ def why(args: Namespace) -> int:
     """`qdqgraph why CODE MODEL --at TENSOR`: returns 0 if the rule applies at the tensor, 1 if not."""
     run = Invocation.of(args)
     code = catalog.find(run.loaded, args.code, run.moved).code
-    answer = api.why(code, args.model, args.at, run.loaded, run.options(args.model))
+    answer = api.why(code, args.model, args.at, run.loaded, run.options(args.model), trace=args.trace)
     for line in answer.lines:
         say(terminal(), line)
     return 0 if answer.applies else 1
@@ -72,7 +72,7 @@ def _pages(args: Namespace) -> int:
         raise ModelError(f"{args.output}: the folder cannot be created: {reason(error)}") from error
     for name, content in pages.pages(chosen).items():
         write_text(content, args.output / name, force=True)
-    say(terminal(), f"{args.output}: {len(chosen)} rules")
+    say(terminal(), f"{args.output}: {counted(len(chosen), 'rule')}")
     return 0
 
 

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QdqgraphError, TorchError
+from ..errors import QdqgraphError, TorchError, counted
 from ..report.lines import say
 from . import torch_arguments as arguments
 from .console import terminal
@@ -158,4 +158,4 @@ def _finetune(args: Namespace) -> None:
 def _say_written(done: ExportedNetwork) -> None:
     """Prints the file that was written, and the number of findings of `check`."""
     more = f"; see: qdqgraph check {done.path}" if done.findings else ""
-    say(terminal(), f"{done.path}: {len(done.findings)} findings{more}")
+    say(terminal(), f"{done.path}: {counted(len(done.findings), 'finding')}{more}")

@@ -1,11 +1,14 @@
-"""Finds and calls the user's functions, named as `package.module:function`; prints the tracebacks of their errors."""
+"""Finds and calls the user's functions, named as `package.module:function` or `file.py:function`; prints the
+tracebacks of their errors."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import operator
 import os
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,29 +24,49 @@ LOADERS = (OURS, pkgutil.__file__, importlib.__file__)
 
 
 def resolve(name: str, option: str) -> Callable[..., Any]:
-    """The function that the user names as `package.module:function`.
+    """The function that the user names as `package.module:function` or `file.py:function`.
 
     Raises:
         TorchError: there is no such function.
     """
-    module, _, function = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
-        raise TorchError(f"{option} {name!r}: write package.module:function, each a name in Python")
+    module, _, function = name.rpartition(":")
+    path = f"{_loaded(Path(module), f'{option} {name}')}:{function}" if module.endswith(".py") else name
+    if not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
+        form = "package.module:function or file.py:function"
+        raise TorchError(f"{option} {name!r}: write {form}, each part a name in Python")
     try:
-        found: Any = pkgutil.resolve_name(name)
+        found: Any = pkgutil.resolve_name(path)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             where = "in this folder or on the Python path"
             raise TorchError(f"{option} {name}: there is no module {error.name!r} {where}") from error
         raise failed(f"{option} {name}", error) from error
     except (Exception, SystemExit) as error:
-        if isinstance(error, AttributeError) and module in sys.modules:  # imported, so the name is missing
+        if (
+            isinstance(error, AttributeError) and path.partition(":")[0] in sys.modules
+        ):  # imported, so the name is missing
             raise TorchError(f"{option} {name}: the module {module} has no {function!r}") from error
         raise failed(f"{option} {name}", error) from error
     if not callable(found):
         raise TorchError(f"{option} {name}: {function} is not a function")
     call: Callable[..., Any] = found
     return call
+
+
+def _loaded(path: Path, what: str) -> str:
+    """Runs a Python file, which may import its neighbours, as a module; returns the module's name."""
+    if not path.is_file():
+        raise TorchError(f"{what}: there is no file {path}")
+    sys.path.insert(0, str(path.resolve().parent))
+    name = "user_" + re.sub(r"\W", "_", path.stem)  # the file may have the name of a module that is in use
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None and specification.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise failed(what, error) from error
+    return name
 
 
 def called(function: Callable[..., Any], name: str, *args: Any) -> Any:

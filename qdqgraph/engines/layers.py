@@ -30,6 +30,9 @@ BITS = {
 UNKNOWN = "?"
 """The precision of a tensor or layer if the source does not give it."""
 
+PREDICTED = "forecast for "
+"""How the source of a forecast begins; the name of its target follows."""
+
 Cause = Literal["", "Q/DQ", "type", "layout", "copy"]
 """Why a layer is a reformat: a Q or DQ that no kernel absorbed, a type or layout change, or a copy for a Concat."""
 
@@ -153,6 +156,11 @@ class Engine:
     bindings: tuple[str, ...] = ()
     times: Times | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def predicted(self) -> bool:
+        """Whether it is a forecast, not built or exported."""
+        return self.source.startswith(PREDICTED)
 
     @property
     def working(self) -> tuple[Layer, ...]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from ..graph.squares import sums_of_squares
 from ..operators import (
-    ADDS_UP,
     BEFORE_ROOT,
     DIVIDES,
     FACTORS,
@@ -173,29 +173,10 @@ def _sums_of_squares(net: Net) -> Iterator[tuple[int, str]]:
     for position, node in enumerate(net.nodes):
         if node.op_type in SQUARES_INSIDE and movable(net, position):
             yield position, reason
-        if node.op_type not in ADDS_UP or not movable(net, position):
-            continue
-        square = net.producers.get(net.source(node.input[0]))
-        if square is None or not _squares(net, square):
-            continue
-        yield square, reason
-        here = position
-        while True:
-            yield here, reason
-            readers = net.readers.get(net.nodes[here].output[0], [])
-            if len(readers) != 1 or net.nodes[readers[0][0]].op_type not in BEFORE_ROOT:
-                break
-            here = readers[0][0]
-            if len(list(net.data(here))) != 1:
-                break
-
-
-def _squares(net: Net, position: int) -> bool:
-    node = net.nodes[position]
-    if node.op_type == "Mul":
-        return net.source(node.input[0]) == net.source(node.input[1])
-    exponent = net.value(node.input[1]) if node.op_type == "Pow" else None
-    return exponent is not None and exponent.size == 1 and float(exponent.reshape(-1)[0]) == 2
+    for chain in sums_of_squares(net.graph):
+        positions = [net.graph.position(node) for node in chain]
+        if movable(net, positions[1]):
+            yield from ((position, reason) for position in positions)
 
 
 def _counting(net: Net) -> Iterator[tuple[int, str]]:

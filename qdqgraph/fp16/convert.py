@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,14 @@ from typing import Any
 import onnx
 
 from ..errors import ModelError
+from ..graph.graph import Graph
+from ..graph.pair import bits_lost, pairs
 from ..model.files import external_files
 from ..model.opset import raised
 from ..model.protos import key, names, refill, subgraphs
 from ..repair.plan import Plan
-from ..repair.rounds import Repair
+from ..repair.repair import Repair
+from ..repair.solver import Change
 from ..targets.target import Target
 from .choose import Reasons, chosen
 from .net import FLOAT, Net
@@ -108,19 +111,65 @@ def with_fp16(
     result: Repair,
     folder: Path,
     *,
+    repair: Callable[[onnx.ModelProto], Repair],
     keep_io: bool = False,
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
 ) -> tuple[Repair, Fp16Model]:
     """Returns the repair with the FP16 conversion as its last step, and the result of `to_fp16`.
 
-    The plan of the returned repair leads from the original model to the FP16 model.
+    Rounding can make scales equal that differed before, or bring a refused tie within the guard. The FP16 model is then
+    repaired again, so that a second run on it finds nothing to do. The plan of the returned repair leads from the
+    original model to the FP16 model.
+
+    Args:
+        model: the original model.
+        result: its repair.
+        folder: the folder that contains the external data.
+        repair: repairs a model as `result` was made.
+        keep_io, ranges, skip: as `to_fp16`.
 
     Raises:
         ModelError: as `to_fp16`.
     """
-    half = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
+    while True:
+        half = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
+        if half.model == result.model or not _matters(result, half.model):
+            break
+        later = repair(half.model)
+        if not later.plan.edits:
+            break
+        result = _both(result, later)
     return replace(result, model=half.model, plan=Plan.between(model, half.model)), half
+
+
+def _both(first: Repair, later: Repair) -> Repair:
+    """Returns two repairs as one; the second is a repair of the first one's model in other types."""
+    before = {change.site: change for change in first.changes}
+    for change in later.changes:
+        own = min(change.own, before[change.site].own) if change.site in before else change.own
+        before[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
+    return replace(
+        later,
+        exact=first.exact,
+        applied=(*first.applied, *later.applied),
+        changes=tuple(before.values()),
+        pairs_before=first.pairs_before,
+        pairs_added=first.pairs_added + later.pairs_added,
+        pairs_removed=first.pairs_removed + later.pairs_removed,
+    )
+
+
+def _matters(result: Repair, half: onnx.ModelProto) -> bool:
+    """Returns whether the rounding of scales can change what a repair does: some became equal, or the guard refused
+    a tie."""
+    refused = any(f.refused and f.bits_lost is not None for f in result.left)
+    return refused or _scales(half) < _scales(result.model)
+
+
+def _scales(model: onnx.ModelProto) -> int:
+    """Returns the number of different scales of the activation pairs."""
+    return len({pair.value for pair in pairs(Graph(model)) if pair.tieable})
 
 
 def _kept(net: Net, stay: Reasons, types: Types, keep_io: bool) -> Iterator[Kept]:

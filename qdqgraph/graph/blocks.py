@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from ..operators import BINARY, PAIRS, SUMS, UNARY, WEIGHTED
 from .elementwise import activation
 from .graph import Graph, key
+from .normalizations import normalizations
 from .pair import Pair, pairs
 from .sites import sites
 
@@ -53,10 +54,13 @@ class Residual:
 
 
 def residual(graph: Graph, add: gs.Node) -> Residual | None:
-    """The Add as a residual; None if an operand is constant or broadcast, or both are functions of one tensor."""
+    """The Add as a residual; None if an operand is constant or broadcast, both are functions of one tensor, or the Add
+    is part of a normalization."""
     if len(add.inputs) != 2 or add.inputs[0].name == add.inputs[1].name or activation(graph, add) is not None:
         return None
     names = [t.name for t in add.inputs]
+    if normalizations(graph).computes(add):
+        return None
     if any(graph.is_constant(n) for n in names):
         return None
     first, second = (graph.shape(n) for n in names)

@@ -17,6 +17,7 @@ import onnx_graphsurgeon as gs
 from ..model.constants import array_of, computed, constant_value
 from ..model.protos import is_standard
 from ..operators import RANDOM, REPRODUCIBLE
+from .casts import converted
 from .quantization import Quantization
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Constants:
         self._reproducible = set(graph.initializers)
         self._captured: dict[int, list[str]] = {}
         for name, reader in graph.captures:
-            self._captured.setdefault(id(reader.node), []).append(name)
+            self._captured.setdefault(id(reader.node), []).append(graph.source(name))
         for node in graph.nodes():
             reads = self._reads(node)
             if is_standard(node) and all(name in self._names for name in reads) and not self._random(node):
@@ -61,12 +62,12 @@ class Constants:
         return tuple(self._nodes)
 
     def __contains__(self, tensor: str) -> bool:
-        return tensor in self._names
+        return self._graph.source(tensor) in self._names
 
     def reproducible(self, tensor: str) -> bool:
         """Whether the tensor is a constant whose bits do not depend on the implementation: every operator upstream
         moves, compares, or rounds once."""
-        return tensor in self._reproducible
+        return self._graph.source(tensor) in self._reproducible
 
     def path(self, tensor: str, known: Collection[str] = ()) -> tuple[gs.Node, ...]:
         """The nodes that compute a constant, in file order, without those upstream of the tensors `known`; empty for an
@@ -94,6 +95,9 @@ class Constants:
             The array; it is shared: copy it before you change it. None if the tensor is not constant, has more than
             `LARGEST` elements, its external data cannot be read, or an operator upstream cannot be computed.
         """
+        if (source := self._graph.source(tensor)) != tensor:
+            array = self.value(source, given)
+            return None if array is None else self._as_read(tensor, array)
         if tensor not in self._names:
             return None
         known = self._values if given is None else given
@@ -130,14 +134,23 @@ class Constants:
         names = [t.name for t in node.outputs if t.name]
         proto = self._graph.proto(node)
         found: Mapping[str, np.ndarray | None] = {}
-        arrays = {name: array for name, array in inputs.items() if array is not None}
+        captured = [name for name, reader in self._graph.captures if reader.node is node]
+        arrays = {
+            name: self._as_read(name, array)  # in the type that the file has here
+            for name in (*filter(None, proto.input), *captured)
+            if (array := inputs.get(self._graph.source(name))) is not None
+        }
         if node.op == "Constant":
             found = {names[0]: constant_value(proto, self._graph.folder)}
-        elif len(arrays) == len(inputs) and not any(self._huge(name) for name in names):
+        elif all(a is not None for a in inputs.values()) and not any(self._huge(name) for name in names):
             with np.errstate(all="ignore"):
-                paired = _paired(node, [arrays.get(t.name) for t in node.inputs])
+                paired = _paired(node, [arrays.get(name) for name in proto.input])
                 found = computed(proto, arrays, self._graph.opset) if paired is None else {names[0]: paired}
         return {name: found.get(name) for name in names}
+
+    def _as_read(self, tensor: str, array: np.ndarray) -> np.ndarray:
+        """The value of a tensor, given that of its source."""
+        return converted(self._graph.model, self._graph.casts, tensor, array)
 
     def _huge(self, tensor: str) -> bool:
         shape = self._graph.shape(tensor)

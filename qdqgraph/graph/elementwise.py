@@ -6,7 +6,7 @@ import onnx_graphsurgeon as gs
 
 from ..model.protos import is_standard
 from ..operators import BINARY, UNARY
-from .graph import Graph, key
+from .graph import Graph, Reader, key
 from .pair import pairs
 
 
@@ -27,6 +27,30 @@ def self_gate(graph: Graph, node: gs.Node) -> str | None:
                 break
             gate, steps = source, steps + 1
     return None
+
+
+def inner_inputs(graph: Graph, end: gs.Node) -> list[Reader]:
+    """The inputs between the nodes of an element-wise function that ends in a node; empty if it is no such function.
+
+    They read what another of its nodes computes, not the tensor that it is a function of, nor constants.
+    """
+    root = pairs(graph).root
+    source = activation(graph, end)
+    if source is None:
+        return []
+    found: list[Reader] = []
+    pending, seen = [end], {key(end)}
+    while pending:
+        node = pending.pop()
+        for index, tensor in enumerate(node.inputs):
+            maker = graph.producer(root(tensor.name)) if tensor.name else None
+            if maker is None or root(tensor.name) == root(source) or graph.is_constant(tensor.name):
+                continue
+            found.append(Reader(node, index))
+            if key(maker) not in seen:
+                seen.add(key(maker))
+                pending.append(maker)
+    return found
 
 
 def pointwise(graph: Graph, node: gs.Node) -> str | None:

@@ -4,6 +4,9 @@ Navigation is onnx-graphsurgeon's: nodes are `gs.Node`, tensors `gs.Tensor`, as 
 module only adds lookups in O(1) for rules: producers, readers, constant values, shapes. Tensors are addressed by
 name and nodes by `key` (the name of their first output), because ONNX node names are optional and may repeat.
 The view is read-only: a rule proposes changes (`proposals`), and only a plan applies them.
+
+The input and the output of a Cast between floating-point types are one tensor in two types: the view leaves such Casts
+out (`casts`), so a half-precision model looks like its FP32 twin.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from ..model.protos import is_standard, version
 from ..model.validate import validate
 from ..operators import PAIRS
 from ..targets.target import Target
+from .casts import between_reals, has_half, left_out
 from .constants import Constants
 
 T = TypeVar("T")
@@ -70,7 +74,8 @@ class Graph:
     Args:
         model: the model; must not be changed while the view is in use.
         folder: the folder of the model's file, which contains its external data.
-        known: an earlier view of the same network; its shapes are reused, because repairs change none.
+        known: an earlier view of the same network; its shapes are reused, because repairs change none; not
+            in a half-precision model, where the types of new tensors decide what a Cast converts.
         target: the TensorRT generation that the model is for.
 
     Raises:
@@ -87,7 +92,7 @@ class Graph:
     ) -> None:
         self.model = model
         self.target: Target = target or (known.target if known is not None else Target.named())
-        self._known_types = known._types if known is not None else None
+        self._known_types = None if known is None or has_half(model) else known._types
         self.folder = folder or Path()
         if known is None:
             validate(model)
@@ -96,7 +101,16 @@ class Graph:
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._nodes = tuple(self.gs.nodes)
+        self._positions = {id(n): i for i, n in enumerate(self._nodes)}
         self._memo: dict[object, object] = {}
+        self.casts: dict[str, str] = between_reals(model, self._nodes, self.dtype)
+        """Outputs of the Casts that the view leaves out → the tensor that they convert, seen through such Casts."""
+        if self.casts:
+            self._nodes = left_out(self._nodes, self.casts)
+
+    def source(self, tensor: str) -> str:
+        """The tensor itself, or the one that it is in another floating-point type (see `casts`)."""
+        return self.casts.get(tensor, tensor)
 
     def aimed_at(self, target: Target) -> Graph:
         """The same graph for another TensorRT generation. It shares the results of `once`, which must not depend on the
@@ -127,10 +141,6 @@ class Graph:
                 index.setdefault(node.op, []).append(node)
         return index
 
-    @cached_property
-    def _positions(self) -> dict[int, int]:
-        return {id(n): i for i, n in enumerate(self._nodes)}
-
     def position(self, node: gs.Node) -> int:
         """The node's index in the file; ONNX files are topologically sorted."""
         return self._positions[id(node)]
@@ -153,12 +163,12 @@ class Graph:
                 if tensor.name:
                     index.setdefault(tensor.name, []).append(Reader(node, i))
         for name, reader in self.captures:
-            index.setdefault(name, []).append(reader)
+            index.setdefault(self.source(name), []).append(reader)
         return index
 
     @cached_property
     def captures(self) -> tuple[tuple[str, Reader], ...]:
-        """Tensors that subgraphs (If, Loop, Scan) read from outside, with the node that contains the subgraph."""
+        """Tensors that subgraphs (If, Loop, Scan) read from outside, as in the file, with the node of the subgraph."""
         return tuple((name, Reader(node, -1)) for node in self._nodes for name in _captured(node))
 
     @cached_property
@@ -168,8 +178,8 @@ class Graph:
 
     @cached_property
     def outputs(self) -> frozenset[str]:
-        """Names of the graph's outputs."""
-        return frozenset(t.name for t in self.gs.outputs)
+        """Names of the graph's outputs; for one that a Cast in `casts` converts, the name of the tensor before it."""
+        return frozenset(self.source(t.name) for t in self.gs.outputs)
 
     def node(self, key: str) -> gs.Node:
         """The node that produces the tensor `key`.
@@ -177,15 +187,15 @@ class Graph:
         Raises:
             KeyError: no node produces it.
         """
-        return self._producers[key]
+        return self._producers[self.source(key)]
 
     def producer(self, tensor: str) -> gs.Node | None:
         """The node that produces the tensor; None for inputs and initializers."""
-        return self._producers.get(tensor)
+        return self._producers.get(self.source(tensor))
 
     def readers(self, tensor: str) -> tuple[Reader, ...]:
         """Every node input that reads the tensor, in file order, including captures by subgraphs."""
-        return tuple(self._readers.get(tensor, ()))
+        return tuple(self._readers.get(self.source(tensor), ()))
 
     # Constants
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -31,8 +31,20 @@ def bits_lost(new: float, own: float) -> float:
 LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})
 """Integer types that Q/DQ support from opset 21."""
 
+SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
+"""Types of scales; float32 represents the values of all of them."""
+
 PER_CHANNEL = 13
 """The first opset whose Q/DQ accept per-channel scales."""
+
+
+def equal_numbers(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays of the same size have the same elements: bit for bit in one type; in two floating-point types
+    as numbers, which a half-precision model may have for one scale."""
+    if first.dtype == second.dtype:
+        return first.tobytes() == second.tobytes()
+    both = {str(first.dtype), str(second.dtype)} <= SCALE_TYPES
+    return both and bool(np.array_equal(first.astype(np.float32).reshape(-1), second.astype(np.float32).reshape(-1)))
 
 
 def is_pair(node: gs.Node) -> bool:
@@ -64,7 +76,10 @@ class Pair:
     axis: int | None
     kind: Kind
     agrees: bool
-    """Every DequantizeLinear has the scale and zero-point of the QuantizeLinear, bit for bit."""
+    """Every DequantizeLinear has the zero-point of the QuantizeLinear, bit for bit, and the same scale: bit for bit, or
+    equal numbers in two floating-point types."""
+    scale_types: frozenset[str]
+    """The types of the scales of its nodes: in a half-precision model one pair may have float16 and float32."""
     pinned: bool
     """The integers are an input, an output, or read by another node: the scale cannot change."""
 
@@ -119,20 +134,14 @@ class Pair:
 
     @cached_property
     def types(self) -> tuple[str, str]:
-        """(scale dtype, integer dtype): pairs with different types cannot share a scale."""
+        """(scale dtype of the first node, integer dtype): pairs with different integers cannot share a scale."""
         integer = "uint8" if self.zero_point is None else str(self.zero_point.dtype)
         return (str(self.scale.dtype) if self.scale is not None else "?", integer)
 
     def same_quantization(self, other: Pair) -> bool:
-        """Whether both are tieable and quantize identically: scales bit-identical, types equal."""
-        return (
-            self.tieable
-            and other.tieable
-            and self.types == other.types
-            and self.scale is not None
-            and other.scale is not None
-            and self.scale.tobytes() == other.scale.tobytes()
-        )
+        """Whether both are tieable and quantize identically: scales of equal value, integers of one type."""
+        alike = self.tieable and other.tieable and self.types[1] == other.types[1]
+        return alike and self.value == other.value
 
 
 def required_opset(graph: Graph, node: gs.Node) -> int:
@@ -196,6 +205,7 @@ class Pairs:
 
     def root(self, tensor: str) -> str:
         """The site of a tensor: the tensor itself, seen through the tieable pairs upstream of it."""
+        tensor = self._graph.source(tensor)
         return self._roots.get(tensor, tensor)
 
     def _has_quantize(self, node: gs.Node) -> bool:
@@ -224,7 +234,8 @@ class Pairs:
         agrees = quantize is None or all(_agree(graph, node, d) for d in dequantizes)
         pinned = pinned or quantize is None
         site = self.root(tensor) if quantize is not None else (key(node) if kind == "activation" else tensor)
-        pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, agrees, pinned)
+        kinds = _scale_types(graph, (*(() if quantize is None else (quantize,)), *dequantizes))
+        pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, agrees, kinds, pinned)
         if pair.tieable:
             for dequantize in dequantizes:
                 self._roots[key(dequantize)] = site
@@ -245,13 +256,18 @@ def _parameters(node: gs.Node) -> tuple[str, ...]:
     return tuple(t.name for t in node.inputs[1:])
 
 
+def _scale_types(graph: Graph, nodes: Iterable[gs.Node]) -> frozenset[str]:
+    values = (graph.value(name) for name in {input_name(node, 1) for node in nodes} if name)
+    return frozenset(str(value.dtype) for value in values if value is not None)
+
+
 def _channels(node: gs.Node) -> tuple[object, object]:
     """The axis and block size of the scales; irrelevant for a per-tensor scale."""
     return node.attrs.get("axis", 1), node.attrs.get("block_size", 0)
 
 
 def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
-    """Whether a DequantizeLinear has the scale and zero-point of its QuantizeLinear, bit for bit."""
+    """Whether a DequantizeLinear has the scale and zero-point of its QuantizeLinear (see `equal_numbers`)."""
     scale = graph.value(quantize.inputs[1].name) if len(quantize.inputs) > 1 else None
     if _channels(quantize) != _channels(dequantize) and (scale is None or scale.size > 1):
         return False
@@ -267,7 +283,7 @@ def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
             given = b if a is None else a
             if given is None or given.any():
                 return False
-        elif a is None or b is None or a.tobytes() != b.tobytes():
+        elif a is None or b is None or not equal_numbers(a, b):
             return False
     return True
 

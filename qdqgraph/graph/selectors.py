@@ -90,6 +90,7 @@ def _inside(path: str, name: str) -> bool:
 def _tensors(graph: Graph) -> Iterator[str]:
     yield from sorted(graph.inputs)
     yield from (t.name for n in graph.nodes() for t in n.outputs if t.name)
+    yield from graph.casts
 
 
 def _sites(graph: Graph, tensors: Iterable[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ..operators import AVERAGES, BINARY, KEEPS_ALL, MOVES_WHEN, PAIRS, SUMS, UN
 from .elementwise import activation
 from .graph import Graph, Reader
 from .moves import move_at, move_of
+from .normalizations import normalizations
 from .pair import Pair, pairs
 
 
@@ -31,7 +32,8 @@ class Sites:
     """The final readers of each site, and where its values go; computed once per graph, in linear time.
 
     Attributes:
-        feeds: tensors whose values reach an activation pair through data-movement, average and element-wise ops only.
+        feeds: tensors whose values reach an activation pair through data-movement, average and element-wise ops only,
+            none of them part of a normalization.
         wants: tensors that some reader takes in INT8, or will after the repair, directly or through data-movement ops.
         covered: tensors whose whole range is known from a pair: their own, one downstream, or those of all inputs.
     """
@@ -49,7 +51,8 @@ class Sites:
                 if tensor.name and not quantizes:
                     use = Use(Reader(node, i), tensor.name, table.made(tensor.name))
                     self._uses.setdefault(table.root(tensor.name), []).append(use)
-        for name, reader in graph.captures:
+        for captured, reader in graph.captures:
+            name = graph.source(captured)
             self._uses.setdefault(table.root(name), []).append(Use(reader, name, table.made(name)))
         self.feeds = self._feeds()
         self.wants = self._wants()
@@ -68,11 +71,12 @@ class Sites:
         feeds: set[str] = set()
         ends = WEIGHTED | PAIRS | {"Constant"}
         plain = BINARY | UNARY | AVERAGES | SUMS | {"BatchNormalization"}
+        inner = normalizations(self.graph)
         for node in reversed(self.graph.nodes()):
             own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
             if own is not None and own.kind == "activation":
                 feeds.add(node.inputs[0].name)
-            elif node.op in ends or not any(t.name in feeds for t in node.outputs):
+            elif node.op in ends or inner.computes(node) or not any(t.name in feeds for t in node.outputs):
                 continue
             elif node.op in plain:
                 feeds.update(t.name for t in node.inputs if t.name)
@@ -84,10 +88,13 @@ class Sites:
         """`wants`, in one backward pass."""
         wants: set[str] = set()
         joined = SUMS | AVERAGES | {"Mul"}
+        inner = normalizations(self.graph)
         for node in reversed(self.graph.nodes()):
             own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
             if own is not None and own.tieable:
                 wants.add(node.inputs[0].name)
+            elif inner.computes(node):
+                continue
             elif (move := move_of(self.graph, node)) and any(t in wants for t in move[1]):
                 wants.update(move[0])
             elif node.op in joined:
@@ -153,10 +160,11 @@ def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None
 def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
     """The sites around a data-movement op that must share one scale for it to run on INT8; None if they need not.
 
-    They must if a downstream reader takes INT8, or if all inputs are quantized already.
+    They must if a downstream reader takes INT8, or if all inputs are quantized already; not inside a normalization,
+    which runs in float.
     """
     move = move_of(graph, node)
-    if move is None:
+    if move is None or normalizations(graph).computes(node):
         return None
     table = pairs(graph)
     inputs, outputs = move

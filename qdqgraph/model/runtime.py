@@ -7,18 +7,31 @@ ONNX Runtime's own Q/DQ fusions change the least significant bits of the outputs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ..errors import ModelError, first_line
+from ..errors import ModelError, QdqgraphError, first_line
 from .rounding import rounded
+from .seeds import seeded
 
 Feed = dict[str, np.ndarray]
+
+
+class Feeds(Protocol):
+    """Samples that can be read again: a list of them, or `calibration.data.samples.Samples`."""
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
+        """One mapping from input name to array for each sample."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -47,50 +60,69 @@ def provider(wanted: str) -> tuple[str, str]:
     return PROVIDERS["cpu"], f"onnxruntime has no {PROVIDERS[wanted]} here; the numeric check ran on the CPU"
 
 
-def run(
-    model: onnx.ModelProto, feeds: Sequence[Mapping[str, np.ndarray]], folder: Path, provider: str = PROVIDERS["cpu"]
-) -> list[list[Any]]:
-    """Returns the model's outputs for each sample.
+class Session:
+    """A model loaded by ONNX Runtime.
 
-    On the CPU provider, FP16 tensors are rounded as on a GPU (see `rounding`).
+    On the CPU provider, FP16 tensors are rounded as on a GPU (see `rounding`). Random numbers are the same in every
+    run and in every model (see `seeds`).
 
     Args:
         model: the model to run.
-        feeds: one mapping per sample, from input name to array. Floating-point arrays are cast to the input's type,
-            FP32 or FP16.
         folder: the folder that contains the external data.
         provider: the execution provider.
 
     Raises:
-        ModelError: onnxruntime cannot load or run the model.
-    """
-    opened = session(model, folder, provider)
-    try:
-        return [opened.run(None, _cast(model, feed)) for feed in feeds]
-    except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
-        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
-
-
-def session(model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS["cpu"]) -> Any:
-    """Returns an onnxruntime InferenceSession of the model with graph optimizations disabled; arguments as `run`.
-
-    Raises:
         ModelError: onnxruntime cannot load the model.
     """
-    import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
-    try:
-        stored = rounded(model) if provider == PROVIDERS["cpu"] else model
-        return ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
-    except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
-        raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+    def __init__(self, model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS["cpu"]) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
+        types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
+        self._real = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items() if kind in REAL}
+        try:
+            stored = seeded(rounded(model) if provider == PROVIDERS["cpu"] else model)
+            self._session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
+        except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
+            raise _refused(error) from error
+
+    def run(self, feeds: Feeds) -> list[list[Any]]:
+        """Returns the model's outputs for each sample.
+
+        Args:
+            feeds: one mapping per sample, from input name to array. Floating-point arrays are cast to the input's
+                type, FP32 or FP16.
+
+        Raises:
+            ModelError: onnxruntime cannot run the model on them.
+        """
+        outputs: list[list[Any]] = []
+        try:
+            for feed in feeds:  # no comprehension, and no list(): these ask for the length, which may take a pass
+                outputs.append(self._session.run(None, self._cast(feed)))
+        except QdqgraphError:
+            raise
+        except Exception as error:  # as above
+            raise _refused(error) from error
+        return outputs
+
+    def _cast(self, feed: Mapping[str, np.ndarray]) -> Feed:
+        real = self._real
+        return {n: a.astype(real[n], copy=False) if n in real and a.dtype.kind == "f" else a for n, a in feed.items()}
 
 
-def _cast(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Feed:
-    types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
-    real = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items() if kind in REAL}
-    return {n: a.astype(real[n], copy=False) if n in real and a.dtype.kind == "f" else a for n, a in feed.items()}
+def run(model: onnx.ModelProto, feeds: Feeds, folder: Path, provider: str = PROVIDERS["cpu"]) -> list[list[Any]]:
+    """Loads a model and returns its outputs for each sample; see `Session`.
+
+    Raises:
+        ModelError: onnxruntime cannot load or run the model.
+    """
+    return Session(model, folder, provider).run(feeds)
+
+
+def _refused(error: Exception) -> ModelError:
+    return ModelError(f"onnxruntime cannot run the model: {first_line(error)}")

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import onnx
 
-from ..graph.constants import constants
 from ..graph.graph import Graph, key
 from ..graph.pair import Pair, pairs
 from ..graph.sites import only_quantized
@@ -23,11 +21,8 @@ from .draft import Draft
 from .originals import ORIGINAL, originals
 from .solver import Group, Solution
 
-HALF_SCALES = 19
-"""The first opset whose Q/DQ accept FP16 scales."""
-
-Rounding = tuple[float, tuple[str, str]]
-"""The quantization of a pair: its scale, and the types of scale and integers."""
+Rounding = tuple[float, str]
+"""The quantization of a pair: its scale, and the type of its integers."""
 
 
 class Scales:
@@ -45,12 +40,7 @@ class Scales:
         if own:
             return own[0].scale if all(p.same_quantization(own[0]) for p in own) else None
         scale = None if self.solution.measured is None else self.solution.measured.scale([site])
-        return None if scale is None else np.array(scale, self._float_type(site))
-
-    def _float_type(self, site: str) -> np.dtype[Any]:
-        """Returns the type of a new scale at a site: that of the tensor from opset 19, FP32 before."""
-        half = self.graph.dtype(site) == onnx.TensorProto.FLOAT16 and self.graph.opset >= HALF_SCALES
-        return np.dtype(np.float16 if half else np.float32)
+        return None if scale is None else np.array(scale, np.float32)
 
     def source(self, edit: PlacePair) -> tuple[str, bool]:
         """Returns the site whose scale a new pair gets, and whether that scale agrees with the sites in `edit.agree`.
@@ -84,8 +74,8 @@ class Scales:
         mine = pairs(self.graph).at(site)
         scale = self.at(site)
         if scale is None:
-            return frozenset((p.value, p.types) for p in mine)
-        return frozenset((float(scale), p.types) for p in mine)
+            return frozenset((p.value, p.types[1]) for p in mine)
+        return frozenset((float(scale), p.types[1]) for p in mine)
 
     def _first_downstream(self, tensors: Sequence[str]) -> str:
         """Returns the first site downstream of these tensors that has a scale, or ""."""
@@ -129,10 +119,10 @@ class _Round:
     def __init__(self, graph: Graph, solution: Solution) -> None:
         self.graph, self.solution = graph, solution
         self.scales = Scales(graph, solution)
-        self.draft = Draft(graph.model, constants(graph).nodes)
+        self.draft = Draft(graph.model, graph)
         self.taken: set[NodeInput] = set()
         self.shared: dict[int, tuple[str, str]] = {}
-        self.placed: dict[tuple[str, bytes], str] = {}
+        self.placed: dict[tuple[str, float], str] = {}
         self.zero_points: dict[Constant, str] = {}
 
     def carry_out(self, finding: Finding) -> bool:
@@ -158,11 +148,11 @@ class _Round:
         source, _ = self.scales.source(edit)
         scale = self.scales.at(source)
         assert scale is not None, "a placement without a scale was refused earlier"
-        where = (edit.tensor, scale.tobytes())
+        where = (edit.tensor, float(scale))
         if where not in self.placed:
             mine = [p for p in pairs(self.graph).at(edit.tensor) if p.tensor == edit.tensor and p.dequantizes]
             after = self.scales.at(edit.tensor)
-            fits = mine and after is not None and after.tobytes() == scale.tobytes()
+            fits = mine and after is not None and float(after) == float(scale)
             self.placed[where] = key(mine[0].dequantizes[0]) if fits else self.new_pair(edit.tensor, source, code)
         return self.placed[where]
 
@@ -173,7 +163,9 @@ class _Round:
             scale, zero_point = self.share(group)
         else:
             scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)), self.scales.at(like))
-        return self.draft.add_pair(tensor, scale, zero_point, code)
+        sites = (like,) if group is None else group.sites
+        usual = frozenset[str]().union(*(p.scale_types for s in sites for p in pairs(self.graph).at(s)))
+        return self.draft.add_pair(tensor, self.draft.scale_for(tensor, scale, usual), zero_point, code)
 
     def write(self, edit: SetPair) -> None:
         """Sets a pair's scale, zero-point, axis and integers; equal zero-points share one initializer."""
@@ -186,8 +178,10 @@ class _Round:
         integers = None
         if edit.integers is not None:
             integers = self.draft.add_constant(f"{tensor}_integers", edit.integers.array)
+        kinds = {self.graph.dtype(self.graph.node(node).inputs[1].name) for node in edit.nodes}
         for node in edit.nodes:
-            self.draft.set_parameters(node, scale, self.zero_points[edit.zero_point], edit.axis)
+            own = self.draft.as_read((node, 1), scale) if len(kinds) > 1 else scale
+            self.draft.set_parameters(node, own, self.zero_points[edit.zero_point], edit.axis)
             if integers is not None and self.graph.node(node).op == "DequantizeLinear":
                 self.draft.set_input((node, 0), integers)
 

@@ -7,18 +7,20 @@ a new pair follows the producer of its tensor, and only nodes that would precede
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..errors import ModelError, PlanError, RuleError
+from ..errors import ModelError, RuleError
+from ..graph.constants import constants
+from ..graph.graph import Graph
 from ..model.protos import fresh, key, reads, refill
 from ..proposals.proposal import Graft, NodeInput
+from .order import ordered
+from .reals import Reals, type_name
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
 """Operators that are removed when a proposal removes their last consumer, in addition to those that compute constants,
@@ -48,31 +50,64 @@ def distinct(model: onnx.ModelProto) -> onnx.ModelProto:
 class Draft:
     """An editable copy of a model; `finish` returns the new model.
 
+    Edits name tensors as the `Graph` does, which leaves out Casts between floating-point types. A node input reads the
+    tensor in the type that it read before: through an existing Cast if there is one, else through a new one.
+
     Args:
         model: the model; it is not modified.
-        constant: keys of nodes that compute constants: they are removed when a proposal removes their last consumer.
+        graph: its graph; None for a draft that changes metadata only. Its nodes that compute constants are removed when
+            a proposal removes their last consumer.
     """
 
-    def __init__(self, model: onnx.ModelProto, constant: Iterable[str] = ()) -> None:
+    def __init__(self, model: onnx.ModelProto, graph: Graph | None = None) -> None:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
-        graph = self._model.graph
-        self._nodes = list(graph.node)
+        file = self._model.graph
+        self._nodes = list(file.node)
         self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output if name}
         self._after: dict[str, list[onnx.NodeProto]] = {}
         self._reads = Counter(name for n in self._nodes for name in reads(n))
-        self._reads.update(o.name for o in graph.output)
-        self._inputs = {i.name for i in graph.input}
-        self._names = set(self._of) | self._inputs | {i.name for i in graph.initializer} | set(self._reads)
+        self._reads.update(o.name for o in file.output)
+        self._inputs = {i.name for i in file.input}
+        self._names = set(self._of) | self._inputs | {i.name for i in file.initializer} | set(self._reads)
         self._node_names = {n.name for n in self._nodes}
         self._lost: list[str] = []
         self._replacements: dict[int, list[onnx.NodeProto]] = {}
-        self._removable = {id(self._of[name]) for name in constant}
+        self._removable = set() if graph is None else {id(self._of[name]) for name in constants(graph).nodes}
         self._retyped: set[str] = set()
         self._positions = {id(n): i for i, n in enumerate(self._nodes)}
+        self._reals = Reals(graph)
+
+    def as_read(self, reader: NodeInput, tensor: str) -> str:
+        """Returns the name of a tensor in the type that a node input reads now."""
+        return self._typed(tensor, self._reals.kind(self._of[reader[0]].input[reader[1]]))
+
+    def scale_for(self, tensor: str, scale: str, usual: Collection[str]) -> str:
+        """Returns the name of a scale for a new pair on a tensor: in the tensor's type if that is among the `usual`
+        types of scales, else as it is."""
+        kind = self._reals.kind(tensor)
+        return self._typed(scale, kind) if kind and type_name(kind) in usual else scale
+
+    def _typed(self, tensor: str, kind: int | None) -> str:
+        """Returns the name of a tensor in a floating-point type; adds a Cast, or a constant, if there is none."""
+        if (name := self._reals.named(tensor, kind)) is not None:
+            return name
+        assert kind is not None
+        made = fresh(f"{tensor}_{type_name(kind)}", self._names)
+        if (array := self._reals.constant(tensor, kind)) is not None:
+            self._store(made, array)
+        else:
+            cast = self._cast(tensor, made, kind)
+            self._of[made] = cast
+            self._reads.update(cast.input)
+            producer = self._of.get(tensor)
+            placed = producer is not None and id(producer) in self._positions
+            self._after.setdefault(key(producer) if producer is not None and placed else "", []).append(cast)
+        self._reals.add(made, kind, of=tensor)
+        return made
 
     def set_input(self, reader: NodeInput, tensor: str) -> None:
-        """Connects a node input to another tensor.
+        """Connects a node input to another tensor, in the floating-point type that it reads now.
 
         Raises:
             RuleError: the node has no such input; a tensor captured by a subgraph is not an input.
@@ -80,6 +115,10 @@ class Draft:
         node, index = self._of[reader[0]], reader[1]
         if not 0 <= index < len(node.input):
             raise RuleError(f"a rule rewires input {index} of '{reader[0]}' ({node.op_type}), which it does not have")
+        old = node.input[index]
+        self._connect(node, index, self._typed(tensor, self._reals.kind(old)))
+
+    def _connect(self, node: onnx.NodeProto, index: int, tensor: str) -> None:
         old = node.input[index]
         if old == tensor:
             return
@@ -101,8 +140,8 @@ class Draft:
         node = self._of[node_key]
         while len(node.input) < 3:
             node.input.append("")
-        self.set_input((node_key, 1), scale)
-        self.set_input((node_key, 2), zero_point)
+        self._connect(node, 1, scale)
+        self._connect(node, 2, zero_point)
         replaced = ("axis", "output_dtype") if node.op_type == "QuantizeLinear" else ("axis",)
         kept = [a for a in node.attribute if a.name not in replaced]
         del node.attribute[:]
@@ -116,18 +155,29 @@ class Draft:
         is added instead.
         """
         name = fresh(name, self._names)
+        self._store(name, np.asarray(array))
+        return name
+
+    def _store(self, name: str, array: np.ndarray) -> None:
+        tensor = numpy_helper.from_array(array, name)
+        self._reals.add(name, tensor.data_type, array=array)
         if self._model.ir_version < 4:
-            node = helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
+            tensor.ClearField("name")
+            node = helper.make_node("Constant", [], [name], value=tensor)
             self._of[name] = node
             self._after.setdefault("", []).insert(0, node)
-            return name
-        self._model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
+        else:
+            self._model.graph.initializer.append(tensor)
 
     def add_pair(self, tensor: str, scale: str, zero_point: str, code: str) -> str:
         """Adds a QuantizeLinear and a DequantizeLinear after the tensor's producer; returns the latter's output."""
         integers = fresh(f"{tensor}_quantized", self._names)
         rounded = fresh(f"{tensor}_dequantized", self._names)
+        kind = self._reals.kind(scale)
+        producer = self._of.get(tensor)
+        tensor = self._typed(tensor, kind)
+        if kind is not None:
+            self._reals.add(rounded, kind)
         quantize = self._node("QuantizeLinear", [tensor, scale, zero_point], integers)
         dequantize = self._node("DequantizeLinear", [integers, scale, zero_point], rounded)
         for node in (quantize, dequantize):
@@ -135,7 +185,6 @@ class Draft:
             entry.key, entry.value = "qdqgraph.rule", code
             self._of[node.output[0]] = node
             self._reads.update(node.input)
-        producer = self._of.get(tensor)
         self._after.setdefault("" if producer is None else key(producer), []).extend((quantize, dequantize))
         return rounded
 
@@ -151,16 +200,17 @@ class Draft:
             self._lost.extend(reads(node))
             if node.op_type == "QuantizeLinear":
                 self._retyped.update(node.output)
-        kept = []
+        kept: list[onnx.NodeProto] = []
+        names_read = self._reals.names_read(old)
         for place, node in enumerate(new):
             for index, name in enumerate(node.input):
-                node.input[index] = names.get(name, name)
+                node.input[index] = names.get(name) or names_read.get(name, name)
             for index, name in enumerate(node.output):
                 node.output[index] = names.get(name, name)
             if self._as_initializer(node):
                 self._of.pop(node.output[0], None)
                 continue
-            kept.append(node)
+            kept += self._in_types(node)
             if place in edit.new:
                 node.name = fresh(key(node), self._node_names)
                 node.metadata_props.add(key="qdqgraph.rule", value=code)
@@ -174,6 +224,24 @@ class Draft:
         for rewire in edit.rewires:
             self.set_input(rewire.reader, names.get(rewire.tensor, rewire.tensor))
 
+    def _in_types(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+        """Yields a new node with inputs of types that fit each other, and a Cast after it for each output that other
+        nodes read in another type."""
+        for index, kind in self._reals.wanted(node, self._of.get(key(node))):
+            node.input[index] = self._typed(node.input[index], kind)
+        casts = []
+        made = self._reals.made(node)
+        for index, name in enumerate(node.output):
+            if name not in made:
+                continue
+            kind, before = made[name], self._reals.kind(name)
+            if before is not None and before != kind:
+                node.output[index] = fresh(f"{name}_{type_name(kind)}", self._names)
+                casts.append(self._cast(node.output[index], name, before))
+            self._reals.add(node.output[index], kind)
+        yield node
+        yield from casts
+
     def _as_initializer(self, node: onnx.NodeProto) -> bool:
         """Stores a Constant as an initializer, as TensorRT requires for scales; returns False for other nodes."""
         if node.op_type != "Constant" or node.domain or self._model.ir_version < 4:
@@ -183,6 +251,7 @@ class Draft:
                 tensor = self._model.graph.initializer.add()
                 tensor.CopyFrom(attribute.t)
                 tensor.name = node.output[0]
+                self._reals.add(tensor.name, tensor.data_type, array=numpy_helper.to_array(tensor))
                 return True
         return False
 
@@ -198,7 +267,7 @@ class Draft:
         """Returns the new model, without newly unused Q, DQ and constants, and with nodes in topological order."""
         gone = self._sweep()
         nodes = [n for n in self._placed() if id(n) not in gone]
-        refill(self._model.graph.node, _ordered(nodes))
+        refill(self._model.graph.node, ordered(nodes))
         self._forget_types()
         return self._model
 
@@ -219,6 +288,11 @@ class Draft:
     def _node(self, op: str, inputs: list[str], output: str) -> onnx.NodeProto:
         return helper.make_node(op, inputs, [output], name=fresh(output, self._node_names))
 
+    def _cast(self, tensor: str, made: str, kind: int) -> onnx.NodeProto:
+        node = self._node("Cast", [tensor], made)
+        node.attribute.append(helper.make_attribute("to", kind))
+        return node
+
     def _sweep(self) -> set[int]:
         """Removes nodes and initializers that lost their last consumer in this draft; returns the ids of the nodes.
 
@@ -236,6 +310,8 @@ class Draft:
                 if tensor not in self._inputs:
                     dead.add(tensor)
                 continue
+            if id(node) in self._replacements:
+                continue  # `graft` has counted what it no longer reads
             sweepable = node.op_type in SWEPT or id(node) in self._removable
             if id(node) not in gone and sweepable and not any(self._reads[o] for o in node.output if o):
                 gone.add(id(node))
@@ -245,30 +321,3 @@ class Draft:
         if dead:
             refill(self._model.graph.initializer, [i for i in self._model.graph.initializer if i.name not in dead])
         return gone
-
-
-def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Returns the nodes in topological order; a node moves only if one of its producers comes later.
-
-    Raises:
-        PlanError: the graph has a cycle.
-    """
-    producer = {name: i for i, n in enumerate(nodes) for name in n.output if name}
-    needs = [{producer[name] for name in reads(n) if name in producer} - {i} for i, n in enumerate(nodes)]
-    if all(max(need, default=-1) < i for i, need in enumerate(needs)):
-        return nodes
-    sorter = TopologicalSorter(dict(enumerate(needs)))
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        raise PlanError("the repair would add a cycle to the graph; this is a defect of a rule") from error
-    ready = [*sorter.get_ready()]
-    heapq.heapify(ready)
-    order: list[onnx.NodeProto] = []
-    while ready:
-        index = heapq.heappop(ready)  # the first node whose producers are all placed
-        order.append(nodes[index])
-        sorter.done(index)
-        for next_index in sorter.get_ready():
-            heapq.heappush(ready, next_index)
-    return order

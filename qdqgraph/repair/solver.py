@@ -53,7 +53,8 @@ class Group:
 
     Attributes:
         sites: tensor names in topological order.
-        scale: the scale of the group, a scalar array of the pairs' dtype; None if no site has a scale.
+        scale: the scale of the group, a scalar array of the pairs' dtype; None if no site has a scale. If the pairs
+            have several floating-point types, each can represent it, and the array is of the widest.
         anchor: the site that the scale comes from; "" for a fixed scale.
         agreed: whether all its pairs have this scale already.
         changes: the sites whose scale changes.
@@ -98,14 +99,15 @@ class _Set:
     """A growing group, with everything that the next tie needs in constant time."""
 
     sites: list[str]
-    values: frozenset[bytes]
-    """Distinct current scales, as bytes, so that equality is bit-exact."""
+    values: frozenset[float]
+    """Distinct current scales, as numbers, so that equality is bit-exact in one type and possible between types."""
     preferred: Mapping[Policy, SiteScale] = field(default_factory=dict)
     """The site that gives the scale, for each policy of this run; empty if no site has a scale."""
     finest: tuple[float, str] | None = None
     """The smallest original scale and its site."""
     pinned: frozenset[float] = frozenset()
     types: frozenset[tuple[str, str]] = frozenset()
+    scale_types: frozenset[str] = frozenset()
     policy: Policy | None = None
     limit: float | None = None
     """The smallest limit that a tie of the group sets; None if no tie sets one, and the run's limit applies."""
@@ -155,13 +157,14 @@ class _Solver:
 
     def _single(self, site: str) -> _Set:
         mine = pairs(self.graph).at(site)
-        new = _Set([site], frozenset(p.scale.tobytes() for p in mine if p.scale is not None))
+        new = _Set([site], frozenset(p.value for p in mine))
         if mine:
             largest = max(p.value for p in mine)
             new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, largest))
             new.finest = (min(map(self.own, mine)), site)
             new.pinned = frozenset(p.value for p in mine if p.pinned)
             new.types = frozenset(p.types for p in mine)
+            new.scale_types = frozenset[str]().union(*(p.scale_types for p in mine))
         elif self.measured is not None and (scale := self.measured.scale([site])) is not None:
             new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, scale))
         return new
@@ -196,11 +199,12 @@ class _Solver:
             raise _RefusedError(f"rules require different policies in one group: {names}")
         return _Set(
             sites=[site for m in members for site in m.sites],
-            values=frozenset[bytes]().union(*(m.values for m in members)),
+            values=frozenset[float]().union(*(m.values for m in members)),
             preferred=self._preferred(members),
             finest=min((m.finest for m in members if m.finest), default=None),
             pinned=frozenset[float]().union(*(m.pinned for m in members)),
             types=frozenset[tuple[str, str]]().union(*(m.types for m in members)),
+            scale_types=frozenset[str]().union(*(m.scale_types for m in members)),
             policy=next(iter(policies), None),
             limit=min((x for x in (tie.max_bits_lost, *(m.limit for m in members)) if x is not None), default=None),
             tied=True,
@@ -222,8 +226,8 @@ class _Solver:
         if self.measured is not None and policy == DEFAULT:
             best = max(group.pinned) if group.pinned else self.measured.scale(group.sites)
             scale = scale if best is None else best
-        if len(group.types) == 1:  # pairs of several types are refused; a fixed scale may not be exact in the type
-            scale = float(np.dtype(next(iter(group.types))[0]).type(scale))
+        for name in sorted(group.scale_types):  # the number must be exact in the type of every pair
+            scale = float(np.dtype(name).type(scale))
         return scale, policy.source(preferred)
 
     def _check(self, group: _Set, guarded: bool) -> None:
@@ -231,7 +235,7 @@ class _Solver:
         if chosen is None or (group.finest is None and self.measured is None):
             return
         scale, site = chosen
-        if len(group.types) > 1:
+        if len({integers for _, integers in group.types}) > 1:
             raise _RefusedError(
                 "the pairs have different types: " + ", ".join(sorted("/".join(t) for t in group.types))
             )
@@ -309,11 +313,11 @@ def solve(
 
 
 def held_ties(graph: Graph, findings: Iterable[Finding]) -> frozenset[tuple[str, str]]:
-    """Returns the ties of which two or more sites have pairs, all with one scale, bit for bit."""
+    """Returns the ties of which two or more sites have pairs, all with one scale."""
     found: set[tuple[str, str]] = set()
     for finding in findings:
-        scales = [p.scale for s in finding.tie.sites for p in pairs(graph).at(s)[:1]] if finding.tie is not None else []
-        if len(scales) > 1 and len({s.tobytes() for s in scales if s is not None}) == 1:
+        scales = [p.value for s in finding.tie.sites for p in pairs(graph).at(s)[:1]] if finding.tie is not None else []
+        if len(scales) > 1 and len(set(scales)) == 1:
             found.add(finding.identity)
     return frozenset(found)
 
@@ -325,10 +329,10 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
             continue  # a site with refused ties only
         chosen = solver.choose(members)
         ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
-        dtype = next(iter(members.types))[0] if members.types else "float32"
+        dtype = next(iter(members.scale_types)) if len(members.scale_types) == 1 else "float32"
         scale = None if chosen is None else np.array(chosen[0], dtype)
         agreed = len(members.values) <= 1 and (
-            solver.measured is None or scale is None or members.values <= {scale.tobytes()}
+            solver.measured is None or scale is None or members.values <= {float(scale)}
         )
         changes = () if agreed or scale is None else tuple(_changes(solver, ordered, float(scale)))
         anchor = chosen[1] if chosen else ""

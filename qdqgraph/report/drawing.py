@@ -99,7 +99,9 @@ class Drawing:
             boxes.append(Box(key(node), *_words(graph, node), sources))
             maker.update((t.name, key(node)) for t in node.outputs if t.name)
         boxes += [
-            Box(f"{t.name} ", t.name, "", (maker[t.name],), end=True) for t in graph.gs.outputs if t.name in maker
+            Box(f"{t.name} ", t.name, "", (maker[source],), end=True)
+            for t in graph.gs.outputs
+            if (source := graph.source(t.name)) in maker
         ]
         return cls(tuple(boxes))
 

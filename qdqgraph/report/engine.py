@@ -14,6 +14,7 @@ from ..engines.compare.diff import Diff, Totals
 from ..engines.compare.match import KernelGroup
 from ..engines.compare.storage import Storage
 from ..engines.layers import Engine, Layer, Tensor
+from ..engines.share import Int8Share
 from .lines import say
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
@@ -22,7 +23,7 @@ LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": 
 def show_engine(console: Console, engine: Engine) -> None:
     """Totals, then one line per layer: precision, time, bytes, kind, name and reasons."""
     say(console, Text(f"{engine.name}: {engine.source}", "bold"))
-    say(console, f"  {_totals(Totals.of(engine.layers))}")
+    say(console, f"  {_totals(Totals.of(engine.layers))}{_share(engine)}")
     if engine.causes:
         say(console, "  reformats by cause: " + _counted(engine.causes))
     say(console, "  computing in: " + _counted(Counter(x.precision for x in engine.working if not x.cause)))
@@ -59,7 +60,7 @@ def show_proof(console: Console, proof: Proof) -> None:
     if proof.real is None:
         say(console, f"  the original model cannot be built: {proof.refused}")
     else:
-        show_diff(console, proof.real)
+        show_diff(console, proof.real, proof.verdict)
 
 
 def _line(layer: Layer) -> Text:
@@ -77,12 +78,18 @@ def _totals(totals: Totals) -> str:
     return f"{totals.layers} layers, {totals.reformats} reformats, {totals.bytes:,} bytes read and written{time}"
 
 
+def _share(engine: Engine) -> str:
+    """How many weighted layers of a forecast are in INT8; other engines name their kernels otherwise."""
+    share = Int8Share.of(engine)
+    return f", {share.int8} of {share.weighted} weighted layers in INT8" if engine.predicted else ""
+
+
 def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "nothing"
 
 
-def show_diff(console: Console, found: Diff) -> None:
-    """What differs, from fusion down to layouts, then the totals and the verdict."""
+def show_diff(console: Console, found: Diff, verdict: str = "") -> None:
+    """What differs, from fusion down to layouts, then the totals and the verdict: its own, or the given one."""
     for title, layers in (("Reformats gone", found.gone), ("Reformats new", found.come)):
         _head(console, title, len(layers))
         for layer in layers:
@@ -103,11 +110,12 @@ def show_diff(console: Console, found: Diff) -> None:
                 say(console, f"  {layer.name}{_cost((layer,))}")
     say(console, Text("Totals", "bold"))
     for engine, totals in zip((found.a, found.b), found.totals, strict=True):
-        say(console, f"  {engine.name} ({engine.source}): {_totals(totals)}")
+        say(console, f"  {engine.name} ({engine.source}): {_totals(totals)}{_share(engine)}")
         for note in engine.notes:
             say(console, f"    note: {note}")
     say(console, f"  {found.same} kernels compute the same nodes in both")
-    say(console, f"{found.b.name} is worse: {found.worse}" if found.worse else f"{found.b.name} is not worse")
+    own = f"{found.b.name} is worse: {found.worse}" if found.worse else f"{found.b.name} is not worse"
+    say(console, verdict or own)
 
 
 def _head(console: Console, title: str, count: int) -> None:

@@ -21,11 +21,11 @@ from ..engines.builders.tensorrt import PROOF
 from ..engines.compare.diff import Diff, Totals
 from ..engines.compare.match import KernelGroup
 from ..engines.layers import Engine, Layer
+from ..engines.share import Int8Share
 from ..fp16 import Fp16Model
 from ..repair.solver import Change
 from ..rulekit.finding import Finding, Safety, Severity
-from ..verify.comparison import Agreement
-from ..verify.verification import Verification
+from .numbers import NumbersRecord
 
 FORMAT: Final = 1
 """Version of these records."""
@@ -76,11 +76,33 @@ class FindingRecord:
 
 
 @dataclass(frozen=True)
+class Int8Record:
+    """What runs in INT8, by a forecast: layers with weights, tensors stored as INT8, bytes read and written per run."""
+
+    source: str
+    weighted_layers: int
+    int8_layers: int
+    int8_tensors: int
+    bytes: int
+    tensors_of_unknown_size: int
+    refused_for: Annotated[
+        tuple[str, ...], Meta(description="Codes of the findings for which TensorRT refuses the file.")
+    ]
+
+    @classmethod
+    def of(cls, share: Int8Share) -> Int8Record:
+        """The record of a share."""
+        numbers = (share.weighted, share.int8, share.tensors, share.bytes, share.unsized)
+        return cls(share.source, *numbers, share.refused)
+
+
+@dataclass(frozen=True)
 class FileRecord:
-    """The findings in one file."""
+    """The findings in one file, and what of it runs in INT8."""
 
     file: str
     findings: tuple[FindingRecord, ...]
+    int8: Int8Record | None
 
 
 @dataclass(frozen=True)
@@ -140,35 +162,6 @@ class Fp16Record:
 
 
 @dataclass(frozen=True)
-class AgreementRecord:
-    """One output compared to the original: whether bit-identical, and its SQNR in dB, null if not finite."""
-
-    identical: bool
-    sqnr_db: float | None
-
-    @classmethod
-    def of(cls, found: Agreement) -> AgreementRecord:
-        """The record of one output's agreement."""
-        return cls(found.identical, found.sqnr)
-
-
-@dataclass(frozen=True)
-class NumbersRecord:
-    """The numeric check, on the user's data ("given") or on seeded noise."""
-
-    outputs: dict[str, AgreementRecord]
-    samples: int
-    data: Literal["given", "noise"]
-    note: str
-
-    @classmethod
-    def of(cls, found: Verification) -> NumbersRecord:
-        """The record of a numeric check."""
-        outputs = {name: AgreementRecord.of(agreement) for name, agreement in found.outputs.items()}
-        return cls(outputs, found.samples, "given" if found.data else "noise", found.note)
-
-
-@dataclass(frozen=True)
 class EngineRecord:
     """Totals of an engine: layers that read or write data, reformats, bytes read and written, ms if measured."""
 
@@ -211,8 +204,8 @@ class DiffRecord:
     worse: str
 
     @classmethod
-    def of(cls, found: Diff) -> DiffRecord:
-        """The record of a difference of engines."""
+    def of(cls, found: Diff, worse: str | None = None) -> DiffRecord:
+        """The record of a difference of engines, with another verdict than its own if `worse` is given."""
 
         def names(layers: Iterable[Layer]) -> tuple[str, ...]:
             return tuple(layer.name for layer in layers)
@@ -232,7 +225,7 @@ class DiffRecord:
             only_a=names(found.lost),
             only_b=names(found.added),
             same=found.same,
-            worse=found.worse,
+            worse=found.worse if worse is None else worse,
         )
 
 
@@ -250,9 +243,17 @@ class ProofRecord:
     def of(cls, proof: Proof) -> ProofRecord:
         """The record of a proof."""
         before = None if proof.before is None else proof.before.boundary_bytes
-        real = None if proof.real is None else DiffRecord.of(proof.real)
+        real = None if proof.real is None else DiffRecord.of(proof.real, proof.worse)
         stored = (before, proof.after.boundary_bytes)
         return cls(PROOF, DiffRecord.of(proof.predicted), real, stored, proof.refused)
+
+
+@dataclass(frozen=True)
+class RepairedInt8Record:
+    """What runs in INT8 before and after a repair."""
+
+    before: Int8Record
+    after: Int8Record
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,7 @@ class ResultRecord:
     fp16: Fp16Record | None
     numeric_check: NumbersRecord | None
     engines: ProofRecord | None
+    int8: RepairedInt8Record | None
 
 
 def result_json(path: str, out: str | None, result: Result) -> str:
@@ -293,6 +295,7 @@ def result_json(path: str, out: str | None, result: Result) -> str:
             fp16=None if result.fp16 is None else Fp16Record.of(result.fp16),
             numeric_check=None if result.numbers is None else NumbersRecord.of(result.numbers),
             engines=None if result.engines is None else ProofRecord.of(result.engines),
+            int8=None if result.int8 is None else RepairedInt8Record(*map(Int8Record.of, result.int8)),
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable
@@ -11,19 +12,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..api import Result
+from ..errors import counted
 from ..fp16 import Fp16Model
 from ..graph.graph import Graph
 from ..model.text import parse
-from ..repair.rounds import Repair
+from ..repair.repair import Repair
 from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule
-from ..verify.verification import Verification
+from ..verify.verification import Sides, Verification
 from .drawing import Drawing, lines
-from .lines import colored_line, finding_line, say, tabulate
+from .lines import colored_line, finding_line, say, share_line, tabulate
 
 SHOWN = 20
 """Number of rows in the table of changed scales; --json has all."""
+FAR = 10.0
+"""Below this SQNR in dB against float values on both sides, quantization fails on the inputs: no value is typical."""
+NEARER = 3.0
+"""The least difference in dB that makes one side the noisy one: twice the noise power."""
 
 
 def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:
@@ -39,6 +46,12 @@ def show_result(console: Console, path: str, result: Repair, verification: Verif
             say(console, finding_line(path, finding))
 
 
+def show_share(console: Console, path: str, result: Result) -> None:
+    """What runs in INT8 before and after the repair, in one line."""
+    if result.int8 is not None:
+        say(console, share_line(path, result.int8[0].change(result.int8[1]), result.int8[1]))
+
+
 def show_stripped(console: Console, path: str, result: Repair) -> None:
     """One line per input that reads float values now."""
     for finding in result.applied:
@@ -52,7 +65,7 @@ def show_fp16(console: Console, path: str, half: Fp16Model) -> None:
         reasons.setdefault(kept.reason, []).append(f"{kept.node} ({kept.op})")
     say(console, Text("FP16", "bold"))
     change = f"rounding changes a scale by at most {half.scale_change:.2%}"
-    say(console, f" {half.casts} Casts, {change}; {len(half.kept)} stay FP32{':' if half.kept else ''}")
+    say(console, f" {counted(half.casts, 'Cast')}, {change}; {len(half.kept)} stay FP32{':' if half.kept else ''}")
     for reason, nodes in reasons.items():
         more = f" and {len(nodes) - SHOWN} more, all with --json" if len(nodes) > SHOWN else ""
         say(console, f"{path}: {', '.join(nodes[:SHOWN])}{more}: stays FP32: {reason}")
@@ -104,9 +117,30 @@ def _numbers(verification: Verification) -> Iterable[tuple[str, str]]:
     what = f"{verification.samples} sample(s) of your data" if verification.data else "seeded noise"
     for name, agreement in verification.outputs.items():
         value = "bit-identical" if agreement.identical else f"SQNR {agreement.sqnr:.1f} dB"
-        yield f"output {name}", f"{value} against the input, on {what}"
+        if agreement.identical and "nothing" in agreement.caveat:
+            yield f"output {name}", f"{agreement.caveat}, on {what}"
+            continue
+        more = f"; {agreement.caveat}" if agreement.caveat else ""
+        sides = verification.floats.get(name)
+        more += f"; {_sides(sides)}" if sides is not None else ""
+        yield f"output {name}", f"{value} against the input, on {what}{more}"
+    if verification.source:
+        yield "samples", verification.source
+    if verification.skipped:
+        yield "numeric check", f"skipped: {verification.skipped}"
     if verification.note:
         yield "numeric check", verification.note
+
+
+def _sides(sides: Sides) -> str:
+    """Which of the two models is nearer to the float values."""
+    shown = ("equal" if math.isinf(db) and db > 0 else f"{db:.1f} dB" for db in (sides.original, sides.repaired))
+    found = "against float values: input {}, result {}".format(*shown)
+    if max(sides.original, sides.repaired) < FAR:
+        return f"{found}: both are far, so these inputs tell little; give typical ones with --data"
+    if sides.repaired - sides.original > NEARER:
+        return f"{found}: the input is the noisy side"
+    return f"{found}: the result is the noisy side" if sides.original - sides.repaired > NEARER else found
 
 
 def _counted(findings: Iterable[Finding]) -> str:

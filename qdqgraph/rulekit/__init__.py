@@ -7,14 +7,29 @@ nothing else.
 """
 
 from ..graph.amax import INT8_BOUND, scale_from_amax
+from ..graph.arguments import argument_name, argument_readers
 from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
-from ..graph.elementwise import activation, pointwise, self_gate
+from ..graph.bounds import Bounds, bounds
+from ..graph.elementwise import activation, inner_inputs, pointwise, self_gate
 from ..graph.graph import Graph, Node, Reader, input_name, key, label
+from ..graph.masks import Mask, mask
 from ..graph.moves import Move, move_at, move_of
+from ..graph.normalizations import Normalizations, normalizations
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
-from ..operators import AVERAGES, BINARY, MOVES_WEIGHTS, ONE_TO_ONE, PAIRS, SAME_CONSTANT, UNBOUNDED, WEIGHTED
+from ..operators import (
+    AVERAGES,
+    BINARY,
+    FLOAT_ONLY,
+    MOVES_WEIGHTS,
+    ONE_TO_ONE,
+    PAIRS,
+    RANGES,
+    SAME_CONSTANT,
+    UNBOUNDED,
+    WEIGHTED,
+)
 from ..proposals.clipping import clip_nodes, clips_negatives
 from ..proposals.folding import fold_integers, fold_moved, store_floats
 from ..proposals.nodes import attributes, insert_before, make_constant, make_dequantize, make_node, replace
@@ -44,24 +59,29 @@ __all__ = [
     "AVERAGES",
     "BINARY",
     "FLOATS",
+    "FLOAT_ONLY",
     "INT4",
     "INT8_BOUND",
     "MOVES_WEIGHTS",
     "ONE_TO_ONE",
     "PAIRS",
     "PER_CHANNEL",
+    "RANGES",
     "SAME_CONSTANT",
     "UNBOUNDED",
     "WEIGHTED",
+    "Bounds",
     "Constant",
     "Counterexample",
     "Example",
     "Finding",
     "Graft",
     "Graph",
+    "Mask",
     "Move",
     "Node",
     "NodeInput",
+    "Normalizations",
     "Pair",
     "PlacePair",
     "Proposal",
@@ -77,9 +97,12 @@ __all__ = [
     "Tie",
     "Use",
     "activation",
+    "argument_name",
+    "argument_readers",
     "attributes",
     "bits_lost",
     "block",
+    "bounds",
     "channel_axis",
     "clip_nodes",
     "clips_negatives",
@@ -87,6 +110,7 @@ __all__ = [
     "feeds_int8",
     "fold_integers",
     "fold_moved",
+    "inner_inputs",
     "input_name",
     "insert_before",
     "int4_to_int8",
@@ -99,8 +123,10 @@ __all__ = [
     "make_dequantize",
     "make_node",
     "make_symmetric",
+    "mask",
     "move_at",
     "move_of",
+    "normalizations",
     "only_quantized",
     "opens_block",
     "pair_readers",

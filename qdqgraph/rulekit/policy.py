@@ -203,8 +203,10 @@ DEFAULT = Max()
 
 
 def unknown_anchor(graph: Graph, policy: Policy) -> str:
-    """Returns a message if a policy names a tensor that the model does not have, "" otherwise."""
+    """Returns a message if a policy names a tensor that the model does not have as a site, "" otherwise."""
     name = policy.anchor()
+    if (site := graph.source(name)) != name:
+        return f"policy {policy}: {name!r} is {site!r} in another type: write anchor:{site}"
     if not name or name in graph.inputs or graph.producer(name) is not None:
         return ""
     return f"policy {policy}: the model has no tensor {name!r}"

@@ -25,6 +25,10 @@ class Target:
         strong: networks are strongly typed: every layer runs in the types of the file.
         fp16: FP16 around INT8 can be given in the file; otherwise the builder alone chooses FP16.
         deconvolution_axis: the axis of per-channel scales of ConvTranspose weights, 0 or 1.
+        group_channels: an INT8 convolution with groups needs a multiple of this number of input channels, and of output
+            channels, in each group.
+        depthwise_channels: a depthwise INT8 convolution, with one input channel in each group, needs a multiple of this
+            number of channels instead.
     """
 
     name: str
@@ -33,6 +37,8 @@ class Target:
     strong: bool
     fp16: bool
     deconvolution_axis: int
+    group_channels: int
+    depthwise_channels: int
 
     @staticmethod
     def named(name: str = DEFAULT) -> Target:
@@ -49,7 +55,13 @@ class Target:
 @cache
 def _read(name: str) -> Target:
     data = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
-    axis = data["deconvolution"]["axis"]
     return Target(
-        name, data["title"], data["opset"]["newest"], data["typing"]["strong"], data["fp16"]["accepted"], axis
+        name,
+        data["title"],
+        data["opset"]["newest"],
+        data["typing"]["strong"],
+        data["fp16"]["accepted"],
+        data["deconvolution"]["axis"],
+        data["groups"]["channels"],
+        data["groups"]["depthwise"],
     )

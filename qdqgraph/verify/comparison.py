@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..model.runtime import PROVIDERS, run
+from ..model.runtime import PROVIDERS, Feeds, run
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,18 @@ class Agreement:
         sqnr: signal to quantization-noise ratio in dB, 10·log10(Σ ref² / Σ (ref − new)²); inf if all values are
             equal, nan if a value is not finite, -inf if the shapes or types differ or the reference is all zero.
         identical: whether all samples are equal bit for bit, NaN included.
+        caveat: why the output shows nothing or little, such as "empty, compares nothing"; "" otherwise.
     """
 
     sqnr: float
     identical: bool
+    caveat: str = ""
 
 
 def compare(
     reference: onnx.ModelProto,
     model: onnx.ModelProto,
-    feeds: Sequence[Mapping[str, np.ndarray]],
+    feeds: Feeds,
     folder: Path,
     provider: str = PROVIDERS["cpu"],
 ) -> dict[str, Agreement]:
@@ -57,20 +59,35 @@ def agreement(reference: Sequence[Any], found: Sequence[Any]) -> Agreement:
 
     Outputs that are not numeric are compared for equality only.
     """
+    caveat = _caveat([np.asarray(a) for a in reference])
     identical, signal, error = True, 0.0, 0.0
     for a, b in zip(reference, found, strict=True):
         x, y = np.asarray(a), np.asarray(b)
-        if x.shape != y.shape or (x.dtype != y.dtype and (x.dtype.kind, y.dtype.kind) != ("f", "f")):
-            return Agreement(-math.inf, False)
+        if x.shape != y.shape:
+            return Agreement(-math.inf, False, f"its shape is {[*y.shape]} instead of {[*x.shape]}")
+        if x.dtype != y.dtype and (x.dtype.kind, y.dtype.kind) != ("f", "f"):
+            return Agreement(-math.inf, False, caveat)
         identical = identical and x.dtype == y.dtype and x.tobytes() == y.tobytes()
         if x.dtype.kind in "fiub":
             wide = x.astype(np.float64)
             signal += float(np.sum(wide**2))
             error += float(np.sum((wide - y.astype(np.float64)) ** 2))
     if identical:
-        return Agreement(math.inf, True)
+        return Agreement(math.inf, True, caveat)
     if not math.isfinite(signal) or not math.isfinite(error):
-        return Agreement(math.nan, False)
+        return Agreement(math.nan, False, caveat)
     if error == 0:
-        return Agreement(math.inf, False)
-    return Agreement(10 * math.log10(signal / error) if signal else -math.inf, False)
+        return Agreement(math.inf, False, caveat)
+    return Agreement(10 * math.log10(signal / error) if signal else -math.inf, False, caveat)
+
+
+def _caveat(samples: Sequence[np.ndarray]) -> str:
+    """Returns why the values of one output show nothing or little; "" if they differ among themselves."""
+    values = np.concatenate([a.reshape(-1) for a in samples]) if samples else np.zeros(0)
+    if not values.size:
+        return "empty, compares nothing"
+    if values.dtype.kind == "f" and np.isnan(values).all():
+        return "all values are NaN, compares nothing"
+    if values.size > 1 and values.dtype.kind in "fiub" and np.all(values == values[0]):
+        return f"all values are {values[0]:.6g}, compares little"
+    return ""

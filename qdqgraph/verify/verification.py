@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 
-from ..calibration import inputs
-from ..errors import ModelError, RepairError
+from ..calibration.trial import Run, run_on_noise
+from ..errors import ModelError, QdqgraphError, RepairError
 from ..model import runtime
-from ..model.runtime import Feed
-from ..repair.rounds import Repair
-from . import comparison
+from ..model.protos import reads
+from ..model.runtime import Feeds
+from ..model.seeds import random_nodes
+from ..repair.repair import Repair
+from ..rulekit.rule import Rule
+from .comparison import Agreement, agreement
+from .floats import float_reference
+
+NOISY = 30.0
+"""Below this SQNR in dB, both models are compared with the float values."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The SQNR in dB of one output of the original and of the repaired model against the float values."""
+
+    original: float
+    repaired: float
 
 
 @dataclass(frozen=True)
@@ -24,17 +41,41 @@ class Verification:
         outputs: the agreement of each output of the repaired model with the original, by output name.
         samples: number of samples.
         data: whether the samples were given; False for seeded noise.
-        note: why the check was skipped, or ran on another provider; "" otherwise.
+        note: what else to know of the check, such as another provider; "" otherwise.
+        source: where the samples come from and what was done to them; "" for noise.
+        skipped: why nothing was compared; "" if the outputs were.
+        floats: the distances from the float values, by output name: of outputs below `NOISY`, if the model computes in
+            float.
     """
 
-    outputs: dict[str, comparison.Agreement]
+    outputs: dict[str, Agreement]
     samples: int = 0
     data: bool = False
     note: str = ""
+    source: str = ""
+    skipped: str = ""
+    floats: dict[str, Sides] = field(default_factory=dict)
+
+    @property
+    def warning(self) -> str:
+        """A sentence for the user if the check shows nothing; "" otherwise."""
+        blank = {a.caveat for a in self.outputs.values()}
+        if self.skipped:
+            return f"the repaired model was not compared with the original: {self.skipped}"
+        if blank and all("nothing" in caveat for caveat in blank):
+            more = "other inputs" if self.data else "inputs"
+            return f"the numeric check shows nothing: every output is {blank.pop()}; give {more} with --data"
+        return ""
 
 
 def verify(
-    model: onnx.ModelProto, result: Repair, folder: Path, *, data: Sequence[Feed] | None = None, provider: str = "cpu"
+    model: onnx.ModelProto,
+    result: Repair,
+    folder: Path,
+    *,
+    data: Feeds | None = None,
+    provider: str = "cpu",
+    rules: Sequence[Rule] = (),
 ) -> Verification:
     """Runs the original model, the model after the exact repairs and the repaired model, and compares their outputs.
 
@@ -42,36 +83,82 @@ def verify(
         model: the original model.
         result: its repair.
         folder: the folder that contains the external data.
-        data: inputs, one mapping per sample from input name to array; seeded noise if None.
+        data: inputs, one mapping per sample from input name to array; seeded noise that runs if None.
         provider: "cpu" or "cuda".
+        rules: the rules of the repair; those that replace quantized operators make the float reference.
 
     Raises:
         RepairError: the exact repairs are not bit-exact on these inputs, which is a defect of a rule.
         ModelError: onnxruntime cannot run the model on `data`.
     """
     if not runtime.available():
-        return Verification({}, note="skipped: onnxruntime is not installed (qdqgraph[ort])")
+        return Verification({}, skipped="onnxruntime is not installed (qdqgraph[ort])")
     name, note = runtime.provider(provider)
-    feeds = inputs.noise(model) if data is None else data
     try:
-        original = runtime.run(model, feeds, folder, name)
+        first = run_on_noise(model, folder, name) if data is None else Run(data, runtime.run(model, data, folder, name))
     except ModelError as error:
         if data is not None:
             raise
-        return Verification({}, note=f"skipped: {error}")
-    outputs = [o.name for o in model.graph.output]
+        return Verification({}, skipped=str(error))
+    names, random = [o.name for o in model.graph.output], any(random_nodes(model.graph))
 
-    def against(other: onnx.ModelProto) -> dict[str, comparison.Agreement]:
-        found = original if other is model else runtime.run(other, feeds, folder, name)
-        columns = range(len(outputs))
-        return {outputs[i]: comparison.agreement([o[i] for o in original], [o[i] for o in found]) for i in columns}
+    def outputs(other: onnx.ModelProto) -> list[list[Any]]:
+        return first.outputs if other is model else runtime.run(other, first.feeds, folder, name)
 
-    exact = against(result.exact)
+    exact_outputs = outputs(result.exact)
+    exact = _compared(names, first.outputs, exact_outputs)
     broken = [f"{o} ({a.sqnr:.1f} dB)" for o, a in exact.items() if not a.identical]
-    if broken and any(not a.identical for a in comparison.compare(model, model, feeds, folder, name).values()):
-        return Verification({}, note="skipped: the model's outputs are random")
+    again = _compared(names, first.outputs, runtime.run(model, first.feeds, folder, name)) if broken else {}
+    if broken and (random or any(not a.identical for a in again.values())):
+        return Verification({}, skipped="the model's outputs are random, and differ from run to run")
     if broken:
         codes = ", ".join(sorted({f.code for f in result.applied if f.safety.value == "exact"}))
         raise RepairError(f"repairs declared bit-exact ({codes}) change the outputs {', '.join(broken)}")
-    final = exact if result.model is result.exact else against(result.model)
-    return Verification(final, len(feeds), data is not None, note)
+    same = result.model is result.exact
+    final_outputs = exact_outputs if same else outputs(result.model)
+    final = exact if same else _compared(names, first.outputs, final_outputs)
+    loose = _independent(model)
+    final = {
+        n: replace(a, caveat=a.caveat or "does not depend on the inputs") if n in loose else a for n, a in final.items()
+    }
+    alike = [np.shape(a) == np.shape(b) for a, b in zip(first.outputs[0], final_outputs[0], strict=True)]
+    noisy = [n for n, same_shape in zip(names, alike, strict=True) if same_shape and final[n].sqnr < NOISY]
+    floats = _floats(model, rules, folder, name, first, final_outputs, noisy) if noisy else {}
+    if random:
+        note = "; ".join(filter(None, (note, "the model draws random numbers; both models drew the same ones")))
+    return Verification(
+        final, len(first.outputs), data is not None, note, getattr(data, "description", ""), floats=floats
+    )
+
+
+def _compared(names: Sequence[str], ours: list[list[Any]], theirs: list[list[Any]]) -> dict[str, Agreement]:
+    return {n: agreement([o[i] for o in ours], [o[i] for o in theirs]) for i, n in enumerate(names)}
+
+
+def _independent(model: onnx.ModelProto) -> set[str]:
+    """Returns the outputs that no input reaches."""
+    reached = {i.name for i in model.graph.input} - {i.name for i in model.graph.initializer}
+    reached |= {name for node in random_nodes(model.graph) for name in node.output}
+    for node in model.graph.node:
+        if any(name in reached for name in reads(node)):
+            reached.update(node.output)
+    return {o.name for o in model.graph.output} - reached
+
+
+def _floats(
+    model: onnx.ModelProto,
+    rules: Sequence[Rule],
+    folder: Path,
+    provider: str,
+    first: Run,
+    final: list[list[Any]],
+    noisy: Sequence[str],
+) -> dict[str, Sides]:
+    """Returns how far both models are from the float values; nothing if the model cannot be computed in float."""
+    try:
+        real = runtime.run(float_reference(model, rules, folder), first.feeds, folder, provider)
+    except QdqgraphError:
+        return {}
+    names = [o.name for o in model.graph.output]
+    before, after = _compared(names, real, first.outputs), _compared(names, real, final)
+    return {n: Sides(before[n].sqnr, after[n].sqnr) for n in noisy}

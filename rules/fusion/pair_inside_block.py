@@ -19,6 +19,7 @@ from qdqgraph.rulekit import (
     clip_nodes,
     insert_before,
     key,
+    normalizations,
     opens_block,
     pairs,
     pointwise,
@@ -195,7 +196,12 @@ class PairInsideBlock(Rule):
         if producer is None or not opens_block(graph, producer):
             return
         uses = [u for u in sites(graph).uses(pair.site) if u.pair is pair]
-        inner = [u for u in uses if u.reader.node.op == "BatchNormalization" or activation(graph, u.reader.node)]
+        inner = [
+            u
+            for u in uses
+            if not normalizations(graph).computes(u.reader.node)
+            and (u.reader.node.op == "BatchNormalization" or activation(graph, u.reader.node))
+        ]
         if not inner:
             return
         ends = {key(u.reader.node) for u in inner}

@@ -5,17 +5,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from qdqgraph.rulekit import (
+    Constant,
     Counterexample,
     Example,
     Finding,
     Graph,
+    Pair,
     Quantization,
     Rule,
     Safety,
+    SetPair,
     Severity,
     bits_lost,
     clips_negatives,
     is_locked,
+    key,
     pairs,
     remove_pair,
     rescale,
@@ -32,8 +36,10 @@ class ActivationPerChannel(Rule):
     Why: TensorRT accepts only a per-tensor scale for an activation; per-channel scales are for constant weights. The
     repair uses the largest range: nothing is clipped, and channels with smaller ranges lose resolution. If a channel
     would lose more than one bit, the tensor stays in floating point instead. NNCF quantizes the inputs of depthwise
-    convolutions per channel.
-    Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer)
+    convolutions per channel. A single scale of shape [1] counts as per-channel in TensorRT-RTX, which then runs the
+    convolution in floating point; a scalar of the same value runs it in INT8.
+    Source: https://github.com/NVIDIA/TensorRT/blob/release/11.1/include/NvInfer.h (IQuantizeLayer); scales of shape [1]:
+    measured on TensorRT-RTX 1.7.1
     """
 
     code, name, safety = "QDQ404", "activation-per-channel", Safety.LOSSY
@@ -80,6 +86,25 @@ class ActivationPerChannel(Rule):
                 y = Neg (d)
             }""",
         ),
+        Example(
+            "one scale of shape [1]: a scalar",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float[1] s = {0.1}, int8[1] z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.1}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                y = DequantizeLinear (q, s, z)
+            }""",
+        ),
         Counterexample(
             "a per-tensor scale",
             """
@@ -95,9 +120,12 @@ class ActivationPerChannel(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
-            quantization = Quantization.of(pair)
-            if pair.kind != "activation" or pair.scale is None or pair.scale.size == 1:
+            if pair.kind != "activation" or pair.scale is None:
                 continue
+            if pair.scale.size == 1:
+                yield from self._with_dimensions(pair)
+                continue
+            quantization = Quantization.of(pair)
             what = f"the activation '{pair.tensor}' has {pair.scale.size} scales; TensorRT accepts one"
             if quantization is None or not (quantization.scale > 0).all() or is_locked(pair):
                 yield self.finding(pair.nodes[0], what, help="calibrate it per tensor")
@@ -119,3 +147,18 @@ class ActivationPerChannel(Rule):
                 reason = f"with one scale the finest channel would lose {lost:.2f} bits"
             help = f"leave it in floating point: {reason}"
             yield self.finding(pair.nodes[0], what, help=help, edits=remove_pair(graph, pair))
+
+    def _with_dimensions(self, pair: Pair) -> Iterator[Finding]:
+        """Yields the finding about one scale that is not a scalar."""
+        scale, zero_point = pair.scale, pair.zero_point
+        if scale is None or not scale.ndim or zero_point is None or zero_point.size != 1 or not pair.agrees:
+            return
+        scalars = (Constant.of(scale.reshape(())), Constant.of(zero_point.reshape(())))
+        yield self.finding(
+            pair.nodes[0],
+            f"the scale of the activation '{pair.tensor}' has the shape {list(scale.shape)}, as per-channel scales have",
+            help="store it as a scalar",
+            severity=Severity.WARNING,
+            edits=[SetPair(tuple(key(n) for n in pair.nodes), *scalars)],
+            safety=Safety.EXACT,
+        )

@@ -16,6 +16,7 @@ from qdqgraph.rulekit import (
     Rule,
     Safety,
     Severity,
+    argument_readers,
     dequantized_weights,
     fold_integers,
     fold_moved,
@@ -116,8 +117,8 @@ class BiasQuantized(Rule):
             found = list(_uses(graph, pair_readers(graph, pair)))
             bias = pair.kind == "bias" or (bool(found) and all(_bias(r) for r in found))
             operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
-            if pair.kind == "activation" or not (bias or operand):
-                continue
+            if pair.kind == "activation" or not (bias or operand) or argument_readers(graph, pair_readers(graph, pair)):
+                continue  # arguments: QDQ429
             values = dequantized_weights(graph, pair)
             if values is None and not bias and not all(r.node.op in REFUSED for r in found):
                 continue  # TensorRT accepts some of these

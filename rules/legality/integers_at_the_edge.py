@@ -110,9 +110,7 @@ class IntegersAtTheEdge(Rule):
             taken = quantization is None or (
                 quantization.zero_point.dtype == np.int8 and not quantization.zero_point.any()
             )
-            if quantization is not None and (
-                quantization.zero_point.dtype.itemsize > 1 or quantization.scale.dtype != np.float32
-            ):
+            if quantization is not None and quantization.zero_point.dtype.itemsize > 1:
                 continue
             if (
                 quantization is None
@@ -156,19 +154,19 @@ def _symmetric(quantization: Quantization) -> np.ndarray:
 def _input(pair: Pair, quantization: Quantization, scale: np.ndarray) -> Graft:
     (dequantize,) = pair.dequantizes[:1]
     name, dtype = key(dequantize), quantization.scale.dtype
+    wide = scale.astype(np.float32)  # a half-precision model computes here in FP32, as DequantizeLinear does
+    into = f"{name}_new_scale" if dtype == np.float32 else f"{name}_out_scale"
     nodes = [
-        make_constant(f"{name}_scale", quantization.scale.reshape(())),
-        make_constant(f"{name}_zero", quantization.zero_point.reshape(()).astype(dtype)),
-        make_constant(f"{name}_new_scale", scale),
+        make_constant(f"{name}_scale", quantization.scale.reshape(()).astype(np.float32)),
+        make_constant(f"{name}_zero", quantization.zero_point.reshape(()).astype(np.float32)),
+        make_constant(f"{name}_new_scale", wide),
+        *([] if dtype == np.float32 else [make_constant(into, scale)]),
         make_constant(f"{name}_int8", np.zeros((), np.int8)),
-        make_node("Cast", [pair.tensor], f"{name}_cast", to=dtype),
+        make_node("Cast", [pair.tensor], f"{name}_cast", to=wide.dtype),
         make_node("Sub", [f"{name}_cast", f"{name}_zero"], f"{name}_centred"),
         make_node("Mul", [f"{name}_centred", f"{name}_scale"], f"{name}_real"),
         make_node("QuantizeLinear", [f"{name}_real", f"{name}_new_scale", f"{name}_int8"], f"{name}_quantized"),
-        *(
-            make_node("DequantizeLinear", [f"{name}_quantized", f"{name}_new_scale", f"{name}_int8"], key(d))
-            for d in pair.dequantizes
-        ),
+        *(make_node("DequantizeLinear", [f"{name}_quantized", into, f"{name}_int8"], key(d)) for d in pair.dequantizes),
     ]
     return replace(pair.dequantizes, nodes)
 
@@ -182,13 +180,15 @@ def _alone(graph: Graph, pair: Pair) -> bool:
 def _output(graph: Graph, pair: Pair, quantization: Quantization) -> Graft:
     """Returns the arithmetic of the QuantizeLinear; its DequantizeLinears get a separate QuantizeLinear."""
     assert pair.quantize is not None
-    name, dtype, bounds = key(pair.quantize), quantization.scale.dtype, np.iinfo(quantization.zero_point.dtype)
+    name, dtype, bounds = key(pair.quantize), np.dtype(np.float32), np.iinfo(quantization.zero_point.dtype)
+    read = pair.tensor if quantization.scale.dtype == dtype else f"{name}_real"
     nodes = [
-        make_constant(f"{name}_scale", quantization.scale.reshape(())),
+        *([] if read == pair.tensor else [make_node("Cast", [pair.tensor], read, to=dtype)]),
+        make_constant(f"{name}_scale", quantization.scale.reshape(()).astype(dtype)),
         make_constant(f"{name}_zero", quantization.zero_point.reshape(()).astype(dtype)),
         make_constant(f"{name}_low", np.asarray(bounds.min, dtype)),
         make_constant(f"{name}_high", np.asarray(bounds.max, dtype)),
-        make_node("Div", [pair.tensor, f"{name}_scale"], f"{name}_steps"),
+        make_node("Div", [read, f"{name}_scale"], f"{name}_steps"),
         make_node("Round", [f"{name}_steps"], f"{name}_round"),
         make_node("Add", [f"{name}_round", f"{name}_zero"], f"{name}_moved"),
         make_node("Clip", [f"{name}_moved", f"{name}_low", f"{name}_high"], f"{name}_clipped"),

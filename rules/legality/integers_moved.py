@@ -118,6 +118,30 @@ class IntegersMoved(Rule):
                 y = ArgMax <axis = 2> (d)
             }""",
         ),
+        Example(
+            "a Cast that changes nothing, between a Q and a Reshape of its integers",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,16] y)
+            <float s = {0.1}, int8 z = {0}, int64[2] flat = {1, 16}>
+            {
+                q = QuantizeLinear (x, s, z)
+                c = Cast <to = 3> (q)
+                r = Reshape (c, flat)
+                y = DequantizeLinear (r, s, z)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,1,4,4] x) => (float[1,16] y)
+            <float s = {0.1}, int8 z = {0}, int64[2] flat = {1, 16}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                r = Reshape (d, flat)
+                p = QuantizeLinear (r, s, z)
+                y = DequantizeLinear (p, s, z)
+            }""",
+        ),
         Counterexample(
             "a MaxPool of float values",
             """
@@ -137,8 +161,8 @@ class IntegersMoved(Rule):
         for node in graph.nodes():
             if node.op == "QuantizeLinear" and _plain(graph, node):
                 known[key(node)] = tuple(t.name for t in node.inputs[1:3])
-            if node.op == "DequantizeLinear":
-                yield from self._cast(graph, node)
+            if node.op != "Cast" and node.inputs and node.inputs[0].name:
+                yield from self._cast(graph, node, known)
             if node.op == "NhwcMaxPool":
                 ranked = "kernel_shape" in node.attrs
                 yield self.finding(
@@ -182,19 +206,23 @@ class IntegersMoved(Rule):
                 safety=safety,
             )
 
-    def _cast(self, graph: Graph, dequantize: Node) -> Iterator[Finding]:
+    def _cast(self, graph: Graph, node: Node, known: dict[str, Parameters]) -> Iterator[Finding]:
         """Yields the finding about Casts between Q and DQ that return to the original type."""
-        source = dequantize.inputs[0].name
-        wanted: tuple[int | None, ...] = (graph.dtype(source),)
-        while (node := graph.producer(source)) is not None and node.op == "Cast" and node.attrs.get("to") in wanted:
-            source, wanted = node.inputs[0].name, WIDER
-        kinds = [graph.dtype(name) for name in (source, dequantize.inputs[0].name)]
-        if source != dequantize.inputs[0].name and kinds[0] == kinds[1] and kinds[0] in BYTES:
+        read = node.inputs[0].name
+        source = read
+        wanted: tuple[int | None, ...] = (graph.dtype(read),)
+        while (cast := graph.producer(source)) is not None and cast.op == "Cast" and cast.attrs.get("to") in wanted:
+            source, wanted = cast.inputs[0].name, WIDER
+        if node.op != "DequantizeLinear" and source not in known:
+            return
+        kinds = [graph.dtype(name) for name in (source, read)]
+        if source != read and kinds[0] == kinds[1] and kinds[0] in BYTES:
+            whose = "their DequantizeLinear" if node.op == "DequantizeLinear" else node.op
             yield self.finding(
-                dequantize,
-                f"Casts separate the integers '{source}' from their DequantizeLinear",
+                node,
+                f"Casts separate the integers '{source}' from {whose}",
                 help="read the integers directly",
-                edits=[Rewire((key(dequantize), 0), source)],
+                edits=[Rewire((key(node), 0), source)],
             )
 
     def _given(self, graph: Graph, node: Node, known: dict[str, Parameters]) -> Iterator[Finding]:

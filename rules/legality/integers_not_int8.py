@@ -18,6 +18,7 @@ from qdqgraph.rulekit import (
     Safety,
     SetPair,
     Severity,
+    argument_readers,
     channel_axis,
     int4_to_int8,
     is_locked,
@@ -163,6 +164,8 @@ class IntegersNotInt8(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
+            if argument_readers(graph, pair_readers(graph, pair)):
+                continue  # QDQ429
             if pair.zero_point is not None and str(pair.zero_point.dtype) in ("int4", "uint4"):
                 yield from self._four_bits(graph, pair)
             elif pair.kind == "bias":

@@ -13,8 +13,10 @@ from qdqgraph.rulekit import (
     Rule,
     Safety,
     Severity,
+    argument_readers,
     keep_exact,
     make_symmetric,
+    pair_readers,
     pairs,
     why_locked,
 )
@@ -135,7 +137,7 @@ class ZeroPointNotZero(Rule):
             names = [n.inputs[2].name for n in nodes if len(n.inputs) > 2 and n.inputs[2].name]
             zeros = [zero for name in names if (zero := graph.value(name)) is not None and zero.dtype == np.int8]
             found = sorted({int(v) for zero in zeros for v in zero.reshape(-1) if v})
-            if found:
+            if found and not argument_readers(graph, pair_readers(graph, pair)):  # arguments: QDQ429
                 shown = ", ".join(map(str, found[:4])) + (", ..." if len(found) > 4 else "")
                 what = f"the zero-point of '{pair.tensor}' is {shown}; TensorRT accepts only zero"
                 edit, lost = make_symmetric(graph, pair) or (None, 0.0)

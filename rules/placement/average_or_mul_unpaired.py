@@ -15,6 +15,7 @@ from qdqgraph.rulekit import (
     Safety,
     activation,
     key,
+    normalizations,
     pairs,
     sites,
 )
@@ -100,6 +101,27 @@ class AverageOrMulUnpaired(Rule):
             }""",
         ),
         Counterexample(
+            "the means of a layer normalization, which runs in float",
+            """
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,4,8] x) => (float[1,4,8] y)
+            <float s = {0.1}, int8 z = {0}, float two = {2}, float eps = {0.00001}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                a = Relu (d)
+                m = ReduceMean <axes = [-1]> (a)
+                c = Sub (a, m)
+                p = Pow (c, two)
+                v = ReduceMean <axes = [-1]> (p)
+                e = Add (v, eps)
+                r = Sqrt (e)
+                n = Div (c, r)
+                qn = QuantizeLinear (n, s, z)
+                y = DequantizeLinear (qn, s, z)
+            }""",
+        ),
+        Counterexample(
             "the pool feeds a float classifier",
             """
             <ir_version: 8, opset_import: ["" : 17]>
@@ -116,6 +138,8 @@ class AverageOrMulUnpaired(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes(*sorted(AVERAGES), "Mul"):
             if key(node) not in sites(graph).feeds or graph.is_constant(key(node)):
+                continue
+            if normalizations(graph).computes(node):
                 continue
             gating = node.op == "Mul" and activation(graph, node) is None
             if not gating and node.op not in AVERAGES:

@@ -13,6 +13,7 @@ from qdqgraph.rulekit import (
     Safety,
     Use,
     move_at,
+    normalizations,
     only_quantized,
     pairs,
     sites,
@@ -142,7 +143,7 @@ class SharedTensorUnpaired(Rule):
         settled: set[str] = set()
         names = dict.fromkeys(name for node in graph.nodes() for t in node.inputs if (name := t.name))
         for tensor in names:
-            if table.made(tensor) or graph.is_constant(tensor):
+            if table.made(tensor) or graph.is_constant(tensor) or normalizations(graph).encloses(tensor):
                 continue
             raw = [(u, move) for u in sites(graph).raw(tensor) if (move := _to_int8(graph, u)) is not None]
             own = table.at(tensor)

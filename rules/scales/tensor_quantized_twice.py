@@ -10,6 +10,7 @@ from qdqgraph.rulekit import (
     Rule,
     Safety,
     Tie,
+    normalizations,
     pairs,
     scales_at,
     skips_convolution,
@@ -75,7 +76,7 @@ class TensorQuantizedTwice(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for site, mine in pairs(graph).divided():
-            if not skips_convolution(graph, site):
+            if not skips_convolution(graph, site) and not normalizations(graph).encloses(site):
                 yield self.finding(
                     mine[0].nodes[0],
                     f"'{site}' is quantized {len(mine)} times, with different scales: {scales_at(graph, (site,))}",

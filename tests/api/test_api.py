@@ -108,6 +108,16 @@ def test_samples_can_be_arrays(model: Path) -> None:
     assert result.numbers is not None and (result.numbers.samples, result.numbers.data) == (2, True)
 
 
+def test_samples_can_come_from_a_function_and_also_measure_ranges(model: Path) -> None:
+    def load_data() -> list[dict[str, np.ndarray]]:
+        return [{"x": np.full((1, 4, 8, 8), size, np.float32)} for size in (1, 1e5)]
+
+    result = qdqgraph.fix(model, numerics=True, data=load_data, samples=1)
+    assert result.numbers is not None and (result.numbers.samples, result.numbers.source) == (1, "load_data")
+    assert not qdqgraph.to_fp16(result.model, data=load_data, samples=1).kept
+    assert qdqgraph.to_fp16(result.model, data=load_data).kept
+
+
 def test_a_plan_goes_there_and_back(model: Path, tmp_path: Path) -> None:
     result = qdqgraph.fix(model, plan=tmp_path / "plan.json")
     applied = qdqgraph.apply(tmp_path / "plan.json", model, output=tmp_path / "applied.onnx")
@@ -152,6 +162,8 @@ def test_why_and_rules_by_selector(model: Path) -> None:
         "QDQ103",
         "QDQ104",
         "QDQ105",
+        "QDQ106",
+        "QDQ107",
     ]
     with pytest.raises(qdqgraph.RuleError, match="no rule matches 'QDQ999'"):
         qdqgraph.rules(select=["QDQ999"])

@@ -68,19 +68,114 @@ def test_why_says_where_no_line_of_the_pattern_fits() -> None:
     assert not applies and pattern in said
 
 
-def test_why_names_the_condition_of_a_python_rule_that_failed() -> None:
-    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = t.conv4 (x, s1) g = Sigmoid (a) m = Mul (a, g) y = t.conv4 (m, s2) }"""
-    applies, said = answer(text, "QDQ204", "m")
+GATED = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+    a = t.conv4 (x, s1) g = Sigmoid (a) m = Mul (a, g) y = t.conv4 (m, s2) }"""
+
+
+def test_why_says_in_words_which_condition_of_a_python_rule_failed() -> None:
+    applies, said = answer(GATED, "QDQ204", "m")
     assert not applies
+    assert said.splitlines() == [
+        "QDQ204 finds nothing at 'm'",
+        "it looks for: An average pool or a gating Mul between INT8 layers reads its input as float.",
+        "here it stops because",
+        "  for Mul(m) there is one: the tensor of which the node's result is an element-wise function, else None",
+        "  the operator of 'Mul(m)', Mul, is not one of AveragePool, GlobalAveragePool, ReduceMean",
+        "'m' is FLOAT [1, 4, 8, 8], the output of Mul(m), which reads 'a', 'g'",
+        "  a pair (activation) quantizes 'm' to INT8: scale 0.11",
+        "  consumers: QuantizeLinear(q__2) (input 0)",
+    ]
+
+
+def test_no_python_of_a_rule_is_shown_to_a_user() -> None:
+    """Every Python rule, at every tensor: no source line, no path, no expression of Python."""
+    graph = Graph(build(GATED))
+    tensors = [t.name for node in graph.nodes() for t in node.outputs]
+    for rule in (rule for rule in RULES if rule.file.suffix == ".py"):
+        for tensor in tensors:
+            text = "\n".join(why(graph, rule, tensor, RULES, Options()).lines)
+            assert not re.search(r"\.py\b|\bis None\b|  is  |\bif \w+\(|self\.", text), text
+
+
+def test_a_rule_author_sees_the_line_on_request() -> None:
+    found = why(Graph(build(GATED)), catalog.find(RULES, "QDQ204"), "m", RULES, Options(), trace=True)
+    said = "\n".join(found.lines)
     assert re.search(r"average_or_mul_unpaired\.py:\d+, the last line of find\(\) that refers to it:", said)
     assert said.endswith(
         "    if not gating and node.op not in AVERAGES\n      not gating  is  True\n      node.op not in AVERAGES  is  True"
     )
 
 
-def test_why_says_that_a_python_rule_does_not_reach_the_tensor() -> None:
+def test_why_says_what_a_python_rule_reports_where_it_does_not_reach_the_tensor() -> None:
     applies, said = answer(CONCAT, "QDQ204", "c")
-    assert not applies and said.endswith("the rule does not reach this tensor: it checks other operators or sites")
+    assert not applies
+    assert "it does not report this tensor; it reports, for example:\n  a global pool and a convolution" in said
+    assert "'c' is FLOAT [1, 8, 8, 8], the output of Concat(c), which reads 'a', 't'" in said
+
+
+def test_the_tensor_of_a_pair_is_the_place_of_its_findings() -> None:
+    """The finding is at the QuantizeLinear; the user asks about the tensor that it quantizes."""
+    model = build(
+        "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { q = QuantizeLinear (x, s1) y = DequantizeLinear (q, s1) }"
+    )
+    found = why(Graph(model), catalog.find(RULES, "QDQ402"), "x", RULES, Options())
+    assert found.applies and "'x' is quantized without a zero-point" in found.lines[0]
+
+
+def test_the_words_come_from_the_functions_of_a_rule(tmp_path: Path) -> None:
+    """Each form of a condition: a comparison, a membership, a question, a missing value, a list, a name for a test."""
+    said: list[str] = []
+    for condition in (
+        "len(node.inputs) < 3", "node.op in OPS", "_small(graph, node)", "_scale(graph, node) is None",
+        "many", "node.op != 'Add' or many",
+    ):  # fmt: skip
+        file = tmp_path / f"r{len(said)}.py"
+        file.write_text(SOURCE.replace("CONDITION", condition), encoding="utf-8")
+        (rule,) = qdqgraph.rules([file], builtin=False, installed=False)
+        text = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { m = Add (x, x) y = t.conv4 (m, s1) }"
+        lines = why(Graph(build(text)), rule, "m", [rule], Options()).lines
+        said.append(lines[lines.index("here it stops because") + 1].strip() if len(lines) > 5 else lines[-1])
+    assert said == [
+        "the number of inputs of Add(m), 2, is below 3",
+        "the operator of 'Add(m)', Add, is one of Add, Sub",
+        "true for Add(m): the node is small",
+        "for Add(m) there is none: the scale of the node",
+        "the number of inputs of Add(m), 2, is above 1",
+        "the number of inputs of Add(m), 2, is above 1",
+    ]
+
+
+SOURCE = '''"""MY201."""
+from collections.abc import Iterator
+from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Node, Rule, Safety
+OPS = ("Add", "Sub")
+
+class Adds(Rule):
+    """An Add is there.
+
+    Why: a test.
+    Source: a test.
+    """
+    code, name, safety = "MY201", "adds", Safety.MANUAL
+    examples = [Example("an Add", before=""), Counterexample("no Add", "")]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes("Add"):
+            many = len(node.inputs) > 1
+            if CONDITION:
+                continue
+            if graph.opset:
+                continue
+            yield self.finding(node, "an Add")
+
+def _small(graph: Graph, node: Node) -> bool:
+    """Returns whether the node is small: it has two inputs."""
+    return len(node.inputs) == 2
+
+def _scale(graph: Graph, node: Node) -> float | None:
+    """Returns the scale of the node; None if it has none."""
+    return None
+'''
 
 
 def test_why_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from qdqgraph import ModelError
-from qdqgraph.calibration.inputs import noise
+from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.statistics.floating import FloatModel, float_model
 from qdqgraph.model.runtime import run
 from tests.support.models import build
@@ -152,6 +152,39 @@ def test_a_reference_gives_the_weights_before_quantization_under_any_name_and_tr
     found = float_model(model, Path(), reference=other)
     assert found.unmatched == found.weights == ("v",)
     assert np.array_equal(onnx.numpy_helper.to_array(found.model.graph.initializer[0]), integers * scale)
+
+
+def test_a_reference_whose_normalization_the_exporter_folded_gives_the_folded_weights() -> None:
+    random = np.random.default_rng(0)
+    arrays = {
+        "w": random.standard_normal((5, 3, 3, 3)),
+        "b": random.standard_normal(5),
+        "s": random.uniform(0.2, 3, 5),
+        "h": random.standard_normal(5),
+        "m": random.standard_normal(5),
+        "v": random.uniform(0.2, 3, 5),
+    }
+    reference = onnx.parser.parse_model(
+        HEAD
+        + """g (float[1,3,8,8] x) => (float[1,5,6,6] y) {
+            c = Conv (x, w, b) y = BatchNormalization <epsilon = 0.01> (c, s, h, m, v) }"""
+    )
+    for name, array in arrays.items():
+        reference.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+    factor = arrays["s"] / np.sqrt(arrays["v"] + 0.01)
+    true = arrays["w"] * factor.reshape(-1, 1, 1, 1)
+    scale = np.abs(true).max(axis=(1, 2, 3)) / 127
+    integers = np.rint(true / scale.reshape(-1, 1, 1, 1)).astype(np.int8)
+    model = onnx.parser.parse_model(
+        HEAD
+        + """g (float[1,3,8,8] x) => (float[1,5,6,6] y) {
+            k = DequantizeLinear <axis = 0> (i, t) y = Conv (x, k) }"""
+    )
+    for name, array in (("i", integers), ("t", scale.astype(np.float32))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    found = float_model(model, Path(), reference=reference)
+    assert not found.unmatched
+    assert np.allclose(onnx.numpy_helper.to_array(found.model.graph.initializer[0]), true, rtol=1e-5)
 
 
 def test_the_digest_is_of_what_determines_the_values() -> None:

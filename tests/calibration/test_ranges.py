@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.ranges import measured_ranges
 
 
@@ -13,7 +13,7 @@ def test_a_network_in_fp16_throughout_has_no_fp32_ranges() -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 21]> g (float16[1,4] x) => (float16[1,4] y) { y = Relu (x) }'
     )
-    assert measured_ranges(model, inputs.noise(model), Path()) == {}
+    assert measured_ranges(model, noise(model), Path()) == {}
 
 
 def test_a_range_is_the_largest_finite_magnitude_of_all_samples() -> None:

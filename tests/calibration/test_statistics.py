@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdqgraph import ModelError
-from qdqgraph.calibration.data.samples import Samples, from_arrays
+from qdqgraph.calibration.data.sources import samples_of
 from qdqgraph.calibration.statistics.counting import Counter
 from qdqgraph.calibration.statistics.floating import FloatModel, float_model
 from qdqgraph.calibration.statistics.measure import measure
@@ -114,7 +114,7 @@ def test_statistics_are_those_of_every_value_also_in_many_segments(
     model, found = network()
     if not memory:
         monkeypatch.setattr("qdqgraph.calibration.statistics.measure._Running._budget", lambda self, feed: 7000)
-    data = from_arrays(arrays(), model)
+    data = samples_of(arrays(), model)
     lines: list[str] = []
     statistics = measure(found, data, memory=memory, progress=lines.append)
     assert lines == [f"measuring sample {i} of 3" for i in (1, 2, 3)]
@@ -148,7 +148,7 @@ def test_samples_of_different_sizes_are_measured_together() -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 17]> g (float[N,C] x) => (float[N,C] y) { y = Relu (x) }'
     )
-    data = from_arrays([{"x": np.full((1, n), n, np.float32)} for n in (2, 5, 3)], model)
+    data = samples_of([{"x": np.full((1, n), n, np.float32)} for n in (2, 5, 3)], model)
     found = measure(float_model(model, Path()), data, ["x", "y"])
     assert found["y"].values == 10 and found["y"].high == 5 and found["y"].counts.max() == 5
 
@@ -156,14 +156,14 @@ def test_samples_of_different_sizes_are_measured_together() -> None:
 def test_what_cannot_be_measured_is_refused() -> None:
     model, found = network()
     with pytest.raises(CalibrationError, match="no tensor 'nothing'"):
-        measure(found, from_arrays(arrays(), model), ["nothing"])
+        measure(found, samples_of(arrays(), model), ["nothing"])
     with pytest.raises(ModelError, match="no samples"):
-        measure(found, from_arrays([], model))
+        measure(found, samples_of([], model))
 
 
 def test_statistics_of_a_file_are_the_same(tmp_path: Path) -> None:
     model, found = network()
-    data = from_arrays(arrays(), model)
+    data = samples_of(arrays(), model)
     statistics = measure(found, data)
     statistics.save(tmp_path / "s.npz")
     again = Statistics.load(tmp_path / "s.npz", network=found.digest, data=data.digest)
@@ -176,7 +176,7 @@ def test_statistics_of_a_file_are_the_same(tmp_path: Path) -> None:
 def test_a_file_of_another_network_or_other_samples_or_damaged_is_refused(tmp_path: Path) -> None:
     model, found = network()
     path = tmp_path / "s.npz"
-    measure(found, from_arrays(arrays(), model)).save(path)
+    measure(found, samples_of(arrays(), model)).save(path)
     with pytest.raises(CalibrationError, match=r"s\.npz: these statistics are of another network"):
         Statistics.load(path, network="other")
     with pytest.raises(CalibrationError, match=r"of other samples \(3: 3 given samples\)"):
@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(
 ) -> None:
     model, found = network()
     path = tmp_path / "s.npz"
-    statistics = measure(found, from_arrays(arrays(), model))
+    statistics = measure(found, samples_of(arrays(), model))
     statistics.save(path)
     before = path.read_bytes()
 
@@ -215,7 +215,7 @@ def test_the_number_of_samples_costs_no_memory() -> None:
     model, found = network()
     alive: list[int] = []
 
-    def source() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    def source() -> Iterator[dict[str, np.ndarray]]:
         import weakref
 
         seen: list[weakref.ref[np.ndarray]] = []
@@ -223,8 +223,8 @@ def test_the_number_of_samples_costs_no_memory() -> None:
             array = np.full((1, 4, 8, 8), index, np.float32)
             seen.append(weakref.ref(array))
             alive.append(sum(r() is not None for r in seen))
-            yield f"sample {index}", {"x": array}
+            yield {"x": array}
             del array
 
-    measure(found, Samples.of(source, model, "generated"))
+    measure(found, samples_of(source, model))
     assert max(alive) <= 3

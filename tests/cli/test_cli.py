@@ -36,9 +36,13 @@ def saved(folder: Path, text: str, name: str = "other.onnx") -> Path:
 
 def test_check_exit_codes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(saved(tmp_path, CLEAN))]) == 0
-    assert capsys.readouterr().out == ""
+    (share,) = capsys.readouterr().out.splitlines()
+    assert share.endswith(
+        "other.onnx: 1 of 1 weighted layers in INT8, 1 INT8 tensors, 2,560 bytes (forecast for trt-10)"
+    )
     assert main(["check", str(model)]) == 1
-    (line,) = capsys.readouterr().out.splitlines()
+    line, share = capsys.readouterr().out.splitlines()
+    assert "2 of 2 weighted layers in INT8" in share
     assert line.startswith(f"{model}: a: QDQ104 'a' is quantized 2 times, with different scales: 0.1 ('a'), 0.11 ('a')")
     assert main(["check", str(tmp_path / "missing.onnx")]) == 2
 
@@ -256,6 +260,7 @@ def test_dynamic_shapes_custom_operators_and_several_opsets_work(
     assert main(["fix", str(path), "-o", str(tmp_path / "fixed.onnx")]) == 0
     said = capsys.readouterr()
     assert "skipped: onnxruntime cannot run the model" in said.out
+    assert "qdqgraph: the repaired model was not compared with the original: onnxruntime cannot run" in said.err
     assert "onnx.checker also rejects the original" in said.err
 
 
@@ -266,6 +271,58 @@ def test_data_for_the_numeric_check(model: Path, tmp_path: Path, capsys: pytest.
     np.savez(tmp_path / "bad.npz", image=np.zeros((1, 4, 8, 8)))
     assert main(["fix", str(model), "--dry-run", "--data", str(tmp_path / "bad.npz")]) == 2
     assert "the model's inputs are ['x']" in capsys.readouterr().err
+
+
+LOADER = """
+import numpy as np
+
+
+def load_data():
+    for value in range(4):
+        yield {"x": np.full((1, 4, 8, 8), value / 4, np.float32)}
+
+
+def broken():
+    yield {"x": np.zeros((1, 4, 8, 8), np.float32)}
+    raise RuntimeError("no more disks")
+"""
+
+
+def test_data_of_a_function_in_a_file_or_module(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my-loader.py").write_text(LOADER)
+    (tmp_path / "loader_of_test.py").write_text(LOADER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("my-loader.py:load_data", str(tmp_path / "my-loader.py:load_data"), "loader_of_test:load_data"):
+        assert main(["fix", str(model), "--dry-run", "--data", name, "--samples", "3"]) == 0
+        said = capsys.readouterr().out
+        assert "on 3 sample(s) of your data" in said and name in said
+    for name, message in (
+        ("my-loader.py:nothing", "my-loader.py has no 'nothing'"),
+        ("none.py:load_data", "there is no file none.py"),
+        ("no_such_module:load_data", "there is no module 'no_such_module'"),
+    ):
+        assert main(["fix", str(model), "--dry-run", "--data", name]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["fix", str(model), "--dry-run", "--data", "my-loader.py:broken"]) == 2
+    said = capsys.readouterr().err
+    assert 'raise RuntimeError("no more disks")' in said
+    assert "my-loader.py:broken failed with the RuntimeError above" in said
+
+
+def test_pictures_say_what_was_done_to_them(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.full((10, 12, 3), 99, np.uint8)).save(tmp_path / "a.png")
+    path = tmp_path / "three.onnx"
+    onnx.save(build("g (float[N,3,4,4] x) => (float[N,3,4,4] y) { a = t.pair (x, s1) y = Relu (a) }"), path)
+    assert main(["fix", str(path), "--dry-run", "--data", str(tmp_path), "--preprocess", "unit"]) == 0
+    assert "1 pictures of" in (said := capsys.readouterr().out) and "stretched to 4x4, rgb, nchw" in said
+    assert main(["fix", str(path), "--dry-run", "--data", str(tmp_path)]) == 2
+    assert "pictures need --preprocess" in capsys.readouterr().err
+    assert main(["fix", str(path), "--dry-run", "--preprocess", "unit"]) == 2
+    assert "have an effect only with data" in capsys.readouterr().err
 
 
 def test_a_fallback_provider_is_said(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,4 +424,36 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_output_in_a_pipe_has_no_escape_codes_and_whole_names(model: Path) -> None:
     run = subprocess.run(program("check", str(model)), capture_output=True, text=True, check=False)
-    assert "\x1b" not in run.stdout and len(run.stdout.splitlines()) == 1 and run.stderr == ""
+    assert "\x1b" not in run.stdout and len(run.stdout.splitlines()) == 2 and run.stderr == ""
+
+
+FLOAT = f"""g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,1,1] w = {{{", ".join(["0.5"] * 16)}}}> {{
+    p = t.pair (x, s1) r = Relu (p) y = Conv (r, w) }}"""
+"""A pair, and a convolution in float: no finding, and nothing gains from the pair."""
+
+
+def test_a_file_without_findings_of_which_nothing_runs_in_int8_is_not_just_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path, FLOAT)
+    assert main(["check", str(path)]) == 0, "findings decide the exit code"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "0 of 1 weighted layers in INT8" in line and line.endswith("; no weighted layer runs in INT8")
+    assert main(["check", str(path), "--format", "github"]) == 0
+    assert capsys.readouterr().out.startswith(f"::warning file={path},title=INT8%2C by the forecast::0 of 1 ")
+
+
+def test_fix_ends_with_what_runs_in_int8_before_and_after(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fix", str(model), "--dry-run", "--no-numerics"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"{model}: 2 of 2 weighted layers in INT8, 2 INT8 tensors, ")
+    assert " -> 2 of 2 weighted layers in INT8, 1 INT8 tensors, " in last and "(forecast for trt-10)" in last
+    assert main(["fix", str(model), "--dry-run", "--no-numerics", "--json"]) == 0
+    shares = json.loads(capsys.readouterr().out)["int8"]
+    assert [shares[when]["int8_layers"] for when in ("before", "after")] == [2, 2]
+    assert shares["after"]["bytes"] < shares["before"]["bytes"]
+
+
+def test_allow_worse_needs_a_build(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fix", str(model), "--dry-run", "--allow-worse"]) == 2
+    assert "--allow-worse has an effect only with --verify" in capsys.readouterr().err

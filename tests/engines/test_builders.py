@@ -6,24 +6,34 @@ import json
 import sys
 import textwrap
 import time
+from collections import Counter
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import onnx
 import pytest
+from rich.console import Console
 
+import qdqgraph
 from qdqgraph.cli.main import main
 from qdqgraph.engines.builders import limits
 from qdqgraph.engines.builders.how import Build
 from qdqgraph.engines.builders.limits import Limits
+from qdqgraph.engines.builders.prove import Proof
 from qdqgraph.engines.builders.tensorrt import build
+from qdqgraph.engines.compare.diff import diff
 from qdqgraph.engines.compare.storage import Storage
+from qdqgraph.engines.layers import Engine
 from qdqgraph.engines.read import listing
 from qdqgraph.engines.read.names import is_quantizer
 from qdqgraph.engines.read.saved import open_engine
-from qdqgraph.errors import EngineError
+from qdqgraph.errors import EngineError, RepairError
 from qdqgraph.graph.graph import Graph
+from qdqgraph.report.engine import show_proof
 from tests.support.engines import CHAIN, illegal, written
 from tests.support.models import build as model_of
+from tests.support.unquantize import Illegal
 
 RESIDUAL = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) {
     a = t.conv4 (x, s1)
@@ -226,3 +236,45 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(
     file = written(model_of(CHAIN), tmp_path)
     assert main(["engine", "build", str(file), "--with", "tensorrt-rtx"]) == 2
     assert "pip install 'qdqgraph[tensorrt]'" in capsys.readouterr().err
+
+
+def storage(int8: int, stored: int, floats: int) -> Storage:
+    return Storage(9, 5, int8, 0, 0, Counter({"INT8": stored - floats, "FP32": floats}), 10**6)
+
+
+@pytest.mark.parametrize(
+    ("after", "reason"),
+    [
+        ((4, 1000, 200), ""),
+        ((5, 900, 100), ""),
+        ((3, 900, 100), "3 convolutions read INT8 instead of 4"),
+        ((4, 1001, 100), "1,001 bytes are stored between convolution blocks instead of 1,000"),
+        ((4, 1000, 201), "201 bytes are stored between them as float instead of 200"),
+    ],
+)
+def test_a_build_is_worse_by_what_it_stores_between_blocks_and_by_its_int8_convolutions(
+    after: tuple[int, int, int], reason: str
+) -> None:
+    engine = Engine("m", "forecast for trt-10", ())
+    proof = Proof(diff(engine, engine), diff(engine, engine), storage(4, 1000, 200), storage(*after))
+    assert proof.worse == reason and proof.verdict == (f"after is worse: {reason}" if reason else "after is not worse")
+    assert replace(proof, before=None, real=None).worse == ""
+
+
+@pytest.mark.usefixtures("rtx")
+def test_fix_verify_writes_nothing_whose_engine_is_worse_unless_that_is_allowed(tmp_path: Path) -> None:
+    file, out, plan = written(model_of(CHAIN), tmp_path), tmp_path / "fixed.onnx", tmp_path / "plan.json"
+    with pytest.raises(RepairError) as error:
+        qdqgraph.fix(file, [Illegal()], engines=True, output=out, plan=plan)
+    assert not out.exists() and not plan.exists()
+    why = "TensorRT-RTX builds a worse engine from the repaired model: 0 convolutions read INT8 instead of 2, "
+    assert str(error.value).startswith(why)
+    assert str(error.value).endswith("; nothing was written: use --allow-worse to write it")
+    result = qdqgraph.fix(file, [Illegal()], engines=True, allow_worse=True, output=out)
+    assert out.exists() and result.engines is not None
+    console = Console(file=StringIO(), width=200)
+    show_proof(console, result.engines)
+    assert isinstance(console.file, StringIO)
+    assert (
+        console.file.getvalue().splitlines()[-1].startswith("after is worse: 0 convolutions read INT8 instead of 2, ")
+    )

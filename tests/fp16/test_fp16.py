@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
 from qdqgraph import ModelError
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.ranges import measured_ranges
 from qdqgraph.cli.main import main
 from qdqgraph.fp16 import Fp16Model, to_fp16
@@ -70,7 +70,7 @@ def outputs(model: onnx.ModelProto, feeds: list[runtime.Feed]) -> list[np.ndarra
 
 
 def sqnr(before: onnx.ModelProto, after: onnx.ModelProto, feeds: list[runtime.Feed] | None = None) -> float:
-    feeds = feeds or inputs.noise(before, 2)
+    feeds = feeds or noise(before, 2)
     return comparison.agreement(outputs(before, feeds), outputs(after, feeds)).sqnr
 
 
@@ -179,7 +179,7 @@ def test_what_a_subgraph_reads_keeps_its_name_and_type() -> None:
     model = onnx.parser.parse_model(text)
     made = half(model)
     assert "subgraphs" in reasons(made)["i"] and made.casts == 2
-    feeds = [feed | {"which": np.array(b)} for feed in inputs.noise(model) for b in (True, False)]
+    feeds = [feed | {"which": np.array(b)} for feed in noise(model) for b in (True, False)]
     assert sqnr(model, made.model, feeds) > 60
 
 
@@ -248,7 +248,7 @@ def test_weights_keep_their_integers() -> None:
     model.graph.initializer[2].CopyFrom(numpy_helper.from_array(real, "float"))
     model.graph.node.insert(2, helper.make_node("QuantizeLinear", ["float", "sw", "zw"], ["w"], axis=0))
     model.graph.output.append(helper.make_tensor_value_info("w", TensorProto.INT8, [4, 4, 1, 1]))
-    (_, integers), *_ = runtime.run(model, inputs.noise(model), Path())
+    (_, integers), *_ = runtime.run(model, noise(model), Path())
     del model.graph.output[-1]
     made = half(model)
     assert (constants(made.model)["w"] == integers).all()
@@ -297,7 +297,7 @@ def test_ranges_seen_on_data_keep_what_overflows_in_fp32() -> None:
     model = build(
         f"g ({X}) => ({Y}) <float k = {{300}}, float r = {{0.0001}}> {{ a = Mul (x, k) b = Mul (a, k) c = Mul (b, r) y = Relu (c) }}"
     )
-    feeds = inputs.noise(model)
+    feeds = noise(model)
     ranges = measured_ranges(model, feeds, Path())
     assert ranges["b"] == pytest.approx(9e4, rel=0.1) and set(ranges) == {"x", "a", "b", "c", "y"}
     made = half(model, ranges=ranges)
@@ -436,7 +436,7 @@ def test_a_real_network_is_fp16_and_builds(tmp_path: Path) -> None:
 
     export.export("yolov5s", tmp_path / "y.onnx", "max", size=64)
     model = onnx.load(tmp_path / "y.onnx")
-    made = half(model, ranges=measured_ranges(model, inputs.noise(model), Path()))
+    made = half(model, ranges=measured_ranges(model, noise(model), Path()))
     assert made.casts == 0 and not made.kept
     assert sqnr(model, made.model) > 15
     builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
@@ -457,7 +457,7 @@ def test_infinities_are_no_overflow() -> None:
             m = Mul (x, big) p = Pad (m, pads, low) y = MaxPool <kernel_shape = [3, 3], strides = [2, 2]> (p) }"""
     )
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(-np.inf, np.float32), "low"))
-    ranges = measured_ranges(model, inputs.noise(model), Path())
+    ranges = measured_ranges(model, noise(model), Path())
     assert 50 < ranges["p"] == ranges["m"] <= 100
     made = qdqgraph.to_fp16(model, ranges=ranges)
     assert not made.kept and not made.casts

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 import qdqgraph
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.verify import comparison
 from tests.support.models import build, fixed
 
@@ -59,7 +59,7 @@ def test_odd_graphs(text: str) -> None:
     model = build(text)
     fixed(model)
     exact = fixed(model, exact=True)
-    agreement = comparison.compare(model, exact.model, inputs.noise(model, 2), Path())
+    agreement = comparison.compare(model, exact.model, noise(model, 2), Path())
     assert all(a.identical for a in agreement.values())
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import qdqgraph
 from qdqgraph import Options, Safety
-from qdqgraph.calibration.inputs import noise
+from qdqgraph.calibration.noise import noise
+from qdqgraph.engines.share import Int8Share
 from qdqgraph.repair.plan import Plan, digest
 from qdqgraph.rulekit import Graph
 from qdqgraph.rulekit.rule import scan
@@ -72,3 +73,15 @@ def test_computed_weights_keep_their_int8_layers_and_their_values(model: onnx.Mo
 def test_exact_repairs_of_computed_weights_are_bit_exact(model: onnx.ModelProto) -> None:
     result = qdqgraph.fix(model, RULES, Options(exact=True))
     assert all(c.identical for c in compare(model, result.model, noise(model, 2), Path()).values())
+
+
+@given(nets, st.sampled_from(["max", "output"]))
+def test_the_forecast_never_gets_worse_from_the_graph_that_tensorrt_accepts(
+    model: onnx.ModelProto, policy: str
+) -> None:
+    legal = qdqgraph.fix(model, qdqgraph.rules(select=["QDQ4"])).model
+    result = qdqgraph.fix(legal, RULES, Options(policy=policy, max_bits_lost=3.0))
+    assert result.int8 is not None
+    before, after = result.int8
+    assert not before.refused and after.int8 >= before.int8 and after.bytes <= before.bytes
+    assert after == Int8Share.of(qdqgraph.forecast(result.model))

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from qdqgraph.cli.main import main
+from qdqgraph.engines.share import Int8Share
 from qdqgraph.report import formats
 from qdqgraph.report.formats import FileFindings
 from qdqgraph.rulekit import Finding, Safety, Severity
@@ -43,9 +44,9 @@ def render(files):
 '''
 
 
-def shown(name: str, *findings: Finding) -> str:
+def shown(name: str, *findings: Finding, int8: Int8Share | None = None) -> str:
     console = Console(file=StringIO(), width=200)
-    formats.show(name, console, [FileFindings("m.onnx", findings)])
+    formats.show(name, console, [FileFindings("m.onnx", findings, int8)])
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -122,4 +123,35 @@ def test_what_another_target_alone_finds_is_one_line_of_text_and_no_finding_of_t
         "m.onnx: on trt-8.6, not here: q: QDQ401 the zero-point of 'x' is 3 and 1 more\n"
     )
     assert shown("github", there) == ""
-    assert json.loads(shown("json", there))["files"] == [{"file": "m.onnx", "findings": []}]
+    assert json.loads(shown("json", there))["files"] == [{"file": "m.onnx", "findings": [], "int8": None}]
+
+
+SHARE = Int8Share("forecast for trt-10", weighted=5, int8=3, tensors=7, bytes=12345)
+
+
+def test_text_ends_with_what_runs_in_int8() -> None:
+    numbers = "3 of 5 weighted layers in INT8, 7 INT8 tensors, 12,345 bytes (forecast for trt-10)"
+    assert shown("text", FOUND, int8=SHARE).splitlines()[1:] == [f"m.onnx: {numbers}"]
+    assert shown("text", int8=replace(SHARE, int8=0)).endswith("; no weighted layer runs in INT8\n")
+    assert shown("text", int8=replace(SHARE, weighted=0, int8=0)).endswith("; the file has no weighted layer\n")
+
+
+def test_github_has_it_as_a_notice_and_as_a_warning_if_nothing_runs_in_int8() -> None:
+    head = "file=m.onnx,title=INT8%2C by the forecast::"
+    assert shown("github", int8=SHARE) == (
+        f"::notice {head}3 of 5 weighted layers in INT8, 7 INT8 tensors, 12,345 bytes (forecast for trt-10)\n"
+    )
+    assert shown("github", int8=replace(SHARE, int8=0)).startswith(f"::warning {head}0 of 5 weighted layers in INT8")
+
+
+def test_json_has_it_as_numbers() -> None:
+    (file,) = json.loads(shown("json", int8=replace(SHARE, refused=("QDQ401",))))["files"]
+    assert file["int8"] == {
+        "source": "forecast for trt-10",
+        "weighted_layers": 5,
+        "int8_layers": 3,
+        "int8_tensors": 7,
+        "bytes": 12345,
+        "tensors_of_unknown_size": 0,
+        "refused_for": ["QDQ401"],
+    }

@@ -12,6 +12,7 @@ from qdqgraph.authoring.why import why
 from qdqgraph.engines.forecast.cost import priced
 from qdqgraph.engines.forecast.forecast import forecast
 from qdqgraph.model.text import parse
+from qdqgraph.repair.rounds import fix
 from qdqgraph.rulekit import Counterexample, Finding, Graph, PlacePair, Rule, Safety
 from qdqgraph.rulekit.rule import scan
 from tests.support.models import build
@@ -68,7 +69,7 @@ def test_an_add_with_two_float_operands_is_one_finding_that_repairs_what_it_can(
         f"""g ({X} x, {X} z) => ({X} y, {X} u) {{
         p = Relu (x) r = Relu (z) u = t.conv4 (p, s1) a = Add (p, r) y = t.conv4 (a, s2) }}"""
     )
-    result = qdqgraph.fix(model)
+    result = fix(model, RULES)
     (applied,) = result.applied
     assert (applied.code, applied.place, applied.bytes) == ("QDQ201", "a", 2 * 4 * 256)
     assert applied.message == "the operands 'p' and 'r' of the residual Add are read as float"
@@ -96,7 +97,7 @@ def test_a_tensor_of_which_two_skips_are_functions_is_one_finding() -> None:
         m = Mul (p, two) a = Add (c, m) y = t.conv4 (a, s2)
         n = Neg (p) b = Add (d, n) v = t.conv4 (b, s3) }}"""
     )
-    (applied,) = (f for f in qdqgraph.fix(model).applied if f.code == "QDQ209")
+    (applied,) = (f for f in fix(model, RULES).applied if f.code == "QDQ209")
     (edit,) = applied.edits
     assert applied.place == "p" and isinstance(edit, PlacePair) and edit.readers == (("m", 0), ("n", 0))
 

@@ -9,7 +9,7 @@ import pytest
 
 import qdqgraph
 from qdqgraph import Options, Result, RuleError
-from qdqgraph.calibration.inputs import noise
+from qdqgraph.calibration.noise import noise
 from qdqgraph.rulekit import Graph, Node
 from qdqgraph.rulekit.text import TextRule
 from qdqgraph.rulekit.text.predicates import PREDICATES

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 import qdqgraph
 from qdqgraph import RepairError
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.verify import comparison
 from tests.support.engines import builds
 
@@ -78,7 +78,7 @@ def test_a_fused_operator_is_written_in_onnxs_own(name: str, tmp_path: Path) -> 
     assert "QDQ417" in {f.code for f in result.applied} and not any(n.domain for n in result.model.graph.node)
     assert result.plan.inverse().apply(result.model).SerializeToString() == before.SerializeToString()
     assert not qdqgraph.fix(result.model).plan.edits
-    assert comparison.compare(before, result.model, inputs.noise(before, 2), Path())["y"].sqnr > 90
+    assert comparison.compare(before, result.model, noise(before, 2), Path())["y"].sqnr > 90
     assert builds(result.model, tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_a_gemm_with_its_activation_keeps_its_attributes() -> None:
     onnx.checker.check_model(result.model, full_check=True)
     (gemm,) = (n for n in result.model.graph.node if n.op_type == "Gemm")
     assert {a.name for a in gemm.attribute} == {"transB"}
-    assert comparison.compare(before, result.model, inputs.noise(before, 2), Path())["y"].sqnr > 90
+    assert comparison.compare(before, result.model, noise(before, 2), Path())["y"].sqnr > 90
 
 
 @pytest.mark.parametrize(

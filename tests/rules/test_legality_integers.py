@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
 from qdqgraph import RepairError
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.model import runtime
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
@@ -98,7 +98,7 @@ def test_integers_between_q_and_dq_become_pairs(name: str, tmp_path: Path) -> No
     onnx.checker.check_model(result.model, full_check=True)
     assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
     assert not qdqgraph.fix(result.model).plan.edits and not qdqgraph.check(result.model)
-    found = comparison.compare(model, result.model, inputs.noise(model, 2), Path())
+    found = comparison.compare(model, result.model, noise(model, 2), Path())
     assert min(a.sqnr for a in found.values()) > least
     assert builds(result.model, tmp_path)
 
@@ -149,11 +149,11 @@ def test_uint4_weights_around_8_are_int4_to_the_bit(block: int) -> None:
     )
     result = qdqgraph.fix(model, exact=True)
     assert [f.code for f in result.applied] == ["QDQ402"]
-    found = comparison.compare(model, result.model, inputs.noise(model, 2), Path())
+    found = comparison.compare(model, result.model, noise(model, 2), Path())
     assert found["y"].identical
     model.graph.initializer[1].CopyFrom(helper.make_tensor("o", TensorProto.UINT4, shape, [7] * count))
     result = qdqgraph.fix(model, exact=True)
-    assert comparison.compare(model, result.model, inputs.noise(model, 2), Path())["y"].identical
+    assert comparison.compare(model, result.model, noise(model, 2), Path())["y"].identical
     assert bool(len(pairs(Graph(result.model)))) == (not block)  # INT8, or floats: TensorRT has no blocks of INT8
 
 
@@ -165,7 +165,7 @@ def test_a_pool_with_channels_last_becomes_one_with_channels_first_to_the_bit() 
     model.opset_import.add(domain="com.microsoft", version=1)
     result = qdqgraph.fix(model, exact=True)
     assert {f.code for f in result.applied} == {"QDQ414"} and not any(n.domain for n in result.model.graph.node)
-    assert comparison.compare(model, result.model, inputs.noise(model, 2), Path())["y"].identical
+    assert comparison.compare(model, result.model, noise(model, 2), Path())["y"].identical
 
 
 @pytest.mark.parametrize("other", [8, 7])
@@ -185,7 +185,7 @@ def test_uint4_weights_that_two_nodes_read_with_parameters_of_their_own_keep_bot
             helper.make_tensor("e", TensorProto.FLOAT, [], [0.02]),
         ]
     )
-    found = comparison.compare(model, qdqgraph.fix(model, exact=True).model, inputs.noise(model, 2), Path())
+    found = comparison.compare(model, qdqgraph.fix(model, exact=True).model, noise(model, 2), Path())
     assert found["y"].identical and found["v"].identical
 
 
@@ -274,7 +274,7 @@ def test_weights_within_127_steps_of_their_zero_point_keep_every_number(channels
     scale = np.asarray(RANDOM.uniform(0.01, 0.02, shape), np.float32)
     named: dict[str, np.ndarray] = {"w8": integers, "c": scale, "o": zero}
     model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in named.items())
-    feeds = inputs.noise(model, 2)
+    feeds = noise(model, 2)
     assert comparison.compare(model, qdqgraph.fix(model).model, feeds, Path())["y"].identical
     integers[2, 0] = 255
     place = [i.name for i in model.graph.initializer].index("w8")
@@ -297,4 +297,4 @@ def test_scales_for_each_channel_in_an_operator_set_that_knows_none_raise_it() -
     onnx.checker.check_model(result.model, full_check=True)
     assert result.model.opset_import[0].version == 13
     assert result.plan.inverse().apply(result.model).SerializeToString() == older.SerializeToString()
-    assert comparison.compare(later, result.model, inputs.noise(later, 2), Path())["y"].identical
+    assert comparison.compare(later, result.model, noise(later, 2), Path())["y"].identical

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 import qdqgraph
 from qdqgraph import ModelError, RepairError
-from qdqgraph.calibration.inputs import noise
+from qdqgraph.calibration.noise import noise
 from qdqgraph.model import runtime
 from qdqgraph.verify import comparison
 from tests.support.engines import builds

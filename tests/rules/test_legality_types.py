@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
 from qdqgraph import RepairError
-from qdqgraph.calibration import inputs
+from qdqgraph.calibration.noise import noise
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
 from tests.support.engines import builds
@@ -51,7 +51,7 @@ def settled(model: onnx.ModelProto, **options: Any) -> qdqgraph.Result:
 
 
 def agreement(before: onnx.ModelProto, after: onnx.ModelProto) -> comparison.Agreement:
-    return comparison.compare(before, after, inputs.noise(before, 2), Path())["y"]
+    return comparison.compare(before, after, noise(before, 2), Path())["y"]
 
 
 def int8_layers(model: onnx.ModelProto, folder: Path) -> int:

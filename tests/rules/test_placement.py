@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import qdqgraph
-from qdqgraph.calibration.inputs import noise
+from qdqgraph.calibration.noise import noise
 from qdqgraph.rulekit import Graph, residuals
 from qdqgraph.verify.comparison import compare
 from tests.support.models import build, fixed, reads_pair, scales

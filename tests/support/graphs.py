@@ -8,7 +8,11 @@ import onnx
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-SCALES = [0.05, 0.06, 0.08, 0.1, 0.3]
+SCALES = (0.05, 0.06, 0.08, 0.1, 0.3)
+HALF_SCALES = (0.046875, 0.0625, 0.078125, 0.09375, 0.3125)
+"""Scales that FP16 represents exactly."""
+CLOSE_SCALES = (0.05, 0.050003, 0.06, 0.0601, 0.1, 0.100002, 0.3)
+"""Scales of which FP16 rounds some to the same number."""
 
 STEPS = ["conv", "conv", "relu", "pool", "add", "concat", "pair", "pair", "silu", "move", "padded", "halves"]
 
@@ -16,8 +20,8 @@ STEPS = ["conv", "conv", "relu", "pool", "add", "concat", "pair", "pair", "silu"
 class Net:
     """A random network of 4-channel 8x8 tensors: convolutions, pools, moves, Concats, Adds, pairs in odd places."""
 
-    def __init__(self, seed: int, size: int) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, seed: int, size: int, scales: Sequence[float] = SCALES) -> None:
+        self.random, self.scales = random.Random(seed), scales
         self.nodes: list[onnx.NodeProto] = []
         self.inits = [helper.make_tensor("z", TensorProto.INT8, [], [0])]
         self.tensors = ["x"]
@@ -41,7 +45,7 @@ class Net:
         return self.random.choice(self.tensors[-5:])
 
     def quantized(self, tensor: str) -> str:
-        scale = self.constant([self.random.choice(SCALES)], TensorProto.FLOAT, [])
+        scale = self.constant([self.random.choice(self.scales)], TensorProto.FLOAT, [])
         return self.node("DequantizeLinear", [self.node("QuantizeLinear", [tensor, scale, "z"]), scale, "z"])
 
     def conv(self, source: str | None = None, channels: int = 4, kernel: int = 1) -> None:
@@ -97,5 +101,11 @@ class Net:
         return model
 
 
-nets = st.builds(lambda seed, size: Net(seed, size).model(), st.integers(0, 2**32), st.integers(3, 40))
-"""Valid models of 3 to 40 random steps."""
+def networks(scales: Sequence[float]) -> st.SearchStrategy[onnx.ModelProto]:
+    """Valid models of 3 to 40 random steps, with pairs of these scales."""
+    return st.builds(lambda seed, size: Net(seed, size, scales).model(), st.integers(0, 2**32), st.integers(3, 40))
+
+
+nets = networks(SCALES)
+half_nets = networks(HALF_SCALES)
+close_nets = networks(CLOSE_SCALES)

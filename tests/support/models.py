@@ -43,15 +43,16 @@ conv{channels} (x, s) => (y) {{
 """
 
 
-def build(text: str) -> onnx.ModelProto:
+def build(text: str, opset: int = 17) -> onnx.ModelProto:
     """A model from the text of its graph; scales are named s1 = 0.1, s2 = 0.11, s3 = 0.12, s4 = 0.13, s5 = 0.14."""
     scales = ", ".join(f"float s{i} = {{{0.09 + 0.01 * i:.2f}}}" for i in range(1, 6))
-    head = '<ir_version: 8, opset_import: ["" : 17, "t" : 1]>\n'
+    head = f'<ir_version: 8, opset_import: ["" : {opset}, "t" : 1]>\n'
     found = re.fullmatch(r"\s*(g \(.*?\) => \(.*?\))\s*(?:<(.*?)>)?\s*\{(.*)", text, re.DOTALL)
     assert found, text
     signature, extra, body = found.groups()
     inits = f"<{scales}{', ' + extra if extra else ''}>"
     functions = "".join(convolution(n) for n in (2, 4, 8, 12, 16)) + FUNCTIONS
+    functions = functions.replace('["" : 17]', f'["" : {opset}]')
     model = onnx.parser.parse_model(head + signature + inits + "{" + body + functions)
     model = onnx.inliner.inline_local_functions(model)
     onnx.checker.check_model(model, full_check=True)

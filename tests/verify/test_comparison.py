@@ -16,7 +16,7 @@ HALVES = np.array([0.5, -0.5, 0.5, -0.5], np.float32)
         (HALVES.copy(), Agreement(math.inf, True)),
         (HALVES * np.float32(1.1), Agreement(20.0, False)),
         (HALVES.astype(np.float16), Agreement(math.inf, False)),
-        (HALVES[:2], Agreement(-math.inf, False)),
+        (HALVES[:2], Agreement(-math.inf, False, "its shape is [2] instead of [4]")),
         (HALVES.astype(np.int64), Agreement(-math.inf, False)),
         (np.array([0.5, -0.5, 0.5, np.nan], np.float32), Agreement(math.nan, False)),
     ],
@@ -24,7 +24,7 @@ HALVES = np.array([0.5, -0.5, 0.5, -0.5], np.float32)
 )
 def test_one_sample(found: np.ndarray, expected: Agreement) -> None:
     got = agreement([HALVES], [found])
-    assert got.identical == expected.identical
+    assert (got.identical, got.caveat) == (expected.identical, expected.caveat)
     assert got.sqnr == pytest.approx(expected.sqnr, abs=1e-5, nan_ok=True)
 
 
@@ -35,7 +35,7 @@ def test_nan_where_the_reference_has_it_is_agreement() -> None:
 
 def test_zero_and_minus_zero_are_equal_numbers_and_different_bits() -> None:
     zero = np.zeros(3, np.float32)
-    assert agreement([zero], [-zero]) == Agreement(math.inf, False)
+    assert agreement([zero], [-zero]) == Agreement(math.inf, False, "all values are 0, compares little")
 
 
 def test_samples_count_together() -> None:

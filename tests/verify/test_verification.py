@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -10,7 +11,7 @@ import qdqgraph
 from qdqgraph import Finding, RepairError, Safety
 from qdqgraph.repair.rounds import fix
 from qdqgraph.rulekit import Graph, Rewire, Rule
-from qdqgraph.verify.verification import verify
+from qdqgraph.verify.verification import Verification, verify
 from tests.support.models import CONCAT, build
 
 pytest.importorskip("onnxruntime")
@@ -47,4 +48,63 @@ def test_a_model_that_onnxruntime_cannot_run_is_left_out_with_the_reason() -> No
     model.graph.node.append(onnx.helper.make_node("Mystery", ["y"], ["m"], domain="custom"))
     model.opset_import.append(onnx.helper.make_opsetid("custom", 1))
     found = verify(model, fix(model, qdqgraph.rules()), Path())
-    assert not found.outputs and "onnxruntime cannot run the model" in found.note
+    assert not found.outputs and found.skipped.startswith("onnxruntime cannot run the model")
+    assert found.warning == f"the repaired model was not compared with the original: {found.skipped}"
+
+
+def check(text: str, opset: int = 17) -> Verification:
+    """The numeric check of the repair of a model."""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}')
+    onnx.checker.check_model(model, full_check=True)
+    return verify(model, fix(model, qdqgraph.rules()), Path(), rules=qdqgraph.rules())
+
+
+def test_an_empty_output_compares_nothing() -> None:
+    """A Resize by 0.996 in every dimension: the batch of 1 becomes 0 elements."""
+    found = check("""g (float[1,2,8,8] x) => (float[N,C,H,W] y)
+        <float s = {0.1}, int8 z = {0}, float[4] f = {0.996, 0.996, 2, 2}>
+        { q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Resize <mode = "nearest"> (d, , f) }""")
+    assert found.outputs["y"].caveat == "empty, compares nothing"
+    assert found.warning.startswith("the numeric check shows nothing: every output is empty, compares nothing; give")
+
+
+def test_an_output_without_an_input_and_a_constant_one_are_told_apart() -> None:
+    found = check("""g (float[1,4] x) => (float[1,4] y, float[1,4] c, float[4] k)
+        <float s = {0.1}, int8 z = {0}, float zero = {0}, float[4] one = {1, 2, 3, 4}>
+        { q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) c = Mul (y, zero) k = Relu (one) }""")
+    said = {name: agreement.caveat for name, agreement in found.outputs.items()}
+    assert said == {"y": "", "c": "all values are 0, compares little", "k": "does not depend on the inputs"}
+    assert not found.warning, "one output shows something"
+
+
+DYNAMIC = """g (float[1,8] x) => (float[1,4] y) <uint8[8,4] w = {%s}, uint8 wz = {128}, float ws = {0.01}> {
+    big = Mul (x, x) q, s, z = DynamicQuantizeLinear (big) m = MatMulInteger (q, w, z, wz)
+    f = Cast <to = 1> (m) t = Mul (s, ws) y = Mul (f, t) }"""
+
+
+def test_both_sides_are_compared_with_float_where_they_disagree() -> None:
+    """One value of 1000 makes a dynamic step of 4, which rounds all others to zero; the repair computes in float."""
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> {DYNAMIC % ", ".join(str(128 + i % 7) for i in range(32))}'
+    )
+    data = [{"x": np.ones((1, 8), np.float32)}]
+    data[0]["x"][0, 0] = 31.6
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weights[0] = 128  # the large value is multiplied by zero
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "w"))
+    found = verify(model, fix(model, qdqgraph.rules()), Path(), data=data, rules=qdqgraph.rules())
+    assert found.outputs["y"].sqnr < 30
+    assert found.floats["y"].original < 10 < 60 < found.floats["y"].repaired
+
+
+RANDOM = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float s = {0.1}, int8 z = {0}> {
+    i = Identity (x) q = QuantizeLinear (i, s, z) d = DequantizeLinear (q, s, z)
+    r = QuantizeLinear (d, s, z) e = DequantizeLinear (r, s, z)
+    n = RandomNormalLike (e) y = Add (e, n) p = Sigmoid (e) v = Bernoulli (p) }"""
+
+
+def test_random_numbers_are_the_same_in_both_models() -> None:
+    """The repair removes the repeated pair, so every later node has another position."""
+    found = check(RANDOM)
+    assert found.note == "the model draws random numbers; both models drew the same ones"
+    assert all(a.identical and not a.caveat for a in found.outputs.values())

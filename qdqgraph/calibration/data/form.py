@@ -20,16 +20,20 @@ class Input:
         name: its name.
         dtype: its element type.
         dims: its dimensions; None for a dynamic one.
+        whole: an array for a dynamic first axis is one sample, whatever its length.
     """
 
     name: str
     dtype: np.dtype[Any]
     dims: tuple[int | None, ...]
+    whole: bool = False
 
     @property
     def rows(self) -> int:
-        """The length of its first axis in one sample: the batch, 1 if that is dynamic; 0 for an input without axes."""
-        return (self.dims[0] or 1) if self.dims else 0
+        """The length of its first axis in one sample: the batch, 1 if that is dynamic; 0 if arrays are not cut."""
+        if not self.dims:
+            return 0
+        return self.dims[0] or (0 if self.whole else 1)
 
     @property
     def text(self) -> str:
@@ -51,7 +55,7 @@ class Input:
             ModelError: it is not an array of numbers, or has another shape.
         """
         array = value if isinstance(value, np.ndarray) else _array(value)
-        if array is None or array.dtype.kind not in "biuf":
+        if array is None or (array.dtype.kind not in "biuf" and array.dtype != self.dtype):
             raise ModelError(f"{where}: input {self.name!r} is not an array of numbers; the model takes {self.text}")
         if array.ndim == len(self.dims) - 1:
             array = array[None]
@@ -83,23 +87,27 @@ class Input:
         return made
 
 
-def inputs_of(model: onnx.ModelProto) -> tuple[Input, ...]:
+def inputs_of(model: onnx.ModelProto, *, whole: bool = False) -> tuple[Input, ...]:
     """The inputs of a model, in order.
+
+    Args:
+        model: the model.
+        whole: as `Input.whole`.
 
     Raises:
         ModelError: one is not a numeric tensor.
     """
-    return tuple(_input(info) for info in model_inputs(model))
+    return tuple(_input(info, whole) for info in model_inputs(model))
 
 
-def _input(info: onnx.ValueInfoProto) -> Input:
+def _input(info: onnx.ValueInfoProto, whole: bool) -> Input:
     kind = info.type.tensor_type
     try:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     except KeyError as error:
         raise ModelError(f"input {info.name!r} is not a numeric tensor") from error
     dims = tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim)
-    return Input(info.name, dtype, dims)
+    return Input(info.name, dtype, dims, whole)
 
 
 def _array(value: Any) -> np.ndarray | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
-import onnx
 
 from ...errors import ModelError
 from ...model.runtime import Feed
-from .form import Input, inputs_of
+from .form import Input
 
 Piece = tuple[str, Mapping[str, Any]]
 """What a source yields: where it comes from, for messages, and one array per input, with one or several samples."""
@@ -41,35 +40,25 @@ class Samples:
         source: begins a pass over the data.
         inputs: the network's inputs.
         description: where the samples come from and what was done to them, for people.
-        limit: the largest number of samples; None for all.
+        limit: the number of samples, the first ones; None for all.
+        expected: how many there will be, for messages; None if that is unknown before the first pass.
 
     Raises:
-        ModelError: while iterating: an array is missing, or has another shape or type than its input, or contains NaN
-            or infinity; the data contain no whole sample, or other values than in the first pass.
+        ModelError: the limit is not positive; while iterating: an array is missing, or has another shape or type than
+            its input, or contains NaN or infinity; the data contain no whole sample, fewer than the limit, or other
+            values than in the first pass.
     """
 
     source: Source
     inputs: tuple[Input, ...]
     description: str
-    limit: int | None
-    _seen: _Seen
+    limit: int | None = None
+    expected: int | None = None
+    _seen: _Seen = field(default_factory=_Seen)
 
-    @classmethod
-    def of(cls, source: Source, model: onnx.ModelProto, description: str, limit: int | None = None) -> Samples:
-        """Samples for a model.
-
-        Args:
-            source: begins a pass over the data.
-            model: the network.
-            description: where the samples come from.
-            limit: use the first samples only.
-
-        Raises:
-            ModelError: the limit is not positive, or an input of the model is not a numeric tensor.
-        """
-        if limit is not None and limit < 1:
-            raise ModelError(f"{limit} samples: give a number above zero")
-        return cls(source, inputs_of(model), description, limit, _Seen())
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ModelError(f"{self.limit} samples: give a number above zero")
 
     def __iter__(self) -> Iterator[Feed]:
         digest, count = hashlib.sha256(), 0
@@ -77,15 +66,17 @@ class Samples:
             count += 1
             for name, array in feed.items():
                 digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-                digest.update(np.ascontiguousarray(array).data if array.size else b"")
+                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
             yield feed
         if not count:
             raise ModelError(f"{self.description}: no samples{self._batch()}")
+        if self.limit is not None and count < self.limit:
+            raise ModelError(f"{self.description}: {count} samples, and {self.limit} were asked for: ask for fewer")
         found = digest.hexdigest()
         if self._seen.samples and (count, found) != (self._seen.samples, self._seen.digest):
             raise ModelError(
                 f"{self.description}: other samples than in the pass before; the data must be the same each time "
-                "(a function: use a fixed seed)"
+                "(a function: a fixed seed, and no shuffling)"
             )
         self._seen.digest, self._seen.samples = found, count
 
@@ -147,17 +138,3 @@ class Samples:
                 if i.rows and done[i.name] < len(rows[i.name]):
                     waiting[i.name].append(np.array(rows[i.name][done[i.name] :]))
             return
-
-
-def from_arrays(arrays: Sequence[Mapping[str, Any]], model: onnx.ModelProto, limit: int | None = None) -> Samples:
-    """Samples that are in memory: one mapping per sample from input name to array.
-
-    Raises:
-        ModelError: as `Samples`.
-    """
-
-    def source() -> Iterator[Piece]:
-        for index, mapping in enumerate(arrays, 1):
-            yield f"sample {index}", mapping
-
-    return Samples.of(source, model, f"{len(arrays)} given samples", limit)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ModelError, first_line
+from ...errors import ModelError
 from ...model import runtime
 from .twin import Compared, Twin
 
@@ -41,15 +41,10 @@ def runs(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> Itera
     """
     if not runtime.available():
         raise ModelError("onnxruntime is not installed, and measuring errors runs the network: install qdqgraph[ort]")
-    session = runtime.session(twin.model, folder, runtime.provider(provider)[0])
+    session = runtime.Session(twin.model, folder, runtime.provider(provider)[0])
     names = [o.name for o in twin.model.graph.output]
-    given = [i.name for i in twin.model.graph.input]
     for feed in feeds:
-        try:
-            found = session.run(names, {name: feed[name] for name in given})
-        except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
-            raise ModelError(f"onnxruntime cannot run the network: {first_line(error)}") from error
-        yield dict(zip(names, map(np.asarray, found), strict=True))
+        yield dict(zip(names, map(np.asarray, session.run([feed])[0]), strict=True))
 
 
 def layer_errors(

@@ -51,20 +51,19 @@ def measure(
         progress: called with one line before each sample.
 
     Raises:
-        ModelError: the network cannot run, a sample does not fit it, onnxruntime is missing, or one node alone needs
-            more memory.
-        CalibrationError: a site is not a tensor of the network, or there are no samples.
+        ModelError: the network cannot run, a sample does not fit it, there are none, onnxruntime is missing, or one
+            node alone needs more memory.
+        CalibrationError: a site is not a tensor of the network.
     """
     if not runtime.available():
         raise ModelError("onnxruntime is not installed, and measuring runs the network: install qdqgraph[ort]")
     names = sites_of(network) if sites is None else tuple(dict.fromkeys(sites))
     same = reshaped(network)
     counters = {same.get(name, name): Counter() for name in names}
-    if len(data) == 0:
-        raise CalibrationError("no samples: calibration needs at least one")
     running = _Running(network, counters, memory, runtime.provider(provider)[0])
+    total = f" of {data.expected}" if data.expected else ""
     for index, feed in enumerate(data, 1):
-        progress(f"measuring sample {index} of {len(data)}")
+        progress(f"measuring sample {index}{total}")
         running.add(feed)
     found = {name: counter.spread() for name, counter in counters.items()}
     spreads = {name: found[same.get(name, name)] for name in names}
@@ -96,8 +95,8 @@ class _Running:
         for name in self.given:
             self._count(name, feed[name])
         for segment, session in self.sessions:
-            given = {name: ort.OrtValue.ortvalue_from_numpy(values[name]) for name in segment.inputs}
             try:
+                given = {name: ort.OrtValue.ortvalue_from_numpy(values[name]) for name in segment.inputs}
                 made = session.run_with_ort_values(list(segment.outputs), given)
             except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
                 raise ModelError(f"onnxruntime cannot run the network: {first_line(error)}") from error
@@ -173,6 +172,7 @@ class _Running:
         options.log_severity_level = 4
         options.enable_cpu_mem_arena = False  # it keeps and rounds up what it once took
         options.enable_mem_pattern = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # while NumPy counts
         place = str(self.network.folder.resolve())
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", place)
         try:
@@ -183,7 +183,8 @@ class _Running:
 
 def _shared(value: Any) -> np.ndarray:
     """The values of an OrtValue: of floating-point tensors without a copy, read-only."""
-    return np.from_dlpack(value) if value.element_type() in REAL else value.numpy()
+    here = value.device_name() == "cpu" and value.element_type() in REAL
+    return np.from_dlpack(value) if here else value.numpy()
 
 
 def _bytes(dims: Iterable[int | None], kind: int) -> int:

@@ -1,18 +1,23 @@
 """`Weights`: finds the weights before quantization in a float network, by their values.
 
 Exporters rename, transpose and reorder constants, but rounding moves a weight by one step at most. So a constant of
-the same shape that fits everywhere within one step is the weight, whatever its name.
+the same shape that fits everywhere within one step is the weight, whatever its name. Exporters also fold a
+BatchNormalization into the convolution upstream: its folded weights and biases are constants to compare with as well.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 
+from ...graph.graph import Graph, input_name
 from ...model.constants import array_of, constant_value
+from ...operators import CONVOLUTIONS
 
 SHARE = 0.99
 """The share of elements that must agree: weights beyond a clipped range need not."""
@@ -36,9 +41,13 @@ class Weights:
         for node in model.graph.node:
             if node.op_type == "Constant":
                 self._add(constant_value(node, folder))
+        graph = Graph(model, folder)
+        for node in graph.nodes("BatchNormalization"):
+            for array in _folded(graph, node):
+                self._add(array)
 
     def _add(self, array: np.ndarray | None) -> None:
-        if array is None or array.dtype.kind != "f" or array.size < 2:
+        if array is None or array.dtype.kind != "f" or not array.size:
             return
         self._by_shape[array.shape].append(array)
         if array.ndim == 2:
@@ -57,6 +66,27 @@ class Weights:
             if (distance := _distance(array, dequantized, steps)) is not None
         ]
         return min(fitting, key=lambda found: found[0])[1] if fitting else None
+
+
+def _folded(graph: Graph, node: gs.Node) -> Iterator[np.ndarray]:
+    """Weights and bias of a convolution with a BatchNormalization downstream of it, folded."""
+    before = graph.producer(node.inputs[0].name)
+    if before is None or before.op not in CONVOLUTIONS:
+        return
+    weights = graph.array(input_name(before, 1))
+    given = [graph.array(input_name(node, index)) for index in range(1, 5)]
+    scale, shift, mean, variance = (None if a is None else a.astype(np.float64).reshape(-1) for a in given)
+    if weights is None or scale is None or shift is None or mean is None or variance is None:
+        return
+    axis = 1 if before.op == "ConvTranspose" else 0
+    if weights.shape[axis] != scale.size:
+        return  # a ConvTranspose with groups
+    factor = scale / np.sqrt(variance + float(node.attrs.get("epsilon", 1e-5)))
+    along = [1] * weights.ndim
+    along[axis] = -1
+    bias = graph.array(input_name(before, 2)) if input_name(before, 2) else None
+    yield (weights * factor.reshape(along)).astype(weights.dtype)
+    yield ((0 if bias is None else bias) * factor + shift - mean * factor).astype(weights.dtype)
 
 
 def _distance(array: np.ndarray, dequantized: np.ndarray, steps: np.ndarray) -> float | None:

@@ -14,11 +14,7 @@ from onnx import helper
 
 from ...errors import ModelError
 from ...model.protos import key, reads, refill
-
-RANDOM = frozenset(
-    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
-)
-"""Operators whose result is not constant although their inputs are."""
+from ...operators import RANDOM
 
 
 @dataclass(frozen=True, eq=False)

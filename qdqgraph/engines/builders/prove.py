@@ -37,6 +37,33 @@ class Proof:
     after: Storage
     refused: str = ""
 
+    @property
+    def worse(self) -> str:
+        """Why the repaired model's build is worse; "" if it is not, or there is no build to compare with.
+
+        It compares what a build by TensorRT-RTX shows of a GPU's engine: convolutions that read INT8, and the bytes
+        stored between convolution blocks. The tensor between a convolution and its epilogue is FP16 or FP32 there
+        depending on the granularity of the weights' scales (measured on TensorRT-RTX 1.7.1), so the bytes of all
+        layers, which include it, do not count.
+        """
+        if self.before is None:
+            return ""
+        old, new, found = self.before, self.after, []
+        if new.int8_convolutions < old.int8_convolutions:
+            found.append(f"{new.int8_convolutions} convolutions read INT8 instead of {old.int8_convolutions}")
+        for word, was, now in (
+            ("stored between convolution blocks", old.boundary_bytes, new.boundary_bytes),
+            ("stored between them as float", old.float_bytes, new.float_bytes),
+        ):
+            if now > was:
+                found.append(f"{now:,} bytes are {word} instead of {was:,}")
+        return ", ".join(found)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the repaired model's build is worse, in words."""
+        return f"after is worse: {self.worse}" if self.worse else "after is not worse"
+
 
 def prove(path: Path, model: onnx.ModelProto, fixed: onnx.ModelProto, target: Target) -> Proof:
     """Forecasts and builds a model and its repair.

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..layers import Engine, Layer, Tensor
+from ..share import Int8Share
 from .match import KernelGroup, match
 
 
@@ -68,6 +69,12 @@ class Diff:
         return Totals.of(self.a.layers), Totals.of(self.b.layers)
 
     @property
+    def shares(self) -> tuple[Int8Share, Int8Share] | None:
+        """What runs in INT8 in each engine; None unless both are forecasts."""
+        both = self.a.predicted and self.b.predicted
+        return (Int8Share.of(self.a), Int8Share.of(self.b)) if both else None
+
+    @property
     def different(self) -> bool:
         """Whether the engines differ."""
         parts = (self.regrouped, self.retyped, self.reshaped, self.gone, self.come, self.lost, self.added)
@@ -77,12 +84,16 @@ class Diff:
     def worse(self) -> str:
         """Why b is worse than a; "" if it is not.
 
-        Compares measured times if both engines have them, else the bytes moved, else the number of reformats.
+        Compares measured times if both engines have them; else, of forecasts, the weighted layers in INT8; else the
+        bytes moved, else the number of reformats.
         """
         before, after = self.totals
         if before.time_ms is not None and after.time_ms is not None:
             slower = after.time_ms > before.time_ms
             return f"it takes {after.time_ms:.3f} ms instead of {before.time_ms:.3f}" if slower else ""
+        if self.shares is not None and self.shares[1].int8 < self.shares[0].int8:
+            old, new = self.shares
+            return f"it runs {new.int8} of {new.weighted} weighted layers in INT8 instead of {old.int8}"
         if after.bytes != before.bytes and before.bytes and after.bytes:
             more = after.bytes > before.bytes
             return f"it moves {after.bytes:,} bytes instead of {before.bytes:,}" if more else ""

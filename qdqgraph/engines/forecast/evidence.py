@@ -52,6 +52,10 @@ RULES: dict[str, tuple[str, str]] = {
     "R30": ("a Q at a network input and a DQ at a network output are separate kernels", f"{ISSUE}2383"),
     "F1": ("element-wise layers in a row are one kernel", CATALOG),
     "F2": ("a floating-point convolution also fuses with bias, BN, activation and residual Add", CATALOG),
+    "F3": (
+        "a normalization or softmax written as several nodes is one kernel, also with pairs inside",
+        "measured on TensorRT-RTX 1.7.1",
+    ),
 }
 """Rule number → its text and source."""
 

@@ -10,14 +10,15 @@ from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
+from ...graph import squares
 from ...graph.graph import Graph, key, label
 from ...graph.pair import Pair, pairs
 from ...graph.sites import Use, sites
 from ...model.protos import is_standard
 from ...operators import FLOAT_ONLY, JOINS, VIEWS
-from ..layers import Engine, Layer
+from ..layers import PREDICTED, Engine, Layer
 from .evidence import reason
-from .kernels import Kernel, Partition
+from .kernels import NORMALIZATION, Kernel, Partition
 from .memory import FLOATING, FLOATS, Memory, StoredType
 from .propagation import passes
 
@@ -32,7 +33,7 @@ def forecast(graph: Graph, name: str) -> Engine:
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
         notes.append("a tensor with a dynamic dimension has no known size and counts as 0 bytes; a dynamic batch is 1")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
-    return Engine(name, f"forecast for {graph.target.name}", layers, ends, notes=tuple(notes))
+    return Engine(name, f"{PREDICTED}{graph.target.name}", layers, ends, notes=tuple(notes))
 
 
 class _Forecast:
@@ -47,13 +48,18 @@ class _Forecast:
         """All layers, in execution order."""
         kernels = {id(k.nodes[-1]): k for k in self.parts.kernels}
         for node in self.graph.nodes():
-            if node.op in VIEWS and id(node) not in self.parts.shapes and not self.graph.is_constant(key(node)):
+            if (
+                node.op in VIEWS
+                and id(node) not in self.parts.taken
+                and id(node) not in self.parts.shapes
+                and not self.graph.is_constant(key(node))
+            ):
                 if (use := self._use(node, 0)) is not None:
                     self.memory.view(key(node), use)
             elif (kernel := kernels.get(id(node))) is not None:
                 self._kernel(kernel)
-        for tensor in self.graph.gs.outputs:
-            self.memory.leave(tensor.name)
+        for name in dict.fromkeys(self.graph.source(tensor.name) for tensor in self.graph.gs.outputs):
+            self.memory.leave(name)
         return tuple(self.memory.layers)
 
     def _use(self, node: gs.Node, index: int) -> Use | None:
@@ -69,7 +75,8 @@ class _Forecast:
         for node in kernel.nodes:
             for index, tensor in enumerate(node.inputs):
                 name = tensor.name
-                if not name or name in inside or self.graph.is_constant(name) or self._is_shape(name):
+                made = squares.before(self.graph, name) if name else ""
+                if not name or made in inside or self.graph.is_constant(name) or self._is_shape(name):
                     continue
                 use = self._use(node, index)
                 if use is not None:
@@ -193,7 +200,7 @@ class _Forecast:
         first = kernel.nodes[0]
         data = [u for u in uses if self.memory.precision(u.tensor) in FLOATS.values()]
         wanted = self.memory.wanted(kernel.end)
-        able = first.op not in FLOAT_ONLY and all(map(is_standard, kernel.nodes))
+        able = kernel.kind != NORMALIZATION and first.op not in FLOAT_ONLY and all(map(is_standard, kernel.nodes))
         quantized = bool(data) and all(self.memory.offered(u).scale is not None for u in data)
         int8 = able and quantized and wanted.scale is not None
         rule = "R28" if not able else "R17" if kernel.kind in ("Pooling", "Reduce") else "R18"

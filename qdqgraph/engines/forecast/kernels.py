@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from ...graph.elementwise import self_gate
 from ...graph.graph import Graph, key
 from ...graph.moves import move_of
+from ...graph.normalizations import normalizations
 from ...graph.pair import pairs
 from ...operators import (
     BINARY,
     CONVOLUTIONS,
     ELEMENTWISE,
     EPILOGUES,
+    GATES,
     KERNELS,
     LINEAR,
     PAIRS,
@@ -27,8 +28,10 @@ from ...operators import (
 )
 from .propagation import values
 
-GATE_STEPS = 8
-"""Upper bound of the number of nodes of f in a gate x * f(x); exporters write fewer."""
+NORMALIZATION = "Normalization"
+"""What engines call the kernel of a normalization that is written as several nodes."""
+FUNCTION_STEPS = 16
+"""Upper bound of the number of nodes of a function of one tensor; exporters write fewer."""
 QUIET = PAIRS | VIEWS | {"Constant"}
 """Operators that are not a separate kernel."""
 
@@ -66,6 +69,7 @@ class Partition:
         self.shapes = _shape_arithmetic(graph)
         self.taken: set[int] = set()
         found = [self._block(node) for node in self._cores()]
+        found += self._normalizations()
         rest = [n for n in graph.nodes() if id(n) not in self.taken and self.computes(n)]
         found += self._pointwise([n for n in rest if self.elementwise(n)])
         found += [
@@ -112,6 +116,16 @@ class Partition:
         self.taken.update(map(id, nodes))
         return Kernel(KERNELS[core.op], tuple(nodes), core, add, tuple(dict.fromkeys(rules)))
 
+    def _normalizations(self) -> Iterator[Kernel]:
+        """Normalizations written as several nodes, whose result alone leaves them (F3)."""
+        inner = normalizations(self.graph)
+        for nodes in inner.groups:
+            free = not any(id(n) in self.taken for n in nodes)
+            made = [t.name for n in nodes[:-1] for t in n.outputs if t.name]
+            if free and len(nodes) > 1 and all(map(inner.encloses, made)):
+                self.taken.update(map(id, nodes))
+                yield Kernel(NORMALIZATION, nodes, rules=("F3",))
+
     def _acts(self, nodes: Iterable[gs.Node]) -> bool:
         return any(n.op in UNARY for n in nodes)
 
@@ -131,38 +145,45 @@ class Partition:
     def _activation(self, tensor: str, core: gs.Node, rules: list[str]) -> list[gs.Node]:
         """The nodes of the activation that reads a tensor and fuses; empty if there is none."""
         node = self.only(tensor)
+        gate = self._function(tensor) or ([node] if node is not None and node.op in GATES else [])
+        if gate and not _grouped(core) and not any(id(n) in self.taken for n in gate):
+            rules.append("R20")
+            tail = self.only(key(gate[-1])) if len(gate) > 1 else None
+            if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
+                gate.append(tail)  # GELU and HardSwish end with a constant factor
+            return gate
         if node is not None and node.op in EPILOGUES and id(node) not in self.taken and len(self.data(node)) == 1:
             rules.append("R21")
             return [node]
-        gate = self._gate(tensor)
-        if gate and (_grouped(core) or any(id(n) in self.taken for n in gate)):
-            rules.append("R20")
-            return []
         if gate:
             rules.append("R20")
-            tail = self.only(key(gate[-1]))
-            if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
-                gate.append(tail)  # GELU and HardSwish end with a constant factor
-        return gate
-
-    def _gate(self, tensor: str) -> list[gs.Node]:
-        """The nodes of x * f(x) if nothing else reads the tensor x; empty if there are none."""
-        uses = values(self.graph, tensor)
-        readers = {id(u.reader.node): u.reader.node for u in uses}
-        if tensor in self.ends or len(readers) != 2 or any(u.pair for u in uses):
-            return []
-        product = next((n for n in readers.values() if self_gate(self.graph, n) == tensor), None)
-        if product is None:
-            return []
-        inner = [n for n in readers.values() if n is not product]
-        while len(inner) < GATE_STEPS:
-            following = self.only(key(inner[-1]))
-            if following is product:
-                return [*inner, product]
-            if following is None or not self.elementwise(following) or len(self.data(following)) != 1:
-                return []
-            inner.append(following)
         return []
+
+    def _function(self, tensor: str) -> list[gs.Node]:
+        """The nodes of an element-wise function of a tensor that reads a tensor twice, if nothing else reads any.
+
+        Such are SiLU, GELU, HardSwish, squared ReLU and snake, written as several nodes. Empty if there is none.
+        """
+        inside: list[gs.Node] = []
+        made, joined = [tensor], False
+        while len(inside) < FUNCTION_STEPS:
+            members = {id(node) for node in inside}
+            uses = {name: values(self.graph, name) for name in made}
+            left = [n for n in made if n in self.ends or any(id(u.reader.node) not in members for u in uses[n])]
+            if joined and left == made[-1:]:
+                return inside
+            readers = {id(u.reader.node): u.reader.node for name in left for u in uses[name] if u.reader.index >= 0}
+            ready = [n for n in readers.values() if id(n) not in members and self._of(n, made)]
+            if not ready or any(u.pair is not None for name in left for u in uses[name]) or self.ends & set(left):
+                return []
+            inside.append(min(ready, key=self.graph.position))
+            joined = joined or sum(t.name in made for t in inside[-1].inputs) > 1
+            made.append(key(inside[-1]))
+        return []
+
+    def _of(self, node: gs.Node, made: Sequence[str]) -> bool:
+        """Whether a node is element-wise and computes with these tensors and constants only."""
+        return self.elementwise(node) and set(self.data(node)) <= set(made)
 
     def _residual(self, tensor: str, core: gs.Node) -> gs.Node | None:
         """The residual Add that reads a tensor and fuses with its producer.

@@ -100,7 +100,7 @@ class Memory:
         quantize = storage.pair.quantize if storage.pair is not None else None
         absorbed = (label(quantize),) if quantize is not None and layer.kind not in ("Concat", "Move") else ()
         outputs = tuple(self.stored(name, storage) for name in made)
-        precision = layer.precision or _widest(layer.inputs) or (outputs[0].precision if outputs else UNKNOWN)
+        precision = layer.precision or _data_type((*layer.inputs, *outputs))
         self.layers.append(replace(layer, outputs=outputs, precision=precision, quantizers=absorbed))
 
     def view(self, made: str, use: Use) -> None:
@@ -155,6 +155,8 @@ class Memory:
             made = made or f"{source} as {'INT8' if storage.scale is not None else 'floating point'}"
             made = f"{made}_clone" if clone and storage.pair is not use.pair else made
             out = replace(self.stored(apart or source, storage), name=apart or made)
+            if storage.scale is None and not apart:  # a dequantized network input is inside the network
+                out = replace(out, precision=self._float(source, inside=True))
             self._copy(quantizers, stored, out, reason(*self._left_over(use, source, have, storage)))
             self._converted[step] = out
         return self._converted[step]
@@ -187,7 +189,7 @@ class Memory:
 
     def stored(self, name: str, storage: StoredType) -> Tensor:
         """The tensor in memory; a dynamic batch is 1, any other dynamic dimension -1."""
-        if name in self._copies:
+        if name in self._copies and storage.scale == self._storage[name].scale:
             return self._copies[name]
         shape = self.graph.shape(name)
         dims = (-1,) if shape is None else tuple((-1 if i else 1) if d is None else d for i, d in enumerate(shape))
@@ -195,17 +197,24 @@ class Memory:
 
     def precision(self, name: str) -> str:
         """The type of a tensor that is not stored as INT8: the file's, but FP16 for FP32 inside a weakly typed net."""
+        return self._float(name, inside=name not in self.graph.inputs and name not in self.graph.outputs)
+
+    def _float(self, name: str, *, inside: bool) -> str:
         kind = onnx.TensorProto.DataType.Name(self.graph.dtype(name) or onnx.TensorProto.FLOAT)
         if kind not in FLOATS:
             return kind
-        inside = name not in self.graph.inputs and name not in self.graph.outputs
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
 
 
-def _widest(tensors: tuple[Tensor, ...]) -> str:
-    """The first floating-point type among these, else the first type; "" without tensors."""
-    floats = [t.precision for t in tensors if t.precision in FLOATS.values()]
-    return floats[0] if floats else tensors[0].precision if tensors else ""
+def _data_type(tensors: tuple[Tensor, ...]) -> str:
+    """The type of the data among a layer's inputs and outputs: the first floating-point type, else INT8, else any.
+
+    A Gather, Scatter or Where reads indices or conditions besides its data, and its data may be a constant, which is
+    not among the inputs; a TopK writes indices. Those are INT32, INT64 or BOOL and do not decide the precision.
+    """
+    found = [t.precision for t in tensors]
+    floats = [t for t in found if t in FLOATS.values()]
+    return next(iter([*floats, *(t for t in found if t == "INT8"), *found]), UNKNOWN)
 
 
 def _names(pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:

@@ -1,13 +1,15 @@
 """Where TensorRT moves Q and DQ to: which tensors can be stored as INT8, and with which scale.
 
 A Q moves backward over layers that commute with rounding until it reaches the producer of the values; a DQ moves
-forward until it reaches a layer that computes with them. Scales are compared bit for bit, with zero-points and types.
+forward until it reaches a layer that computes with them. Scales are compared as numbers,
+with zero-points and types of the integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from ...graph.graph import Graph
@@ -17,7 +19,8 @@ from ...graph.sites import Use, sites
 from ...operators import SHAPES
 
 ScaleKey = bytes
-"""A pair's scale, zero-point and types as bytes: equal if equal integers represent equal values."""
+"""A pair's scale as a number, its zero-point and the type of its integers: equal if equal integers represent equal
+values."""
 
 
 def scale_key(pair: Pair) -> ScaleKey:
@@ -25,7 +28,7 @@ def scale_key(pair: Pair) -> ScaleKey:
     if pair.scale is None:
         return pair.key.encode()
     zero = b"" if pair.zero_point is None or not pair.zero_point.any() else pair.zero_point.tobytes()
-    return pair.scale.tobytes() + b"|" + zero + b"|" + ",".join(pair.types).encode()
+    return pair.scale.astype(np.float32).tobytes() + b"|" + zero + b"|" + pair.types[1].encode()
 
 
 def values(graph: Graph, site: str) -> list[Use]:

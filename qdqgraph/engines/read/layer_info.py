@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from ...errors import EngineError
+from ...errors import EngineError, counted
 from ..layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
 from . import formats, names
 from .jsonfile import MAX_LAYERS, Duration, as_form
@@ -228,9 +228,9 @@ def timed(engine: Engine, content: object, place: str) -> Engine:
         raise EngineError(f"{place}: no layer of {engine.name} is in this profile: it belongs to another engine")
     notes = list(engine.notes)
     if missing:
-        notes.append(f"{len(missing)} layers have no time in {Path(place).name}, such as '{missing[0]}'")
+        notes.append(f"{counted(len(missing), 'layer')} without a time in {Path(place).name}, such as '{missing[0]}'")
     if over:
-        notes.append(f"{over} entries of {Path(place).name} belong to no layer")
+        notes.append(f"entries of {Path(place).name} that belong to no layer: {over}")
     return replace(engine, layers=tuple(layers), notes=tuple(notes))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from ...engines.share import Int8Share
 from ...rulekit.finding import Finding
 from ..lines import say
 
@@ -25,10 +26,12 @@ class FileFindings:
     Attributes:
         path: the file, as the user wrote it.
         findings: in their order, as `qdqgraph.check` returns them.
+        int8: what runs in INT8, by the forecast; None if unknown.
     """
 
     path: str
     findings: Sequence[Finding]
+    int8: Int8Share | None = None
 
     @property
     def here(self) -> tuple[Finding, ...]:

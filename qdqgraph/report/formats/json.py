@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..records import FORMAT, FileRecord, FindingRecord, FindingsRecord, encoded
+from ..records import FORMAT, FileRecord, FindingRecord, FindingsRecord, Int8Record, encoded
 from . import FileFindings
 
 
 def render(files: Sequence[FileFindings]) -> Iterator[str]:
     """The document, as `FindingsRecord`."""
-    found = tuple(FileRecord(file.path, tuple(map(FindingRecord.of, file.here))) for file in files)
-    yield encoded(FindingsRecord(FORMAT, found))
+    yield encoded(FindingsRecord(FORMAT, tuple(map(_record, files))))
+
+
+def _record(file: FileFindings) -> FileRecord:
+    share = None if file.int8 is None else Int8Record.of(file.int8)
+    return FileRecord(file.path, tuple(map(FindingRecord.of, file.here)), share)

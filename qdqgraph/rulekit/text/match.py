@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from ...graph.graph import Graph, Node, label
+from ...graph.pair import equal_numbers
 from ...model.protos import is_standard
 from ...operators import COMMUTATIVE, PAIRS
 from .pattern import Pattern, PatternNode, Step
@@ -100,7 +101,8 @@ def candidates(graph: Graph, wanted: PatternNode) -> Iterator[Node]:
 
 
 def same_value(graph: Graph, a: str, b: str) -> bool:
-    """Whether both are the same tensor, or constants of one type with the same elements, bit for bit."""
+    """Whether both are the same tensor, or constants with the same elements: of one type, bit for bit, or equal
+    numbers in two floating-point types."""
     if a == b:
         return True
     if not a or not b:
@@ -108,7 +110,7 @@ def same_value(graph: Graph, a: str, b: str) -> bool:
     first, second = graph.value(a), graph.value(b)
     if first is None or second is None:
         return False
-    return first.dtype == second.dtype and first.size == second.size and first.tobytes() == second.tobytes()
+    return first.size == second.size and equal_numbers(first, second)
 
 
 class _Matcher:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...errors import guess
+from ...errors import counted, guess
 from ...graph.graph import Graph, label
 from ...graph.moves import move_of
 from ...graph.pair import pairs
@@ -160,7 +160,7 @@ def _above(graph: Graph, x: str, bound: float) -> str:
 def _fanout(graph: Graph, x: str, low: float, high: float | None = None) -> str:
     count = len(graph.readers(x)) + (x in graph.outputs)
     top = low if high is None else high
-    return "" if low <= count <= top else f"'{x}' has {count} readers"
+    return "" if low <= count <= top else f"'{x}' has {counted(count, 'reader')}"
 
 
 def _sole_consumer(graph: Graph, x: str) -> str:
@@ -255,7 +255,8 @@ def _constant_text(graph: Graph, x: str) -> str:
 PREDICATES: Mapping[str, Predicate] = {
     "same_value": Predicate(
         ("variable", "variable"),
-        "Both are the same tensor, or constants of one type with the same elements, bit for bit.",
+        "Both are the same tensor, or constants with the same elements: bit for bit in one type, or equal numbers in "
+        "two floating-point types.",
         "same_value(s, t)",
         _same_value,
     ),

@@ -146,7 +146,7 @@ class Rewrite:
             new.op_type, new.domain = line.op, line.domain
         inputs = [n for v in line.inputs for n in (names[v] if v else ("",))]
         if old is not None:
-            inputs = self._unmoved(match, old, line, inputs, new)
+            inputs = self._unmoved(graph, match, old, line, inputs, new)
         while inputs and not inputs[-1]:
             inputs.pop()
         del new.input[:], new.output[:]
@@ -157,7 +157,13 @@ class Rewrite:
         return new
 
     def _unmoved(
-        self, match: Match, old: int, line: PatternNode, inputs: Sequence[str], before: onnx.NodeProto
+        self,
+        graph: Graph,
+        match: Match,
+        old: int,
+        line: PatternNode,
+        inputs: Sequence[str],
+        before: onnx.NodeProto,
     ) -> list[str]:
         """Inputs with the same variable as before keep their tensor, as another constant may have the same value."""
         theirs = self.pattern.nodes[old]
@@ -165,7 +171,8 @@ class Rewrite:
             return list(inputs)
         straight = [match.tensors[v][0] if v else "" for v in theirs.inputs]
         order = list(before.input) + [""] * (len(theirs.inputs) - len(before.input))
-        swapped = len(order) == 2 and straight == order[::-1] != order
+        seen = [graph.source(name) for name in order]
+        swapped = len(order) == 2 and straight == seen[::-1] != seen
         order = order[::-1] if swapped else order
         made = [
             order[slot] if slot < len(theirs.inputs) and theirs.inputs[slot] == v else name

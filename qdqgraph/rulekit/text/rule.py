@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import UNSET
 
+from ...errors import counted
 from ...graph.graph import Graph
 from ...graph.pair import pairs
 from ...graph.selectors import KINDS, nearest, select_sites
@@ -132,7 +133,8 @@ class TextRule(Rule):
             found.update(dict.fromkeys(sites))
         sites = tuple(found)
         if _unequal(graph, sites):
-            message = f"{self.file.name}:{self.source.line(place)} ties {len(sites)} tensors with different scales: "
+            line, tensors = self.source.line(place), counted(len(sites), "tensor")
+            message = f"{self.file.name}:{line} ties {tensors} with different scales: "
             at = graph.producer(sites[0]) or graph.readers(sites[0])[0].node
             yield self.finding(at, message + scales_at(graph, sites), tie=_tie(sites, tie), place=sites[0])
 

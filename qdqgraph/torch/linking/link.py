@@ -24,7 +24,8 @@ from ...graph.pair import pairs
 from ...graph.selectors import quantizer_path
 from ...proposals.proposal import NodeInput, PlacePair
 from ...repair.options import Options
-from ...repair.rounds import Repair, fix
+from ...repair.repair import Repair
+from ...repair.rounds import fix
 from ...rulekit import catalog
 from ...rulekit.finding import Finding, Severity
 from ...rulekit.rule import Rule

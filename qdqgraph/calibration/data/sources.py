@@ -1,0 +1,149 @@
+"""`samples_of`: samples from whatever the user gives as data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnx
+
+from ...errors import ModelError
+from .archives import read_npy, read_npz
+from .form import Input, inputs_of
+from .pictures import PICTURES, read_picture, refuse_without_pillow
+from .preprocess import PRESETS, Preprocess
+from .samples import Piece, Samples
+
+ARRAYS = (".npz", ".npy")
+"""Files of arrays."""
+
+Data: TypeAlias = str | os.PathLike[str] | Iterable[Any] | Callable[[], Iterable[Any]] | Samples
+"""Inputs of a model:
+
+- a file of arrays (.npz or .npy), or a folder of them, or a folder of pictures;
+- a list, or another iterable that can be read again, of samples;
+- a function that returns or yields samples, called for each pass.
+
+A sample is a mapping from input name to array, an array for a model with one input, or a tuple of arrays in the order
+of the inputs, of which the first ones are used. An array may contain several samples along its first axis.
+"""
+
+
+def samples_of(
+    data: Data, model: onnx.ModelProto, *, preprocess: str | Preprocess | None = None, limit: int | None = None
+) -> Samples:
+    """Samples for a model.
+
+    Args:
+        data: as in `Data`.
+        model: the model.
+        preprocess: how pictures become inputs: a preset, entries, or both (see `Preprocess.parse`).
+        limit: the number of samples to use, the first ones; None for all.
+
+    Raises:
+        ModelError: there is no such file, `preprocess` is missing, wrong or without effect, the data are an iterator
+            that can be read only once, or as `Samples`.
+    """
+    if isinstance(data, Samples):
+        return data
+    inputs = inputs_of(model)
+    if isinstance(data, str | os.PathLike):
+        path = Path(data)
+        if path.is_dir():
+            return _folder(path, inputs, preprocess, limit)
+        _refuse_preprocess(preprocess, path)
+        if not path.exists():
+            raise ModelError(f"{path}: no such file or folder; give .npz, a folder, or module:function")
+        read = _reader(path)
+        return Samples(lambda: read(path, inputs), inputs, str(path), limit)
+    _refuse_preprocess(preprocess, "data from Python")
+    return _from_python(data, inputs_of(model, whole=True), limit)
+
+
+def _reader(path: Path) -> Callable[[Path, tuple[Input, ...]], Iterator[Piece]]:
+    if path.suffix.lower() in PICTURES:
+        raise ModelError(f"{path} is one picture: give its folder, and --preprocess")
+    return read_npy if path.suffix.lower() == ".npy" else read_npz
+
+
+def _folder(
+    folder: Path,
+    inputs: tuple[Input, ...],
+    preprocess: str | Preprocess | None,
+    limit: int | None,
+) -> Samples:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    arrays = [p for p in files if p.suffix.lower() in ARRAYS]
+    pictures = [p for p in files if p.suffix.lower() in PICTURES]
+    if not arrays and not pictures:
+        known = ", ".join((*ARRAYS, *PICTURES))
+        raise ModelError(f"{folder}: no sample files; known are {known}")
+    if arrays and pictures:
+        raise ModelError(
+            f"{folder}: contains arrays ({arrays[0].name}) and pictures ({pictures[0].name}): separate them"
+        )
+    if arrays:
+        _refuse_preprocess(preprocess, folder)
+
+        def chained() -> Iterator[Piece]:
+            for path in arrays:
+                yield from _reader(path)(path, inputs)
+
+        return Samples(chained, inputs, f"{len(arrays)} files of {folder}", limit)
+    if preprocess is None:
+        raise ModelError(
+            f"{folder}: pictures need --preprocess: one of {', '.join(PRESETS)}, or entries such as "
+            "size=224,scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"
+        )
+    if len(inputs) != 1:
+        raise ModelError(
+            f"{folder}: pictures fit a model with one input, and this one has {len(inputs)}: give .npz files"
+        )
+    refuse_without_pillow(folder)
+    steps = (Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess).of(inputs[0])
+
+    def shown() -> Iterator[Piece]:
+        for path in pictures:
+            yield str(path), {inputs[0].name: read_picture(path, steps)}
+
+    count = len(pictures) // inputs[0].rows
+    return Samples(
+        shown, inputs, f"{len(pictures)} pictures of {folder}, {steps.text}", limit, min(count, limit or count)
+    )
+
+
+def _from_python(data: Any, inputs: tuple[Input, ...], limit: int | None) -> Samples:
+    if not callable(data) and iter(data) is data:
+        raise ModelError("the data can be read only once: give the function that makes them, or a list")
+    count = len(data) if hasattr(data, "__len__") else None
+    name = getattr(data, "__name__", type(data).__name__)
+    if not callable(data):
+        name = "given samples" if count is None else f"{count} given samples"
+
+    def source() -> Iterator[Piece]:
+        for index, item in enumerate(data() if callable(data) else data, 1):
+            where = f"sample {index} of {name}" if callable(data) else f"sample {index}"
+            yield where, _named(item, inputs, where)
+
+    return Samples(source, inputs, name, limit, limit or count)
+
+
+def _named(item: Any, inputs: tuple[Input, ...], where: str) -> Mapping[str, Any]:
+    """A sample as a mapping from input name to array."""
+    if isinstance(item, Mapping):
+        return item
+    if isinstance(item, tuple | list) and not all(isinstance(part, int | float) for part in item):
+        if len(item) < len(inputs):
+            raise ModelError(f"{where}: {len(item)} arrays, and the model has {len(inputs)} inputs")
+        return {form.name: part for form, part in zip(inputs, item, strict=False)}
+    if len(inputs) != 1:
+        names = [form.name for form in inputs]
+        raise ModelError(f"{where}: one array, but the model's inputs are {names}: yield mappings from name to array")
+    return {inputs[0].name: item}
+
+
+def _refuse_preprocess(preprocess: object, what: object) -> None:
+    if preprocess is not None:
+        raise ModelError(f"{what}: --preprocess is for pictures, and these are arrays: leave it out")

@@ -1,0 +1,48 @@
+"""Constants that say how an operator computes: scales and sizes of a Resize, starts of a Slice, a shape, a count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import onnx
+
+from ..model.protos import is_standard
+from ..operators import ARGUMENTS, SAME_CONSTANT
+from .graph import Graph, Node, Reader, key
+
+
+def argument_readers(graph: Graph, found: Sequence[Reader]) -> tuple[Reader, ...]:
+    """Returns the inputs that use a value as an argument, through Casts, changes of shape and Concats.
+
+    Empty if one of its consumers uses the value otherwise: as data.
+
+    Args:
+        graph: the graph.
+        found: the consumers of the value.
+    """
+    uses = tuple(_uses(graph, found))
+    return uses if all(is_argument(r) for r in uses) else ()
+
+
+def is_argument(reader: Reader) -> bool:
+    """Returns whether an input says how its node computes rather than what with."""
+    return is_standard(reader.node) and reader.index in ARGUMENTS.get(str(reader.node.op), ())
+
+
+def argument_name(node: Node, index: int, opset: int) -> str:
+    """Returns ONNX's name for an input of a standard operator, such as "scales"; "argument" if it has none."""
+    try:
+        inputs = onnx.defs.get_schema(node.op, opset, "").inputs
+    except onnx.defs.SchemaError:
+        return "argument"
+    return str(inputs[index].name) if index < len(inputs) else "argument"
+
+
+def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
+    for reader in found:
+        passes = reader.index == 0 and reader.node.op in SAME_CONSTANT and not is_argument(reader)
+        joins = reader.index >= 0 and reader.node.op == "Concat"
+        if (passes or joins) and key(reader.node) not in graph.outputs:
+            yield from _uses(graph, graph.readers(key(reader.node)))
+        else:
+            yield reader

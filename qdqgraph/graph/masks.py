@@ -1,0 +1,111 @@
+"""Masks: constants far below every value, which a Where or an Add writes over values that must not count.
+
+Attention writes -10000, -65504, the least float or -inf over the scores of masked positions, and Softmax turns them
+into zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..model.protos import is_standard
+from ..operators import KEEPS_ALL, ONE_TO_ONE, PARTS, SAME_CONSTANT
+from .graph import Graph
+from .moves import move_of
+from .normalizations import normalizations
+from .pair import pairs
+from .squares import after, before
+
+LEAST = 64.0
+"""The smallest magnitude of a mask before a Softmax: exp(-64) is 0 in FP16 and 1.6e-28 in FP32. Swin writes -100."""
+PLAIN = 1000.0
+"""The smallest magnitude of a mask elsewhere: a constant that large is no activation."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A tensor in which a mask has been written over some values.
+
+    Attributes:
+        tensor: the output of the Where or Add.
+        data: the tensor of the values.
+        value: what masked values become, or what is added to them; may be -inf.
+        weighed: a Softmax, or one written as several nodes, reads the tensor.
+    """
+
+    tensor: str
+    data: str
+    value: float
+    weighed: bool
+
+
+def mask(graph: Graph, tensor: str) -> Mask | None:
+    """The mask in a tensor, seen through data movement and pairs; None if there is none."""
+    source = _made(graph, tensor)
+    node = graph.producer(source)
+    if node is None or not is_standard(node):
+        return None
+    weighed = _weighed(graph, source)
+    operands = node.inputs[1:3] if node.op == "Where" else node.inputs if node.op == "Add" else ()
+    for index, operand in enumerate(operands):
+        other = operands[1 - index].name
+        value = _constant(graph, operand.name) if node.op == "Where" else _added(graph, operand.name)
+        if value is not None and value <= -(LEAST if weighed else PLAIN) and not graph.is_constant(other):
+            return Mask(source, other, value, weighed)
+    return None
+
+
+def _made(graph: Graph, tensor: str) -> str:
+    """The tensor that data-movement ops of one input, and pairs, produce `tensor` from."""
+    while True:
+        tensor = pairs(graph).root(tensor)
+        node = graph.producer(tensor)
+        move = None if node is None else move_of(graph, node)
+        if move is None or len(move[0]) != 1:
+            return tensor
+        tensor = move[0][0]
+
+
+def _weighed(graph: Graph, tensor: str) -> bool:
+    pending, seen = [tensor], {tensor}
+    while pending:
+        for reader in after(graph, pending.pop()):
+            if reader.node.op in ("Softmax", "LogSoftmax") or normalizations(graph).computes(reader.node):
+                return True
+            move = move_of(graph, reader.node)
+            following = [] if move is None else [made for made in move[1] if made not in seen]
+            seen.update(following)
+            pending += following
+    return False
+
+
+def _constant(graph: Graph, tensor: str) -> float | None:
+    """The one value of a constant, also expanded; None if the tensor is no such constant."""
+    node = graph.producer(tensor)
+    if node is not None and is_standard(node) and node.op in (ONE_TO_ONE & KEEPS_ALL) | SAME_CONSTANT:
+        return _constant(graph, node.inputs[0].name) if node.inputs else None
+    value = graph.value(tensor)
+    if value is None or value.dtype.kind != "f" or not value.size or value.min() != value.max():
+        return None
+    return float(value.min())
+
+
+def _added(graph: Graph, tensor: str) -> float | None:
+    """What an additive mask adds where it masks: the least value of a constant that is zero elsewhere, the negative
+    factor of a product, or the constant of a Where."""
+    tensor = before(graph, tensor)
+    value = graph.value(tensor)
+    if value is not None:
+        both = value.dtype.kind == "f" and value.size > 1 and bool(value.min() < -LEAST < value.max())
+        return float(value.min()) if both else None
+    node = graph.producer(tensor)
+    if node is None or not is_standard(node) or not node.inputs:
+        return None
+    if node.op in ONE_TO_ONE | PARTS | SAME_CONSTANT:
+        return _added(graph, node.inputs[0].name)
+    read = [t.name for t in node.inputs]
+    if node.op == "Mul":
+        return min((v for v in (_constant(graph, name) for name in read) if v is not None), default=None)
+    if node.op == "Where":
+        return min((v for v in (_constant(graph, name) for name in read[1:]) if v is not None), default=None)
+    return None

@@ -1,0 +1,42 @@
+"""`Repair`: the result of `fix`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from ..rulekit.finding import Finding
+from .plan import Plan
+from .solver import Change
+
+
+@dataclass(frozen=True)
+class Repair:
+    """The result of `fix`.
+
+    Attributes:
+        model: the repaired model.
+        plan: the net difference between the given model and the repaired model.
+        exact: the model after the bit-exact repairs; `model` itself if no other repair followed.
+        applied: the findings that were repaired, in order.
+        left: the findings that remain, with the reason if a repair was refused.
+        changes: the sites whose scale changed, with the bits lost since the original.
+        pairs_before: number of activation pairs before the repair.
+        pairs_after: number of activation pairs after the repair.
+        pairs_added: number of activation pairs that are new.
+        pairs_removed: number of activation pairs that are gone.
+        groups: number of groups of sites that share one scale after the repair.
+    """
+
+    model: onnx.ModelProto
+    plan: Plan
+    exact: onnx.ModelProto
+    applied: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+    changes: tuple[Change, ...]
+    pairs_before: int
+    pairs_after: int
+    pairs_added: int
+    pairs_removed: int
+    groups: int

@@ -1,0 +1,50 @@
+"""A whole detector: its statistics are those of every value, and its true weights are found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("pytorch_quantization")
+
+from qdqgraph.calibration.data.sources import samples_of
+from qdqgraph.calibration.statistics.floating import float_model
+from qdqgraph.calibration.statistics.measure import measure
+from qdqgraph.calibration.statistics.scales import error
+from qdqgraph.calibration.statistics.spread import BINS
+from qdqgraph.model.runtime import run
+from samples.export import export
+
+SIZE = 64
+
+
+def test_the_statistics_of_a_yolov5s_are_those_of_every_value(tmp_path: Path) -> None:
+    export("yolov5s", tmp_path / "net.onnx", size=SIZE)
+    model = onnx.load(tmp_path / "net.onnx")
+    found = float_model(model, tmp_path)
+    assert not {n.op_type for n in found.model.graph.node} & {"QuantizeLinear", "DequantizeLinear"}
+    random = np.random.default_rng(0)
+    feeds = [{"images": random.uniform(0, 1, (1, 3, SIZE, SIZE)).astype(np.float32)} for _ in range(3)]
+    statistics = measure(found, samples_of(feeds, model))
+    names = [name for name in statistics if name != "images"]
+    assert len(names) > 70
+    shown = onnx.ModelProto()
+    shown.CopyFrom(found.model)
+    del shown.graph.output[:]
+    shown.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
+    runs = run(shown, feeds, tmp_path)
+    for index, name in enumerate(names):
+        values = np.concatenate([sample[index].reshape(-1) for sample in runs]).astype(np.float64)
+        spread = statistics[name]
+        assert (spread.low, spread.high, spread.values) == (values.min(), values.max(), values.size), name
+        assert spread.zeros == np.count_nonzero(values == 0)
+        bins = np.floor(values / spread.width).astype(int) + BINS
+        assert np.array_equal(np.bincount(bins, minlength=2 * BINS), spread.counts), name
+        for ratio in (1, 0.3):
+            scale = spread.amax / 127 * ratio
+            true = np.mean((values - np.clip(np.rint(values / scale), -128, 127) * scale) ** 2)
+            assert error(spread, scale) == pytest.approx(true, rel=0.05), name

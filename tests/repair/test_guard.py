@@ -1,0 +1,111 @@
+"""Repairs that would make the engine worse, by the forecast, are refused with their numbers; the rest is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+import qdqgraph
+from qdqgraph.errors import RepairError
+from qdqgraph.graph.graph import Graph
+from qdqgraph.repair.guard import Reasons, guarded
+from qdqgraph.rulekit import Finding, Safety, Severity
+from tests.support.models import build, fixed, reads_pair
+from tests.support.unquantize import Illegal, Unquantize
+
+GATES = """g (float[1,4,8,8] x) => (float[1,4,8,8] y)
+    <int8[4,1,1,1] wd = {{10, 20, 30, 40}}, float[4] sd = {{0.01, 0.01, 0.01, 0.01}},
+     int8[4] zd = {{0, 0, 0, 0}}> {{
+    c = t.conv4 (x, s1) p = t.pair (c, s2) a = {act} (p)
+    i = t.pair (a, s3) k = DequantizeLinear <axis = 0> (wd, sd, zd) d = Conv <group = {group}> (i, k)
+    q = t.pair (d, s2) b = {act} (q)
+    y = t.conv4 (b, s4) }}"""
+"""A convolution and a depthwise one, each followed by a pair and an activation of one operator."""
+
+
+@pytest.mark.parametrize("activation", ["HardSwish", "Mish"])
+def test_of_two_findings_of_one_rule_only_the_one_that_makes_it_worse_is_refused(activation: str) -> None:
+    """x * f(x) fuses with a convolution, but not with a depthwise one (R20): there the pair keeps the tensor in INT8."""
+    model = build(GATES.format(act=activation, group=4), opset=18)
+    result = fixed(model)
+    assert [(f.code, f.node.split("(")[0]) for f in result.applied] == [("QDQ301", "QuantizeLinear")]
+    assert not reads_pair(result.model, "a", 0) and reads_pair(result.model, "b", 0)
+    (left,) = result.left
+    assert (
+        left.code == "QDQ301"
+        and left.refused == "would add 1,536 bytes a run, by the forecast; --also QDQ301 applies it"
+    )
+    assert result.int8 is not None
+    before, after = result.int8
+    assert after.int8 == before.int8 == 3 and after.bytes < before.bytes
+
+
+TWO = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = t.conv4 (x, s1) y = t.conv4 (a, s2) }"
+
+
+def test_a_repair_that_takes_layers_out_of_int8_is_refused_with_their_number() -> None:
+    model = build(TWO)
+    result = qdqgraph.fix(model, [Unquantize()])
+    assert result.model == model and not result.applied and not result.plan.edits
+    reasons = [f.refused for f in result.left]
+    why = "would take 1 of 2 weighted layers out of INT8, by the forecast; --also MY901 applies it"
+    assert reasons == [why, why]
+
+
+def test_an_error_is_repaired_whatever_it_costs() -> None:
+    result = qdqgraph.fix(build(TWO), [Illegal()])
+    assert len(result.applied) == 2 and not result.left
+    assert result.int8 is not None and [share.int8 for share in result.int8] == [2, 0]
+
+
+def test_a_repair_that_also_names_is_applied_whatever_it_costs() -> None:
+    result = qdqgraph.fix(build(TWO), [Unquantize()], also=("MY901",))
+    assert len(result.applied) == 2 and not result.left
+
+
+def test_beside_an_error_what_is_no_error_may_not_take_layers_out_of_int8() -> None:
+    """The given file is refused by TensorRT, so its bytes say nothing; its layers in INT8 count."""
+    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <int8 three = {3}> {
+        a = t.conv4 (x, s1) y = t.conv4 (a, s2)
+        q = QuantizeLinear (x, s3, three) d = DequantizeLinear (q, s3, three) v = Relu (d) }"""
+    result = qdqgraph.fix(build(text), [*qdqgraph.rules(select=["QDQ4"]), Unquantize()])
+    assert {f.code for f in result.applied} == {"QDQ401"}
+    assert {f.code for f in result.left if "out of INT8" in f.refused} == {"MY901"}
+    assert result.int8 is not None and result.int8[0].refused == ("QDQ401",) and result.int8[1].refused == ()
+
+
+def stage(findings: Sequence[Finding], bad: set[str]) -> tuple[list[set[str]], Reasons]:
+    """The attempts of a stage that applies what is not refused, where the findings at `bad` make it worse."""
+    graph, attempts = Graph(build(TWO)), []
+
+    def attempt(refused: Reasons) -> tuple[Graph, Sequence[Finding]]:
+        done = [f for f in findings if f.identity not in refused]
+        attempts.append({f.place for f in done})
+        return graph, done
+
+    def refuse(after: Graph, applied: Sequence[Finding]) -> Reasons:
+        return {f.identity: "worse" for f in applied if f.place in bad}
+
+    return attempts, guarded(attempt, refuse)[1]
+
+
+def finding(place: str) -> Finding:
+    return Finding("MY901", "my-rule", Severity.WARNING, Safety.LOSSY, place, place, "is wrong")
+
+
+def test_a_stage_runs_again_without_what_is_refused_and_only_then() -> None:
+    findings = [finding(place) for place in "abc"]
+    assert stage(findings, set()) == ([{"a", "b", "c"}], {})
+    assert stage(findings, {"b"}) == ([{"a", "b", "c"}, {"a", "c"}], {("MY901", "b"): "worse"})
+
+
+def test_attempts_that_do_not_end_are_an_error_that_names_the_rules() -> None:
+    names = iter(map(str, range(1000)))
+    with pytest.raises(
+        RepairError, match="QDQ905: after 20 attempts, repairs still make the engine worse; exclude MY901"
+    ):
+        guarded(
+            lambda refused: (Graph(build(TWO)), [finding(next(names))]),
+            lambda after, applied: {f.identity: "worse" for f in applied},
+        )

@@ -1,0 +1,99 @@
+"""Repairs of half-precision models: each node input reads its tensor in the type that it read before."""
+
+import onnx
+import pytest
+
+import qdqgraph
+from qdqgraph import ModelError, Options
+from qdqgraph.rulekit import Graph, pairs
+from tests.support.halves import sandwiched
+from tests.support.models import CONCAT, build, fixed
+
+RESIDUAL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+    a = Relu (x)  b = t.conv4 (a, s1)  c = Add (b, a)  y = t.conv4 (c, s2) }"""
+
+
+def types(model: onnx.ModelProto) -> dict[str, int]:
+    found = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
+    return {i.name: i.type.tensor_type.elem_type for i in (*found.input, *found.value_info, *found.output)}
+
+
+def read(model: onnx.ModelProto, name: str) -> list[str]:
+    """The operators upstream of a tensor, along first inputs."""
+    producers = {o: n for n in model.graph.node for o in n.output}
+    found = []
+    while name in producers:
+        found.append(producers[name].op_type)
+        name = producers[name].input[0]
+    return found
+
+
+def test_a_skip_reads_the_pair_through_the_cast_that_exists() -> None:
+    half = sandwiched(build(RESIDUAL))
+    result = fixed(half)
+    assert [f.code for f in result.applied] == ["QDQ201"]
+    add = next(n for n in result.model.graph.node if n.op_type == "Add")
+    skip = next(n for n in add.input if read(result.model, n)[0] == "Cast")
+    assert read(result.model, skip) == ["Cast", "DequantizeLinear", "QuantizeLinear", "Cast", "Relu"]
+    assert len(result.model.graph.node) == len(half.graph.node)
+
+
+def test_a_new_pair_at_an_fp16_tensor_gets_its_casts() -> None:
+    """Before opset 19 Q and DQ accept FP32 only."""
+    pool = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) {
+        a = Relu (x)  i = Identity (a)  e = Transpose <perm = [0, 1, 3, 2]> (a)
+        y = t.conv4 (i, s1)  v = t.conv4 (e, s1) }"""
+    half = sandwiched(build(pool))
+    result = fixed(half)
+    new = [n for n in result.model.graph.node if any(p.key == "qdqgraph.rule" for p in n.metadata_props)]
+    assert [n.op_type for n in new] == ["QuantizeLinear", "DequantizeLinear"]
+    moved = next(n for n in result.model.graph.node if n.op_type == "Transpose")
+    assert read(result.model, moved.input[0]) == ["Cast", "DequantizeLinear", "QuantizeLinear", "Cast", "Relu"]
+    assert types(result.model)[moved.input[0]] == onnx.TensorProto.FLOAT16
+
+
+def test_a_new_pair_at_an_fp16_tensor_has_an_fp16_scale_where_its_group_has() -> None:
+    half = qdqgraph.to_fp16(
+        build("""g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) {
+        a = Relu (x)  i = Identity (a)  e = Transpose <perm = [0, 1, 3, 2]> (a)
+        y = t.conv4 (i, s1)  v = t.conv4 (e, s1) }""")
+    ).model
+    result = fixed(half)
+    assert result.pairs_added and not any(n.op_type == "Cast" for n in result.model.graph.node)
+
+
+@pytest.mark.parametrize("skip", ["a", "c"])
+def test_a_tie_over_fp16_and_fp32_tensors_has_one_number_in_two_types(skip: str) -> None:
+    half = qdqgraph.to_fp16(build(CONCAT), skip=(skip,)).model
+    assert {str(p.scale.dtype) for p in pairs(Graph(half)) if p.tieable and p.scale is not None} == {
+        "float32",
+        "float16",
+    }
+    result = fixed(half)
+    assert [f.code for f in result.applied] == ["QDQ101", "QDQ203"]
+    scales = {p.value for p in pairs(Graph(result.model)) if p.tieable}
+    assert len(scales) == 1 and types(result.model)
+
+
+def test_a_policy_with_a_fixed_scale_is_rounded_to_what_every_type_represents() -> None:
+    half = qdqgraph.to_fp16(build(CONCAT), skip=("a",)).model
+    result = fixed(half, policy="fixed:0.1234567", max_bits_lost=2.0)
+    (scale,) = {p.value for p in pairs(Graph(result.model)) if p.tieable}
+    assert scale == float(onnx.numpy_helper.to_array(onnx.helper.make_tensor("", 10, [], [0.1234567])))
+
+
+def test_an_anchor_is_named_as_the_site_that_it_is() -> None:
+    with pytest.raises(ModelError, match="'a_float' is 'a' in another type: write anchor:a"):
+        qdqgraph.fix(sandwiched(build(CONCAT)), policy="anchor:a_float")
+
+
+def test_the_findings_of_a_bf16_model_are_those_of_its_twin() -> None:
+    twin = build(CONCAT)
+    twin.opset_import[0].version, twin.ir_version = 22, 10
+    half = sandwiched(twin, onnx.TensorProto.BFLOAT16)
+    onnx.checker.check_model(half, full_check=True)
+    options = Options()
+    assert [f.identity for f in qdqgraph.check(half, options=options)] == [
+        f.identity for f in qdqgraph.check(twin, options=options)
+    ]
+    assert fixed(half).pairs_after == fixed(twin).pairs_after
