@@ -27,7 +27,7 @@ class Fitted:
         statistics: of the float network.
         samples: the data that the statistics are of.
         names: tensor of the Q/DQ graph → tensor of the float network, for those with another name.
-        method: a name of `calibration.methods`, or "auto".
+        name: the method, a name of `calibration.methods`, or "auto".
         percentile: for the method percentile, in percent.
         provider: "cpu" or "cuda".
         choices: scales that replace those of the method, by the sites that share them.
@@ -38,12 +38,12 @@ class Fitted:
         statistics: Statistics,
         samples: Samples,
         names: Mapping[str, str],
-        method: str = AUTO,
+        name: str = AUTO,
         percentile: float = DEFAULT_PERCENTILE,
         provider: str = "cpu",
         choices: Mapping[frozenset[str], Choice] | None = None,
     ) -> None:
-        self.statistics, self.samples, self.method, self.percentile = statistics, samples, method, percentile
+        self.statistics, self.samples, self.name, self.percentile = statistics, samples, name, percentile
         self.provider = provider
         self._names = names
         self._choices: dict[frozenset[str], Choice | None] = dict(choices or {})
@@ -53,7 +53,7 @@ class Fitted:
         known = self._known(sites)
         if known not in self._choices:
             spreads = self._spreads(known)
-            found = best_scale(spreads, self.method, percentile=self.percentile) if spreads else None
+            found = best_scale(spreads, self.name, percentile=self.percentile) if spreads else None
             self._choices[known] = found if found is not None and found.scale > 0 else None
         return self._choices[known]
 
@@ -62,12 +62,17 @@ class Fitted:
         found = self.choice(sites)
         return None if found is None else found.scale
 
+    def method(self, sites: Sequence[str]) -> str:
+        """The method of `choice`."""
+        found = self.choice(sites)
+        return "" if found is None else found.method
+
     def loss(self, site: str, scale: float) -> float:
         """Half the log2 of the growth of the squared error at a site, compared with its own best scale, in bits."""
-        spread = self.statistics.get(self._name(site))
-        own = None if spread is None else best_scale([spread], self.method, percentile=self.percentile)
-        if spread is None or own is None or own.scale == 0:
+        spread, best_at_layers = self.statistics.get(self._name(site)), self.choice([site])
+        if spread is None or best_at_layers is None or scale == best_at_layers.scale:
             return 0.0
+        own = best_scale([spread], self.name, percentile=self.percentile)
         exact = EXACT * spread.energy()
         found, best = error(spread, scale), error(spread, own.scale)
         return 0.0 if found <= exact else max(0.0, 0.5 * math.log2(found / max(best, exact)))
@@ -78,7 +83,7 @@ class Fitted:
         Only the method "auto" tries other scales: the largest magnitude, and fractions of its own choice, which clip.
         """
         own = {known: found for sites in groups if (found := self.choice(sites)) and (known := self._known(sites))}
-        if self.method != AUTO or not own:
+        if self.name != AUTO or not own:
             return self
         sites = {known: [s for each in groups if self._known(each) == known for s in each] for known in own}
         candidates = [self._candidates(known, found) for known, found in own.items()]
@@ -86,13 +91,13 @@ class Fitted:
         scales = [[choice.scale for choice in each] for each in candidates]
         best = least_error(graph, network, list(sites.values()), scales, self.samples, self.provider)
         better = {known: each[index] for known, each, index in zip(own, candidates, best, strict=True) if index}
-        return Fitted(self.statistics, self.samples, self._names, self.method, self.percentile, self.provider, better)
+        return Fitted(self.statistics, self.samples, self._names, self.name, self.percentile, self.provider, better)
 
     @property
     def provenance(self) -> str:
         """Method, samples and digest of the data."""
         found = self.statistics
-        return f"{self.method}; {found.samples} samples; sha256 {found.data}"
+        return f"{self.name}; {found.samples} samples; sha256 {found.data}"
 
     def _candidates(self, known: frozenset[str], own: Choice) -> list[Choice]:
         spreads = self._spreads(known)

@@ -25,6 +25,9 @@ class Measured(Protocol):
         site that was not measured.
         """
 
+    def method(self, sites: Sequence[str]) -> str:
+        """How the scale of these sites was chosen: "mse", "max" …; "" if none of them was measured."""
+
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Measured:
         """The same with better scales for these groups of sites, judged by the layers of the graph that read them."""
 

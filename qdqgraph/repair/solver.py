@@ -39,12 +39,14 @@ class Change:
         own: its original scale.
         new: the scale of its group.
         lost: bits lost: log2(new / own), or measured on data.
+        method: how the scale was measured; "" without data.
     """
 
     site: str
     own: float
     new: float
     lost: float
+    method: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from .plan import Plan
 from .repair import Repair
 from .requests import best_scales
 from .resolve import NO_DATA, Data, resolve, solved
-from .solver import Change, held_ties
+from .solver import Change, Solution, held_ties
 
 ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
@@ -94,7 +94,9 @@ class Work:
 
     def best(self, graph: Graph, measured: Measured) -> Graph:
         """Gives each pair within the options' reach the best scale of its site; ties join them afterwards."""
-        return self.requested(graph, [f for f in best_scales(graph, measured) if self.options.covers(f)])
+        asked = [f for f in best_scales(graph, measured) if self.options.covers(f)]
+        model, done = carry_out(graph, solved(graph, (), self.options, True, self.data), asked, exact=True)
+        return Graph(model, graph.folder, known=graph, target=graph.target) if done else graph
 
     def guarded(self, graph: Graph, stage: Stage) -> Graph:
         """Runs the rounds of a stage without the repairs that make the engine worse, and notes these in `refused`."""
@@ -175,7 +177,7 @@ class Work:
             exact=exact.model,
             applied=tuple(self.applied),
             left=self.price(final, left),
-            changes=self._changes(graph, final),
+            changes=self._changes(graph, final, solution),
             pairs_before=len(old),
             pairs_after=len(new),
             pairs_added=len(new - old),
@@ -189,7 +191,7 @@ class Work:
             self._scanned = (graph, scan(graph, self.rules))
         return self._scanned[1]
 
-    def _changes(self, graph: Graph, final: Graph) -> tuple[Change, ...]:
+    def _changes(self, graph: Graph, final: Graph, solution: Solution) -> tuple[Change, ...]:
         """The sites whose scale changed; with data those of calibration as well."""
         measured = self.data.measured
         if measured is None or self.options.keep_scales:
@@ -197,7 +199,8 @@ class Work:
         old = {p.site: p.value for p in pairs(graph) if p.tieable}
         new = {p.site: p.value for p in pairs(final) if p.tieable}
         both = [site for site in old if site in new and old[site] != new[site]]
-        return tuple(Change(site, old[site], new[site], measured.loss(site, new[site])) for site in both)
+        groups = {site: (site,) if (group := solution.group(site)) is None else group.sites for site in both}
+        return tuple(Change(s, old[s], new[s], measured.loss(s, new[s]), measured.method(groups[s])) for s in both)
 
     def _note(self, changes: Iterable[Change]) -> None:
         for change in changes:

@@ -125,17 +125,19 @@ class PairsRecord:
 
 @dataclass(frozen=True)
 class ChangeRecord:
-    """A tensor whose scale changed; `bits_lost` is negative if the new range clips."""
+    """A tensor whose scale changed; `bits_lost` is negative if the new range clips, and measured if there is a `method`:
+    how the scale was chosen on data."""
 
     tensor: str
     own_scale: float
     new_scale: float
     bits_lost: float
+    method: str
 
     @classmethod
     def of(cls, change: Change) -> ChangeRecord:
         """The record of a change."""
-        return cls(change.site, change.own, change.new, change.lost)
+        return cls(change.site, change.own, change.new, change.lost, change.method)
 
 
 @dataclass(frozen=True)

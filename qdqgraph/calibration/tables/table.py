@@ -38,6 +38,10 @@ class Table:
         """The largest scale of these sites; None if the table has none of them."""
         return max((self.scales[site] for site in sites if site in self.scales), default=None)
 
+    def method(self, sites: Sequence[str]) -> str:
+        """The source, for sites that the table has."""
+        return self.source if any(site in self.scales for site in sites) else ""
+
     def loss(self, site: str, scale: float) -> float:
         """The bits that a larger scale loses at a site, log2(scale / its own); 0 if the table lacks the site."""
         own = self.scales.get(site)
