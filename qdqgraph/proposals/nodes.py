@@ -3,7 +3,8 @@ nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
 from ..graph.graph import Graph, key
+from ..model.protos import nested
 from .proposal import Graft, NodeInput, Rewire
 
 
@@ -77,6 +79,11 @@ def make_dequantize(
 def attributes(graph: Graph, node: gs.Node, *leave: str) -> list[onnx.AttributeProto]:
     """The node's attributes in the file, without those named in `leave`."""
     return [a for a in graph.proto(node).attribute if a.name not in leave]
+
+
+def inner_nodes(graph: Graph, node: gs.Node) -> Iterator[onnx.NodeProto]:
+    """The nodes of the subgraphs of an If, Loop or Scan, as in the file; none for other operators."""
+    return islice(nested(graph.proto(node)), 1, None)
 
 
 def make_node(

@@ -15,7 +15,7 @@ import onnx
 from ..graph.graph import Graph, key
 from ..graph.pair import Pair, pairs
 from ..graph.sites import only_quantized
-from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Rewire, SetPair, touched
+from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Retype, Rewire, SetPair, touched
 from ..rulekit.finding import Finding
 from .draft import Draft
 from .originals import ORIGINAL, originals
@@ -131,6 +131,9 @@ class _Round:
         for edit in finding.edits:
             if isinstance(edit, SetPair):
                 self.write(edit)
+                continue
+            if isinstance(edit, Retype):
+                self.draft.set_type(edit.reader, edit.kind)
                 continue
             if isinstance(edit, Graft):
                 self.draft.graft(edit, finding.code)

@@ -17,16 +17,15 @@ import onnx
 
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
-from ..graph.pair import bits_lost, is_pair, pairs, required_opset
-from ..model.opset import raised
-from ..proposals.proposal import Graft, PlacePair
+from ..graph.pair import bits_lost, pairs
+from ..proposals.proposal import Graft, PlacePair, Retype
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.policy import Policy, unknown_anchor
 from ..rulekit.rule import Rule, scan
 from ..targets.target import NAMES, Target
 from .carry_out import Scales, carry_out
 from .draft import Draft, distinct
-from .gate import BARE, is_bare, quantized, was_bared
+from .gate import BARE, is_bare, opened, was_bared
 from .guard import Reasons, Refuse, guarded
 from .options import Options
 from .plan import Plan
@@ -34,6 +33,7 @@ from .repair import Repair
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
 from .solver import Change, Solution, solve
+from .start import Start
 
 ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
@@ -99,7 +99,7 @@ def check(
         RuleError: a rule crashed, or the policy is unknown.
     """
     options = options or Options()
-    return examine(quantized(Graph(model, folder, target=Target.named(options.target)), rules), rules, options)
+    return examine(opened(model, rules, Target.named(options.target), folder), rules, options)
 
 
 def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
@@ -148,11 +148,9 @@ def fix(
             QDQ905).
     """
     options = options or Options()
-    graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)), rules)
+    start = Start.of(model, rules, options.target, folder)
+    graph = start.graph
     _check_policy(graph, options.policy)
-    least = _opset(graph, rules)
-    if graph.opset < least:
-        graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
     work = _Work(rules, options, progress, price, refuse)
     exact, final = work.stages(graph)
     for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
@@ -162,17 +160,11 @@ def fix(
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
-    result = work.result(model, graph, exact, final)
+    result = work.result(model, start, exact, final)
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
         raise RepairError(_illegal(illegal, options))
     return result
-
-
-def _opset(graph: Graph, rules: Sequence[Rule]) -> int:
-    """Returns the lowest opset in which everything quantized can be written as pairs; 0 if any opset can."""
-    written = (required_opset(graph, node) for node in graph.nodes() if is_pair(node))
-    return max((*written, *(rule.opset for rule in rules if rule.quantized_nodes(graph))), default=0)
 
 
 def strip(
@@ -193,15 +185,16 @@ def strip(
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported; a glob matches no node; no chosen node is quantized.
     """
-    graph = quantized(Graph(distinct(model), folder), rules)
     options = Options()
+    graph = opened(distinct(model), rules, Target.named(options.target), folder)
+    start = Start(graph)
     work = _Work(rules, options)
     found = resolve(graph, work.scan(graph), options)[1]
     chosen = (*nodes, *readers_at(graph, found))
     if not chosen:
         raise ModelError("nothing to strip: no node is given, and the rules report none")
     final = work.requested(graph, unquantized(graph, chosen))
-    return work.result(model, graph, graph, final)
+    return work.result(model, start, graph, final)
 
 
 Stage = Literal["exact", "legal", "all"]
@@ -273,7 +266,7 @@ class _Work:
             self.applied += done
             if not keep:
                 self._note(solution.changes)
-            kept = not any(isinstance(e, Graft) for f in done for e in f.edits)  # new tensors have new shapes
+            kept = not any(isinstance(e, Graft | Retype) for f in done for e in f.edits)  # new tensors have new shapes
             graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
@@ -285,12 +278,12 @@ class _Work:
         self.applied += done
         return Graph(model, graph.folder, target=graph.target) if done else graph
 
-    def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Repair:
+    def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph) -> Repair:
         """Returns the repair of `model`.
 
         Args:
             model: the model as it was given.
-            graph: the same model before the first round.
+            start: the same model before the first round.
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
         """
@@ -298,13 +291,17 @@ class _Work:
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
             final = Graph(draft.finish(), final.folder, target=final.target)
+        changed = bool(self.applied) or start.opset is not None or not start.graph.functions
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused)
-        before, after = pairs(graph), pairs(final)
+        before, after = pairs(start.graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
         return Repair(
-            model=final.model,
-            plan=Plan.between(model, final.model),
-            exact=exact.model,
+            model=final.model if changed else model,  # a repair that changes nothing inlines no function
+            plan=Plan.between(model, final.model if changed else model),
+            exact=exact.model if changed else model,
+            start=start.graph.model if changed else model,
+            functions=tuple(f.name for f in start.graph.functions) if changed else (),
+            opset=start.opset,
             applied=tuple(self.applied),
             left=self.price(final, left),
             changes=tuple(self.changes.values()),
