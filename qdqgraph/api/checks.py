@@ -9,9 +9,8 @@ from typing import Any
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
 from ..engines.share import Int8Share
-from ..graph.graph import Graph
 from ..repair import rounds
-from ..repair.gate import quantized
+from ..repair.gate import opened
 from ..repair.options import Options
 from ..rulekit.finding import Finding, Severity
 from ..rulekit.rule import Rule
@@ -71,7 +70,7 @@ def checked(
     """Returns what `check` returns, and what of the model runs in INT8; arguments and errors as `check`."""
     found, place, source = given.read(model, folder)
     chosen, asked = given.rule_list(rules), given.option_values(options, settings)
-    graph = quantized(Graph(found, place, target=Target.named(asked.target)), chosen)
+    graph = opened(found, chosen, Target.named(asked.target), place)
     engine = forecast(graph, source.name)
     here = priced(rounds.examine(graph, chosen, asked), engine)
     share = Int8Share.of(engine, (f.code for f in here if f.severity is Severity.ERROR))

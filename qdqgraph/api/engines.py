@@ -21,6 +21,7 @@ from ..repair.options import Options
 from ..repair.rounds import examine
 from ..rulekit import catalog
 from ..rulekit.finding import Severity
+from ..rulekit.rule import handled
 from ..targets.target import DEFAULT, Target
 from . import given
 from .given import File, Model
@@ -50,8 +51,9 @@ def forecast(model: Model, target: str = DEFAULT, *, folder: File | None = None)
 def _forecast(model: Model, target: str, folder: File | None) -> tuple[Engine, str]:
     """Returns the forecast of a model, and why the target refuses the model; "" if it accepts it."""
     found, place, source = given.read(model, folder)
-    graph = Graph(found, place, target=Target.named(target))
-    findings = examine(graph, catalog.load(), Options(target=target))
+    rules = catalog.load()
+    graph = Graph.opened(found, place, target=Target.named(target), keeps=handled(rules))
+    findings = examine(graph, rules, Options(target=target))
     lines = [f"{f.place}: {f.code} {f.message}" for f in findings if f.severity is Severity.ERROR]
     refused = "\n  ".join([f"{graph.target.title} refuses {source.name}:", *lines]) if lines else ""
     return forecast_graph(graph, source.name), refused

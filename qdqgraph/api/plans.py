@@ -63,7 +63,7 @@ def diff(a: Model, b: Model) -> tuple[str, ...]:
     Raises:
         ModelError: a model cannot be read or imported.
     """
-    first, second = (Graph(found, place) for found, place, _ in (given.read(a, None), given.read(b, None)))
+    first, second = (Graph.opened(found, place) for found, place, _ in (given.read(a, None), given.read(b, None)))
     return tuple(differences(first, second))
 
 

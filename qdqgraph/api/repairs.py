@@ -26,6 +26,7 @@ from ..graph.graph import Graph
 from ..model import runtime
 from ..model.files import external_files, is_canonical, refuse_to_overwrite, write_model, write_text
 from ..model.protos import names as tensor_names
+from ..model.runtime import Feeds
 from ..repair import rounds
 from ..repair.options import Options
 from ..repair.repair import Repair
@@ -183,10 +184,11 @@ def fix(
     repair = repaired(found)
     before, after = judge.shares
     half = numbers = proof = None
+    note = ""
     if fp16:
         if ranges is None and numerics and runtime.available():
             progress("measuring ranges in ONNX Runtime")
-            ranges = measured_ranges(found, run_on_noise(found, place).feeds if feeds is None else feeds, place)
+            ranges, note = _ranges(repair, feeds, place)
         progress("converting to FP16")
         repair, half = with_fp16(found, repair, place, repair=repaired, keep_io=keep_io, ranges=ranges, skip=asked.skip)
         after = Int8Share.of(forecast(Graph(repair.model, place, target=Target.named(asked.target)), ""))
@@ -201,7 +203,8 @@ def fix(
         if proof.worse and not allow_worse:
             built = "TensorRT-RTX builds a worse engine from the repaired model"
             raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-    notes = (numbers.warning,) if numbers is not None and numbers.warning else ()
+    warnings = (note, "" if numbers is None else numbers.warning)
+    notes = tuple(sentence for sentence in warnings if sentence)
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
     return _written(result, found, source, output, plan, force, progress)
 
@@ -277,6 +280,17 @@ def to_fp16(
     if output is not None and (sentence := write_model(made.model, Path(output), source, force=force)):
         note(sentence)
     return made
+
+
+def _ranges(repair: Repair, feeds: Feeds | None, folder: Path) -> tuple[Mapping[str, float] | None, str]:
+    """Returns the range of each tensor, in the first of the models that onnxruntime runs; a note if it runs none."""
+    reason = ""
+    for model in (repair.start, repair.exact, repair.model):
+        try:
+            return measured_ranges(model, run_on_noise(model, folder).feeds if feeds is None else feeds, folder), ""
+        except ModelError as error:
+            reason = reason or str(error)
+    return None, f"no ranges were measured, so nothing stays FP32 because of an overflow of FP16: {reason}"
 
 
 def _refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:

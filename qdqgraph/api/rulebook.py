@@ -11,7 +11,7 @@ from ..authoring.why import why as answer
 from ..graph.graph import Graph
 from ..repair.options import Options
 from ..rulekit import catalog
-from ..rulekit.rule import Rule
+from ..rulekit.rule import Rule, handled
 from ..targets.target import Target
 from . import given
 from .given import File, Model
@@ -72,5 +72,5 @@ def why(
     """
     found, place, _ = given.read(model, folder)
     known, asked = given.rule_list(rules), given.option_values(options, settings)
-    graph = Graph(found, place, target=Target.named(asked.target))
+    graph = Graph.opened(found, place, target=Target.named(asked.target), keeps=handled(known))
     return answer(graph, catalog.find(known, code), at, known, asked, trace=trace)

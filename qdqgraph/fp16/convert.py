@@ -13,11 +13,12 @@ from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
 from ..model.files import external_files
+from ..model.functions import inlined
 from ..model.opset import raised
 from ..model.protos import key, names, refill, subgraphs
 from ..repair.plan import Plan
 from ..repair.repair import Repair
-from ..repair.solver import Change
+from ..repair.solution import Change
 from ..targets.target import Target
 from .choose import Reasons, chosen
 from .net import FLOAT, Net
@@ -83,7 +84,7 @@ def to_fp16(
         ModelError: external data are missing, or a node cannot be converted to the opset that FP16 Q/DQ need.
     """
     external_files(model, folder or Path())
-    later = raised(model, OPSET)
+    later = raised(inlined(model)[0], OPSET)
     net = Net(folded(later, folder), folder)
     stay = chosen(net, ranges or {}, skip)
     types = typed(net, stay, keep_io=keep_io)

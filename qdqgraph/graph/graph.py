@@ -22,9 +22,11 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import ModelError
 from ..model import shapes
+from ..model.functions import Function, Keeps, inlined, none
 from ..model.protos import is_standard, version
 from ..model.validate import validate
 from ..operators import PAIRS
@@ -91,13 +93,15 @@ class Graph:
         target: Target | None = None,
     ) -> None:
         self.model = model
+        self.functions: tuple[Function, ...] = ()
         self.target: Target = target or (known.target if known is not None else Target.named())
         self._known_types = None if known is None or has_half(model) else known._types
         self.folder = folder or Path()
         if known is None:
             validate(model)
         try:
-            self.gs: gs.Graph = gs.import_onnx(model)
+            with G_LOGGER.suppress():  # its warnings, of types that numpy lacks, would go to stdout
+                self.gs: gs.Graph = gs.import_onnx(model)
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._nodes = tuple(self.gs.nodes)
@@ -111,6 +115,25 @@ class Graph:
     def source(self, tensor: str) -> str:
         """The tensor itself, or the one that it is in another floating-point type (see `casts`)."""
         return self.casts.get(tensor, tensor)
+
+    @classmethod
+    def opened(
+        cls, model: onnx.ModelProto, folder: Path | None = None, *, target: Target | None = None, keeps: Keeps = none
+    ) -> Graph:
+        """A view with the nodes of local functions in place of their calls, and the functions as `functions`.
+
+        Its model is then a new one.
+
+        Args:
+            keeps: whether the function of a domain and name stays, because rules handle its calls.
+
+        Raises:
+            ModelError: as `Graph`; or a function with Q/DQ cannot be inlined.
+        """
+        new, functions = inlined(model, keeps)
+        graph = cls(new, folder, target=target)
+        graph.functions = functions
+        return graph
 
     def aimed_at(self, target: Target) -> Graph:
         """The same graph for another TensorRT generation. It shares the results of `once`, which must not depend on the

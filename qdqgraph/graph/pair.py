@@ -34,6 +34,9 @@ LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, Tenso
 SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
 """Types of scales; float32 represents the values of all of them."""
 
+HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
+"""Types of 16 bits that a scale may have from opset 19."""
+
 PER_CHANNEL = 13
 """The first opset whose Q/DQ accept per-channel scales."""
 
@@ -147,13 +150,15 @@ class Pair:
 def required_opset(graph: Graph, node: gs.Node) -> int:
     """The lowest standard opset that can express a QuantizeLinear or DequantizeLinear; 0 if any opset with Q/DQ can.
 
-    Per-channel scales and their axis need opset 13. 16-bit and 4-bit integers, which onnxruntime writes in its own
-    domain before, and blocks need 21.
+    Per-channel scales and their axis need opset 13; scales in FP16 or BF16 need 19, unless the target accepts none.
+    16-bit and 4-bit integers, which onnxruntime writes in its own domain before, and blocks need 21.
     """
     zero = input_name(node, 2)
     kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
     if kind in LATE or node.attrs.get("block_size"):
         return 21
+    if graph.dtype(input_name(node, 1)) in HALF and graph.target.fp16:
+        return 19
     scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
     plain = node.attrs.get("axis") is None and (scale is None or scale.size == 1)
     return 0 if plain and is_standard(node) else PER_CHANNEL

@@ -8,14 +8,15 @@ else stays unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx
 from onnx import helper, version_converter
 
 from ..errors import ModelError
 from . import shapes
-from .protos import STANDARD, fresh, names, refill, subgraphs, version
+from .conformance import fitting_opset, node_fault
+from .protos import STANDARD, fresh, key, names, refill, subgraphs, version
 
 
 def raised(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
@@ -30,20 +31,70 @@ def raised(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     if old >= target:
         return new
     for function in new.functions:
-        _settle(function, target)
+        raise_function(function, target)
     for entry in new.opset_import:
         if entry.domain in STANDARD:
             entry.version = target
     new.ir_version = max(new.ir_version, helper.find_min_ir_version_for(list(new.opset_import), ignore_unknown=True))
-    _Raising(model, old, target).graph(new.graph)
+    _Raising(shapes.infer(model), set(names(model.graph)), old, target).graph(new.graph)
     return new
 
 
+def converted(
+    node: onnx.NodeProto, known: Mapping[str, shapes.Known], taken: set[str], old: int, target: int
+) -> tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]:
+    """Returns the nodes that replace a node of opset `old` in opset `target`, and the constants they need.
+
+    Args:
+        node: a node of the standard domain; it is not modified.
+        known: types and dimensions of its tensors; FP32 is assumed for those that are missing.
+        taken: tensor names of the graph; the new ones are added.
+        old: the opset of the node.
+        target: the later opset.
+
+    Raises:
+        ModelError: the node cannot be converted.
+    """
+    copied = onnx.NodeProto()
+    copied.CopyFrom(node)
+    return _Raising(known, taken, old, target).one(copied)
+
+
+def raise_function(function: onnx.FunctionProto, target: int) -> None:
+    """Converts the nodes of a local function to opset `target`, in place; a later opset stays.
+
+    Raises:
+        ModelError: a node cannot be converted to that opset, for example because its attribute is one of the function.
+    """
+    entry = next((o for o in function.opset_import if o.domain in STANDARD), None)
+    if entry is None or entry.version >= target:
+        return
+    if not settles(function.node, entry.version, target):
+        body = helper.make_graph(function.node, function.name, [], [])
+        _Raising({}, {*names(body), *function.input}, entry.version, target).graph(body)
+        constants = [helper.make_node("Constant", [], [t.name], value=t) for t in body.initializer]
+        refill(function.node, [*constants, *body.node])
+    entry.version = target
+
+
+def settles(nodes: Iterable[onnx.NodeProto], old: int, new: int) -> bool:
+    """Returns whether the nodes, with those of their subgraphs, mean the same in two opsets."""
+    for node in nodes:
+        if node.domain in STANDARD and _since(node, old) != _since(node, new):
+            return False
+        if not all(settles(graph.node, old, new) for graph in subgraphs(node)):
+            return False
+    return True
+
+
+def _since(node: onnx.NodeProto, opset: int) -> int:
+    """Returns the opset that defines the operator of a node; 0 if the opset lacks it."""
+    return onnx.defs.get_schema(node.op_type, opset).since_version if onnx.defs.has(node.op_type, opset) else 0
+
+
 class _Raising:
-    def __init__(self, model: onnx.ModelProto, old: int, target: int) -> None:
-        self.old, self.target = old, target
-        self.known = shapes.infer(model)
-        self.taken = set(names(model.graph))
+    def __init__(self, known: Mapping[str, shapes.Known], taken: set[str], old: int, target: int) -> None:
+        self.known, self.taken, self.old, self.target = known, taken, old, target
         self.alike: set[object] = set()
         """Kinds of nodes that conversion leaves unchanged."""
 
@@ -57,7 +108,7 @@ class _Raising:
             if inner or node.domain not in STANDARD or not self._changed(node):
                 nodes.append(node)
                 continue
-            converted, constants = self._converted(node)
+            converted, constants = self.one(node)
             nodes += converted
             graph.initializer.extend(constants)
         refill(graph.node, nodes)
@@ -71,15 +122,26 @@ class _Raising:
             onnx.defs.get_schema(node.op_type, self.old).since_version != later
         )
 
-    def _converted(self, node: onnx.NodeProto) -> tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]:
+    def one(self, node: onnx.NodeProto) -> tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]:
         """Returns the nodes that replace a node in the new opset, and the constants they need."""
         kind = self._kind(node)
         if kind in self.alike:
             return [node], []
+        old = self.old
+        if node_fault(node, old):  # a node that the exporter wrote for another opset
+            own = fitting_opset(node, old) or old
+            if own > old:
+                return [node], []
+            old = own
+        if any(a.ref_attr_name for a in node.attribute):
+            raise ModelError(
+                f"node '{key(node)}' ({node.op_type}) changed between opset {self.old} and {self.target}, and its "
+                f"attribute is one of a local function: export the model with opset {self.target}"
+            )
         inputs = [_value(name, self.known) for name in dict.fromkeys(node.input) if name]
         outputs = [_value(name, self.known) for name in node.output if name]
         alone = helper.make_model(
-            helper.make_graph([node], "one", inputs, outputs), opset_imports=[helper.make_opsetid("", self.old)]
+            helper.make_graph([node], "one", inputs, outputs), opset_imports=[helper.make_opsetid("", old)]
         )
         try:
             converted = version_converter.convert_version(alone, self.target).graph
@@ -142,22 +204,3 @@ def _value(name: str, known: Mapping[str, shapes.Known]) -> onnx.ValueInfoProto:
     """Returns the ValueInfo of a tensor of a node that is converted alone; FP32 if the type is unknown."""
     kind, dims = known.get(name, (onnx.TensorProto.FLOAT, None))
     return helper.make_tensor_value_info(name, kind, dims)
-
-
-def _settle(function: onnx.FunctionProto, target: int) -> None:
-    """Sets a function's opset import to the model's new one.
-
-    Raises:
-        ModelError: an operator of the function changes between the two opsets.
-    """
-    entry = next((o for o in function.opset_import if o.domain in STANDARD), None)
-    if entry is None or entry.version >= target:
-        return
-    for node in function.node:
-        if node.domain in STANDARD:
-            since = [onnx.defs.get_schema(node.op_type, v).since_version for v in (entry.version, target)]
-            if since[0] != since[1]:
-                raise ModelError(
-                    f"function {function.name!r} uses {node.op_type} of opset {entry.version}, and the repair needs "
-                    f"opset {target}: inline the functions (onnx.inliner) or export the model with opset {target}"
-                )

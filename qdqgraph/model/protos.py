@@ -40,6 +40,14 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from (attribute.g,) if attribute.HasField("g") else attribute.graphs
 
 
+def nested(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yields a node and the nodes of its subgraphs."""
+    yield node
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            yield from nested(inner)
+
+
 def key(node: onnx.NodeProto) -> str:
     """Returns the name of the node's first named output, which identifies the node in edits; "" if it has none."""
     return next((name for name in node.output if name), "")

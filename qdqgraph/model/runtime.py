@@ -64,7 +64,8 @@ class Session:
     """A model loaded by ONNX Runtime.
 
     On the CPU provider, FP16 tensors are rounded as on a GPU (see `rounding`). Random numbers are the same in every
-    run and in every model (see `seeds`).
+    run and in every model (see `seeds`). That changes the model, so the model itself is loaded first: one
+    that onnxruntime refuses has no outputs.
 
     Args:
         model: the model to run.
@@ -85,8 +86,10 @@ class Session:
         types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
         self._real = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items() if kind in REAL}
         try:
+            self._session = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
             stored = seeded(rounded(model) if provider == PROVIDERS["cpu"] else model)
-            self._session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
+            if stored is not model:
+                self._session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
         except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
             raise _refused(error) from error
 

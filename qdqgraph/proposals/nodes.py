@@ -3,7 +3,8 @@ nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
 from ..graph.graph import Graph, key
+from ..model.protos import nested
 from .proposal import Graft, NodeInput, Rewire
 
 
@@ -38,18 +40,16 @@ def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: S
     )
 
 
-def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto], *others: NodeInput) -> Graft:
-    """A proposal to insert nodes before a node input, which then reads the last one's output; other readers of the
+def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto]) -> Graft:
+    """A proposal to insert nodes before one node input, which then reads the last one's output; other readers of the
     tensor are not affected.
 
     Args:
         by: the new nodes, in order; each produces one tensor, whose name is made unique.
-        others: more node inputs that read the last one's output.
     """
     data = tuple(node.SerializeToString(deterministic=True) for node in by)
     fresh = tuple(node.output[0] for node in by)
-    readers = (reader, *others)
-    return Graft(data, tuple(range(len(by))), fresh, (), (), tuple(Rewire(r, fresh[-1]) for r in readers), readers)
+    return Graft(data, tuple(range(len(by))), fresh, (), (), (Rewire(reader, fresh[-1]),), (reader,))
 
 
 def make_constant(name: str, array: np.ndarray) -> onnx.NodeProto:
@@ -79,6 +79,11 @@ def make_dequantize(
 def attributes(graph: Graph, node: gs.Node, *leave: str) -> list[onnx.AttributeProto]:
     """The node's attributes in the file, without those named in `leave`."""
     return [a for a in graph.proto(node).attribute if a.name not in leave]
+
+
+def inner_nodes(graph: Graph, node: gs.Node) -> Iterator[onnx.NodeProto]:
+    """The nodes of the subgraphs of an If, Loop or Scan, as in the file; none for other operators."""
+    return islice(nested(graph.proto(node)), 1, None)
 
 
 def make_node(

@@ -1,4 +1,4 @@
-"""What a rule may propose: a `Rewire`, a `PlacePair`, a `SetPair` or a `Graft`.
+"""What a rule may propose: a `Rewire`, a `Retype`, a `PlacePair`, a `SetPair` or a `Graft`.
 
 Proposals name tensors and node inputs, never positions, so the proposals of many rules can be applied in one round.
 """
@@ -21,6 +21,20 @@ class Rewire:
 
     reader: NodeInput
     tensor: str
+
+
+@dataclass(frozen=True)
+class Retype:
+    """Let a node input read its tensor in another floating-point type: directly or through an existing Cast if the
+    tensor exists in that type, as a converted initializer, else through a new Cast.
+
+    Attributes:
+        reader: the node input.
+        kind: the `onnx.TensorProto` data type.
+    """
+
+    reader: NodeInput
+    kind: int
 
 
 @dataclass(frozen=True)
@@ -105,12 +119,12 @@ class Graft:
     reads: tuple[NodeInput, ...]
 
 
-Proposal = Rewire | PlacePair | SetPair | Graft
+Proposal = Rewire | Retype | PlacePair | SetPair | Graft
 
 
 def touched(proposal: Proposal) -> tuple[NodeInput, ...]:
     """The node inputs that a proposal changes, or relies on while it replaces nodes."""
-    if isinstance(proposal, Rewire):
+    if isinstance(proposal, Rewire | Retype):
         return (proposal.reader,)
     if isinstance(proposal, PlacePair):
         return proposal.readers

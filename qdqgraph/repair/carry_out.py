@@ -15,11 +15,11 @@ import onnx
 from ..graph.graph import Graph, key
 from ..graph.pair import Pair, pairs
 from ..graph.sites import only_quantized
-from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Rewire, SetPair, touched
+from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Retype, Rewire, SetPair, touched
 from ..rulekit.finding import Finding
 from .draft import Draft
 from .originals import ORIGINAL, originals
-from .solver import Group, Solution
+from .solution import Group, Solution
 
 Rounding = tuple[float, str]
 """The quantization of a pair: its scale, and the type of its integers."""
@@ -134,6 +134,9 @@ class _Round:
         for edit in finding.edits:
             if isinstance(edit, SetPair):
                 self.write(edit)
+                continue
+            if isinstance(edit, Retype):
+                self.draft.set_type(edit.reader, edit.kind)
                 continue
             if isinstance(edit, Graft):
                 self.draft.graft(edit, finding.code)

@@ -118,6 +118,15 @@ class Draft:
         old = node.input[index]
         self._connect(node, index, self._typed(tensor, self._reals.kind(old)))
 
+    def set_type(self, reader: NodeInput, kind: int) -> None:
+        """Lets a node input read its tensor in another floating-point type; a DequantizeLinear produces the type of its
+        scale."""
+        node, index = self._of[reader[0]], reader[1]
+        self._connect(node, index, self._typed(node.input[index], kind))
+        if node.op_type == "DequantizeLinear":
+            self._retyped.update(node.output)
+            self._reals.add(node.output[0], kind)
+
     def _connect(self, node: onnx.NodeProto, index: int, tensor: str) -> None:
         old = node.input[index]
         if old == tensor:

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 import onnx
 
-Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import"]
-"""The repeated fields that a plan may change; the last two belong to the model, the others to its graph."""
+Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import", "functions"]
+"""The repeated fields that a plan may change."""
+OF_MODEL = ("metadata_props", "opset_import", "functions")
+"""Those of them that belong to the model; the others belong to its graph."""
 
 ITEM: Mapping[Field, type[Any]] = {
     "node": onnx.NodeProto,
@@ -22,6 +24,7 @@ ITEM: Mapping[Field, type[Any]] = {
     "output": onnx.ValueInfoProto,
     "metadata_props": onnx.StringStringEntryProto,
     "opset_import": onnx.OperatorSetIdProto,
+    "functions": onnx.FunctionProto,
 }
 NAMED_BY: Mapping[Field, str] = {"metadata_props": "key", "opset_import": "domain"}
 """The attribute that identifies an item of a field, if it is not `name`."""
@@ -126,4 +129,7 @@ def item_text(field: Field, data: bytes) -> str:
     if field == "opset_import":
         opset = onnx.OperatorSetIdProto.FromString(data)
         return f"opset {opset.domain or 'ai.onnx'} {opset.version}"
+    if field == "functions":
+        function = onnx.FunctionProto.FromString(data)
+        return f"function {function.domain}.{function.name} of {len(function.node)} nodes"
     return f"{field} {onnx.helper.printable_value_info(onnx.ValueInfoProto.FromString(data)).lstrip('%')}"

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
 
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import pairs
 from ..model.validate import validate_references
 from ..rulekit import catalog
-from ..rulekit.rule import Rule
+from ..rulekit.rule import Rule, handled
+from ..targets.target import Target
 
+PLACES = "subgraphs (If, Loop, Scan), or functions that a rule handles,"
 BARE = "qdqgraph.bare"
 """Metadata key of a model whose last pair a repair removed, so that later runs accept the model."""
+
+
+def opened(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, folder: Path | None = None) -> Graph:
+    """Returns the view of a model that rules see: with its local functions inlined, except those that a rule handles.
+
+    Raises:
+        ModelError: as `quantized`; or the model cannot be imported, or a function with Q/DQ cannot be inlined.
+    """
+    return quantized(Graph.opened(model, folder, target=target, keeps=handled(rules)), rules)
 
 
 def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
@@ -28,7 +42,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise ModelError(
-            "all Q/DQ of the model are inside functions or subgraphs, which qdqgraph does not change: inline them"
+            f"all Q/DQ of the model are inside {PLACES} which qdqgraph does not change: export the model without them"
         )
     raise ModelError(
         "the model has no QuantizeLinear or DequantizeLinear, and no rule treats one of its operators as "

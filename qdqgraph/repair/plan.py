@@ -1,8 +1,8 @@
 """`Plan`: all changes of a repair to a file, as a frozen value that can be shown, saved, applied and undone.
 
 A plan is the net difference of two models (`Plan.between`): added and removed nodes, initializers, value infos, inputs
-and outputs, metadata entries and opsets, with their indexes, and changed node inputs. Everything else stays byte for
-byte unchanged. A stale plan, made for another model, is refused.
+and outputs, metadata entries, opsets and local functions, with their indexes, and changed node inputs. Everything else
+stays byte for byte unchanged. A stale plan, made for another model, is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import onnx
 
 from ..errors import PlanError
 from ..model.protos import key, refill
-from .edits import ITEM, NAMED_BY, Edit, Field, Insert, Remove, SetInput, SetVersion, describe
+from .edits import ITEM, NAMED_BY, OF_MODEL, Edit, Field, Insert, Remove, SetInput, SetVersion, describe
 from .plan_file import plan_text, read_plan
 
 
@@ -125,7 +125,7 @@ class Plan:
 
 
 def _items(model: onnx.ModelProto, field: Field) -> Any:
-    return getattr(model if field in ("metadata_props", "opset_import") else model.graph, field)
+    return getattr(model if field in OF_MODEL else model.graph, field)
 
 
 def _splice(model: onnx.ModelProto, field: Field, edits: Iterable[Edit]) -> None:

@@ -8,7 +8,8 @@ import onnx
 
 from ..rulekit.finding import Finding
 from .plan import Plan
-from .solver import Change
+from .solution import Change
+from .start import OpsetRaise
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,9 @@ class Repair:
         model: the repaired model.
         plan: the net difference between the given model and the repaired model.
         exact: the model after the bit-exact repairs; `model` itself if no other repair followed.
+        start: the given model with its functions inlined and its opset raised, before any other repair.
+        functions: names of the local functions that were inlined.
+        opset: the raised opset, with the reason; None if it did not change.
         applied: the findings that were repaired, in order.
         left: the findings that remain, with the reason if a repair was refused.
         changes: the sites whose scale changed, with the bits lost since the original.
@@ -32,6 +36,9 @@ class Repair:
     model: onnx.ModelProto
     plan: Plan
     exact: onnx.ModelProto
+    start: onnx.ModelProto
+    functions: tuple[str, ...]
+    opset: OpsetRaise | None
     applied: tuple[Finding, ...]
     left: tuple[Finding, ...]
     changes: tuple[Change, ...]

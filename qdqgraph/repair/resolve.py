@@ -13,7 +13,8 @@ from .carry_out import Scales
 from .guard import Reasons
 from .measured import Measured
 from .options import Options
-from .solver import Solution, solve
+from .solution import Solution
+from .solver import solve
 
 EXCLUDED = "excluded from this repair by --only or --except"
 

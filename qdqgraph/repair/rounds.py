@@ -15,20 +15,19 @@ import onnx
 
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
-from ..graph.pair import is_pair, required_opset
-from ..model.opset import raised
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.policy import Policy, unknown_anchor
 from ..rulekit.rule import Rule, scan
 from ..targets.target import NAMES, Target
 from .draft import distinct
-from .gate import quantized
+from .gate import opened
 from .guard import Refuse
 from .options import Options
 from .repair import Repair
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
 from .resolve import resolve
+from .start import Start
 from .work import ROUNDS, Measure, Price, Work
 
 
@@ -42,7 +41,7 @@ def check(
         RuleError: a rule crashed, or the policy is unknown.
     """
     options = options or Options()
-    return examine(quantized(Graph(model, folder, target=Target.named(options.target)), rules), rules, options)
+    return examine(opened(model, rules, Target.named(options.target), folder), rules, options)
 
 
 def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
@@ -93,11 +92,9 @@ def fix(
             QDQ905).
     """
     options = options or Options()
-    graph = quantized(Graph(distinct(model), folder, target=Target.named(options.target)), rules)
+    start = Start.of(model, rules, options.target, folder)
+    graph = start.graph
     _check_policy(graph, options.policy)
-    least = _opset(graph, rules)
-    if graph.opset < least:
-        graph = Graph(raised(graph.model, least), graph.folder, target=graph.target)
     work = Work(rules, options, progress, price, refuse, measure)
     exact, final = work.stages(graph)
     for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
@@ -107,17 +104,11 @@ def fix(
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
-    result = work.result(model, graph, exact, final)
+    result = work.result(model, start, exact, final)
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
         raise RepairError(_illegal(illegal, options))
     return result
-
-
-def _opset(graph: Graph, rules: Sequence[Rule]) -> int:
-    """Returns the lowest opset in which everything quantized can be written as pairs; 0 if any opset can."""
-    written = (required_opset(graph, node) for node in graph.nodes() if is_pair(node))
-    return max((*written, *(rule.opset for rule in rules if rule.quantized_nodes(graph))), default=0)
 
 
 def strip(
@@ -138,15 +129,16 @@ def strip(
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported; a glob matches no node; no chosen node is quantized.
     """
-    graph = quantized(Graph(distinct(model), folder), rules)
     options = Options()
+    graph = opened(distinct(model), rules, Target.named(options.target), folder)
+    start = Start(graph)
     work = Work(rules, options)
     found = resolve(graph, work.scan(graph), options)[1]
     chosen = (*nodes, *readers_at(graph, found))
     if not chosen:
         raise ModelError("nothing to strip: no node is given, and the rules report none")
     final = work.requested(graph, unquantized(graph, chosen))
-    return work.result(model, graph, graph, final)
+    return work.result(model, start, graph, final)
 
 
 def elsewhere(graph: Graph, rules: Sequence[Rule], here: Iterable[Finding]) -> tuple[Finding, ...]:

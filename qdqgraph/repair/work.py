@@ -10,7 +10,7 @@ import onnx
 from ..errors import RepairError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
-from ..proposals.proposal import Graft
+from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.rule import Rule, scan
 from .carry_out import carry_out
@@ -23,7 +23,9 @@ from .plan import Plan
 from .repair import Repair
 from .requests import best_scales
 from .resolve import NO_DATA, Data, resolve, solved
-from .solver import Change, Solution, held_ties
+from .solution import Change, Solution
+from .solver import held_ties
+from .start import Start
 
 ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
@@ -139,7 +141,7 @@ class Work:
             self.applied += done
             if not keep:
                 self._note(solution.changes)
-            kept = not any(isinstance(e, Graft) for f in done for e in f.edits)  # new tensors have new shapes
+            kept = not any(isinstance(e, Graft | Retype) for f in done for e in f.edits)  # new tensors have new shapes
             graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
@@ -151,12 +153,12 @@ class Work:
         self.applied += done
         return Graph(model, graph.folder, target=graph.target) if done else graph
 
-    def result(self, model: onnx.ModelProto, graph: Graph, exact: Graph, final: Graph) -> Repair:
+    def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph) -> Repair:
         """Returns the repair of `model`.
 
         Args:
             model: the model as it was given.
-            graph: the same model before the first round.
+            start: the same model before the first round.
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
         """
@@ -168,16 +170,21 @@ class Work:
             draft = Draft(final.model)
             draft.set_metadata(CALIBRATION, self.data.measured.provenance)
             final = Graph(draft.finish(), final.folder, target=final.target)
+        changed = bool(self.applied) or start.opset is not None or not start.graph.functions
+        changed = changed or self.data.measured is not None
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
-        before, after = pairs(graph), pairs(final)
+        before, after = pairs(start.graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
         return Repair(
-            model=final.model,
-            plan=Plan.between(model, final.model),
-            exact=exact.model,
+            model=final.model if changed else model,  # a repair that changes nothing inlines no function
+            plan=Plan.between(model, final.model if changed else model),
+            exact=exact.model if changed else model,
+            start=start.graph.model if changed else model,
+            functions=tuple(f.name for f in start.graph.functions) if changed else (),
+            opset=start.opset,
             applied=tuple(self.applied),
             left=self.price(final, left),
-            changes=self._changes(graph, final, solution),
+            changes=self._changes(start.graph, final, solution),
             pairs_before=len(old),
             pairs_after=len(new),
             pairs_added=len(new - old),

@@ -19,7 +19,7 @@ from ..model.files import read_model
 from ..repair.options import Options
 from ..repair.resolve import resolve
 from ..rulekit.finding import Finding
-from ..rulekit.rule import Rule, scan
+from ..rulekit.rule import Rule, handled, scan
 from ..targets.target import Target
 from .drawing import COLOURS, Box, Drawing, Look
 
@@ -52,7 +52,7 @@ def of_model(model: Path, rules: Sequence[Rule], options: Options) -> Drawing:
         ModelError: the file cannot be read or imported.
         RuleError: a rule crashed.
     """
-    graph = Graph(read_model(model), model.parent, target=Target.named(options.target))
+    graph = Graph.opened(read_model(model), model.parent, target=Target.named(options.target), keeps=handled(rules))
     solution, findings = resolve(graph, scan(graph, rules), options)
     groups = [group.sites for group in solution.groups if sum(bool(pairs(graph).at(s)) for s in group.sites) > 1]
     return of_graph(graph, groups, findings)

@@ -44,9 +44,11 @@ class NumbersRecord:
     data: Literal["given", "noise"]
     note: str
     skipped: Annotated[str, Meta(description='Why nothing was compared; "" if the outputs were.')]
+    reference: Annotated[str, Meta(description="What the repaired model was compared with.")]
 
     @classmethod
     def of(cls, found: Verification) -> NumbersRecord:
         """The record of a numeric check."""
         outputs = {name: AgreementRecord.of(made, found.floats.get(name)) for name, made in found.outputs.items()}
-        return cls(outputs, found.samples, "given" if found.data else "noise", found.note, found.skipped)
+        data: Literal["given", "noise"] = "given" if found.data else "noise"
+        return cls(outputs, found.samples, data, found.note, found.skipped, found.reference)

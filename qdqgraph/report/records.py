@@ -22,9 +22,8 @@ from ..engines.compare.diff import Diff, Totals
 from ..engines.compare.match import KernelGroup
 from ..engines.layers import Engine, Layer
 from ..engines.share import Int8Share
-from ..fp16 import Fp16Model
-from ..repair.solver import Change
 from ..rulekit.finding import Finding, Safety, Severity
+from .changes import ChangeRecord, Fp16Record, OpsetRecord, PairsRecord
 from .numbers import NumbersRecord
 
 FORMAT: Final = 1
@@ -111,56 +110,6 @@ class FindingsRecord:
 
     format: Literal[1]
     files: tuple[FileRecord, ...]
-
-
-@dataclass(frozen=True)
-class PairsRecord:
-    """Activation pairs of a model before and after its repair."""
-
-    before: int
-    after: int
-    added: int
-    removed: int
-
-
-@dataclass(frozen=True)
-class ChangeRecord:
-    """A tensor whose scale changed; `bits_lost` is negative if the new range clips, and measured if there is a `method`:
-    how the scale was chosen on data."""
-
-    tensor: str
-    own_scale: float
-    new_scale: float
-    bits_lost: float
-    method: str
-
-    @classmethod
-    def of(cls, change: Change) -> ChangeRecord:
-        """The record of a change."""
-        return cls(change.site, change.own, change.new, change.lost, change.method)
-
-
-@dataclass(frozen=True)
-class KeptRecord:
-    """A node that stays FP32, and why."""
-
-    node: str
-    op: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Fp16Record:
-    """The result of `--fp16`; `scale_change` is the largest relative change of a scale by rounding to FP16."""
-
-    casts: int
-    scale_change: float
-    stays_fp32: tuple[KeptRecord, ...]
-
-    @classmethod
-    def of(cls, half: Fp16Model) -> Fp16Record:
-        """The record of a model in FP16."""
-        return cls(half.casts, half.scale_change, tuple(KeptRecord(k.node, k.op, k.reason) for k in half.kept))
 
 
 @dataclass(frozen=True)
@@ -270,6 +219,8 @@ class ResultRecord:
     edits: int
     pairs: PairsRecord
     groups: int
+    functions: Annotated[tuple[str, ...], Meta(description="The local functions that were inlined.")]
+    opset: OpsetRecord | None
     changes: tuple[ChangeRecord, ...]
     applied: tuple[FindingRecord, ...]
     left: tuple[FindingRecord, ...]
@@ -291,6 +242,8 @@ def result_json(path: str, out: str | None, result: Result) -> str:
             edits=len(result.plan.edits),
             pairs=PairsRecord(result.pairs_before, result.pairs_after, result.pairs_added, result.pairs_removed),
             groups=result.groups,
+            functions=result.functions,
+            opset=None if result.opset is None else OpsetRecord.of(result.opset),
             changes=tuple(map(ChangeRecord.of, result.changes)),
             applied=tuple(map(FindingRecord.of, result.applied)),
             left=tuple(map(FindingRecord.of, result.left)),

@@ -98,6 +98,7 @@ def _summary(result: Repair, verification: Verification | None) -> Table:
         "groups with one scale": str(result.groups),
         "scales changed": f"{len(lost)}{bits}",
         **_legality_loss(result),
+        **_start(result),
         "repairs": _counted(result.applied) or "none: nothing to do",
         "findings left": _counted(result.left) or "none",
     }
@@ -115,6 +116,14 @@ def _legality_loss(result: Repair) -> dict[str, str]:
     return {"bits lost by legality": f"{len(lost)}, at most {max(lost):.2f}"} if lost else {}
 
 
+def _start(result: Repair) -> dict[str, str]:
+    """The rows on the inlined functions and the raised opset; empty if there are none."""
+    rows = {"functions inlined": ", ".join(result.functions)} if result.functions else {}
+    if result.opset is not None:
+        rows["opset raised"] = f"{result.opset.before} -> {result.opset.after}: {result.opset.why}"
+    return rows
+
+
 def _numbers(verification: Verification) -> Iterable[tuple[str, str]]:
     what = f"{verification.samples} sample(s) of your data" if verification.data else "seeded noise"
     for name, agreement in verification.outputs.items():
@@ -125,7 +134,7 @@ def _numbers(verification: Verification) -> Iterable[tuple[str, str]]:
         more = f"; {agreement.caveat}" if agreement.caveat else ""
         sides = verification.floats.get(name)
         more += f"; {_sides(sides)}" if sides is not None else ""
-        yield f"output {name}", f"{value} against the input, on {what}{more}"
+        yield f"output {name}", f"{value} against {verification.reference}, on {what}{more}"
     if verification.source:
         yield "samples", verification.source
     if verification.skipped:

@@ -15,6 +15,7 @@ from ..graph.graph import Graph, Node, Reader, input_name, key, label
 from ..graph.masks import Mask, mask
 from ..graph.moves import Move, move_at, move_of
 from ..graph.normalizations import Normalizations, normalizations
+from ..graph.operands import REAL, mixed_operands, numpy_type, read_type, type_name
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
 from ..graph.quantization import Quantization
 from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
@@ -32,8 +33,17 @@ from ..operators import (
 )
 from ..proposals.clipping import clip_nodes, clips_negatives
 from ..proposals.folding import fold_integers, fold_moved, store_floats
-from ..proposals.nodes import attributes, insert_before, make_constant, make_dequantize, make_node, replace
-from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Rewire, SetPair
+from ..proposals.nodes import (
+    attributes,
+    inner_nodes,
+    insert_before,
+    make_constant,
+    make_dequantize,
+    make_node,
+    replace,
+)
+from ..proposals.opset import in_opset, node_faults, written_for
+from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Retype, Rewire, SetPair
 from ..proposals.readers import FLOATS, feeds_int8, keep_exact
 from ..proposals.unpair import remove_pair
 from ..proposals.weights import (
@@ -67,6 +77,7 @@ __all__ = [
     "PAIRS",
     "PER_CHANNEL",
     "RANGES",
+    "REAL",
     "SAME_CONSTANT",
     "UNBOUNDED",
     "WEIGHTED",
@@ -88,6 +99,7 @@ __all__ = [
     "Quantization",
     "Reader",
     "Residual",
+    "Retype",
     "Rewire",
     "Rule",
     "Safety",
@@ -110,7 +122,9 @@ __all__ = [
     "feeds_int8",
     "fold_integers",
     "fold_moved",
+    "in_opset",
     "inner_inputs",
+    "inner_nodes",
     "input_name",
     "insert_before",
     "int4_to_int8",
@@ -124,14 +138,18 @@ __all__ = [
     "make_node",
     "make_symmetric",
     "mask",
+    "mixed_operands",
     "move_at",
     "move_of",
+    "node_faults",
     "normalizations",
+    "numpy_type",
     "only_quantized",
     "opens_block",
     "pair_readers",
     "pairs",
     "pointwise",
+    "read_type",
     "reader_axis",
     "real_weights",
     "refit",
@@ -148,7 +166,9 @@ __all__ = [
     "sites",
     "skips_convolution",
     "store_floats",
+    "type_name",
     "uint4_to_int4",
     "uint8_to_int8",
     "why_locked",
+    "written_for",
 ]

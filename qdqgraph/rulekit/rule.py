@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -110,6 +110,10 @@ class Rule(ABC):
         names = [name for name in operators if any(_names(pattern, *name) for pattern in self.quantized)]
         return tuple(sorted((n for name in names for n in operators[name]), key=graph.position))
 
+    def handles(self, domain: str, name: str) -> bool:
+        """Whether the rule names an operator: a local function that defines it is then not inlined."""
+        return any(_names(pattern, domain, name) for pattern in self.quantized)
+
     def finding(
         self,
         at: gs.Node,
@@ -152,6 +156,11 @@ class Rule(ABC):
             tie,
             tuple(edits),
         )
+
+
+def handled(rules: Sequence[Rule]) -> Callable[[str, str], bool]:
+    """Whether one of the rules names an operator, by its domain and name."""
+    return lambda domain, name: any(rule.handles(domain, name) for rule in rules)
 
 
 def _by_operator(graph: Graph) -> dict[tuple[str, str], list[gs.Node]]:
@@ -201,5 +210,6 @@ def _check_type(rule: Rule, finding: Finding) -> None:
     for edit in finding.edits:
         if not isinstance(edit, Proposal):
             raise RuleError(
-                f"QDQ901: rule {rule.code} proposes {edit!r}; write Rewire(…), PlacePair(…), SetPair(…) or replace(…)"
+                f"QDQ901: rule {rule.code} proposes {edit!r}; write Rewire(…), Retype(…), PlacePair(…), "
+                "SetPair(…) or replace(…)"
             )

@@ -41,11 +41,12 @@ class Verification:
         outputs: the agreement of each output of the repaired model with the original, by output name.
         samples: number of samples.
         data: whether the samples were given; False for seeded noise.
-        note: what else to know of the check, such as another provider; "" otherwise.
+        note: what else to know of the check, such as another provider or another reference; "" otherwise.
         source: where the samples come from and what was done to them; "" for noise.
         skipped: why nothing was compared; "" if the outputs were.
         floats: the distances from the float values, by output name: of outputs below `NOISY`, if the model computes in
             float.
+        reference: the model that the repaired one is compared with: the input, if onnxruntime runs it.
     """
 
     outputs: dict[str, Agreement]
@@ -55,6 +56,7 @@ class Verification:
     source: str = ""
     skipped: str = ""
     floats: dict[str, Sides] = field(default_factory=dict)
+    reference: str = "the input"
 
     @property
     def warning(self) -> str:
@@ -79,6 +81,9 @@ def verify(
 ) -> Verification:
     """Runs the original model, the model after the exact repairs and the repaired model, and compares their outputs.
 
+    If onnxruntime does not run the original, the first of these that it runs is the reference: the original with its
+    functions inlined and its opset raised, then the model after the exact repairs.
+
     Args:
         model: the original model.
         result: its repair.
@@ -95,11 +100,14 @@ def verify(
         return Verification({}, skipped="onnxruntime is not installed (qdqgraph[ort])")
     name, note = runtime.provider(provider)
     try:
-        first = run_on_noise(model, folder, name) if data is None else Run(data, runtime.run(model, data, folder, name))
+        reference, model, first, reason = _reference(model, result, data, folder, name)
     except ModelError as error:
         if data is not None:
             raise
         return Verification({}, skipped=str(error))
+    if reason and model is result.model:
+        return Verification({}, skipped=f"{reason}; the repaired model runs, and is {reference}")
+    note = "; ".join(filter(None, (note, reason)))
     names, random = [o.name for o in model.graph.output], any(random_nodes(model.graph))
 
     def outputs(other: onnx.ModelProto) -> list[list[Any]]:
@@ -127,8 +135,43 @@ def verify(
     if random:
         note = "; ".join(filter(None, (note, "the model draws random numbers; both models drew the same ones")))
     return Verification(
-        final, len(first.outputs), data is not None, note, getattr(data, "description", ""), floats=floats
+        final,
+        len(first.outputs),
+        data is not None,
+        note,
+        getattr(data, "description", ""),
+        floats=floats,
+        reference=reference,
     )
+
+
+def _reference(
+    model: onnx.ModelProto, result: Repair, data: Feeds | None, folder: Path, provider: str
+) -> tuple[str, onnx.ModelProto, Run, str]:
+    """Returns the reference's description, the reference, its run, and why it is not the original, else "".
+
+    Raises:
+        ModelError: onnxruntime runs neither the original nor what equals it.
+    """
+    raised = "" if result.opset is None else f" in opset {result.opset.after}"
+    candidates = {
+        "the input": model,
+        f"the input{raised}{' with its functions inlined' if result.functions else ''}": result.start,
+        "the input after its exact repairs": result.exact,
+    }
+    first: ModelError | None = None
+    for what, candidate in candidates.items():
+        try:
+            if data is None:
+                run = run_on_noise(candidate, folder, provider)
+            else:
+                run = Run(data, runtime.run(candidate, data, folder, provider))
+        except ModelError as error:
+            first = first or error
+        else:
+            return what, candidate, run, "" if first is None else f"the input does not run: {first}"
+    assert first is not None
+    raise first
 
 
 def _compared(names: Sequence[str], ours: list[list[Any]], theirs: list[list[Any]]) -> dict[str, Agreement]:

@@ -25,6 +25,7 @@ from qdqgraph.rulekit import (
     keep_exact,
     key,
     make_symmetric,
+    numpy_type,
     pair_readers,
     pairs,
     refit,
@@ -34,6 +35,11 @@ from qdqgraph.rulekit import (
     why_locked,
 )
 
+QUANTIZED = frozenset(
+    {"int4", "uint4", "int8", "uint8", "int16", "uint16", "float4_e2m1fn"}
+    | {f"float8_{form}" for form in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")}
+)
+"""Types that a QuantizeLinear produces."""
 ACCEPTED = ("int8", "float8_e4m3fn", "float4_e2m1fn")
 """Types that TensorRT quantizes to, in addition to INT4 for weights."""
 
@@ -166,6 +172,8 @@ class IntegersNotInt8(Rule):
         for pair in pairs(graph):
             if argument_readers(graph, pair_readers(graph, pair)):
                 continue  # QDQ429
+            if (pair.quantize and pair.types[1] not in QUANTIZED) or _stored_otherwise(graph, pair):
+                continue  # QDQ424 reports it
             if pair.zero_point is not None and str(pair.zero_point.dtype) in ("int4", "uint4"):
                 yield from self._four_bits(graph, pair)
             elif pair.kind == "bias":
@@ -237,6 +245,12 @@ class IntegersNotInt8(Rule):
         return self.finding(
             pair.nodes[0], what, help="quantize to INT8 with the same range", bits_lost=lost, edits=[edit]
         )
+
+
+def _stored_otherwise(graph: Graph, pair: Pair) -> bool:
+    """Returns whether the file stores the integers in another type than the zero-point has."""
+    kind = graph.dtype(pair.tensor) if pair.quantize is None and pair.zero_point is not None else None
+    return kind is not None and str(numpy_type(kind)) != pair.types[1]
 
 
 def _as_int8(pair: Pair) -> list[SetPair]:

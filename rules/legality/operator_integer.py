@@ -17,6 +17,7 @@ from qdqgraph.rulekit import (
     attributes,
     input_name,
     key,
+    label,
     make_constant,
     make_node,
     replace,
@@ -130,14 +131,45 @@ class OperatorInteger(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes("ConvInteger", "MatMulInteger"):
             edit = _in_pairs(graph, node) or _unquantized(graph, node)
+            reason = "" if edit is not None else _obstacle(graph, node)
             yield self.finding(
                 node,
-                f"TensorRT has no {node.op}",
+                f"TensorRT has no {node.op}" + (f", and no repair fits here: {reason}" if reason else ""),
                 help="export the model with Q/DQ pairs"
                 if edit is None
                 else f"replace it by {node.op.removesuffix('Integer')} of dequantized values",
                 edits=() if edit is None else [edit],
             )
+
+
+def _obstacle(graph: Graph, node: Node) -> str:
+    """Returns why the product cannot be replaced, with the place; the first obstacle downstream of it."""
+    name = key(node)
+    readers = graph.readers(name)
+    if name in graph.outputs:
+        return f"its INT32 result '{name}' is a graph output"
+    for reader in readers:
+        if reader.index < 0:
+            return f"a subgraph of {label(reader.node)} reads its INT32 result '{name}'"
+        if reader.node.op == "Add":
+            (other, *_) = [t.name for t in reader.node.inputs if t.name != name] or [name]
+            bias = "a constant" if graph.is_constant(other) else "a bias that is computed at run time"
+            return f"{label(reader.node)} adds '{other}' to its INT32 result, {bias}"
+        if reader.node.op != "Cast":
+            return f"{label(reader.node)} reads its INT32 result '{name}'"
+    if len(readers) != 1:
+        return f"{len(readers)} Casts read its INT32 result '{name}'"
+    real = key(readers[0].node)
+    scaled = _sole_reader(graph, real, "Mul")
+    if scaled is None:
+        return f"its result '{real}' is not multiplied by its scales in one Mul"
+    if graph.array(input_name(node, 1)) is None:
+        return f"its weights '{input_name(node, 1)}' are not constant"
+    source = graph.producer(input_name(node, 0))
+    if source is None or source.op not in ("QuantizeLinear", "DynamicQuantizeLinear"):
+        return f"no QuantizeLinear or DynamicQuantizeLinear produces its input '{input_name(node, 0)}'"
+    factor = next((t.name for t in scaled.inputs if t.name != real), real)
+    return f"'{factor}' is not the product of the scales of its input and of its weights"
 
 
 def _in_pairs(graph: Graph, node: Node) -> Graft | None:

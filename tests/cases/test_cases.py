@@ -34,29 +34,8 @@ CASES = [read(path) for path in sorted(FOLDER.glob("*.onnxtxt"))]
 
 PENDING: dict[tuple[str, str], str] = {
     ("02-weight-q-as-output", "check"): "nothing warns for TensorRT 8",
-    ("03-fp8-weight-half-scale", "check"): "no rule compares the type of a scale with that of the values",
-    ("03-fp8-weight-half-scale", "fix"): "no rule compares the type of a scale with that of the values",
-    ("03-fp8-weight-half-scale", "outputs"): "no rule compares the type of a scale with that of the values",
-    ("03b-int8-weight-half-scale", "check"): "no rule compares the type of a scale with that of the values",
-    ("03b-int8-weight-half-scale", "fix"): "no rule compares the type of a scale with that of the values",
-    ("03b-int8-weight-half-scale", "outputs"): "no rule compares the type of a scale with that of the values",
-    ("19-int4-old-opset", "check"): "the opset is raised without a finding",
-    ("19-int4-old-opset-b", "check"): "the opset is raised without a finding",
-    ("25-clip-old-form", "fix"): "an attribute that the opset does not have is not seen",
-    ("25-clip-old-form", "check"): "an attribute that the opset does not have is not seen",
-    ("25-clip-old-form", "outputs"): "an attribute that the opset does not have is not seen",
-    ("30-local-function", "check"): "functions are not inlined",
-    ("30-local-function", "int8"): "functions are not inlined",
     ("57-float-scale-half-scale", "check"): "one scale in FP32 and FP16 counts as two",
-    ("59-mixed-signs-in-a-function", "check"): "functions are not inlined",
-    ("59-mixed-signs-in-a-function", "fix"): "functions are not inlined",
-    ("59-mixed-signs-in-a-function", "int8"): "functions are not inlined",
-    ("59-mixed-signs-in-a-function", "outputs"): "functions are not inlined",
     ("60-global-response-norm", "check"): "GlobalResponseNorm is not known",
-    ("62-int32-zero-point", "check"): "the zero-point is not converted",
-    ("62-int32-zero-point", "int8"): "the zero-point is not converted",
-    ("66-merged-decoder", "check"): "no rule looks into branches",
-    ("67-loop-over-a-cell", "check"): "no rule looks into loops",
 }
 """Aspects of cases that fail today, with the reason; a repair removes its entry here."""
 

@@ -457,3 +457,43 @@ def test_fix_ends_with_what_runs_in_int8_before_and_after(model: Path, capsys: p
 def test_allow_worse_needs_a_build(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fix", str(model), "--dry-run", "--allow-worse"]) == 2
     assert "--allow-worse has an effect only with --verify" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN"])
+def test_stdout_is_json_alone_for_types_that_numpy_lacks(kind: str, tmp_path: Path) -> None:
+    """onnx-graphsurgeon would print a warning for each such type to stdout."""
+    wide = kind == "BFLOAT16"
+    real, integer = ("bfloat16", "int8") if wide else ("float", "float8e4m3fn")
+    text = f"""<ir_version: 10, opset_import: ["" : 22]> g ({real}[1,4] x) => ({real}[1,4] y) {{
+        q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Relu (d) }}"""
+    made = onnx.parser.parse_model(text)
+    types = {"s": real, "z": integer}
+    for name, value in (("s", 0.5), ("z", 0.0)):
+        of_type = getattr(onnx.TensorProto, {"float": "FLOAT"}.get(types[name], types[name].upper()))
+        made.graph.initializer.append(onnx.helper.make_tensor(name, of_type, [], [value]))
+    path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
+    onnx.save(made, path)
+    for words in (("check", "--format", "json"), ("fix", "--json", "-o", str(out))):
+        run = subprocess.run(program(words[0], str(path), *words[1:]), capture_output=True, text=True, check=False)
+        assert json.loads(run.stdout)["format"] == 1, run.stdout
+
+
+def test_fix_states_the_raised_opset_and_the_inlined_functions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 10, "local" : 1]>
+        g (float[1,2] x) => (float[1,2] y)
+        <float s = {0.1}, int8 z = {0}, int8[2,2] w = {1, 2, 3, 4}, float[2] t = {0.1, 0.2}, int8[2] u = {0, 0}> {
+            a = local.Pair (x, s, z) k = DequantizeLinear (w, t, u) y = MatMul (a, k) }
+        <domain: "local", opset_import: ["" : 10]>
+        Pair (x, s, z) => (y) { q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }"""
+    path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    assert main(["fix", str(path), "-o", str(out)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "functions inlined local.Pair" in lines
+    assert "opset raised 10 -> 13: the DequantizeLinear 'DequantizeLinear(k)' needs opset 13" in lines
+    assert main(["fix", str(path), "-o", str(out), "--force", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["functions"] == ["local.Pair"]
+    assert (record["opset"]["before"], record["opset"]["after"]) == (10, 13)

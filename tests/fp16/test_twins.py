@@ -32,6 +32,10 @@ COMPARE_SCALES = {"QDQ101", "QDQ102", "QDQ103", "QDQ104", "QDQ105", "QDQ205", "Q
 WITHOUT_HALF = {"QDQ407", "QDQ409", "QDQ410", "QDQ411", "QDQ416", "QDQ429"}
 """Rules with examples whose operators, or inputs such as the scales of a Resize, ONNX defines for FP32 only."""
 
+WITHOUT_FORM = {"QDQ419", "QDQ420", "QDQ421", "QDQ422"}
+"""Rules about types and other faults for which onnx.checker rejects a model, which Casts would repair or hide, and about
+functions and subgraphs, in which `sandwiched` writes nothing."""
+
 FEWER = settings(max_examples=settings().max_examples // 8)
 """Each example of these properties runs several repairs."""
 
@@ -102,7 +106,7 @@ def test_exact_repairs_are_bit_exact_in_both_forms(model: onnx.ModelProto) -> No
         assert all(a.identical for a in compare(form, result.model, noise(form, 2), Path()).values())
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+@pytest.mark.parametrize("rule", [r for r in RULES if r.code not in WITHOUT_FORM], ids=lambda rule: rule.code)
 def test_rules_treat_the_sandwiched_form_of_their_examples_as_the_example(rule: Rule) -> None:
     for example in rule.examples:
         model = parse(example.before if isinstance(example, Example) else example.model)

@@ -15,7 +15,7 @@ from qdqgraph.repair.plan import Plan, digest
 from qdqgraph.rulekit import Graph
 from qdqgraph.rulekit.rule import scan
 from qdqgraph.verify.comparison import compare
-from tests.support.graphs import nets
+from tests.support.graphs import nets, wrapped
 from tests.support.weights import quantized_layers, weight_nets
 
 RULES = qdqgraph.rules()
@@ -85,3 +85,19 @@ def test_the_forecast_never_gets_worse_from_the_graph_that_tensorrt_accepts(
     before, after = result.int8
     assert not before.refused and after.int8 >= before.int8 and after.bytes <= before.bytes
     assert after == Int8Share.of(qdqgraph.forecast(result.model))
+
+
+@given(nets, st.integers(0, 2**32))
+def test_functions_hide_nothing(model: onnx.ModelProto, seed: int) -> None:
+    """A network with parts in local functions has the findings of the same network without them, and the same repair."""
+    parts = wrapped(model, seed)
+    before, plain = parts.SerializeToString(), qdqgraph.fix(model, RULES)
+    found = [f for f in qdqgraph.check(parts, RULES) if f.code != "QDQ421"]
+    assert [f.code for f in found] == [f.code for f in qdqgraph.check(model, RULES)]
+    result = qdqgraph.fix(parts, RULES)
+    assert sorted(n.op_type for n in result.model.graph.node if n.domain == "") == sorted(
+        n.op_type for n in plain.model.graph.node
+    ) or not (result.applied or plain.applied)
+    assert all(a.identical for a in compare(plain.model, result.model, noise(model, 1), Path()).values())
+    assert Plan.from_json(result.plan.to_json()).inverse().apply(result.model).SerializeToString() == before
+    assert not qdqgraph.fix(result.model, RULES).plan.edits

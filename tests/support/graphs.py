@@ -109,3 +109,34 @@ def networks(scales: Sequence[float]) -> st.SearchStrategy[onnx.ModelProto]:
 nets = networks(SCALES)
 half_nets = networks(HALF_SCALES)
 close_nets = networks(CLOSE_SCALES)
+
+
+def wrapped(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    """The model with runs of its nodes in local functions, some of them inside another function.
+
+    A function receives all tensors that it reads, constants included, and returns those that are read outside it.
+    """
+    source = random.Random(seed)
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    new.opset_import.append(helper.make_opsetid("local", 1))
+    nodes = list(model.graph.node)
+    for number in range(source.randint(1, 4)):
+        start = source.randrange(len(nodes))
+        body = nodes[start : start + source.randint(1, 6)]
+        made = [name for node in body for name in node.output if name]
+        read = {name for node in body for name in node.input if name} - set(made)
+        outside = {n for node in (*nodes[:start], *nodes[start + len(body) :]) for n in node.input}
+        outside |= {o.name for o in model.graph.output}
+        returned = [name for name in made if name in outside]
+        if not returned:
+            continue
+        inputs, name = sorted(read), f"Part{number}"
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+        new.functions.append(helper.make_function("local", name, inputs, returned, body, opsets))
+        call = helper.make_node(name, inputs, returned, domain="local")
+        nodes[start : start + len(body)] = [call]
+    del new.graph.node[:]
+    new.graph.node.extend(nodes)
+    onnx.checker.check_model(new)
+    return new

@@ -27,7 +27,7 @@ def built(model: Path, library: str, how: Build) -> Engine:
     """
     if library not in LIBRARIES:
         raise EngineError(f"unknown builder {library!r}; the builders are {', '.join(LIBRARIES)}")
-    graph = Graph(read_model(model), model.parent)
+    graph = Graph.opened(read_model(model), model.parent)
     try:
         if library == "trtexec":
             return trtexec.build(graph, model, how)

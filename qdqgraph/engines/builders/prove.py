@@ -78,7 +78,7 @@ def prove(path: Path, model: onnx.ModelProto, fixed: onnx.ModelProto, target: Ta
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
     """
     before, after = (
-        forecast(Graph(m, path.parent, target=target), name) for m, name in ((model, "before"), (fixed, "after"))
+        forecast(Graph.opened(m, path.parent, target=target), name) for m, name in ((model, "before"), (fixed, "after"))
     )
     with tempfile.TemporaryDirectory(prefix="qdqgraph-") as folder:
         file = Path(folder) / path.name

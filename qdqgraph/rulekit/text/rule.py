@@ -70,6 +70,11 @@ class TextRule(Rule):
         index = [e for e in self.examples if type(e) is type(example)].index(example)
         return f"{self.file}:{self.source.line((kind, index))}"
 
+    def handles(self, domain: str, name: str) -> bool:
+        """Whether `quantized` or the pattern names the operator."""
+        mine = ((n.domain, op) for n in self.pattern.nodes for op in n.ops)
+        return super().handles(domain, name) or (domain, name) in mine
+
     def find(self, graph: Graph) -> Iterator[Finding]:
         """One finding per match, or per tie by name."""
         seen: set[object] = set()

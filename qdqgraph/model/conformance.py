@@ -1,0 +1,89 @@
+"""What onnx.checker rejects in a model, node by node, as `check_model(full_check=True)` does for the whole.
+
+The check needs no weights: it works for models with external data, and for more than 2 GiB. Operators of other domains,
+and nodes with subgraphs, are not checked.
+"""
+
+from __future__ import annotations
+
+import re
+
+import onnx
+import onnx.onnx_cpp2py_export.checker as checker
+from onnx import shape_inference
+
+from ..errors import first_line
+from .protos import STANDARD, key, reads, subgraphs, version
+
+NEWEST = onnx.defs.onnx_opset_version()
+LARGE = 1024
+"""Bytes of raw data from which an initializer is checked without them: types and shapes do not depend on weights."""
+PLACE = re.compile(r"\(op_type:\w+, node name: (.*?)\): (.*)", re.DOTALL)
+"""How shape inference names the node of an error."""
+
+
+def faults(model: onnx.ModelProto) -> dict[str, str]:
+    """Returns the error of onnx.checker for each node that it rejects, by the node's key.
+
+    Errors of type and shape inference are reported one at a time, and only if every node fits its operator.
+    """
+    opset = version(model)
+    nodes = [n for n in model.graph.node if n.domain in STANDARD and key(n) and not any(subgraphs(n))]
+    found = {key(node): fault for node in nodes if (fault := node_fault(node, opset))}
+    return found or _inference_fault(model)
+
+
+def node_fault(node: onnx.NodeProto, opset: int) -> str:
+    """Returns why a node does not fit the definition of its operator in an opset; "" if it does."""
+    context = checker.CheckerContext()
+    context.ir_version, context.opset_imports = onnx.IR_VERSION, {"": opset, "ai.onnx": opset}
+    try:
+        checker.check_node(node.SerializeToString(), context, checker.LexicalScopeContext())
+    except checker.ValidationError as error:
+        return first_line(error)
+    return ""
+
+
+def fitting_opset(node: onnx.NodeProto, opset: int) -> int | None:
+    """Returns the opset for which a node was written: the nearest earlier one in which it is valid, else the nearest
+    later one; None if there is none, or if the node is valid in `opset`."""
+    if not node_fault(node, opset):
+        return None
+    others = (*range(opset - 1, 0, -1), *range(opset + 1, NEWEST + 1))
+    return next((other for other in others if not node_fault(node, other)), None)
+
+
+def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
+    """Returns the error of strict type and shape inference, by the key of its node; empty if there is none.
+
+    onnx infers the nodes in the order of the file, so a model whose nodes are not in topological order has none.
+    """
+    producer = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
+    if any(producer.get(name, -1) >= i for i, node in enumerate(model.graph.node) for name in reads(node)):
+        return {}
+    try:
+        shape_inference.infer_shapes(_without_weights(model), check_type=True, strict_mode=True)
+    except Exception as error:  # noqa: BLE001 - onnx raises its C++ exceptions as InferenceError, RuntimeError and others
+        place = PLACE.search(str(error))
+        if place is None:
+            return {}
+        name, message = place.groups()
+        return {name: " ".join(message.split())} if name in producer else {}
+    return {}
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the model without large initializer data; each node has its key as its name."""
+    slim = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    graph, own = slim.graph, model.graph
+    graph.name = own.name
+    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(graph, field).extend(getattr(own, field))
+    for node in graph.node:
+        node.name = key(node)
+    for tensor in own.initializer:
+        if tensor.external_data or len(tensor.raw_data) > LARGE:
+            graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        else:
+            graph.initializer.append(tensor)
+    return slim

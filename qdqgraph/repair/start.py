@@ -1,0 +1,94 @@
+"""`Start`: the graph that a repair starts with: the given model with its local functions inlined, in an opset that can
+express the repair. Both changes keep every value; a plan contains them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from ..errors import ModelError
+from ..graph.graph import Graph, label
+from ..graph.pair import is_pair, required_opset
+from ..model.opset import raised
+from ..model.protos import version
+from ..proposals.opset import node_faults, written_for
+from ..rulekit.rule import Rule
+from ..targets.target import Target
+from .draft import distinct
+from .gate import opened
+
+
+@dataclass(frozen=True)
+class OpsetRaise:
+    """A raised opset: the versions before and after, and the reason."""
+
+    before: int
+    after: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """The graph before the first round, and what differs from the given model.
+
+    Attributes:
+        graph: the graph; its `functions` are those that were inlined.
+        opset: the raised opset; None if it is the given one.
+    """
+
+    graph: Graph
+    opset: OpsetRaise | None = None
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, rules: Sequence[Rule], target: str, folder: Path | None) -> Start:
+        """The start of a repair of `model`, which is not modified.
+
+        Raises:
+            ModelError: the model has no Q/DQ or cannot be imported; a function or a node cannot be converted.
+        """
+        graph = opened(distinct(model), rules, Target.named(target), folder)
+        before, functions = version(model), graph.functions
+        why = "its local functions are of that opset"
+        least, reason = max(_needed(graph, rules), key=lambda need: need[0], default=(0, ""))
+        if graph.opset < least:
+            graph, why = _raised(graph, least), reason
+        if (later := _valid(graph)) is not None:
+            graph, why = later
+        graph.functions = functions
+        change = OpsetRaise(before, graph.opset, why) if before < graph.opset else None
+        return cls(graph, change)
+
+
+def _raised(graph: Graph, opset: int) -> Graph:
+    return Graph(raised(graph.model, opset), graph.folder, target=graph.target)
+
+
+def _valid(graph: Graph) -> tuple[Graph, str] | None:
+    """Returns the graph in the opset that nodes of a later form are written for, and the reason.
+
+    None if there are no such nodes, the target does not support that opset, or a node cannot be converted.
+    """
+    later = [(own, node) for node in map(graph.node, node_faults(graph)) if (own := written_for(graph, node))]
+    least, node = max(later, key=lambda need: need[0], default=(0, None))
+    if node is None or not graph.opset < least <= graph.target.opset:
+        return None
+    try:
+        return _raised(graph, least), f"the {node.op} '{label(node)}' is written for opset {least}"
+    except ModelError:
+        return None
+
+
+def _needed(graph: Graph, rules: Sequence[Rule]) -> Iterator[tuple[int, str]]:
+    """Yields the opsets in which everything quantized can be written as pairs, each with the reason."""
+    for node in graph.nodes():
+        if is_pair(node) and (least := required_opset(graph, node)):
+            yield least, f"the {node.op} '{label(node)}' needs opset {least}"
+    for rule in rules:
+        if nodes := rule.quantized_nodes(graph):
+            yield (
+                rule.opset,
+                f"{rule.code} replaces the {nodes[0].op} '{label(nodes[0])}' by nodes of opset {rule.opset}",
+            )
