@@ -17,12 +17,15 @@ from ..calibration.statistics.floating import FloatModel, float_model
 from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
 from ..calibration.statistics.scales import AUTO
 from ..calibration.statistics.statistics import Statistics
-from ..errors import ModelError
+from ..errors import ModelError, counted
 from ..graph.graph import Graph
+from ..model.protos import names as tensor_names
 from ..repair.measured import Measured
 from ..repair.work import Measure
 from . import given
 
+SHOWN = 10
+"""Names in a message."""
 NONE = "none"
 """The method that measures nothing: the data serve the numeric check alone."""
 
@@ -79,6 +82,19 @@ def measuring(
         return Fitted(found, data, network.wires, calibration.method, calibration.percentile, provider)
 
     return run
+
+
+def unknown_tensors(calibration: Calibration, model: onnx.ModelProto) -> str:
+    """A sentence that names the tensors of a table which the model does not have; "" if there are none."""
+    if calibration.table is None:
+        return ""
+    known = set(tensor_names(model.graph))
+    unknown = [name for name in tables.read(calibration.table).scales if name not in known]
+    if not unknown:
+        return ""
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    what = f"{counted(len(unknown), 'tensor')} that the model does not have"
+    return f"{calibration.table.name} names {what}: {', '.join(unknown[:SHOWN])}{more}"
 
 
 def _network(model: onnx.ModelProto, folder: Path, reference: given.Model | None) -> FloatModel:

@@ -35,7 +35,7 @@ from ..targets.target import Target
 from ..verify.verification import Verification, verify
 from . import given
 from .given import File, Model, Progress
-from .measuring import Calibration, measuring
+from .measuring import Calibration, measuring, unknown_tensors
 
 if TYPE_CHECKING:
     from ..engines.builders.prove import Proof
@@ -203,7 +203,7 @@ def fix(
         if proof.worse and not allow_worse:
             built = "TensorRT-RTX builds a worse engine from the repaired model"
             raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-    warnings = (note, "" if numbers is None else numbers.warning)
+    warnings = (note, "" if numbers is None else numbers.warning, unknown_tensors(calibration, found))
     notes = tuple(sentence for sentence in warnings if sentence)
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
     return _written(result, found, source, output, plan, force, progress)

@@ -23,6 +23,7 @@ from ..proposals.proposal import Constant, Graft, Proposal, Rewire, SetPair
 from ..proposals.weights import real_weights
 from ..rulekit.finding import Finding, Safety, Severity
 from .measured import Measured
+from .solution import Solution
 
 WeightFormat = Literal["int8", "float"]
 
@@ -84,19 +85,23 @@ def store_weights(graph: Graph, wanted: WeightFormat) -> Iterator[Finding]:
         yield _finding("weights", pair.key, what, f"store them as {wanted}", (edit,), safety)
 
 
-def best_scales(graph: Graph, measured: Measured) -> Iterator[Finding]:
+def best_scales(graph: Graph, measured: Measured, solution: Solution) -> Iterator[Finding]:
     """Yields the activation pairs whose scale is not the best one of their site, with edits that set it.
 
-    Integers that enter or leave the network keep their scale.
+    Pairs in a group of the solution get that group's scale later. Integers that enter or leave the network keep their
+    scale.
     """
     for pair in pairs(graph):
-        scale = measured.scale([pair.site]) if pair.tieable and not pair.pinned else None
+        free = pair.tieable and not pair.pinned and solution.group(pair.site) is None
+        scale = measured.scale([pair.site]) if free else None
         if scale is None:
             continue
         assert pair.scale is not None and pair.zero_point is not None
-        new = np.asarray(scale, pair.scale.dtype).reshape(pair.scale.shape)
-        if new.tobytes() == pair.scale.tobytes():
+        for kind in sorted(pair.scale_types):  # the number must be exact in the type of every node
+            scale = float(np.dtype(kind).type(scale))
+        if scale == pair.value:
             continue
+        new = np.asarray(scale, pair.scale.dtype).reshape(pair.scale.shape)
         what = f"the pair of '{pair.site}' has the scale {pair.value:.6g}; the data give {scale:.6g}"
         edit = SetPair(tuple(map(key, pair.nodes)), Constant.of(new), Constant.of(pair.zero_point), pair.axis)
         yield _finding("calibrate", pair.key, what, "use the measured scale", (edit,), Safety.LOSSY)
