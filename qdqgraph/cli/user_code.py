@@ -31,7 +31,7 @@ def resolve(name: str, option: str) -> Callable[..., Any]:
     """
     module, _, function = name.rpartition(":")
     path = f"{_loaded(Path(module), f'{option} {name}')}:{function}" if module.endswith(".py") else name
-    if not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
+    if not module or not all(part.isidentifier() for part in path.replace(":", ".").split(".")):
         form = "package.module:function or file.py:function"
         raise TorchError(f"{option} {name!r}: write {form}, each part a name in Python")
     try:

@@ -262,7 +262,7 @@ def test_the_cosine_rate_falls_from_step_to_step(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"--model": "mynets"}, "write package.module:function"),
-        ({"--model": "my-nets:build"}, "write package.module:function, each a name in Python"),
+        ({"--model": "my-nets:build"}, "write package.module:function or file.py:function, each part a name in Python"),
         ({"--model": "nonets:build"}, "there is no module 'nonets'"),
         ({"--model": "mynets:biuld"}, "has no 'biuld'"),
         ({"--model": "mynets:text"}, "returns a str, which is not a torch module"),
