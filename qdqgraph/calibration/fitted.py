@@ -47,6 +47,8 @@ class Fitted:
         self.provider = provider
         self._names = names
         self._choices: dict[frozenset[str], Choice | None] = dict(choices or {})
+        self._least: dict[str, float] = {}
+        """The squared error of each tensor at the scale that the method chooses for it alone."""
 
     def choice(self, sites: Sequence[str]) -> Choice | None:
         """What the method chooses for these sites together; None if none was measured, or all values are zero."""
@@ -72,9 +74,9 @@ class Fitted:
         spread, best_at_layers = self.statistics.get(self._name(site)), self.choice([site])
         if spread is None or best_at_layers is None or scale == best_at_layers.scale:
             return 0.0
-        own = best_scale([spread], self.name, percentile=self.percentile)
-        exact = EXACT * spread.energy()
-        found, best = error(spread, scale), error(spread, own.scale)
+        if (name := self._name(site)) not in self._least:
+            self._least[name] = best_scale([spread], self.name, percentile=self.percentile).error
+        exact, best, found = EXACT * spread.energy(), self._least[name], error(spread, scale)
         return 0.0 if found <= exact else max(0.0, 0.5 * math.log2(found / max(best, exact)))
 
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Fitted:

@@ -16,7 +16,7 @@ from ..rulekit.policy import Policy, usages
 from ..targets.target import DEFAULT, NAMES, Target
 from .requests import WeightFormat
 
-LIMIT, MEASURED_LIMIT = 1.0, 2.5
+LIMIT, MEASURED_LIMIT = 1.0, 3.0
 """The guard in bits, from scales alone and measured on data; see `Options.limit`."""
 Kind = Literal["text", "number", "flag", "list"]
 
@@ -76,7 +76,7 @@ class Options:
         metadata=_option(
             "max-bits-lost",
             "number",
-            "refuse a tie if a tensor would lose more resolution (default 1.0; measured on data 2.5)",
+            "refuse a tie if a tensor would lose more resolution (default 1.0; measured on data 3.0)",
             metavar="BITS",
             check=True,
         ),
@@ -141,8 +141,8 @@ class Options:
         Policy.parse(self.policy)
 
     def limit(self, measured: bool) -> float:
-        """The limit of the guard in bits. By default 1.0 where only scales can be compared, and 2.5 where the error is
-        measured on data: on the networks of docs/accuracy.md it costs less than 0.1 dB at the outputs."""
+        """The limit of the guard in bits. By default 1.0 where only scales can be compared, and 3.0 where the error is
+        measured on data: on trained networks it costs less than 0.1 dB at the outputs (docs/decisions/0015)."""
         if self.max_bits_lost is not None:
             return self.max_bits_lost
         return MEASURED_LIMIT if measured else LIMIT

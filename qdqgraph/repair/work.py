@@ -95,7 +95,7 @@ class Work:
         return self.best(graph, measured)
 
     def best(self, graph: Graph, measured: Measured) -> Graph:
-        """Gives each pair within the options' reach the best scale of its site, except in groups: these follow as ties."""
+        """Gives each pair within the options' reach the best scale of its site; those of groups follow as ties."""
         solution, _ = resolve(graph, self.scan(graph), self.options, refused=self.refused, data=self.data)
         asked = [f for f in best_scales(graph, measured, solution) if self.options.covers(f)]
         model, done = carry_out(graph, solved(graph, (), self.options, True, self.data), asked, exact=True)

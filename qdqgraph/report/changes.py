@@ -35,8 +35,10 @@ class OpsetRecord:
 
 @dataclass(frozen=True)
 class ChangeRecord:
-    """A tensor whose scale changed; `bits_lost` is negative if the new range clips. `method` is how the scale was chosen
-    on data, where `bits_lost` is measured; "" without data."""
+    """A tensor whose scale changed; `bits_lost` is negative if the new range clips.
+
+    `method` is how the scale was chosen on data, where `bits_lost` is measured; "" without data.
+    """
 
     tensor: str
     own_scale: float

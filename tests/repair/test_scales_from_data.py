@@ -193,4 +193,4 @@ def test_on_random_graphs_it_settles_and_undoes(model: onnx.ModelProto) -> None:
     assert not qdqgraph.fix(result.model, data=samples, calibrate="mse").plan.edits
     assert result.plan.inverse().apply(result.model).SerializeToString() == before
     assert all(np.isfinite(numpy_helper.to_array(i)).all() for i in result.model.graph.initializer)
-    assert all(change.lost <= 2.5 for change in result.changes)
+    assert all(change.lost <= 3.0 for change in result.changes)
