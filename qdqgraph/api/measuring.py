@@ -76,7 +76,7 @@ def measuring(
     data = samples
 
     def run(graph: Graph) -> Measured:
-        network = _network(graph.model, graph.folder, calibration.reference)
+        network = network_of(graph.model, graph.folder, calibration.reference)
         found = _statistics(network, data, calibration, provider, progress)
         progress("choosing scales")
         return Fitted(found, data, network.wires, calibration.method, calibration.percentile, provider)
@@ -97,7 +97,12 @@ def unknown_tensors(calibration: Calibration, model: onnx.ModelProto) -> str:
     return f"{calibration.table.name} names {what}: {', '.join(unknown[:SHOWN])}{more}"
 
 
-def _network(model: onnx.ModelProto, folder: Path, reference: given.Model | None) -> FloatModel:
+def network_of(model: onnx.ModelProto, folder: Path, reference: given.Model | None) -> FloatModel:
+    """The float network of a model, with the weights of a reference, or of the model at its path, if given.
+
+    Raises:
+        ModelError: as `float_model`; or the reference cannot be read.
+    """
     if reference is None:
         return float_model(model, folder)
     proto, place, _ = given.read(reference, None)

@@ -24,6 +24,7 @@ VERBS = {
     "diff": "plans",
     "draw": "engine",
     "engine": "engine",
+    "error": "accuracy",
     "explain": "rules",
     "fix": "fix",
     "rules": "rules",
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
             verbs, "strip", "remove the pairs of chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
         )
     )
+    _error(_verb(verbs, "error", "measure the error of each layer", "qdqgraph error model.onnx --data inputs.npz"))
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan, byte for byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
@@ -142,6 +144,16 @@ def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     _common(verb)
     verb.add_argument("--format", choices=formats.names(), default="text")
+    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+
+
+def _error(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL")
+    _common(verb)
+    add_data(verb, "samples of the inputs, which the errors are measured on (required)")
+    verb.add_argument("--reference", type=Path, metavar="FLOAT.onnx", help="the float network, for the exact weights")
+    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
+    verb.add_argument("--format", choices=["text", "json", "csv"], default="text")
     verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
 

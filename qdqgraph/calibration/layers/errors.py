@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import ModelError
 from ...model import runtime
-from .twin import Compared, Twin
+from .twin import Clipping, Compared, Twin
 
 Feeds = Iterable[Mapping[str, np.ndarray]]
 
@@ -31,6 +31,24 @@ class LayerError:
     sqnr: float
     cosine: float
     largest: float
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """What a twin shows over all samples.
+
+    Attributes:
+        alone: the error of each layer from float inputs, rounded by its own pairs; by key.
+        accumulated: the error of each layer in the Q/DQ graph; by key.
+        clipped: the share of values, 0 to 1, that a pair clips: those whose nearest integer is beyond the range of its
+            integers; by the output of its DequantizeLinear.
+        samples: the number of samples.
+    """
+
+    alone: dict[str, LayerError]
+    accumulated: dict[str, LayerError]
+    clipped: dict[str, float]
+    samples: int
 
 
 def runs(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> Iterator[dict[str, NDArray[Any]]]:
@@ -54,22 +72,25 @@ def layer_errors(
     *,
     provider: str = "cpu",
     progress: Callable[[str], None] = lambda message: None,
-) -> tuple[dict[str, LayerError], dict[str, LayerError]]:
-    """The errors of all layers of a twin, by key: alone, and accumulated.
+) -> LayerErrors:
+    """The errors of all layers of a twin.
 
     Args:
         twin: the network.
         feeds: the samples.
         folder: where external data lie.
         provider: "cpu" or "cuda".
-        progress: called with one line before each sample.
+        progress: called with one line after each sample.
 
     Raises:
         ModelError: as `runs`.
     """
-    found = totals(twin, feeds, folder, provider, progress)
-    alone, accumulated = ({c.layer: _error(*found[c]) for c in each} for each in (twin.alone, twin.accumulated))
-    return alone, accumulated
+    found, counts, samples = _summed(twin, feeds, folder, provider, progress)
+    alone, accumulated = (
+        {c.layer: _error(*map(float, found[c])) for c in each} for each in (twin.alone, twin.accumulated)
+    )
+    clipped = {c.tensor: float(counts[c][0] / max(1, counts[c][1])) for c in twin.clipping}
+    return LayerErrors(alone, accumulated, clipped, samples)
 
 
 def totals(
@@ -77,22 +98,32 @@ def totals(
     feeds: Feeds,
     folder: Path,
     provider: str = "cpu",
-    progress: Callable[[str], None] = lambda message: None,
 ) -> dict[Compared, NDArray[np.float64]]:
     """The values of `twin.SUMS` over all samples, for each comparison; arguments as for `layer_errors`.
 
     Raises:
         ModelError: as `runs`.
     """
+    return _summed(twin, feeds, folder, provider, lambda message: None)[0]
+
+
+def _summed(
+    twin: Twin, feeds: Feeds, folder: Path, provider: str, progress: Callable[[str], None]
+) -> tuple[dict[Compared, NDArray[np.float64]], dict[Clipping, NDArray[np.float64]], int]:
+    """The sums of comparisons and of clipped values over all samples, and the number of samples."""
     every = (*twin.alone, *twin.accumulated)
     found = {compared: np.zeros(len(compared.sums)) for compared in every}
+    counts = {clipping: np.zeros(len(clipping.sums)) for clipping in twin.clipping}
+    number = 0
     for number, results in enumerate(runs(twin, feeds, folder, provider), 1):
         progress(f"comparing layers, sample {number}")
         for compared in every:
             mine = np.array([float(results[name]) for name in compared.sums])
             found[compared][:-1] += mine[:-1]
-            found[compared][-1] = max(found[compared][-1], mine[-1])
-    return found
+            found[compared][-1] = np.maximum(found[compared][-1], mine[-1])
+        for clipping in twin.clipping:
+            counts[clipping] += [float(results[name]) for name in clipping.sums]
+    return found, counts, number
 
 
 def _error(signal: float, noise: float, found: float, product: float, largest: float) -> LayerError:

@@ -18,6 +18,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair, is_pair, pairs
+from ...graph.quantization import Quantization
 from ...model.protos import element_types, fresh, is_standard, names, refill, subgraphs
 from ..statistics.floating import FloatModel
 
@@ -48,6 +49,20 @@ class Compared:
     square: str = ""
 
 
+@dataclass(frozen=True)
+class Clipping:
+    """One tensor that layers read through a pair, and how many of its values the pair clips.
+
+    Attributes:
+        tensor: the output of the pair's DequantizeLinear in the Q/DQ graph.
+        sums: the outputs of the twin with the number of values whose nearest integer is beyond the range of the
+            pair's integers, and the number of all values.
+    """
+
+    tensor: str
+    sums: tuple[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Twin:
     """The network, and where its results are.
@@ -57,17 +72,20 @@ class Twin:
         alone: each layer alone; with variants, each layer once for each variant, variants in order.
         accumulated: each layer in the Q/DQ graph; empty if not asked for.
         skipped: layers that are not compared, by key, with the reason.
+        clipping: the tensors that the compared layers read through a pair with integers of at least 8 bits; empty if
+            not asked for.
     """
 
     model: onnx.ModelProto
     alone: tuple[Compared, ...]
     accumulated: tuple[Compared, ...]
     skipped: dict[str, str]
+    clipping: tuple[Clipping, ...] = ()
 
 
 def layers(graph: Graph) -> tuple[gs.Node, ...]:
     """The nodes that read an activation through a pair, in file order."""
-    return tuple(n for n in graph.nodes() if not is_pair(n) and any(_activation_pair(graph, t.name) for t in n.inputs))
+    return tuple(n for n in graph.nodes() if not is_pair(n) and any(activation_pair(graph, t.name) for t in n.inputs))
 
 
 def twin(
@@ -76,6 +94,7 @@ def twin(
     chosen: Sequence[gs.Node],
     *,
     accumulated: bool = False,
+    clipping: bool = False,
     channels: Mapping[str, int] | None = None,
     variants: Sequence[Mapping[str, float]] = ({},),
 ) -> Twin:
@@ -86,13 +105,15 @@ def twin(
         network: its float network.
         chosen: the layers to compare, of `layers`.
         accumulated: also compare the layers inside the Q/DQ graph.
+        clipping: also count the values that the pairs of the layers clip.
         channels: the channel axis of the layers whose differences are also reduced per channel, by key.
         variants: scales by site; each layer alone is computed with the scales of each variant.
     """
-    return _Building(graph, network, accumulated, channels or {}, variants).run(chosen)
+    return _Building(graph, network, accumulated, channels or {}, variants).run(chosen, clipping=clipping)
 
 
-def _activation_pair(graph: Graph, tensor: str) -> Pair | None:
+def activation_pair(graph: Graph, tensor: str) -> Pair | None:
+    """The pair of an activation, with a QuantizeLinear, whose DequantizeLinear produces the tensor; None if none."""
     pair = pairs(graph).made(tensor)
     return pair if pair is not None and pair.kind == "activation" and pair.quantize is not None else None
 
@@ -123,10 +144,11 @@ class _Building:
         self.outputs: list[onnx.ValueInfoProto] = []
         self.prefix = fresh("quantized/", self.taken) if accumulated else ""
 
-    def run(self, chosen: Sequence[gs.Node]) -> Twin:
+    def run(self, chosen: Sequence[gs.Node], *, clipping: bool) -> Twin:
         alone: list[Compared] = []
         whole: list[Compared] = []
         skipped: dict[str, str] = {}
+        clipped: dict[str, Clipping | None] = {}
         if self.prefix:
             self._add_quantized()
         for node in chosen:
@@ -138,12 +160,15 @@ class _Building:
             for index, scales in enumerate(self.variants):
                 found = self._clone(node, [self._rounded(t.name, scales) for t in node.inputs])
                 alone.append(self._compare(key(node), index, reference, found))
+            for tensor in node.inputs if clipping else ():
+                if tensor.name not in clipped:
+                    clipped[tensor.name] = self._clipping(tensor.name)
             if self.prefix:
                 whole.append(self._compare(key(node), 0, reference, self.prefix + key(node), channels=False))
         self.model.graph.node.extend(self.new)
         refill(self.model.graph.output, self.outputs)
         del self.model.graph.value_info[:]
-        return Twin(self.model, tuple(alone), tuple(whole), skipped)
+        return Twin(self.model, tuple(alone), tuple(whole), skipped, tuple(filter(None, clipped.values())))
 
     def _add_quantized(self) -> None:
         """Adds the Q/DQ graph under prefixed names; it reads the same inputs."""
@@ -182,7 +207,7 @@ class _Building:
             return ""
         if self.graph.is_constant(tensor):
             return self._constant(tensor)
-        pair = _activation_pair(self.graph, tensor)
+        pair = activation_pair(self.graph, tensor)
         if pair is None:
             return self.network.tensor(tensor)
         scale = scales.get(pair.site)
@@ -248,6 +273,28 @@ class _Building:
         for name in (*sums, *filter(None, (mean, square))):
             self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         return Compared(layer, variant, tuple(sums), mean, square)
+
+    def _clipping(self, tensor: str) -> Clipping | None:
+        """Counts the float values that the pair of a tensor saturates; None if its range is unknown."""
+        pair = activation_pair(self.graph, tensor)
+        quantization = None if pair is None else Quantization.of(pair)
+        shape = self.graph.shape(tensor)
+        if pair is None or quantization is None or (shape is None and quantization.scale.size > 1):
+            return None
+        bounds = np.iinfo(quantization.zero_point.dtype)
+        wide = self._node("Cast", [self.network.tensor(pair.tensor)], to=TensorProto.FLOAT)
+        outside = []
+        for op, last in (("Less", bounds.min - 0.5), ("Greater", bounds.max + 0.5)):
+            limits = (last - quantization.zero_point.astype(np.float64)) * quantization.scale.astype(np.float64)
+            limit = fresh(f"{op}/{tensor}", self.taken)
+            array = quantization.along(limits.astype(np.float32), len(shape or ()))
+            self.model.graph.initializer.append(numpy_helper.from_array(array, limit))
+            outside.append(self._node(op, [wide, limit]))
+        beyond = self._node("Cast", [self._node("Or", outside)], to=TensorProto.FLOAT)
+        sums = self._node("ReduceSum", [beyond], keepdims=0), self._node("Size", [wide])
+        for name, kind in zip(sums, (TensorProto.FLOAT, TensorProto.INT64), strict=True):
+            self.outputs.append(helper.make_tensor_value_info(name, kind, None))
+        return Clipping(tensor, sums)
 
     def _mean(self, tensor: str, axes: list[int]) -> str:
         if self.graph.opset < AXES_AS_INPUT:
