@@ -158,7 +158,7 @@ class _Building:
                 continue
             reference = self._reference(node)
             for index, scales in enumerate(self.variants):
-                found = self._clone(node, [self._rounded(t.name, scales) for t in node.inputs])
+                found = self._clone(node, [self._read(node, i, scales) for i in range(len(node.inputs))])
                 alone.append(self._compare(key(node), index, reference, found))
             for tensor in node.inputs if clipping else ():
                 if tensor.name not in clipped:
@@ -190,6 +190,10 @@ class _Building:
             source = self.network.tensor(tensor.name) if tensor.name else ""
             if source and not self.graph.is_constant(tensor.name) and source not in self.types:
                 return f"the float network has no tensor '{tensor.name}'"
+            pair = activation_pair(self.graph, tensor.name)
+            parameters = () if pair is None else (t.name for n in pair.nodes for t in n.inputs[1:])
+            if not all(self.graph.is_constant(name) for name in parameters if name):
+                return f"the scale or zero-point of '{tensor.name}' is computed at run time"
         return ""
 
     def _reference(self, node: gs.Node) -> str:
@@ -198,7 +202,20 @@ class _Building:
         producer = self.producers.get(name)
         if producer is not None and producer.op_type == node.op and is_standard(producer):
             return name
-        return self._clone(node, [self.network.tensor(t.name) if t.name else "" for t in node.inputs])
+        inputs = [self.network.tensor(t.name) if t.name else "" for t in node.inputs]
+        return self._clone(node, [self._typed(node, i, name, self.types.get(name)) for i, name in enumerate(inputs)])
+
+    def _read(self, node: gs.Node, index: int, scales: Mapping[str, float]) -> str:
+        """The name in the twin of an input of a layer, as `_rounded`, in the type that the layer reads."""
+        tensor = node.inputs[index].name
+        name = self._rounded(tensor, scales)
+        own = self.graph.is_constant(tensor) or activation_pair(self.graph, tensor) is not None
+        return self._typed(node, index, name, self.graph.dtype(tensor) if own else self.types.get(name))
+
+    def _typed(self, node: gs.Node, index: int, name: str, given: int | None) -> str:
+        """A tensor of type `given` in the type of a node's input: the view leaves out the Casts between them."""
+        wanted = self.graph.dtype(self.graph.proto(node).input[index])
+        return name if None in (given, wanted) or given == wanted else self._node("Cast", [name], to=wanted)
 
     def _rounded(self, tensor: str, scales: Mapping[str, float]) -> str:
         """The name in the twin of what a layer reads: a constant as the Q/DQ graph computes it, a float value rounded
@@ -214,12 +231,19 @@ class _Building:
         if (tensor, scale) not in self.through:
             assert pair.quantize is not None
             dequantize = self.graph.node(tensor)
-            own = [self._constant(t.name) if t.name else "" for t in pair.quantize.inputs[1:]]
-            if scale is not None and pair.scale is not None:
-                own[0] = self._scalar(scale, pair.scale.dtype)
-            integers = self._clone(pair.quantize, [self.network.tensor(pair.tensor), *own])
-            self.through[tensor, scale] = self._clone(dequantize, [integers, *own])
+            source = self.network.tensor(pair.tensor)
+            value = self._typed(pair.quantize, 0, source, self.types.get(source))
+            integers = self._clone(pair.quantize, [value, *self._parameters(pair.quantize, scale)])
+            self.through[tensor, scale] = self._clone(dequantize, [integers, *self._parameters(dequantize, scale)])
         return self.through[tensor, scale]
+
+    def _parameters(self, node: gs.Node, scale: float | None) -> list[str]:
+        """Scale and zero-point of a Q or DQ in the twin, with another scale if one is given."""
+        found = [self._constant(t.name) if t.name else "" for t in node.inputs[1:]]
+        kind = self.graph.dtype(node.inputs[1].name)
+        if scale is not None and kind is not None:
+            found[0] = self._scalar(scale, helper.tensor_dtype_to_np_dtype(kind))
+        return found
 
     def _scalar(self, value: float, kind: np.dtype[Any]) -> str:
         name = fresh("scale", self.taken)
