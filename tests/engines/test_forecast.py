@@ -51,6 +51,18 @@ def test_batch_norm_and_activation_fuse_and_a_q_behind_makes_the_output_int8() -
     assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")
 
 
+def test_an_element_wise_kernel_in_floating_point_reads_int8_without_a_separate_dq() -> None:
+    conv, last = forecast_layers(CONV.format("p = t.pair (a, s2) y = Sin (p)"))[1:]
+    assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")
+    assert rules(last)[-1] == "F4"
+
+
+def test_a_pair_that_no_kernel_absorbs_is_two_reformats_also_before_an_element_wise_kernel() -> None:
+    layers = forecast_layers(CONV.format("r = Sin (a) p = t.pair (r, s2) y = Sin (p)"))
+    assert [bool(x.cause) for x in layers] == [True, False, False, True, True, False]
+    assert types(layers[-1]) == "FP16 -> FP32"
+
+
 @pytest.mark.parametrize("kind", ["Sigmoid (a) r = Mul (a, g)", "HardSigmoid (a) r = Mul (g, a)"])
 def test_a_gate_fuses_with_the_convolution(kind: str) -> None:
     _, conv, _ = forecast_layers(CONV.format(f"g = {kind} y = t.conv4 (r, s2)"))

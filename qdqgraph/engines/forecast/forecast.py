@@ -18,7 +18,7 @@ from ...model.protos import is_standard
 from ...operators import FLOAT_ONLY, JOINS, VIEWS
 from ..layers import PREDICTED, Engine, Layer
 from .evidence import reason
-from .kernels import NORMALIZATION, Kernel, Partition
+from .kernels import NORMALIZATION, POINTWISE, Kernel, Partition
 from .memory import FLOATING, FLOATS, Memory, StoredType
 from .propagation import passes
 
@@ -207,7 +207,10 @@ class _Forecast:
         touched = int8 or wanted.scale is not None or any(u.pair is not None for u in data)
         why = [reason(r) for r in kernel.rules]
         why += [reason(rule, "" if int8 or not able else self._float_reason(data, wanted))] if touched else []
-        reads = [self.memory.read(u, self.memory.offered(u) if int8 and u in data else FLOATING) for u in uses]
+        absorbs = set() if int8 or kernel.kind != POINTWISE else {id(u) for u in data if self.memory.is_int8(u)}
+        why += [reason("F4")] if absorbs else []
+        whole = [self.memory.offered(u) if (int8 and u in data) or id(u) in absorbs else FLOATING for u in uses]
+        reads = [self.memory.read(u, storage) for u, storage in zip(uses, whole, strict=True)]
         nodes = tuple(map(label, kernel.nodes))
         layer = Layer(
             " + ".join(nodes), kernel.kind, nodes, (), tuple(reads), (), "INT8" if int8 else "", why=tuple(why)
