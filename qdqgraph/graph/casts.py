@@ -21,6 +21,8 @@ from ..model.protos import element_types, is_standard
 
 REAL = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Element types between which a Cast is left out."""
+TYPES = frozenset({"to", "dtype", "output_dtype"})
+"""Attributes that name the element type of an output: of Cast, of random operators, and of Q and DQ."""
 
 
 def between_reals(
@@ -88,14 +90,14 @@ def converted(model: onnx.ModelProto, casts: Mapping[str, str], tensor: str, arr
 
 
 def has_half(model: onnx.ModelProto) -> bool:
-    """Whether a constant, an input or a Cast of the model has a 16-bit floating-point type."""
+    """Whether a constant, an input or the type attribute of a node of the model is a 16-bit floating-point type."""
     half = REAL - {TensorProto.FLOAT}
     if any(t.data_type in half for t in model.graph.initializer):
         return True
     if any(i.type.tensor_type.elem_type in half for i in model.graph.input):
         return True
-    made = (a for n in model.graph.node if n.op_type in ("Cast", "Constant") for a in n.attribute)
-    return any(a.i in half if a.name == "to" else a.t.data_type in half for a in made if a.name in ("to", "value"))
+    made = (a for n in model.graph.node for a in n.attribute)
+    return any(a.i in half if a.name in TYPES else a.name == "value" and a.t.data_type in half for a in made)
 
 
 def _to_real(node: gs.Node) -> bool:

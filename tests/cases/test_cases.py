@@ -116,6 +116,18 @@ def test_fix_writes_a_valid_file_or_says_why_not(case: Case) -> None:
     assert not again.plan.edits, "a second run still changes something: " + again.plan.diff()
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_strip_writes_a_valid_file(case: Case) -> None:
+    try:
+        stripped = qdqgraph.strip(case.model, ["*"]).model
+        onnx.checker.check_model(case.model, full_check=True)
+    except QdqgraphError:
+        return  # nothing to strip
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
+        return  # as invalid as before
+    onnx.checker.check_model(stripped, full_check=True)
+
+
 @over("outputs")
 def test_outputs_stay_what_they_were(case: Case) -> None:
     pytest.importorskip("onnxruntime")
