@@ -89,6 +89,24 @@ def converted(model: onnx.ModelProto, casts: Mapping[str, str], tensor: str, arr
     return array
 
 
+def narrowed(model: onnx.ModelProto, casts: Mapping[str, str], dtype: Callable[[str], int | None]) -> frozenset[str]:
+    """The outputs of Casts whose values were rounded to another 16-bit type before, which they no longer have.
+
+    Args:
+        model: the model.
+        casts: the result of `between_reals`.
+        dtype: the element type of a tensor as far as it is known.
+    """
+    kinds: dict[str, int] = {}
+    passed: dict[str, frozenset[int | None]] = {}
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in casts:
+            made, read = node.output[0], node.input[0]
+            kinds[made] = next(int(a.i) for a in node.attribute if a.name == "to")
+            passed[made] = passed.get(read, frozenset({dtype(read)})) | {kinds[made]}
+    return frozenset(name for name, kind in kinds.items() if passed[name] & (REAL - {kind, TensorProto.FLOAT}))
+
+
 def has_half(model: onnx.ModelProto) -> bool:
     """Whether a constant, an input or the type attribute of a node of the model is a 16-bit floating-point type."""
     half = REAL - {TensorProto.FLOAT}
