@@ -33,7 +33,6 @@ from tests.support.cases import FOLDER, Case, read, sample
 CASES = [read(path) for path in sorted(FOLDER.glob("*.onnxtxt"))]
 
 PENDING: dict[tuple[str, str], str] = {
-    ("57-float-scale-half-scale", "check"): "one scale in FP32 and FP16 counts as two",
     ("60-global-response-norm", "check"): "GlobalResponseNorm is not known",
 }
 """Aspects of cases that fail today, with the reason; a repair removes its entry here."""
