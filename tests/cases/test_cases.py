@@ -32,9 +32,7 @@ from tests.support.cases import FOLDER, Case, read, sample
 
 CASES = [read(path) for path in sorted(FOLDER.glob("*.onnxtxt"))]
 
-PENDING: dict[tuple[str, str], str] = {
-    ("60-global-response-norm", "check"): "GlobalResponseNorm is not known",
-}
+PENDING: dict[tuple[str, str], str] = {}
 """Aspects of cases that fail today, with the reason; a repair removes its entry here."""
 
 
