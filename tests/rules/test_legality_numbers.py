@@ -24,7 +24,9 @@ CALLS: dict[str, Callable[[onnx.ModelProto], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("scale", [np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-40, 3e38])
-@pytest.mark.parametrize("name", ["09-depthwise", "20-nan-scale", "21-boxes-and-scores"])
+@pytest.mark.parametrize(
+    "name", ["09-depthwise", "20-nan-scale", "19-int4-old-opset-21", "21-boxes-and-scores", "26-no-zero-point"]
+)
 def test_an_impossible_scale_causes_no_warning(name: str, scale: float, call: str) -> None:
     model = read(FOLDER / f"{name}.onnxtxt").model
     for tensor in model.graph.initializer:
