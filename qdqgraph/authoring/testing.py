@@ -37,6 +37,7 @@ from ..repair.rounds import fix
 from ..rulekit import catalog
 from ..rulekit.finding import Safety
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule, handled, scan
+from ..targets.target import DEFAULT, Target
 from ..verify import comparison
 
 FACE = "qdqgraph.rulekit"
@@ -79,7 +80,8 @@ def judge(rule: Rule, example: Example | Counterexample) -> str:
         model = parse(example.model if isinstance(example, Counterexample) else example.before)
     except ValueError as error:
         return f"broken: {error}"
-    graph = Graph.opened(model, keeps=handled([rule]))
+    target = example.target if isinstance(example, Example) else DEFAULT
+    graph = Graph.opened(model, target=Target.named(target), keeps=handled([rule]))
     before = digest(model), _fingerprint(graph)
     try:
         found = fixable = scan(graph, [rule])
@@ -90,7 +92,7 @@ def judge(rule: Rule, example: Example | Counterexample) -> str:
     except QdqgraphError as error:
         return f"crashed: {error}"
     try:
-        result = fix(model, [rule], Options(max_bits_lost=8))
+        result = fix(model, [rule], Options(max_bits_lost=8, target=target))
     except ModelError as error:
         return f"broken: {error}"
     except QdqgraphError as error:

@@ -66,7 +66,8 @@ def _sample(
     if dtype.kind in "iu":
         return random.integers(0, 2, shape).astype(dtype)
     scales = [p.value for p in pairs(graph).at(info.name)]
-    return (random.uniform(-1, 1, shape) * (amax_from_scale(max(scales)) if scales else 1)).astype(dtype)
+    with np.errstate(over="ignore"):  # where a scale is larger than the type allows
+        return (random.uniform(-1, 1, shape) * (amax_from_scale(max(scales)) if scales else 1)).astype(dtype)
 
 
 def _sure(use: Use) -> bool:

@@ -77,7 +77,9 @@ class Scale:
         if self.exact is None:
             return "is computed at run time"
         sizes = np.abs(self.exact[np.isfinite(self.exact)])
-        small = sizes[(sizes < SMALLEST) & (_change(sizes, sizes.astype(np.float16)) > SCALE_TOLERATED)]
+        with np.errstate(over="ignore"):
+            halves = sizes.astype(np.float16)
+        small = sizes[(sizes < SMALLEST) & (_change(sizes, halves) > SCALE_TOLERATED)]
         if small.size:
             which = f" in {small.size} of {sizes.size} channels" if sizes.size > 1 else ""
             return f"is as small as {small.min():.3g}{which}; FP16 loses precision there"

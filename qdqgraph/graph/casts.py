@@ -21,6 +21,8 @@ from ..model.protos import element_types, is_standard
 
 REAL = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Element types between which a Cast is left out."""
+TYPES = frozenset({"to", "dtype", "output_dtype"})
+"""Attributes that name the element type of an output: of Cast, of random operators, and of Q and DQ."""
 
 
 def between_reals(
@@ -87,15 +89,33 @@ def converted(model: onnx.ModelProto, casts: Mapping[str, str], tensor: str, arr
     return array
 
 
+def narrowed(model: onnx.ModelProto, casts: Mapping[str, str], dtype: Callable[[str], int | None]) -> frozenset[str]:
+    """The outputs of Casts whose values were rounded to another 16-bit type before, which they no longer have.
+
+    Args:
+        model: the model.
+        casts: the result of `between_reals`.
+        dtype: the element type of a tensor as far as it is known.
+    """
+    kinds: dict[str, int] = {}
+    passed: dict[str, frozenset[int | None]] = {}
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in casts:
+            made, read = node.output[0], node.input[0]
+            kinds[made] = next(int(a.i) for a in node.attribute if a.name == "to")
+            passed[made] = passed.get(read, frozenset({dtype(read)})) | {kinds[made]}
+    return frozenset(name for name, kind in kinds.items() if passed[name] & (REAL - {kind, TensorProto.FLOAT}))
+
+
 def has_half(model: onnx.ModelProto) -> bool:
-    """Whether a constant, an input or a Cast of the model has a 16-bit floating-point type."""
+    """Whether a constant, an input or the type attribute of a node of the model is a 16-bit floating-point type."""
     half = REAL - {TensorProto.FLOAT}
     if any(t.data_type in half for t in model.graph.initializer):
         return True
     if any(i.type.tensor_type.elem_type in half for i in model.graph.input):
         return True
-    made = (a for n in model.graph.node if n.op_type in ("Cast", "Constant") for a in n.attribute)
-    return any(a.i in half if a.name == "to" else a.t.data_type in half for a in made if a.name in ("to", "value"))
+    made = (a for n in model.graph.node for a in n.attribute)
+    return any(a.i in half if a.name in TYPES else a.name == "value" and a.t.data_type in half for a in made)
 
 
 def _to_real(node: gs.Node) -> bool:

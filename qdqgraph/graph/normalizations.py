@@ -30,6 +30,7 @@ from ..operators import (
     REDUCTIONS,
     RESHAPES,
     SAME_CONSTANT,
+    SUMS,
     UNARY,
     VIEWS,
 )
@@ -80,7 +81,7 @@ class Normalizations:
         """The normalization of each node: the keys of its nodes."""
         for node in graph.nodes():
             if is_standard(node) and (start := self._read(node)) is not None:
-                self._join({*self._between(start, node), *self._tail(node)})
+                self._join({*self._between(start, node), *self._tail(start, node)})
         for square, total, *following in sums_of_squares(graph):
             root = next((i for i, node in enumerate(following) if node.op in ("Sqrt", "Pow")), -1)
             self._join({key(node) for node in (square, total, *following[: root + 1])})
@@ -244,27 +245,38 @@ class Normalizations:
                 reached.update(t.name for t in node.outputs)
         return {name for name in walked if name in reached}
 
-    def _tail(self, end: gs.Node) -> list[str]:
+    def _tail(self, start: str, end: gs.Node) -> list[str]:
         """Keys of the scale and the bias after a normalization: at most two operators with constants, each the only
-        reader, that TensorRT computes in the same kernel."""
+        reader, and the sum with the normalization's own input, that TensorRT computes in the same kernel.
+
+        The last one is in global response normalization: https://arxiv.org/abs/2301.00808, algorithm 1.
+        """
         found: list[str] = []
         passed: list[str] = []
-        tensor, left = key(end), 2
-        while left and tensor not in self._graph.outputs:
+        tensor, left, skips = key(end), 2, 1
+        while (left or skips) and tensor not in self._graph.outputs:
             readers = self._graph.readers(tensor)
             nodes = {id(r.node): r.node for r in readers if r.index >= 0}
             if len(nodes) != 1 or len(readers) != len(nodes):
                 break
             (node,) = nodes.values()
-            if node.op in LINEAR and pointwise(self._graph, node):
+            if left and node.op in LINEAR and pointwise(self._graph, node):
                 found += [*passed, key(node)]
                 passed, left = [], left - 1
+            elif skips and node.op in SUMS and self._reads(node, start):
+                found += [*passed, key(node)]
+                passed, skips = [], 0
             elif node.op in KEEPS and is_standard(node) and readers[0].index == 0:
                 passed.append(key(node))
             else:
                 break
             tensor = key(node)
         return found
+
+    def _reads(self, node: gs.Node, tensor: str) -> bool:
+        """Whether a node reads a tensor, through pairs or not."""
+        source = before(self._graph, tensor)
+        return any(before(self._graph, t.name) == source for t in node.inputs if t.name)
 
 
 def normalizations(graph: Graph) -> Normalizations:

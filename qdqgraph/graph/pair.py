@@ -37,6 +37,9 @@ SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
 HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Types of 16 bits that a scale may have from opset 19."""
 
+BFLOAT16_STEP = 2.0**-8
+"""At least twice the rounding error of a BF16 number, relative to it."""
+
 PER_CHANNEL = 13
 """The first opset whose Q/DQ accept per-channel scales."""
 
@@ -48,6 +51,20 @@ def equal_numbers(first: np.ndarray, second: np.ndarray) -> bool:
         return first.tobytes() == second.tobytes()
     both = {str(first.dtype), str(second.dtype)} <= SCALE_TYPES
     return both and bool(np.array_equal(first.astype(np.float32).reshape(-1), second.astype(np.float32).reshape(-1)))
+
+
+def rounded_equal(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays of floating-point types are equal, or one is the other rounded to its type: one scale that an
+    exporter wrote in two types. Where the narrow type has few bits left (FP16 below 6e-5), the two are not equal."""
+    if equal_numbers(first, second):
+        return True
+    if first.size != second.size or not {str(first.dtype), str(second.dtype)} <= SCALE_TYPES:
+        return False
+    one, two = (array.reshape(-1) for array in (first, second))
+    a, b = (array.astype(np.float64) for array in (one, two))
+    with np.errstate(over="ignore"):
+        rounds = np.array_equal(one.astype(two.dtype), two) or np.array_equal(two.astype(one.dtype), one)
+    return rounds and bool((np.abs(a - b) <= np.abs(a) * BFLOAT16_STEP).all())
 
 
 def is_pair(node: gs.Node) -> bool:
@@ -79,8 +96,8 @@ class Pair:
     axis: int | None
     kind: Kind
     agrees: bool
-    """Every DequantizeLinear has the zero-point of the QuantizeLinear, bit for bit, and the same scale: bit for bit, or
-    equal numbers in two floating-point types."""
+    """Every DequantizeLinear has the zero-point of the QuantizeLinear, bit for bit, and the same scale: bit for bit,
+    or, in two floating-point types, but for rounding to one of them."""
     scale_types: frozenset[str]
     """The types of the scales of its nodes: in a half-precision model one pair may have float16 and float32."""
     pinned: bool
@@ -272,7 +289,7 @@ def _channels(node: gs.Node) -> tuple[object, object]:
 
 
 def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
-    """Whether a DequantizeLinear has the scale and zero-point of its QuantizeLinear (see `equal_numbers`)."""
+    """Whether a DequantizeLinear has the scale and zero-point of its QuantizeLinear (see `rounded_equal`)."""
     scale = graph.value(quantize.inputs[1].name) if len(quantize.inputs) > 1 else None
     if _channels(quantize) != _channels(dequantize) and (scale is None or scale.size > 1):
         return False
@@ -288,7 +305,7 @@ def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
             given = b if a is None else a
             if given is None or given.any():
                 return False
-        elif a is None or b is None or not equal_numbers(a, b):
+        elif a is None or b is None or not rounded_equal(a, b):
             return False
     return True
 

@@ -46,17 +46,20 @@ class Quantization:
         return cls(pair.scale, zero_point, pair.channels)
 
     def dequantize(self, integers: np.ndarray) -> np.ndarray:
-        """(integer - zero_point) · scale, rounded once to the scale's type, as DequantizeLinear computes it."""
+        """(integer - zero_point) · scale, rounded once to the scale's type, as DequantizeLinear computes it: infinite
+        where the type has no such value."""
         scale, zero_point = (self.along(a, integers.ndim) for a in (self.scale, self.zero_point))
         steps = integers.astype(np.int64) - zero_point.astype(np.int64)
-        return np.asarray(steps.astype(np.float32) * scale.astype(np.float32)).astype(scale.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(steps.astype(np.float32) * scale.astype(np.float32)).astype(scale.dtype)
 
     def quantize(self, reals: np.ndarray) -> np.ndarray:
         """The nearest integers, ties to even, saturated to the zero-point's type, as QuantizeLinear computes them."""
         scale, zero_point = (self.along(a, reals.ndim) for a in (self.scale, self.zero_point))
         bounds = np.iinfo(self.zero_point.dtype)
-        moved = np.rint(reals.astype(np.float32) / scale.astype(np.float32)).astype(np.float64) + zero_point
-        return np.clip(moved, bounds.min, bounds.max).astype(self.zero_point.dtype)
+        with np.errstate(all="ignore"):  # a scale may be zero, subnormal or not finite
+            moved = np.rint(reals.astype(np.float32) / scale.astype(np.float32)).astype(np.float64) + zero_point
+            return np.clip(moved, bounds.min, bounds.max).astype(self.zero_point.dtype)
 
     def fits(self, array: np.ndarray) -> bool:
         """Whether it has one scale, or one for every channel of the array."""

@@ -26,17 +26,20 @@ def clips_negatives(graph: Graph, pair: Pair) -> bool:
 
 def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | None:
     """Nodes that clip the pair's tensor to the pair's range, per channel if its scale is, and produce `name`; None if
-    the channel axis is unknown.
+    the channel axis is unknown, or the range is not a number.
 
     If the tensor cannot be negative, the range starts at zero.
     """
     quantization, shape = Quantization.of(pair), graph.shape(pair.tensor)
     assert quantization is not None
     bounds, zero = np.iinfo(quantization.zero_point.dtype), quantization.zero_point.astype(np.float32)
-    ends = [
-        np.asarray((bound - zero) * quantization.scale).astype(quantization.scale.dtype)
-        for bound in (bounds.min, bounds.max)
-    ]
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = [
+            np.asarray((bound - zero) * quantization.scale).astype(quantization.scale.dtype)
+            for bound in (bounds.min, bounds.max)
+        ]
+    if any(np.isnan(end).any() for end in ends):
+        return None
     if nonnegative(graph, pair.tensor):
         ends[0] = np.maximum(ends[0], 0)
     low, high = (f"{name}_{end}" for end in ("low", "high"))

@@ -105,9 +105,10 @@ def _of_fp8(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
     if pair.scale.ndim > 1 or not quantization.fits(array):
         return None
     scale = quantization.along(quantization.scale, array.ndim)
-    if pair.quantize is not None:
-        array = np.clip(array.astype(np.float32) / scale, -FP8_BOUND, FP8_BOUND).astype(pair.zero_point.dtype)
-    return np.asarray(array.astype(np.float32) * scale).astype(pair.scale.dtype)
+    with np.errstate(all="ignore"):  # a scale may be zero, subnormal or not finite
+        if pair.quantize is not None:
+            array = np.clip(array.astype(np.float32) / scale, -FP8_BOUND, FP8_BOUND).astype(pair.zero_point.dtype)
+        return np.asarray(array.astype(np.float32) * scale).astype(pair.scale.dtype)
 
 
 def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
@@ -120,7 +121,8 @@ def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
     spread = [np.repeat(a.astype(np.float32), size, axis)[whole] for a in (scale, np.broadcast_to(zero, scale.shape))]
     if any(a.shape != array.shape for a in spread):
         return None
-    return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
 
 
 def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:

@@ -8,6 +8,7 @@ from ..graph.graph import Graph
 from ..model.text import parse
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule
 from ..rulekit.text import TextRule
+from ..targets.target import DEFAULT, Target
 from .drawing import Drawing, svg
 from .text import dedented, source
 
@@ -56,6 +57,8 @@ def _page(rule: Rule) -> Iterator[str]:
         yield from ("", "## Pattern", "", *_pattern(rule))
     for number, example in enumerate(_examples(rule), start=1):
         yield from ("", f"## Example: {example.title}", "")
+        if example.target != DEFAULT:
+            yield from (f"For {Target.named(example.target).title}.", "")
         if example.after is None:
             yield from ("Reported only; nothing is applied.", "")
         yield f"![{'before and after' if example.after else 'the model'}]({rule.code}-{number}.svg)"

@@ -22,6 +22,7 @@ from ..graph.graph import Graph, key, label
 from ..graph.pair import PER_CHANNEL
 from ..model.protos import is_standard
 from ..proposals.proposal import Proposal
+from ..targets.target import DEFAULT
 from .finding import Finding, Safety, Severity, Tie
 
 SECTIONS = ("Why", "When not", "Source")
@@ -35,11 +36,13 @@ class Example:
         title: what the example shows.
         before: the model as exported.
         after: the model after `fix` with this rule, up to the names of new tensors; None if nothing is repaired.
+        target: the name of the TensorRT generation for which the rule reports it.
     """
 
     title: str
     before: str
     after: str | None = None
+    target: str = DEFAULT
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Target:
             channels, in each group.
         depthwise_channels: a depthwise INT8 convolution, with one input channel in each group, needs a multiple of this
             number of channels instead.
+        weights_as_output: the integers of a layer's weights may be a network output too.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Target:
     deconvolution_axis: int
     group_channels: int
     depthwise_channels: int
+    weights_as_output: bool
 
     @staticmethod
     def named(name: str = DEFAULT) -> Target:
@@ -64,4 +66,5 @@ def _read(name: str) -> Target:
         data["deconvolution"]["axis"],
         data["groups"]["channels"],
         data["groups"]["depthwise"],
+        data["weights"]["as_output"],
     )

@@ -70,8 +70,9 @@ def agreement(reference: Sequence[Any], found: Sequence[Any]) -> Agreement:
         identical = identical and x.dtype == y.dtype and x.tobytes() == y.tobytes()
         if x.dtype.kind in "fiub":
             wide = x.astype(np.float64)
-            signal += float(np.sum(wide**2))
-            error += float(np.sum((wide - y.astype(np.float64)) ** 2))
+            with np.errstate(over="ignore", invalid="ignore"):  # an output may be infinite or NaN
+                signal += float(np.sum(wide**2))
+                error += float(np.sum((wide - y.astype(np.float64)) ** 2))
     if identical:
         return Agreement(math.inf, True, caveat)
     if not math.isfinite(signal) or not math.isfinite(error):

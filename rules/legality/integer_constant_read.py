@@ -103,9 +103,15 @@ class IntegerConstantRead(Rule):
         ),
     ]
 
+    opset = 6
+
+    def quantized_nodes(self, graph: Graph) -> tuple[Node, ...]:
+        """Returns the nodes that read INT8 constants: a model may have no other quantized part."""
+        return tuple(node for node in graph.nodes() if any(_found(graph, node)))
+
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            readers = [reader for reader in _reads(graph, node) if not _elsewhere(graph, reader)]
+            readers = list(_found(graph, node))
             if readers:
                 tensor = str(node.inputs[readers[0].index].name)
                 edits = _edits(graph, readers)
@@ -115,6 +121,11 @@ class IntegerConstantRead(Rule):
                     help="store its result" if len(edits) == 1 and edits[0].replaced else "store the constant as INT32",
                     edits=edits,
                 )
+
+
+def _found(graph: Graph, node: Node) -> Iterator[Reader]:
+    """Yields the inputs of a node that this rule repairs."""
+    yield from (reader for reader in _reads(graph, node) if not _elsewhere(graph, reader))
 
 
 def _reads(graph: Graph, node: Node) -> Iterator[Reader]:

@@ -82,6 +82,23 @@ def test_strip_keeps_a_relu_that_the_pair_stood_for() -> None:
     assert np.array_equal(runtime.run(qdqgraph.strip(model, ["y"]).model, [{"x": x}], Path())[0][0], -np.maximum(x, 0))
 
 
+@pytest.mark.parametrize(
+    ("integers", "operators"), [("int8", ["Cast", "Relu", "Relu"]), ("uint8", ["Clip", "Cast", "Relu", "Relu"])]
+)
+def test_strip_keeps_the_type_that_a_dq_changes(integers: str, operators: list[str]) -> None:
+    """From opset 23 a DequantizeLinear names its own output type."""
+    model = build(
+        f"""g ({SHAPE} x) => (float16[1,2,3,3] y, {SHAPE} v) <float s = {{0.1}}, {integers} z = {{0}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear <output_dtype = 10> (q, s, z) e = DequantizeLinear (q, s, z)
+            y = Relu (d) v = Relu (e) }}""",
+        opset=23,
+    )
+    stripped = qdqgraph.strip(model, ["y", "v"]).model
+    onnx.checker.check_model(stripped, full_check=True)
+    assert sorted({node.op_type for node in stripped.graph.node}) == sorted(set(operators))
+    assert [o.type.tensor_type.elem_type for o in stripped.graph.output] == [10, 1]
+
+
 def test_strip_by_rule_takes_what_the_rule_speaks_of() -> None:
     model = build(
         f"""g ({SHAPE} x) => ({SHAPE} y) <float s = {{0}}, int8 z = {{0}}> {{

@@ -238,25 +238,35 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(
     assert "pip install 'qdqgraph[tensorrt]'" in capsys.readouterr().err
 
 
-def storage(int8: int, stored: int, floats: int) -> Storage:
-    return Storage(9, 5, int8, 0, 0, Counter({"INT8": stored - floats, "FP32": floats}), 10**6)
+def storage(int8: int, stored: int, floats: int, products: int = 0) -> Storage:
+    """A storage in which each matrix product in INT8 reads 100 bytes of INT8 and writes 10 of FP32."""
+    around = Counter({"INT8": 100 * products, "FP32": 10 * products})
+    boundary = Counter({"INT8": stored - floats, "FP32": floats})
+    return Storage(9, 5, int8, products, 0, 0, boundary, around, 10**6)
 
 
 @pytest.mark.parametrize(
     ("after", "reason"),
     [
-        ((4, 1000, 200), ""),
-        ((5, 900, 100), ""),
-        ((3, 900, 100), "3 convolutions read INT8 instead of 4"),
-        ((4, 1001, 100), "1,001 bytes are stored between convolution blocks instead of 1,000"),
-        ((4, 1000, 201), "201 bytes are stored between them as float instead of 200"),
+        ((4, 1000, 200, 1), ""),
+        ((5, 900, 100, 1), ""),
+        ((3, 900, 100, 1), "3 convolutions read INT8 instead of 4"),
+        ((4, 1001, 100, 1), "1,001 bytes are stored between convolution blocks instead of 1,000"),
+        ((4, 1000, 201, 1), "201 bytes are stored between them as float instead of 200"),
+        ((4, 1110, 210, 2), ""),
+        ((4, 1111, 210, 2), "1,111 bytes are stored between convolution blocks instead of 1,000"),
+        (
+            (4, 1111, 211, 1),
+            "1,111 bytes are stored between convolution blocks instead of 1,000, "
+            "211 bytes are stored between them as float instead of 200",
+        ),
     ],
 )
 def test_a_build_is_worse_by_what_it_stores_between_blocks_and_by_its_int8_convolutions(
-    after: tuple[int, int, int], reason: str
+    after: tuple[int, ...], reason: str
 ) -> None:
     engine = Engine("m", "forecast for trt-10", ())
-    proof = Proof(diff(engine, engine), diff(engine, engine), storage(4, 1000, 200), storage(*after))
+    proof = Proof(diff(engine, engine), diff(engine, engine), storage(4, 1000, 200, 1), storage(*after))
     assert proof.worse == reason and proof.verdict == (f"after is worse: {reason}" if reason else "after is not worse")
     assert replace(proof, before=None, real=None).worse == ""
 

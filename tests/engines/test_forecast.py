@@ -24,8 +24,8 @@ from tests.support.models import build as model_of
 from tests.support.paths import DATA, NVIDIA, ROOT
 
 
-def forecast_layers(text: str, target: str = "trt-10") -> tuple[Layer, ...]:
-    return forecast(Graph(model_of(text), target=Target.named(target)), "m").layers
+def forecast_layers(text: str, target: str = "trt-10", opset: int = 17) -> tuple[Layer, ...]:
+    return forecast(Graph(model_of(text, opset), target=Target.named(target)), "m").layers
 
 
 def names(layers: tuple[Layer, ...]) -> list[list[str]]:
@@ -49,6 +49,45 @@ def test_batch_norm_and_activation_fuse_and_a_q_behind_makes_the_output_int8() -
     assert (first.cause, rules(first)) == ("Q/DQ", ["R30"])
     assert names((conv, last)) == [["Conv", "Relu"], ["Conv"]]
     assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")
+
+
+def test_an_element_wise_kernel_in_floating_point_reads_int8_without_a_separate_dq() -> None:
+    conv, last = forecast_layers(CONV.format("p = t.pair (a, s2) y = Sin (p)"))[1:]
+    assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")
+    assert rules(last)[-1] == "F4"
+
+
+def test_a_pair_that_no_kernel_absorbs_is_two_reformats_also_before_an_element_wise_kernel() -> None:
+    layers = forecast_layers(CONV.format("r = Sin (a) p = t.pair (r, s2) y = Sin (p)"))
+    assert [bool(x.cause) for x in layers] == [True, False, False, True, True, False]
+    assert types(layers[-1]) == "FP16 -> FP32"
+
+
+@pytest.mark.parametrize(
+    ("data", "weights", "int8"),
+    [
+        ("Cast <to = 1> (d)", "Cast <to = 1> (k)", True),
+        ("Cast <to = 10> (d)", "Cast <to = 10> (k)", True),
+        ("Cast <to = 10> (h)", "Cast <to = 10> (k)", True),
+        ("Cast <to = 1> (h)", "Cast <to = 1> (k)", False),
+        ("Cast <to = 1> (d)", "Cast <to = 1> (m)", False),
+        ("Cast <to = 1> (d)", "Cast <to = 1> (b)", False),
+        ("Cast <to = 1> (d)", "Cast <to = 1> (n)", False),
+    ],
+)
+def test_rounding_to_16_bits_between_dq_and_layer_makes_it_floating_point(data: str, weights: str, int8: bool) -> None:
+    """Measured on TensorRT-RTX 1.7.1; tests/cases/44-weight-path-dqcast builds such a network."""
+    kind = "float16" if "10" in data else "float"
+    layers = forecast_layers(
+        f"""g (float[1,1,4,4] x) => ({kind}[1,1,4,4] y)
+            <int8 z = {{0}}, int8[1,1,1,1] w = {{64}}, float16 sh = {{1}}> {{
+            q = QuantizeLinear (x, s1, z) d = DequantizeLinear (q, s1, z) h = Cast <to = 10> (d)
+            k = DequantizeLinear (w, s2, z) m = Cast <to = 10> (k) b = Cast <to = 16> (k) n = DequantizeLinear (w, sh, z)
+            left = {data} right = {weights} y = Conv (left, right) }}""",
+        opset=19,
+    )
+    (conv,) = (x for x in layers if x.kind == "Convolution")
+    assert (conv.precision == "INT8", "F5" in rules(conv)) == (int8, not int8)
 
 
 @pytest.mark.parametrize("kind", ["Sigmoid (a) r = Mul (a, g)", "HardSigmoid (a) r = Mul (g, a)"])

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from qdqgraph.graph.pair import rounded_equal
 from qdqgraph.rulekit import Graph, key, pairs, sites
 
 SANDWICH = """
@@ -108,3 +109,19 @@ def test_scales_of_one_pair_may_be_equal_numbers_in_two_types() -> None:
     )
     (pair,) = pairs(graph)
     assert pair.agrees and pair.tieable and pair.scale_types == {"float32", "float16"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "equal"),
+    [
+        (np.float32(0.02), np.float16(0.02), True),
+        (np.float16(0.02), np.float32(0.02), True),
+        (np.float32(0.02), np.nextafter(np.float16(0.02), np.float16(1)), False),
+        (np.float32(0.02), np.float32(np.float16(0.02)), False),
+        (np.float32(1e-9), np.float16(0), False),
+        (np.float32(1e9), np.float16(np.inf), False),
+        (np.float32(1e-7), np.float16(1e-7), False),
+    ],
+)
+def test_a_scale_in_two_types_is_one_scale_but_for_rounding(first: np.generic, second: np.generic, equal: bool) -> None:
+    assert rounded_equal(np.asarray(first), np.asarray(second)) is equal

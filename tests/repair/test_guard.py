@@ -11,6 +11,7 @@ from qdqgraph.errors import RepairError
 from qdqgraph.graph.graph import Graph
 from qdqgraph.repair.guard import Reasons, guarded
 from qdqgraph.rulekit import Finding, Safety, Severity
+from tests.support.cases import FOLDER, read
 from tests.support.models import build, fixed, reads_pair
 from tests.support.unquantize import Illegal, Unquantize
 
@@ -39,6 +40,16 @@ def test_of_two_findings_of_one_rule_only_the_one_that_makes_it_worse_is_refused
     assert result.int8 is not None
     before, after = result.int8
     assert after.int8 == before.int8 == 3 and after.bytes < before.bytes
+
+
+def test_a_pair_before_a_resize_that_a_float_add_reads_is_placed() -> None:
+    """The sum that the Resize enlarges is stored once, as INT8, and the Add dequantizes what it reads (F4)."""
+    case = read(FOLDER / "80-fpn-top-down.onnxtxt")
+    result = qdqgraph.fix(case.model, qdqgraph.rules())
+    assert {f.code for f in result.applied} >= {"QDQ201", "QDQ203"} and not result.left
+    assert result.int8 is not None
+    before, after = result.int8
+    assert after.bytes < before.bytes and after.int8 == before.int8
 
 
 TWO = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = t.conv4 (x, s1) y = t.conv4 (a, s2) }"

@@ -47,6 +47,15 @@ FORMS: dict[str, tuple[str, str]] = {
         "lmcpvery",
     ),
     "RMSNorm": ("p = Pow (a, two)  " + ROOT + "y = Div (a, r)", "pvery"),
+    "global response normalization with its sum": (
+        "n = ReduceL2 <axes = [1, 2]> (a)  m = ReduceMean <axes = [-1]> (n)  e = Add (m, eps)  d = Div (n, e)  q = Mul (a, d)  "
+        "k = Mul (q, g)  o = Add (k, b)  y = Add (a, o)",
+        "nmedqkoy",
+    ),
+    "the input is added before the bias": (
+        "p = Pow (a, two)  " + ROOT + "n = Div (a, r)  k = Mul (n, g)  t = Add (k, a)  y = Add (t, b)",
+        "pvernkty",
+    ),
     "the L2 norm": (
         "n = ReduceL2 <axes = [-1]> (a)  f = Clip (n, eps)  t = Shape (a)  x1 = Expand (f, t)  y = Div (a, x1)",
         "nfxy",

@@ -44,18 +44,20 @@ class Proof:
         It compares what a build by TensorRT-RTX shows of a GPU's engine: convolutions that read INT8, and the bytes
         stored between convolution blocks. The tensor between a convolution and its epilogue is FP16 or FP32 there
         depending on the granularity of the weights' scales (measured on TensorRT-RTX 1.7.1), so the bytes of all
-        layers, which include it, do not count.
+        layers, which include it, do not count. Where more matrix products run in INT8, `Storage.boundary_since` says
+        which bytes count.
         """
         if self.before is None:
             return ""
-        old, new, found = self.before, self.after, []
+        old, new, found = self.before, self.after, list[str]()
+        counted = new.boundary_since(old)
         if new.int8_convolutions < old.int8_convolutions:
             found.append(f"{new.int8_convolutions} convolutions read INT8 instead of {old.int8_convolutions}")
-        for word, was, now in (
-            ("stored between convolution blocks", old.boundary_bytes, new.boundary_bytes),
-            ("stored between them as float", old.float_bytes, new.float_bytes),
+        for word, was, now, more in (
+            ("stored between convolution blocks", old.boundary_bytes, new.boundary_bytes, counted.total()),
+            ("stored between them as float", old.float_bytes, new.float_bytes, counted["FP32"] + counted["FP16"]),
         ):
-            if now > was:
+            if more > was:
                 found.append(f"{now:,} bytes are {word} instead of {was:,}")
         return ", ".join(found)
 

@@ -56,6 +56,15 @@ RULES: dict[str, tuple[str, str]] = {
         "a normalization or softmax written as several nodes is one kernel, also with pairs inside",
         "measured on TensorRT-RTX 1.7.1",
     ),
+    "F4": (
+        "an element-wise kernel that computes in floating point dequantizes the INT8 tensors that it reads",
+        "measured on TensorRT-RTX 1.7.1",
+    ),
+    "F5": (
+        "a weighted layer runs in floating point if its data or weights are FP16 or BF16 between DQ and layer, "
+        "then wider",
+        "measured on TensorRT-RTX 1.7.1",
+    ),
 }
 """Rule number → its text and source."""
 

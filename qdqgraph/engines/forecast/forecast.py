@@ -11,6 +11,7 @@ from dataclasses import replace
 import onnx_graphsurgeon as gs
 
 from ...graph import squares
+from ...graph.casts import narrowed
 from ...graph.graph import Graph, key, label
 from ...graph.pair import Pair, pairs
 from ...graph.sites import Use, sites
@@ -18,7 +19,7 @@ from ...model.protos import is_standard
 from ...operators import FLOAT_ONLY, JOINS, VIEWS
 from ..layers import PREDICTED, Engine, Layer
 from .evidence import reason
-from .kernels import NORMALIZATION, Kernel, Partition
+from .kernels import NORMALIZATION, POINTWISE, Kernel, Partition
 from .memory import FLOATING, FLOATS, Memory, StoredType
 from .propagation import passes
 
@@ -43,6 +44,7 @@ class _Forecast:
         self.graph, self.memory = graph, Memory(graph)
         self.table, self.parts = pairs(graph), Partition(graph)
         self.pooled: set[str] = set()
+        self.narrowed = narrowed(graph.model, graph.casts, graph.dtype)
 
     def layers(self) -> tuple[Layer, ...]:
         """All layers, in execution order."""
@@ -106,13 +108,16 @@ class _Forecast:
         others = [u for u in uses if u.tensor not in data]
         constant = [t.name for t in core.inputs[1:2] if self.graph.is_constant(t.name)]
         quantized = all(self._weight(name) is not None for name in constant)
-        int8 = bool(mine) and quantized and all(self.memory.offered(u).scale is not None for u in mine)
+        rounded = next((name for name in self.graph.proto(core).input[:2] if name in self.narrowed), "")
+        int8 = bool(mine) and quantized and all(self.memory.offered(u).scale is not None for u in mine) and not rounded
         wanted = self.memory.wanted(end)
         side = all(self.memory.offered(u).scale is not None for u in others)
         absorbs = int8 and wanted.scale is not None and side
         why = [reason(r) for r in kernel.rules if int8 or r != "R11"]
         if not int8:
             why = [reason("F2", self._float_core(mine, quantized)), *(r for r in why if r.rule != "F2")]
+        if rounded:
+            why.append(reason("F5", f"it runs in floating point, because '{rounded}' had 16 bits before"))
         if others and int8 and wanted.scale is not None and not side:
             why.append(
                 reason(
@@ -207,7 +212,10 @@ class _Forecast:
         touched = int8 or wanted.scale is not None or any(u.pair is not None for u in data)
         why = [reason(r) for r in kernel.rules]
         why += [reason(rule, "" if int8 or not able else self._float_reason(data, wanted))] if touched else []
-        reads = [self.memory.read(u, self.memory.offered(u) if int8 and u in data else FLOATING) for u in uses]
+        absorbs = set() if int8 or kernel.kind != POINTWISE else {id(u) for u in data if self.memory.is_int8(u)}
+        why += [reason("F4")] if absorbs else []
+        whole = [self.memory.offered(u) if (int8 and u in data) or id(u) in absorbs else FLOATING for u in uses]
+        reads = [self.memory.read(u, storage) for u, storage in zip(uses, whole, strict=True)]
         nodes = tuple(map(label, kernel.nodes))
         layer = Layer(
             " + ".join(nodes), kernel.kind, nodes, (), tuple(reads), (), "INT8" if int8 else "", why=tuple(why)

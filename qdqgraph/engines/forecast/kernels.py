@@ -30,6 +30,8 @@ from .propagation import values
 
 NORMALIZATION = "Normalization"
 """What engines call the kernel of a normalization that is written as several nodes."""
+POINTWISE = "PointWise"
+"""What engines call the kernel of element-wise nodes."""
 FUNCTION_STEPS = 16
 """Upper bound of the number of nodes of a function of one tensor; exporters write fewer."""
 QUIET = PAIRS | VIEWS | {"Constant"}
@@ -213,7 +215,7 @@ class Partition:
         for members in {id(m): m for m in group.values()}.values():
             unique = {id(n): n for n in members}
             ordered = sorted(unique.values(), key=self.graph.position)
-            yield Kernel("PointWise", tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
+            yield Kernel(POINTWISE, tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
 
     def _inside(self, group: list[gs.Node], node: gs.Node) -> bool:
         """Whether only the group itself and this node read the group's results, unquantized."""

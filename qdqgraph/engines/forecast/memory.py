@@ -70,6 +70,11 @@ class Memory:
         """The type that a use can read as INT8: that of its pair, or as stored."""
         return self.storage(use.tensor) if use.pair is None else StoredType(scale_key(use.pair), use.pair)
 
+    def is_int8(self, use: Use) -> bool:
+        """Whether the tensor is stored as the integers that the use can read."""
+        offered = self.offered(use)
+        return offered.scale is not None and offered.scale == self.storage(use.tensor).scale
+
     def wanted(self, tensor: str) -> StoredType:
         """The type that all readers of a tensor want."""
         scale = self.propagation.wanted.get(tensor)

@@ -1,0 +1,80 @@
+"""Scales and zero-points in forms that TensorRT refuses: several dimensions, and inputs without a name."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+import pytest
+
+import qdqgraph
+from qdqgraph.rulekit import Graph, Pair, Severity, pairs
+
+RULES = qdqgraph.rules()
+
+
+def convolution(scale: str, operator: str = "Conv", axis: int = 0, channels: int = 4) -> onnx.ModelProto:
+    """A convolution of weights [3, 4, 1, 1] with scales of these dimensions."""
+    count = math.prod(map(int, scale.split(",")))
+    scales, zeros = (", ".join(each) for each in ([f"{(i + 1) / 100}" for i in range(count)], ["0"] * count))
+    model: onnx.ModelProto = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,{channels},8,8] x) => (float[1,c,8,8] y)
+        <float s = {{0.1}}, int8 z = {{0}}, int8[3,4,1,1] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 127}},
+         float[{scale}] sw = {{{scales}}}, int8[{scale}] zw = {{{zeros}}}>
+        {{
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear <axis = {axis}> (w, sw, zw)
+            y = {operator} (d, k)
+        }}"""
+    )
+    return model
+
+
+def weights(model: onnx.ModelProto) -> Pair:
+    (pair,) = (p for p in pairs(Graph(model)) if p.kind == "weight")
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "axis"),
+    [
+        (convolution("3,1,1,1"), (3,), 0),
+        (convolution("1,1,1,1"), (), None),
+        (convolution("1,4,1,1", "ConvTranspose", channels=3), (4,), 1),
+        (convolution("4,1,1", "ConvTranspose", axis=1, channels=3), (4,), 1),
+    ],
+)
+def test_scales_of_several_dimensions_become_a_vector_or_a_scalar(
+    model: onnx.ModelProto, shape: tuple[int, ...], axis: int | None
+) -> None:
+    result = qdqgraph.fix(model, [rule for rule in RULES if rule.code == "QDQ426"])
+    assert [f.code for f in result.applied] == ["QDQ426"] and not result.left
+    old, new = weights(model), weights(result.model)
+    assert old.scale is not None and new.scale is not None and new.zero_point is not None
+    assert (new.scale.shape, new.zero_point.shape, new.axis) == (shape, shape, axis)
+    assert new.scale.tobytes() == old.scale.tobytes()
+    assert not [f for f in qdqgraph.check(qdqgraph.fix(model, RULES).model, RULES) if f.severity is Severity.ERROR]
+
+
+@pytest.mark.parametrize("scale", ["3,4,1,1", "3,1", "1,3,1,1"])
+def test_scales_that_no_axis_fits_are_an_error_without_a_repair(scale: str) -> None:
+    model = convolution(scale)
+    (finding,) = (f for f in qdqgraph.check(model, RULES) if f.code == "QDQ426")
+    assert finding.severity is Severity.ERROR and not finding.edits
+    assert finding.help == "quantize per tensor or along one axis"
+
+
+def test_an_empty_zero_point_is_removed_whatever_its_integers_are() -> None:
+    """Of a QuantizeLinear without a zero-point, ONNX reads UINT8 and TensorRT INT8: what is meant remains a question."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+        <float s = {0.1}>
+        { q = QuantizeLinear (x, s, "") y = DequantizeLinear (q, s, "") }"""
+    )
+    result = qdqgraph.fix(model, RULES)
+    assert [f.code for f in result.applied] == ["QDQ430", "QDQ430"]
+    assert [f.code for f in result.left] == ["QDQ402"]
+    assert [list(node.input) for node in result.model.graph.node] == [["x", "s"], ["q", "s"]]
