@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         check,
         compare,
         diff,
+        error,
         fix,
         forecast,
         read_engine,
@@ -44,10 +45,12 @@ if TYPE_CHECKING:
     from .repair.plan import Plan
     from .rulekit.finding import Finding, Safety, Severity
     from .targets.target import Target
+    from .verify.layers import Accuracy
 
 __version__ = "0.1.0"
 
 LATE = {
+    "Accuracy": "verify.layers",
     "Engine": "engines.layers",
     "Finding": "rulekit.finding",
     "Fp16Model": "fp16",
@@ -62,6 +65,7 @@ LATE = {
     "check": "api",
     "compare": "api",
     "diff": "api",
+    "error": "api",
     "fix": "api",
     "forecast": "api",
     "read_engine": "api",
@@ -85,6 +89,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Accuracy",
     "CalibrationError",
     "Engine",
     "EngineError",
@@ -107,6 +112,7 @@ __all__ = [
     "check",
     "compare",
     "diff",
+    "error",
     "fix",
     "forecast",
     "read_engine",

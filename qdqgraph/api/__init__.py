@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .accuracy import error
     from .checks import Checked, check, checked
     from .engines import build, compare, forecast, opened, read_engine
     from .plans import apply, diff, undo
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .rulebook import rules, why
 
 MODULES = {
+    "accuracy": ("error",),
     "checks": ("Checked", "check", "checked"),
     "engines": ("build", "compare", "forecast", "opened", "read_engine"),
     "repairs": ("Result", "fix", "strip", "to_fp16"),
@@ -45,6 +47,7 @@ __all__ = [
     "checked",
     "compare",
     "diff",
+    "error",
     "fix",
     "forecast",
     "opened",

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import onnx
 
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
+from ..engines.layers import Engine
 from ..engines.share import Int8Share
+from ..graph.graph import Graph
 from ..repair import rounds
 from ..repair.gate import opened
 from ..repair.options import Options
@@ -69,9 +74,26 @@ def checked(
 ) -> Checked:
     """Returns what `check` returns, and what of the model runs in INT8; arguments and errors as `check`."""
     found, place, source = given.read(model, folder)
-    chosen, asked = given.rule_list(rules), given.option_values(options, settings)
-    graph = opened(found, chosen, Target.named(asked.target), place)
-    engine = forecast(graph, source.name)
-    here = priced(rounds.examine(graph, chosen, asked), engine)
+    graph, engine, here = examined(found, place, source.name, rules, options, settings)
     share = Int8Share.of(engine, (f.code for f in here if f.severity is Severity.ERROR))
-    return Checked((*here, *rounds.elsewhere(graph, chosen, here)) if other_targets else here, share)
+    away = rounds.elsewhere(graph, given.rule_list(rules), here) if other_targets else ()
+    return Checked((*here, *away), share)
+
+
+def examined(
+    model: onnx.ModelProto,
+    folder: Path,
+    name: str,
+    rules: Sequence[Rule] | None,
+    options: Options | None,
+    settings: dict[str, Any],
+) -> tuple[Graph, Engine, tuple[Finding, ...]]:
+    """The view of a model that rules see, its forecast with this name, and its findings with their predicted cost.
+
+    Raises:
+        ModelError, RuleError: as `check`.
+    """
+    chosen, asked = given.rule_list(rules), given.option_values(options, settings)
+    graph = opened(model, chosen, Target.named(asked.target), folder)
+    engine = forecast(graph, name)
+    return graph, engine, priced(rounds.examine(graph, chosen, asked), engine)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from ..calibration.data.sources import Data
+from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
+from ..calibration.statistics.measure import DEFAULT_MEMORY
+from ..calibration.statistics.scales import AUTO
 from ..calibration.trial import run_on_noise
 from ..engines.forecast.forecast import forecast
 from ..engines.forecast.judge import Judge
@@ -32,6 +35,7 @@ from ..targets.target import Target
 from ..verify.verification import Verification, verify
 from . import given
 from .given import File, Model, Progress
+from .measuring import Calibration, measuring, unknown_tensors
 
 if TYPE_CHECKING:
     from ..engines.builders.prove import Proof
@@ -77,6 +81,12 @@ def fix(
     data: Data | None = None,
     preprocess: str | None = None,
     samples: int | None = None,
+    calibrate: str = AUTO,
+    percentile: float = DEFAULT_PERCENTILE,
+    memory: int = DEFAULT_MEMORY,
+    statistics: File | None = None,
+    reference: Model | None = None,
+    table: File | None = None,
     provider: str = "cpu",
     engines: bool = False,
     allow_worse: bool = False,
@@ -103,12 +113,20 @@ def fix(
         keep_io: with `fp16`, graph inputs and outputs keep their types.
         ranges: with `fp16`, as `to_fp16`; measured if None and `numerics` is set.
         numerics: compare the outputs with the original model in ONNX Runtime (extra "ort") before writing.
-        data: the inputs for `numerics` and for the ranges of `fp16`: a file of arrays, a folder of them or of pictures,
-            a list of samples, or a function that yields them (see `calibration.data.sources.Data`); seeded noise by
-            default.
+        data: samples of the inputs: a file of arrays, a folder of them or of pictures, a list of samples, or a function
+            that yields them (see `calibration.data.sources.Data`). Scales are then measured (see `calibrate`), and
+            `numerics` and the ranges of `fp16` use them; by default these use seeded noise.
         preprocess: for a folder of pictures: how they become inputs, as `--preprocess`.
         samples: how many of the data to use, the first ones; all by default.
-        provider: the device for `numerics`, "cpu" or "cuda".
+        calibrate: with `data`, how scales are chosen: "max", "percentile", "mse", "entropy"; by default "auto", the
+            least error at the layers that read a tensor; "none" keeps the scales of the file.
+        percentile: with `data`, for the method "percentile", in percent.
+        memory: with `data`, the limit for the memory of the process while it measures, in bytes.
+        statistics: with `data`, a file for what was measured; a later call with the same network and data reads it.
+        reference: with `data`, the float network, for the exact weights.
+        table: a file of another tool with scales, in place of `data`: a TensorRT calibration cache, AIMET encodings,
+            ONNX Runtime's calibration table.
+        provider: the device for `numerics` and for measuring, "cpu" or "cuda".
         engines: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
             model must be a file.
         allow_worse: with `engines`, write the result even if its engine is worse than that of the original.
@@ -125,6 +143,7 @@ def fix(
             repair declared bit-exact is not; or, with `engines`, the engine became worse: fewer convolutions read INT8,
             or more bytes, or more in floating point, are stored between convolution blocks.
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
+        CalibrationError: the statistics are of another network or other samples, or a value for them is unusable.
     """
     asked = given.option_values(options, settings)
     if keep_io and not fp16:
@@ -145,9 +164,22 @@ def fix(
     if numerics and runtime.available():
         runtime.provider(provider)
     judge, chosen = Judge(), given.rule_list(rules)
+    calibration = Calibration(calibrate, percentile, memory, _path(statistics), reference, _path(table))
+    if asked.keep_scales and data is None and table is None:
+        raise ModelError("keep_scales has an effect only with data or a table: give one of them")
+    measure = None if asked.exact else measuring(calibration, feeds, provider, progress)
 
     def repaired(read: onnx.ModelProto) -> Repair:
-        return rounds.fix(read, chosen, asked, folder=place, progress=progress, price=judge.price, refuse=judge.refuse)
+        return rounds.fix(
+            read,
+            chosen,
+            asked,
+            folder=place,
+            progress=progress,
+            price=judge.price,
+            refuse=judge.refuse,
+            measure=measure,
+        )
 
     repair = repaired(found)
     before, after = judge.shares
@@ -171,7 +203,7 @@ def fix(
         if proof.worse and not allow_worse:
             built = "TensorRT-RTX builds a worse engine from the repaired model"
             raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-    warnings = (note, "" if numbers is None else numbers.warning)
+    warnings = (note, "" if numbers is None else numbers.warning, unknown_tensors(calibration, found))
     notes = tuple(sentence for sentence in warnings if sentence)
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
     return _written(result, found, source, output, plan, force, progress)
@@ -272,6 +304,10 @@ def _refuse_outputs(output: File | None, plan: File | None, force: bool) -> None
     for path in (output, plan):
         if path is not None:
             refuse_to_overwrite(Path(path), force=force)
+
+
+def _path(file: File | None) -> Path | None:
+    return None if file is None else Path(file)
 
 
 def _refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from ..graph.graph import Graph, Node, key, label
 from ..graph.pair import pairs
 from ..graph.selectors import select_sites
 from ..repair.options import Options
-from ..repair.rounds import resolve
+from ..repair.resolve import resolve
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule, scan
 from ..rulekit.text import TextRule

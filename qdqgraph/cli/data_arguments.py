@@ -25,3 +25,32 @@ def add_data(verb: ArgumentParser, help: str) -> None:
         "size=224,scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,order=bgr,layout=nhwc,fit=crop",
     )
     group.add_argument("--samples", type=int, metavar="N", help="use the first N samples of the data (default: all)")
+
+
+def add_calibration(verb: ArgumentParser) -> None:
+    """Adds the options that say how scales are measured on the samples."""
+    group = verb.add_argument_group("scales from data")
+    group.add_argument(
+        "--calibrate",
+        metavar="METHOD",
+        default="auto",
+        help="with --data: max, percentile, mse, entropy; auto (default): least error at the layers; none: keep the "
+        "scales of the file",
+    )
+    group.add_argument(
+        "--percentile", type=float, default=99.99, metavar="P", help="for --calibrate percentile (default 99.99)"
+    )
+    group.add_argument(
+        "--memory", default="2GiB", metavar="SIZE", help="limit for the memory while measuring (default 2GiB)"
+    )
+    group.add_argument(
+        "--statistics", metavar="FILE", help="keep what was measured in FILE (.npz); read it if it exists"
+    )
+    group.add_argument("--reference", metavar="FLOAT.onnx", help="the float network, for the exact weights")
+    group.add_argument(
+        "--ranges",
+        dest="table",
+        metavar="FILE",
+        help="scales from another tool instead of data: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's "
+        "calibration table",
+    )

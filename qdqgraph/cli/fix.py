@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from .. import api
+from ..api.measuring import byte_count
 from ..errors import ModelError
 from ..report import text
 from ..report.lines import say
@@ -38,6 +39,12 @@ def fix(args: Namespace) -> int:
             data=data_of(args.data),
             preprocess=args.preprocess,
             samples=args.samples,
+            calibrate=args.calibrate,
+            percentile=args.percentile,
+            memory=byte_count(args.memory),
+            statistics=args.statistics,
+            reference=args.reference,
+            table=args.table,
             provider=args.provider,
             engines=args.verify,
             allow_worse=args.allow_worse,

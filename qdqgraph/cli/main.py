@@ -15,7 +15,7 @@ from .. import __version__
 from ..errors import QdqgraphError, reason
 from ..report import formats
 from . import engine_arguments, torch_arguments
-from .data_arguments import add_data
+from .data_arguments import add_calibration, add_data
 from .invocation import add_options
 
 VERBS = {
@@ -24,6 +24,7 @@ VERBS = {
     "diff": "plans",
     "draw": "engine",
     "engine": "engine",
+    "error": "accuracy",
     "explain": "rules",
     "fix": "fix",
     "rules": "rules",
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
             verbs, "strip", "remove the pairs of chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
         )
     )
+    _error(_verb(verbs, "error", "measure the error of each layer", "qdqgraph error model.onnx --data inputs.npz"))
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan, byte for byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
@@ -145,6 +147,16 @@ def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
 
+def _error(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL")
+    _common(verb)
+    add_data(verb, "samples of the inputs, which the errors are measured on (required)")
+    verb.add_argument("--reference", type=Path, metavar="FLOAT.onnx", help="the float network, for the exact weights")
+    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
+    verb.add_argument("--format", choices=["text", "json", "csv"], default="text")
+    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+
+
 def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("model", type=Path, metavar="MODEL")
     _output(verb, required=False)
@@ -155,7 +167,11 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--diff", action="store_true", help="print every edit")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
     verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    add_data(verb, "inputs for the numeric check and the ranges of --fp16 (default: seeded noise)")
+    add_data(
+        verb,
+        "samples of the inputs, which scales are measured on, and the numeric check runs on (default: seeded noise)",
+    )
+    add_calibration(verb)
     verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
     help = "build original and result with TensorRT-RTX and compare them before writing"
     verb.add_argument("--verify", action="store_true", help=help)

@@ -18,7 +18,7 @@ from ..model.opset import raised
 from ..model.protos import key, names, refill, subgraphs
 from ..repair.plan import Plan
 from ..repair.repair import Repair
-from ..repair.solver import Change
+from ..repair.solution import Change
 from ..targets.target import Target
 from .choose import Reasons, chosen
 from .net import FLOAT, Net

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -153,20 +155,44 @@ def refit(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
     reals = real_weights(graph, pair)
     if pair.scale is None or is_locked(pair) or reals is None or not reals.size or not np.isfinite(reals).all():
         return None
-    others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
-    amax = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
-    # A range too small for a scale counts as zero: a GPU flushes a denormal scale to zero, and would refuse the pair.
     kind = pair.scale.dtype
-    least = max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
-    floor = amax_from_scale(least)
-    amax = np.where(amax >= floor, amax, amax.max() if amax.max() >= floor else amax_from_scale(1.0))
-    scale = np.asarray(scale_from_amax(amax), kind)
+    scale = symmetric_scale(reals, axis, kind)
     if pair.quantize is None and (pair.scale.size == 1 or (pair.scale.ndim == 1 and _axis_of(pair, reals) == axis)):
         own = pair.scale.astype(np.float64).reshape(() if pair.scale.size == 1 else -1)
-        usable = np.isfinite(own) & (own >= least)
-        steps = np.asarray(np.abs(reals.astype(np.float64)).max(axis=others)) / np.where(usable, own, 1)
+        usable = np.isfinite(own) & (own >= least_scale(kind))
+        steps = _amax(reals, axis) / np.where(usable, own, 1)
         scale = np.where(usable & (steps < INT8_BOUND + 0.5), own, scale).astype(kind)
     return rescale(graph, pair, scale, axis)
+
+
+def symmetric_scale(reals: np.ndarray, axis: int | None, kind: np.dtype[Any] | None = None) -> np.ndarray:
+    """The symmetric INT8 scales that fit float values without clipping.
+
+    A channel of zeros gets the scale of the widest channel.
+
+    Args:
+        reals: finite values of any shape.
+        axis: the channel axis; None for one scale.
+        kind: the type of the scales; that of the values by default.
+
+    Returns:
+        shape [] or [C].
+    """
+    kind = kind or reals.dtype
+    amax = _amax(reals, axis)
+    floor = amax_from_scale(least_scale(kind))
+    amax = np.where(amax >= floor, amax, amax.max() if amax.max() >= floor else amax_from_scale(1.0))
+    return np.asarray(scale_from_amax(amax), kind)
+
+
+def least_scale(kind: np.dtype[Any]) -> float:
+    """The smallest usable scale of a type: a GPU flushes a denormal scale to zero, and would refuse the pair."""
+    return max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
+
+
+def _amax(reals: np.ndarray, axis: int | None) -> np.ndarray:
+    others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
+    return np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
 
 
 def _axis_of(pair: Pair, array: np.ndarray) -> int:

@@ -19,14 +19,14 @@ from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Retype, 
 from ..rulekit.finding import Finding
 from .draft import Draft
 from .originals import ORIGINAL, originals
-from .solver import Group, Solution
+from .solution import Group, Solution
 
 Rounding = tuple[float, str]
 """The quantization of a pair: its scale, and the type of its integers."""
 
 
 class Scales:
-    """The scale of each site after a solution: its group's scale, or its own if it has no group."""
+    """The scale of each site after a solution: its group's scale, its own if it has no group, or a measured one."""
 
     def __init__(self, graph: Graph, solution: Solution) -> None:
         self.graph, self.solution = graph, solution
@@ -37,7 +37,10 @@ class Scales:
         if group is not None and group.scale is not None:
             return group.scale
         own = pairs(self.graph).at(site)
-        return own[0].scale if own and all(p.same_quantization(own[0]) for p in own) else None
+        if own:
+            return own[0].scale if all(p.same_quantization(own[0]) for p in own) else None
+        scale = None if self.solution.measured is None else self.solution.measured.scale([site])
+        return None if scale is None else np.array(scale, np.float32)
 
     def source(self, edit: PlacePair) -> tuple[str, bool]:
         """Returns the site whose scale a new pair gets, and whether that scale agrees with the sites in `edit.agree`.
@@ -162,7 +165,7 @@ class _Round:
         if group is not None and group.scale is not None:
             scale, zero_point = self.share(group)
         else:
-            scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)))
+            scale, zero_point = self._constants(like, list(pairs(self.graph).at(like)), self.scales.at(like))
         sites = (like,) if group is None else group.sites
         usual = frozenset[str]().union(*(p.scale_types for s in sites for p in pairs(self.graph).at(s)))
         return self.draft.add_pair(tensor, self.draft.scale_for(tensor, scale, usual), zero_point, code)
@@ -220,9 +223,8 @@ class _Round:
             only = next(iter(inputs))
             if len(only) == 2 and all(t in self.graph.initializers for t in only):
                 return only
-        first = members[0]
-        value = np.asarray(first.scale if scale is None else scale).reshape(())
-        zero = np.zeros((), first.types[1])
+        value = np.asarray(members[0].scale if scale is None else scale).reshape(())
+        zero = np.zeros((), members[0].types[1] if members else np.int8)
         scale_name = self.draft.add_constant(f"{name}_scale", value)
         zero_name = self.draft.add_constant(f"{name}_zero_point", zero)
         for node in nodes:

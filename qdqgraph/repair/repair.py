@@ -8,7 +8,7 @@ import onnx
 
 from ..rulekit.finding import Finding
 from .plan import Plan
-from .solver import Change
+from .solution import Change
 from .start import OpsetRaise
 
 

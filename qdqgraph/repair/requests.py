@@ -19,9 +19,11 @@ from ..graph.pair import Pair, is_pair, pairs
 from ..graph.quantization import Quantization
 from ..proposals.clipping import clip_nodes, clips_negatives
 from ..proposals.nodes import insert_before, make_constant, make_node, replace
-from ..proposals.proposal import Graft, Proposal, Rewire
+from ..proposals.proposal import Constant, Graft, Proposal, Rewire, SetPair
 from ..proposals.weights import real_weights
 from ..rulekit.finding import Finding, Safety, Severity
+from .measured import Measured
+from .solution import Solution
 
 WeightFormat = Literal["int8", "float"]
 
@@ -81,6 +83,28 @@ def store_weights(graph: Graph, wanted: WeightFormat) -> Iterator[Finding]:
         what = f"the weights '{pair.tensor}' are stored as {'float' if wanted == 'int8' else 'INT8'}"
         safety = Safety.EXACT if graph.is_reproducible(pair.tensor) else Safety.LOSSY
         yield _finding("weights", pair.key, what, f"store them as {wanted}", (edit,), safety)
+
+
+def best_scales(graph: Graph, measured: Measured, solution: Solution) -> Iterator[Finding]:
+    """Yields the activation pairs whose scale is not the best one of their site, with edits that set it.
+
+    Pairs in a group of the solution get that group's scale later. Integers that enter or leave the network keep their
+    scale.
+    """
+    for pair in pairs(graph):
+        free = pair.tieable and not pair.pinned and solution.group(pair.site) is None
+        scale = measured.scale([pair.site]) if free else None
+        if scale is None:
+            continue
+        assert pair.scale is not None and pair.zero_point is not None
+        for kind in sorted(pair.scale_types):  # the number must be exact in the type of every node
+            scale = float(np.dtype(kind).type(scale))
+        if scale == pair.value:
+            continue
+        new = np.asarray(scale, pair.scale.dtype).reshape(pair.scale.shape)
+        what = f"the pair of '{pair.site}' has the scale {pair.value:.6g}; the data give {scale:.6g}"
+        edit = SetPair(tuple(map(key, pair.nodes)), Constant.of(new), Constant.of(pair.zero_point), pair.axis)
+        yield _finding("calibrate", pair.key, what, "use the measured scale", (edit,), Safety.LOSSY)
 
 
 def _as_integers(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:

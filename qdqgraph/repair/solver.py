@@ -3,7 +3,8 @@
 A tie is a hyperedge over sites and is accepted as a whole or refused. Sequential pairwise sharing, as in common
 scripts, silently splits groups: the pairs (A, B), (C, A) leave B on A's old quantizer.
 
-A `Policy` (`qdqgraph.rulekit.policy`) chooses the scale of a group.
+A `Policy` (`qdqgraph.rulekit.policy`) chooses the scale of a group. With data (`Measured`), the default policy is the
+scale that fits the values of all its sites best, and the guard measures the error instead of comparing scales.
 
 Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would exceed the limit at a site is
 refused, with both scales and the bits in the reason. The limit is that of the run, or the smallest limit of the group's
@@ -15,9 +16,9 @@ same model and rules give the same solution.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, reduce
+from functools import reduce
 
 import numpy as np
 
@@ -25,69 +26,9 @@ from ..graph.graph import Graph
 from ..graph.pair import Pair, bits_lost, pairs
 from ..rulekit.finding import Finding
 from ..rulekit.policy import DEFAULT, Policy, SiteScale, unknown_anchor
+from .measured import Measured
 from .originals import originals
-
-
-@dataclass(frozen=True)
-class Change:
-    """A site whose scale changes.
-
-    Attributes:
-        site: tensor name.
-        own: its original scale.
-        new: the scale of its group.
-        lost: bits lost, log2(new / own).
-    """
-
-    site: str
-    own: float
-    new: float
-    lost: float
-
-
-@dataclass(frozen=True)
-class Group:
-    """Sites with one scale.
-
-    Attributes:
-        sites: tensor names in topological order.
-        scale: the scale of the group, a scalar array of the pairs' dtype; None if no site has a scale. If the pairs
-            have several floating-point types, each can represent it, and the array is of the widest.
-        anchor: the site that the scale comes from; "" for a fixed scale.
-        agreed: whether all its pairs have this scale already.
-        changes: the sites whose scale changes.
-    """
-
-    sites: tuple[str, ...]
-    scale: np.ndarray | None
-    anchor: str
-    agreed: bool
-    changes: tuple[Change, ...]
-
-    @cached_property
-    def bits_lost(self) -> float:
-        """The largest loss of resolution in the group, in bits; 0 if no site loses any."""
-        return max((0.0, *(change.lost for change in self.changes)))
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The groups, and the outcome of each tie.
-
-    Attributes:
-        groups: the sites joined by accepted ties; a tie over one site joins that site's own pairs.
-        findings: the open tie findings: accepted ones with the group's scale, refused ones with the reason.
-        changes: the sites whose scale changes.
-    """
-
-    groups: tuple[Group, ...]
-    findings: tuple[Finding, ...]
-    changes: tuple[Change, ...]
-    _of: Mapping[str, Group] = field(default_factory=dict, repr=False)
-
-    def group(self, site: str) -> Group | None:
-        """Returns the group of a site; None if no accepted tie contains it."""
-        return self._of.get(site)
+from .solution import Change, Group, Solution
 
 
 @dataclass
@@ -126,8 +67,10 @@ class _RefusedError(Exception):
 class _Solver:
     """Union-find over sites; every set has what the next tie needs in constant time."""
 
-    def __init__(self, graph: Graph, policy: Policy, limit: float, others: Iterable[Policy]) -> None:
-        self.graph, self.policy, self.limit = graph, policy, limit
+    def __init__(
+        self, graph: Graph, policy: Policy, limit: float, others: Iterable[Policy], measured: Measured | None
+    ) -> None:
+        self.graph, self.policy, self.limit, self.measured = graph, policy, limit, measured
         self.policies = tuple(dict.fromkeys((DEFAULT, policy, *others)))
         self.originals = originals(graph)
         self.order = {t.name: i for i, n in enumerate(graph.nodes(), start=1) for t in n.outputs}
@@ -159,10 +102,12 @@ class _Solver:
             new.pinned = frozenset(p.value for p in mine if p.pinned)
             new.types = frozenset(p.types for p in mine)
             new.scale_types = frozenset[str]().union(*(p.scale_types for p in mine))
+        elif self.measured is not None and (scale := self.measured.scale([site])) is not None:
+            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, scale))
         return new
 
-    def take(self, finding: Finding, exact: bool) -> bool:
-        """Joins the sites of a tie; returns False if `exact` forbids it.
+    def take(self, finding: Finding, exact: bool, kept: bool = False) -> bool:
+        """Joins the sites of a tie; returns False if `exact` forbids it. The guard does not apply to a `kept` tie.
 
         Raises:
             _RefusedError: the group cannot have one scale within the guard.
@@ -175,11 +120,10 @@ class _Solver:
         group = self._merged(members, finding)
         if exact and len(group.values) > 1:
             return False
-        self._check(group)
+        self._check(group, guarded=not kept)
         for top in tops[1:]:
             self.parent[top] = tops[0]
-            members[0].sites.extend(self.sets.pop(top).sites)
-        group.sites = members[0].sites
+            del self.sets[top]
         self.sets[tops[0]] = group
         return True
 
@@ -191,7 +135,7 @@ class _Solver:
             names = ", ".join(sorted(map(str, policies)))
             raise _RefusedError(f"rules require different policies in one group: {names}")
         return _Set(
-            sites=[],
+            sites=[site for m in members for site in m.sites],
             values=frozenset[float]().union(*(m.values for m in members)),
             preferred=self._preferred(members),
             finest=min((m.finest for m in members if m.finest), default=None),
@@ -216,28 +160,43 @@ class _Solver:
         policy = DEFAULT if len(group.values) == 1 else group.policy or self.policy
         preferred = group.preferred[policy]
         scale = policy.scale(preferred)
+        if self.measured is not None and policy == DEFAULT:
+            best = max(group.pinned) if group.pinned else self.measured.scale(group.sites)
+            scale = scale if best is None else best
         for name in sorted(group.scale_types):  # the number must be exact in the type of every pair
             scale = float(np.dtype(name).type(scale))
         return scale, policy.source(preferred)
 
-    def _check(self, group: _Set) -> None:
+    def _check(self, group: _Set, guarded: bool) -> None:
         chosen = self.choose(group)
-        if chosen is None or group.finest is None:
+        if chosen is None or (group.finest is None and self.measured is None):
             return
         scale, site = chosen
         if len({integers for _, integers in group.types}) > 1:
             raise _RefusedError(
                 "the pairs have different types: " + ", ".join(sorted("/".join(t) for t in group.types))
             )
-        if len(group.values) == 1:
+        if self.measured is None and len(group.values) == 1:
             return
         if group.pinned - {scale}:
             raise _RefusedError(
                 f"integers with scale {min(group.pinned - {scale}):.6g} enter or leave the network here; "
                 f"the group needs {scale:.6g}"
             )
-        lost = bits_lost(scale, group.finest[0])
+        if not guarded:
+            return
         limit = self.limit if group.limit is None else group.limit
+        if self.measured is not None:
+            lost, worst = max((self.measured.loss(s, scale), s) for s in group.sites)
+            if lost > limit:
+                raise _RefusedError(
+                    f"the measured scale of the group, {scale:.4g}, would cost {lost:.2f} bits at '{worst}' "
+                    f"(best scale {self.measured.scale([worst]) or 0:.4g}); the limit is {limit:g}",
+                    lost,
+                )
+            return
+        assert group.finest is not None
+        lost = bits_lost(scale, group.finest[0])
         if lost > limit:
             source = f"of '{site}'" if site else "of the policy"
             raise _RefusedError(
@@ -254,6 +213,9 @@ def solve(
     policy: str = "max",
     max_bits_lost: float = 1.0,
     exact: bool = False,
+    measured: Measured | None = None,
+    held: Collection[tuple[str, str]] = (),
+    keep_scales: bool = False,
 ) -> Solution:
     """Groups the sites of all ties among `findings`.
 
@@ -263,6 +225,10 @@ def solve(
         policy: how the scale of a group is chosen, unless a tie sets its own policy.
         max_bits_lost: the limit of the guard in bits, unless a tie sets its own.
         exact: accept only ties whose sites have equal scales already, bit for bit.
+        measured: statistics of the sites; a group then gets the best scale of all its values.
+        held: ties that are met before calibration: the guard does not apply to them, because calibration must not
+            separate what already runs in INT8 together.
+        keep_scales: the statistics give scales only to sites without one.
 
     Raises:
         RuleError: the policy is unknown.
@@ -270,17 +236,27 @@ def solve(
     """
     findings = tuple(findings)
     asked = [Policy.parse(f.tie.policy) for f in findings if f.tie is not None and f.tie.policy]
-    solver = _Solver(graph, Policy.parse(policy), max_bits_lost, asked)
+    solver = _Solver(graph, Policy.parse(policy), max_bits_lost, asked, None if keep_scales else measured)
     ties = sorted((f for f in findings if f.tie is not None), key=lambda f: (-f.bytes, f.order))
     taken: list[Finding] = []
     refused: list[Finding] = []
     for finding in ties:
         try:
-            if solver.take(finding, exact):
+            if solver.take(finding, exact, kept=finding.identity in held):
                 taken.append(finding)
         except _RefusedError as reason:
             refused.append(replace(finding, refused=str(reason), bits_lost=reason.bits_lost))
-    return _solution(solver, taken, refused)
+    return replace(_solution(solver, taken, refused), measured=measured)
+
+
+def held_ties(graph: Graph, findings: Iterable[Finding]) -> frozenset[tuple[str, str]]:
+    """Returns the ties of which two or more sites have pairs, all with one scale."""
+    found: set[tuple[str, str]] = set()
+    for finding in findings:
+        scales = [p.value for s in finding.tie.sites for p in pairs(graph).at(s)[:1]] if finding.tie is not None else []
+        if len(scales) > 1 and len(set(scales)) == 1:
+            found.add(finding.identity)
+    return frozenset(found)
 
 
 def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> Solution:
@@ -292,22 +268,26 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
         ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
         dtype = next(iter(members.scale_types)) if len(members.scale_types) == 1 else "float32"
         scale = None if chosen is None else np.array(chosen[0], dtype)
-        agreed = len(members.values) <= 1
+        agreed = len(members.values) <= 1 and (
+            solver.measured is None or scale is None or members.values <= {float(scale)}
+        )
         changes = () if agreed or scale is None else tuple(_changes(solver, ordered, float(scale)))
         anchor = chosen[1] if chosen else ""
         groups[top] = Group(ordered, scale, anchor, agreed, changes)
     of = {site: groups[top] for site in list(solver.parent) if (top := solver.find(site)) in groups}
     changed = tuple(change for group in groups.values() for change in group.changes)
-    return Solution(tuple(groups.values()), _open(solver, taken, of) + tuple(refused), changed, of)
+    return Solution(tuple(groups.values()), _open(solver, taken, of) + tuple(refused), changed, _of=of)
 
 
 def _changes(solver: _Solver, sites: Iterable[str], scale: float) -> Iterator[Change]:
     """Yields a change for each pair at these sites that has another scale."""
+    measured = solver.measured
     for site in sites:
         for pair in pairs(solver.graph).at(site):
             if pair.value != scale:
                 own = solver.own(pair)
-                yield Change(site, own, scale, bits_lost(scale, own))
+                lost = bits_lost(scale, own) if measured is None else measured.loss(site, scale)
+                yield Change(site, own, scale, lost)
 
 
 def _open(solver: _Solver, taken: list[Finding], of: dict[str, Group]) -> tuple[Finding, ...]:

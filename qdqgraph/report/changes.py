@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..fp16 import Fp16Model
-from ..repair.solver import Change
+from ..repair.solution import Change
 from ..repair.start import OpsetRaise
 
 
@@ -35,17 +35,21 @@ class OpsetRecord:
 
 @dataclass(frozen=True)
 class ChangeRecord:
-    """A tensor whose scale changed; `bits_lost` is negative if the new range clips."""
+    """A tensor whose scale changed; `bits_lost` is negative if the new range clips.
+
+    `method` is how the scale was chosen on data, where `bits_lost` is measured; "" without data.
+    """
 
     tensor: str
     own_scale: float
     new_scale: float
     bits_lost: float
+    method: str
 
     @classmethod
     def of(cls, change: Change) -> ChangeRecord:
         """The record of a change."""
-        return cls(change.site, change.own, change.new, change.lost)
+        return cls(change.site, change.own, change.new, change.lost, change.method)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..graph.graph import Graph
 from ..graph.pair import pairs
 from ..model.files import read_model
 from ..repair.options import Options
-from ..repair.rounds import resolve
+from ..repair.resolve import resolve
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Rule, handled, scan
 from ..targets.target import Target

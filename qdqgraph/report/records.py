@@ -24,6 +24,7 @@ from ..engines.layers import Engine, Layer
 from ..engines.share import Int8Share
 from ..rulekit.finding import Finding, Safety, Severity
 from .changes import ChangeRecord, Fp16Record, OpsetRecord, PairsRecord
+from .layer_records import AccuracyRecord
 from .numbers import NumbersRecord
 
 FORMAT: Final = 1
@@ -255,14 +256,14 @@ def result_json(path: str, out: str | None, result: Result) -> str:
     )
 
 
-def encoded(record: FindingsRecord | ResultRecord | DiffRecord) -> str:
+def encoded(record: FindingsRecord | ResultRecord | DiffRecord | AccuracyRecord) -> str:
     """The record as JSON in ASCII, indented by one space per level; values that are not finite become null."""
     return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
 
 
 def schemas() -> dict[Path, str]:
     """The JSON Schema of each document, as the text of its file in the package."""
-    documents = {"findings": FindingsRecord, "result": ResultRecord, "engine-diff": DiffRecord}
+    documents = {"findings": FindingsRecord, "result": ResultRecord, "engine-diff": DiffRecord, "error": AccuracyRecord}
     folder, dialect = Path(__file__).parent / "schemas", {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {
         folder / f"{name}.schema.json": json.dumps(dialect | msgspec.json.schema(kind), indent=1) + "\n"

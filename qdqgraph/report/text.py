@@ -73,12 +73,14 @@ def show_fp16(console: Console, path: str, half: Fp16Model) -> None:
 
 def _changes(result: Repair) -> Table:
     table = Table(title="Scales changed", title_justify="left", box=None)
-    for column in ("tensor", "own scale", "new scale", "bits lost"):
+    measured = any(change.method for change in result.changes)
+    for column in ("tensor", "own scale", "new scale", "bits lost", *(("measured by",) if measured else ())):
         table.add_column(column, justify="left" if column == "tensor" else "right", overflow="fold")
     worst = sorted(result.changes, key=lambda c: (-c.lost, c.site))
     for change in worst[:SHOWN]:
         lost = f"{change.lost:.2f}" if change.lost >= 0 else f"clips {2**-change.lost:.2f}x"
-        table.add_row(Text(change.site), f"{change.own:.6g}", f"{change.new:.6g}", lost)
+        method = (change.method,) if measured else ()
+        table.add_row(Text(change.site), f"{change.own:.6g}", f"{change.new:.6g}", lost, *method)
     if len(worst) > SHOWN:
         table.add_row(f"... {len(worst) - SHOWN} more, all with --json", "", "", "")
     return table

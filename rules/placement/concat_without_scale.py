@@ -16,7 +16,7 @@ class ConcatWithoutScale(Rule):
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
 
-    code, name, safety = "QDQ207", "concat-without-scale", Safety.MANUAL
+    code, name, safety = "QDQ207", "concat-without-scale", Safety.LOSSY
 
     examples = [
         Example(

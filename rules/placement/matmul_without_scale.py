@@ -29,7 +29,7 @@ class MatmulWithoutScale(Rule):
     Model Optimizer quantizes them, measured on YOLO11n and YOLOv10n in docs/measurements.md
     """
 
-    code, name, safety = "QDQ208", "matmul-without-scale", Safety.MANUAL
+    code, name, safety = "QDQ208", "matmul-without-scale", Safety.LOSSY
 
     examples = [
         Example(

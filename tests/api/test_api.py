@@ -35,6 +35,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "undo": (api.undo, {}, set()),
     "diff": (api.diff, {}, set()),
     "why": (api.why, {}, set()),
+    "error": (api.error, {}, set()),
     "engine forecast": (api.forecast, {}, {"output", "force"}),
     "engine build": (api.build, {"with": "library", "shape": "shapes"}, {"output", "force"}),
     "engine read": (api.read_engine, {}, {"output", "force"}),

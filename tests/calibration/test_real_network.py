@@ -1,4 +1,4 @@
-"""A whole detector: its statistics are those of every value, and its true weights are found again."""
+"""A whole detector: its statistics are those of every value, and its layers' errors those of its tensors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 
+import qdqgraph
 from qdqgraph.calibration.data.sources import samples_of
 from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.calibration.statistics.measure import measure
@@ -48,3 +49,28 @@ def test_the_statistics_of_a_yolov5s_are_those_of_every_value(tmp_path: Path) ->
             scale = spread.amax / 127 * ratio
             true = np.mean((values - np.clip(np.rint(values / scale), -128, 127) * scale) ** 2)
             assert error(spread, scale) == pytest.approx(true, rel=0.05), name
+
+
+def test_the_accumulated_errors_of_a_yolov5s_are_those_of_its_tensors(tmp_path: Path) -> None:
+    export("yolov5s", tmp_path / "net.onnx", size=SIZE)
+    model = onnx.load(tmp_path / "net.onnx")
+    random = np.random.default_rng(0)
+    feeds = [{"images": random.uniform(0, 1, (1, 3, SIZE, SIZE)).astype(np.float32)} for _ in range(2)]
+    found = qdqgraph.error(model, feeds)
+    assert len(found.layers) > 50 and found.samples == 2 and not found.skipped
+    network = float_model(model, tmp_path)
+    names = [row.layer for row in found.layers]
+    tensors: list[list[np.ndarray]] = []
+    for source, wanted in ((model, names), (network.model, [network.tensor(name) for name in names])):
+        shown = onnx.ModelProto()
+        shown.CopyFrom(source)
+        del shown.graph.output[:]
+        shown.graph.output.extend(
+            onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in dict.fromkeys(wanted)
+        )
+        runs = [dict(zip(dict.fromkeys(wanted), sample, strict=True)) for sample in run(shown, feeds, tmp_path)]
+        tensors.append([np.stack([sample[n] for sample in runs]).astype(np.float64) for n in wanted])
+    for row, quantized, exact in zip(found.layers, *tensors, strict=True):
+        sqnr = 10 * np.log10((exact**2).sum() / ((quantized - exact) ** 2).sum())
+        assert row.accumulated.sqnr == pytest.approx(sqnr, abs=0.01), row.layer
+        assert row.alone.sqnr > row.accumulated.sqnr - 3, row.layer

@@ -80,20 +80,37 @@ def errors(spread: Spread, scales: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.zeros(len(scales))
     counts = spread.counts.astype(np.float64)
     counts[BINS] -= spread.zeros
-    filled = np.flatnonzero(counts)
-    if not filled.size:
+    if not counts.any():
         return np.zeros(len(scales))
-    first, last = int(filled[0]), int(filled[-1]) + 1
-    edges = np.arange(first - BINS, last - BINS + 1).astype(np.float64) * spread.width
-    found = [np.diff(_integral(edges, float(s))) @ counts[first:last] for s in scales]
-    return np.asarray(found) / (spread.width * total)
+    edges = np.arange(-BINS, BINS + 1, dtype=np.float64) * spread.width
+    step = np.arange(-INT8_BOUND - 1, INT8_BOUND + 1)
+    limits = np.clip((step[1:] - 0.5) * scales[:, None], edges[0], edges[-1])
+    moments = [_between(counts, edges, limits, order) for order in (0, 1, 2)]
+    values = step * scales[:, None]
+    squares = moments[2] - 2 * values * moments[1] + values**2 * moments[0]
+    return np.asarray(np.maximum(squares.sum(1), 0) / total)
 
 
-def _integral(x: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """The integral from 0 to x of the squared distance to the nearest of the INT8 values -128 to 127 steps."""
-    steps = np.clip(np.rint(x / scale), -INT8_BOUND - 1, INT8_BOUND)
-    rest = x - steps * scale
-    return steps * (scale**3 / 12) + rest * rest * rest / 3  # a power takes ten times as long
+def _between(
+    counts: NDArray[np.float64], edges: NDArray[np.float64], limits: NDArray[np.float64], order: int
+) -> NDArray[np.float64]:
+    """The integral of x ** order over the values below the first limit, between two neighbours, and above the last.
+
+    Args:
+        counts: [n] values of each bin, evenly spread over it.
+        edges: [n + 1] boundaries of the bins, equally far apart.
+        limits: [k, m] increasing.
+
+    Returns:
+        [k, m + 1].
+    """
+    powers = edges ** (order + 1) / ((order + 1) * (edges[1] - edges[0]))
+    whole = np.concatenate(([0.0], np.cumsum(counts * np.diff(powers))))
+    inside = np.minimum(np.searchsorted(edges, limits, "right") - 1, len(counts) - 1)
+    part = limits ** (order + 1) / ((order + 1) * (edges[1] - edges[0])) - powers[inside]
+    below = whole[inside] + counts[inside] * part
+    ends = np.zeros((len(limits), 1)), np.full((len(limits), 1), whole[-1])
+    return np.diff(np.concatenate((ends[0], below, ends[1]), 1), axis=1)
 
 
 def best_scale(spreads: Sequence[Spread], method: str = AUTO, *, percentile: float = DEFAULT_PERCENTILE) -> Choice:
@@ -128,8 +145,13 @@ def best_scale(spreads: Sequence[Spread], method: str = AUTO, *, percentile: flo
     else:
         found_amax = methods()[method].amax(_filled(whole), percentile=percentile, bound=INT8_BOUND)
         amax = min(found_amax, whole.amax) or whole.amax
-    scale = float(np.float32(scale_from_amax(amax)))
-    return Choice(scale, method, float(sum(error(s, scale) for s in spreads)), clipped(whole, scale))
+    return chosen(spreads, method, scale_from_amax(amax))
+
+
+def chosen(spreads: Sequence[Spread], method: str, scale: float) -> Choice:
+    """What a scale, rounded to float32, means for sites together."""
+    scale = float(np.float32(scale))
+    return Choice(scale, method, float(sum(error(s, scale) for s in spreads)), clipped(union(spreads), scale))
 
 
 def _least_error(spreads: Sequence[Spread], largest: float) -> float:

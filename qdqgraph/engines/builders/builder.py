@@ -8,7 +8,7 @@ from ...errors import EngineError
 from ...graph.graph import Graph
 from ...model.files import read_model
 from ...repair.options import Options
-from ...repair.rounds import resolve
+from ...repair.resolve import resolve
 from ...rulekit import catalog
 from ...rulekit.rule import scan
 from ..layers import Engine

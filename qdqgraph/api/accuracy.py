@@ -1,0 +1,112 @@
+"""The function that measures what quantization costs at each layer: error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import onnx.inliner
+
+from ..calibration.data.sources import Data
+from ..calibration.statistics.floating import FloatModel
+from ..errors import ModelError
+from ..graph.graph import Graph
+from ..model import runtime
+from ..repair.options import Options
+from ..rulekit.rule import Rule
+from ..verify.layers import Accuracy, accuracy
+from . import given
+from .checks import examined
+from .given import File, Model, Progress
+from .measuring import network_of
+
+
+def error(
+    model: Model,
+    data: Data | None,
+    rules: Sequence[Rule] | None = None,
+    options: Options | None = None,
+    *,
+    folder: File | None = None,
+    reference: Model | None = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    provider: str = "cpu",
+    progress: Progress = lambda message: None,
+    **settings: Any,
+) -> Accuracy:
+    """Measures the error of each layer of a quantized model against its float network, as `qdqgraph error` does.
+
+    A layer is a node that reads an activation through a Q/DQ pair. The float network is the model with its pairs
+    bypassed.
+
+    Args:
+        model: a model, which is not modified, or its path.
+        data: samples of the inputs, as in `fix`.
+        rules: the rules whose findings are listed beside the layers; the built-in and installed rules by default.
+        options: the settings of a repair, for the findings. They can also be given by name, such as `target="trt-11"`.
+        folder: the folder that contains the external data; the folder of the file by default.
+        reference: the network before quantization, or its path: its weights are exact, those of the model are rounded.
+        preprocess: for a folder of pictures: how they become inputs, as `--preprocess`.
+        samples: how many of the data to use, the first ones; all by default.
+        provider: the device, "cpu" or "cuda".
+        progress: called with one line for each step.
+        settings: fields of `Options` by name.
+
+    Returns:
+        the layers, worst first.
+
+    Raises:
+        ModelError: the model is not quantized, cannot be read or imported, or no layer can be compared; there are no
+            data, or they do not fit the inputs; the reference has none of the model's weights; onnxruntime is missing,
+            or cannot run the network; or an option name is unknown.
+        RuleError: `rules` contains an object that is not a rule, or a rule crashed.
+    """
+    found, place, source = given.read(model, folder)
+    feeds = given.samples(data, found, preprocess, samples)
+    if feeds is None:
+        raise ModelError("errors are measured on samples of the model's inputs: give them with --data")
+    graph, engine, findings = examined(found, place, source.name, rules, options, settings)
+    if graph.model.functions:
+        graph = Graph(onnx.inliner.inline_local_functions(graph.model), place)
+    progress("making the float network")
+    network = network_of(graph.model, place, reference)
+    notes = _notes(network, reference)
+    costs = {name: layer.bytes for layer in engine.layers if not layer.cause for name in layer.nodes}
+    result = accuracy(
+        graph,
+        network,
+        feeds,
+        feeds.description,
+        findings=findings,
+        costs=costs,
+        provider=provider,
+        progress=progress,
+    )
+    return replace(result, notes=tuple(filter(None, (*notes, runtime.provider(provider)[1]))))
+
+
+def _notes(network: FloatModel, reference: Model | None) -> tuple[str, ...]:
+    """What to know of the reference.
+
+    Raises:
+        ModelError: it has none of the weights.
+    """
+    stored, unknown = len(network.weights), len(network.unmatched)
+    if reference is None:
+        return ()
+    if not stored:
+        return ("the model stores its weights as floats, so the reference was not needed",)
+    if unknown == stored:
+        raise ModelError(
+            f"the reference contains none of the {stored} quantized weights of the model: "
+            "give the float network that the model was quantized from, with its BatchNormalizations folded if they are "
+            "folded in the model"
+        )
+    if unknown:
+        return (
+            f"the reference does not contain {unknown} of {stored} weights, so their rounded values were used: "
+            f"{', '.join(network.unmatched[:3])}{', …' if unknown > 3 else ''}",
+        )
+    return ()

@@ -1,0 +1,141 @@
+"""Scales from data: how a call of `fix` measures the sites of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from ..calibration import tables
+from ..calibration.data.samples import Samples
+from ..calibration.fitted import Fitted
+from ..calibration.methods import find_method
+from ..calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
+from ..calibration.statistics.floating import FloatModel, float_model
+from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
+from ..calibration.statistics.scales import AUTO
+from ..calibration.statistics.statistics import Statistics
+from ..errors import ModelError, counted
+from ..graph.graph import Graph
+from ..model.protos import names as tensor_names
+from ..repair.measured import Measured
+from ..repair.work import Measure
+from . import given
+
+SHOWN = 10
+"""Names in a message."""
+NONE = "none"
+"""The method that measures nothing: the data serve the numeric check alone."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How scales are measured.
+
+    Attributes:
+        method: a name of `calibration.methods`, "auto", or "none" to keep every scale.
+        percentile: for the method percentile, in percent.
+        memory: the limit for the resident memory of the process while it measures, in bytes.
+        statistics: the file that keeps the statistics; read if it exists.
+        reference: the float network that the weights come from, or its path.
+        table: a file of another tool with the scales, in place of data.
+    """
+
+    method: str = AUTO
+    percentile: float = DEFAULT_PERCENTILE
+    memory: int = DEFAULT_MEMORY
+    statistics: Path | None = None
+    reference: given.Model | None = None
+    table: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            CalibrationError: the method or the percentile is unknown.
+            ModelError: the limit of the memory is not positive.
+        """
+        if self.method not in (AUTO, NONE):
+            find_method(self.method)
+        refuse_percentile(self.percentile)
+        if self.memory <= 0:
+            raise ModelError(f"memory of {self.memory} bytes: give a size above zero, such as 2GiB")
+
+
+def measuring(
+    calibration: Calibration, samples: Samples | None, provider: str, progress: Callable[[str], None]
+) -> Measure | None:
+    """How the repair measures its graph; None if scales come from the graph alone."""
+    if calibration.table is not None:
+        table = tables.read(calibration.table)
+        return lambda graph: table
+    if samples is None or calibration.method == NONE:
+        return None
+    data = samples
+
+    def run(graph: Graph) -> Measured:
+        network = network_of(graph.model, graph.folder, calibration.reference)
+        found = _statistics(network, data, calibration, provider, progress)
+        progress("choosing scales")
+        return Fitted(found, data, network.wires, calibration.method, calibration.percentile, provider)
+
+    return run
+
+
+def unknown_tensors(calibration: Calibration, model: onnx.ModelProto) -> str:
+    """A sentence that names the tensors of a table which the model does not have; "" if there are none."""
+    if calibration.table is None:
+        return ""
+    known = set(tensor_names(model.graph))
+    unknown = [name for name in tables.read(calibration.table).scales if name not in known]
+    if not unknown:
+        return ""
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    what = f"{counted(len(unknown), 'tensor')} that the model does not have"
+    return f"{calibration.table.name} names {what}: {', '.join(unknown[:SHOWN])}{more}"
+
+
+def network_of(model: onnx.ModelProto, folder: Path, reference: given.Model | None) -> FloatModel:
+    """The float network of a model, with the weights of a reference, or of the model at its path, if given.
+
+    Raises:
+        ModelError: as `float_model`; or the reference cannot be read.
+    """
+    if reference is None:
+        return float_model(model, folder)
+    proto, place, _ = given.read(reference, None)
+    return float_model(model, folder, reference=proto, reference_folder=place)
+
+
+def _statistics(
+    network: FloatModel, data: Samples, calibration: Calibration, provider: str, progress: Callable[[str], None]
+) -> Statistics:
+    """The statistics in the file if it exists, else measured, and kept in the file if one is named.
+
+    Raises:
+        CalibrationError: the file is of another network or other samples, or cannot be read or written.
+    """
+    path = calibration.statistics
+    if path is not None and path.exists():
+        return Statistics.load(path, network=network.digest, data=data.digest)
+    found = measure(network, data, memory=calibration.memory, provider=provider, progress=progress)
+    if path is not None:
+        found.save(path)
+    return found
+
+
+def byte_count(text: str) -> int:
+    """The number of bytes that a text such as "2GiB", "500M" or "1073741824" names.
+
+    Raises:
+        ModelError: it is not a size.
+    """
+    units = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+    number = text.strip().lower().removesuffix("b").removesuffix("i")
+    unit = number[-1:] if number[-1:].isalpha() else ""
+    try:
+        return int(float(number.removesuffix(unit)) * (1 << units[unit]))
+    except (KeyError, ValueError, OverflowError) as error:
+        raise ModelError(f"{text!r} is not a size in bytes: write 2GiB or 500MiB") from error

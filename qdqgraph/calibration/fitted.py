@@ -1,0 +1,116 @@
+"""`Fitted`: scales that a method fits to data, as the solver asks for them (`repair.measured.Measured`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ..graph.graph import Graph
+from .data.samples import Samples
+from .layers.least import least_error
+from .methods.percentile import DEFAULT_PERCENTILE
+from .statistics.floating import float_model
+from .statistics.scales import AUTO, Choice, best_scale, chosen, error
+from .statistics.spread import Spread
+from .statistics.statistics import Statistics
+
+EXACT = 1e-12
+"""Squared error relative to the energy up to which rounding counts as exact: values that are multiples of the scale."""
+FRACTIONS = (0.5, 0.6, 0.71, 0.85)
+"""Scales that `auto` tries at the layers, relative to that of the least squared error."""
+
+
+class Fitted:
+    """Scales for the sites of a Q/DQ graph from the statistics of its float network.
+
+    Args:
+        statistics: of the float network.
+        samples: the data that the statistics are of.
+        names: tensor of the Q/DQ graph → tensor of the float network, for those with another name.
+        name: the method, a name of `calibration.methods`, or "auto".
+        percentile: for the method percentile, in percent.
+        provider: "cpu" or "cuda".
+        choices: scales that replace those of the method, by the sites that share them.
+    """
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        samples: Samples,
+        names: Mapping[str, str],
+        name: str = AUTO,
+        percentile: float = DEFAULT_PERCENTILE,
+        provider: str = "cpu",
+        choices: Mapping[frozenset[str], Choice] | None = None,
+    ) -> None:
+        self.statistics, self.samples, self.name, self.percentile = statistics, samples, name, percentile
+        self.provider = provider
+        self._names = names
+        self._choices: dict[frozenset[str], Choice | None] = dict(choices or {})
+        self._least: dict[str, float] = {}
+        """The squared error of each tensor at the scale that the method chooses for it alone."""
+
+    def choice(self, sites: Sequence[str]) -> Choice | None:
+        """What the method chooses for these sites together; None if none was measured, or all values are zero."""
+        known = self._known(sites)
+        if known not in self._choices:
+            spreads = self._spreads(known)
+            found = best_scale(spreads, self.name, percentile=self.percentile) if spreads else None
+            self._choices[known] = found if found is not None and found.scale > 0 else None
+        return self._choices[known]
+
+    def scale(self, sites: Sequence[str]) -> float | None:
+        """The scale of `choice`."""
+        found = self.choice(sites)
+        return None if found is None else found.scale
+
+    def method(self, sites: Sequence[str]) -> str:
+        """The method of `choice`."""
+        found = self.choice(sites)
+        return "" if found is None else found.method
+
+    def loss(self, site: str, scale: float) -> float:
+        """Half the log2 of the growth of the squared error at a site, compared with its own best scale, in bits."""
+        spread, best_at_layers = self.statistics.get(self._name(site)), self.choice([site])
+        if spread is None or best_at_layers is None or scale == best_at_layers.scale:
+            return 0.0
+        if (name := self._name(site)) not in self._least:
+            self._least[name] = best_scale([spread], self.name, percentile=self.percentile).error
+        exact, best, found = EXACT * spread.energy(), self._least[name], error(spread, scale)
+        return 0.0 if found <= exact else max(0.0, 0.5 * math.log2(found / max(best, exact)))
+
+    def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Fitted:
+        """The same with the scales that have the least error at the layers that read the groups.
+
+        Only the method "auto" tries other scales: the largest magnitude, and fractions of its own choice, which clip.
+        """
+        own = {known: found for sites in groups if (found := self.choice(sites)) and (known := self._known(sites))}
+        if self.name != AUTO or not own:
+            return self
+        sites = {known: [s for each in groups if self._known(each) == known for s in each] for known in own}
+        candidates = [self._candidates(known, found) for known, found in own.items()]
+        network = float_model(graph.model, graph.folder)
+        scales = [[choice.scale for choice in each] for each in candidates]
+        best = least_error(graph, network, list(sites.values()), scales, self.samples, self.provider)
+        better = {known: each[index] for known, each, index in zip(own, candidates, best, strict=True) if index}
+        return Fitted(self.statistics, self.samples, self._names, self.name, self.percentile, self.provider, better)
+
+    @property
+    def provenance(self) -> str:
+        """Method, samples and digest of the data."""
+        found = self.statistics
+        return f"{self.name}; {found.samples} samples; sha256 {found.data}"
+
+    def _candidates(self, known: frozenset[str], own: Choice) -> list[Choice]:
+        spreads = self._spreads(known)
+        others = [chosen(spreads, f"{own.method} x {f:g}", own.scale * f) for f in FRACTIONS]
+        return [own, best_scale(spreads, "max"), *others]
+
+    def _spreads(self, known: frozenset[str]) -> list[Spread]:
+        return [self.statistics[name] for name in sorted(known)]
+
+    def _known(self, sites: Sequence[str]) -> frozenset[str]:
+        return frozenset(name for site in sites if (name := self._name(site)) in self.statistics)
+
+    def _name(self, site: str) -> str:
+        return self._names.get(site, site)

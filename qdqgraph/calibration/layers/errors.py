@@ -1,0 +1,161 @@
+"""`LayerError`: what rounding costs at the output of a layer, measured on samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ModelError
+from ...model import runtime
+from .twin import Clipping, Compared, Twin
+
+Feeds = Iterable[Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """The difference between a layer's output and the float network's, over all samples.
+
+    Attributes:
+        sqnr: 10·log10(Σ float² / Σ difference²) in dB; inf without a difference, nan if a value is not finite.
+        cosine: cosine similarity of the two outputs, -1 to 1; nan if one is all zero.
+        largest: the largest absolute difference, in the units of the tensor.
+    """
+
+    sqnr: float
+    cosine: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """What a twin shows over all samples.
+
+    Attributes:
+        alone: the error of each layer from float inputs, rounded by its own pairs; by key.
+        accumulated: the error of each layer in the Q/DQ graph; by key.
+        clipped: the share of values, 0 to 1, that a pair clips: those whose nearest integer is beyond the range of its
+            integers; by the output of its DequantizeLinear.
+        samples: the number of samples.
+    """
+
+    alone: dict[str, LayerError]
+    accumulated: dict[str, LayerError]
+    clipped: dict[str, float]
+    samples: int
+
+
+def runs(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> Iterator[dict[str, NDArray[Any]]]:
+    """Yields the results of a twin for each sample, by output name.
+
+    Raises:
+        ModelError: onnxruntime is missing, or cannot run the twin.
+    """
+    if not runtime.available():
+        raise ModelError("onnxruntime is not installed, and measuring errors runs the network: install qdqgraph[ort]")
+    session = runtime.Session(twin.model, folder, runtime.provider(provider)[0])
+    names = [o.name for o in twin.model.graph.output]
+    for feed in feeds:
+        yield dict(zip(names, map(np.asarray, session.run([feed])[0]), strict=True))
+
+
+def layer_errors(
+    twin: Twin,
+    feeds: Feeds,
+    folder: Path,
+    *,
+    provider: str = "cpu",
+    progress: Callable[[str], None] = lambda message: None,
+) -> LayerErrors:
+    """The errors of all layers of a twin.
+
+    Args:
+        twin: the network.
+        feeds: the samples.
+        folder: where external data lie.
+        provider: "cpu" or "cuda".
+        progress: called with one line after each sample.
+
+    Raises:
+        ModelError: as `runs`.
+    """
+    found, counts, samples = _summed(twin, feeds, folder, provider, progress)
+    alone, accumulated = (
+        {c.layer: _error(*map(float, found[c])) for c in each} for each in (twin.alone, twin.accumulated)
+    )
+    clipped = {c.tensor: float(counts[c][0] / max(1, counts[c][1])) for c in twin.clipping}
+    return LayerErrors(alone, accumulated, clipped, samples)
+
+
+def totals(
+    twin: Twin,
+    feeds: Feeds,
+    folder: Path,
+    provider: str = "cpu",
+) -> dict[Compared, NDArray[np.float64]]:
+    """The values of `twin.SUMS` over all samples, for each comparison; arguments as for `layer_errors`.
+
+    Raises:
+        ModelError: as `runs`.
+    """
+    return _summed(twin, feeds, folder, provider, lambda message: None)[0]
+
+
+def _summed(
+    twin: Twin, feeds: Feeds, folder: Path, provider: str, progress: Callable[[str], None]
+) -> tuple[dict[Compared, NDArray[np.float64]], dict[Clipping, NDArray[np.float64]], int]:
+    """The sums of comparisons and of clipped values over all samples, and the number of samples."""
+    every = (*twin.alone, *twin.accumulated)
+    found = {compared: np.zeros(len(compared.sums)) for compared in every}
+    counts = {clipping: np.zeros(len(clipping.sums)) for clipping in twin.clipping}
+    number = 0
+    for number, results in enumerate(runs(twin, feeds, folder, provider), 1):
+        progress(f"comparing layers, sample {number}")
+        for compared in every:
+            mine = np.array([float(results[name]) for name in compared.sums])
+            found[compared][:-1] += mine[:-1]
+            found[compared][-1] = np.maximum(found[compared][-1], mine[-1])
+        for clipping in twin.clipping:
+            counts[clipping] += [float(results[name]) for name in clipping.sums]
+    return found, counts, number
+
+
+def _error(signal: float, noise: float, found: float, product: float, largest: float) -> LayerError:
+    if not all(map(math.isfinite, (signal, noise, found, product))):
+        return LayerError(math.nan, math.nan, largest)
+    norms = math.sqrt(signal) * math.sqrt(found)
+    ratio = math.inf if not noise else -math.inf if not signal else 10 * math.log10(signal / noise)
+    return LayerError(ratio, product / norms if norms else math.nan, largest)
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """How far quantization shifts the channels of a layer's output, from the layer alone.
+
+    Attributes:
+        mean: [C] mean difference of each channel, float64.
+        square: [C] mean squared difference of each channel, float64.
+    """
+
+    mean: NDArray[np.float64]
+    square: NDArray[np.float64]
+
+
+def shifts(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> list[dict[str, Shift]]:
+    """The shift of each layer with a channel axis, by key, for each sample.
+
+    Raises:
+        ModelError: as `runs`.
+    """
+    measured = [c for c in twin.alone if c.mean]
+    return [{c.layer: _shift(found, c) for c in measured} for found in runs(twin, feeds, folder, provider)]
+
+
+def _shift(found: Mapping[str, NDArray[Any]], compared: Compared) -> Shift:
+    return Shift(found[compared.mean].astype(np.float64), found[compared.square].astype(np.float64))

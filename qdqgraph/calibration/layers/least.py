@@ -1,0 +1,75 @@
+"""The scale with the least error at the layers that read a tensor.
+
+The squared error of a tensor counts all its values alike, a layer does not: a depthwise convolution multiplies a
+channel of small values by large weights, so a scale that clips a few large values can halve the error of its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ...graph.graph import Graph, key
+from ...graph.pair import pairs
+from ..statistics.floating import FloatModel
+from .errors import totals
+from .twin import layers, twin
+
+WORTH = 0.95
+"""A candidate replaces the first one if its error is at most this share of the first one's."""
+
+
+def least_error(
+    graph: Graph,
+    network: FloatModel,
+    groups: Sequence[Sequence[str]],
+    candidates: Sequence[Sequence[float]],
+    feeds: Iterable[Mapping[str, np.ndarray]],
+    provider: str = "cpu",
+) -> list[int]:
+    """The index of the best candidate for each group: the least sum over its layers of noise relative to the signal.
+
+    A layer is computed from the float network's values, rounded with the candidate. The first candidate of a group
+    stays unless another one is clearly better, or if no layer that can be measured reads the group.
+
+    Args:
+        graph: the Q/DQ graph.
+        network: its float network.
+        groups: sites that share a scale.
+        candidates: scales of each group, equally many, the preferred one first.
+        feeds: the samples.
+        provider: "cpu" or "cuda".
+
+    Raises:
+        ModelError: onnxruntime is missing, or cannot run the network.
+    """
+    if not groups:
+        return []
+    count = len(candidates[0])
+    variants = [
+        {site: scales[index] for sites, scales in zip(groups, candidates, strict=True) for site in sites}
+        for index in range(count)
+    ]
+    noise: dict[str, np.ndarray] = {}
+    compared_layers = twin(graph, network, layers(graph), variants=variants)
+    for compared, sums in totals(compared_layers, feeds, network.folder, provider).items():
+        ratio = sums[1] / sums[0] if sums[0] > 0 and np.isfinite(sums[1]) else 0.0
+        noise.setdefault(compared.layer, np.zeros(count))[compared.variant] = ratio
+    readers = _readers(graph)
+    return [_best([noise[n] for s in sites for n in readers.get(s, ()) if n in noise], count) for sites in groups]
+
+
+def _readers(graph: Graph) -> dict[str, set[str]]:
+    """The keys of the layers that read each site through a pair."""
+    found: dict[str, set[str]] = {}
+    for pair in pairs(graph):
+        for dequantize in pair.dequantizes:
+            found.setdefault(pair.site, set()).update(key(r.node) for r in graph.readers(key(dequantize)))
+    return found
+
+
+def _best(noise: Sequence[np.ndarray], count: int) -> int:
+    errors = np.sum(noise, axis=0) if noise else np.zeros(count)
+    index = int(np.argmin(errors))
+    return index if errors[index] < WORTH * errors[0] else 0

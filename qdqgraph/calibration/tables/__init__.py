@@ -1,0 +1,48 @@
+"""Reads the scales of tensors from a file of another tool: TensorRT, Model Optimizer, AIMET, ONNX Runtime.
+
+A format is one module with `recognizes` and `scales`; `read` tries them in order.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ...errors import ModelError, reason
+from . import aimet, onnxruntime, tensorrt
+from .table import Table, checked
+
+FORMATS = "a TensorRT calibration cache (Model Optimizer's too), AIMET encodings or ONNX Runtime's calibration table"
+
+
+def read(path: Path) -> Table:
+    """Reads a table; the format is recognized by its content.
+
+    Raises:
+        ModelError: the file cannot be read, has no known format, or contains no usable range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read: {reason(error)}; --ranges accepts {FORMATS}") from error
+    try:
+        if tensorrt.recognizes(text):
+            return checked(tensorrt.scales(text), f"{tensorrt.NAME} {path.name}")
+        if (document := _document(text)) is not None:
+            for kind in (aimet, onnxruntime):
+                if kind.recognizes(document):
+                    return checked(kind.scales(document), f"{kind.NAME} {path.name}")
+        elif onnxruntime.recognizes_text(text):
+            return checked(onnxruntime.scales_of_text(text), f"{onnxruntime.NAME} {path.name}")
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: an entry has an unexpected form: {error}") from error
+    raise ModelError(f"{path}: unknown format; --ranges accepts {FORMATS}")
+
+
+def _document(text: str) -> object | None:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,216 @@
+"""`Work`: the stages and rounds of a repair: scan → findings → solve → carry out on a draft, until nothing is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, TypeAlias
+
+import onnx
+
+from ..errors import RepairError
+from ..graph.graph import Graph
+from ..graph.pair import bits_lost, pairs
+from ..proposals.proposal import Graft, Retype
+from ..rulekit.finding import Finding, Safety, Severity
+from ..rulekit.rule import Rule, scan
+from .carry_out import carry_out
+from .draft import Draft
+from .gate import BARE, is_bare, was_bared
+from .guard import Reasons, Refuse, guarded
+from .measured import Measured
+from .options import Options
+from .plan import Plan
+from .repair import Repair
+from .requests import best_scales
+from .resolve import NO_DATA, Data, resolve, solved
+from .solution import Change, Solution
+from .solver import held_ties
+from .start import Start
+
+ROUNDS = 20
+"""The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
+CALIBRATION = "qdqgraph.calibration"
+"""The metadata_props key that says which data and method the scales come from."""
+
+Price: TypeAlias = Callable[[Graph, tuple[Finding, ...]], tuple[Finding, ...]]
+"""Sets what findings cost, in bytes; the forecast that knows it is on a higher level than this module."""
+Measure: TypeAlias = Callable[[Graph], Measured]
+"""Measures the sites of a graph on data; the runtime that does it is not on the floor of this module."""
+
+Stage = Literal["exact", "legal", "all"]
+STAGES: dict[Stage, str] = {"exact": "exact repairs", "legal": "legality", "all": "lossy repairs"}
+
+
+class Work:
+    """Runs rounds of repairs and records what they applied."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        options: Options,
+        progress: Callable[[str], None] = lambda message: None,
+        price: Price = lambda graph, findings: findings,
+        refuse: Refuse = lambda before, after, applied, illegal: {},
+        measure: Measure | None = None,
+    ) -> None:
+        self.measure = measure
+        self.rules, self.options, self.progress, self.price, self.refuse = rules, options, progress, price, refuse
+        self.applied: list[Finding] = []
+        self.changes: dict[str, Change] = {}
+        self.refused: Reasons = {}
+        self.data = NO_DATA
+        self._left_out: Reasons = {}
+        self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
+
+    def stages(self, graph: Graph) -> tuple[Graph, Graph]:
+        """Runs the stages, without what makes the engine worse; returns the graphs after the exact and the last one."""
+        self.refused = {}
+        exact = self.guarded(graph, "exact")
+        if self.options.exact:
+            return exact, exact
+        legal = self.rounds(exact, "legal")
+        if self.measure is None or self.data.measured is not None:  # a run measures once
+            return exact, self.guarded(legal, "all")
+        final = self.guarded(self.calibrated(legal, self.measure(legal)), "all")
+        return exact, self.guarded(self.refined(final), "all")
+
+    def calibrated(self, graph: Graph, measured: Measured) -> Graph:
+        """Unless the scales are kept, gives each pair the best scale of its site."""
+        self.data = Data(measured, held_ties(graph, self.scan(graph)))
+        return graph if self.options.keep_scales else self.best(graph, measured)
+
+    def refined(self, graph: Graph) -> Graph:
+        """Measures the scales of the final groups again, at the layers that read them."""
+        if self.data.measured is None or self.options.keep_scales:
+            return graph
+        found = self.scan(graph)
+        solution, _ = resolve(graph, found, self.options, refused=self.refused, data=self.data)
+        groups = [group.sites for group in solution.groups]
+        inside = {site for sites in groups for site in sites}
+        groups += [(s,) for s in dict.fromkeys(p.site for p in pairs(graph) if p.tieable) if s not in inside]
+        measured = self.data.measured.refined(graph, groups)
+        if measured is self.data.measured:
+            return graph
+        self.data = Data(measured, held_ties(graph, found) | self.data.held)
+        return self.best(graph, measured)
+
+    def best(self, graph: Graph, measured: Measured) -> Graph:
+        """Gives each pair within the options' reach the best scale of its site; those of groups follow as ties."""
+        solution, _ = resolve(graph, self.scan(graph), self.options, refused=self.refused, data=self.data)
+        asked = [f for f in best_scales(graph, measured, solution) if self.options.covers(f)]
+        model, done = carry_out(graph, solved(graph, (), self.options, True, self.data), asked, exact=True)
+        return Graph(model, graph.folder, known=graph, target=graph.target) if done else graph
+
+    def guarded(self, graph: Graph, stage: Stage) -> Graph:
+        """Runs the rounds of a stage without the repairs that make the engine worse, and notes these in `refused`."""
+        scanned = (graph, self.scan(graph))
+        illegal = [f for f in scanned[1] if f.severity is Severity.ERROR and f.tie is None]
+        applied, changes = tuple(self.applied), dict(self.changes)
+
+        def attempt(refused: Reasons) -> tuple[Graph, Sequence[Finding]]:
+            self.applied, self.changes, self._left_out, self._scanned = [*applied], {**changes}, refused, scanned
+            return self.rounds(graph, stage), self.applied[len(applied) :]
+
+        def refuse(after: Graph, done: Sequence[Finding]) -> Reasons:
+            reasons = self.refuse(graph, after, done, illegal)
+            return {known: why for known, why in reasons.items() if known[0] not in self.options.also}
+
+        after, refused = guarded(attempt, refuse)
+        self._left_out, self.refused = {}, {**self.refused, **refused}
+        return after
+
+    def rounds(self, graph: Graph, stage: Stage) -> Graph:
+        """Runs rounds until no proposal of the stage is left; returns the last graph.
+
+        The bit-exact repairs come first. The stage "legal" repairs what TensorRT refuses, so that the ties see every
+        scale of the final network. The stage "all" unifies the scales.
+        """
+        done: list[Finding] = []
+        keep = stage != "all"
+        for number in range(1, ROUNDS + 1):
+            self.progress(f"{STAGES[stage]}, round {number}")
+            found = self.scan(graph)
+            solution, found = resolve(graph, found, self.options, exact=keep, refused=self._left_out, data=self.data)
+            mine = [f for f in found if self.options.wants(f)]
+            if stage == "exact":
+                mine = [f for f in mine if f.safety is Safety.EXACT]
+            elif stage == "legal":
+                mine = [f for f in mine if f.severity is Severity.ERROR and f.edits]
+            model, done = carry_out(graph, solution, mine, exact=keep)
+            if not done:
+                return graph
+            self.applied += done
+            if not keep:
+                self._note(solution.changes)
+            kept = not any(isinstance(e, Graft | Retype) for f in done for e in f.edits)  # new tensors have new shapes
+            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
+        codes = ", ".join(sorted({f.code for f in done}))
+        raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
+
+    def requested(self, graph: Graph, asked: Iterable[Finding]) -> Graph:
+        """Carries out the user's requests; requests without edits are omitted."""
+        asked = [f for f in asked if f.edits]
+        model, done = carry_out(graph, solved(graph, (), self.options, True, self.data), asked, exact=True)
+        self.applied += done
+        return Graph(model, graph.folder, target=graph.target) if done else graph
+
+    def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph) -> Repair:
+        """Returns the repair of `model`.
+
+        Args:
+            model: the model as it was given.
+            start: the same model before the first round.
+            exact: the graph after the bit-exact repairs.
+            final: the graph after all repairs.
+        """
+        if is_bare(final, self.rules) and not was_bared(final):
+            draft = Draft(final.model)
+            draft.set_metadata(BARE, "every pair was taken away")
+            final = Graph(draft.finish(), final.folder, target=final.target)
+        if self.data.measured is not None:
+            draft = Draft(final.model)
+            draft.set_metadata(CALIBRATION, self.data.measured.provenance)
+            final = Graph(draft.finish(), final.folder, target=final.target)
+        changed = bool(self.applied) or start.opset is not None or not start.graph.functions
+        changed = changed or self.data.measured is not None
+        solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
+        before, after = pairs(start.graph), pairs(final)
+        old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
+        return Repair(
+            model=final.model if changed else model,  # a repair that changes nothing inlines no function
+            plan=Plan.between(model, final.model if changed else model),
+            exact=exact.model if changed else model,
+            start=start.graph.model if changed else model,
+            functions=tuple(f.name for f in start.graph.functions) if changed else (),
+            opset=start.opset,
+            applied=tuple(self.applied),
+            left=self.price(final, left),
+            changes=self._changes(start.graph, final, solution),
+            pairs_before=len(old),
+            pairs_after=len(new),
+            pairs_added=len(new - old),
+            pairs_removed=len(old - new),
+            groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+        )
+
+    def scan(self, graph: Graph) -> tuple[Finding, ...]:
+        """Returns the findings of the rules; those of the last graph are cached, because a stage starts with it."""
+        if self._scanned is None or self._scanned[0] is not graph:
+            self._scanned = (graph, scan(graph, self.rules))
+        return self._scanned[1]
+
+    def _changes(self, graph: Graph, final: Graph, solution: Solution) -> tuple[Change, ...]:
+        """The sites whose scale changed; with data those of calibration as well."""
+        measured = self.data.measured
+        if measured is None or self.options.keep_scales:
+            return tuple(self.changes.values())
+        old = {p.site: p.value for p in pairs(graph) if p.tieable}
+        new = {p.site: p.value for p in pairs(final) if p.tieable}
+        both = [site for site in old if site in new and old[site] != new[site]]
+        groups = {site: (site,) if (group := solution.group(site)) is None else group.sites for site in both}
+        return tuple(Change(s, old[s], new[s], measured.loss(s, new[s]), measured.method(groups[s])) for s in both)
+
+    def _note(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            own = min(change.own, self.changes[change.site].own) if change.site in self.changes else change.own
+            self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))

@@ -1,0 +1,51 @@
+"""The error of each layer as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..verify.layers import Accuracy, LayerRow
+from .lines import say, tabulate
+
+COLUMNS = ("alone dB", "accumulated dB", "cosine", "largest error", "input scales", "clipped", "bytes", "findings")
+
+
+def show(console: Console, path: str, found: Accuracy) -> None:
+    """A table of the layers, worst first, then what was not compared.
+
+    Cosine and largest error are those of the layer alone; scales and clipped shares are those of its inputs, in order.
+    """
+    table = Table(title="Errors of layers, worst first", title_justify="left", box=None)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operator", overflow="fold")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "findings" else "right", overflow="fold")
+    for row in found.layers:
+        table.add_row(*map(Text, _cells(row)))
+    tabulate(console, table)
+    say(console, f"{path}: {len(found.layers)} layers on {found.samples} samples of {found.data}")
+    for name, reason in found.skipped.items():
+        say(console, f"{path}: {name}: not compared: {reason}")
+
+
+def _cells(row: LayerRow) -> Iterable[str]:
+    yield row.layer
+    yield row.op
+    yield decibels(row.alone.sqnr)
+    yield decibels(row.accumulated.sqnr)
+    yield f"{row.alone.cosine:.5f}"
+    yield f"{row.alone.largest:.4g}"
+    yield ", ".join("?" if i.scale is None else f"{i.scale:.4g}" for i in row.inputs)
+    yield ", ".join("?" if i.clipped is None else f"{i.clipped:.2%}" for i in row.inputs)
+    yield f"{row.bytes:,}" if row.bytes else ""
+    yield " ".join(row.findings)
+
+
+def decibels(sqnr: float) -> str:
+    """An SQNR in words: in dB with one digit, "exact" without a difference, "not finite" for NaN."""
+    return "not finite" if math.isnan(sqnr) else "exact" if sqnr == math.inf else f"{sqnr:.1f}"

@@ -1,0 +1,141 @@
+"""The error of each layer in `--json` and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from ..calibration.layers.errors import LayerError
+from ..verify.layers import Accuracy, LayerRow, QuantizedInput
+
+FORMAT: Final = 1
+"""Version of these records."""
+COLUMNS = (
+    "layer",
+    "node",
+    "op",
+    "sqnr_alone_db",
+    "sqnr_accumulated_db",
+    "cosine_alone",
+    "cosine_accumulated",
+    "largest_alone",
+    "largest_accumulated",
+    "inputs",
+    "scales",
+    "clipped",
+    "findings",
+    "bytes",
+)
+"""The columns of the CSV. Several inputs, scales, shares or codes of a row are separated by spaces; an unknown scale or
+share is "?"."""
+
+
+@dataclass(frozen=True)
+class LayerErrorRecord:
+    """The difference of a layer's output from the float network's; values that are not finite are null."""
+
+    sqnr_db: Annotated[
+        float | None,
+        Meta(description="SQNR in dB; null if there is no difference (`largest` is then 0), or a value is not finite."),
+    ]
+    cosine: float | None
+    largest: Annotated[float | None, Meta(description="The largest absolute difference, in the units of the tensor.")]
+
+    @classmethod
+    def of(cls, found: LayerError) -> LayerErrorRecord:
+        """The record of an error."""
+        return cls(found.sqnr, found.cosine, found.largest)
+
+
+@dataclass(frozen=True)
+class QuantizedInputRecord:
+    """A tensor that a layer reads through a Q/DQ pair."""
+
+    site: str
+    scale: Annotated[float | None, Meta(description="Null if it is per-channel or not constant.")]
+    clipped: Annotated[
+        float | None, Meta(description="The share of values, 0 to 1, that the scale clips; null if unknown.")
+    ]
+
+    @classmethod
+    def of(cls, found: QuantizedInput) -> QuantizedInputRecord:
+        """The record of an input."""
+        return cls(found.site, found.scale, found.clipped)
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One layer, by its output tensor: its error with float inputs, and accumulated in the quantized network."""
+
+    layer: str
+    node: str
+    op: str
+    alone: LayerErrorRecord
+    accumulated: LayerErrorRecord
+    inputs: tuple[QuantizedInputRecord, ...]
+    findings: Annotated[tuple[str, ...], Meta(description="Codes of the findings at the layer and at its inputs.")]
+    bytes: Annotated[
+        int, Meta(description="Bytes of activations that its kernel moves per run, by the forecast; 0 if unknown.")
+    ]
+
+    @classmethod
+    def of(cls, row: LayerRow) -> LayerRecord:
+        """The record of a layer."""
+        return cls(
+            layer=row.layer,
+            node=row.node,
+            op=row.op,
+            alone=LayerErrorRecord.of(row.alone),
+            accumulated=LayerErrorRecord.of(row.accumulated),
+            inputs=tuple(map(QuantizedInputRecord.of, row.inputs)),
+            findings=row.findings,
+            bytes=row.bytes,
+        )
+
+
+@dataclass(frozen=True)
+class AccuracyRecord:
+    """The output of `qdqgraph error --json`: layers, worst first; layers that were not compared, with the reason."""
+
+    format: Literal[1]
+    file: str
+    samples: int
+    data: str
+    layers: tuple[LayerRecord, ...]
+    skipped: dict[str, str]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file: str, found: Accuracy) -> AccuracyRecord:
+        """The record of a measurement."""
+        rows = tuple(map(LayerRecord.of, found.layers))
+        return cls(FORMAT, file, found.samples, found.data, rows, dict(found.skipped), found.notes)
+
+
+def table(found: Accuracy) -> str:
+    """The layers as CSV with a head of `COLUMNS`, worst first, without a newline at the end."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in found.layers:
+        both = (row.alone, row.accumulated)
+        writer.writerow(
+            (
+                row.layer,
+                row.node,
+                row.op,
+                *(e.sqnr for e in both),
+                *(e.cosine for e in both),
+                *(e.largest for e in both),
+                " ".join(i.site for i in row.inputs),
+                " ".join("?" if i.scale is None else str(i.scale) for i in row.inputs),
+                " ".join("?" if i.clipped is None else str(i.clipped) for i in row.inputs),
+                " ".join(row.findings),
+                row.bytes,
+            )
+        )
+    return text.getvalue().rstrip("\n")

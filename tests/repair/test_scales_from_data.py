@@ -1,0 +1,196 @@
+"""`fix` with data: missing scales are measured, groups get the best scale of all their values, the guard is measured."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from onnx import numpy_helper
+
+import qdqgraph
+from qdqgraph.calibration.tables import tensorrt
+from qdqgraph.errors import CalibrationError, ModelError
+from qdqgraph.graph.graph import Graph
+from qdqgraph.graph.pair import pairs
+from qdqgraph.model.text import parse
+from tests.support.graphs import nets
+
+PRODUCT = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+    <float s = {0.1}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+    {
+        k = DequantizeLinear (w, sw, z)
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        a = Conv (d, k)
+        b = Conv (d, k)
+        t = Transpose <perm = [0, 1, 3, 2]> (b)
+        y = MatMul (a, t)
+    }"""
+"""A product of two activations without scales (QDQ208)."""
+
+JOINED = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[1,1,4,4] x, float[1,1,4,4] v) => (float[1,1,4,4] y)
+    <float s = {0.02}, float r = {0.05}, int8 z = {0}, int8[1,2,1,1] w = {64, 32}, float sw = {0.01}>
+    {
+        k = DequantizeLinear (w, sw, z)
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        p = QuantizeLinear (v, r, z)
+        e = DequantizeLinear (p, r, z)
+        c = Concat <axis = 1> (d, e)
+        cq = QuantizeLinear (c, r, z)
+        cd = DequantizeLinear (cq, r, z)
+        y = Conv (cd, k)
+    }"""
+"""A Concat of two tensors with different scales (QDQ101)."""
+
+
+def data(model: onnx.ModelProto, samples: int = 4, seed: int = 0, largest: float = 1.0) -> list[dict[str, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
+    return [
+        {n: (random.uniform(-largest, largest, s)).astype(np.float32) for n, s in shapes.items()}
+        for _ in range(samples)
+    ]
+
+
+def scales(model: onnx.ModelProto) -> dict[str, float]:
+    return {p.site: p.value for p in pairs(Graph(model)) if p.kind == "activation"}
+
+
+def provenance(model: onnx.ModelProto) -> str:
+    return next((m.value for m in model.metadata_props if m.key == "qdqgraph.calibration"), "")
+
+
+def test_a_missing_scale_is_the_reason_of_a_refusal_until_there_are_data() -> None:
+    model = parse(PRODUCT)
+    refused = [f for f in qdqgraph.fix(model).left if f.code == "QDQ208"]
+    assert refused and "measure it with --data" in refused[0].refused
+    result = qdqgraph.fix(model, data=data(model), calibrate="max")
+    assert not result.left
+    assert result.int8 is not None and (result.int8[0].int8, result.int8[1].int8) == (2, 3)
+    amax = max(float(np.abs(0.64 * f["x"]).max()) for f in data(model))
+    found = scales(result.model)
+    assert found["a"] == pytest.approx(amax / 127, rel=0.05)
+    assert found["t"] > 0
+
+
+def test_max_is_the_largest_magnitude_and_a_percentile_clips_outliers() -> None:
+    model = parse(PRODUCT)
+    samples = data(model, 64)
+    samples[0]["x"][0, 0, 0, 0] = 40
+    largest = qdqgraph.fix(model, data=samples, calibrate="max")
+    clipped = qdqgraph.fix(model, data=samples, calibrate="percentile", percentile=99.0)
+    assert scales(largest.model)["x"] == pytest.approx(40 / 127)
+    assert scales(clipped.model)["x"] < 0.5 * scales(largest.model)["x"]
+
+
+def test_a_group_gets_one_scale_for_all_its_values() -> None:
+    model = parse(JOINED)
+    samples = data(model)
+    for sample in samples:
+        sample["v"] *= 2
+    result = qdqgraph.fix(model, data=samples, calibrate="max")
+    found = scales(result.model)
+    assert found["x"] == found["v"] == pytest.approx(2 / 127, rel=0.05)
+    assert len(set(found.values())) == 1
+
+
+def test_the_guard_measures_the_error() -> None:
+    model = parse(JOINED)
+    samples = data(model)
+    for sample in samples:
+        sample["v"] *= 50
+    refused = qdqgraph.fix(model, data=samples, calibrate="max").left
+    assert [f.code for f in refused] == ["QDQ101"]
+    assert "bits at 'x'" in refused[0].refused and refused[0].bits_lost == pytest.approx(np.log2(50), abs=0.2)
+    assert not qdqgraph.fix(model, data=samples, calibrate="max", max_bits_lost=8).left
+
+
+def test_a_second_run_changes_nothing_and_undo_restores_the_bytes() -> None:
+    model = parse(JOINED)
+    before = model.SerializeToString()
+    result = qdqgraph.fix(model, data=data(model))
+    assert provenance(result.model).startswith("auto; 4 samples; sha256 ")
+    assert all(change.method for change in result.changes)
+    assert not qdqgraph.fix(result.model, data=data(model)).plan.edits
+    assert result.plan.apply(model).SerializeToString() == result.model.SerializeToString()
+    assert result.plan.inverse().apply(result.model).SerializeToString() == before
+
+
+def test_keep_scales_measures_only_what_is_missing() -> None:
+    model = parse(PRODUCT)
+    kept = qdqgraph.fix(model, data=data(model), keep_scales=True)
+    assert scales(kept.model)["x"] == scales(model)["x"] == pytest.approx(0.1)
+    assert not kept.left
+    with pytest.raises(ModelError, match="keep_scales has an effect only with data"):
+        qdqgraph.fix(model, keep_scales=True)
+
+
+def test_the_method_none_uses_the_data_for_the_numeric_check_alone() -> None:
+    model = parse(JOINED)
+    result = qdqgraph.fix(model, data=data(model), calibrate="none", numerics=True)
+    assert result.model.SerializeToString() == qdqgraph.fix(model).model.SerializeToString()
+    assert result.numbers is not None and result.numbers.data
+
+
+def test_an_unknown_method_is_a_sentence() -> None:
+    with pytest.raises(CalibrationError, match="there is no calibration method 'median'"):
+        qdqgraph.fix(parse(JOINED), data=data(parse(JOINED)), calibrate="median")
+
+
+def test_the_scales_of_a_calibration_cache_arrive_bit_for_bit(tmp_path: Path) -> None:
+    given = {"x": 0.0123456789, "a": 0.00345678, "t": 0.0029, "other": 1.0}
+    (tmp_path / "model.cache").write_text(tensorrt.written(given))
+    result = qdqgraph.fix(parse(PRODUCT), table=tmp_path / "model.cache")
+    found = scales(result.model)
+    assert np.float32(found["x"]) == np.float32(given["x"])
+    assert np.float32(found["a"]) == np.float32(given["a"])
+    assert provenance(result.model) == "TensorRT calibration cache model.cache"
+    assert result.notes == ("model.cache names 1 tensor that the model does not have: other",)
+
+
+def test_statistics_are_kept_and_refused_for_other_data(tmp_path: Path) -> None:
+    model, path = parse(JOINED), tmp_path / "statistics.npz"
+    first = qdqgraph.fix(model, data=data(model), statistics=path)
+    assert path.exists()
+    again = qdqgraph.fix(model, data=data(model), statistics=path, calibrate="max")
+    assert scales(again.model) != {} and first.model.SerializeToString() != b""
+    with pytest.raises(CalibrationError, match="other samples"):
+        qdqgraph.fix(model, data=data(model, seed=1), statistics=path)
+
+
+def test_auto_clips_where_a_layer_multiplies_small_channels_by_large_weights() -> None:
+    """Channel 0 of a depthwise convolution is large and hardly counts; channel 1 is small and has a large weight."""
+    model = parse("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2,8,8] x) => (float[1,2,8,8] y)
+        <float s = {0.1}, int8 z = {0}, int8[2,1,1,1] w = {127, 127}, float[2] sw = {0.0001, 1.0}, int8[2] zw = {0, 0}>
+        {
+            k = DequantizeLinear <axis = 0> (w, sw, zw)
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            y = Conv <group = 2> (d, k)
+        }""")
+    samples = data(model)
+    for sample in samples:
+        sample["x"][:, 1] *= 0.2
+    plain, auto = (qdqgraph.fix(model, data=samples, calibrate=m) for m in ("mse", "auto"))
+    assert scales(auto.model)["x"] < 0.8 * scales(plain.model)["x"]
+    assert auto.changes[0].method.startswith("mse x ")
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(nets)
+def test_on_random_graphs_it_settles_and_undoes(model: onnx.ModelProto) -> None:
+    samples, before = data(model), model.SerializeToString()
+    result = qdqgraph.fix(model, data=samples, calibrate="mse")
+    onnx.checker.check_model(result.model, full_check=True)
+    assert not qdqgraph.fix(result.model, data=samples, calibrate="mse").plan.edits
+    assert result.plan.inverse().apply(result.model).SerializeToString() == before
+    assert all(np.isfinite(numpy_helper.to_array(i)).all() for i in result.model.graph.initializer)
+    assert all(change.lost <= 3.0 for change in result.changes)
