@@ -188,20 +188,15 @@ class _Solver:
         limit = self.limit if group.limit is None else group.limit
         if self.measured is not None:
             lost, worst = max((self.measured.loss(s, scale), s) for s in group.sites)
-            if lost > limit:
-                raise _RefusedError(
-                    f"the measured scale of the group, {scale:.4g}, would cost {lost:.2f} bits at '{worst}' "
-                    f"(best scale {self.measured.scale([worst]) or 0:.4g}); the limit is {limit:g}",
-                    lost,
-                )
-            return
-        assert group.finest is not None
-        lost = bits_lost(scale, group.finest[0])
+            own, source = self.measured.scale([worst]) or 0.0, "measured for the group"
+        else:
+            assert group.finest is not None
+            own, worst = group.finest
+            lost, source = bits_lost(scale, own), f"of '{site}'" if site else "of the policy"
         if lost > limit:
-            source = f"of '{site}'" if site else "of the policy"
             raise _RefusedError(
-                f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{group.finest[1]}' "
-                f"(scale {group.finest[0]:.4g}); the limit is {limit:g}",
+                f"the scale {source}, {scale:.4g}, would cost {lost:.2f} bits at '{worst}' "
+                f"(scale {own:.4g}); the limit is {limit:g}",
                 lost,
             )
 
