@@ -11,13 +11,13 @@ import onnx
 from ..calibration import tables
 from ..calibration.data.samples import Samples
 from ..calibration.fitted import Fitted
-from ..calibration.methods import find_method
+from ..calibration.methods import methods
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from ..calibration.statistics.floating import FloatModel, float_model
 from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
 from ..calibration.statistics.scales import AUTO
 from ..calibration.statistics.statistics import Statistics
-from ..errors import ModelError, counted
+from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
 from ..model.protos import names as tensor_names
 from ..repair.measured import Measured
@@ -57,8 +57,9 @@ class Calibration:
             CalibrationError: the method or the percentile is unknown.
             ModelError: the limit of the memory is not positive.
         """
-        if self.method not in (AUTO, NONE):
-            find_method(self.method)
+        known = (AUTO, *methods(), NONE)
+        if self.method not in known:
+            raise CalibrationError(f"there is no calibration method {self.method!r}: write {', '.join(known)}")
         refuse_percentile(self.percentile)
         if self.memory <= 0:
             raise ModelError(f"memory of {self.memory} bytes: give a size above zero, such as 2GiB")

@@ -102,7 +102,7 @@ def _truth(found: Stop, part: ast.expr) -> bool | None:
 
 
 def _assigned(found: Stop, name: str) -> ast.expr | None:
-    """Returns the condition that a name stands for, if the function assigns it once before; None otherwise."""
+    """Returns the condition assigned to a name, if the function assigns it once before; None otherwise."""
     spans = [
         n
         for n in ast.walk(ast.parse(found.text))

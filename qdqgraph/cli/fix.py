@@ -20,6 +20,8 @@ def fix(args: Namespace) -> int:
         raise ModelError("no output file: use -o OUT, or --dry-run to write nothing")
     if args.keep_io and not args.fp16:
         raise ModelError("--keep-io has an effect only with --fp16: give both")
+    if args.keep_scales and args.data is None and args.table is None:
+        raise ModelError("--keep-scales has an effect only with --data or --ranges: give one of them")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
     if args.allow_worse and not args.verify:

@@ -93,7 +93,7 @@ class Options:
     )
     keep_scales: bool = field(
         default=False,
-        metadata=_option("keep-scales", "flag", "with --data: measure only the scales that are missing"),
+        metadata=_option("keep-scales", "flag", "with --data: measure only the scales that are missing", setting=False),
     )
     exact: bool = field(default=False, metadata=_option("exact", "flag", "bit-exact repairs only"))
     weights: WeightFormat | None = field(
