@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from .checks import Checked, check, checked
     from .engines import build, compare, forecast, opened, read_engine
     from .plans import apply, diff, undo
-    from .repairs import Result, fix, strip, to_fp16
+    from .quantizing import quantize
+    from .repairs import fix, strip, to_fp16
+    from .results import Result
     from .rulebook import rules, why
 
 MODULES = {
     "accuracy": ("error",),
     "checks": ("Checked", "check", "checked"),
     "engines": ("build", "compare", "forecast", "opened", "read_engine"),
-    "repairs": ("Result", "fix", "strip", "to_fp16"),
+    "quantizing": ("quantize",),
+    "repairs": ("fix", "strip", "to_fp16"),
+    "results": ("Result",),
     "plans": ("apply", "diff", "undo"),
     "rulebook": ("rules", "why"),
 }
@@ -51,6 +55,7 @@ __all__ = [
     "fix",
     "forecast",
     "opened",
+    "quantize",
     "read_engine",
     "rules",
     "strip",

@@ -36,6 +36,11 @@ def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path
     return read_model(path), Path(folder or path.parent), path
 
 
+def path(file: File | None) -> Path | None:
+    """Returns a file as a path; None if there is none."""
+    return None if file is None else Path(file)
+
+
 def samples(
     data: Data | None, model: onnx.ModelProto, preprocess: str | None = None, limit: int | None = None
 ) -> Samples | None:

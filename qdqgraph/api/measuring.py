@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from ..calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percenti
 from ..calibration.statistics.floating import FloatModel, float_model
 from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
 from ..calibration.statistics.scales import AUTO
-from ..calibration.statistics.statistics import Statistics
+from ..calibration.statistics.statistics import Statistics, is_statistics
+from ..calibration.tables.first import TableFirst
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
 from ..model.protos import names as tensor_names
@@ -40,7 +41,7 @@ class Calibration:
         memory: the limit for the resident memory of the process while it measures, in bytes.
         statistics: the file that keeps the statistics; read if it exists.
         reference: the float network that the weights come from, or its path.
-        table: a file of another tool with the scales, in place of data.
+        table: a file of another tool with the scales, or statistics, in place of data or before them.
     """
 
     method: str = AUTO
@@ -69,33 +70,42 @@ def measuring(
     calibration: Calibration, samples: Samples | None, provider: str, progress: Callable[[str], None]
 ) -> Measure | None:
     """How the repair measures its graph; None if scales come from the graph alone."""
-    if calibration.table is not None:
-        table = tables.read(calibration.table)
+    kept = calibration.table is not None and is_statistics(calibration.table)
+    table = tables.read(calibration.table) if calibration.table is not None and not kept else None
+    data = None if calibration.method == NONE else samples
+    if table is not None and data is None:
         return lambda graph: table
-    if samples is None or calibration.method == NONE:
+    if data is None and not kept:
         return None
-    data = samples
 
     def run(graph: Graph) -> Measured:
         network = network_of(graph.model, graph.folder, calibration.reference)
         found = _statistics(network, data, calibration, provider, progress)
         progress("choosing scales")
-        return Fitted(found, data, network.wires, calibration.method, calibration.percentile, provider)
+        fitted = Fitted(found, data, network.wires, calibration.method, calibration.percentile, provider)
+        return fitted if table is None else TableFirst(table, fitted)
 
     return run
 
 
-def unknown_tensors(calibration: Calibration, model: onnx.ModelProto) -> str:
-    """A sentence that names the tensors of a table which the model does not have; "" if there are none."""
-    if calibration.table is None:
-        return ""
-    known = set(tensor_names(model.graph))
-    unknown = [name for name in tables.read(calibration.table).scales if name not in known]
-    if not unknown:
-        return ""
-    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
-    what = f"{counted(len(unknown), 'tensor')} that the model does not have"
-    return f"{calibration.table.name} names {what}: {', '.join(unknown[:SHOWN])}{more}"
+def table_notes(calibration: Calibration, model: onnx.ModelProto) -> tuple[str, ...]:
+    """Sentences that name the entries of a table without effect: tensors that the model does not have, and ranges that
+    are not usable."""
+    if calibration.table is None or is_statistics(calibration.table):
+        return ()
+    known, table = set(tensor_names(model.graph)), tables.read(calibration.table)
+    unknown = [name for name in (*table.scales, *table.skipped) if name not in known]
+    skipped = [f"{name} ({why})" for name, why in table.skipped.items() if name in known]
+    found = {
+        f"{counted(len(unknown), 'tensor')} that the model does not have": unknown,
+        f"no usable range for {counted(len(skipped), 'tensor')}": skipped,
+    }
+    return tuple(f"{calibration.table.name} has {what}: {_shown(names)}" for what, names in found.items() if names)
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def network_of(model: onnx.ModelProto, folder: Path, reference: given.Model | None) -> FloatModel:
@@ -111,13 +121,17 @@ def network_of(model: onnx.ModelProto, folder: Path, reference: given.Model | No
 
 
 def _statistics(
-    network: FloatModel, data: Samples, calibration: Calibration, provider: str, progress: Callable[[str], None]
+    network: FloatModel, data: Samples | None, calibration: Calibration, provider: str, progress: Callable[[str], None]
 ) -> Statistics:
-    """The statistics in the file if it exists, else measured, and kept in the file if one is named.
+    """The statistics in the file if it exists, else measured, and kept in the file if one is named; without data those
+    that are the table.
 
     Raises:
         CalibrationError: the file is of another network or other samples, or cannot be read or written.
     """
+    if data is None or (calibration.table is not None and is_statistics(calibration.table)):
+        assert calibration.table is not None, "without data, the statistics are the table"
+        return Statistics.load(calibration.table, network=network.digest)
     path = calibration.statistics
     if path is not None and path.exists():
         return Statistics.load(path, network=network.digest, data=data.digest)

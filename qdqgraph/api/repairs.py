@@ -1,68 +1,28 @@
-"""Functions that change a model: fix, strip, to_fp16."""
+"""Functions that repair a Q/DQ model: fix, strip, to_fp16."""
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import onnx
+from typing import Any
 
 from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.measure import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
-from ..calibration.trial import run_on_noise
-from ..engines.forecast.forecast import forecast
-from ..engines.forecast.judge import Judge
-from ..engines.share import Int8Share
-from ..errors import ModelError, RepairError
-from ..fp16 import Fp16Model, refuse_target, with_fp16
+from ..errors import ModelError
+from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
-from ..graph.graph import Graph
-from ..model import runtime
-from ..model.files import external_files, is_canonical, refuse_to_overwrite, write_model, write_text
-from ..model.protos import names as tensor_names
-from ..model.runtime import Feeds
+from ..model.files import write_model
 from ..repair import rounds
 from ..repair.options import Options
-from ..repair.repair import Repair
 from ..rulekit.rule import Rule
-from ..targets.target import Target
-from ..verify.verification import Verification, verify
 from . import given
 from .given import File, Model, Progress
-from .measuring import Calibration, measuring, unknown_tensors
-
-if TYPE_CHECKING:
-    from ..engines.builders.prove import Proof
-
-
-@dataclass(frozen=True)
-class Result(Repair):
-    """The result of `fix`; see `Repair` for the other attributes.
-
-    Attributes:
-        numbers: the agreement of the outputs with the original model; None without `numerics`.
-        fp16: the FP16 conversion; None without `fp16`.
-        engines: the engines before and after the repair; None without `engines`.
-        int8: what runs in INT8 before and after the repair, by the forecast; None for `strip`.
-        notes: notes for the user, one sentence each.
-    """
-
-    numbers: Verification | None = None
-    fp16: Fp16Model | None = None
-    engines: Proof | None = None
-    int8: tuple[Int8Share, Int8Share] | None = None
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, repair: Repair, **more: Any) -> Result:
-        """Returns a repair with the results of the later steps."""
-        return cls(**{f.name: getattr(repair, f.name) for f in fields(Repair)}, **more)
+from .measuring import Calibration
+from .results import Result, refuse_outputs, written
+from .steps import Steps
 
 
 def fix(
@@ -124,8 +84,8 @@ def fix(
         memory: with `data`, the limit for the memory of the process while it measures, in bytes.
         statistics: with `data`, a file for what was measured; a later call with the same network and data reads it.
         reference: with `data`, the float network, for the exact weights.
-        table: a file of another tool with scales, in place of `data`: a TensorRT calibration cache, AIMET encodings,
-            ONNX Runtime's calibration table.
+        table: a file with scales: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's calibration table, or
+            statistics that an earlier call kept. With `data` as well, the data give the scales that it lacks.
         provider: the device for `numerics` and for measuring, "cpu" or "cuda".
         engines: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
             model must be a file.
@@ -145,68 +105,28 @@ def fix(
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
         CalibrationError: the statistics are of another network or other samples, or a value for them is unusable.
     """
-    asked = given.option_values(options, settings)
-    if keep_io and not fp16:
-        raise ModelError("keep_io has an effect only with fp16: set both")
-    if allow_worse and not engines:
-        raise ModelError("allow_worse has an effect only with engines: set both")
-    if asked.exact and fp16:
-        raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
-    _refuse_outputs(output, plan, force)
-    if fp16:
-        refuse_target(Target.named(asked.target))
-    found, place, source = given.read(model, folder)
-    if engines and isinstance(model, onnx.ModelProto):
-        raise ModelError("engines are built from files: give the path of the model")
-    external_files(found, place)
-    _refuse_unknown(found, (*asked.only, *asked.skip) if globs is None else globs)
-    feeds = given.samples(data, found, preprocess, samples)
-    if numerics and runtime.available():
-        runtime.provider(provider)
-    judge, chosen = Judge(), given.rule_list(rules)
-    calibration = Calibration(calibrate, percentile, memory, _path(statistics), reference, _path(table))
-    if asked.keep_scales and data is None and table is None:
-        raise ModelError("keep_scales has an effect only with data or a table: give one of them")
-    measure = None if asked.exact else measuring(calibration, feeds, provider, progress)
-
-    def repaired(read: onnx.ModelProto) -> Repair:
-        return rounds.fix(
-            read,
-            chosen,
-            asked,
-            folder=place,
-            progress=progress,
-            price=judge.price,
-            refuse=judge.refuse,
-            measure=measure,
-        )
-
-    repair = repaired(found)
-    before, after = judge.shares
-    half = numbers = proof = None
-    note = ""
-    if fp16:
-        if ranges is None and numerics and runtime.available():
-            progress("measuring ranges in ONNX Runtime")
-            ranges, note = _ranges(repair, feeds, place)
-        progress("converting to FP16")
-        repair, half = with_fp16(found, repair, place, repair=repaired, keep_io=keep_io, ranges=ranges, skip=asked.skip)
-        after = Int8Share.of(forecast(Graph(repair.model, place, target=Target.named(asked.target)), ""))
-    if numerics:
-        progress("comparing outputs in ONNX Runtime")
-        numbers = verify(found, repair, place, data=feeds, provider=provider, rules=given.rule_list(rules))
-    if engines:
-        from ..engines.builders.prove import prove  # only here: most repairs build no engine
-
-        progress("building original and result with TensorRT-RTX")
-        proof = prove(source, found, repair.model, Target.named(asked.target))
-        if proof.worse and not allow_worse:
-            built = "TensorRT-RTX builds a worse engine from the repaired model"
-            raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-    warnings = (note, "" if numbers is None else numbers.warning, unknown_tensors(calibration, found))
-    notes = tuple(sentence for sentence in warnings if sentence)
-    result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
-    return _written(result, found, source, output, plan, force, progress)
+    calibration = Calibration(calibrate, percentile, memory, given.path(statistics), reference, given.path(table))
+    return Steps(
+        rules,
+        given.option_values(options, settings),
+        output=output,
+        plan=plan,
+        force=force,
+        folder=folder,
+        fp16=fp16,
+        keep_io=keep_io,
+        ranges=ranges,
+        numerics=numerics,
+        data=data,
+        preprocess=preprocess,
+        samples=samples,
+        calibration=calibration,
+        provider=provider,
+        engines=engines,
+        allow_worse=allow_worse,
+        globs=globs,
+        progress=progress,
+    ).run(model, rounds.fix)
 
 
 def strip(
@@ -235,10 +155,10 @@ def strip(
     """
     if isinstance(nodes, str):
         raise ModelError(f"nodes is a string; use a tuple of strings: ({nodes!r},)")
-    _refuse_outputs(output, plan, force)
+    refuse_outputs(output, plan, force)
     found, place, source = given.read(model, folder)
     result = Result.of(rounds.strip(found, nodes, given.rule_list(rules), folder=place))
-    return _written(result, found, source, output, plan, force)
+    return written(result, found, source, output, plan, force)
 
 
 def to_fp16(
@@ -271,7 +191,7 @@ def to_fp16(
         ModelError: as `fix`; or external data are missing, the data do not fit the model, or a node cannot be
             converted to the opset of FP16 Q/DQ.
     """
-    _refuse_outputs(output, None, force)
+    refuse_outputs(output, None, force)
     found, place, source = given.read(model, folder)
     feeds = given.samples(data, found, preprocess, samples)
     if ranges is None and feeds is not None:
@@ -280,65 +200,3 @@ def to_fp16(
     if output is not None and (sentence := write_model(made.model, Path(output), source, force=force)):
         note(sentence)
     return made
-
-
-def _ranges(repair: Repair, feeds: Feeds | None, folder: Path) -> tuple[Mapping[str, float] | None, str]:
-    """Returns the range of each tensor, in the first of the models that onnxruntime runs; a note if it runs none."""
-    reason = ""
-    for model in (repair.start, repair.exact, repair.model):
-        try:
-            return measured_ranges(model, run_on_noise(model, folder).feeds if feeds is None else feeds, folder), ""
-        except ModelError as error:
-            reason = reason or str(error)
-    return None, f"no ranges were measured, so nothing stays FP32 because of an overflow of FP16: {reason}"
-
-
-def _refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:
-    """Rejects output files that cannot be written, before the work starts.
-
-    Raises:
-        ModelError: as `refuse_to_overwrite`; or both are the same file.
-    """
-    if output is not None and plan is not None and Path(output).resolve() == Path(plan).resolve():
-        raise ModelError(f"{plan} is given for both the model and its plan: use two files")
-    for path in (output, plan):
-        if path is not None:
-            refuse_to_overwrite(Path(path), force=force)
-
-
-def _path(file: File | None) -> Path | None:
-    return None if file is None else Path(file)
-
-
-def _refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
-    """Rejects globs without a match: a typing error there would repair too little or too much.
-
-    Raises:
-        ModelError: a glob matches no node and no tensor.
-    """
-    names = {*(node.name for node in model.graph.node), *tensor_names(model.graph)}
-    for glob in globs:
-        if not fnmatch.filter(names, glob):
-            raise ModelError(f"no node or tensor matches {glob!r}")
-
-
-def _written(
-    result: Result,
-    model: onnx.ModelProto,
-    source: Path,
-    output: File | None,
-    plan: File | None,
-    force: bool,
-    progress: Progress = lambda message: None,
-) -> Result:
-    """Writes the files of a result, and returns the result with notes about them."""
-    notes: list[str] = []
-    if output is not None:
-        progress("checking and writing")
-        notes.append(write_model(result.model, Path(output), source, force=force))
-    if plan is not None:
-        write_text(result.plan.to_json(), Path(plan), force=force)
-        if source.is_file() and not is_canonical(source, model):
-            effect = "undo restores an equal model, but not the same bytes"
-            notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
-    return replace(result, notes=(*result.notes, *filter(None, notes)))

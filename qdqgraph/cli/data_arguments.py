@@ -46,11 +46,10 @@ def add_calibration(verb: ArgumentParser) -> None:
     group.add_argument(
         "--statistics", metavar="FILE", help="keep what was measured in FILE (.npz); read it if it exists"
     )
-    group.add_argument("--reference", metavar="FLOAT.onnx", help="the float network, for the exact weights")
     group.add_argument(
         "--ranges",
         dest="table",
         metavar="FILE",
-        help="scales from another tool instead of data: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's "
-        "calibration table",
+        help="scales from a file, alone or before those of --data: a TensorRT calibration cache, AIMET encodings, ONNX "
+        "Runtime's calibration table, or a file of --statistics",
     )

@@ -1,8 +1,10 @@
-"""The commands that change a model: fix, strip."""
+"""The commands that write a model: fix, quantize, strip."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
 
 from .. import api
 from ..api.measuring import byte_count
@@ -16,51 +18,72 @@ from .invocation import Invocation, split_codes
 
 def fix(args: Namespace) -> int:
     """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
-    if args.output is None and not args.dry_run:
-        raise ModelError("no output file: use -o OUT, or --dry-run to write nothing")
-    if args.keep_io and not args.fp16:
-        raise ModelError("--keep-io has an effect only with --fp16: give both")
     if args.keep_scales and args.data is None and args.table is None:
         raise ModelError("--keep-scales has an effect only with --data or --ranges: give one of them")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
+    with steps() as step:
+        result = api.fix(args.model, **_arguments(args), reference=args.reference, progress=step)
+    return _shown(args, result)
+
+
+def quantize(args: Namespace) -> int:
+    """`qdqgraph quantize FLOAT.onnx -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
+    if args.data is None and args.table is None:
+        raise ModelError("quantize needs the ranges of the activations: give --data, --ranges, or both")
+    with steps() as step:
+        result = api.quantize(args.model, **_arguments(args), progress=step)
+    return _shown(args, result)
+
+
+def _arguments(args: Namespace) -> Mapping[str, Any]:
+    """Returns the arguments that `fix` and `quantize` share.
+
+    Raises:
+        ModelError: two options contradict each other, or as `Invocation.options`.
+    """
+    if args.output is None and not args.dry_run:
+        raise ModelError("no output file: use -o OUT, or --dry-run to write nothing")
+    if args.keep_io and not args.fp16:
+        raise ModelError("--keep-io has an effect only with --fp16: give both")
     if args.allow_worse and not args.verify:
         raise ModelError("--allow-worse has an effect only with --verify: give both")
-    run, out = Invocation.of(args), None if args.dry_run else args.output
-    with steps() as step:
-        result = api.fix(
-            args.model,
-            run.rules(args.model),
-            run.options(args.model),
-            output=out,
-            plan=None if args.dry_run else args.plan,
-            force=args.force,
-            fp16=args.fp16,
-            keep_io=args.keep_io,
-            numerics=not args.no_numerics,
-            data=data_of(args.data),
-            preprocess=args.preprocess,
-            samples=args.samples,
-            calibrate=args.calibrate,
-            percentile=args.percentile,
-            memory=byte_count(args.memory),
-            statistics=args.statistics,
-            reference=args.reference,
-            table=args.table,
-            provider=args.provider,
-            engines=args.verify,
-            allow_worse=args.allow_worse,
-            globs=(*args.only, *args.skip),
-            progress=step,
-        )
+    run = Invocation.of(args)
+    return {
+        "rules": run.rules(args.model),
+        "options": run.options(args.model),
+        "output": None if args.dry_run else args.output,
+        "plan": None if args.dry_run else args.plan,
+        "force": args.force,
+        "fp16": args.fp16,
+        "keep_io": args.keep_io,
+        "numerics": not args.no_numerics,
+        "data": data_of(args.data),
+        "preprocess": args.preprocess,
+        "samples": args.samples,
+        "calibrate": args.calibrate,
+        "percentile": args.percentile,
+        "memory": byte_count(args.memory),
+        "statistics": args.statistics,
+        "table": args.table,
+        "provider": args.provider,
+        "engines": args.verify,
+        "allow_worse": args.allow_worse,
+        "globs": (*args.only, *args.skip),
+    }
+
+
+def _shown(args: Namespace, result: api.Result) -> int:
+    """Prints a result; returns 0."""
     console = terminal()
     if args.json:
         from ..report import records  # each way of printing loads what it needs
 
-        written = None if out is None else str(out)
+        written = None if args.dry_run else str(args.output)
         say(console, records.result_json(str(args.model), written, result))
     else:
         text.show_result(console, str(args.model), result, result.numbers)
+        text.show_floats(console, str(args.model), result)
         if result.fp16 is not None:
             text.show_fp16(console, str(args.model), result.fp16)
         if result.engines is not None:

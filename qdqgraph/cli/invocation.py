@@ -84,10 +84,11 @@ def split_codes(entries: Sequence[str]) -> list[str]:
     return [code for entry in entries for code in entry.split(",") if code]
 
 
-def add_options(verb: ArgumentParser, *, all_of_them: bool) -> None:
-    """Adds the options of `Options` to a command: all of them, or those with `check`."""
+def add_options(verb: ArgumentParser, *, all_of_them: bool, floats: bool = False) -> None:
+    """Adds the options of `Options` to a command: all of them, or those with `check`; with `floats` without those that
+    have no effect on a float model."""
     for field, known in Options.table().items():
-        if not (known.check or all_of_them):
+        if not (known.check or all_of_them) or (floats and known.scaled):
             continue
         flag = f"--{known.name}"
         if known.kind == "flag":

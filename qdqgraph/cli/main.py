@@ -27,6 +27,7 @@ VERBS = {
     "error": "accuracy",
     "explain": "rules",
     "fix": "fix",
+    "quantize": "fix",
     "rules": "rules",
     "strip": "fix",
     "torch": "torch",
@@ -47,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     _check(_verb(verbs, "check", "list what keeps TensorRT from fusing", "qdqgraph check model.onnx --select QDQ1"))
     _fix(_verb(verbs, "fix", "repair a model and write it", "qdqgraph fix model.onnx -o fixed.onnx --data inputs.npz"))
+    example = "qdqgraph quantize float.onnx -o int8.onnx --data inputs.npz"
+    _quantize(_verb(verbs, "quantize", "quantize a float model", example))
     _strip(
         _verb(
             verbs, "strip", "remove the pairs of chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
@@ -124,11 +127,11 @@ def _rules_option(verb: argparse.ArgumentParser) -> None:
     which.add_argument("--no-config", action="store_true", help="read no pyproject.toml")
 
 
-def _common(verb: argparse.ArgumentParser, *, all_of_them: bool = False) -> None:
+def _common(verb: argparse.ArgumentParser, *, all_of_them: bool = False, floats: bool = False) -> None:
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "run only these rules: codes, prefixes, names")
     _repeated(verb, "--ignore", "CODES", "do not run these rules")
-    add_options(verb, all_of_them=all_of_them)
+    add_options(verb, all_of_them=all_of_them, floats=floats)
 
 
 def _repeated(verb: argparse.ArgumentParser, option: str, metavar: str, help: str) -> None:
@@ -159,18 +162,33 @@ def _error(verb: argparse.ArgumentParser) -> None:
 
 def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("model", type=Path, metavar="MODEL")
+    what = "samples of the inputs, which scales are measured on, and the numeric check runs on (default: seeded noise)"
+    _repair(verb, what)
+    verb.add_argument("--reference", metavar="FLOAT.onnx", help="with --data: the float network, for the exact weights")
+
+
+def _quantize(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="FLOAT.onnx")
+    _repair(verb, "samples of the inputs, which scales are measured on, and the numeric check runs on", floats=True)
+
+
+def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -> None:
+    """Adds what fix and quantize share.
+
+    Args:
+        verb: the command.
+        data: what the samples are for.
+        floats: the model has no scales yet.
+    """
     _output(verb, required=False)
-    _common(verb, all_of_them=True)
+    _common(verb, all_of_them=True, floats=floats)
     verb.add_argument("--fp16", action="store_true", help="convert the non-INT8 part to FP16, for strong typing")
     verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
     verb.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
     verb.add_argument("--diff", action="store_true", help="print every edit")
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
     verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    add_data(
-        verb,
-        "samples of the inputs, which scales are measured on, and the numeric check runs on (default: seeded noise)",
-    )
+    add_data(verb, data)
     add_calibration(verb)
     verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
     help = "build original and result with TensorRT-RTX and compare them before writing"

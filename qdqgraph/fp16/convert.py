@@ -152,6 +152,7 @@ def _both(first: Repair, later: Repair) -> Repair:
         before[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
     return replace(
         later,
+        floats=first.floats,
         exact=first.exact,
         applied=(*first.applied, *later.applied),
         changes=tuple(before.values()),

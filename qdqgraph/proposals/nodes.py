@@ -40,16 +40,19 @@ def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: S
     )
 
 
-def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto]) -> Graft:
-    """A proposal to insert nodes before one node input, which then reads the last one's output; other readers of the
-    tensor are not affected.
+def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto], *more: NodeInput) -> Graft:
+    """A proposal to insert nodes before one node input, or several, which then read the last one's output; other
+    readers of the tensor are not affected.
 
     Args:
+        reader: the node input.
         by: the new nodes, in order; each produces one tensor, whose name is made unique.
+        more: other node inputs that read the same tensor.
     """
+    readers = (reader, *more)
     data = tuple(node.SerializeToString(deterministic=True) for node in by)
     fresh = tuple(node.output[0] for node in by)
-    return Graft(data, tuple(range(len(by))), fresh, (), (), (Rewire(reader, fresh[-1]),), (reader,))
+    return Graft(data, tuple(range(len(by))), fresh, (), (), tuple(Rewire(r, fresh[-1]) for r in readers), readers)
 
 
 def make_constant(name: str, array: np.ndarray) -> onnx.NodeProto:

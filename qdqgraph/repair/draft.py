@@ -17,10 +17,10 @@ from onnx import helper, numpy_helper
 from ..errors import ModelError, RuleError
 from ..graph.constants import constants
 from ..graph.graph import Graph
-from ..model.protos import fresh, key, reads, refill
+from ..model.protos import fresh, key, reads, refill, version
 from ..proposals.proposal import Graft, NodeInput
 from .order import ordered
-from .reals import Reals, type_name
+from .reals import HALF_SCALES, Reals, type_name
 
 SWEPT = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Identity", "Cast"})
 """Operators that are removed when a proposal removes their last consumer, in addition to those that compute constants,
@@ -84,9 +84,10 @@ class Draft:
 
     def scale_for(self, tensor: str, scale: str, usual: Collection[str]) -> str:
         """Returns the name of a scale for a new pair on a tensor: in the tensor's type if that is among the `usual`
-        types of scales, else as it is."""
+        types of scales, or if there are none and the opset has such scales, else as it is."""
         kind = self._reals.kind(tensor)
-        return self._typed(scale, kind) if kind and type_name(kind) in usual else scale
+        fits = type_name(kind) in usual if kind and usual else version(self._model) >= HALF_SCALES
+        return self._typed(scale, kind) if kind and fits else scale
 
     def _typed(self, tensor: str, kind: int | None) -> str:
         """Returns the name of a tensor in a floating-point type; adds a Cast, or a constant, if there is none."""

@@ -10,7 +10,9 @@ import onnx
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import pairs
+from ..model.protos import nested
 from ..model.validate import validate_references
+from ..operators import PAIRS
 from ..rulekit import catalog
 from ..rulekit.rule import Rule, handled
 from ..targets.target import Target
@@ -27,6 +29,23 @@ def opened(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, folder
         ModelError: as `quantized`; or the model cannot be imported, or a function with Q/DQ cannot be inlined.
     """
     return quantized(Graph.opened(model, folder, target=target, keeps=handled(rules)), rules)
+
+
+def unquantized(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, folder: Path | None = None) -> Graph:
+    """Returns the view of a float model that rules see; as `opened`.
+
+    Raises:
+        ModelError: the model has Q/DQ pairs, or operators that compute with integers; or as `opened`.
+    """
+    graph = Graph.opened(model, folder, target=target, keeps=handled(rules))
+    validate_references(graph.model.graph)
+    inner = any(node.op_type in PAIRS for outer in graph.model.graph.node for node in nested(outer))
+    if inner or not is_bare(graph, catalog.load()):
+        raise ModelError(
+            "the model is quantized already, and quantize takes a float network: "
+            "to measure its scales and repair it, use fix with --data or --ranges"
+        )
+    return graph
 
 
 def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:

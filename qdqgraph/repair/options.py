@@ -33,6 +33,7 @@ class Option:
         choices: the allowed values; empty if any text is allowed.
         check: `qdqgraph check` and the other commands with findings accept it, not only `fix`.
         setting: the settings file may contain it.
+        scaled: it is about scales that the file has, so `quantize` does not accept it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Option:
     choices: tuple[str, ...] = ()
     check: bool = False
     setting: bool = True
+    scaled: bool = False
 
 
 def _option(name: str, kind: Kind, help: str, **more: Any) -> Mapping[str, Option]:
@@ -93,9 +95,11 @@ class Options:
     )
     keep_scales: bool = field(
         default=False,
-        metadata=_option("keep-scales", "flag", "with --data: measure only the scales that are missing", setting=False),
+        metadata=_option(
+            "keep-scales", "flag", "with --data: measure only the scales that are missing", setting=False, scaled=True
+        ),
     )
-    exact: bool = field(default=False, metadata=_option("exact", "flag", "bit-exact repairs only"))
+    exact: bool = field(default=False, metadata=_option("exact", "flag", "bit-exact repairs only", scaled=True))
     weights: WeightFormat | None = field(
         default=None,
         metadata=_option(
@@ -182,7 +186,10 @@ class Options:
 
     def covers(self, finding: Finding) -> bool:
         """Returns whether `only` and `skip` select the finding for repair."""
-        names = (finding.place, finding.node)
+        return self.selects(finding.place, finding.node)
+
+    def selects(self, *names: str) -> bool:
+        """Returns whether `only` and `skip` select what has these names."""
 
         def hit(globs: Iterable[str]) -> bool:
             return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)

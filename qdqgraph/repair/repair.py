@@ -13,8 +13,23 @@ from .start import OpsetRaise
 
 
 @dataclass(frozen=True)
+class FloatLayer:
+    """A weighted layer that `quantize` leaves in floating point.
+
+    Attributes:
+        layer: its name; operator and output if it has none.
+        operator: its ONNX operator.
+        reason: why, as a clause: "its input 'x' has no range".
+    """
+
+    layer: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Repair:
-    """The result of `fix`.
+    """The result of `fix` or `quantize`.
 
     Attributes:
         model: the repaired model.
@@ -31,6 +46,7 @@ class Repair:
         pairs_added: number of activation pairs that are new.
         pairs_removed: number of activation pairs that are gone.
         groups: number of groups of sites that share one scale after the repair.
+        floats: the weighted layers that `quantize` left in floating point; empty for the other repairs.
     """
 
     model: onnx.ModelProto
@@ -47,3 +63,4 @@ class Repair:
     pairs_added: int
     pairs_removed: int
     groups: int
+    floats: tuple[FloatLayer, ...] = ()

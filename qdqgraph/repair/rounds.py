@@ -93,9 +93,41 @@ def fix(
     """
     options = options or Options()
     start = Start.of(model, rules, options.target, folder)
-    graph = start.graph
+    return _repaired(model, start, Work(rules, options, progress, price, refuse, measure))
+
+
+def quantize(
+    model: onnx.ModelProto,
+    rules: Sequence[Rule],
+    options: Options | None = None,
+    *,
+    measure: Measure,
+    folder: Path | None = None,
+    progress: Callable[[str], None] = lambda message: None,
+    price: Price = lambda graph, findings: findings,
+    refuse: Refuse = lambda before, after, applied, illegal: {},
+) -> Repair:
+    """Quantizes a float model: places pairs at the inputs of its weighted layers, and then repairs as `fix` does.
+
+    Args:
+        model: the model; it is not modified.
+        rules: the rules that place and tie all other pairs.
+        options: as `fix`; `only` and `skip` choose the layers.
+        measure: measures the activations of the graph.
+        folder, progress, price, refuse: as `fix`.
+
+    Raises:
+        ModelError: the model has Q/DQ or cannot be imported, or no layer can be quantized.
+        RuleError, RepairError: as `fix`.
+    """
+    options = options or Options()
+    start = Start.of(model, rules, options.target, folder, floats=True)
+    return _repaired(model, start, Work(rules, options, progress, price, refuse, measure, floats=True))
+
+
+def _repaired(model: onnx.ModelProto, start: Start, work: Work) -> Repair:
+    graph, options = start.graph, work.options
     _check_policy(graph, options.policy)
-    work = Work(rules, options, progress, price, refuse, measure)
     exact, final = work.stages(graph)
     for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
         last, final = final, work.stages(final)[1]

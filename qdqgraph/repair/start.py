@@ -10,15 +10,17 @@ from pathlib import Path
 import onnx
 
 from ..errors import ModelError
+from ..graph.casts import has_half
 from ..graph.graph import Graph, label
-from ..graph.pair import is_pair, required_opset
+from ..graph.pair import PER_CHANNEL, is_pair, required_opset
 from ..model.opset import raised
 from ..model.protos import version
 from ..proposals.opset import node_faults, written_for
 from ..rulekit.rule import Rule
 from ..targets.target import Target
 from .draft import distinct
-from .gate import opened
+from .gate import opened, unquantized
+from .reals import HALF_SCALES
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,22 @@ class Start:
     opset: OpsetRaise | None = None
 
     @classmethod
-    def of(cls, model: onnx.ModelProto, rules: Sequence[Rule], target: str, folder: Path | None) -> Start:
-        """The start of a repair of `model`, which is not modified.
+    def of(
+        cls, model: onnx.ModelProto, rules: Sequence[Rule], target: str, folder: Path | None, *, floats: bool = False
+    ) -> Start:
+        """The start of a repair of `model`, which is not modified; with `floats` of the quantization of a float model.
 
         Raises:
-            ModelError: the model has no Q/DQ or cannot be imported; a function or a node cannot be converted.
+            ModelError: the model has no Q/DQ, or with `floats` has some; it cannot be imported; a function or a node
+                cannot be converted.
         """
-        graph = opened(distinct(model), rules, Target.named(target), folder)
+        view = unquantized if floats else opened
+        graph = view(distinct(model), rules, Target.named(target), folder)
         before, functions = version(model), graph.functions
         why = "its local functions are of that opset"
-        least, reason = max(_needed(graph, rules), key=lambda need: need[0], default=(0, ""))
+        least, reason = max(
+            _first_pairs(graph) if floats else _needed(graph, rules), key=lambda need: need[0], default=(0, "")
+        )
         if graph.opset < least:
             graph, why = _raised(graph, least), reason
         if (later := _valid(graph)) is not None:
@@ -79,6 +87,13 @@ def _valid(graph: Graph) -> tuple[Graph, str] | None:
         return _raised(graph, least), f"the {node.op} '{label(node)}' is written for opset {least}"
     except ModelError:
         return None
+
+
+def _first_pairs(graph: Graph) -> Iterator[tuple[int, str]]:
+    """Yields the opsets that the pairs of a float graph need, each with the reason."""
+    yield PER_CHANNEL, f"scales per output channel need opset {PER_CHANNEL}"
+    if has_half(graph.model) and graph.target.opset >= HALF_SCALES:
+        yield HALF_SCALES, f"pairs of half-precision tensors need opset {HALF_SCALES}"
 
 
 def _needed(graph: Graph, rules: Sequence[Rule]) -> Iterator[tuple[int, str]]:

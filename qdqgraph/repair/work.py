@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import onnx
 
-from ..errors import RepairError
+from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
 from ..proposals.proposal import Graft, Retype
@@ -20,15 +20,18 @@ from .guard import Reasons, Refuse, guarded
 from .measured import Measured
 from .options import Options
 from .plan import Plan
-from .repair import Repair
+from .repair import FloatLayer, Repair
 from .requests import best_scales
 from .resolve import NO_DATA, Data, resolve, solved
+from .seed import seeds
 from .solution import Change, Solution
 from .solver import held_ties
 from .start import Start
 
 ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
+REASONS = 5
+"""Reasons in the message that no layer can be quantized."""
 CALIBRATION = "qdqgraph.calibration"
 """The metadata_props key that says which data and method the scales come from."""
 
@@ -52,12 +55,14 @@ class Work:
         price: Price = lambda graph, findings: findings,
         refuse: Refuse = lambda before, after, applied, illegal: {},
         measure: Measure | None = None,
+        floats: bool = False,
     ) -> None:
-        self.measure = measure
+        self.measure, self._unseeded = measure, floats
         self.rules, self.options, self.progress, self.price, self.refuse = rules, options, progress, price, refuse
         self.applied: list[Finding] = []
         self.changes: dict[str, Change] = {}
         self.refused: Reasons = {}
+        self.floats: tuple[FloatLayer, ...] = ()
         self.data = NO_DATA
         self._left_out: Reasons = {}
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
@@ -71,8 +76,23 @@ class Work:
         legal = self.rounds(exact, "legal")
         if self.measure is None or self.data.measured is not None:  # a run measures once
             return exact, self.guarded(legal, "all")
-        final = self.guarded(self.calibrated(legal, self.measure(legal)), "all")
+        measured = self.measure(legal)
+        if self._unseeded:
+            legal = self.seeded(legal, measured)
+        final = self.guarded(self.calibrated(legal, measured), "all")
         return exact, self.guarded(self.refined(final), "all")
+
+    def seeded(self, graph: Graph, measured: Measured) -> Graph:
+        """Places the first pairs of a float graph.
+
+        Raises:
+            ModelError: no layer can be quantized.
+        """
+        found = seeds(graph, measured, self.options)
+        self.floats, self.data = found.floats, Data(measured)
+        if not found.findings:
+            raise ModelError(_nothing(found.floats))
+        return self.requested(graph, found.findings)
 
     def calibrated(self, graph: Graph, measured: Measured) -> Graph:
         """Unless the scales are kept, gives each pair the best scale of its site."""
@@ -191,6 +211,7 @@ class Work:
             pairs_added=len(new - old),
             pairs_removed=len(old - new),
             groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+            floats=self.floats,
         )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:
@@ -214,3 +235,12 @@ class Work:
         for change in changes:
             own = min(change.own, self.changes[change.site].own) if change.site in self.changes else change.own
             self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
+
+
+def _nothing(floats: Sequence[FloatLayer]) -> str:
+    """The message that no layer can be quantized, with a line for each reason."""
+    if not floats:
+        return "the network has no convolution or matrix product whose inputs depend on its data: nothing to quantize"
+    reasons = {layer.reason: layer.layer for layer in floats}
+    lines = [f"{name}: {why}" for why, name in reasons.items()]
+    return "\n  ".join(["no layer can be quantized:", *lines[:REASONS]])

@@ -209,8 +209,17 @@ class RepairedInt8Record:
 
 
 @dataclass(frozen=True)
+class FloatRecord:
+    """A weighted layer that `quantize` leaves in floating point."""
+
+    layer: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ResultRecord:
-    """The output of `qdqgraph fix --json`: applied and remaining findings, every changed scale, and the checks."""
+    """The output of `fix --json` and `quantize --json`: findings, every changed scale, and the checks."""
 
     format: Literal[1]
     file: str
@@ -229,6 +238,9 @@ class ResultRecord:
     numeric_check: NumbersRecord | None
     engines: ProofRecord | None
     int8: RepairedInt8Record | None
+    floats: Annotated[
+        tuple[FloatRecord, ...], Meta(description="The weighted layers that `quantize` left in floating point.")
+    ] = ()
 
 
 def result_json(path: str, out: str | None, result: Result) -> str:
@@ -252,6 +264,7 @@ def result_json(path: str, out: str | None, result: Result) -> str:
             numeric_check=None if result.numbers is None else NumbersRecord.of(result.numbers),
             engines=None if result.engines is None else ProofRecord.of(result.engines),
             int8=None if result.int8 is None else RepairedInt8Record(*map(Int8Record.of, result.int8)),
+            floats=tuple(FloatRecord(f.layer, f.operator, f.reason) for f in result.floats),
         )
     )
 

@@ -52,6 +52,16 @@ def show_share(console: Console, path: str, result: Result) -> None:
         say(console, share_line(path, result.int8[0].change(result.int8[1]), result.int8[1]))
 
 
+def show_floats(console: Console, path: str, result: Repair) -> None:
+    """Which weighted layers stay in floating point and why, one line per reason."""
+    reasons: dict[str, list[str]] = {}
+    for layer in result.floats:
+        reasons.setdefault(layer.reason, []).append(f"{layer.layer} ({layer.operator})")
+    for reason, layers in reasons.items():
+        more = f" and {len(layers) - SHOWN} more, all with --json" if len(layers) > SHOWN else ""
+        say(console, f"{path}: {', '.join(layers[:SHOWN])}{more}: stays in floating point: {reason}")
+
+
 def show_stripped(console: Console, path: str, result: Repair) -> None:
     """One line per input that reads float values now."""
     for finding in result.applied:

@@ -10,6 +10,7 @@ from ..graph.amax import INT8_BOUND, scale_from_amax
 from ..graph.arguments import argument_name, argument_readers
 from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
 from ..graph.bounds import Bounds, bounds
+from ..graph.channels import missing_kernel
 from ..graph.elementwise import activation, inner_inputs, pointwise, self_gate
 from ..graph.graph import Graph, Node, Reader, input_name, key, label
 from ..graph.masks import Mask, mask
@@ -138,6 +139,7 @@ __all__ = [
     "make_node",
     "make_symmetric",
     "mask",
+    "missing_kernel",
     "mixed_operands",
     "move_at",
     "move_of",

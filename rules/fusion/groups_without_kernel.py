@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Node, Rule, Safety, pairs
+from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety, missing_kernel, pairs
 
 
 class GroupsWithoutKernel(Rule):
@@ -63,34 +63,9 @@ class GroupsWithoutKernel(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        target = graph.target
+        made = pairs(graph).made
         for node in graph.nodes("Conv", "ConvTranspose"):
-            groups = int(node.attrs.get("group", 1))
-            channels = _channels(graph, node, groups)
-            if channels is None or groups == 1:
+            if made(node.inputs[0].name) is None or made(node.inputs[1].name) is None:
                 continue
-            inputs, outputs = channels
-            if inputs == groups:
-                multiple, counted = target.depthwise_channels, (inputs, outputs)
-                what = f"depthwise convolution has {inputs} input and {outputs} output channels"
-            else:
-                multiple, counted = target.group_channels, (inputs // groups, outputs // groups)
-                what = f"convolution has {counted[0]} input and {counted[1]} output channels in each group"
-            if any(count % multiple for count in counted):
-                yield self.finding(
-                    node,
-                    f"the INT8 {what}; {target.title} needs multiples of {multiple}",
-                    help="leave it in float, or pad its channels",
-                )
-
-
-def _channels(graph: Graph, node: Node, groups: int) -> tuple[int, int] | None:
-    """Returns the numbers of input and output channels of a convolution whose input and weights are quantized."""
-    made = pairs(graph).made
-    if made(node.inputs[0].name) is None or made(node.inputs[1].name) is None:
-        return None
-    shape = graph.shape(node.inputs[1].name)
-    if shape is None or shape[0] is None or shape[1] is None:
-        return None
-    first, second = shape[0], shape[1] * groups
-    return (second, first) if node.op == "Conv" else (first, second)
+            if why := missing_kernel(graph, node):
+                yield self.finding(node, f"the INT8 {why}", help="leave it in float, or pad its channels")

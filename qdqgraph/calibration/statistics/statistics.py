@@ -109,6 +109,14 @@ class Statistics(Mapping[str, Spread]):
         return found
 
 
+def is_statistics(path: Path) -> bool:
+    """Returns whether a file is an archive, as `Statistics.save` writes; False if it cannot be read."""
+    try:
+        return zipfile.is_zipfile(path)
+    except OSError:
+        return False
+
+
 def _statistics(file: Mapping[str, Any]) -> Statistics:
     header = json.loads(file["header"].tobytes())
     if header["format"] != FORMAT:

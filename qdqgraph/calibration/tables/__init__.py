@@ -12,7 +12,10 @@ from ...errors import ModelError, reason
 from . import aimet, onnxruntime, tensorrt
 from .table import Table, checked
 
-FORMATS = "a TensorRT calibration cache (Model Optimizer's too), AIMET encodings or ONNX Runtime's calibration table"
+FORMATS = (
+    "a TensorRT calibration cache (Model Optimizer's too), AIMET encodings, ONNX Runtime's calibration table, or "
+    "statistics that --statistics wrote"
+)
 
 
 def read(path: Path) -> Table:

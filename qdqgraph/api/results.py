@@ -1,0 +1,94 @@
+"""`Result`: what a call that changes a model returns, and the files that it writes."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from ..engines.share import Int8Share
+from ..errors import ModelError
+from ..fp16 import Fp16Model
+from ..model.files import is_canonical, refuse_to_overwrite, write_model, write_text
+from ..model.protos import names as tensor_names
+from ..repair.repair import Repair
+from ..verify.verification import Verification
+from .given import File, Progress
+
+if TYPE_CHECKING:
+    from ..engines.builders.prove import Proof
+
+
+@dataclass(frozen=True)
+class Result(Repair):
+    """The result of `fix`, `quantize` or `strip`; see `Repair` for the other attributes.
+
+    Attributes:
+        numbers: the agreement of the outputs with the original model; None without `numerics`.
+        fp16: the FP16 conversion; None without `fp16`.
+        engines: the engines before and after the repair; None without `engines`.
+        int8: what runs in INT8 before and after the repair, by the forecast; None for `strip`.
+        notes: notes for the user, one sentence each.
+    """
+
+    numbers: Verification | None = None
+    fp16: Fp16Model | None = None
+    engines: Proof | None = None
+    int8: tuple[Int8Share, Int8Share] | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, repair: Repair, **more: Any) -> Result:
+        """Returns a repair with the results of the later steps."""
+        return cls(**{f.name: getattr(repair, f.name) for f in fields(Repair)}, **more)
+
+
+def refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:
+    """Rejects output files that cannot be written, before the work starts.
+
+    Raises:
+        ModelError: as `refuse_to_overwrite`; or both are the same file.
+    """
+    if output is not None and plan is not None and Path(output).resolve() == Path(plan).resolve():
+        raise ModelError(f"{plan} is given for both the model and its plan: use two files")
+    for path in (output, plan):
+        if path is not None:
+            refuse_to_overwrite(Path(path), force=force)
+
+
+def refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
+    """Rejects globs without a match: a typing error there would repair too little or too much.
+
+    Raises:
+        ModelError: a glob matches no node and no tensor.
+    """
+    names = {*(node.name for node in model.graph.node), *tensor_names(model.graph)}
+    for glob in globs:
+        if not fnmatch.filter(names, glob):
+            raise ModelError(f"no node or tensor matches {glob!r}")
+
+
+def written(
+    result: Result,
+    model: onnx.ModelProto,
+    source: Path,
+    output: File | None,
+    plan: File | None,
+    force: bool,
+    progress: Progress = lambda message: None,
+) -> Result:
+    """Writes the files of a result, and returns the result with notes about them."""
+    notes: list[str] = []
+    if output is not None:
+        progress("checking and writing")
+        notes.append(write_model(result.model, Path(output), source, force=force))
+    if plan is not None:
+        write_text(result.plan.to_json(), Path(plan), force=force)
+        if source.is_file() and not is_canonical(source, model):
+            effect = "undo restores an equal model, but not the same bytes"
+            notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
+    return replace(result, notes=(*result.notes, *filter(None, notes)))

@@ -1,0 +1,176 @@
+"""`Steps`: what a repair of a file is checked with, and what follows it: FP16, numeric check, engines, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+
+from ..calibration.data.samples import Samples
+from ..calibration.data.sources import Data
+from ..calibration.ranges import measured_ranges
+from ..calibration.trial import run_on_noise
+from ..engines.forecast.forecast import forecast
+from ..engines.forecast.judge import Judge
+from ..engines.share import Int8Share
+from ..errors import ModelError, RepairError
+from ..fp16 import refuse_target, with_fp16
+from ..graph.graph import Graph
+from ..model import runtime
+from ..model.files import external_files
+from ..model.runtime import Feeds
+from ..repair import rounds
+from ..repair.options import Options
+from ..repair.repair import Repair
+from ..repair.work import Measure
+from ..rulekit.rule import Rule
+from ..targets.target import Target
+from ..verify.verification import verify
+from . import given
+from .given import File, Model, Progress
+from .measuring import Calibration, measuring, table_notes
+from .results import Result, refuse_outputs, refuse_unknown, written
+
+
+class Repairs(Protocol):
+    """`repair.rounds.fix` or `repair.rounds.quantize`."""
+
+    def __call__(
+        self,
+        model: onnx.ModelProto,
+        rules: Sequence[Rule],
+        options: Options,
+        *,
+        measure: Any,
+        folder: Path,
+        progress: Progress,
+        price: Any,
+        refuse: Any,
+    ) -> Repair:
+        """Repairs a model."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The arguments that `fix` and `quantize` share, with the meaning that `fix` describes.
+
+    Raises:
+        ModelError: two arguments contradict each other, or an output file cannot be written.
+    """
+
+    rules: Sequence[Rule] | None
+    options: Options
+    output: File | None = None
+    plan: File | None = None
+    force: bool = True
+    folder: File | None = None
+    fp16: bool = False
+    keep_io: bool = False
+    ranges: Mapping[str, float] | None = None
+    numerics: bool = False
+    data: Data | None = None
+    preprocess: str | None = None
+    samples: int | None = None
+    calibration: Calibration = field(default_factory=Calibration)
+    provider: str = "cpu"
+    engines: bool = False
+    allow_worse: bool = False
+    globs: Sequence[str] | None = None
+    progress: Progress = lambda message: None
+
+    def __post_init__(self) -> None:
+        if self.keep_io and not self.fp16:
+            raise ModelError("keep_io has an effect only with fp16: set both")
+        if self.allow_worse and not self.engines:
+            raise ModelError("allow_worse has an effect only with engines: set both")
+        if self.options.exact and self.fp16:
+            raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
+        if self.options.keep_scales and self.data is None and self.calibration.table is None:
+            raise ModelError("keep_scales has an effect only with data or a table: give one of them")
+        refuse_outputs(self.output, self.plan, self.force)
+        if self.fp16:
+            refuse_target(Target.named(self.options.target))
+
+    def run(self, model: Model, repairs: Repairs) -> Result:
+        """Repairs a model, checks the result, and writes the files; raises as `fix`."""
+        found, place, source = given.read(model, self.folder)
+        if self.engines and isinstance(model, onnx.ModelProto):
+            raise ModelError("engines are built from files: give the path of the model")
+        external_files(found, place)
+        refuse_unknown(found, (*self.options.only, *self.options.skip) if self.globs is None else self.globs)
+        feeds = given.samples(self.data, found, self.preprocess, self.samples)
+        if self.numerics and runtime.available():
+            runtime.provider(self.provider)
+        judge, rules = Judge(), given.rule_list(self.rules)
+        measure = self._measure(feeds)
+
+        def repaired(read: onnx.ModelProto, how: Repairs = rounds.fix) -> Repair:
+            return how(
+                read,
+                rules,
+                self.options,
+                folder=place,
+                progress=self.progress,
+                price=judge.price,
+                refuse=judge.refuse,
+                measure=measure,
+            )
+
+        first = repaired(found, repairs)
+        result = self._finished(found, place, source, feeds, first, judge.shares, repaired)
+        return written(result, found, source, self.output, self.plan, self.force, self.progress)
+
+    def _measure(self, feeds: Samples | None) -> Measure | None:
+        return None if self.options.exact else measuring(self.calibration, feeds, self.provider, self.progress)
+
+    def _finished(
+        self,
+        found: onnx.ModelProto,
+        place: Path,
+        source: Path,
+        feeds: Samples | None,
+        repair: Repair,
+        shares: tuple[Int8Share, ...],
+        again: Callable[[onnx.ModelProto], Repair],
+    ) -> Result:
+        """The repair of a model, with the results of the later steps."""
+        before, after = shares
+        half = numbers = proof = None
+        note, ranges, target = "", self.ranges, Target.named(self.options.target)
+        if self.fp16:
+            if ranges is None and self.numerics and runtime.available():
+                self.progress("measuring ranges in ONNX Runtime")
+                ranges, note = _ranges(repair, feeds, place)
+            self.progress("converting to FP16")
+            skip = self.options.skip
+            repair, half = with_fp16(found, repair, place, repair=again, keep_io=self.keep_io, ranges=ranges, skip=skip)
+            after = Int8Share.of(forecast(Graph(repair.model, place, target=target), ""))
+        if self.numerics:
+            self.progress("comparing outputs in ONNX Runtime")
+            rules = given.rule_list(self.rules)
+            numbers = verify(found, repair, place, data=feeds, provider=self.provider, rules=rules)
+        if self.engines:
+            from ..engines.builders.prove import prove  # only here: most repairs build no engine
+
+            self.progress("building original and result with TensorRT-RTX")
+            proof = prove(source, found, repair.model, target)
+            if proof.worse and not self.allow_worse:
+                built = "TensorRT-RTX builds a worse engine from the repaired model"
+                raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
+        warnings = (note, "" if numbers is None else numbers.warning, *table_notes(self.calibration, found))
+        notes = tuple(sentence for sentence in warnings if sentence)
+        return Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
+
+
+def _ranges(repair: Repair, feeds: Feeds | None, folder: Path) -> tuple[Mapping[str, float] | None, str]:
+    """Returns the range of each tensor, in the first of the models that onnxruntime runs; a note if it runs none."""
+    reason = ""
+    for model in (repair.start, repair.exact, repair.model):
+        try:
+            return measured_ranges(model, run_on_noise(model, folder).feeds if feeds is None else feeds, folder), ""
+        except ModelError as error:
+            reason = reason or str(error)
+    return None, f"no ranges were measured, so nothing stays FP32 because of an overflow of FP16: {reason}"
