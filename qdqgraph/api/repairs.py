@@ -24,6 +24,7 @@ from ..fp16 import Fp16Model, refuse_target, with_fp16
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..graph.graph import Graph
 from ..model import runtime
+from ..model.corrected import unmatched
 from ..model.files import external_files, is_canonical, refuse_to_overwrite, write_model, write_text
 from ..model.protos import names as tensor_names
 from ..model.runtime import Feeds
@@ -34,6 +35,7 @@ from ..rulekit.rule import Rule
 from ..targets.target import Target
 from ..verify.verification import Verification, verify
 from . import given
+from .correcting import correcting
 from .given import File, Model, Progress
 from .measuring import Calibration, measuring, unknown_tensors
 
@@ -167,6 +169,7 @@ def fix(
     calibration = Calibration(calibrate, percentile, memory, _path(statistics), reference, _path(table))
     if asked.keep_scales and data is None and table is None:
         raise ModelError("keep_scales has an effect only with data or a table: give one of them")
+    corrections = correcting(asked, feeds, reference, provider)
     measure = None if asked.exact else measuring(calibration, feeds, provider, progress)
 
     def repaired(read: onnx.ModelProto) -> Repair:
@@ -179,6 +182,7 @@ def fix(
             price=judge.price,
             refuse=judge.refuse,
             measure=measure,
+            corrections=corrections,
         )
 
     repair = repaired(found)
@@ -203,7 +207,8 @@ def fix(
         if proof.worse and not allow_worse:
             built = "TensorRT-RTX builds a worse engine from the repaired model"
             raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-    warnings = (note, "" if numbers is None else numbers.warning, unknown_tensors(calibration, found))
+    gone = unmatched(found, place)
+    warnings = (note, gone, "" if numbers is None else numbers.warning, unknown_tensors(calibration, found))
     notes = tuple(sentence for sentence in warnings if sentence)
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
     return _written(result, found, source, output, plan, force, progress)

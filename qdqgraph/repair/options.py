@@ -64,6 +64,7 @@ class Options:
             make the engine worse.
         target: name of the TensorRT generation that the model is for.
         keep_scales: with data, measure only the scales that are missing.
+        bias_correction: with data, take the mean error of each channel off the biases (see `repair.corrections`).
         weights: store quantized weights as "int8", or as "float" upstream of their Q; None leaves them unchanged.
     """
 
@@ -94,6 +95,16 @@ class Options:
     keep_scales: bool = field(
         default=False,
         metadata=_option("keep-scales", "flag", "with --data: measure only the scales that are missing", setting=False),
+    )
+    bias_correction: bool = field(
+        default=False,
+        metadata=_option(
+            "bias-correction",
+            "flag",
+            "with --data: take each layer's mean error per channel off its bias, where that helps on "
+            "samples it was not computed from",
+            setting=False,
+        ),
     )
     exact: bool = field(default=False, metadata=_option("exact", "flag", "bit-exact repairs only"))
     weights: WeightFormat | None = field(
@@ -182,7 +193,10 @@ class Options:
 
     def covers(self, finding: Finding) -> bool:
         """Returns whether `only` and `skip` select the finding for repair."""
-        names = (finding.place, finding.node)
+        return self.selects(finding.place, finding.node)
+
+    def selects(self, *names: str) -> bool:
+        """Returns whether `only` and `skip` select something that has these names."""
 
         def hit(globs: Iterable[str]) -> bool:
             return any(fnmatch.fnmatchcase(name, glob) for name in names for glob in globs)

@@ -19,6 +19,7 @@ from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.policy import Policy, unknown_anchor
 from ..rulekit.rule import Rule, scan
 from ..targets.target import NAMES, Target
+from .corrections import Corrections, released
 from .draft import distinct
 from .gate import opened
 from .guard import Refuse
@@ -71,6 +72,7 @@ def fix(
     price: Price = lambda graph, findings: findings,
     refuse: Refuse = lambda before, after, applied, illegal: {},
     measure: Measure | None = None,
+    corrections: Corrections | None = None,
 ) -> Repair:
     """Repairs a model.
 
@@ -84,6 +86,7 @@ def fix(
         refuse: says which repairs make the engine worse. They are not applied, except repairs of severity error and
             those that the options name in `also`.
         measure: measures the sites of the graph that the target accepts; scales then come from data.
+        corrections: corrects constants of the repaired graph.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
@@ -104,6 +107,7 @@ def fix(
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
+    final = released(final) if corrections is None else work.corrected(final, corrections)
     result = work.result(model, start, exact, final)
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
@@ -137,7 +141,7 @@ def strip(
     chosen = (*nodes, *readers_at(graph, found))
     if not chosen:
         raise ModelError("nothing to strip: no node is given, and the rules report none")
-    final = work.requested(graph, unquantized(graph, chosen))
+    final = released(work.requested(graph, unquantized(graph, chosen)))
     return work.result(model, start, graph, final)
 
 
