@@ -20,6 +20,7 @@ from ..errors import ModelError, RepairError
 from ..fp16 import refuse_target, with_fp16
 from ..graph.graph import Graph
 from ..model import runtime
+from ..model.corrected import unmatched
 from ..model.files import external_files
 from ..model.runtime import Feeds
 from ..repair import rounds
@@ -30,6 +31,7 @@ from ..rulekit.rule import Rule
 from ..targets.target import Target
 from ..verify.verification import verify
 from . import given
+from .correcting import correcting
 from .given import File, Model, Progress
 from .measuring import Calibration, measuring, table_notes
 from .results import Result, refuse_outputs, refuse_unknown, written
@@ -49,6 +51,7 @@ class Repairs(Protocol):
         progress: Progress,
         price: Any,
         refuse: Any,
+        corrections: Any,
     ) -> Repair:
         """Repairs a model."""
 
@@ -105,6 +108,7 @@ class Steps:
         if self.numerics and runtime.available():
             runtime.provider(self.provider)
         judge, rules = Judge(), given.rule_list(self.rules)
+        corrections = correcting(self.options, feeds, self.calibration.reference, self.provider)
         measure = self._measure(feeds)
 
         def repaired(read: onnx.ModelProto, how: Repairs = rounds.fix) -> Repair:
@@ -117,6 +121,7 @@ class Steps:
                 price=judge.price,
                 refuse=judge.refuse,
                 measure=measure,
+                corrections=corrections,
             )
 
         first = repaired(found, repairs)
@@ -160,7 +165,8 @@ class Steps:
             if proof.worse and not self.allow_worse:
                 built = "TensorRT-RTX builds a worse engine from the repaired model"
                 raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-        warnings = (note, "" if numbers is None else numbers.warning, *table_notes(self.calibration, found))
+        gone = unmatched(found, place)
+        warnings = (note, gone, "" if numbers is None else numbers.warning, *table_notes(self.calibration, found))
         notes = tuple(sentence for sentence in warnings if sentence)
         return Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..graph.graph import Graph
+from ..model.corrected import uncorrected
 from .data.samples import Samples
 from .layers.least import least_error
 from .methods.percentile import DEFAULT_PERCENTILE
@@ -89,6 +90,8 @@ class Fitted:
             return self
         sites = {known: [s for each in groups if self._known(each) == known for s in each] for known in own}
         candidates = [self._candidates(known, found) for known, found in own.items()]
+        if (original := uncorrected(graph.model, graph.folder)) is not graph.model:
+            graph = Graph(original, graph.folder, target=graph.target)
         network = float_model(graph.model, graph.folder)
         scales = [[choice.scale for choice in each] for each in candidates]
         best = least_error(graph, network, list(sites.values()), scales, self.samples, self.provider)

@@ -20,6 +20,10 @@ def fix(args: Namespace) -> int:
     """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
     if args.keep_scales and args.data is None and args.table is None:
         raise ModelError("--keep-scales has an effect only with --data or --ranges: give one of them")
+    if args.bias_correction and args.data is None:
+        raise ModelError("--bias-correction computes on samples: give them with --data")
+    if args.exact and args.bias_correction:
+        raise ModelError("--bias-correction rounds values, so it is not --exact: give only one of them")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
     with steps() as step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -60,6 +60,15 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
         for inner in graph.node:
             yield from reads(inner)
         yield from (o.name for o in graph.output)
+
+
+def rename_inputs(node: onnx.NodeProto, by: Mapping[str, str]) -> None:
+    """Lets a node, and the nodes of its subgraphs, read tensors under other names; in place."""
+    for index, name in enumerate(node.input):
+        node.input[index] = by.get(name, name)
+    for inner in subgraphs(node):
+        for each in inner.node:
+            rename_inputs(each, by)
 
 
 def refill(field: Any, items: Iterable[Any]) -> None:

@@ -66,6 +66,7 @@ class Options:
             make the engine worse.
         target: name of the TensorRT generation that the model is for.
         keep_scales: with data, measure only the scales that are missing.
+        bias_correction: with data, take the mean error of each channel off the biases (see `repair.corrections`).
         weights: store quantized weights as "int8", or as "float" upstream of their Q; None leaves them unchanged.
     """
 
@@ -97,6 +98,16 @@ class Options:
         default=False,
         metadata=_option(
             "keep-scales", "flag", "with --data: measure only the scales that are missing", setting=False, scaled=True
+        ),
+    )
+    bias_correction: bool = field(
+        default=False,
+        metadata=_option(
+            "bias-correction",
+            "flag",
+            "with --data: take each layer's mean error per channel off its bias, where that helps on "
+            "samples it was not computed from",
+            setting=False,
         ),
     )
     exact: bool = field(default=False, metadata=_option("exact", "flag", "bit-exact repairs only", scaled=True))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx
 
 from ..rulekit.finding import Finding
+from .corrections import Correction
 from .plan import Plan
 from .solution import Change
 from .start import OpsetRaise
@@ -45,6 +46,7 @@ class Repair:
         pairs_after: number of activation pairs after the repair.
         pairs_added: number of activation pairs that are new.
         pairs_removed: number of activation pairs that are gone.
+        corrections: what the steps on data did to constants, in order (see `repair.corrections`).
         groups: number of groups of sites that share one scale after the repair.
         floats: the weighted layers that `quantize` left in floating point; empty for the other repairs.
     """
@@ -62,5 +64,6 @@ class Repair:
     pairs_after: int
     pairs_added: int
     pairs_removed: int
+    corrections: tuple[Correction, ...]
     groups: int
     floats: tuple[FloatLayer, ...] = ()

@@ -19,6 +19,7 @@ from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.policy import Policy, unknown_anchor
 from ..rulekit.rule import Rule, scan
 from ..targets.target import NAMES, Target
+from .corrections import Corrections, released
 from .draft import distinct
 from .gate import opened
 from .guard import Refuse
@@ -71,6 +72,7 @@ def fix(
     price: Price = lambda graph, findings: findings,
     refuse: Refuse = lambda before, after, applied, illegal: {},
     measure: Measure | None = None,
+    corrections: Corrections | None = None,
 ) -> Repair:
     """Repairs a model.
 
@@ -84,6 +86,7 @@ def fix(
         refuse: says which repairs make the engine worse. They are not applied, except repairs of severity error and
             those that the options name in `also`.
         measure: measures the sites of the graph that the target accepts; scales then come from data.
+        corrections: corrects constants of the repaired graph.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
@@ -93,7 +96,7 @@ def fix(
     """
     options = options or Options()
     start = Start.of(model, rules, options.target, folder)
-    return _repaired(model, start, Work(rules, options, progress, price, refuse, measure))
+    return _repaired(model, start, Work(rules, options, progress, price, refuse, measure), corrections)
 
 
 def quantize(
@@ -106,6 +109,7 @@ def quantize(
     progress: Callable[[str], None] = lambda message: None,
     price: Price = lambda graph, findings: findings,
     refuse: Refuse = lambda before, after, applied, illegal: {},
+    corrections: Corrections | None = None,
 ) -> Repair:
     """Quantizes a float model: places pairs at the inputs of its weighted layers, and then repairs as `fix` does.
 
@@ -114,7 +118,7 @@ def quantize(
         rules: the rules that place and tie all other pairs.
         options: as `fix`; `only` and `skip` choose the layers.
         measure: measures the activations of the graph.
-        folder, progress, price, refuse: as `fix`.
+        folder, progress, price, refuse, corrections: as `fix`.
 
     Raises:
         ModelError: the model has Q/DQ or cannot be imported, or no layer can be quantized.
@@ -122,10 +126,11 @@ def quantize(
     """
     options = options or Options()
     start = Start.of(model, rules, options.target, folder, floats=True)
-    return _repaired(model, start, Work(rules, options, progress, price, refuse, measure, floats=True))
+    work = Work(rules, options, progress, price, refuse, measure, floats=True)
+    return _repaired(model, start, work, corrections)
 
 
-def _repaired(model: onnx.ModelProto, start: Start, work: Work) -> Repair:
+def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Corrections | None) -> Repair:
     graph, options = start.graph, work.options
     _check_policy(graph, options.policy)
     exact, final = work.stages(graph)
@@ -136,6 +141,7 @@ def _repaired(model: onnx.ModelProto, start: Start, work: Work) -> Repair:
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
+    final = released(final) if corrections is None else work.corrected(final, corrections)
     result = work.result(model, start, exact, final)
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
@@ -169,7 +175,7 @@ def strip(
     chosen = (*nodes, *readers_at(graph, found))
     if not chosen:
         raise ModelError("nothing to strip: no node is given, and the rules report none")
-    final = work.requested(graph, unquantized(graph, chosen))
+    final = released(work.requested(graph, unquantized(graph, chosen)))
     return work.result(model, start, graph, final)
 
 

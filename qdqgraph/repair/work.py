@@ -14,6 +14,7 @@ from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.rule import Rule, scan
 from .carry_out import carry_out
+from .corrections import Correction, Corrections, correct
 from .draft import Draft
 from .gate import BARE, is_bare, was_bared
 from .guard import Reasons, Refuse, guarded
@@ -64,6 +65,7 @@ class Work:
         self.refused: Reasons = {}
         self.floats: tuple[FloatLayer, ...] = ()
         self.data = NO_DATA
+        self.corrections: tuple[Correction, ...] = ()
         self._left_out: Reasons = {}
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
 
@@ -174,6 +176,11 @@ class Work:
         self.applied += done
         return Graph(model, graph.folder, target=graph.target) if done else graph
 
+    def corrected(self, graph: Graph, corrections: Corrections) -> Graph:
+        """Corrects constants of the repaired graph."""
+        new, self.corrections = correct(graph, corrections, self.options, self.progress)
+        return new
+
     def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph) -> Repair:
         """Returns the repair of `model`.
 
@@ -192,7 +199,7 @@ class Work:
             draft.set_metadata(CALIBRATION, self.data.measured.provenance)
             final = Graph(draft.finish(), final.folder, target=final.target)
         changed = bool(self.applied) or start.opset is not None or not start.graph.functions
-        changed = changed or self.data.measured is not None
+        changed = changed or self.data.measured is not None or final.model is not start.graph.model
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
         before, after = pairs(start.graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
@@ -210,6 +217,7 @@ class Work:
             pairs_after=len(new),
             pairs_added=len(new - old),
             pairs_removed=len(old - new),
+            corrections=self.corrections,
             groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
             floats=self.floats,
         )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 from ..fp16 import Fp16Model
+from ..repair.corrections import Correction
 from ..repair.solution import Change
 from ..repair.start import OpsetRaise
 
@@ -50,6 +54,49 @@ class ChangeRecord:
     def of(cls, change: Change) -> ChangeRecord:
         """The record of a change."""
         return cls(change.site, change.own, change.new, change.lost, change.method)
+
+
+@dataclass(frozen=True)
+class CorrectedLayerRecord:
+    """A layer with corrected constants; SQNR in dB of the layer alone, on samples they were not computed from."""
+
+    layer: str
+    before_db: float
+    after_db: float
+
+
+@dataclass(frozen=True)
+class OutputsRecord:
+    """SQNR of the outputs in dB without and with a step, mean over outputs and samples; the standard error of the
+    difference."""
+
+    before_db: float
+    after_db: float
+    noise_db: float
+
+
+@dataclass(frozen=True)
+class CorrectionRecord:
+    """A step on data after the repairs, such as bias correction.
+
+    `kept` is false if the outputs became worse by more than the noise; the constants are then the original ones.
+    """
+
+    name: str
+    kept: bool
+    examined_layers: int
+    layers: tuple[CorrectedLayerRecord, ...]
+    outputs: Annotated[
+        OutputsRecord | None, Meta(description="On the held-back samples; null if no layer was corrected.")
+    ]
+
+    @classmethod
+    def of(cls, done: Correction) -> CorrectionRecord:
+        """The record of a step."""
+        layers = tuple(CorrectedLayerRecord(c.layer, c.before, c.after) for c in done.layers)
+        gain = done.gain
+        outputs = None if gain is None else OutputsRecord(gain.before, gain.after, gain.noise)
+        return cls(done.name, done.kept, done.examined, layers, outputs)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ..engines.compare.match import KernelGroup
 from ..engines.layers import Engine, Layer
 from ..engines.share import Int8Share
 from ..rulekit.finding import Finding, Safety, Severity
-from .changes import ChangeRecord, Fp16Record, OpsetRecord, PairsRecord
+from .changes import ChangeRecord, CorrectionRecord, Fp16Record, OpsetRecord, PairsRecord
 from .layer_records import AccuracyRecord
 from .numbers import NumbersRecord
 
@@ -232,6 +232,7 @@ class ResultRecord:
     functions: Annotated[tuple[str, ...], Meta(description="The local functions that were inlined.")]
     opset: OpsetRecord | None
     changes: tuple[ChangeRecord, ...]
+    corrections: tuple[CorrectionRecord, ...]
     applied: tuple[FindingRecord, ...]
     left: tuple[FindingRecord, ...]
     fp16: Fp16Record | None
@@ -258,6 +259,7 @@ def result_json(path: str, out: str | None, result: Result) -> str:
             functions=result.functions,
             opset=None if result.opset is None else OpsetRecord.of(result.opset),
             changes=tuple(map(ChangeRecord.of, result.changes)),
+            corrections=tuple(map(CorrectionRecord.of, result.corrections)),
             applied=tuple(map(FindingRecord.of, result.applied)),
             left=tuple(map(FindingRecord.of, result.left)),
             fp16=None if result.fp16 is None else Fp16Record.of(result.fp16),

@@ -17,6 +17,7 @@ from ..errors import counted
 from ..fp16 import Fp16Model
 from ..graph.graph import Graph
 from ..model.text import parse
+from ..repair.corrections import Correction
 from ..repair.repair import Repair
 from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
@@ -109,6 +110,7 @@ def _summary(result: Repair, verification: Verification | None) -> Table:
         "scales changed": f"{len(lost)}{bits}",
         **_legality_loss(result),
         **_start(result),
+        **{c.name: _correction(c) for c in result.corrections},
         "repairs": _counted(result.applied) or "none: nothing to do",
         "findings left": _counted(result.left) or "none",
     }
@@ -124,6 +126,17 @@ def _legality_loss(result: Repair) -> dict[str, str]:
     """The row on repairs other than ties that lose resolution; empty if none does."""
     lost = [f.bits_lost for f in result.applied if f.tie is None and f.bits_lost]
     return {"bits lost by legality": f"{len(lost)}, at most {max(lost):.2f}"} if lost else {}
+
+
+def _correction(done: Correction) -> str:
+    """What a step on data did, and what that changes at the outputs."""
+    if done.gain is None:
+        return f"0 of {counted(done.examined, 'layer')}: it helps none on the held-back samples"
+    change = statistics.median(layer.before - layer.after for layer in done.layers)
+    gain = f"outputs {done.gain.before:.1f} -> {done.gain.after:.1f} dB on the held-back samples"
+    if not done.kept:
+        return f"not applied: {gain}, which is worse by more than the noise of {done.gain.noise:.2f} dB"
+    return f"{len(done.layers)} of {counted(done.examined, 'layer')}, median layer error {change:+.1f} dB; {gain}"
 
 
 def _start(result: Repair) -> dict[str, str]:

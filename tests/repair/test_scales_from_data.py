@@ -15,6 +15,7 @@ from qdqgraph.graph.graph import Graph
 from qdqgraph.graph.pair import pairs
 from qdqgraph.model.text import parse
 from tests.support.graphs import nets
+from tests.support.samples import uniform as data
 
 PRODUCT = """
     <ir_version: 8, opset_import: ["" : 17]>
@@ -47,15 +48,6 @@ JOINED = """
         y = Conv (cd, k)
     }"""
 """A Concat of two tensors with different scales (QDQ101)."""
-
-
-def data(model: onnx.ModelProto, samples: int = 4, seed: int = 0, largest: float = 1.0) -> list[dict[str, np.ndarray]]:
-    random = np.random.default_rng(seed)
-    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input}
-    return [
-        {n: (random.uniform(-largest, largest, s)).astype(np.float32) for n, s in shapes.items()}
-        for _ in range(samples)
-    ]
 
 
 def scales(model: onnx.ModelProto) -> dict[str, float]:

@@ -136,15 +136,18 @@ def _error(signal: float, noise: float, found: float, product: float, largest: f
 
 @dataclass(frozen=True, eq=False)
 class Shift:
-    """How far quantization shifts the channels of a layer's output, from the layer alone.
+    """How far quantization shifts the channels of a layer's output on one sample, from the layer alone.
 
     Attributes:
         mean: [C] mean difference of each channel, float64.
         square: [C] mean squared difference of each channel, float64.
+        signal, noise: Σ float² and Σ difference² of the whole output.
     """
 
     mean: NDArray[np.float64]
     square: NDArray[np.float64]
+    signal: float
+    noise: float
 
 
 def shifts(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> list[dict[str, Shift]]:
@@ -158,4 +161,5 @@ def shifts(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> lis
 
 
 def _shift(found: Mapping[str, NDArray[Any]], compared: Compared) -> Shift:
-    return Shift(found[compared.mean].astype(np.float64), found[compared.square].astype(np.float64))
+    signal, noise = (float(found[name]) for name in compared.sums[:2])
+    return Shift(found[compared.mean].astype(np.float64), found[compared.square].astype(np.float64), signal, noise)

@@ -19,7 +19,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair, is_pair, pairs
 from ...graph.quantization import Quantization
-from ...model.protos import element_types, fresh, is_standard, names, refill, subgraphs
+from ...model.protos import element_types, fresh, is_standard, names, refill, rename_inputs, subgraphs
 from ..statistics.floating import FloatModel
 
 AXES_AS_INPUT = 18
@@ -175,7 +175,7 @@ class _Building:
         other = compose.add_prefix(self.graph.model, self.prefix, rename_functions=False)
         inputs = {self.prefix + name: name for name in self.graph.inputs}
         for node in other.graph.node:
-            _rename(node, inputs)
+            rename_inputs(node, inputs)
         self.new.extend(other.graph.node)
         self.model.graph.initializer.extend(other.graph.initializer)
 
@@ -331,11 +331,3 @@ class _Building:
         name = fresh(f"{op}/{inputs[0]}", self.taken)
         self.new.append(helper.make_node(op, inputs, [name], **attributes))
         return name
-
-
-def _rename(node: onnx.NodeProto, by: dict[str, str]) -> None:
-    for index, name in enumerate(node.input):
-        node.input[index] = by.get(name, name)
-    for inner in subgraphs(node):
-        for each in inner.node:
-            _rename(each, by)

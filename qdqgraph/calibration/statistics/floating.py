@@ -7,7 +7,6 @@ one name in both models.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +21,9 @@ from ...errors import ModelError
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair, pairs
 from ...graph.quantization import Quantization
-from ...model.files import external_files
-from ...model.protos import fresh, names, reads, refill, subgraphs
+from ...model.content import content
+from ...model.corrected import uncorrected
+from ...model.protos import fresh, names, reads, refill, rename_inputs, subgraphs
 from ...model.protos import key as made
 from ...proposals.clipping import clips_negatives
 from ...proposals.weights import dequantized_weights
@@ -70,19 +70,8 @@ class FloatModel:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of what determines the values of its tensors: nodes, constants with their external data, inputs."""
-        found = hashlib.sha256()
-        graph = self.model.graph
-        for item in (*self.model.opset_import, *graph.input, *graph.node, *graph.initializer, *self.model.functions):
-            plain = type(item).FromString(item.SerializeToString())
-            for name in ("doc_string", "metadata_props"):
-                if name in type(item).DESCRIPTOR.fields_by_name:
-                    plain.ClearField(name)
-            found.update(plain.SerializeToString(deterministic=True))
-        for path in external_files(self.model, self.folder).values():
-            with path.open("rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
-        return found.hexdigest()
+        """sha256 of what determines the values of its tensors (see `model.content`)."""
+        return content(self.model, self.folder)
 
     def tensor(self, name: str) -> str:
         """The tensor of this model with the values of a tensor of the original model."""
@@ -114,6 +103,7 @@ def float_model(
     """
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    model = uncorrected(model, folder)
     source: WeightSource | None = None
     if reference is not None:
         from .references import Weights
@@ -150,7 +140,9 @@ class _Bypass:
         self._bypass(new.graph, restored)
         for name in self.wires:
             self.wires[name] = self._end(name)
-        _rename(new.graph, {name: end for name, end in self.wires.items() if name not in self.kept})
+        wires = {name: end for name, end in self.wires.items() if name not in self.kept}
+        for node in new.graph.node:
+            rename_inputs(node, wires)
         self._name_clipped(new.graph, restored)
         new.graph.initializer.extend(self.constants.values())
         _sweep(new.graph)
@@ -233,8 +225,8 @@ class _Bypass:
                 continue
             if site not in names:
                 names[site], names[clipped] = fresh(f"{site}_unclipped", self.taken), site
-        _rename(graph, names)
         for node in graph.node:
+            rename_inputs(node, names)
             for index, name in enumerate(node.output):
                 node.output[index] = names.get(name, name)
         for known in (self.wires, self.quantized):
@@ -271,15 +263,6 @@ def _steps(pair: Pair, array: np.ndarray) -> np.ndarray:
     if quantization is None or not quantization.fits(array):
         return np.asarray(scale.max())
     return quantization.along(scale, array.ndim)
-
-
-def _rename(graph: onnx.GraphProto, wires: Mapping[str, str]) -> None:
-    """Lets the readers of a removed tensor read what has its values."""
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = wires.get(name, name)
-        for inner in subgraphs(node):
-            _rename(inner, wires)
 
 
 def _sweep(graph: onnx.GraphProto) -> None:

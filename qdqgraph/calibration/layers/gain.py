@@ -1,0 +1,64 @@
+"""The SQNR of the outputs of a Q/DQ graph against its float network, for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ...errors import ModelError
+from ...model import runtime
+from ...model.runtime import Feeds
+from ..statistics.floating import FloatModel
+
+MOST = 200.0
+"""dB: the value of an output without a difference; the negative of it, of one without a signal or a finite value."""
+
+
+def output_sqnr(
+    models: Sequence[onnx.ModelProto], network: FloatModel, feeds: Feeds, folder: Path, provider: str = "cpu"
+) -> NDArray[np.float64]:
+    """The SQNR of Q/DQ graphs of one network in dB: the mean over outputs, [models, samples].
+
+    Integer outputs, such as classes, count only if no output is floating-point.
+
+    Args:
+        models: the Q/DQ graphs.
+        network: their float network.
+        feeds: the samples.
+        folder: where external data lie.
+        provider: "cpu" or "cuda".
+
+    Raises:
+        ModelError: onnxruntime is missing, or cannot run a model; or no output is numeric.
+    """
+    if not runtime.available():
+        raise ModelError("onnxruntime is not installed, and measuring errors runs the network: install qdqgraph[ort]")
+    device = runtime.provider(provider)[0]
+    exact = runtime.Session(network.model, network.folder, device)
+    sessions = [runtime.Session(model, folder, device) for model in models]
+    found: list[list[float]] = []
+    for feed in feeds:
+        wanted = exact.run([feed])[0]
+        found.append([_mean(wanted, session.run([feed])[0]) for session in sessions])
+    return np.array(found, np.float64).T
+
+
+def _mean(wanted: Sequence[object], got: Sequence[object]) -> float:
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(wanted, got, strict=True)]
+    real = [pair for pair in pairs if pair[0].dtype.kind == "f"] or [p for p in pairs if p[0].dtype.kind in "iub"]
+    if not real:
+        raise ModelError("the network has no numeric output, so its error cannot be measured")
+    return float(np.mean([_sqnr(a.astype(np.float64), b.astype(np.float64)) for a, b in real]))
+
+
+def _sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
+    if wanted.shape != got.shape:  # detections, whose number may differ
+        return -MOST
+    signal, noise = np.sum(wanted**2), np.sum((got - wanted) ** 2)
+    if not noise:
+        return MOST
+    return float(np.clip(10 * np.log10(signal / noise), -MOST, MOST)) if signal and np.isfinite(noise) else -MOST
