@@ -17,6 +17,7 @@ from ..calibration.statistics.floating import FloatModel, float_model
 from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
 from ..calibration.statistics.scales import AUTO
 from ..calibration.statistics.statistics import Statistics
+from ..calibration.tables import stored
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
 from ..model.protos import names as tensor_names
@@ -40,7 +41,7 @@ class Calibration:
         memory: the limit for the resident memory of the process while it measures, in bytes.
         statistics: the file that keeps the statistics; read if it exists.
         reference: the float network that the weights come from, or its path.
-        table: a file of another tool with the scales, in place of data.
+        table: a file with the scales in place of data: of another tool, or statistics that an earlier run kept.
     """
 
     method: str = AUTO
@@ -55,7 +56,7 @@ class Calibration:
 
         Raises:
             CalibrationError: the method or the percentile is unknown.
-            ModelError: the limit of the memory is not positive.
+            ModelError: the limit of the memory is not positive, or "none" is given with a table.
         """
         known = (AUTO, *methods(), NONE)
         if self.method not in known:
@@ -63,6 +64,8 @@ class Calibration:
         refuse_percentile(self.percentile)
         if self.memory <= 0:
             raise ModelError(f"memory of {self.memory} bytes: give a size above zero, such as 2GiB")
+        if self.method == NONE and self.table is not None:
+            raise ModelError(f"{self.table}: --calibrate none takes no scales from it: give only one of them")
 
 
 def measuring(
@@ -70,8 +73,7 @@ def measuring(
 ) -> Measure | None:
     """How the repair measures its graph; None if scales come from the graph alone."""
     if calibration.table is not None:
-        table = tables.read(calibration.table)
-        return lambda graph: table
+        return _tabled(calibration, calibration.table)
     if samples is None or calibration.method == NONE:
         return None
     data = samples
@@ -85,9 +87,26 @@ def measuring(
     return run
 
 
+def _tabled(calibration: Calibration, path: Path) -> Measure:
+    """Scales from a file in place of data.
+
+    Raises:
+        ModelError: the file cannot be read, or has no known format.
+    """
+    if not stored.recognizes(path):
+        table = tables.read(path)
+        return lambda graph: table
+
+    def run(graph: Graph) -> Measured:
+        network = network_of(graph.model, graph.folder, calibration.reference)
+        return stored.fitted(path, network, calibration.method, calibration.percentile)
+
+    return run
+
+
 def unknown_tensors(calibration: Calibration, model: onnx.ModelProto) -> str:
     """A sentence that names the tensors of a table which the model does not have; "" if there are none."""
-    if calibration.table is None:
+    if calibration.table is None or stored.recognizes(calibration.table):  # statistics fit the network by its digest
         return ""
     known = set(tensor_names(model.graph))
     unknown = [name for name in tables.read(calibration.table).scales if name not in known]

@@ -124,8 +124,8 @@ def fix(
         memory: with `data`, the limit for the memory of the process while it measures, in bytes.
         statistics: with `data`, a file for what was measured; a later call with the same network and data reads it.
         reference: with `data`, the float network, for the exact weights.
-        table: a file of another tool with scales, in place of `data`: a TensorRT calibration cache, AIMET encodings,
-            ONNX Runtime's calibration table.
+        table: a file with scales, in place of `data`: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's
+            calibration table, or `statistics` of the same network, from which `calibrate` chooses the scales.
         provider: the device for `numerics` and for measuring, "cpu" or "cuda".
         engines: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
             model must be a file.

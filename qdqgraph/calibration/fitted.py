@@ -25,7 +25,7 @@ class Fitted:
 
     Args:
         statistics: of the float network.
-        samples: the data that the statistics are of.
+        samples: the data that the statistics are of; None without: then nothing is judged at the layers.
         names: tensor of the Q/DQ graph → tensor of the float network, for those with another name.
         name: the method, a name of `calibration.methods`, or "auto".
         percentile: for the method percentile, in percent.
@@ -36,7 +36,7 @@ class Fitted:
     def __init__(
         self,
         statistics: Statistics,
-        samples: Samples,
+        samples: Samples | None,
         names: Mapping[str, str],
         name: str = AUTO,
         percentile: float = DEFAULT_PERCENTILE,
@@ -82,10 +82,11 @@ class Fitted:
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Fitted:
         """The same with the scales that have the least error at the layers that read the groups.
 
-        Only the method "auto" tries other scales: the largest magnitude, and fractions of its own choice, which clip.
+        Only the method "auto" with samples tries other scales: the largest magnitude, and fractions of its own choice,
+        which clip.
         """
         own = {known: found for sites in groups if (found := self.choice(sites)) and (known := self._known(sites))}
-        if self.name != AUTO or not own:
+        if self.name != AUTO or self.samples is None or not own:
             return self
         sites = {known: [s for each in groups if self._known(each) == known for s in each] for known in own}
         candidates = [self._candidates(known, found) for known, found in own.items()]

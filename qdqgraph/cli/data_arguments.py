@@ -51,6 +51,6 @@ def add_calibration(verb: ArgumentParser) -> None:
         "--ranges",
         dest="table",
         metavar="FILE",
-        help="scales from another tool instead of data: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's "
-        "calibration table",
+        help="scales from a file instead of data: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's "
+        "calibration table, or what --statistics kept of the same network",
     )
