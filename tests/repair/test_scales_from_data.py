@@ -183,10 +183,10 @@ def test_auto_on_kept_statistics_has_the_lesser_squared_error(tmp_path: Path) ->
 def test_kept_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
     qdqgraph.fix(parse(JOINED), data=data(parse(JOINED)), statistics=path)
-    with pytest.raises(CalibrationError, match="statistics.npz: these statistics are of another network; measure"):
+    with pytest.raises(CalibrationError, match=r"statistics\.npz: these statistics are of another network; measure"):
         qdqgraph.fix(parse(PRODUCT), table=path)
     np.savez(path, x=np.zeros(3))
-    with pytest.raises(CalibrationError, match="statistics.npz: not a file of statistics, or damaged"):
+    with pytest.raises(CalibrationError, match=r"statistics\.npz: not a file of statistics, or damaged"):
         qdqgraph.fix(parse(PRODUCT), table=path)
     with pytest.raises(ModelError, match="--calibrate none takes no scales from it"):
         qdqgraph.fix(parse(PRODUCT), table=path, calibrate="none")

@@ -114,7 +114,8 @@ def _statistics(file: Mapping[str, Any], path: Path) -> Statistics:
     header = json.loads(file["header"].tobytes())
     if header["format"] != FORMAT:
         raise CalibrationError(
-            f"{path}: statistics of format {header['format']}, and this version of qdqgraph reads {FORMAT}; measure again"
+            f"{path}: statistics of format {header['format']}, and this version of qdqgraph reads {FORMAT}; "
+            "measure again into another file"
         )
     counts = file["counts"]
     if counts.shape[1:] != (2 * BINS,):
