@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -16,7 +17,8 @@ from ..calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percenti
 from ..calibration.statistics.floating import FloatModel, float_model
 from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
 from ..calibration.statistics.scales import AUTO
-from ..calibration.statistics.statistics import Statistics, is_statistics
+from ..calibration.statistics.statistics import Statistics
+from ..calibration.tables import stored
 from ..calibration.tables.first import TableFirst
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
@@ -56,7 +58,7 @@ class Calibration:
 
         Raises:
             CalibrationError: the method or the percentile is unknown.
-            ModelError: the limit of the memory is not positive.
+            ModelError: the limit of the memory is not positive, or "none" is given with a table.
         """
         known = (AUTO, *methods(), NONE)
         if self.method not in known:
@@ -69,14 +71,19 @@ class Calibration:
 def measuring(
     calibration: Calibration, samples: Samples | None, provider: str, progress: Callable[[str], None]
 ) -> Measure | None:
-    """How the repair measures its graph; None if scales come from the graph alone."""
-    kept = calibration.table is not None and is_statistics(calibration.table)
-    table = tables.read(calibration.table) if calibration.table is not None and not kept else None
-    data = None if calibration.method == NONE else samples
-    if table is not None and data is None:
-        return lambda graph: table
-    if data is None and not kept:
-        return None
+    """How the repair measures its graph; None if scales come from the graph alone.
+
+    Raises:
+        ModelError: the table cannot be read, or has no known format.
+    """
+    path, data = calibration.table, None if calibration.method == NONE else samples
+    if path is not None and stored.recognizes(path):
+        if calibration.method == NONE:
+            raise ModelError(f"{path}: --calibrate none takes no scales from statistics: give only one of them")
+        return partial(_stored, calibration, path)
+    table = None if path is None else tables.read(path)
+    if data is None:
+        return None if table is None else lambda graph: table
 
     def run(graph: Graph) -> Measured:
         network = network_of(graph.model, graph.folder, calibration.reference)
@@ -88,11 +95,17 @@ def measuring(
     return run
 
 
+def _stored(calibration: Calibration, path: Path, graph: Graph) -> Measured:
+    """Scales from statistics that an earlier run kept."""
+    network = network_of(graph.model, graph.folder, calibration.reference)
+    return stored.fitted(path, network, calibration.method, calibration.percentile)
+
+
 def table_notes(calibration: Calibration, model: onnx.ModelProto) -> tuple[str, ...]:
     """Sentences that name the entries of a table without effect: tensors that the model does not have, and ranges that
     are not usable."""
-    if calibration.table is None or is_statistics(calibration.table):
-        return ()
+    if calibration.table is None or stored.recognizes(calibration.table):
+        return ()  # statistics fit the network by its digest
     known, table = set(tensor_names(model.graph)), tables.read(calibration.table)
     unknown = [name for name in (*table.scales, *table.skipped) if name not in known]
     skipped = [f"{name} ({why})" for name, why in table.skipped.items() if name in known]
@@ -121,17 +134,13 @@ def network_of(model: onnx.ModelProto, folder: Path, reference: given.Model | No
 
 
 def _statistics(
-    network: FloatModel, data: Samples | None, calibration: Calibration, provider: str, progress: Callable[[str], None]
+    network: FloatModel, data: Samples, calibration: Calibration, provider: str, progress: Callable[[str], None]
 ) -> Statistics:
-    """The statistics in the file if it exists, else measured, and kept in the file if one is named; without data those
-    that are the table.
+    """The statistics in the file if it exists, else measured, and kept in the file if one is named.
 
     Raises:
         CalibrationError: the file is of another network or other samples, or cannot be read or written.
     """
-    if data is None or (calibration.table is not None and is_statistics(calibration.table)):
-        assert calibration.table is not None, "without data, the statistics are the table"
-        return Statistics.load(calibration.table, network=network.digest)
     path = calibration.statistics
     if path is not None and path.exists():
         return Statistics.load(path, network=network.digest, data=data.digest)

@@ -83,7 +83,8 @@ class Fitted:
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Fitted:
         """The same with the scales that have the least error at the layers that read the groups.
 
-        Only the method "auto" tries other scales: the largest magnitude, and fractions of its own choice, which clip.
+        Only the method "auto" with samples tries other scales: the largest magnitude, and fractions of its own choice,
+        which clip.
         """
         own = {known: found for sites in groups if (found := self.choice(sites)) and (known := self._known(sites))}
         if self.name != AUTO or not own or self.samples is None:

@@ -156,6 +156,34 @@ def test_statistics_are_kept_and_refused_for_other_data(tmp_path: Path) -> None:
         qdqgraph.fix(model, data=data(model, seed=1), statistics=path)
 
 
+@pytest.mark.parametrize("method", ["max", "mse", "percentile", "entropy"])
+def test_kept_statistics_give_the_scales_of_the_data_without_the_data(tmp_path: Path, method: str) -> None:
+    model, path = parse(JOINED), tmp_path / "statistics.npz"
+    measured = qdqgraph.fix(model, data=data(model), statistics=path, calibrate=method)
+    stored = qdqgraph.fix(model, table=path, calibrate=method)
+    assert stored.model.SerializeToString() == measured.model.SerializeToString()
+    assert not stored.notes
+
+
+def test_auto_on_kept_statistics_has_the_lesser_squared_error(tmp_path: Path) -> None:
+    model, path = parse(JOINED), tmp_path / "statistics.npz"
+    mse = qdqgraph.fix(model, data=data(model), statistics=path, calibrate="mse")
+    auto = qdqgraph.fix(model, table=path)
+    assert scales(auto.model) == scales(mse.model) and provenance(auto.model).startswith("auto; 4 samples; sha256 ")
+
+
+def test_kept_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "statistics.npz"
+    qdqgraph.fix(parse(JOINED), data=data(parse(JOINED)), statistics=path)
+    with pytest.raises(CalibrationError, match=r"statistics\.npz: these statistics are of another network; measure"):
+        qdqgraph.fix(parse(PRODUCT), table=path)
+    np.savez(path, x=np.zeros(3))
+    with pytest.raises(CalibrationError, match=r"statistics\.npz: not a file of statistics, or damaged"):
+        qdqgraph.fix(parse(PRODUCT), table=path)
+    with pytest.raises(ModelError, match="--calibrate none takes no scales from it"):
+        qdqgraph.fix(parse(PRODUCT), table=path, calibrate="none")
+
+
 def test_auto_clips_where_a_layer_multiplies_small_channels_by_large_weights() -> None:
     """Channel 0 of a depthwise convolution is large and hardly counts; channel 1 is small and has a large weight."""
     model = parse("""

@@ -88,39 +88,35 @@ class Statistics(Mapping[str, Spread]):
             data: the digest of the samples that they must be of; "" accepts any.
 
         Raises:
-            CalibrationError: the file cannot be read, is damaged, or is of another network or other samples.
+            CalibrationError: the file cannot be read, is damaged, has another format, or is of another network or
+                other samples.
         """
         try:
             with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-                found = _statistics(file)
+                found = _statistics(file, path)
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be read: {reason(error)}") from error
         except (ValueError, KeyError, IndexError, zipfile.BadZipFile, TypeError, AttributeError, EOFError) as error:
             raise CalibrationError(f"{path}: not a file of statistics, or damaged; measure again") from error
         if network and found.network != network:
             raise CalibrationError(
-                f"{path}: these statistics are of another network; measure this one, or remove the file"
+                f"{path}: these statistics are of another network; measure this one, and keep it in another file"
             )
         if data and found.data != data:
             raise CalibrationError(
                 f"{path}: these statistics are of other samples ({found.samples}: {found.description}); "
-                "measure again, or remove the file"
+                "measure these, and keep them in another file"
             )
         return found
 
 
-def is_statistics(path: Path) -> bool:
-    """Returns whether a file is an archive, as `Statistics.save` writes; False if it cannot be read."""
-    try:
-        return zipfile.is_zipfile(path)
-    except OSError:
-        return False
-
-
-def _statistics(file: Mapping[str, Any]) -> Statistics:
+def _statistics(file: Mapping[str, Any], path: Path) -> Statistics:
     header = json.loads(file["header"].tobytes())
     if header["format"] != FORMAT:
-        raise ValueError("another format")
+        raise CalibrationError(
+            f"{path}: statistics of format {header['format']}, and this version of qdqgraph reads {FORMAT}; "
+            "measure again into another file"
+        )
     counts = file["counts"]
     if counts.shape[1:] != (2 * BINS,):
         raise ValueError("another number of bins")

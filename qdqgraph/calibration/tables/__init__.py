@@ -1,6 +1,7 @@
-"""Reads the scales of tensors from a file of another tool: TensorRT, Model Optimizer, AIMET, ONNX Runtime.
+"""Reads the scales of tensors from a file: of TensorRT, Model Optimizer, AIMET, ONNX Runtime, or our own statistics.
 
-A format is one module with `recognizes` and `scales`; `read` tries them in order.
+A format of another tool is one module with `recognizes` and `scales`; `read` tries them in order. Statistics contain
+histograms instead of scales, so `stored` chooses the scales by a calibration method.
 """
 
 from __future__ import annotations
