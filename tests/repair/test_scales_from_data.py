@@ -143,7 +143,7 @@ def test_the_scales_of_a_calibration_cache_arrive_bit_for_bit(tmp_path: Path) ->
     assert np.float32(found["x"]) == np.float32(given["x"])
     assert np.float32(found["a"]) == np.float32(given["a"])
     assert provenance(result.model) == "TensorRT calibration cache model.cache"
-    assert result.notes == ("model.cache names 1 tensor that the model does not have: other",)
+    assert result.notes == ("model.cache has 1 tensor that the model does not have: other",)
 
 
 def test_statistics_are_kept_and_refused_for_other_data(tmp_path: Path) -> None:
