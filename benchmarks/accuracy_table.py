@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -98,6 +97,11 @@ def sqnr(reference: Outputs, found: Outputs) -> float:
     return fmean(each)
 
 
+def interpreter(given: Sequence[str], exporter: str) -> str:
+    """The interpreter that an EXPORTER=PYTHON names for the exporter; this one by default."""
+    return dict(entry.split("=", 1) for entry in given).get(exporter, sys.executable)
+
+
 def exported(exporter: str, out: Path, model: onnx.ModelProto, images: Sequence[np.ndarray], python: str) -> str:
     """Writes the exported file unless it exists; returns why the exporter wrote none, or ""."""
     if out.exists():
@@ -132,7 +136,6 @@ def main() -> int:
     parser.add_argument("--exporter", nargs="+", choices=recipes.EXPORTERS, default=EXPORTED)
     parser.add_argument("--python", action="append", default=[], metavar="EXPORTER=PYTHON")
     args = parser.parse_args()
-    pythons = dict(entry.split("=", 1) for entry in args.python)
     paths, failed = pictures(args.photos, args.samples), 0
     (args.folder / "data").mkdir(parents=True, exist_ok=True)
     print("| network | exporter | exported | `fix` | `fix --data` | CPU s |", "|" + " --- |" * 6, sep="\n")
@@ -145,8 +148,7 @@ def main() -> int:
         reference = outputs(model, images[len(images) // 2 :], args.folder)
         for exporter in args.exporter:
             out = args.folder / f"{network}.{exporter}.onnx"
-            python = pythons.get(exporter, shutil.which("python") or sys.executable)
-            reason = exported(exporter, out, model, images[: len(images) // 2], python)
+            reason = exported(exporter, out, model, images[: len(images) // 2], interpreter(args.python, exporter))
             if reason:
                 print(f"| {network} | {exporter} | no file: {reason} | | | |", flush=True)
                 continue
