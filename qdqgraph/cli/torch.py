@@ -7,6 +7,7 @@ arguments and prints their progress.
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QdqgraphError, TorchError, counted
 from ..report.lines import say
 from . import torch_arguments as arguments
+from . import training_arguments
 from .console import terminal
 from .user_code import Batches, called, failed, resolve
 
@@ -69,7 +71,7 @@ class UserFunctions:
     their errors are shown as the user's own."""
 
     def __init__(self, args: Namespace) -> None:
-        self._names = {"model": args.model, "data": args.data, "eval": args.eval}
+        self._names = {"model": args.model, "data": args.data, "eval": args.eval, "loss": getattr(args, "loss", None)}
 
     @cached_property
     def _functions(self) -> dict[str, Callable[..., Any]]:
@@ -88,11 +90,31 @@ class UserFunctions:
         """The score of a network, as the user's function returns it."""
         return called(self._functions["eval"], self._names["eval"], model)
 
+    def loss(self) -> Callable[..., Any]:
+        """The task's loss, as the user named it."""
+        return self._functions["loss"]
+
     def option(self, name: str) -> str:
         """An option of the pipeline as messages write it: the command-line option, with the function it names."""
         name = "eval" if name == "evaluate" else name
         function = self._names.get(name)
         return f"--{name.replace('_', '-')}" + (f" {function}" if function is not None else "")
+
+
+class TaskLoss:
+    """The function that `--loss` names, imported when it is first needed; its errors are shown as the user's own."""
+
+    def __init__(self, functions: UserFunctions, name: str) -> None:
+        self._user, self.__qualname__ = functions, name
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """That of the user's function."""
+        return inspect.signature(self._user.loss())
+
+    def __call__(self, first: Any, batch: Any) -> Any:
+        """The loss of a model or an output, and what the loader yields."""
+        return called(self._user.loss(), self.__qualname__, first, batch)
 
 
 def _common(args: Namespace) -> dict[str, Any]:
@@ -103,7 +125,14 @@ def _common(args: Namespace) -> dict[str, Any]:
     functions = UserFunctions(args)
     evaluate = None if args.eval is None else functions.evaluate
     return {
-        "network": Network(functions.model, functions.data, evaluate, args.device, functions.option),
+        "network": Network(
+            functions.model,
+            functions.data,
+            evaluate,
+            args.device,
+            functions.option,
+            None if getattr(args, "loss", None) is None else TaskLoss(functions, args.loss),
+        ),
         "output": args.output,
         "preparation": Preparation(
             config=args.config,
@@ -113,6 +142,7 @@ def _common(args: Namespace) -> dict[str, Any]:
             percentile=args.percentile,
             batches=args.batches,
             load=args.load,
+            force_load=args.force_load,
         ),
         "force": args.force,
         "progress": partial(say, terminal()),
@@ -148,11 +178,11 @@ def _sensitivity(args: Namespace) -> None:
 
 
 def _finetune(args: Namespace) -> None:
-    from ..torch import Training, finetune_network
+    from ..torch import finetune_network
 
-    training = Training(epochs=args.epochs, rate=args.rate, schedule=args.schedule, steps=args.steps)
-    how = {"supervise": args.supervise, "stride": args.stride, "save_qat": args.save_qat}
-    _say_written(finetune_network(**_common(args), **_exporting(args), training=training, **how))
+    how = {name: getattr(args, name) for name in ("supervise", "stride", "save_qat", "resume", "restart")}
+    how["training"] = training_arguments.training(args)
+    _say_written(finetune_network(**_common(args), **_exporting(args), **how))
 
 
 def _say_written(done: ExportedNetwork) -> None:

@@ -5,17 +5,19 @@ The network and its data are the user's own functions, named as `package.module:
     model()          returns the float network, in eval mode or not
     data()           yields batches for calibration and training; the first entry of each is the input
     evaluate(model)  returns the score of a network; higher is better
+    loss(model, batch), or loss(output, batch), returns the task's loss, a scalar tensor
 """
 
 from __future__ import annotations
 
-import math
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 from ..calibration.methods import methods
 from ..errors import TorchError
+from . import training_arguments
+from .numbers import count, not_negative, real
 
 Verb = Callable[[str, str, str], ArgumentParser]
 
@@ -43,7 +45,7 @@ def add(verb: Verb) -> None:
         help = "scores a network; higher is better"
         parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
         parser.add_argument("--config", type=Path, metavar="FILE", help="TOML: which modules are quantized, and how")
-        parser.add_argument("--batches", type=_count, metavar="N", help="batches to calibrate with (default: all)")
+        parser.add_argument("--batches", type=count, metavar="N", help="batches to calibrate with (default: all)")
         help = "; ".join(f"{name}: {method.summary.replace('%', '%%')}" for name, method in known.items())
         help = f"how calibration chooses amax (default: the configuration's); {help}"
         parser.add_argument("--method", choices=tuple(known), default="", help=help)
@@ -51,6 +53,8 @@ def add(verb: Verb) -> None:
         parser.add_argument("--no-link", action="store_true", help="do not tie, add or disable quantizers")
         parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="additional rules")
         parser.add_argument("--load", type=Path, metavar="FILE", help="start from a saved state, without calibration")
+        help = "load what fits of a state that differs from the network, and list what does not"
+        parser.add_argument("--force-load", action="store_true", help=help)
         parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
         what = "the ranking, JSON; CSV and SVG files are written too" if parser is analyse else "the ONNX file"
         parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
@@ -62,24 +66,15 @@ def add(verb: Verb) -> None:
         help = "a ranking of `sensitivity`: its most expensive units run in float, and the rest is linked again"
         parser.add_argument("--off", type=Path, metavar="RANKING.json", help=help)
         many = parser.add_mutually_exclusive_group()
-        many.add_argument("--top", type=_count, metavar="K", help="with --off: the number of units")
+        many.add_argument("--top", type=count, metavar="K", help="with --off: the number of units")
         help = "with --off: as many units as needed, so that the remaining costs add up to at most this"
-        many.add_argument("--budget", type=_cost, metavar="COST", help=help)
+        many.add_argument("--budget", type=not_negative, metavar="COST", help=help)
         parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
     help = "disable one unit at a time, or enable only one (default: disable)"
     analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help=help)
     help = "treat this module as one unit; may be repeated"
     analyse.add_argument("--block", action="append", metavar="PATH", help=help)
-    tune.add_argument("--save-qat", type=Path, metavar="FILE", help="save the best trained state")
-    tune.add_argument("--epochs", type=_count, default=5, help="passes over the data (default: 5)")
-    tune.add_argument("--steps", type=_count, help="batches per epoch (default: all)")
-    tune.add_argument("--rate", type=_rate, default=1e-4, help="learning rate (default: 1e-4)")
-    tune.add_argument(
-        "--schedule", choices=["cosine", "step"], default="cosine", help="of the learning rate (default: cosine)"
-    )
-    help = "modules whose outputs are compared with the teacher's"
-    tune.add_argument("--supervise", action="append", default=[], metavar="GLOB", help=help)
-    tune.add_argument("--stride", type=_count, default=1, help="compare only every N-th of them (default: 1)")
+    training_arguments.add(tune)
 
 
 def check_off(args: Namespace) -> None:
@@ -98,33 +93,9 @@ def outputs(args: Namespace) -> list[Path]:
 
     if args.what == "sensitivity":
         return list(ranking_files(args.output))
-    found = [args.output, args.save_ptq, getattr(args, "save_qat", None)]
+    found = [args.output, args.save_ptq, getattr(args, "save_qat", None), getattr(args, "resume", None)]
     return [path for path in found if path is not None]
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not an integer of 1 or more")
-    return int(text)
-
-
-def _real(text: str, what: str, fits: Callable[[float], bool]) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or not fits(number):
-        raise ArgumentTypeError(f"{text!r} is not a {what}")
-    return number
-
-
-def _rate(text: str) -> float:
-    return _real(text, "number above 0", lambda x: x > 0)
-
-
 def _percent(text: str) -> float:
-    return _real(text, "number above 0, at most 100", lambda x: 0 < x <= 100)
-
-
-def _cost(text: str) -> float:
-    return _real(text, "number of 0 or more", lambda x: x >= 0)
+    return real(text, "number above 0, at most 100", lambda x: 0 < x <= 100)

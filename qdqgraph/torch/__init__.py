@@ -13,6 +13,7 @@ of the library. In qdqgraph only the command line imports it.
 """
 
 from .calibration.calibrate import Calibrated, calibrate
+from .calibration.provenance import Provenance
 from .calls.places import QuantAdd, QuantConcat
 from .exporting.export import export
 from .linking.link import Linked, link, tie
@@ -24,10 +25,11 @@ from .quantization.config import Config, Layers, Operator, Spec
 from .quantization.fold import fold_norms
 from .quantization.replace import Quantized, quantize
 from .quantizer.quantizer import Quantizer, convert_quantizers, quantizers
-from .training.finetune import Finetuned, Training, finetune
+from .training.finetune import Finetuned, finetune
 from .training.ranking import Sensitivity
 from .training.sensitivity import apply_sensitivity, sensitivity
-from .training.state import load, save
+from .training.settings import Training
+from .training.state import Loaded, load, save
 
 __all__ = [
     "Calibrated",
@@ -39,11 +41,13 @@ __all__ = [
     "FloatUnits",
     "Layers",
     "Linked",
+    "Loaded",
     "Network",
     "Operator",
     "Preparation",
     "Prepared",
     "Probe",
+    "Provenance",
     "QuantAdd",
     "QuantConcat",
     "Quantized",

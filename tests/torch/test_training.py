@@ -38,10 +38,10 @@ from qdqgraph.torch import (
     sensitivity,
 )
 from qdqgraph.torch.quantizer.quantizer import quantizer_paths
-from qdqgraph.torch.training.finetune import learning_rate
+from qdqgraph.torch.training.digest import state_digest
+from qdqgraph.torch.training.optimization import learning_rate
 from qdqgraph.torch.training.plot import svg
 from qdqgraph.torch.training.sensitivity import units
-from qdqgraph.torch.training.state import state_digest
 from tests.support.torch_networks import X, residual
 
 

@@ -32,6 +32,7 @@ from ..quantizer.quantizer import (
     silence_library_log,
 )
 from .histogram import HistogramCollector
+from .provenance import provenance, remember
 
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
@@ -93,7 +94,9 @@ def calibrate(
             dictionary the first entry is the input. On any device, of any floating-point type.
         batches: the number of batches to use, 1 or more; None: all.
         method: the name of a method of `qdqgraph.calibration.methods`, for activations; "": each quantizer's own, from
-            its configuration, or max. Weights always use their own.
+            its configuration, or max. Weights always use their own. A model that was calibrated before, or loaded
+            from a state that was, keeps the `method` and `layers` of that calibration if both are omitted here, and
+            its `percentile` likewise.
         percentile: of values that stay within amax, in percent, above 0 and at most 100; None: each quantizer's own, or
             99.99.
         layers: methods by glob on the paths of quantizers or modules; they take precedence over `method`. A glob
@@ -112,6 +115,10 @@ def calibrate(
     found = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not found:
         raise TorchError("the model contains no enabled quantizers: quantize it first")
+    last = provenance(model)
+    if not method and layers is None:
+        method, layers = last.method, last.layers
+    percentile = last.percentile if percentile is None else percentile
     if percentile is not None:
         refuse_percentile(percentile)
     if batches is not None and (not isinstance(batches, int) or batches < 1):
@@ -141,6 +148,8 @@ def calibrate(
     for quantizer in found.values():
         quantizer._calibrator.reset()
     clipped = {n: part for n, part in cut.items() if part > CLIPPED}
+    used = {"method": method, "percentile": percentile, "layers": dict(layers or {}), "batches": batches}
+    remember(model, calibrated=True, **used)
     return Calibrated(kept, tuple(unseen), tuple(zero), tuple(broken), clipped)
 
 

@@ -55,12 +55,30 @@ def call_site(frame: FrameType | None) -> str:
 def has_call(where: str, module: nn.Module) -> bool:
     """Whether a module's code contains the call of a site: the functions of its instance and its class, those that they
     wrap, and the functions of the Python modules that define them."""
-    own = [f for scope in (vars(module), *map(vars, type(module).__mro__)) for f in scope.values()]
-    functions = list(_functions(own))
-    functions += _functions(x for f in functions for x in f.__globals__.values() if isinstance(x, FunctionType))
     name = where.partition(",")[0]
-    codes = [code for f in functions for code in _nested_code(f.__code__) if code.co_qualname == name]
+    codes = [code for code in (*own_code(module), *neighbouring_code(module)) if code.co_qualname == name]
     return any(where in _calls_by_offset(code).values() for code in codes)
+
+
+def own_code(module: nn.Module) -> Iterator[CodeType]:
+    """The code of a module's own functions: those of its instance and its class, and those that they wrap."""
+    return (code for function in _own_functions(module) for code in _nested_code(function.__code__))
+
+
+def neighbouring_code(module: nn.Module) -> Iterator[CodeType]:
+    """The code of the functions of the Python modules that define a module's own functions."""
+    every = (x for f in _own_functions(module) for x in f.__globals__.values() if isinstance(x, FunctionType))
+    return (code for function in _functions(every) for code in _nested_code(function.__code__))
+
+
+def sites_by_offset(code: CodeType) -> dict[int, str]:
+    """The sites of a function's calls by the offset of their instructions."""
+    found = _calls_by_offset(code)
+    return {i.offset: found[i.offset] for i in dis.get_instructions(code) if i.offset in found}
+
+
+def _own_functions(module: nn.Module) -> list[FunctionType]:
+    return list(_functions(f for scope in (vars(module), *map(vars, type(module).__mro__)) for f in scope.values()))
 
 
 def _functions(values: Iterable[Any]) -> Iterator[FunctionType]:

@@ -14,9 +14,10 @@ from ...errors import TorchError
 from ...model.files import refuse_to_overwrite
 from ..exporting.export import refuse_missing_exporter, resolve_opset
 from ..quantization.config import Config
+from ..training.digest import state_digest
 from ..training.ranking import Direction, Sensitivity
 from ..training.sensitivity import refuse_amount
-from ..training.state import read_state, state_digest
+from ..training.state import read_state
 from .options import Exporting, FloatUnits, Network, Preparation
 
 
@@ -95,6 +96,8 @@ def refuse_preparation(network: Network, preparation: Preparation, off: FloatUni
             if getattr(given, name):
                 raise TorchError(f"{option(name)} has no effect: the state of {load} is already calibrated; omit one")
         read_state(Path(given.load))
+    elif given.force_load:
+        raise TorchError(f"{option('force_load')} has no effect without {option('load')}")
     if isinstance(given.config, Path):
         Config.read(given.config)
     try:
@@ -112,3 +115,20 @@ def refuse_exporting(exporting: Exporting) -> None:
     """
     resolve_opset(exporting.opset, exporting.dynamo)
     refuse_missing_exporter(exporting.dynamo)
+
+
+def run_identity(preparation: Preparation, exporting: Exporting, off: FloatUnits | None) -> dict[str, str]:
+    """What identifies a training run beside its settings, as text: how the network was prepared."""
+    config = Config.read(preparation.config) if isinstance(preparation.config, Path) else preparation.config
+    given = {
+        "config": None if config is None else config.plain({}),
+        "link": preparation.link,
+        "method": preparation.method,
+        "percentile": preparation.percentile,
+        "calibration batches": preparation.batches,
+        "load": None if preparation.load is None else str(preparation.load),
+        "dynamo": exporting.dynamo,
+        "opset": exporting.opset,
+        "float units": None if off is None else (off.ranking.model, off.top, off.budget),
+    }
+    return {name: str(value) for name, value in given.items()}

@@ -20,12 +20,22 @@ from ...rulekit import catalog
 from ...rulekit.finding import Finding
 from ..exporting.export import export
 from ..quantizer.choice import Choice
-from ..training.finetune import Finetuned, Training, finetune, supervised_modules
+from ..training.checkpoint import read_checkpoint, run_of
+from ..training.features import supervised_modules
+from ..training.finetune import Finetuned, finetune, run_settings
 from ..training.plot import svg
 from ..training.ranking import Direction, Sensitivity
 from ..training.sensitivity import read_continued, sensitivity, units
+from ..training.settings import Training, refuse_training
 from ..training.state import save
-from .checks import existing_ranking, refuse_exporting, refuse_files, refuse_preparation, refuse_ranking
+from .checks import (
+    existing_ranking,
+    refuse_exporting,
+    refuse_files,
+    refuse_preparation,
+    refuse_ranking,
+    run_identity,
+)
 from .options import Exporting, FloatUnits, Network, Preparation, Progress, ignore_progress
 from .session import EpochData, Prepared, Session
 
@@ -173,6 +183,8 @@ def finetune_network(
     stride: int = 1,
     save_ptq: Path | str | None = None,
     save_qat: Path | str | None = None,
+    resume: Path | str | None = None,
+    restart: bool = False,
     force: bool = False,
     progress: Progress = ignore_progress,
     bar: bool = False,
@@ -181,24 +193,41 @@ def finetune_network(
     exported, as `qdqgraph torch finetune` does.
 
     Args:
-        network, output, preparation, exporting, off, save_ptq, force, progress, bar: as in `quantize_network`.
+        network, output, preparation, exporting, off, save_ptq, force, progress, bar: as in `quantize_network`;
+            `network.loss` is the loss of the task.
         training: how long and how fast; None: `Training()`.
         supervise, stride: as in `finetune`.
         save_qat: a file for the best trained state, for `load`.
+        resume: a file that is written after each epoch, and removed at the end; None: the name of `output` with the
+            ending .training.pt. If it exists, the run that was interrupted goes on.
+        restart: begin again even if `resume` exists.
 
     Raises:
-        TorchError: as in `quantize_network` and in `finetune`.
+        TorchError: as in `quantize_network` and in `finetune`; or `resume` belongs to another run.
         FirstInputError, ModelError, RuleError: as in `quantize_network`.
     """
     preparation, exporting, output = preparation or Preparation(), exporting or Exporting(), Path(output)
-    refuse_files(_paths(output, save_ptq, save_qat), force=force)
+    training, resume = training or Training(), training_file(output) if resume is None else Path(resume)
+    goes_on = resume.exists() and not restart
+    refuse_files([output], force=force)
+    refuse_files(_paths(output, save_ptq, save_qat), force=force or goes_on)
+    refuse_files([*_paths(output, save_ptq, save_qat), resume], force=True)
     refuse_preparation(network, preparation, off)
     refuse_exporting(exporting)
+    refuse_training(training, loss=network.loss is not None)
+    identity = run_identity(preparation, exporting, off)
+    if goes_on:
+        run_of(read_checkpoint(resume), run_settings(training, network.loss) | identity, resume)
     session = Session(network, progress, bar=bar)
-    prepared = session.prepare(
-        preparation, exporting, off, lambda model: supervised_modules(model, session.float_model, supervise, stride)
-    )
-    if save_ptq is not None:
+
+    def refuse_model(model: nn.Module) -> None:
+        if training.distillation:
+            supervised_modules(model, session.float_model, supervise, stride)
+
+    prepared = session.prepare(preparation, exporting, off, refuse_model, resume if goes_on else None)
+    if restart:
+        resume.unlink(missing_ok=True)
+    if save_ptq is not None and not goes_on:
         save(prepared.model, save_ptq)
     finetuned = finetune(
         prepared.model,
@@ -206,13 +235,23 @@ def finetune_network(
         EpochData(network.data),
         training=training,
         evaluate=None if network.evaluate is None else session.evaluate,
+        loss=network.loss,
         supervise=supervise,
         stride=stride,
         checkpoint=None if save_qat is None else Path(save_qat),
+        resume=resume,
+        identity=identity,
         progress=progress,
     )
     session.score("fine-tuned", prepared.model)
-    return _exported(session, prepared, output, preparation, exporting, finetuned)
+    done = _exported(session, prepared, output, preparation, exporting, finetuned)
+    resume.unlink(missing_ok=True)
+    return done
+
+
+def training_file(output: Path) -> Path:
+    """Where an interrupted training run goes on from, unless another file is named."""
+    return output.with_suffix(".training.pt")
 
 
 def ranking_files(output: Path) -> tuple[Path, Path, Path]:

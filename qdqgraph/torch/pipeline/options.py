@@ -11,6 +11,7 @@ from torch import nn
 
 from ...rulekit.rule import Rule
 from ..quantization.config import Config
+from ..training.objective import Loss
 from ..training.ranking import Sensitivity
 
 Progress = Callable[[str], None]
@@ -32,6 +33,7 @@ class Network:
         evaluate: scores a network, higher is better; None: nothing is scored.
         device: the device, as torch names it.
         option: returns an option's name for messages; the command line adds the dashes.
+        loss: the task's loss, for training; see `finetune`.
     """
 
     model: Callable[[], nn.Module]
@@ -39,6 +41,7 @@ class Network:
     evaluate: Callable[[nn.Module], float] | None = None
     device: str = "cpu"
     option: Callable[[str], str] = str
+    loss: Loss | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Preparation:
             packs.
         method, percentile, batches: as in `calibrate`.
         load: a file that `save` wrote. Nothing is then quantized, linked or calibrated, so omit `config`, and without
-            units to leave in float also `method`, `percentile` and `batches`.
+            units to leave in float also `method`, `percentile` and `batches`. With such units the network is calibrated
+            again: what is not given is as it was when the state was calibrated.
+        force_load: load what fits of a state that differs from the network; what differs is reported.
     """
 
     config: Config | Path | None = None
@@ -63,6 +68,7 @@ class Preparation:
     percentile: float | None = None
     batches: int | None = None
     load: Path | str | None = None
+    force_load: bool = False
 
 
 @dataclass(frozen=True)

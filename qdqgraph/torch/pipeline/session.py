@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from ...errors import TorchError
 from ..calibration.calibrate import Calibrated, calibrate, first_entry, to_model
+from ..calibration.provenance import provenance
 from ..linking.link import Linked, link
 from ..quantization.config import Config
 from ..quantization.fold import fold_norms
 from ..quantization.replace import Quantized, quantize
+from ..training.checkpoint import ENTRY, read_checkpoint
 from ..training.sensitivity import apply_sensitivity, layers_to_disable
-from ..training.state import load
+from ..training.state import load, restore_content
 from .options import Exporting, FloatUnits, Network, Preparation, Progress
 
 
@@ -115,11 +117,13 @@ class Session:
         exporting: Exporting,
         off: FloatUnits | None = None,
         refuse: Callable[[nn.Module], object] = lambda model: None,
+        checkpoint: Path | None = None,
     ) -> Prepared:
         """The network quantized, linked and calibrated, or with a saved state.
 
         Args:
             off: units to leave in float.
+            checkpoint: of an interrupted training run, whose network is restored instead.
             refuse: raises if the quantized network is not valid for the next step; called before calibration.
 
         Raises:
@@ -129,8 +133,11 @@ class Session:
         self.score("float", self.float_model)
         model = self._copied()
         quantized = linked = calibrated = None
+        if checkpoint is not None:
+            return self._resumed(model, checkpoint, off)
         if how.load is not None:
-            load(model, how.load)
+            for sentence in load(model, how.load, force=how.force_load).differences:
+                self.progress(f"{how.load} differs: {sentence}")
         else:
             quantized = self._quantize(model, how.config)
             linked = self._link(model, how, exporting) if how.link else None
@@ -148,6 +155,16 @@ class Session:
         return Prepared(
             model, self.float_model, self.example, dict(self.scores), quantized, linked, calibrated, in_float
         )
+
+    def _resumed(self, model: nn.Module, checkpoint: Path, off: FloatUnits | None) -> Prepared:
+        """The network of an interrupted training run; its scores before training are those of that run."""
+        content = read_checkpoint(checkpoint)
+        restore_content(model, content, checkpoint)
+        run = content[ENTRY]["run"]
+        if run["scores"]:
+            self.scores["calibrated" if off is None else "calibrated again"] = run["scores"][0]
+        layers = () if off is None else layers_to_disable(model, off.ranking, top=off.top, budget=off.budget)
+        return Prepared(model, self.float_model, self.example, dict(self.scores), None, None, None, layers)
 
     def _copied(self) -> nn.Module:
         try:
@@ -177,8 +194,13 @@ class Session:
             self.progress(f"not linked: {sentence}")
 
     def _calibrate(self, model: nn.Module, how: Preparation) -> Calibrated:
-        data, method, percentile = self.network.data(), how.method, how.percentile
-        done = calibrate(model, data, how.batches, method, percentile=percentile, progress=self.bar)
+        data, method, percentile, batches = self.network.data(), how.method, how.percentile, how.batches
+        last = provenance(model)
+        if how.load is not None and last.calibrated:
+            batches = batches or last.batches
+            if not method and percentile is None:
+                self.progress(f"calibrating as {how.load} was: {last}")
+        done = calibrate(model, data, batches, method, percentile=percentile, progress=self.bar)
         self.progress(str(done))
         return done
 
@@ -203,17 +225,14 @@ class Session:
 
 
 class EpochData(Iterable[Any]):
-    """The user's data, created again for each pass. The next pass uses the object whose length was requested."""
+    """The user's data, created again for each pass, and once for their length: so that a pass does not depend on what
+    was asked before."""
 
     def __init__(self, create: Callable[[], Iterable[Any]]) -> None:
         self._create = create
-        self._next: Iterable[Any] | None = None
 
     def __length_hint__(self) -> int:
-        if self._next is None:
-            self._next = self._create()
-        return operator.length_hint(self._next)
+        return operator.length_hint(self._create())
 
     def __iter__(self) -> Iterator[Any]:
-        ready, self._next = self._next, None
-        return iter(self._create() if ready is None else ready)
+        return iter(self._create())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET
+from torch import nn
 
 from ...calibration.methods import DEFAULT, find_method, methods
 from ...calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
@@ -133,6 +135,39 @@ class Config:
             tuple(Layers(e.modules, e.input.given(), e.weight.given()) for e in form.layers),
             tuple(Operator(e.operator, e.inputs, e.modules, e.classes) for e in form.operators),
         )
+
+    def plain(self, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
+        """The configuration as dictionaries and lists.
+
+        Args:
+            modules: the model's modules by path: a function that selects modules becomes the paths that it selects.
+        """
+        return {
+            "ignore": plain_choice(self.ignore, modules),
+            "input": asdict(self.input),
+            "weight": asdict(self.weight),
+            "layers": [
+                {"modules": plain_choice(e.modules, modules), "input": dict(e.input), "weight": dict(e.weight)}
+                for e in self.layers
+            ],
+            "operators": [
+                {
+                    "operator": e.operator,
+                    "inputs": e.inputs,
+                    "modules": plain_choice(e.modules, modules),
+                    "classes": list(e.classes),
+                }
+                for e in self.operators
+            ],
+        }
+
+
+def plain_choice(choice: Choice, modules: Mapping[str, nn.Module]) -> list[str]:
+    """A choice as patterns that a file can contain; a function becomes the paths that it selects."""
+    if callable(choice):
+        return sorted(path for path, module in modules.items() if choice(path, module))
+    patterns = [choice] if isinstance(choice, str | re.Pattern) else choice
+    return [f"re:{p.pattern}" if isinstance(p, re.Pattern) else p for p in patterns if p]
 
 
 def _refuse_unknown_methods(file: TomlFile[ConfigForm]) -> None:

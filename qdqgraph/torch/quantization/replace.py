@@ -16,6 +16,7 @@ from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizat
 from torch.nn.utils.rnn import PackedSequence
 
 from ...errors import TorchError
+from ..calibration.provenance import remember
 from ..calls.places import places, remove_quantizers
 from ..quantizer.choice import select_modules
 from ..quantizer.quantizer import Quantizer, qnn, quant_modules, quant_rnn
@@ -147,6 +148,7 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     """
     config = config or Config()
     refuse_wrapped(model)
+    every_module = dict(model.named_modules())
     if class_of(model) in QUANTIZED_CLASSES:
         name = class_of(model).__name__
         raise TorchError(f"the model is a single {name}: wrap it in a module, for example nn.Sequential")
@@ -180,6 +182,7 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
             _revert(modules[path], kind, parts[path])
         raise
     disable_fast_paths(model)
+    remember(model, config=config.plain(every_module))
     return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(inserted))
 
 

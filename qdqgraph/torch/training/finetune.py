@@ -1,55 +1,32 @@
-"""`finetune`: quantization-aware training with the float network as teacher: its features and outputs are the
-target."""
+"""`finetune`: quantization-aware training with the float network as teacher: its features and outputs are the target,
+beside the loss of the task."""
 
 from __future__ import annotations
 
 import copy
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import TorchError
 from ..calibration.calibrate import Feed, run_first_input
-from ..quantizer.choice import Choice, select_modules
+from ..quantizer.choice import Choice
 from ..quantizer.quantizer import isolated_run, quantizers
-from .state import save
-
-Loss = Callable[[Any, Any], Tensor]
-"""The task's loss: the model's output, what the loader yields → a scalar."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the loader.
-        rate: the first learning rate of AdamW.
-        schedule: "cosine": the rate falls to a hundredth of it; "step": to a tenth after each epoch of `milestones`.
-        steps: batches per epoch; None: all.
-        distillation: weight of the mean squared distance to the teacher's features, each in units of the teacher
-            feature's mean square; output: weight of the same distance between the outputs.
-        decay: weight decay; clip: largest norm of the gradient.
-        freeze_norms: keep the running statistics of BatchNorms.
-    """
-
-    epochs: int = 5
-    rate: float = 1e-4
-    schedule: Literal["cosine", "step"] = "cosine"
-    milestones: tuple[int, ...] = (3,)
-    steps: int | None = None
-    distillation: float = 1.0
-    output: float = 1.0
-    decay: float = 0.0
-    clip: float = 10.0
-    freeze_norms: bool = True
+from .checkpoint import ENTRY, Run, read_checkpoint, run_of, write_checkpoint
+from .features import supervised_modules
+from .learned import training_quantizers
+from .objective import Loss, Objective
+from .optimization import Optimization
+from .randomness import random_state, restore_random_state, seed_everything
+from .settings import Training, refuse_training
+from .state import restore_content, save
 
 
 @dataclass(frozen=True)
@@ -61,12 +38,14 @@ class Finetuned:
         scores: before the first and after each epoch; empty without `evaluate`.
         best: the epoch, from 1, whose weights the model now has; 0: the weights before training.
         supervised: paths of the modules whose features were compared.
+        resumed: the epoch after which an interrupted run went on; 0: it began.
     """
 
     losses: tuple[float, ...]
     scores: tuple[float, ...]
     best: int
     supervised: tuple[str, ...]
+    resumed: int = 0
 
 
 def finetune(
@@ -81,173 +60,198 @@ def finetune(
     stride: int = 1,
     feed: Feed | None = None,
     checkpoint: Path | None = None,
+    resume: Path | None = None,
+    identity: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Finetuned:
-    """Trains a calibrated model in place; amax stays as calibrated.
+    """Trains a calibrated model in place; amax stays as calibrated, unless `Training.learn_amax` is set.
+
+    Model and teacher run in the same mode, `Training.mode`. What they return is compared by structure: dictionaries,
+    lists, tuples and dataclasses of tensors. Quantizers without amax that the model does not reach in eval mode, such
+    as those of auxiliary heads, do nothing while it trains.
 
     Args:
-        model: quantized and calibrated; it trains in train mode, and its modes are restored.
+        model: quantized and calibrated; its modes are restored.
         teacher: the float network, with the same module paths; not changed.
         loader: iterated once per epoch; yields batches as for `calibrate`.
         training: how long and how fast; None: `Training()`.
         evaluate: scores the model, higher is better; the best epoch's weights are kept. None: those of the last one.
-        loss: the task's own loss, added to the distances; None: only the distances.
+        loss: the task's own loss, a scalar tensor, added to the distances. A function whose first parameter is named
+            `model` is called with the network and what the loader yields, and runs the network itself; any other with
+            the network's output and what the loader yields. None: only the distances.
         supervise: modules whose outputs are compared with the teacher's; empty: every convolution and Linear.
         stride: supervise only every stride-th of these.
         feed: runs a model on what the loader yields, as in `calibrate`.
         checkpoint: a file for the best state so far, for `load`.
+        resume: a file that is written after each epoch. If it exists, the run goes on from it, and ends with the
+            weights of an uninterrupted run, bit for bit, if the data are the same: the generators of Python, NumPy,
+            torch and a DataLoader are restored, and those of a loader that has `state_dict` and `load_state_dict`.
+        identity: what else identifies the run, as text, for a comparison with that of `resume`.
         progress: called with one line per epoch.
 
     Raises:
-        TorchError: a quantizer has no amax, the loader yields no batches or no inputs, no module is supervised, the
-            teacher has no module of a path, the loss is not finite, or the checkpoint cannot be written.
+        TorchError: a setting cannot work, a quantizer has no amax, the loader yields no batches or no inputs, no module
+            is supervised, the teacher has no module of a path, the outputs of both differ in structure or shape, the
+            loss is not a finite scalar or no gradient reaches a weight, `resume` belongs to another run, or a file
+            cannot be written.
     """
     how, run = training or Training(), feed or run_first_input
-    missing = [n for n, q in quantizers(model).items() if not q._disabled and q.amax is None]
-    if missing or not quantizers(model):
-        raise TorchError(f"calibrate first: {missing[0] if missing else 'the model'} has no amax")
-    names = supervised_modules(model, teacher, supervise, stride)
+    refuse_training(how, loss=loss is not None)
+    names = supervised_modules(model, teacher, supervise, stride) if how.distillation else ()
+    settings = run_settings(how, loss) | {"supervised": ", ".join(names)} | dict(identity or {})
+    earlier = None
+    if resume is not None and resume.exists():
+        content = read_checkpoint(resume)
+        earlier = run_of(content, settings, resume)
+        restore_content(model, content, resume)
+    if not quantizers(model) or all(q.amax is None for q in quantizers(model).values() if not q._disabled):
+        raise TorchError(f"calibrate first: {next(iter(quantizers(model)), 'the model')} has no amax")
     modes = {m: m.training for m in (*model.modules(), *teacher.modules())}
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, how.rate, weight_decay=how.decay)
-    best, kept, losses, scores = 0, copy.deepcopy(model.state_dict()), list[float](), list[float]()
+    buffers = {n: x.detach().clone() for n, x in teacher.named_buffers()}
+    state = earlier or Run(settings, 0, copy.deepcopy(model.state_dict()))
+    resumed = state.epoch
     try:
-        with isolated_run(model), isolated_run(teacher):
-            if evaluate is not None:
-                scores.append(evaluate(model.eval()))
+        if resume is not None and earlier is not None:
+            progress(f"{resume}: goes on after epoch {state.epoch} of {how.epochs}")
             if checkpoint is not None:
-                save(model, checkpoint)
-            teacher.eval()
-            for epoch in range(1, how.epochs + 1):
-                _train_mode(model, how.freeze_norms)
-                losses.append(_epoch(model, teacher, loader, names, how, epoch, optimizer, run, loss))
-                line = f"epoch {epoch} of {how.epochs}: loss {losses[-1]:.6g}"
-                if evaluate is not None:
-                    scores.append(evaluate(model.eval()))
-                    line += f", score {scores[-1]:.6g}"
-                progress(line)
-                if evaluate is None or scores[-1] > scores[best]:
-                    best, kept = epoch, copy.deepcopy(model.state_dict())
-                    if checkpoint is not None:
-                        save(model, checkpoint)
+                _save_kept(model, state, checkpoint)
+        if how.seed is not None and earlier is None:
+            seed_everything(how.seed)
+        if not state.finished:
+            objective = Objective(model, teacher, how, names, run, loss, progress)
+            with (
+                isolated_run(model),
+                isolated_run(teacher),
+                training_quantizers(model, learn_amax=how.learn_amax) as amax,
+            ):
+                state.length = state.length or how.steps or operator.length_hint(loader)
+                optimization = Optimization(model, amax, how, state.length)
+                if earlier is not None:
+                    optimization.restore(content[ENTRY]["optimization"])
+                    _restore_loss(loss, content[ENTRY]["random"])
+                    restore_random_state(content[ENTRY]["random"], loader)
+                parts = _Training(
+                    model, loader, how, state, objective, optimization, evaluate, checkpoint, resume, progress
+                )
+                if earlier is None:
+                    parts.begin()
+                parts.go_on()
     finally:
         for module, mode in modes.items():
             module.training = mode
-        model.load_state_dict(kept)
-    return Finetuned(tuple(losses), tuple(scores), best, names)
+        with torch.no_grad():
+            for name, buffer in teacher.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
+        model.load_state_dict(state.kept)
+    return Finetuned(tuple(state.losses), tuple(state.scores), state.best, names, resumed)
 
 
-def learning_rate(how: Training, epoch: int, done: float) -> float:
-    """The learning rate in an epoch.
-
-    Args:
-        epoch: from 1; done: the completed fraction of the epoch, 0 to 1.
-    """
-    if how.schedule == "step":
-        return how.rate * 0.1 ** sum(epoch > milestone for milestone in how.milestones)
-    part = (epoch - 1 + done) / how.epochs
-    return how.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
+def run_settings(how: Training, loss: Loss | None) -> dict[str, str]:
+    """What identifies a training run, as text; the paths of supervised modules are added once there is a network."""
+    name = "none" if loss is None else str(getattr(loss, "__qualname__", type(loss).__qualname__))
+    return {**how.described(), "loss": name}
 
 
-def supervised_modules(model: nn.Module, teacher: nn.Module, supervise: Choice, stride: int) -> tuple[str, ...]:
-    """The paths of the modules whose outputs are compared with the teacher's; see `finetune` for the arguments.
+@dataclass(frozen=True)
+class _Training:
+    """A run's parts; `state` is what was done so far, and is changed."""
 
-    Raises:
-        TorchError: there are none, a pattern matches none, or the teacher has no module at one of the paths.
-    """
-    kinds = (nn.modules.conv._ConvNd, nn.Linear)
-    every = {n: m for n, m in model.named_modules() if n}
-    if not callable(supervise) and not supervise:
-        names = [n for n, m in every.items() if isinstance(m, kinds)]
-    else:
-        selected = select_modules(every, supervise, "supervise")
-        names = [n for n in every if n in selected and n in dict(teacher.named_modules())]
-    names = names[:: max(stride, 1)]
-    unknown = set(names) - set(dict(teacher.named_modules()))
-    if unknown:
-        raise TorchError(f"the teacher has no module {sorted(unknown)[0]!r}: it must be the network before quantize")
-    if not names:
-        raise TorchError("no module is supervised: choose modules that the teacher has as well")
-    return tuple(names)
+    model: nn.Module
+    loader: Iterable[Any]
+    how: Training
+    state: Run
+    objective: Objective
+    optimization: Optimization
+    evaluate: Callable[[nn.Module], float] | None
+    checkpoint: Path | None
+    resume: Path | None
+    progress: Callable[[str], None]
 
+    def begin(self) -> None:
+        """Scores and writes the model before the first epoch."""
+        if self.evaluate is not None:
+            self.state.scores.append(self.evaluate(self.model.eval()))
+        self._write()
+        if self.checkpoint is not None:
+            save(self.model, self.checkpoint)
 
-def _train_mode(model: nn.Module, freeze_norms: bool) -> None:
-    model.train()
-    for module in model.modules() if freeze_norms else ():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+    def go_on(self) -> None:
+        """Trains for the epochs that are left."""
+        state, how = self.state, self.how
+        while not state.finished:
+            epoch = state.epoch + 1
+            state.losses.append(_epoch(self.loader, how, epoch, state.length, self.objective, self.optimization))
+            better = self._keep_if_better(epoch)
+            self.optimization.end_epoch(-state.scores[-1] if state.scores else state.losses[-1])
+            state.waited = 0 if better else state.waited + 1
+            state.epoch = epoch
+            impatient = how.patience is not None and state.waited >= how.patience
+            state.finished = impatient or epoch >= how.epochs
+            self._write()
+            if impatient and epoch < how.epochs:
+                self.progress(f"stopped after {state.waited} epochs in a row that were not better")
+
+    def _keep_if_better(self, epoch: int) -> bool:
+        """Scores an epoch's weights, or their average; returns whether they are better than all before."""
+        state, average = self.state, self.optimization.average
+        line = f"epoch {epoch} of {self.how.epochs}: loss {state.losses[-1]:.6g}"
+        with average.in_place() if average is not None else nullcontext():
+            if self.evaluate is not None:
+                state.scores.append(self.evaluate(self.model.eval()))
+                line += f", score {state.scores[-1]:.6g}"
+            if state.scores:
+                better = state.scores[-1] > state.scores[state.best]
+            else:
+                better = state.losses[-1] < min(state.losses[:-1], default=math.inf)
+            if better or not state.scores:
+                state.best, state.kept = epoch, copy.deepcopy(self.model.state_dict())
+                if self.checkpoint is not None:
+                    save(self.model, self.checkpoint)
+        self.progress(line)
+        return better
+
+    def _write(self) -> None:
+        if self.resume is not None:
+            random = {**random_state(self.loader), "loss": _loss_state(self.objective.loss)}
+            write_checkpoint(self.resume, self.model, self.state, self.optimization.state(), random)
 
 
 def _epoch(
-    model: nn.Module,
-    teacher: nn.Module,
-    loader: Iterable[Any],
-    names: tuple[str, ...],
-    how: Training,
-    epoch: int,
-    optimizer: torch.optim.Optimizer,
-    run: Feed,
-    loss: Loss | None,
+    loader: Iterable[Any], how: Training, epoch: int, length: int, objective: Objective, optimization: Optimization
 ) -> float:
     """Trains for one epoch; returns the mean loss."""
     total, count = 0.0, 0
-    length = how.steps or operator.length_hint(loader)
-    with _features(model, names) as ours, _features(teacher, names) as theirs:
-        for step, batch in enumerate(loader):
-            if how.steps is not None and step >= how.steps:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(how, epoch, step / length if length else 0.0)
-            with torch.no_grad():
-                expected = run(teacher, batch)
-            found = run(model, batch)
-            parts = [how.distillation * _distance(ours[n], theirs[n]) / len(names) for n in names if n in ours]
-            parts += [how.output * _distance(a, b) for a, b in zip(_tensors(found), _tensors(expected), strict=True)]
-            parts += [loss(found, batch)] if loss is not None else []
-            value = torch.stack([part.float().reshape(()) for part in parts]).sum()
-            if not bool(torch.isfinite(value)):
-                shown = float(value.detach())
-                raise TorchError(f"the loss is {shown} in step {step + 1} of epoch {epoch}: lower the rate")
-            optimizer.zero_grad()
-            torch.autograd.backward(value)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), how.clip)
-            optimizer.step()
-            total, count = total + float(value.detach()), count + 1
-            ours.clear()
-            theirs.clear()
+    objective.begin_epoch()
+    for step, batch in enumerate(loader):
+        if how.steps is not None and step >= how.steps:
+            break
+        optimization.begin_step(epoch, step / length if length else 0.0)
+        value = objective.value(batch)
+        if not bool(torch.isfinite(value)):
+            shown = float(value.detach())
+            raise TorchError(f"the loss is {shown} in step {step + 1} of epoch {epoch}: lower the rate")
+        optimization.step(value)
+        total, count = total + float(value.detach()), count + 1
     if not count:
         raise TorchError("the loader yields no batch to train with")
     return total / count
 
 
-def _distance(found: Tensor, expected: Tensor) -> Tensor:
-    """Mean squared distance in units of the expected tensor's own mean square."""
-    expected = expected.detach()
-    return nn.functional.mse_loss(found, expected) / expected.square().mean().clamp_min(1e-12)
+def _save_kept(model: nn.Module, state: Run, path: Path) -> None:
+    """Saves the best state of an interrupted run."""
+    own = copy.deepcopy(model.state_dict())
+    model.load_state_dict(state.kept)
+    save(model, path)
+    model.load_state_dict(own)
 
 
-def _tensors(output: Any) -> list[Tensor]:
-    if isinstance(output, Tensor):
-        return [output] if output.is_floating_point() else []
-    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
-    return [x for part in values for x in _tensors(part)]
+def _loss_state(loss: Any) -> Any:
+    """The state of a loss that has one, such as a module; None of others."""
+    found = getattr(loss, "state_dict", None)
+    return found() if callable(found) else None
 
 
-@contextmanager
-def _features(model: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
-    """The first output tensors of modules in the last run, by path."""
-    found: dict[str, Tensor] = {}
-    handles = []
-    for name in names:
-
-        def keep(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
-            tensors = _tensors(output)
-            if tensors:
-                found[name] = tensors[0]
-
-        handles.append(model.get_submodule(name).register_forward_hook(keep))
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+def _restore_loss(loss: Any, random: Mapping[str, Any]) -> None:
+    if random["loss"] is not None:
+        loss.load_state_dict(random["loss"])

@@ -20,8 +20,8 @@ from ...model.files import write_text
 from ...rulekit.rule import Rule
 from ..linking.link import Linked, link
 from ..quantizer.quantizer import Quantizer, isolated_run, quantizer_paths, quantizers
+from .digest import state_digest
 from .ranking import Direction, Sensitivity, Unit
-from .state import state_digest
 
 QUANTIZER = re.compile(r"\._(input\d*|weight)_quantizers?(\.\d+)?$")
 """How the library names the quantizers of a module."""
