@@ -180,7 +180,7 @@ def test_kept_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
     np.savez(path, x=np.zeros(3))
     with pytest.raises(CalibrationError, match=r"statistics\.npz: not a file of statistics, or damaged"):
         qdqgraph.fix(parse(PRODUCT), table=path)
-    with pytest.raises(ModelError, match="--calibrate none takes no scales from it"):
+    with pytest.raises(ModelError, match="--calibrate none takes no scales from statistics"):
         qdqgraph.fix(parse(PRODUCT), table=path, calibrate="none")
 
 
