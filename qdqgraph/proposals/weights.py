@@ -125,18 +125,22 @@ def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
         return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
 
 
-def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:
+def rescale(
+    graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None, reals: np.ndarray | None = None
+) -> SetPair | None:
     """The pair with another symmetric INT8 scale; integer weights are quantized again from their exact float values.
     None if these cannot be read.
 
     Args:
         scale: shape [] or [C], of the pair's scale type.
         axis: the channel axis; None for one scale.
+        reals: the values before quantization of weights that the file stores as integers; the dequantized integers by
+            default.
     """
     zero_point = np.zeros(scale.shape, np.int8)
     integers = None
     if pair.quantize is None:
-        reals = real_weights(graph, pair)
+        reals = real_weights(graph, pair) if reals is None else reals
         if reals is None:
             return None
         integers = Constant.of(np.maximum(Quantization(scale, zero_point, axis or 0).quantize(reals), -INT8_BOUND))

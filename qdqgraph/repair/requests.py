@@ -107,6 +107,14 @@ def best_scales(graph: Graph, measured: Measured, solution: Solution) -> Iterato
         yield _finding("calibrate", pair.key, what, "use the measured scale", (edit,), Safety.LOSSY)
 
 
+def best_weights(graph: Graph, measured: Measured) -> Iterator[Finding]:
+    """Yields the weight pairs whose scales are not the best ones for their values before quantization, with edits that
+    set them."""
+    for pair, edit in measured.weights(graph):
+        what = f"the weights '{pair.tensor}' have scales that are not those of the least error"
+        yield _finding("calibrate", pair.key, what, "use the scales of the least error", (edit,), Safety.LOSSY)
+
+
 def _as_integers(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:
     assert pair.quantize is not None
     return replace([pair.quantize], [make_constant(key(pair.quantize), own.quantize(array))])
