@@ -169,6 +169,15 @@ def refit(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
     return rescale(graph, pair, scale, axis)
 
 
+def stored_integers(pair: Pair, integers: np.ndarray) -> SetPair | Graft:
+    """The pair with these integers in the file, of its integer type; its scales stay."""
+    if pair.quantize is not None:
+        return replace([pair.quantize], [make_constant(key(pair.quantize), integers)])
+    assert pair.scale is not None and pair.zero_point is not None
+    parameters = Constant.of(pair.scale), Constant.of(pair.zero_point)
+    return SetPair(tuple(key(n) for n in pair.nodes), *parameters, pair.axis, Constant.of(integers))
+
+
 def symmetric_scale(reals: np.ndarray, axis: int | None, kind: np.dtype[Any] | None = None) -> np.ndarray:
     """The symmetric INT8 scales that fit float values without clipping.
 

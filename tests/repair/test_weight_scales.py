@@ -13,7 +13,7 @@ import qdqgraph
 from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.graph.graph import Graph
 from qdqgraph.graph.pair import pairs
-from tests.repair.test_scales_from_data import data
+from tests.support.samples import uniform as data
 
 CHANNELS, INPUTS = 3, 200
 

@@ -3,9 +3,9 @@
 The error of an output is quadratic in the errors of its weights: Σ (Δw · x)² = Δw H Δwᵀ with H = Σ x xᵀ over the inputs
 of the layer. Which of its two neighbours each weight takes is the problem that AdaRound states (Nagel et al. 2020,
 https://arxiv.org/abs/2004.10568, section 3) and then relaxes for gradient descent. Here coordinate descent solves it on
-H directly: a weight takes the neighbour that fits best to the errors of all others, in turn, until none changes. It
-starts twice: from the nearest integers, and from a sequential rounding that lets each weight make up for the errors of
-those before, as GPTQ does (Frantar et al. 2022, https://arxiv.org/abs/2210.17323).
+H directly: a weight takes the neighbour that fits best to the errors of all others, in turn. It starts from a
+sequential rounding that lets each weight make up for the errors of those before, as GPTQ does (Frantar et al. 2022,
+https://arxiv.org/abs/2210.17323).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ...graph.amax import INT8_BOUND
 
 BLOCK = 64
 """Weights whose changes are applied to all others together, as one matrix product."""
-SWEEPS = 20
-"""The limit of rounds over all weights; a few are usual."""
+SWEEPS = 4
+"""The limit of rounds over all weights; later ones change little."""
 DAMPING = 0.01
 """Added to the diagonal of H, relative to its mean, as GPTQ does: few samples leave directions of the input unseen."""
 
@@ -28,7 +28,7 @@ Matrix = NDArray[np.float32]
 
 
 def rounded(target: NDArray[np.float64], gram: Matrix) -> Matrix:
-    """The integers with the least error of the outputs that two descents find; the better one for each output.
+    """The integers that the descent finds for each output, or the nearest ones where these have a smaller error.
 
     The error never exceeds that of the nearest integers, on the same inputs and with `DAMPING`.
 
@@ -43,7 +43,7 @@ def rounded(target: NDArray[np.float64], gram: Matrix) -> Matrix:
     if not mean > 0:
         return _Problem.of(target, gram).nearest
     problem = _Problem.of(target, gram + np.diag(np.full(len(gram), DAMPING * mean, np.float32)))
-    found = [problem.descended(start) for start in (problem.nearest, problem.sequential())]
+    found = problem.nearest, problem.descended(problem.sequential())
     errors = [output_error(each, target, problem.gram) for each in found]
     return np.where((errors[1] < errors[0])[:, None], found[1], found[0])
 
