@@ -17,7 +17,7 @@ from qdqgraph.errors import CalibrationError, ModelError
 from qdqgraph.graph.graph import Graph
 from qdqgraph.graph.pair import pairs
 from qdqgraph.model.runtime import run
-from tests.repair.test_weight_scales import CHANNELS, INPUTS, network, reals, reference
+from tests.support.convolution import CHANNELS, INPUTS, network, reals, reference
 
 KEPT = {"calibrate": "none", "round_weights": True}
 
