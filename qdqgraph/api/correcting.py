@@ -26,8 +26,8 @@ from .measuring import Calibration, network_of
 
 BIASES, ROUNDING = "bias correction", "rounding of weights"
 
-Make: TypeAlias = Callable[[Samples, Calibration, str, Progress], Propose]
-"""(samples, calibration, provider, progress) → a step."""
+Make: TypeAlias = Callable[[Samples, Options, Calibration, str, Progress], Propose]
+"""(samples, options, calibration, provider, progress) → a step."""
 
 
 def correcting(
@@ -71,15 +71,26 @@ def correcting(
         known = "" if true is None else content(true[0], true[1])
         return f"{options} {settings} {known} {samples.digest} {sorted(rule.code for rule in rules)}"
 
-    return Corrections([(name, make(samples, calibration, provider, progress)) for name, make in asked], gain, run)
+    return Corrections(
+        [(name, make(samples, options, calibration, provider, progress)) for name, make in asked], gain, run
+    )
 
 
-def _rounding(samples: Samples, calibration: Calibration, provider: str, progress: Progress) -> Propose:
+def _rounding(
+    samples: Samples, options: Options, calibration: Calibration, provider: str, progress: Progress
+) -> Propose:
     def propose(graph: Graph) -> Proposed:
         network = network_of(graph.model, graph.folder, calibration.reference)
         known = {} if calibration.reference is None else network.matched()
         examined, found = rounded_weights(
-            graph, network, known, samples, memory=calibration.memory, provider=provider, progress=progress
+            graph,
+            network,
+            known,
+            samples,
+            memory=calibration.memory,
+            wanted=options.selects,
+            provider=provider,
+            progress=progress,
         )
         edits = ((r, stored_integers(r.pair, r.integers)) for r in found)
         return Proposed(examined, tuple(Improvement(r.layer, {}, r.before, r.after, (edit,)) for r, edit in edits))
@@ -87,7 +98,7 @@ def _rounding(samples: Samples, calibration: Calibration, provider: str, progres
     return propose
 
 
-def _biases(samples: Samples, calibration: Calibration, provider: str, progress: Progress) -> Propose:
+def _biases(samples: Samples, options: Options, calibration: Calibration, provider: str, progress: Progress) -> Propose:
     def propose(graph: Graph) -> Proposed:
         network = network_of(graph.model, graph.folder, calibration.reference)
         examined, found = bias_corrections(graph, network, samples, provider)

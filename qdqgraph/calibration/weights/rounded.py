@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...graph.amax import INT8_BOUND
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair
+from ...proposals.weights import pair_readers
 from ..data.samples import Samples
 from ..statistics.floating import FloatModel
 from .inputs import Inputs, inputs_of
@@ -48,6 +49,7 @@ def rounded_weights(
     data: Samples,
     *,
     memory: int,
+    wanted: Callable[[str, str], bool] = lambda layer, name: True,
     provider: str = "cpu",
     progress: Callable[[str], None] = lambda message: None,
 ) -> tuple[int, tuple[RoundedWeights, ...]]:
@@ -64,13 +66,18 @@ def rounded_weights(
         reference: values before quantization, by the output of the DequantizeLinear of stored integers.
         data: the samples, two or more.
         memory: the limit for the peak resident memory of the process, in bytes.
+        wanted: chooses layers by their keys and the names of their nodes.
         provider: "cpu" or "cuda".
         progress: called with one line before each sample and each layer.
 
     Raises:
         ModelError: as `inputs_of`.
     """
-    known = list(known_weights(graph, reference))
+    known = [
+        each
+        for each in known_weights(graph, reference)
+        if all(wanted(key(r.node), str(r.node.name)) for r in pair_readers(graph, each.pair))
+    ]
     examined, found = 0, []
     for inputs in inputs_of(
         graph, network, known, data, rounds=True, memory=memory, provider=provider, progress=progress
