@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -11,27 +12,41 @@ from ..calibration.data.samples import Samples
 from ..calibration.halves import Half
 from ..calibration.layers.biases import bias_corrections
 from ..calibration.layers.gain import output_sqnr
+from ..calibration.weights.rounded import rounded_weights
 from ..errors import ModelError
 from ..graph.graph import Graph
+from ..model.content import content
+from ..proposals.weights import stored_integers
 from ..repair.corrections import Corrections, Gain, Improvement, Propose, Proposed
 from ..repair.options import Options
+from ..rulekit.rule import Rule
 from . import given
-from .measuring import network_of
+from .given import Progress
+from .measuring import Calibration, network_of
 
-BIASES = "bias correction"
+BIASES, ROUNDING = "bias correction", "rounding of weights"
+
+Make: TypeAlias = Callable[[Samples, Options, Calibration, str, Progress], Propose]
+"""(samples, options, calibration, provider, progress) → a step."""
 
 
 def correcting(
-    options: Options, samples: Samples | None, reference: given.Model | None, provider: str
+    options: Options,
+    samples: Samples | None,
+    calibration: Calibration,
+    provider: str,
+    rules: Sequence[Rule],
+    progress: Progress,
 ) -> Corrections | None:
     """The corrections that the options ask for; None if these are none.
 
     Raises:
-        ModelError: corrections are asked for, and there are no samples, or repairs must be exact.
+        ModelError: corrections are asked for, and there are no samples, or repairs must be exact; or weights that are
+            rounded shall be stored in another way.
         CalibrationError: there are too few samples.
     """
-    steps: Sequence[tuple[str, bool, Callable[[Samples, given.Model | None, str], Propose]]]
-    steps = ((BIASES, options.bias_correction, _biases),)
+    steps: Sequence[tuple[str, bool, Make]]
+    steps = ((ROUNDING, options.round_weights, _rounding), (BIASES, options.bias_correction, _biases))
     asked = [(name, make) for name, wanted, make in steps if wanted]
     if not asked:
         return None
@@ -39,21 +54,53 @@ def correcting(
         raise ModelError(f"{asked[0][0]} is computed on samples of the inputs: give data")
     if options.exact:
         raise ModelError(f"{asked[0][0]} changes values, and exact repairs do not: ask for one of them")
+    if options.round_weights and options.weights is not None:
+        raise ModelError("rounding of weights stores integers itself, from float weights: omit weights")
     held = Half.both(samples)[1]
 
     def gain(before: Graph, after: Graph) -> Gain:
-        network = network_of(before.model, before.folder, reference)
+        network = network_of(before.model, before.folder, calibration.reference)
         found = output_sqnr([before.model, after.model], network, held, before.folder, provider)
         change = found[1] - found[0]
         noise = float(np.std(change, ddof=1)) / math.sqrt(change.size) if change.size > 1 else 0.0
         return Gain(float(found[0].mean()), float(found[1].mean()), noise)
 
-    return Corrections([(name, make(samples, reference, provider)) for name, make in asked], gain)
+    def run() -> str:
+        settings = calibration.method, calibration.percentile
+        true = None if calibration.reference is None else given.read(calibration.reference, None)
+        known = "" if true is None else content(true[0], true[1])
+        return f"{options} {settings} {known} {samples.digest} {sorted(rule.code for rule in rules)}"
+
+    return Corrections(
+        [(name, make(samples, options, calibration, provider, progress)) for name, make in asked], gain, run
+    )
 
 
-def _biases(samples: Samples, reference: given.Model | None, provider: str) -> Propose:
+def _rounding(
+    samples: Samples, options: Options, calibration: Calibration, provider: str, progress: Progress
+) -> Propose:
     def propose(graph: Graph) -> Proposed:
-        network = network_of(graph.model, graph.folder, reference)
+        network = network_of(graph.model, graph.folder, calibration.reference)
+        known = {} if calibration.reference is None else network.matched()
+        examined, found = rounded_weights(
+            graph,
+            network,
+            known,
+            samples,
+            memory=calibration.memory,
+            wanted=options.selects,
+            provider=provider,
+            progress=progress,
+        )
+        edits = ((r, stored_integers(r.pair, r.integers)) for r in found)
+        return Proposed(examined, tuple(Improvement(r.layer, {}, r.before, r.after, (edit,)) for r, edit in edits))
+
+    return propose
+
+
+def _biases(samples: Samples, options: Options, calibration: Calibration, provider: str, progress: Progress) -> Propose:
+    def propose(graph: Graph) -> Proposed:
+        network = network_of(graph.model, graph.folder, calibration.reference)
         examined, found = bias_corrections(graph, network, samples, provider)
         return Proposed(examined, tuple(Improvement(c.layer, {c.place: c.bias}, c.before, c.after) for c in found))
 

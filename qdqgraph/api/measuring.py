@@ -89,7 +89,9 @@ def measuring(
         network = network_of(graph.model, graph.folder, calibration.reference)
         found = _statistics(network, data, calibration, provider, progress)
         progress("choosing scales")
-        fitted = Fitted(found, data, network.wires, calibration.method, calibration.percentile, provider)
+        known = {} if calibration.reference is None else network.matched()
+        method = calibration.method, calibration.percentile
+        fitted = Fitted(found, data, network.wires, *method, provider, reference=known)
         return fitted if table is None else TableFirst(table, fitted)
 
     return run

@@ -108,7 +108,7 @@ class Steps:
         if self.numerics and runtime.available():
             runtime.provider(self.provider)
         judge, rules = Judge(), given.rule_list(self.rules)
-        corrections = correcting(self.options, feeds, self.calibration.reference, self.provider)
+        corrections = correcting(self.options, feeds, self.calibration, self.provider, rules, self.progress)
         measure = self._measure(feeds)
 
         def repaired(read: onnx.ModelProto, how: Repairs = rounds.fix) -> Repair:

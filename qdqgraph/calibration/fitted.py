@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from ..graph.graph import Graph
+from ..graph.pair import Pair
 from ..model.corrected import uncorrected
+from ..proposals.proposal import SetPair
 from .data.samples import Samples
 from .layers.least import least_error
 from .methods.percentile import DEFAULT_PERCENTILE
@@ -14,6 +18,7 @@ from .statistics.floating import float_model
 from .statistics.scales import AUTO, Choice, best_scale, chosen, error
 from .statistics.spread import Spread
 from .statistics.statistics import Statistics
+from .weights.fit import fitted_weights
 
 EXACT = 1e-12
 """Squared error relative to the energy up to which rounding counts as exact: values that are multiples of the scale."""
@@ -32,6 +37,7 @@ class Fitted:
         percentile: for the method percentile, in percent.
         provider: "cpu" or "cuda".
         choices: scales that replace those of the method, by the sites that share them.
+        reference: the values of weights before quantization, by the output of the DequantizeLinear of stored integers.
     """
 
     def __init__(
@@ -43,10 +49,11 @@ class Fitted:
         percentile: float = DEFAULT_PERCENTILE,
         provider: str = "cpu",
         choices: Mapping[frozenset[str], Choice] | None = None,
+        reference: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.statistics, self.samples, self.name, self.percentile = statistics, samples, name, percentile
         self.provider = provider
-        self._names = names
+        self._names, self._reference = names, reference or {}
         self._choices: dict[frozenset[str], Choice | None] = dict(choices or {})
         self._least: dict[str, float] = {}
         """The squared error of each tensor at the scale that the method chooses for it alone."""
@@ -69,6 +76,10 @@ class Fitted:
         """The method of `choice`."""
         found = self.choice(sites)
         return "" if found is None else found.method
+
+    def weights(self, graph: Graph) -> Iterator[tuple[Pair, SetPair]]:
+        """The weight pairs for which the method chooses other scales (see `fitted_weights`)."""
+        return fitted_weights(graph, self._reference, self.name)
 
     def loss(self, site: str, scale: float) -> float:
         """Half the log2 of the growth of the squared error at a site, compared with its own best scale, in bits."""
@@ -97,7 +108,8 @@ class Fitted:
         scales = [[choice.scale for choice in each] for each in candidates]
         best = least_error(graph, network, list(sites.values()), scales, self.samples, self.provider)
         better = {known: each[index] for known, each, index in zip(own, candidates, best, strict=True) if index}
-        return Fitted(self.statistics, self.samples, self._names, self.name, self.percentile, self.provider, better)
+        same = self.name, self.percentile, self.provider
+        return Fitted(self.statistics, self.samples, self._names, *same, choices=better, reference=self._reference)
 
     @property
     def provenance(self) -> str:

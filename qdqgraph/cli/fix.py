@@ -24,6 +24,12 @@ def fix(args: Namespace) -> int:
         raise ModelError("--bias-correction computes on samples: give them with --data")
     if args.exact and args.bias_correction:
         raise ModelError("--bias-correction rounds values, so it is not --exact: give only one of them")
+    if args.round_weights and args.data is None:
+        raise ModelError("--round-weights computes on samples: give them with --data")
+    if args.exact and args.round_weights:
+        raise ModelError("--round-weights changes values, so it is not --exact: give only one of them")
+    if args.round_weights and args.weights is not None:
+        raise ModelError("--round-weights stores integers itself, from float weights: omit --weights")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
     with steps() as step:

@@ -125,18 +125,22 @@ def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
         return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
 
 
-def rescale(graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None) -> SetPair | None:
+def rescale(
+    graph: Graph, pair: Pair, scale: np.ndarray, axis: int | None, reals: np.ndarray | None = None
+) -> SetPair | None:
     """The pair with another symmetric INT8 scale; integer weights are quantized again from their exact float values.
     None if these cannot be read.
 
     Args:
         scale: shape [] or [C], of the pair's scale type.
         axis: the channel axis; None for one scale.
+        reals: the values before quantization of weights that the file stores as integers; the dequantized integers by
+            default.
     """
     zero_point = np.zeros(scale.shape, np.int8)
     integers = None
     if pair.quantize is None:
-        reals = real_weights(graph, pair)
+        reals = real_weights(graph, pair) if reals is None else reals
         if reals is None:
             return None
         integers = Constant.of(np.maximum(Quantization(scale, zero_point, axis or 0).quantize(reals), -INT8_BOUND))
@@ -163,6 +167,15 @@ def refit(graph: Graph, pair: Pair, axis: int | None) -> SetPair | None:
         steps = _amax(reals, axis) / np.where(usable, own, 1)
         scale = np.where(usable & (steps < INT8_BOUND + 0.5), own, scale).astype(kind)
     return rescale(graph, pair, scale, axis)
+
+
+def stored_integers(pair: Pair, integers: np.ndarray) -> SetPair | Graft:
+    """The pair with these integers in the file, of its integer type; its scales stay."""
+    if pair.quantize is not None:
+        return replace([pair.quantize], [make_constant(key(pair.quantize), integers)])
+    assert pair.scale is not None and pair.zero_point is not None
+    parameters = Constant.of(pair.scale), Constant.of(pair.zero_point)
+    return SetPair(tuple(key(n) for n in pair.nodes), *parameters, pair.axis, Constant.of(integers))
 
 
 def symmetric_scale(reals: np.ndarray, axis: int | None, kind: np.dtype[Any] | None = None) -> np.ndarray:

@@ -7,8 +7,10 @@ network; it is not on the floor of this module (`api.correcting`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +20,15 @@ from ..graph.graph import Graph
 from ..graph.pair import is_pair, pairs
 from ..model.content import content
 from ..model.corrected import Place, corrected, uncorrected
+from ..proposals.proposal import Proposal
+from ..rulekit.finding import Finding, Safety, Severity
+from .carry_out import carry_out
+from .draft import Draft
 from .options import Options
+from .solution import Solution
+
+RESULT = "qdqgraph.result"
+"""The metadata_props key of a digest of the model and of the run that produced it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +37,16 @@ class Improvement:
 
     Attributes:
         layer: the key of the layer.
-        constants: the new values by node input, in the type of the old ones.
+        constants: the new values by node input, in the type of the old ones, whose originals the metadata keep.
         before, after: the SQNR of the layer alone in dB.
+        edits: changes whose originals would be too large for the metadata, such as weights.
     """
 
     layer: str
     constants: Mapping[Place, np.ndarray]
     before: float
     after: float
+    edits: tuple[Proposal, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,27 @@ class Corrections:
     Attributes:
         steps: names and proposals, in order.
         gain: compares the outputs of two graphs, without and with a step.
+        run: what the result depends on beside the model: data, options, reference. Called only if needed.
     """
 
     steps: Sequence[tuple[str, Propose]]
     gain: Callable[[Graph, Graph], Gain]
+    run: Callable[[], str]
+
+    def made(self, model: onnx.ModelProto, folder: Path) -> bool:
+        """Whether a model is the result of this very run, whose edits a second run could not find again: the float
+        weights are gone."""
+        mark = next((entry.value for entry in model.metadata_props if entry.key == RESULT), None)
+        return mark is not None and mark == self._mark(model, folder)
+
+    def marked(self, graph: Graph) -> Graph:
+        """The graph with an entry in its metadata by which `made` recognizes it."""
+        draft = Draft(graph.model)
+        draft.set_metadata(RESULT, self._mark(graph.model, graph.folder))
+        return Graph(draft.finish(), graph.folder, target=graph.target)
+
+    def _mark(self, model: onnx.ModelProto, folder: Path) -> str:
+        return hashlib.sha256(f"{content(model, folder)} {self.run()}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -120,12 +149,26 @@ def correct(
         layers = tuple(c for c in found.layers if options.selects(c.layer, str(now.node(c.layer).name)))
         constants = {place: array for layer in layers for place, array in layer.constants.items()}
         after = _with(now, corrected(now.model, constants, now.folder)) if constants else now
-        if constants:
+        after = _edited(after, layers)
+        if after is not now:
             progress(f"{name}: comparing outputs")
-        done.append(Correction(name, found.examined, layers, corrections.gain(now, after) if constants else None))
+        done.append(Correction(name, found.examined, layers, None if after is now else corrections.gain(now, after)))
         now = after if done[-1].kept else now
     same = _metadata(graph) == _metadata(now) and content(graph.model, graph.folder) == content(now.model, now.folder)
+    if any(layer.edits for each in done if each.kept for layer in each.layers):
+        return corrections.marked(now), tuple(done)
     return graph if same else now, tuple(done)
+
+
+def _edited(graph: Graph, layers: Sequence[Improvement]) -> Graph:
+    """The graph with the edits of the layers."""
+    asked = [
+        Finding("correct", "correct", Severity.WARNING, Safety.LOSSY, c.layer, c.layer, "", "", edits=c.edits)
+        for c in layers
+        if c.edits
+    ]
+    model, _ = carry_out(graph, Solution((), (), ()), asked, exact=True)
+    return _with(graph, model)
 
 
 def released(graph: Graph) -> Graph:

@@ -6,10 +6,12 @@ calibration are on one floor, so neither imports the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ..graph.graph import Graph
+from ..graph.pair import Pair
+from ..proposals.proposal import SetPair
 
 
 class Measured(Protocol):
@@ -27,6 +29,10 @@ class Measured(Protocol):
 
     def method(self, sites: Sequence[str]) -> str:
         """How the scale of these sites was chosen: "mse", "max" …; "" if none of them was measured."""
+
+    def weights(self, graph: Graph) -> Iterable[tuple[Pair, SetPair]]:
+        """The weight pairs whose values before quantization are known and that should have other scales, with these and
+        the integers that follow."""
 
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Measured:
         """The same with better scales for these groups of sites, judged by the layers of the graph that read them."""

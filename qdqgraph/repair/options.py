@@ -67,6 +67,7 @@ class Options:
         target: name of the TensorRT generation that the model is for.
         keep_scales: with data, measure only the scales that are missing.
         bias_correction: with data, take the mean error of each channel off the biases (see `repair.corrections`).
+        round_weights: with data, round each weight up or down by the error of its layer (see `repair.corrections`).
         weights: store quantized weights as "int8", or as "float" upstream of their Q; None leaves them unchanged.
     """
 
@@ -107,6 +108,15 @@ class Options:
             "flag",
             "with --data: take each layer's mean error per channel off its bias, where that helps on "
             "samples it was not computed from",
+            setting=False,
+        ),
+    )
+    round_weights: bool = field(
+        default=False,
+        metadata=_option(
+            "round-weights",
+            "flag",
+            "with --data: round each weight up or down so that its layer's output has the least error",
             setting=False,
         ),
     )

@@ -20,7 +20,7 @@ from ..graph.quantization import Quantization
 from ..proposals.clipping import clip_nodes, clips_negatives
 from ..proposals.nodes import insert_before, make_constant, make_node, replace
 from ..proposals.proposal import Constant, Graft, Proposal, Rewire, SetPair
-from ..proposals.weights import real_weights
+from ..proposals.weights import real_weights, stored_integers
 from ..rulekit.finding import Finding, Safety, Severity
 from .measured import Measured
 from .solution import Solution
@@ -79,7 +79,7 @@ def store_weights(graph: Graph, wanted: WeightFormat) -> Iterator[Finding]:
         if not usable or (pair.quantize is not None) != (wanted == "int8") or (wanted == "int8" and pair.pinned):
             continue
         assert own is not None and array is not None
-        edit = _as_integers(graph, pair, own, array) if wanted == "int8" else _as_floats(graph, pair, own, array)
+        edit = stored_integers(pair, own.quantize(array)) if wanted == "int8" else _as_floats(graph, pair, own, array)
         what = f"the weights '{pair.tensor}' are stored as {'float' if wanted == 'int8' else 'INT8'}"
         safety = Safety.EXACT if graph.is_reproducible(pair.tensor) else Safety.LOSSY
         yield _finding("weights", pair.key, what, f"store them as {wanted}", (edit,), safety)
@@ -107,9 +107,12 @@ def best_scales(graph: Graph, measured: Measured, solution: Solution) -> Iterato
         yield _finding("calibrate", pair.key, what, "use the measured scale", (edit,), Safety.LOSSY)
 
 
-def _as_integers(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:
-    assert pair.quantize is not None
-    return replace([pair.quantize], [make_constant(key(pair.quantize), own.quantize(array))])
+def best_weights(graph: Graph, measured: Measured) -> Iterator[Finding]:
+    """Yields the weight pairs whose scales are not the best ones for their values before quantization, with edits that
+    set them."""
+    for pair, edit in measured.weights(graph):
+        what = f"the weights '{pair.tensor}' have scales that are not those of the least error"
+        yield _finding("calibrate", pair.key, what, "use the scales of the least error", (edit,), Safety.LOSSY)
 
 
 def _as_floats(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:

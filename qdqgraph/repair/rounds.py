@@ -86,7 +86,8 @@ def fix(
         refuse: says which repairs make the engine worse. They are not applied, except repairs of severity error and
             those that the options name in `also`.
         measure: measures the sites of the graph that the target accepts; scales then come from data.
-        corrections: corrects constants of the repaired graph.
+        corrections: corrects constants of the repaired graph; a model that is the result of the same run stays as it
+            is.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
@@ -133,6 +134,8 @@ def quantize(
 def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Corrections | None) -> Repair:
     graph, options = start.graph, work.options
     _check_policy(graph, options.policy)
+    if corrections is not None and corrections.made(model, graph.folder):
+        return work.result(model, start, graph, graph)
     exact, final = work.stages(graph)
     for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
         last, final = final, work.stages(final)[1]

@@ -22,7 +22,7 @@ from .measured import Measured
 from .options import Options
 from .plan import Plan
 from .repair import FloatLayer, Repair
-from .requests import best_scales
+from .requests import best_scales, best_weights
 from .resolve import NO_DATA, Data, resolve, solved
 from .seed import seeds
 from .solution import Change, Solution
@@ -117,9 +117,11 @@ class Work:
         return self.best(graph, measured)
 
     def best(self, graph: Graph, measured: Measured) -> Graph:
-        """Gives each pair within the options' reach the best scale of its site; those of groups follow as ties."""
+        """Gives each pair within the options' reach the best scale of its site; those of groups follow as ties. Weights
+        get the best scales for their values."""
         solution, _ = resolve(graph, self.scan(graph), self.options, refused=self.refused, data=self.data)
-        asked = [f for f in best_scales(graph, measured, solution) if self.options.covers(f)]
+        better = (*best_scales(graph, measured, solution), *best_weights(graph, measured))
+        asked = [f for f in better if self.options.covers(f)]
         model, done = carry_out(graph, solved(graph, (), self.options, True, self.data), asked, exact=True)
         return Graph(model, graph.folder, known=graph, target=graph.target) if done else graph
 

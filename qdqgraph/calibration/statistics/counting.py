@@ -32,6 +32,11 @@ class Counter:
         """The width of a bin is 2 ** exponent; None while all values are zero."""
         self.counts = np.zeros(2 * BINS, np.int64)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the histogram."""
+        return self.counts.nbytes
+
     def add(self, array: np.ndarray) -> None:
         """Adds the values of a tensor of any shape, float16 or float32."""
         flat = np.ascontiguousarray(array).reshape(-1)

@@ -73,6 +73,12 @@ class FloatModel:
         """sha256 of what determines the values of its tensors (see `model.content`)."""
         return content(self.model, self.folder)
 
+    def matched(self) -> dict[str, np.ndarray]:
+        """The values before quantization that a reference gave, by the names of the constants; meaningful only if there
+        was a reference."""
+        wanted = set(self.weights) - set(self.unmatched)
+        return {t.name: numpy_helper.to_array(t) for t in self.model.graph.initializer if t.name in wanted}
+
     def tensor(self, name: str) -> str:
         """The tensor of this model with the values of a tensor of the original model."""
         return self.wires.get(name, name)

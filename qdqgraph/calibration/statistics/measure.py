@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -20,7 +20,6 @@ from .counting import Counter
 from .floating import FloatModel
 from .segments import Segment, segments
 from .sites import REAL, reshaped, sites_of
-from .spread import BINS
 from .statistics import Statistics
 
 DEFAULT_MEMORY = 2 << 30
@@ -55,37 +54,74 @@ def measure(
             node alone needs more memory.
         CalibrationError: a site is not a tensor of the network.
     """
-    if not runtime.available():
-        raise ModelError("onnxruntime is not installed, and measuring runs the network: install qdqgraph[ort]")
     names = sites_of(network) if sites is None else tuple(dict.fromkeys(sites))
     same = reshaped(network)
     counters = {same.get(name, name): Counter() for name in names}
-    running = _Running(network, counters, memory, runtime.provider(provider)[0])
-    total = f" of {data.expected}" if data.expected else ""
-    for index, feed in enumerate(data, 1):
-        progress(f"measuring sample {index}{total}")
-        running.add(feed)
+    observe(network, data, counters, memory=memory, provider=provider, progress=progress)
     found = {name: counter.spread() for name, counter in counters.items()}
     spreads = {name: found[same.get(name, name)] for name in names}
     return Statistics(spreads, network.digest, data.digest, len(data), data.description)
 
 
+class Observer(Protocol):
+    """Takes the values of one tensor."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps."""
+
+    def add(self, array: np.ndarray) -> None:
+        """Takes the values of the next sample."""
+
+
+def observe(
+    network: FloatModel,
+    data: Samples,
+    observers: Mapping[str, Observer],
+    *,
+    memory: int = DEFAULT_MEMORY,
+    provider: str = "cpu",
+    progress: Callable[[str], None] = lambda message: None,
+    what: str = "measuring",
+) -> None:
+    """Runs a network on samples and gives the values of tensors to their observers, sample by sample.
+
+    Args:
+        network: the network without quantization.
+        data: the samples.
+        observers: what takes the values of each tensor, by its name.
+        memory, provider: as `measure`.
+        progress: called with one line before each sample, which begins with `what`.
+        what: what is done, for `progress`.
+
+    Raises:
+        ModelError, CalibrationError: as `measure`.
+    """
+    if not runtime.available():
+        raise ModelError("onnxruntime is not installed, and measuring runs the network: install qdqgraph[ort]")
+    running = _Running(network, observers, memory, runtime.provider(provider)[0])
+    total = f" of {data.expected}" if data.expected else ""
+    for index, feed in enumerate(data, 1):
+        progress(f"{what} sample {index}{total}")
+        running.add(feed)
+
+
 class _Running:
     """The sessions of a network's segments; they are made again for a sample larger than those before."""
 
-    def __init__(self, network: FloatModel, counters: Mapping[str, Counter], memory: int, provider: str) -> None:
-        self.network, self.counters, self.memory, self.provider = network, counters, memory, provider
+    def __init__(self, network: FloatModel, observers: Mapping[str, Observer], memory: int, provider: str) -> None:
+        self.network, self.observers, self.memory, self.provider = network, observers, memory, provider
         self.model = rounded(network.model) if provider == runtime.PROVIDERS["cpu"] else network.model
         self.types = element_types(self.model)
         self.given = [i.name for i in self.model.graph.input]
-        unknown = [n for n in counters if n not in self.types]
+        unknown = [n for n in observers if n not in self.types]
         if unknown:
             raise CalibrationError(f"the network has no tensor {unknown[0]!r} of known type to measure")
         self.sessions: list[tuple[Segment, Any]] = []
         self.planned: dict[str, tuple[int, ...]] = {}
 
     def add(self, feed: Mapping[str, np.ndarray]) -> None:
-        """Counts the values of one sample."""
+        """Takes one sample."""
         import onnxruntime as ort
 
         shaped = {name: feed[name].shape for name in self.given}
@@ -93,7 +129,7 @@ class _Running:
             self._plan(feed)
         values = {name: np.ascontiguousarray(feed[name]) for name in self.given}
         for name in self.given:
-            self._count(name, feed[name])
+            self._observe(name, feed[name])
         for segment, session in self.sessions:
             try:
                 given = {name: ort.OrtValue.ortvalue_from_numpy(values[name]) for name in segment.inputs}
@@ -104,15 +140,15 @@ class _Running:
             values.update({name: _shared(value) for name, value in zip(segment.outputs, made, strict=True)})
             del made, given
             for name in segment.outputs:
-                self._count(name, values[name])
+                self._observe(name, values[name])
                 if name in segment.last:
                     del values[name]
             for name in segment.last.intersection(segment.inputs):
                 del values[name]
 
-    def _count(self, name: str, array: np.ndarray) -> None:
-        if name in self.counters:
-            self.counters[name].add(array)
+    def _observe(self, name: str, array: np.ndarray) -> None:
+        if name in self.observers:
+            self.observers[name].add(array)
 
     def _fits(self, shaped: Mapping[str, tuple[int, ...]]) -> bool:
         planned = self.planned
@@ -126,7 +162,7 @@ class _Running:
         self.sessions.clear()
         self.planned = {name: feed[name].shape for name in self.given}
         sizes = self._sizes(feed)
-        parts = segments(self.model, self.counters, sizes, self.types, self._budget(feed))
+        parts = segments(self.model, self.observers, sizes, self.types, self._budget(feed))
         self.sessions = [(part, self._session(part.model)) for part in parts]
 
     def _budget(self, feed: Mapping[str, np.ndarray]) -> int:
@@ -135,8 +171,8 @@ class _Running:
         import psutil
 
         weights = sum(_bytes(tuple(t.dims), t.data_type) for t in self.model.graph.initializer)
-        counted = len(self.counters) * 2 * BINS * 8
-        used = psutil.Process().memory_info().rss + 2 * weights + counted + FIXED
+        kept = sum(observer.nbytes for observer in self.observers.values())
+        used = psutil.Process().memory_info().rss + 2 * weights + kept + FIXED
         return int((self.memory - used) * SPARE) - sum(a.nbytes for a in feed.values())
 
     def _sizes(self, feed: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from ...graph.amax import INT8_BOUND
 from ...graph.graph import Graph, input_name
 from ...model.constants import array_of, constant_value
 from ...operators import CONVOLUTIONS
@@ -24,6 +25,8 @@ SHARE = 0.99
 REACH = 1.01
 """Steps between a weight and its rounded value: less than 1/2 for rounding to nearest, up to 1 for rounding that is
 learned (AdaRound)."""
+MOST_SATURATED = 0.5
+"""The share of elements that may lie beyond the range."""
 
 
 class Weights:
@@ -90,8 +93,13 @@ def _folded(graph: Graph, node: gs.Node) -> Iterator[np.ndarray]:
 
 
 def _distance(array: np.ndarray, dequantized: np.ndarray, steps: np.ndarray) -> float | None:
-    """The mean distance in steps; None if too many elements are further apart than rounding can move them."""
+    """The mean distance in steps; None if too many elements are further apart than rounding can move them. What lies
+    beyond the range of symmetric INT8 may be saturated."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        apart = np.abs(array.astype(np.float64) - dequantized) / steps
+        places, rounded = array.astype(np.float64) / steps, dequantized / steps
+        apart = np.abs(places - rounded)
+        saturated = (np.abs(rounded) > INT8_BOUND - 1) & (places / rounded >= 1)
     near = apart <= REACH
-    return float(apart[near].mean()) if near.mean() >= SHARE else None
+    if (near | saturated).mean() < SHARE or not near.any() or saturated.mean() > MOST_SATURATED:
+        return None
+    return float(apart[near].mean())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...graph.graph import Graph
+from ...graph.pair import Pair
+from ...proposals.proposal import SetPair
 from ..fitted import Fitted
 from .table import Table
 
@@ -39,6 +41,10 @@ class TableFirst:
     def loss(self, site: str, scale: float) -> float:
         """The bits that a scale loses at a site, as the source of the site's own scale counts them."""
         return (self.table if site in self.table.scales else self.rest).loss(site, scale)
+
+    def weights(self, graph: Graph) -> Iterator[tuple[Pair, SetPair]]:
+        """As measured: a table has the scales of activations."""
+        return self.rest.weights(graph)
 
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> TableFirst:
         """The same with better scales for the groups without a tensor of the table, whose scales are given."""

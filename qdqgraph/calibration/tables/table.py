@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ...errors import ModelError
 from ...graph.amax import INT8_BOUND
 from ...graph.graph import Graph
+from ...graph.pair import Pair
+from ...proposals.proposal import SetPair
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Table:
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Table:
         """Itself: the scales are given."""
         return self
+
+    def weights(self, graph: Graph) -> tuple[tuple[Pair, SetPair], ...]:
+        """None: a table has the scales of activations."""
+        return ()
 
     def scale(self, sites: Sequence[str]) -> float | None:
         """The largest scale of these sites; None if the table has none of them."""

@@ -1,0 +1,1 @@
+"""Weights whose float values are known: their scales, and their integers."""
