@@ -61,11 +61,11 @@ def test_a_cache_alone_names_what_stays_in_float(files: Path, capsys: pytest.Cap
         "y",
     ]
     assert main(arguments) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["floats"] == [
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["floats"] == [
         {"layer": "Conv(y)", "operator": "Conv", "reason": "excluded by --only or --except"}
     ]
-    assert "ranges.cache has 1 tensor that the model does not have: old_name" in said.err
+    assert "ranges.cache has 1 tensor that the model does not have: old_name" in shown.err
 
 
 def test_half_precision_outside_int8(files: Path) -> None:

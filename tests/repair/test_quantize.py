@@ -115,7 +115,8 @@ def float_value(model: onnx.ModelProto, feed: dict[str, np.ndarray], tensor: str
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     shown.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
-    return np.asarray(ReferenceEvaluator(shown).run([tensor], feed)[0])
+    (found,) = ReferenceEvaluator(shown).run([tensor], feed)
+    return np.asarray(found)
 
 
 def test_a_group_takes_the_largest_of_given_and_measured_scales(tmp_path: Path) -> None:
