@@ -87,7 +87,10 @@ class Draft:
         types of scales, or if there are none and the opset has such scales, else as it is."""
         kind = self._reals.kind(tensor)
         fits = type_name(kind) in usual if kind and usual else version(self._model) >= HALF_SCALES
-        return self._typed(scale, kind) if kind and fits else scale
+        if not kind or not fits:
+            return scale
+        self._lost.append(scale)  # of a constant that only this pair asked for, the typed one is enough
+        return self._typed(scale, kind)
 
     def _typed(self, tensor: str, kind: int | None) -> str:
         """Returns the name of a tensor in a floating-point type; adds a Cast, or a constant, if there is none."""

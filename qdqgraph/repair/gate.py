@@ -65,7 +65,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
         )
     raise ModelError(
         "the model has no QuantizeLinear or DequantizeLinear, and no rule treats one of its operators as "
-        "quantized: quantize it first, then run qdqgraph"
+        "quantized: quantize it first, with qdqgraph quantize or another tool"
     )
 
 

@@ -141,7 +141,7 @@ class Options:
         ),
     )
     only: tuple[str, ...] = field(
-        default=(), metadata=_option("only", "list", "repair only these nodes or tensors", metavar="GLOB")
+        default=(), metadata=_option("only", "list", "repair, or quantize, only these nodes or tensors", metavar="GLOB")
     )
     skip: tuple[str, ...] = field(
         default=(), metadata=_option("except", "list", "leave these nodes or tensors unchanged", metavar="GLOB")

@@ -31,8 +31,10 @@ from ..rulekit.finding import Finding, Safety, Severity
 from .measured import Measured
 from .options import Options
 from .repair import FloatLayer
-from .resolve import EXCLUDED
 
+CODE = "quantize"
+"""The code of the findings: the layers and weights that were float."""
+LEFT_OUT = "excluded by --only or --except"
 REALS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 """Types of the tensors that get pairs."""
 REACH = 64
@@ -69,7 +71,7 @@ def seeds(graph: Graph, measured: Measured, options: Options) -> Seeds:
             continue
         activations = [i for i in range(2) if input_name(node, i) and not graph.is_constant(input_name(node, i))]
         sources = {i: _with_range(graph, measured, input_name(node, i)) for i in activations}
-        reason = _unfit(graph, node, sources) or ("" if _chosen(node, options) else EXCLUDED)
+        reason = _unfit(graph, node, sources) or ("" if _chosen(node, options) else LEFT_OUT)
         if reason:
             floats.append(FloatLayer(label(node), node.op, reason))
             continue
@@ -164,7 +166,7 @@ def _weight_pair(graph: Graph, tensor: str, axis: int | None, readers: list[Read
 def _finding(name: str, place: str, node: str, message: str, edits: list[PlacePair] | list[Graft]) -> Finding:
     proposals: tuple[Proposal, ...] = tuple(edits)
     help = "quantize what it reads" if name == "layer" else "store INT8 integers with a scale per output channel"
-    return Finding("quantize", name, Severity.WARNING, Safety.LOSSY, place, node, message, help, edits=proposals)
+    return Finding(CODE, name, Severity.WARNING, Safety.LOSSY, place, node, message, help, edits=proposals)
 
 
 def _in_subgraphs(graph: Graph, node: gs.Node) -> Iterator[FloatLayer]:

@@ -19,6 +19,7 @@ from ..graph.graph import Graph
 from ..model.text import parse
 from ..repair.corrections import Correction
 from ..repair.repair import Repair
+from ..repair.seed import CODE
 from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule
@@ -35,8 +36,11 @@ NEARER = 3.0
 
 
 def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:
-    """One line per applied finding, the tables, then the remaining findings."""
-    for finding in result.applied:
+    """One line per applied finding, the tables, then the remaining findings.
+
+    The layers that `quantize` quantized are counted in the table only: they are all layers but those in `show_floats`.
+    """
+    for finding in (f for f in result.applied if f.code != CODE):
         say(console, colored_line(path, finding, "bold green", finding.advice))
     if result.changes:
         tabulate(console, _changes(result))
