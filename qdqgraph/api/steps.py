@@ -108,7 +108,8 @@ class Steps:
         if self.numerics and runtime.available():
             runtime.provider(self.provider)
         judge, rules = Judge(), given.rule_list(self.rules)
-        corrections = correcting(self.options, feeds, self.calibration.reference, self.provider)
+        exact = model if repairs is rounds.quantize else self.calibration.reference  # the weights before rounding
+        corrections = correcting(self.options, feeds, exact, self.provider)
         measure = self._measure(feeds)
 
         def repaired(read: onnx.ModelProto, how: Repairs = rounds.fix) -> Repair:

@@ -26,6 +26,9 @@ from ..statistics.floating import FloatModel
 from .errors import Shift, shifts
 from .twin import layers, twin
 
+EXACT = 1e-12
+"""The share of a layer's squared error up to which the rest is that of FP32 arithmetic."""
+
 
 @dataclass(frozen=True, eq=False)
 class Correction:
@@ -135,10 +138,11 @@ def _correction(bias: _Bias, given: Sequence[Shift], held: Sequence[Shift]) -> C
     # mean((d - m)²) = mean(d²) - 2·m·mean(d) + m², for each channel
     before = float(np.mean([s.square for s in held]))
     change = float(np.mean(moved**2 - 2 * moved * np.mean([s.mean for s in held], axis=0)))
-    if not change < 0 < before + change:
+    if not change < 0:
         return None
+    after = max(before + change, EXACT * before)
     sqnr = _db(sum(s.signal for s in held), sum(s.noise for s in held))
-    return Correction(key(bias.layer), (key(bias.node), bias.index), new, sqnr, sqnr + _db(before, before + change))
+    return Correction(key(bias.layer), (key(bias.node), bias.index), new, sqnr, sqnr + _db(before, after))
 
 
 def _shrunk(means: NDArray[np.float64]) -> NDArray[np.float64]:
