@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -108,7 +108,9 @@ class Steps:
         if self.numerics and runtime.available():
             runtime.provider(self.provider)
         judge, rules = Judge(), given.rule_list(self.rules)
-        corrections = correcting(self.options, feeds, self.calibration, self.provider, rules, self.progress)
+        own = self.calibration  # the float model has the weights before rounding
+        own = replace(own, reference=model) if repairs is rounds.quantize else own
+        corrections = correcting(self.options, feeds, own, self.provider, rules, self.progress)
         measure = self._measure(feeds)
 
         def repaired(read: onnx.ModelProto, how: Repairs = rounds.fix) -> Repair:

@@ -192,6 +192,7 @@ class Work:
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
         """
+        edited = final.model is not start.graph.model
         if is_bare(final, self.rules) and not was_bared(final):
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
@@ -201,7 +202,7 @@ class Work:
             draft.set_metadata(CALIBRATION, self.data.measured.provenance)
             final = Graph(draft.finish(), final.folder, target=final.target)
         changed = bool(self.applied) or start.opset is not None or not start.graph.functions
-        changed = changed or self.data.measured is not None or final.model is not start.graph.model
+        changed = changed or self.data.measured is not None or edited
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
         before, after = pairs(start.graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))

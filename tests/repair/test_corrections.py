@@ -200,6 +200,20 @@ def test_renamed_nodes_and_fp16_keep_the_original_and_a_changed_bias_is_a_note()
     assert any("the originals of 1 corrected constant that the model does not contain" in note for note in later.notes)
 
 
+def test_quantize_takes_the_error_of_rounded_weights_off_the_bias() -> None:
+    """The scale of the weights is 0.01, so 0.0149 becomes 0.01; the activation, 1.27, is exact."""
+    model = parse("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2,4,4] x) => (float[1,1,4,4] y)
+        <float[1,2,1,1] w = {1.27, 0.0149}, float[1] b = {1}>
+        {
+            y = Conv (x, w, b)
+        }""")
+    result = qdqgraph.quantize(model, data=steady(model, [1.27] * 4), calibrate="max", bias_correction=True)
+    found = constant(result.model, ("y", 2))
+    assert found == pytest.approx([1 + 1.27 * 0.0049], abs=1e-5)
+
+
 def test_what_it_needs_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = parse(DEPTHWISE)
     with pytest.raises(ModelError, match="computed on samples of the inputs: give data"):

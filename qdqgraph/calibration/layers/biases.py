@@ -26,6 +26,9 @@ from ..statistics.floating import FloatModel
 from .errors import Shift, shifts
 from .twin import layers, twin
 
+EXACT = 1e-12
+"""The share of a layer's squared error up to which the rest is that of FP32 arithmetic."""
+
 
 @dataclass(frozen=True, eq=False)
 class Correction:
@@ -51,7 +54,8 @@ def bias_corrections(
     """The number of layers with weights whose bias can be corrected, and the corrections, in file order.
 
     The shift of a channel is its mean error from the float network's values, rounded as the graph rounds them, on the
-    given half of the samples (`calibration.halves`); the others judge it. A layer without a bias gets one.
+    given half of the samples (`calibration.halves`), as far as it is larger than its spread over the samples; the other
+    half judges it. A layer without a bias gets one.
 
     Args:
         graph: the Q/DQ graph.
@@ -125,7 +129,7 @@ def _stored(graph: Graph, layer: gs.Node, node: gs.Node, index: int) -> _Bias | 
 
 
 def _correction(bias: _Bias, given: Sequence[Shift], held: Sequence[Shift]) -> Correction | None:
-    shift = np.mean([s.mean for s in given], axis=0)
+    shift = _shrunk(np.stack([s.mean for s in given]))
     old = np.zeros(shift.shape, bias.dtype) if bias.values is None else bias.values
     if old.size != shift.size or not np.isfinite(shift).all():
         return None
@@ -134,10 +138,27 @@ def _correction(bias: _Bias, given: Sequence[Shift], held: Sequence[Shift]) -> C
     # mean((d - m)²) = mean(d²) - 2·m·mean(d) + m², for each channel
     before = float(np.mean([s.square for s in held]))
     change = float(np.mean(moved**2 - 2 * moved * np.mean([s.mean for s in held], axis=0)))
-    if not change < 0 < before + change:
+    if not change < 0:
         return None
+    after = max(before + change, EXACT * before)
     sqnr = _db(sum(s.signal for s in held), sum(s.noise for s in held))
-    return Correction(key(bias.layer), (key(bias.node), bias.index), new, sqnr, sqnr + _db(before, before + change))
+    return Correction(key(bias.layer), (key(bias.node), bias.index), new, sqnr, sqnr + _db(before, after))
+
+
+def _shrunk(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each channel over the samples, less what their spread explains: m · max(0, 1 - variance / (n · m²)).
+
+    A mean within its standard error is that of chance, and subtracting it adds noise. Source: the positive-part
+    estimator of W. James and C. Stein, Estimation with Quadratic Loss, 1961, for one channel.
+
+    Args:
+        means: [samples, C].
+    """
+    mean, count = means.mean(axis=0), len(means)
+    if count == 1:
+        return np.asarray(mean)
+    unsure = means.var(axis=0, ddof=1) / count
+    return np.asarray(mean * np.clip(1 - unsure / np.maximum(mean**2, np.finfo(np.float64).tiny), 0, 1))
 
 
 def _db(numerator: float, denominator: float) -> float:
