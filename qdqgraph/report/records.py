@@ -241,7 +241,7 @@ class ResultRecord:
     int8: RepairedInt8Record | None
     floats: Annotated[
         tuple[FloatRecord, ...], Meta(description="The weighted layers that `quantize` left in floating point.")
-    ] = ()
+    ]
 
 
 def result_json(path: str, out: str | None, result: Result) -> str:
