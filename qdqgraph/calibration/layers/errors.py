@@ -93,20 +93,6 @@ def layer_errors(
     return LayerErrors(alone, accumulated, clipped, samples)
 
 
-def totals(
-    twin: Twin,
-    feeds: Feeds,
-    folder: Path,
-    provider: str = "cpu",
-) -> dict[Compared, NDArray[np.float64]]:
-    """The values of `twin.SUMS` over all samples, for each comparison; arguments as for `layer_errors`.
-
-    Raises:
-        ModelError: as `runs`.
-    """
-    return _summed(twin, feeds, folder, provider, lambda message: None)[0]
-
-
 def _summed(
     twin: Twin, feeds: Feeds, folder: Path, provider: str, progress: Callable[[str], None]
 ) -> tuple[dict[Compared, NDArray[np.float64]], dict[Clipping, NDArray[np.float64]], int]:

@@ -2,10 +2,12 @@
 
 The squared error of a tensor counts all its values alike, a layer does not: a depthwise convolution multiplies a
 channel of small values by large weights, so a scale that clips a few large values can halve the error of its output.
+Each sample counts alike: in a sum over all samples, a few with large values would decide for all others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
 from ..statistics.floating import FloatModel
-from .errors import totals
+from .errors import runs
 from .twin import layers, twin
 
 WORTH = 0.95
@@ -30,7 +32,8 @@ def least_error(
 ) -> list[int]:
     """The index of the best candidate for each group: the least sum over its layers of noise relative to the signal.
 
-    A layer is computed from the float network's values, rounded with the candidate. The first candidate of a group
+    A layer is computed from the float network's values, rounded with the candidate, and its noise is divided by its
+    signal in each sample. The first candidate of a group
     stays unless another one is clearly better, or if no layer that can be measured reads the group.
 
     Args:
@@ -51,11 +54,13 @@ def least_error(
         {site: scales[index] for sites, scales in zip(groups, candidates, strict=True) for site in sites}
         for index in range(count)
     ]
-    noise: dict[str, np.ndarray] = {}
     compared_layers = twin(graph, network, layers(graph), variants=variants)
-    for compared, sums in totals(compared_layers, feeds, network.folder, provider).items():
-        ratio = sums[1] / sums[0] if sums[0] > 0 and np.isfinite(sums[1]) else 0.0
-        noise.setdefault(compared.layer, np.zeros(count))[compared.variant] = ratio
+    noise = {compared.layer: np.zeros(count) for compared in compared_layers.alone}
+    for results in runs(compared_layers, feeds, network.folder, provider):
+        for compared in compared_layers.alone:
+            signal, difference = (float(results[name]) for name in compared.sums[:2])
+            if signal > 0 and math.isfinite(difference):
+                noise[compared.layer][compared.variant] += difference / signal
     readers = _readers(graph)
     return [_best([noise[n] for s in sites for n in readers.get(s, ()) if n in noise], count) for sites in groups]
 
