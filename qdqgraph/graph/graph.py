@@ -252,7 +252,7 @@ class Graph:
     # Shapes
 
     @cached_property
-    def _types(self) -> dict[str, tuple[int, tuple[int | None, ...]]]:
+    def _types(self) -> dict[str, tuple[int, tuple[int | None, ...] | None]]:
         return shapes.infer(self.model) if self._known_types is None else self._known_types
 
     def shape(self, tensor: str) -> tuple[int | None, ...] | None:
@@ -265,7 +265,7 @@ class Graph:
         found = self._known(tensor)
         return found[0] if found else None
 
-    def _known(self, tensor: str) -> tuple[int, tuple[int | None, ...]] | None:
+    def _known(self, tensor: str) -> tuple[int, tuple[int | None, ...] | None] | None:
         """Type and dimensions of a tensor; an earlier view does not contain constants that repairs have added since."""
         constant = self.initializers.get(tensor) if self._known_types is not None else None
         return self._types.get(tensor) if constant is None else (constant.data_type, tuple(constant.dims))

@@ -41,7 +41,7 @@ def raised(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
 
 
 def converted(
-    node: onnx.NodeProto, known: Mapping[str, shapes.Known], taken: set[str], old: int, target: int
+    node: onnx.NodeProto, known: Mapping[str, tuple[int, shapes.Dims | None]], taken: set[str], old: int, target: int
 ) -> tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]:
     """Returns the nodes that replace a node of opset `old` in opset `target`, and the constants they need.
 
@@ -93,7 +93,9 @@ def _since(node: onnx.NodeProto, opset: int) -> int:
 
 
 class _Raising:
-    def __init__(self, known: Mapping[str, shapes.Known], taken: set[str], old: int, target: int) -> None:
+    def __init__(
+        self, known: Mapping[str, tuple[int, shapes.Dims | None]], taken: set[str], old: int, target: int
+    ) -> None:
         self.known, self.taken, self.old, self.target = known, taken, old, target
         self.alike: set[object] = set()
         """Kinds of nodes that conversion leaves unchanged."""
@@ -163,7 +165,8 @@ class _Raising:
         """Returns what a conversion depends on: operator, non-tensor attributes, given inputs and their ranks."""
         tensor = onnx.AttributeProto.TENSOR
         attributes = [(a.name, a.SerializeToString() if a.type != tensor else b"") for a in node.attribute]
-        ranks = [-1 if (known := self.known.get(name)) is None else len(known[1]) for name in node.input]
+        dims = [self.known.get(name, (0, None))[1] for name in node.input]
+        ranks = [-1 if each is None else len(each) for each in dims]
         return (node.op_type, tuple(sorted(attributes)), tuple(map(bool, node.input)), tuple(ranks), len(node.output))
 
     def _spliced(
@@ -200,7 +203,7 @@ def _same(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
     return a.op_type == b.op_type and attributes[0] == attributes[1] and inputs[0] == inputs[1]
 
 
-def _value(name: str, known: Mapping[str, shapes.Known]) -> onnx.ValueInfoProto:
+def _value(name: str, known: Mapping[str, tuple[int, shapes.Dims | None]]) -> onnx.ValueInfoProto:
     """Returns the ValueInfo of a tensor of a node that is converted alone; FP32 if the type is unknown."""
     kind, dims = known.get(name, (onnx.TensorProto.FLOAT, None))
     return helper.make_tensor_value_info(name, kind, dims)

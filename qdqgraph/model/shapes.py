@@ -25,8 +25,8 @@ Known = tuple[int, Dims]
 """Element type and dimensions."""
 
 
-def infer(model: onnx.ModelProto) -> dict[str, Known]:
-    """Element type and dimensions of every tensor whose rank is known; None for an unknown dimension."""
+def infer(model: onnx.ModelProto) -> dict[str, tuple[int, Dims | None]]:
+    """Element type and dimensions of every tensor whose type is known; None for an unknown dimension, or rank."""
     return _Inference(model).run()
 
 
@@ -48,11 +48,15 @@ class _Inference:
         self.known: dict[object, list[onnx.TypeProto | None]] = {}
         self.schemas: dict[tuple[str, str], onnx.defs.OpSchema | None] = {}
 
-    def run(self) -> dict[str, Known]:
+    def run(self) -> dict[str, tuple[int, Dims | None]]:
         for node in self.model.graph.node:
             if node.domain or not self._plain(node):
                 self._node(node)
-        return {name: known for name, known in self.types.items() if isinstance(known, tuple)}
+        found = {
+            name: known if isinstance(known, tuple) else (known.tensor_type.elem_type, None)
+            for name, known in self.types.items()
+        }
+        return {name: known for name, known in found.items() if known[0]}
 
     def _plain(self, node: onnx.NodeProto) -> bool:
         """Whether the result's type follows without onnx, as for most nodes of a Q/DQ graph; if so, records it."""

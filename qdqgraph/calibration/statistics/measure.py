@@ -184,7 +184,9 @@ class _Running:
             for size in feed[info.name].shape:
                 info.type.tensor_type.shape.dim.add().dim_value = size
         known = shapes.infer(sized)
-        sizes = {name: _bytes(dims, kind) for name, (kind, dims) in known.items() if None not in dims}
+        sizes = {
+            name: _bytes(dims, kind) for name, (kind, dims) in known.items() if dims is not None and None not in dims
+        }
         open_ = [n for node in self.model.graph.node for n in node.output if n and n not in sizes and n in self.types]
         return sizes | (self._measured_sizes(open_, feed) if open_ else {})
 
