@@ -1,4 +1,4 @@
-"""Functions that repair a Q/DQ model: fix, strip, to_fp16."""
+"""Functions that repair a Q/DQ model: fix, to_fp16."""
 
 from __future__ import annotations
 
@@ -127,38 +127,6 @@ def fix(
         globs=globs,
         progress=progress,
     ).run(model, rounds.fix)
-
-
-def strip(
-    model: Model,
-    nodes: Sequence[str] = (),
-    rules: Sequence[Rule] = (),
-    *,
-    output: File | None = None,
-    plan: File | None = None,
-    force: bool = True,
-    folder: File | None = None,
-) -> Result:
-    """Removes the pairs at the inputs of chosen layers, so that these run in floating point, as `qdqgraph strip` does.
-
-    Args:
-        model: a model, which is not modified, or its path.
-        nodes: globs on the names of nodes and of their outputs.
-        rules: layers that these rules report are chosen as well.
-        output: as `fix`.
-        plan: as `fix`.
-        force: as `fix`.
-        folder: as `fix`.
-
-    Raises:
-        ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized.
-    """
-    if isinstance(nodes, str):
-        raise ModelError(f"nodes is a string; use a tuple of strings: ({nodes!r},)")
-    refuse_outputs(output, plan, force)
-    found, place, source = given.read(model, folder)
-    result = Result.of(rounds.strip(found, nodes, given.rule_list(rules), folder=place))
-    return written(result, found, source, output, plan, force)
 
 
 def to_fp16(
