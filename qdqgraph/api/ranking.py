@@ -12,7 +12,6 @@ from typing import Any
 
 import onnx.inliner
 
-from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data
 from ..calibration.layers.switched import sets_of, switched
 from ..engines.forecast.forecast import forecast
@@ -21,6 +20,7 @@ from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
 from ..model.files import refuse_to_overwrite, write_text
+from ..model.protos import nested
 from ..repair.options import Options
 from ..repair.rounds import stripped
 from ..rulekit.rule import Rule
@@ -110,7 +110,7 @@ def sensitivity(
     parts = units(graph, by, known.groups)
     progress("making the graph with switches")
     network = network_of(graph.model, place, reference)
-    notes = (*reference_notes(network, reference), runtime.provider(provider)[1])
+    notes = (*reference_notes(network, reference), _inner_note(graph), runtime.provider(provider)[1])
     asked = Asked(
         model=content(found, place),
         network=network.digest,
@@ -125,49 +125,47 @@ def sensitivity(
     if done is not None and done.complete:
         return done
     built = switched(graph, network, sets_of(part.layers for part in parts))
-    measuring = Measuring(built, feeds, place, evaluate, provider, progress)
-    if done is None:
-        progress("quantized network")
-        done = Sensitivity(
-            format=FORMAT,
-            file=source.name,
-            asked=asked,
-            data="" if feeds is None else feeds.description,
-            samples=_count(feeds),
-            quantized=measuring.level(built.off()),
-            unquantized=measuring.unquantized(),
-            total=len(parts),
-            units=(),
-            notes=tuple(filter(None, notes)),
-        )
-    measured = {row.layers for row in done.units}
-    try:
+    with Measuring(built, feeds, place, evaluate, provider, progress) as measuring:
+        if done is None:
+            progress("quantized network")
+            done = Sensitivity(
+                format=FORMAT,
+                file=source.name,
+                asked=asked,
+                data="" if feeds is None else feeds.description,
+                samples=0 if feeds is None else len(feeds),
+                quantized=measuring.level(built.off()),
+                unquantized=measuring.unquantized(),
+                total=len(parts),
+                units=(),
+                notes=tuple(filter(None, notes)),
+            )
+        measured = {row.layers for row in done.units}
         for index, part in enumerate(parts):
             if part.layers in measured:
                 continue
             progress(f"unit {len(done.units) + 1} of {len(parts)}: {part.name}")
-            off = None if mode == "on" else measuring.level(built.off(index))
-            on = None if mode == "off" else measuring.level(built.on(index))
-            row = UnitRow(
-                part.name,
-                part.layers,
-                part.nodes,
-                part.sites,
-                _saved(graph, part) - known.engine.bytes,
-                None if off is None else gain(done.quantized, off),
-                None if on is None else cost(done.unquantized, done.quantized, on),
-                off,
-                on,
-            )
-            done = replace(done, units=ranked((*done.units, row)))
-            if path is not None:
-                write_text(done.to_json(), path, force=True)
-    except KeyboardInterrupt:
-        if path is None or not done.units:
-            raise
-        went = f"{len(done.units)} of {counted(len(parts), 'unit')} are in {path}; the same command continues"
-        raise KeyboardInterrupt(went) from None
+            try:
+                done = _with(done, part, index, measuring, _saved(graph, part) - known.engine.bytes)
+                if path is not None:
+                    write_text(done.to_json(), path, force=True)
+            except KeyboardInterrupt:
+                if path is None or not path.exists():
+                    raise
+                went = f"{len(done.units)} of {counted(len(parts), 'unit')} are in {path}; the same command continues"
+                raise KeyboardInterrupt(went) from None
     return done
+
+
+def _with(done: Sensitivity, part: Unit, index: int, measuring: Measuring, saved: int) -> Sensitivity:
+    """A ranking with one more unit, which is measured."""
+    mode, graph = done.asked.mode, measuring.graph
+    off = None if mode == "on" else measuring.level(graph.off(index))
+    on = None if mode == "off" else measuring.level(graph.on(index))
+    gained = None if off is None else gain(done.quantized, off)
+    costs = None if on is None else cost(done.unquantized, done.quantized, on)
+    row = UnitRow(part.name, part.layers, part.nodes, part.sites, saved, gained, costs, off, on)
+    return replace(done, units=ranked((*done.units, row)))
 
 
 def _continued(path: Path, asked: Asked, parts: Sequence[Unit]) -> Sensitivity:
@@ -195,13 +193,17 @@ def _continued(path: Path, asked: Asked, parts: Sequence[Unit]) -> Sensitivity:
     return done
 
 
+def _inner_note(graph: Graph) -> str:
+    """A sentence on pairs that are never switched; "" if there are none."""
+    inner = (n for node in graph.model.graph.node for n in nested(node) if n is not node)
+    count = sum(n.op_type == "QuantizeLinear" for n in inner)
+    what = f"{counted(count, 'pair')} inside subgraphs of If, Loop or Scan"
+    return f"{what} stay quantized in every run, also in float" if count else ""
+
+
 def _saved(graph: Graph, part: Unit) -> int:
     """Bytes per run of the model with a unit in float, by the forecast."""
     return forecast(stripped(graph, tuple(map(glob.escape, part.layers))), "").bytes
-
-
-def _count(feeds: Samples | None) -> int:
-    return 0 if feeds is None else len(feeds)
 
 
 def _function(evaluate: Evaluate) -> str:

@@ -25,7 +25,7 @@ from ..statistics.floating import CONSTANT_INITIALIZERS, FloatModel, replaced_ac
 Choice = frozenset[int]
 """The units that a node input belongs to."""
 REST: Choice = frozenset()
-"""Inputs of no unit: graph outputs that are dequantized, inputs of subgraphs."""
+"""What no unit contains: graph outputs that are dequantized, inputs of subgraphs, a pair that another pair reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +113,7 @@ class _Building:
         for pair in pairs(self.graph):
             for dequantize in pair.dequantizes:
                 for reader in self.graph.readers(key(dequantize)):
-                    if not is_pair(reader.node):
-                        self._switch(pair, dequantize, reader)
+                    self._switch(pair, dequantize, reader)
         for place, original in originals(self.graph.model, self.graph.folder).items():
             self._restore(place, original)
         outputs = tuple(o.name for o in self.model.graph.output)
@@ -142,9 +141,9 @@ class _Building:
 
     def _switch(self, pair: Pair, dequantize: gs.Node, reader: Reader) -> None:
         """Lets one reader of a pair read a switched tensor."""
-        units = self.units.get(key(reader.node), REST) if pair.agrees and reader.index >= 0 else REST
-        position = self.graph.position(reader.node)
-        proto = self.model.graph.node[position]
+        mine = pair.agrees and reader.index >= 0 and not is_pair(reader.node)
+        units = self.units.get(key(reader.node), REST) if mine else REST
+        position, proto = self.graph.position(reader.node), self._proto(reader.node)
         read = [proto.input[reader.index]] if reader.index >= 0 else self._captured(reader.node, key(dequantize))
         for name in read:
             new = self._chosen(pair, dequantize, name, units, position)
@@ -226,31 +225,31 @@ class _Building:
         return new
 
     def _float(self, pair: Pair, kind: int | None) -> list[onnx.NodeProto]:
-        """Nodes that pass on the tensor before a pair, or before a chain of pairs, with the activations that their
-        ranges replace."""
-        chain = [pair]
-        while (earlier := pairs(self.graph).made(chain[-1].tensor)) is not None and earlier.quantize is not None:
-            chain.append(earlier)
-        value, nodes = chain[-1].tensor, list[onnx.NodeProto]()
-        for each in reversed(chain):
-            found = replaced_activation(self.graph, each, self.taken)
-            if found is not None:
-                found[0].input[0] = value
-                nodes.append(found[0])
-                self.model.graph.initializer.extend(found[1])
-                value = found[0].output[0]
-        if kind is not None and self.graph.dtype(chain[-1].tensor) not in (None, kind):
+        """Nodes that pass on the tensor before a pair, with the activation that its range replaces."""
+        assert pair.quantize is not None
+        own, now = self.graph.proto(pair.quantize).input[0], self._proto(pair.quantize).input[0]
+        value, given = (pair.tensor, self.graph.dtype(pair.tensor)) if own == now else (now, self.graph.dtype(own))
+        nodes: list[onnx.NodeProto] = []
+        found = replaced_activation(self.graph, pair, self.taken)
+        if found is not None:
+            found[0].input[0] = value
+            nodes.append(found[0])
+            self.model.graph.initializer.extend(found[1])
+            value = found[0].output[0]
+        if kind is not None and given not in (None, kind):
             nodes.append(self._cast(value, kind))
-        if not nodes:
-            nodes.append(helper.make_node("Identity", [value], [fresh(f"{value}_passed", self.taken)]))
-        return nodes
+        return nodes or [helper.make_node("Identity", [value], [fresh(f"{value}_passed", self.taken)])]
+
+    def _proto(self, node: gs.Node) -> onnx.NodeProto:
+        """A node as it is now: it may read switched tensors."""
+        return self.model.graph.node[self.graph.position(node)]
 
     def _copy(self, node: gs.Node) -> onnx.NodeProto:
         new = onnx.NodeProto()
-        new.CopyFrom(self.graph.proto(node))
+        new.CopyFrom(self._proto(node))
         new.ClearField("name")
-        refill(new.output, ())
-        new.output.extend(fresh(name, self.taken) for name in self.graph.proto(node).output)
+        new.ClearField("output")
+        new.output.extend(fresh(name, self.taken) for name in self._proto(node).output)
         return new
 
     def _cast(self, name: str, kind: int) -> onnx.NodeProto:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from tempfile import TemporaryFile
 from typing import IO, Annotated, Any
 
 import numpy as np
@@ -72,11 +71,14 @@ def decibels(signal: float, noise: float) -> float:
 
 
 class Kept:
-    """Outputs of samples in a temporary file, because those of many samples may not fit into the memory."""
+    """Outputs of samples in a temporary file, because those of many samples may not fit into the memory.
 
-    def __init__(self) -> None:
-        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed with the object
-        self._samples: list[int] = []
+    Args:
+        file: the file, open for reading and writing.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._samples = file, list[int]()
 
     def add(self, outputs: Sequence[Any]) -> None:
         """Keeps the outputs of the next sample."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,7 +19,7 @@ Inputs = Mapping[str, np.ndarray]
 
 
 class Measuring:
-    """A switched graph in ONNX Runtime, with the outputs of the float network on all samples.
+    """A switched graph in ONNX Runtime. As a context manager it keeps the outputs of the float network on all samples.
 
     Args:
         graph: the switched graph.
@@ -45,12 +46,23 @@ class Measuring:
     ) -> None:
         if not runtime.available():
             raise ModelError("onnxruntime is not installed, and sensitivity runs the network: install qdqgraph[ort]")
-        self.graph, self.feeds, self.evaluate = graph, feeds, evaluate
+        self.graph, self.feeds, self.evaluate, self.progress = graph, feeds, evaluate, progress
         self._session = runtime.Session(graph.model, folder, runtime.provider(provider)[0])
-        self._reference = Kept()
-        for number, feed in enumerate(self._samples(), 1):
-            progress(f"float network, sample {number}")
-            self._reference.add(self._outputs(feed, graph.on()))
+        self._file = TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._reference = Kept(self._file)
+
+    def __enter__(self) -> Self:
+        try:
+            for number, feed in enumerate(self._samples(), 1):
+                self.progress(f"float network, sample {number}")
+                self._reference.add(self._outputs(feed, self.graph.on()))
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def level(self, switches: Inputs) -> Level:
         """The outputs with these switches against the float network.
