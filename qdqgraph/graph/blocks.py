@@ -136,8 +136,8 @@ def owners(graph: Graph) -> dict[str, str]:
         if core is None:
             continue
         found[key(node)] = key(core)
-        if core is not node:
-            found.update({key(r.node): key(core) for r in inner_inputs(graph, node) if r.node.op not in WEIGHTED})
+        for reader in inner_inputs(graph, node) if core is not node else ():
+            found[pairs(graph).root(reader.node.inputs[reader.index].name)] = key(core)
     return found
 
 
