@@ -11,7 +11,6 @@ from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.measure import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
-from ..errors import ModelError
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..model.files import write_model
@@ -21,7 +20,7 @@ from ..rulekit.rule import Rule
 from . import given
 from .given import File, Model, Progress
 from .measuring import Calibration
-from .results import Result, refuse_outputs, written
+from .results import Result, refuse_outputs
 from .steps import Steps
 
 

@@ -23,6 +23,8 @@ from qdqgraph.model.runtime import run
 from qdqgraph.verify.comparison import agreement
 from qdqgraph.verify.scores import Run
 from qdqgraph.verify.sensitivity.levels import EXACT
+from qdqgraph.verify.sensitivity.ranking import Mode
+from qdqgraph.verify.sensitivity.units import By
 from tests.support.models import build
 from tests.support.paths import ROOT
 
@@ -45,7 +47,7 @@ def sqnr(model: onnx.ModelProto, reference: onnx.ModelProto) -> float:
 
 @pytest.mark.parametrize("by", ["group", "block", "layer"])
 @pytest.mark.parametrize("mode", ["off", "on", "both"])
-def test_the_layer_with_a_bad_scale_is_first(by: str, mode: str) -> None:
+def test_the_layer_with_a_bad_scale_is_first(by: By, mode: Mode) -> None:
     found = qdqgraph.sensitivity(build(BAD), samples(), by=by, mode=mode)
     assert len(found.units) == found.total == 3 and found.units[0].layers == ("d",)
     good = qdqgraph.sensitivity(build(CHAIN.replace("BAD", "0.008")), samples(), by=by, mode=mode)
@@ -61,6 +63,7 @@ def test_off_is_what_strip_gains() -> None:
         stripped = qdqgraph.strip(model, unit.layers).model
         assert unit.off is not None and unit.gain is not None
         assert unit.off.sqnr_db == pytest.approx(sqnr(stripped, exact), abs=1e-3)
+        assert unit.off.sqnr_db is not None and found.quantized.sqnr_db is not None
         assert unit.gain == pytest.approx(unit.off.sqnr_db - found.quantized.sqnr_db)
         saved = qdqgraph.forecast(stripped).bytes - qdqgraph.forecast(model).bytes
         assert unit.bytes == saved
@@ -94,10 +97,8 @@ def test_a_unit_is_a_group_a_block_or_a_layer() -> None:
         """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
         a = Relu (x)  p = t.pair (a, s1)  b = t.conv4 (a, s1)  c = Add (b, p)  y = Relu (c) }"""
     )
-    layers = {
-        by: [unit.layers for unit in qdqgraph.sensitivity(model, samples(1), by=by).units]
-        for by in ("group", "block", "layer")
-    }
+    ways: tuple[By, ...] = ("group", "block", "layer")
+    layers = {by: [unit.layers for unit in qdqgraph.sensitivity(model, samples(1), by=by).units] for by in ways}
     assert layers["group"] == [("b", "c")] and layers["block"] == [("b", "c")]
     assert sorted(layers["layer"]) == [("b",), ("c",)]
 
@@ -139,7 +140,8 @@ def test_the_score_of_a_task_ranks_the_units() -> None:
     for unit in found.units:
         assert unit.off is not None and unit.on is not None and found.quantized.score is not None
         assert unit.off.score is not None and unit.gain == unit.off.score - found.quantized.score
-        assert unit.on.score is not None and unit.cost == found.unquantized.score - unit.on.score
+        assert unit.on.score is not None and found.unquantized.score is not None
+        assert unit.cost == found.unquantized.score - unit.on.score
     both = qdqgraph.error(model, samples(), evaluate=score)
     assert both.scores is not None and both.scores.quantized == pytest.approx(found.quantized.score)
     assert both.scores.difference == both.scores.quantized - both.scores.unquantized < 0
@@ -306,6 +308,18 @@ def test_strip_takes_the_worst_units_of_a_file(place: Path, capsys: pytest.Captu
     assert Path("least.onnx").read_bytes() == Path("nodes.onnx").read_bytes()
     model = qdqgraph.strip("model.onnx", ranking=found, top=2).model  # noqa: B005 - no string
     assert model == onnx.load("nodes.onnx")
+
+
+def test_a_unit_whose_layers_are_taken_does_not_count() -> None:
+    """The Add reads two groups, so it is in the units of both."""
+    model = build(
+        """g (float[1,4,8,8] x, float[1,4,8,8] w) => (float[1,4,8,8] y) {
+        p = t.pair (x, s1)  q = t.pair (w, s3)  a = Add (p, q)  b = Tanh (a)  y = t.conv4 (b, s1) }"""
+    )
+    random = np.random.default_rng(0)
+    feed = {name: random.normal(0, 4, (1, 4, 8, 8)).astype(np.float32) for name in ("x", "w")}
+    found = qdqgraph.sensitivity(model, [feed])
+    assert [unit.layers for unit in found.worst()] == [("a",), ("y",)] and found.total == 3
 
 
 def test_strip_takes_the_worst_layers_of_error(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

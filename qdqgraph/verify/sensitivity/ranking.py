@@ -117,7 +117,7 @@ class Sensitivity:
             raise ModelError(f"{path} is not a file of `qdqgraph sensitivity`: {field_fault(error)}") from error
 
     def worst(self, top: int | None = None, least: float | None = None) -> tuple[UnitRow, ...]:
-        """The first units.
+        """The first units; without those whose layers are all in earlier ones.
 
         Args:
             top: at most so many; None for all.
@@ -134,11 +134,16 @@ class Sensitivity:
             raise ModelError(f"top {top}: give the number of units, 1 or more")
         if least is not None and self.asked.mode == "on":
             raise ModelError("the ranking was made with --mode on, which measures no gain: leave out the least gain")
-        found = [u for u in self.units if least is None or u.worth >= least][:top]
+        found: list[UnitRow] = []
+        taken: set[str] = set()
+        for unit in self.units:
+            if (least is None or unit.worth >= least) and not taken.issuperset(unit.layers):
+                found.append(unit)
+                taken.update(unit.layers)
         if not found:
             best = max((u.worth for u in self.units), default=0.0)
             raise ModelError(f"no unit gains {least:g} or more; the most is {best:.3g}")
-        return tuple(found)
+        return tuple(found[:top])
 
 
 def ranked(rows: tuple[UnitRow, ...]) -> tuple[UnitRow, ...]:
