@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime")
 import qdqgraph
 from qdqgraph.calibration.layers.switched import Switched, sets_of, switched
 from qdqgraph.calibration.statistics.floating import float_model
+from qdqgraph.model.corrected import corrected
 from qdqgraph.model.protos import element_types, nested
 from qdqgraph.model.runtime import Session, run
 from qdqgraph.rulekit import Graph
@@ -132,3 +133,19 @@ def test_every_case_is_computed_bit_for_bit(path: Path) -> None:
 def test_random_networks(seed: int) -> None:
     net = Net(seed, 12).model()
     check_units(net, sample(net))
+
+
+def test_a_corrected_bias_is_the_original_in_float() -> None:
+    net = build(
+        """g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4] bias = {0.5, 0, 0, 0}, int8[4,4,1,1] w = {
+        100,20,-30,5, 7,90,11,-60, 1,2,3,4, -50,60,70,-80}, float sw = {0.01}, int8 z = {0}> {
+        a = t.pair (x, s1)  k = DequantizeLinear (w, sw, z)  b = Conv (a, k, bias)  y = t.conv4 (b, s2) }"""
+    )
+    changed = corrected(net, {("b", 2): np.array([0.6, 0.1, 0, -0.2], np.float32)}, FOLDER)
+    assert changed.graph != net.graph
+    built, found = made(changed)
+    feed = sample(net)
+    agree(outputs(built, feed, built.off()), run(changed, [feed], FOLDER)[0])
+    agree(outputs(built, feed, built.on()), run(float_model(net, FOLDER).model, [feed], FOLDER)[0], 1e-6)
+    (index,) = (i for i, part in enumerate(found) if part.layers == ("b",))
+    agree(outputs(built, feed, built.off(index)), run(qdqgraph.strip(net, ["b"]).model, [feed], FOLDER)[0], 1e-6)
