@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         quantize,
         read_engine,
         rules,
+        sensitivity,
         strip,
         to_fp16,
         undo,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .rulekit.finding import Finding, Safety, Severity
     from .targets.target import Target
     from .verify.layers import Accuracy
+    from .verify.sensitivity.ranking import Sensitivity
 
 __version__ = "0.1.0"
 
@@ -59,6 +61,7 @@ LATE = {
     "Plan": "repair.plan",
     "Result": "api",
     "Safety": "rulekit.finding",
+    "Sensitivity": "verify.sensitivity.ranking",
     "Severity": "rulekit.finding",
     "Target": "targets.target",
     "apply": "api",
@@ -72,6 +75,7 @@ LATE = {
     "quantize": "api",
     "read_engine": "api",
     "rules": "api",
+    "sensitivity": "api",
     "strip": "api",
     "to_fp16": "api",
     "undo": "api",
@@ -106,6 +110,7 @@ __all__ = [
     "Result",
     "RuleError",
     "Safety",
+    "Sensitivity",
     "Severity",
     "Target",
     "TorchError",
@@ -120,6 +125,7 @@ __all__ = [
     "quantize",
     "read_engine",
     "rules",
+    "sensitivity",
     "strip",
     "to_fp16",
     "undo",

@@ -14,19 +14,23 @@ if TYPE_CHECKING:
     from .engines import build, compare, forecast, opened, read_engine
     from .plans import apply, diff, undo
     from .quantizing import quantize
-    from .repairs import fix, strip, to_fp16
+    from .ranking import sensitivity
+    from .repairs import fix, to_fp16
     from .results import Result
     from .rulebook import rules, why
+    from .stripping import strip
 
 MODULES = {
     "accuracy": ("error",),
     "checks": ("Checked", "check", "checked"),
     "engines": ("build", "compare", "forecast", "opened", "read_engine"),
     "quantizing": ("quantize",),
-    "repairs": ("fix", "strip", "to_fp16"),
+    "ranking": ("sensitivity",),
+    "repairs": ("fix", "to_fp16"),
     "results": ("Result",),
     "plans": ("apply", "diff", "undo"),
     "rulebook": ("rules", "why"),
+    "stripping": ("strip",),
 }
 """The names that each module offers."""
 
@@ -58,6 +62,7 @@ __all__ = [
     "quantize",
     "read_engine",
     "rules",
+    "sensitivity",
     "strip",
     "to_fp16",
     "undo",

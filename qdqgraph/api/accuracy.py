@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx.inliner
 
 from ..calibration.data.sources import Data
@@ -13,9 +15,11 @@ from ..calibration.statistics.floating import FloatModel
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
+from ..model.content import content
 from ..repair.options import Options
 from ..rulekit.rule import Rule
-from ..verify.layers import Accuracy, accuracy
+from ..verify.layers import Accuracy, Scores, accuracy
+from ..verify.scores import Evaluate, run_of, score_of
 from . import given
 from .checks import examined
 from .given import File, Model, Progress
@@ -32,6 +36,7 @@ def error(
     reference: Model | None = None,
     preprocess: str | None = None,
     samples: int | None = None,
+    evaluate: Evaluate | None = None,
     provider: str = "cpu",
     progress: Progress = lambda message: None,
     **settings: Any,
@@ -50,6 +55,8 @@ def error(
         reference: the network before quantization, or its path: its weights are exact, those of the model are rounded.
         preprocess: for a folder of pictures: how they become inputs, as `--preprocess`.
         samples: how many of the data to use, the first ones; all by default.
+        evaluate: scores a network, which it gets as a function from input arrays to output arrays, both by name;
+            higher is better. The float network and the model are scored.
         provider: the device, "cpu" or "cuda".
         progress: called with one line for each step.
         settings: fields of `Options` by name.
@@ -60,35 +67,54 @@ def error(
     Raises:
         ModelError: the model is not quantized, cannot be read or imported, or no layer can be compared; there are no
             data, or they do not fit the inputs; the reference has none of the model's weights; onnxruntime is missing,
-            or cannot run the network; or an option name is unknown.
+            or cannot run the network; the score is not a number; or an option name is unknown.
         RuleError: `rules` contains an object that is not a rule, or a rule crashed.
     """
     found, place, source = given.read(model, folder)
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None:
         raise ModelError("errors are measured on samples of the model's inputs: give them with --data")
-    graph, engine, findings = examined(found, place, source.name, rules, options, settings)
+    known = examined(found, place, source.name, rules, options, settings)
+    graph = known.graph
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), place)
     progress("making the float network")
     network = network_of(graph.model, place, reference)
-    notes = _notes(network, reference)
-    costs = {name: layer.bytes for layer in engine.layers if not layer.cause for name in layer.nodes}
+    notes = reference_notes(network, reference)
+    costs = {name: layer.bytes for layer in known.engine.layers if not layer.cause for name in layer.nodes}
     result = accuracy(
         graph,
         network,
         feeds,
         feeds.description,
-        findings=findings,
+        known.groups,
+        findings=known.findings,
         costs=costs,
         provider=provider,
         progress=progress,
     )
-    return replace(result, notes=tuple(filter(None, (*notes, runtime.provider(provider)[1]))))
+    notes = (*notes, runtime.provider(provider)[1])
+    scores = None if evaluate is None else _scores(evaluate, found, network, place, provider, progress)
+    return replace(result, notes=tuple(filter(None, notes)), scores=scores, model=content(found, place))
 
 
-def _notes(network: FloatModel, reference: Model | None) -> tuple[str, ...]:
-    """What to know of the reference.
+def _scores(
+    evaluate: Evaluate,
+    model: onnx.ModelProto,
+    network: FloatModel,
+    folder: Path,
+    provider: str,
+    progress: Progress,
+) -> Scores:
+    """The scores of the float network and of the model."""
+    progress("scoring the float network")
+    first = score_of(evaluate, run_of(network.model, folder, provider))
+    progress("scoring the model")
+    return Scores(first, score_of(evaluate, run_of(model, folder, provider)))
+
+
+def reference_notes(network: FloatModel, reference: Model | None) -> tuple[str, ...]:
+    """Returns what to know of the reference.
 
     Raises:
         ModelError: it has none of the weights.

@@ -17,6 +17,7 @@ from ..graph.graph import Graph
 from ..repair import rounds
 from ..repair.gate import opened
 from ..repair.options import Options
+from ..repair.solution import Solution
 from ..rulekit.finding import Finding, Severity
 from ..rulekit.rule import Rule
 from ..targets.target import Target
@@ -35,6 +36,23 @@ class Checked:
 
     findings: tuple[Finding, ...]
     int8: Int8Share
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What rules and forecast say of a model.
+
+    Attributes:
+        graph: the view of the model that the rules see.
+        engine: its forecast.
+        findings: its findings with their predicted cost.
+        groups: the groups of its sites.
+    """
+
+    graph: Graph
+    engine: Engine
+    findings: tuple[Finding, ...]
+    groups: Solution
 
 
 def check(
@@ -74,9 +92,10 @@ def checked(
 ) -> Checked:
     """Returns what `check` returns, and what of the model runs in INT8; arguments and errors as `check`."""
     found, place, source = given.read(model, folder)
-    graph, engine, here = examined(found, place, source.name, rules, options, settings)
-    share = Int8Share.of(engine, (f.code for f in here if f.severity is Severity.ERROR))
-    away = rounds.elsewhere(graph, given.rule_list(rules), here) if other_targets else ()
+    known = examined(found, place, source.name, rules, options, settings)
+    here = known.findings
+    share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
+    away = rounds.elsewhere(known.graph, given.rule_list(rules), here) if other_targets else ()
     return Checked((*here, *away), share)
 
 
@@ -87,8 +106,8 @@ def examined(
     rules: Sequence[Rule] | None,
     options: Options | None,
     settings: dict[str, Any],
-) -> tuple[Graph, Engine, tuple[Finding, ...]]:
-    """The view of a model that rules see, its forecast with this name, and its findings with their predicted cost.
+) -> Examined:
+    """What rules and forecast say of a model with this name.
 
     Raises:
         ModelError, RuleError: as `check`.
@@ -96,4 +115,5 @@ def examined(
     chosen, asked = given.rule_list(rules), given.option_values(options, settings)
     graph = opened(model, chosen, Target.named(asked.target), folder)
     engine = forecast(graph, name)
-    return graph, engine, priced(rounds.examine(graph, chosen, asked), engine)
+    groups, findings = rounds.examined(graph, chosen, asked)
+    return Examined(graph, engine, priced(findings, engine), groups)

@@ -1,4 +1,4 @@
-"""Functions that repair a Q/DQ model: fix, strip, to_fp16."""
+"""Functions that repair a Q/DQ model: fix, to_fp16."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.measure import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
-from ..errors import ModelError
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..model.files import write_model
@@ -21,7 +20,7 @@ from ..rulekit.rule import Rule
 from . import given
 from .given import File, Model, Progress
 from .measuring import Calibration
-from .results import Result, refuse_outputs, written
+from .results import Result, refuse_outputs
 from .steps import Steps
 
 
@@ -127,38 +126,6 @@ def fix(
         globs=globs,
         progress=progress,
     ).run(model, rounds.fix)
-
-
-def strip(
-    model: Model,
-    nodes: Sequence[str] = (),
-    rules: Sequence[Rule] = (),
-    *,
-    output: File | None = None,
-    plan: File | None = None,
-    force: bool = True,
-    folder: File | None = None,
-) -> Result:
-    """Removes the pairs at the inputs of chosen layers, so that these run in floating point, as `qdqgraph strip` does.
-
-    Args:
-        model: a model, which is not modified, or its path.
-        nodes: globs on the names of nodes and of their outputs.
-        rules: layers that these rules report are chosen as well.
-        output: as `fix`.
-        plan: as `fix`.
-        force: as `fix`.
-        folder: as `fix`.
-
-    Raises:
-        ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized.
-    """
-    if isinstance(nodes, str):
-        raise ModelError(f"nodes is a string; use a tuple of strings: ({nodes!r},)")
-    refuse_outputs(output, plan, force)
-    found, place, source = given.read(model, folder)
-    result = Result.of(rounds.strip(found, nodes, given.rule_list(rules), folder=place))
-    return written(result, found, source, output, plan, force)
 
 
 def to_fp16(

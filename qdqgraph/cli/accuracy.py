@@ -1,14 +1,19 @@
-"""The command error."""
+"""The commands error and sensitivity."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import wraps
+from pathlib import Path
 
 from .. import api
+from ..errors import ModelError
 from ..report.lines import say
+from ..verify.scores import Evaluate, Run
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation
+from .user_code import called, resolve_here
 
 
 def error(args: Namespace) -> int:
@@ -23,6 +28,7 @@ def error(args: Namespace) -> int:
             reference=args.reference,
             preprocess=args.preprocess,
             samples=args.samples,
+            evaluate=_evaluate(args.eval),
             provider=args.provider,
             progress=step,
         )
@@ -40,3 +46,69 @@ def error(args: Namespace) -> int:
         accuracy.show(terminal(), str(args.model), found)
     warn(*found.notes)
     return 0
+
+
+def sensitivity(args: Namespace) -> int:
+    """`qdqgraph sensitivity MODEL --data DATA`: returns 0 if every unit was measured."""
+    state = None if args.output is None else _state(args.output)
+    run = Invocation.of(args)
+    with steps() as step:
+        found = api.sensitivity(
+            args.model,
+            data_of(args.data),
+            run.rules(args.model),
+            run.options(args.model),
+            by=args.by,
+            mode=args.mode,
+            evaluate=_evaluate(args.eval),
+            output=state,
+            force=args.force,
+            reference=args.reference,
+            preprocess=args.preprocess,
+            samples=args.samples,
+            provider=args.provider,
+            progress=step,
+        )
+    from ..report import sensitivity as shown  # each way of printing loads what it needs
+
+    if args.output is not None and args.output != state:
+        from ..model.files import write_text
+
+        write_text(shown.table(found) + "\n", args.output, force=True)
+    if args.format == "json":
+        say(terminal(), found.to_json().rstrip("\n"))
+    elif args.format == "csv":
+        say(terminal(), shown.table(found))
+    else:
+        shown.show(terminal(), str(args.model), found)
+    warn(*found.notes)
+    return 0
+
+
+def _state(output: Path) -> Path:
+    """The JSON file that a run continues: the output, or the one beside a CSV.
+
+    Raises:
+        ModelError: the output is neither JSON nor CSV.
+    """
+    if output.suffix.lower() not in (".json", ".csv"):
+        raise ModelError(f"{output}: name a .json or .csv file")
+    return output if output.suffix.lower() == ".json" else output.with_suffix(".json")
+
+
+def _evaluate(name: str | None) -> Evaluate | None:
+    """The user's function that scores a network; its errors are shown as the user's own.
+
+    Raises:
+        TorchError: there is no such function, or its module fails.
+    """
+    if name is None:
+        return None
+    function = resolve_here(name, "--eval")
+
+    @wraps(function)
+    def evaluate(run: Run) -> float:
+        score: float = called(function, f"--eval {name}", run)
+        return score
+
+    return evaluate

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .user_code import Batches, called, resolve
+from .user_code import Batches, called, resolve_here
 
 
 def data_of(text: str | None) -> str | Callable[[], Iterable[Any]] | None:
@@ -18,8 +17,7 @@ def data_of(text: str | None) -> str | Callable[[], Iterable[Any]] | None:
     """
     if text is None or ":" not in text or Path(text).exists():
         return text
-    sys.path.insert(0, str(Path.cwd()))
-    function = resolve(text, "--data")
+    function = resolve_here(text, "--data")
 
     def batches() -> Iterable[Any]:
         return Batches(called(function, f"--data {text}"), f"--data {text}")

@@ -109,10 +109,20 @@ def _shown(args: Namespace, result: api.Result) -> int:
 
 def strip(args: Namespace) -> int:
     """`qdqgraph strip MODEL --nodes GLOB… -o OUT`: removes the pairs of the chosen layers."""
-    if not args.nodes and not args.select:
-        raise ModelError("no layers chosen: use --nodes GLOB or --select CODES")
+    if not args.nodes and not args.select and args.ranking is None and args.top is None and args.min_gain is None:
+        raise ModelError("no layers chosen: use --nodes GLOB, --select CODES or --from FILE")
     rules = Invocation.of(args).named(split_codes(args.select)) if args.select else ()
-    result = api.strip(args.model, args.nodes, rules, output=args.output, plan=args.plan, force=args.force)
+    result = api.strip(
+        args.model,
+        args.nodes,
+        rules,
+        ranking=args.ranking,
+        top=args.top,
+        min_gain=args.min_gain,
+        output=args.output,
+        plan=args.plan,
+        force=args.force,
+    )
     text.show_stripped(terminal(), str(args.model), result)
     warn(*result.notes)
     return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import QdqgraphError, reason
 from ..report import formats
-from . import engine_arguments, torch_arguments
+from . import accuracy_arguments, engine_arguments, torch_arguments
 from .data_arguments import add_calibration, add_data
 from .invocation import add_options
 
@@ -29,6 +29,7 @@ VERBS = {
     "fix": "fix",
     "quantize": "fix",
     "rules": "rules",
+    "sensitivity": "accuracy",
     "strip": "fix",
     "torch": "torch",
     "undo": "plans",
@@ -55,7 +56,13 @@ def parser() -> argparse.ArgumentParser:
             verbs, "strip", "remove the pairs of chosen layers", "qdqgraph strip model.onnx --nodes '/head/*' -o o.onnx"
         )
     )
-    _error(_verb(verbs, "error", "measure the error of each layer", "qdqgraph error model.onnx --data inputs.npz"))
+    error = _verb(verbs, "error", "measure the error of each layer", "qdqgraph error model.onnx --data inputs.npz")
+    _common(error)
+    accuracy_arguments.add_error(error)
+    text = "measure what the quantization of each part costs at the outputs"
+    ranking = _verb(verbs, "sensitivity", text, "qdqgraph sensitivity model.onnx --data inputs.npz -o parts.json")
+    _common(ranking)
+    accuracy_arguments.add_sensitivity(ranking)
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan, byte for byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
@@ -150,16 +157,6 @@ def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
 
-def _error(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("model", type=Path, metavar="MODEL")
-    _common(verb)
-    add_data(verb, "samples of the inputs, which the errors are measured on (required)")
-    verb.add_argument("--reference", type=Path, metavar="FLOAT.onnx", help="the float network, for the exact weights")
-    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
-    verb.add_argument("--format", choices=["text", "json", "csv"], default="text")
-    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
-
-
 def _fix(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("model", type=Path, metavar="MODEL")
     what = "samples of the inputs, which scales are measured on, and the numeric check runs on (default: seeded noise)"
@@ -206,6 +203,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
     )
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "the layers these rules report")
+    accuracy_arguments.add_worst(verb)
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
 
 

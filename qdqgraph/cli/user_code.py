@@ -53,6 +53,12 @@ def resolve(name: str, option: str) -> Callable[..., Any]:
     return call
 
 
+def resolve_here(name: str, option: str) -> Callable[..., Any]:
+    """As `resolve`, with modules of the current folder."""
+    sys.path.insert(0, str(Path.cwd()))
+    return resolve(name, option)
+
+
 def _loaded(path: Path, what: str) -> str:
     """Runs a Python file, which may import its neighbours, as a module; returns the module's name."""
     if not path.is_file():

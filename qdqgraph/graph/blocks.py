@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 
 from ..operators import BINARY, PAIRS, SUMS, UNARY, WEIGHTED
-from .elementwise import activation
+from .elementwise import activation, inner_inputs
 from .graph import Graph, key
 from .normalizations import normalizations
 from .pair import Pair, pairs
@@ -122,6 +122,38 @@ def block(graph: Graph, tensor: str) -> gs.Node | None:
             return None
         tensor = table.root(inner)
     return None
+
+
+def owners(graph: Graph) -> dict[str, str]:
+    """The weighted node of the block that each node belongs to: both by key.
+
+    A block is a weighted node and what fuses with it: BatchNormalization, activation (also one of several nodes), the
+    residual Add that adds to its result, and the activation after that. Nodes of no block are left out.
+    """
+    found: dict[str, str] = {}
+    for node in graph.nodes():
+        core = _core(graph, node)
+        if core is None:
+            continue
+        found[key(node)] = key(core)
+        for reader in inner_inputs(graph, node) if core is not node else ():
+            found[pairs(graph).root(reader.node.inputs[reader.index].name)] = key(core)
+    return found
+
+
+def _core(graph: Graph, node: gs.Node) -> gs.Node | None:
+    """The weighted node whose block contains a node that ends a part of it; None if there is none."""
+    if node.op in WEIGHTED:
+        return node
+    if node.op in SUMS and (found := residual(graph, node)) is not None:
+        return None if found.conv is None else block(graph, found.conv.site)
+    inner = node.inputs[0].name if node.op == "BatchNormalization" else activation(graph, node)
+    if inner is None or not _inside(graph, pairs(graph).root(inner), key(node)):
+        return None
+    source = graph.producer(pairs(graph).root(inner))
+    if source is not None and source.op in SUMS:
+        return _core(graph, source)
+    return block(graph, key(node))
 
 
 def _inside(graph: Graph, tensor: str, end: str) -> bool:

@@ -71,6 +71,23 @@ def uncorrected(
     return editing.finish({digest: entry for digest, entry in entries.items() if digest not in gone})
 
 
+def originals(model: onnx.ModelProto, folder: Path) -> dict[Place, np.ndarray]:
+    """The original of each corrected constant that a node input reads, in the type of the present one; zeros if there
+    was none.
+
+    Raises:
+        ModelError: as `uncorrected`.
+    """
+    entries, editing = dict(_entries(model)), _Editing(model, folder, copy=False)
+    found: dict[Place, np.ndarray] = {}
+    for place, digest in _places(model, folder, entries):
+        present, original = editing.array(place), entries[digest].original
+        assert present is not None
+        with np.errstate(over="ignore"):
+            found[place] = np.zeros_like(present) if original is None else original.astype(present.dtype)
+    return found
+
+
 def unmatched(model: onnx.ModelProto, folder: Path) -> str:
     """A sentence if the metadata keep originals of constants that the model does not have; "" otherwise.
 

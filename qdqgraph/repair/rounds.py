@@ -28,6 +28,7 @@ from .repair import Repair
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
 from .resolve import resolve
+from .solution import Solution
 from .start import Start
 from .work import ROUNDS, Measure, Price, Work
 
@@ -47,8 +48,13 @@ def check(
 
 def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Finding, ...]:
     """Returns the findings of the rules in a graph, with ties solved; raises as `check`."""
+    return examined(graph, rules, options)[1]
+
+
+def examined(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Solution, tuple[Finding, ...]]:
+    """Returns the groups of sites, and the findings of `examine`; raises as `check`."""
     _check_policy(graph, options.policy)
-    return resolve(graph, scan(graph, rules), options)[1]
+    return resolve(graph, scan(graph, rules), options)
 
 
 def _check_policy(graph: Graph, text: str) -> None:
@@ -180,6 +186,19 @@ def strip(
         raise ModelError("nothing to strip: no node is given, and the rules report none")
     final = released(work.requested(graph, unquantized(graph, chosen)))
     return work.result(model, start, graph, final)
+
+
+def stripped(graph: Graph, nodes: Sequence[str]) -> Graph:
+    """Returns a graph without the pairs at the inputs of chosen nodes, as `strip` leaves it.
+
+    Args:
+        graph: the graph; it is not modified.
+        nodes: globs on the names of nodes and of their outputs.
+
+    Raises:
+        ModelError: a glob matches no node, or no chosen node is quantized.
+    """
+    return Work((), Options()).requested(graph, unquantized(graph, nodes))
 
 
 def elsewhere(graph: Graph, rules: Sequence[Rule], here: Iterable[Finding]) -> tuple[Finding, ...]:

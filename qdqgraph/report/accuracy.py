@@ -12,23 +12,39 @@ from rich.text import Text
 from ..verify.layers import Accuracy, LayerRow
 from .lines import say, tabulate
 
-COLUMNS = ("alone dB", "accumulated dB", "cosine", "largest error", "input scales", "clipped", "bytes", "findings")
+COLUMNS = (
+    "alone dB",
+    "accumulated dB",
+    "cosine",
+    "largest error",
+    "input scales",
+    "clipped",
+    "bytes",
+    "groups",
+    "findings",
+)
+LEFT = ("groups", "findings")
+"""Columns of words."""
 
 
 def show(console: Console, path: str, found: Accuracy) -> None:
     """A table of the layers, worst first, then what was not compared.
 
-    Cosine and largest error are those of the layer alone; scales and clipped shares are those of its inputs, in order.
+    Cosine and largest error are those of the layer alone; scales and clipped shares are those of its inputs, in order;
+    groups are those of its inputs, with the number of their sites.
     """
     table = Table(title="Errors of layers, worst first", title_justify="left", box=None)
     table.add_column("layer", overflow="fold")
     table.add_column("operator", overflow="fold")
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "findings" else "right", overflow="fold")
+        table.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
     for row in found.layers:
         table.add_row(*map(Text, _cells(row)))
     tabulate(console, table)
     say(console, f"{path}: {len(found.layers)} layers on {found.samples} samples of {found.data}")
+    if found.scores is not None:
+        both = f"score {found.scores.unquantized:.6g} in float, {found.scores.quantized:.6g} quantized"
+        say(console, f"{path}: {both}, difference {found.scores.difference:+.4g}")
     for name, reason in found.skipped.items():
         say(console, f"{path}: {name}: not compared: {reason}")
 
@@ -43,6 +59,7 @@ def _cells(row: LayerRow) -> Iterable[str]:
     yield ", ".join("?" if i.scale is None else f"{i.scale:.4g}" for i in row.inputs)
     yield ", ".join("?" if i.clipped is None else f"{i.clipped:.2%}" for i in row.inputs)
     yield f"{row.bytes:,}" if row.bytes else ""
+    yield ", ".join(dict.fromkeys(f"{i.group.name} ({i.group.sites})" for i in row.inputs))
     yield " ".join(row.findings)
 
 

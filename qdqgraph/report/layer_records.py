@@ -29,6 +29,8 @@ COLUMNS = (
     "clipped",
     "findings",
     "bytes",
+    "groups",
+    "group_sites",
 )
 """The columns of the CSV. Several inputs, scales, shares or codes of a row are separated by spaces; an unknown scale or
 share is "?"."""
@@ -60,11 +62,19 @@ class QuantizedInputRecord:
     clipped: Annotated[
         float | None, Meta(description="The share of values, 0 to 1, that the scale clips; null if unknown.")
     ]
+    group: Annotated[
+        str,
+        Meta(
+            description="The sites that share its scale, or will after the repair, by their anchor or first site; the "
+            "site itself if no tie names it."
+        ),
+    ]
+    group_sites: Annotated[int, Meta(description="The number of sites of the group.")]
 
     @classmethod
     def of(cls, found: QuantizedInput) -> QuantizedInputRecord:
         """The record of an input."""
-        return cls(found.site, found.scale, found.clipped)
+        return cls(found.site, found.scale, found.clipped, found.group.name, found.group.sites)
 
 
 @dataclass(frozen=True)
@@ -98,22 +108,37 @@ class LayerRecord:
 
 
 @dataclass(frozen=True)
+class ScoresRecord:
+    """The score of the task, by the function of --eval; higher is better."""
+
+    unquantized: float
+    quantized: float
+    difference: Annotated[float, Meta(description="Quantized minus unquantized.")]
+
+
+@dataclass(frozen=True)
 class AccuracyRecord:
     """The output of `qdqgraph error --json`: layers, worst first; layers that were not compared, with the reason."""
 
     format: Literal[1]
     file: str
+    model: Annotated[str, Meta(description="sha256 of the nodes and constants of the model.")]
     samples: int
     data: str
     layers: tuple[LayerRecord, ...]
     skipped: dict[str, str]
     notes: tuple[str, ...]
+    score: Annotated[ScoresRecord | None, Meta(description="Null without --eval.")]
 
     @classmethod
     def of(cls, file: str, found: Accuracy) -> AccuracyRecord:
         """The record of a measurement."""
         rows = tuple(map(LayerRecord.of, found.layers))
-        return cls(FORMAT, file, found.samples, found.data, rows, dict(found.skipped), found.notes)
+        score = None
+        if (both := found.scores) is not None:
+            score = ScoresRecord(both.unquantized, both.quantized, both.difference)
+        samples = found.samples
+        return cls(FORMAT, file, found.model, samples, found.data, rows, dict(found.skipped), found.notes, score)
 
 
 def table(found: Accuracy) -> str:
@@ -136,6 +161,8 @@ def table(found: Accuracy) -> str:
                 " ".join("?" if i.clipped is None else str(i.clipped) for i in row.inputs),
                 " ".join(row.findings),
                 row.bytes,
+                " ".join(i.group.name for i in row.inputs),
+                " ".join(str(i.group.sites) for i in row.inputs),
             )
         )
     return text.getvalue().rstrip("\n")

@@ -23,6 +23,7 @@ from ..engines.compare.match import KernelGroup
 from ..engines.layers import Engine, Layer
 from ..engines.share import Int8Share
 from ..rulekit.finding import Finding, Safety, Severity
+from ..verify.sensitivity.ranking import Sensitivity
 from .changes import ChangeRecord, CorrectionRecord, Fp16Record, OpsetRecord, PairsRecord
 from .layer_records import AccuracyRecord
 from .numbers import NumbersRecord
@@ -278,7 +279,13 @@ def encoded(record: FindingsRecord | ResultRecord | DiffRecord | AccuracyRecord)
 
 def schemas() -> dict[Path, str]:
     """The JSON Schema of each document, as the text of its file in the package."""
-    documents = {"findings": FindingsRecord, "result": ResultRecord, "engine-diff": DiffRecord, "error": AccuracyRecord}
+    documents = {
+        "findings": FindingsRecord,
+        "result": ResultRecord,
+        "engine-diff": DiffRecord,
+        "error": AccuracyRecord,
+        "sensitivity": Sensitivity,
+    }
     folder, dialect = Path(__file__).parent / "schemas", {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {
         folder / f"{name}.schema.json": json.dumps(dialect | msgspec.json.schema(kind), indent=1) + "\n"

@@ -15,7 +15,9 @@ from ..calibration.statistics.floating import FloatModel
 from ..errors import ModelError
 from ..graph.graph import Graph, key, label
 from ..graph.pair import pairs
+from ..repair.solution import Solution
 from ..rulekit.finding import Finding
+from .groups import SiteGroup
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,26 @@ class QuantizedInput:
         scale: ONNX's scale, in the units of the tensor; None if it is per-channel or not constant.
         clipped: the share of values, 0 to 1, whose nearest integer is beyond the range of the pair's integers; None
             if unknown (FP8, 4-bit integers, computed scales).
+        group: the sites that share its scale, or will after the repair, by their anchor or first site.
     """
 
     site: str
     scale: float | None
     clipped: float | None
+    group: SiteGroup
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The score of a task, higher is better, of the float network and of the Q/DQ graph."""
+
+    unquantized: float
+    quantized: float
+
+    @property
+    def difference(self) -> float:
+        """What quantization changes; negative for a loss."""
+        return self.quantized - self.unquantized
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,8 @@ class Accuracy:
         samples: the number of samples.
         data: where the samples come from.
         notes: what else to know, one sentence each.
+        scores: the score of the task; None if it was not asked for.
+        model: `digest` of the Q/DQ model.
     """
 
     layers: tuple[LayerRow, ...]
@@ -77,6 +96,8 @@ class Accuracy:
     samples: int
     data: str
     notes: tuple[str, ...] = ()
+    scores: Scores | None = None
+    model: str = ""
 
 
 def accuracy(
@@ -84,6 +105,7 @@ def accuracy(
     network: FloatModel,
     feeds: Iterable[Mapping[str, np.ndarray]],
     data: str,
+    groups: Solution,
     *,
     findings: Iterable[Finding] = (),
     costs: Mapping[str, int] | None = None,
@@ -97,6 +119,7 @@ def accuracy(
         network: its float network.
         feeds: the samples.
         data: where they come from.
+        groups: the groups of its sites.
         findings: the findings of the graph.
         costs: bytes per run of the kernel of each node, by the node's label.
         provider: "cpu" or "cuda".
@@ -114,7 +137,7 @@ def accuracy(
         raise ModelError(f"none of the {len(chosen)} layers that read a Q/DQ pair can be compared; '{name}': {reason}")
     errors = layer_errors(both, feeds, network.folder, provider=provider, progress=progress)
     places = tuple((finding.code, _places(finding)) for finding in findings)
-    rows = [_row(graph, node, errors, places, costs or {}) for node in chosen if key(node) in errors.alone]
+    rows = [_row(graph, node, errors, groups, places, costs or {}) for node in chosen if key(node) in errors.alone]
     return Accuracy(tuple(sorted(rows, key=_order)), both.skipped, errors.samples, data)
 
 
@@ -122,21 +145,23 @@ def _row(
     graph: Graph,
     node: gs.Node,
     errors: LayerErrors,
+    groups: Solution,
     places: Iterable[tuple[str, frozenset[str]]],
     costs: Mapping[str, int],
 ) -> LayerRow:
     name, mine = key(node), frozenset(_around(graph, node))
     codes = sorted({code for code, them in places if mine & them})
     alone, accumulated = errors.alone[name], errors.accumulated[name]
-    inputs = tuple(_inputs(graph, node, errors.clipped))
+    inputs = tuple(_inputs(graph, node, errors.clipped, groups))
     return LayerRow(name, label(node), node.op, alone, accumulated, inputs, tuple(codes), costs.get(label(node), 0))
 
 
-def _inputs(graph: Graph, node: gs.Node, clipped: Mapping[str, float]) -> Iterator[QuantizedInput]:
+def _inputs(graph: Graph, node: gs.Node, clipped: Mapping[str, float], groups: Solution) -> Iterator[QuantizedInput]:
     for name in dict.fromkeys(t.name for t in node.inputs):
         pair = activation_pair(graph, name)
         if pair is not None:
-            yield QuantizedInput(pair.site, pair.value if pair.per_tensor else None, clipped.get(name))
+            scale = pair.value if pair.per_tensor else None
+            yield QuantizedInput(pair.site, scale, clipped.get(name), SiteGroup.of(groups, pair.site))
 
 
 def _around(graph: Graph, node: gs.Node) -> Iterator[str]:

@@ -1,7 +1,9 @@
-"""A whole detector: its statistics are those of every value, and its layers' errors those of its tensors."""
+"""A whole detector: its statistics are those of every value, its layers' errors those of its tensors, and what a block
+gains in float that of the stripped file."""
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from qdqgraph.calibration.statistics.measure import measure
 from qdqgraph.calibration.statistics.scales import error
 from qdqgraph.calibration.statistics.spread import BINS
 from qdqgraph.model.runtime import run
+from qdqgraph.verify.comparison import agreement
 from samples.export import export
 
 SIZE = 64
@@ -74,3 +77,25 @@ def test_the_accumulated_errors_of_a_yolov5s_are_those_of_its_tensors(tmp_path: 
         sqnr = 10 * np.log10((exact**2).sum() / ((quantized - exact) ** 2).sum())
         assert row.accumulated.sqnr == pytest.approx(sqnr, abs=0.01), row.layer
         assert row.alone.sqnr > row.accumulated.sqnr - 3, row.layer
+
+
+def test_what_blocks_of_a_yolov5s_gain_is_what_strip_gains(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    export("yolov5s", path, size=SIZE)
+    random = np.random.default_rng(0)
+    feeds = [{"images": random.uniform(0, 1, (1, 3, SIZE, SIZE)).astype(np.float32)} for _ in range(2)]
+    found = qdqgraph.sensitivity(path, feeds, by="block")
+    assert found.complete and 40 < found.total < 80
+    exact = run(float_model(onnx.load(path), tmp_path).model, feeds, tmp_path)
+
+    def sqnr(model: onnx.ModelProto) -> float:
+        noisy = run(model, feeds, tmp_path)
+        each = [agreement([o[i] for o in exact], [o[i] for o in noisy]).sqnr for i in range(len(exact[0]))]
+        return float(np.mean(each))
+
+    before = sqnr(onnx.load(path))
+    assert found.quantized.sqnr_db == pytest.approx(before, abs=1e-3)
+    for unit in (*found.units[:2], found.units[-1]):
+        after = sqnr(qdqgraph.strip(path, [glob.escape(layer) for layer in unit.layers]).model)
+        assert unit.gain == pytest.approx(after - before, abs=0.01)
+    assert found.units[0].gain is not None and found.units[0].gain > 0

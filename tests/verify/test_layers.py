@@ -13,9 +13,12 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 import qdqgraph
+from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.cli.main import main
 from qdqgraph.model.runtime import run
 from qdqgraph.verify.layers import LayerRow
+from tests.support.cases import FOLDER
+from tests.support.cases import model as case
 from tests.support.halves import sandwiched
 from tests.support.models import build
 
@@ -109,6 +112,50 @@ def test_findings_and_bytes_are_beside_their_layer() -> None:
     assert all(row.bytes > 0 for row in found.values())
     only = qdqgraph.error(model, samples(), qdqgraph.rules(select=["QDQ3"]))
     assert all("QDQ104" not in row.findings for row in only.layers)
+
+
+def test_a_layer_names_the_sites_that_share_its_scale() -> None:
+    """MaxPool ties its input and output; the scale comes from the larger one."""
+    model = build(
+        """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+        a = t.pair (x, s1)  b = MaxPool <kernel_shape = [1, 1]> (a)  c = t.conv4 (b, s2)  y = t.conv4 (c, s3) }"""
+    )
+    found = rows(qdqgraph.error(model, samples()))
+    groups = {name: [(i.site, i.group.name, i.group.sites) for i in row.inputs] for name, row in found.items()}
+    assert groups == {"b": [("x", "b", 2)], "c": [("b", "b", 2)], "y": [("c", "c", 1)]}
+
+
+def test_the_score_of_a_task_is_printed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(
+        "import numpy as np\n"
+        "def score(run):\n"
+        "    x = np.load('data.npz')['x']\n"
+        "    return float(np.mean([np.abs(run({'x': one[None]})['y']).sum() for one in x]))\n"
+        "def broken(run):\n    return run({'other': 1})\n"
+    )
+    command = ["error", "model.onnx", "--data", "data.npz", "--no-config", "--eval"]
+    assert main([*command, "mine.py:score", "--json"]) == 0
+    score = json.loads(capsys.readouterr().out)["score"]
+    model = build(MODEL)
+    for name, net in (("quantized", model), ("unquantized", float_model(model, Path()).model)):
+        assert score[name] == pytest.approx(np.mean([np.abs(o[0]).sum() for o in run(net, samples(), Path())]))
+    assert score["difference"] == pytest.approx(score["quantized"] - score["unquantized"])
+    assert main([*command, "mine.py:score"]) == 0
+    assert f"score {score['unquantized']:.6g} in float" in capsys.readouterr().out
+    assert main([*command, "mine.py:broken"]) == 2
+    assert "--eval mine.py:broken failed with the" in capsys.readouterr().err
+
+
+def test_in_opset_23_weights_have_the_type_that_their_dequantizelinear_writes() -> None:
+    """FP32 scales, and an FP16 network through `output_dtype`; the float network has FP16 weights."""
+    model = case(FOLDER.joinpath("38-opset23-mixed.onnxtxt").read_text(encoding="utf-8"))
+    network = float_model(model, Path()).model
+    onnx.checker.check_model(network, full_check=True)
+    assert {t.data_type for t in network.graph.initializer} == {onnx.TensorProto.FLOAT16}
+    random = np.random.default_rng(0)
+    found = qdqgraph.error(model, [{"x": random.normal(0, 1, (1, 8, 16, 16)).astype(np.float16)}])
+    assert len(found.layers) > 2 and not found.skipped
+    assert all(10 < row.alone.sqnr < 80 for row in found.layers)
 
 
 def test_a_half_precision_model_is_measured() -> None:

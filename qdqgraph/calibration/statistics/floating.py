@@ -151,7 +151,7 @@ class _Bypass:
             rename_inputs(node, wires)
         self._name_clipped(new.graph, restored)
         new.graph.initializer.extend(self.constants.values())
-        _sweep(new.graph)
+        sweep(new.graph)
         self._refuse_integers(new.graph)
         used = {tensor.name for tensor in new.graph.initializer}
         wires = self.wires | {name: self._end(source) for name, source in self.quantized.items()}
@@ -168,26 +168,19 @@ class _Bypass:
             self.weights.append(name)
             if self.source is not None and true is None:
                 self.unmatched.append(name)
-            values = array if true is None else true.astype(array.dtype)
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+            kind = self.graph.dtype(name)  # from opset 23 on, it may differ from the type of the scale
+            values = array if true is None else true
+            wanted = array.dtype if kind is None else helper.tensor_dtype_to_np_dtype(kind)
+            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values.astype(wanted)), name)
 
     def _clip(self, pair: Pair) -> onnx.NodeProto | None:
-        """The Relu or Clip that a pair's range replaces; None if it replaces none. Exporters fold none into the range
-        of a graph input."""
-        if pair.tensor in self.graph.inputs or not clips_negatives(self.graph, pair):
+        """As `replaced_activation`, with the constants that it reads."""
+        found = replaced_activation(self.graph, pair, self.taken)
+        if found is None:
             return None
-        quantization = Quantization.of(pair)
-        assert quantization is not None
-        name = fresh(f"{pair.tensor}_relu", self.taken)
-        ends, step = quantization.amax(), float(quantization.scale.astype(np.float64).max())
-        if ends.size > 1 or abs(float(ends.reshape(-1)[0]) - RELU6) > step / 2:
-            return helper.make_node("Relu", [pair.tensor], [name])
-        if self.graph.opset < 11:  # the limits are attributes there
-            return helper.make_node("Clip", [pair.tensor], [name], min=0.0, max=RELU6)
-        limits = [fresh(f"{name}_{end}", self.taken) for end in ("low", "high")]
-        for limit, value in zip(limits, (0.0, RELU6), strict=True):
-            self.constants[limit] = numpy_helper.from_array(np.array(value, quantization.scale.dtype), limit)
-        return helper.make_node("Clip", [pair.tensor, *limits], [name])
+        node, constants = found
+        self.constants.update({tensor.name: tensor for tensor in constants})
+        return node
 
     def _bypass(self, graph: onnx.GraphProto, restored: Mapping[str, onnx.NodeProto]) -> None:
         """Removes the DequantizeLinears of a graph and of its subgraphs. What reads a QuantizeLinear then is refused
@@ -257,6 +250,34 @@ class _Bypass:
             raise ModelError(f"{what}, so the network without quantization is unknown: run `qdqgraph fix` first")
 
 
+def replaced_activation(
+    graph: Graph, pair: Pair, taken: set[str]
+) -> tuple[onnx.NodeProto, tuple[onnx.TensorProto, ...]] | None:
+    """The Relu or Clip that a pair's range replaces, on the pair's tensor, and the constants that it reads; None if it
+    replaces none. Exporters fold none into the range of a graph input.
+
+    Args:
+        graph: the Q/DQ graph.
+        pair: a pair of an activation, with a QuantizeLinear.
+        taken: names in use; the new ones are added.
+    """
+    if pair.tensor in graph.inputs or not clips_negatives(graph, pair):
+        return None
+    quantization = Quantization.of(pair)
+    assert quantization is not None
+    name = fresh(f"{pair.tensor}_relu", taken)
+    ends, step = quantization.amax(), float(quantization.scale.astype(np.float64).max())
+    if ends.size > 1 or abs(float(ends.reshape(-1)[0]) - RELU6) > step / 2:
+        return helper.make_node("Relu", [pair.tensor], [name]), ()
+    if graph.opset < 11:  # the limits are attributes there
+        return helper.make_node("Clip", [pair.tensor], [name], min=0.0, max=RELU6), ()
+    limits = tuple(
+        numpy_helper.from_array(np.array(value, quantization.scale.dtype), fresh(f"{name}_{end}", taken))
+        for end, value in zip(("low", "high"), (0.0, RELU6), strict=True)
+    )
+    return helper.make_node("Clip", [pair.tensor, *(limit.name for limit in limits)], [name]), limits
+
+
 def _is(node: onnx.NodeProto, operator: str) -> bool:
     return node.op_type == operator and node.domain in PAIR_DOMAINS
 
@@ -271,8 +292,9 @@ def _steps(pair: Pair, array: np.ndarray) -> np.ndarray:
     return quantization.along(scale, array.ndim)
 
 
-def _sweep(graph: onnx.GraphProto) -> None:
-    """Removes what no output depends on: nodes, constants, and the declared types of tensors that are gone."""
+def sweep(graph: onnx.GraphProto) -> None:
+    """Removes what no output of a graph depends on, also in its subgraphs: nodes, constants, and the declared types of
+    tensors that are gone. The nodes must be sorted."""
     needed = {o.name for o in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
@@ -280,7 +302,7 @@ def _sweep(graph: onnx.GraphProto) -> None:
             kept.append(node)
             needed.update(reads(node))
             for inner in subgraphs(node):
-                _sweep(inner)
+                sweep(inner)
     refill(graph.node, reversed(kept))
     refill(graph.initializer, [t for t in graph.initializer if t.name in needed])
     alive = {name for node in graph.node for name in node.output}

@@ -1,0 +1,75 @@
+"""The function that removes the pairs of chosen layers: strip."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from ..errors import ModelError
+from ..model.content import content
+from ..repair import rounds
+from ..rulekit.rule import Rule
+from ..verify.sensitivity.ranking import Sensitivity
+from ..verify.sensitivity.worst import layers_of, worst_layers
+from . import given
+from .given import File, Model
+from .results import Result, refuse_outputs, written
+
+
+def strip(
+    model: Model,
+    nodes: Sequence[str] = (),
+    rules: Sequence[Rule] = (),
+    *,
+    ranking: Sensitivity | File | None = None,
+    top: int | None = None,
+    min_gain: float | None = None,
+    output: File | None = None,
+    plan: File | None = None,
+    force: bool = True,
+    folder: File | None = None,
+) -> Result:
+    """Removes the pairs at the inputs of chosen layers, so that these run in floating point, as `qdqgraph strip` does.
+
+    Args:
+        model: a model, which is not modified, or its path.
+        nodes: globs on the names of nodes and of their outputs.
+        rules: layers that these rules report are chosen as well.
+        ranking: what `sensitivity` returned for this model, or its file, or the file of `error --json`: the layers that
+            it lists first are chosen as well.
+        top: with `ranking`, at most so many units or layers.
+        min_gain: with `ranking`, only units that gain at least this in float, in dB or in the score of the ranking.
+        output: as `fix`.
+        plan: as `fix`.
+        force: as `fix`.
+        folder: as `fix`.
+
+    Raises:
+        ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized; the ranking is of another
+            model, not complete, or without a unit that gains as much; or `top` and `min_gain` are given without it, or
+            it is given without one of them.
+    """
+    if isinstance(nodes, str):
+        raise ModelError(f"nodes is a string; use a tuple of strings: ({nodes!r},)")
+    if (ranking is None) != (top is None and min_gain is None):
+        raise ModelError("give a ranking (--from FILE) together with --top K, --min-gain GAIN, or both")
+    refuse_outputs(output, plan, force)
+    found, place, source = given.read(model, folder)
+    worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
+    result = Result.of(rounds.strip(found, (*nodes, *worst), given.rule_list(rules), folder=place))
+    return written(result, found, source, output, plan, force)
+
+
+def _layers(
+    model: onnx.ModelProto, folder: Path, ranking: Sensitivity | File, top: int | None, least: float | None
+) -> tuple[str, ...]:
+    """Globs for the layers that a ranking lists first."""
+    own = content(model, folder)
+    if isinstance(ranking, Sensitivity):
+        found = layers_of(ranking, "the ranking", own, top, least)
+    else:
+        found = worst_layers(Path(ranking), own, top, least)
+    return tuple(map(glob.escape, found))

@@ -1,0 +1,109 @@
+"""`Level`: how close the outputs of a network are to those of its float network, and the score of its task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+
+EXACT = 144.0
+"""dB: the SQNR of an output without a difference, and the most that is told apart: the resolution of FP32 (2**-24). An
+output with values that are not finite, or of another shape, counts as minus this."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a network with some units quantized produces."""
+
+    sqnr_db: Annotated[
+        float | None,
+        Meta(
+            description="SQNR against the float network in dB: the mean of the floating-point outputs; from -144 (not "
+            "finite, or another shape) to 144 (no difference). Null without samples."
+        ),
+    ]
+    outputs_db: Annotated[dict[str, float], Meta(description="The SQNR of each floating-point output.")]
+    score: Annotated[float | None, Meta(description="The score of the task, higher is better; null without --eval.")]
+
+
+@dataclass(eq=False)
+class Noise:
+    """The noise of outputs, added up over samples.
+
+    Attributes:
+        names: the outputs, in order.
+        signal: Σ float², by output.
+        noise: Σ difference², by output; not a number if a value is not finite or a shape differs.
+    """
+
+    names: Sequence[str]
+    signal: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+
+    def add(self, reference: Sequence[Any], found: Sequence[Any]) -> None:
+        """Adds a sample: the outputs of the float network, and those of the network to compare."""
+        for name, a, b in zip(self.names, map(np.asarray, reference), map(np.asarray, found), strict=True):
+            if a.dtype.kind != "f":
+                continue
+            wide = a.astype(np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):  # an output may be infinite or NaN
+                noise = math.nan if a.shape != b.shape else float(np.sum((b.astype(np.float64) - wide) ** 2))
+                self.signal[name] = self.signal.get(name, 0.0) + float(np.sum(wide**2))
+            self.noise[name] = self.noise.get(name, 0.0) + noise
+
+    def level(self, score: float | None) -> Level:
+        """The level over all samples, with this score."""
+        each = {name: decibels(self.signal[name], noise) for name, noise in self.noise.items()}
+        return Level(sum(each.values()) / len(each) if each else None, each, score)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """The SQNR in dB, from -`EXACT` to `EXACT`."""
+    if not math.isfinite(signal) or not math.isfinite(noise):
+        return -EXACT
+    if noise == 0:
+        return EXACT
+    return max(-EXACT, min(EXACT, 10 * math.log10(signal / noise))) if signal else -EXACT
+
+
+class Kept:
+    """Outputs of samples in a temporary file, because those of many samples may not fit into the memory.
+
+    Args:
+        file: the file, open for reading and writing.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._samples = file, list[int]()
+
+    def add(self, outputs: Sequence[Any]) -> None:
+        """Keeps the outputs of the next sample."""
+        for output in outputs:
+            np.save(self._file, np.asarray(output), allow_pickle=False)
+        self._samples.append(len(outputs))
+
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
+        self._file.seek(0)
+        for count in self._samples:
+            yield [np.load(self._file, allow_pickle=False) for _ in range(count)]
+
+
+def gain(quantized: Level, off: Level) -> float:
+    """What a unit gains when it is left in float: in the score if there is one, else in dB."""
+    if off.score is not None and quantized.score is not None:
+        return off.score - quantized.score
+    assert off.sqnr_db is not None and quantized.sqnr_db is not None
+    return off.sqnr_db - quantized.sqnr_db
+
+
+def cost(unquantized: Level, quantized: Level, on: Level) -> float:
+    """What a unit costs when it alone is quantized: the loss of score if there is one, else its noise as a share of the
+    noise of the quantized network, the mean over outputs."""
+    if on.score is not None and unquantized.score is not None:
+        return unquantized.score - on.score
+    shares = [10 ** ((quantized.outputs_db[name] - found) / 10) for name, found in on.outputs_db.items()]
+    return sum(shares) / len(shares)
