@@ -96,12 +96,11 @@ def photographs() -> list[Tensor]:
 
 def fidelity(model: nn.Module) -> float:
     """SQNR of the outputs against the float network, dB, the mean over outputs, on four other photographs."""
-    values = []
-    for x in _photographs(12, 16):
-        with torch.no_grad():
-            for found, expected in zip(model(x), centerface()(x), strict=True):
-                noise = float((found - expected).square().sum())
-                values.append(10 * math.log10(float(expected.square().sum()) / max(noise, 1e-20)))
+    x, values = torch.cat(_photographs(12, 16)), []
+    with torch.no_grad():
+        for found, expected in zip(model(x), centerface()(x), strict=True):
+            noise = float((found - expected).square().sum())
+            values.append(10 * math.log10(float(expected.square().sum()) / max(noise, 1e-20)))
     return float(np.mean(values))
 
 
