@@ -19,6 +19,7 @@ from ..linking.link import Linked, link
 from ..quantization.config import Config
 from ..quantization.fold import fold_norms
 from ..quantization.replace import Quantized, quantize
+from ..quantizer.quantizer import quantizers
 from ..training.checkpoint import ENTRY, read_checkpoint
 from ..training.sensitivity import apply_sensitivity, layers_to_disable
 from ..training.state import load, restore_content
@@ -136,8 +137,10 @@ class Session:
         if checkpoint is not None:
             return self._resumed(model, checkpoint, off)
         if how.load is not None:
-            for sentence in load(model, how.load, force=how.force_load).differences:
+            found = load(model, how.load, force=how.force_load).differences
+            for sentence in found:
                 self.progress(f"{how.load} differs: {sentence}")
+            calibrated = self._calibrate_missing(model, how) if found else None
         else:
             quantized = self._quantize(model, how.config)
             linked = self._link(model, how, exporting) if how.link else None
@@ -203,6 +206,20 @@ class Session:
         done = calibrate(model, data, batches, method, percentile=percentile, progress=self.bar)
         self.progress(str(done))
         return done
+
+    def _calibrate_missing(self, model: nn.Module, how: Preparation) -> Calibrated | None:
+        """Calibrates the quantizers that have no amax after a forced load; None if all have one."""
+        enabled = {name: q for name, q in quantizers(model).items() if not q._disabled}
+        known = [q for q in enabled.values() if q.amax is not None]
+        if len(known) == len(enabled):
+            return None
+        for quantizer in known:
+            quantizer.disable()
+        try:
+            return self._calibrate(model, how)
+        finally:
+            for quantizer in known:
+                quantizer.enable()
 
     def _disable_units(
         self, model: nn.Module, how: Preparation, exporting: Exporting, off: FloatUnits

@@ -78,6 +78,7 @@ def feature_distance(
                 f"{what} cannot be compared: it ran {len(found)} times in the model and {len(expected)} times in the "
                 "teacher; choose another mode, or supervise other modules"
             )
-        part = distance(found, expected, what) if found else None
-        parts += [] if part is None else [part]
+        runs = [distance(a, b, what) for a, b in zip(found, expected, strict=True)]
+        known = [run for run in runs if run is not None]
+        parts += [sum(known[1:], known[0]) / len(known)] if known else []
     return sum(parts[1:], parts[0]) / len(names) if parts else None

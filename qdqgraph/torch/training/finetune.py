@@ -104,8 +104,9 @@ def finetune(
         content = read_checkpoint(resume)
         earlier = run_of(content, settings, resume)
         restore_content(model, content, resume)
-    if not quantizers(model) or all(q.amax is None for q in quantizers(model).values() if not q._disabled):
-        raise TorchError(f"calibrate first: {next(iter(quantizers(model)), 'the model')} has no amax")
+    enabled = {n: q for n, q in quantizers(model).items() if not q._disabled}
+    if not quantizers(model) or (enabled and all(q.amax is None for q in enabled.values())):
+        raise TorchError(f"calibrate first: {next(iter(enabled), 'the model')} has no amax")
     modes = {m: m.training for m in (*model.modules(), *teacher.modules())}
     buffers = {n: x.detach().clone() for n, x in teacher.named_buffers()}
     state = earlier or Run(settings, 0, copy.deepcopy(model.state_dict()))

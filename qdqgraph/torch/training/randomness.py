@@ -22,12 +22,13 @@ def random_state(loader: Any = None) -> dict[str, Any]:
     """The states of the generators of Python, NumPy, torch and, of a loader, its own: those of a DataLoader and its
     samplers, and what `state_dict` returns. Plain data, for `restore_random_state`."""
     numpy_state: Any = np.random.get_state(legacy=True)
+    cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # else there is no state, and asking makes one
     own = getattr(loader, "state_dict", None)
     return {
         "python": random.getstate(),
         "numpy": [numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if cuda else [],
         "generators": [g.get_state() for g in _generators(loader)],
         "loader": own() if callable(own) else None,
     }

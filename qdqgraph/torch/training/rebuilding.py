@@ -100,9 +100,9 @@ def _site(entry: Mapping[str, Any], module: nn.Module, same_python: bool) -> str
     site, description = str(entry["site"]), entry["description"]
     if not _is_counted(site):
         return site
-    if same_python and (description is None or has_call(site, module)):
-        return site
-    return None if description is None else find_site(Description(**description), module)
+    if description is not None:
+        return find_site(Description(**description), module)
+    return site if same_python and (not entry["known"] or has_call(site, module)) else None
 
 
 def _is_counted(site: str) -> bool:

@@ -17,6 +17,7 @@ from ...errors import TorchError
 from ...model.files import whole
 from ..calibration.provenance import Provenance, provenance, remember
 from ..calls.places import places
+from ..calls.source import has_call
 from ..quantization.replace import QUANTIZED_CLASSES, class_of
 from ..quantizer.quantizer import Quantizer, quantizer_paths, quantizers, refuse_meta_tensors
 from .rebuilding import differences, places_in, rebuild
@@ -89,9 +90,9 @@ def restore_content(model: nn.Module, content: Mapping[str, Any], path: Path, *,
     paths = rebuild(model, content, found_places)
     state = {_renamed(name, paths): value for name, value in content["state"].items()}
     own = model.state_dict()
-    fitting = {n: x for n, x in state.items() if n.endswith("._amax") or _fits(x, own.get(n))}
+    fitting = _fitting(state, own) if force else state
     try:
-        model.load_state_dict(fitting if force else state, strict=not force)
+        model.load_state_dict(fitting, strict=not force)
     except (KeyError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).strip().splitlines()[:2])
         raise TorchError(f"{path}: this is the state of another network: {reason[:300]}") from error
@@ -105,6 +106,15 @@ def _renamed(name: str, paths: Mapping[str, str]) -> str:
     """The name of an entry of a state in the model, given the paths of the state's quantizers in the model."""
     path, _, entry = name.rpartition(".")
     return f"{paths.get(path, path)}.{entry}" if path else name
+
+
+def _fitting(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a state that fit the model: those of its names and shapes, and amax, except that of weights that
+    do not fit."""
+    found = {n: x for n, x in state.items() if not n.endswith("._amax") and n in own and _fits(x, own[n])}
+    left = [n.rpartition(".")[0] for n in state if not n.endswith("._amax") and n not in found]
+    misfits = tuple(f"{module}._weight_quantizer" for module in left)
+    return found | {n: x for n, x in state.items() if n.endswith("._amax") and not n.startswith(misfits)}
 
 
 def _fits(value: Any, own: Any) -> bool:
@@ -153,11 +163,13 @@ def _places(model: nn.Module) -> dict[str, dict[str, Any]]:
     """The places of quantizers at calls, with a description of each that survives changes elsewhere in the code."""
     found = {}
     for name, place in places(model).items():
-        description = describe_site(place.call.site, model.get_submodule(place.module))
+        module, site = model.get_submodule(place.module), place.call.site
+        description = describe_site(site, module)
         found[name] = {
             "module": place.module,
             "operator": place.call.operator,
-            "site": place.call.site,
+            "site": site,
+            "known": has_call(site, module),
             "count": place.call.count,
             "operand": place.operand,
             "description": None if description is None else asdict(description),
