@@ -14,4 +14,3 @@ def test_the_type_of_a_tensor_of_unknown_rank_is_known() -> None:
     )
     found = infer(model)
     assert found["r"] == (onnx.TensorProto.FLOAT, None)
-    assert found["y"] == (onnx.TensorProto.FLOAT, None)
