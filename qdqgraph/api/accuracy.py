@@ -10,6 +10,7 @@ import onnx.inliner
 
 from ..calibration.data.sources import Data
 from ..calibration.statistics.floating import FloatModel
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
@@ -32,6 +33,7 @@ def error(
     reference: Model | None = None,
     preprocess: str | None = None,
     samples: int | None = None,
+    memory: int = DEFAULT_MEMORY,
     provider: str = "cpu",
     progress: Progress = lambda message: None,
     **settings: Any,
@@ -50,6 +52,7 @@ def error(
         reference: the network before quantization, or its path: its weights are exact, those of the model are rounded.
         preprocess: for a folder of pictures: how they become inputs, as `--preprocess`.
         samples: how many of the data to use, the first ones; all by default.
+        memory: the limit for the memory of the process while it measures, in bytes.
         provider: the device, "cpu" or "cuda".
         progress: called with one line for each step.
         settings: fields of `Options` by name.
@@ -82,9 +85,11 @@ def error(
         findings=findings,
         costs=costs,
         provider=provider,
+        memory=memory,
         progress=progress,
     )
-    return replace(result, notes=tuple(filter(None, (*notes, runtime.provider(provider)[1]))))
+    fallback = runtime.provider(provider, "the comparison of the layers")[1]
+    return replace(result, notes=tuple(filter(None, (*notes, fallback))))
 
 
 def _notes(network: FloatModel, reference: Model | None) -> tuple[str, ...]:

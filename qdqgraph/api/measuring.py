@@ -14,12 +14,14 @@ from ..calibration.fitted import Fitted
 from ..calibration.methods import methods
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from ..calibration.statistics.floating import FloatModel, float_model
-from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
+from ..calibration.statistics.measure import measure
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..calibration.statistics.statistics import Statistics
 from ..calibration.tables import stored
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
+from ..model.files import refuse_to_overwrite
 from ..model.protos import names as tensor_names
 from ..repair.measured import Measured
 from ..repair.work import Measure
@@ -82,7 +84,16 @@ def measuring(
         network = network_of(graph.model, graph.folder, calibration.reference)
         found = _statistics(network, data, calibration, provider, progress)
         progress("choosing scales")
-        return Fitted(found, data, network.wires, calibration.method, calibration.percentile, provider)
+        return Fitted(
+            found,
+            data,
+            network.wires,
+            calibration.method,
+            calibration.percentile,
+            provider,
+            memory=calibration.memory,
+            progress=progress,
+        )
 
     return run
 
@@ -136,10 +147,13 @@ def _statistics(
 
     Raises:
         CalibrationError: the file is of another network or other samples, or cannot be read or written.
+        ModelError: its folder does not exist, or is not writable.
     """
     path = calibration.statistics
     if path is not None and path.exists():
         return Statistics.load(path, network=network.digest, data=data.digest)
+    if path is not None:
+        refuse_to_overwrite(path, force=False)  # before the work, not after it
     found = measure(network, data, memory=calibration.memory, provider=provider, progress=progress)
     if path is not None:
         found.save(path)

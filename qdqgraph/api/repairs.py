@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import onnx
 from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
-from ..calibration.statistics.measure import DEFAULT_MEMORY
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..calibration.trial import run_on_noise
 from ..engines.forecast.forecast import forecast
@@ -24,7 +25,7 @@ from ..fp16 import Fp16Model, refuse_target, with_fp16
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..graph.graph import Graph
 from ..model import runtime
-from ..model.files import external_files, is_canonical, refuse_to_overwrite, write_model, write_text
+from ..model.files import external_files, is_canonical, refuse_to_overwrite, write_model, writing_text
 from ..model.protos import names as tensor_names
 from ..model.runtime import Feeds
 from ..repair import rounds
@@ -203,7 +204,8 @@ def fix(
         if proof.worse and not allow_worse:
             built = "TensorRT-RTX builds a worse engine from the repaired model"
             raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
-    warnings = (note, "" if numbers is None else numbers.warning, unknown_tensors(calibration, found))
+    fallback = runtime.provider(provider, "the calibration")[1] if measure is not None and table is None else ""
+    warnings = (note, fallback, "" if numbers is None else numbers.warning, unknown_tensors(calibration, found))
     notes = tuple(sentence for sentence in warnings if sentence)
     result = Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
     return _written(result, found, source, output, plan, force, progress)
@@ -333,12 +335,13 @@ def _written(
 ) -> Result:
     """Writes the files of a result, and returns the result with notes about them."""
     notes: list[str] = []
-    if output is not None:
-        progress("checking and writing")
-        notes.append(write_model(result.model, Path(output), source, force=force))
-    if plan is not None:
-        write_text(result.plan.to_json(), Path(plan), force=force)
-        if source.is_file() and not is_canonical(source, model):
-            effect = "undo restores an equal model, but not the same bytes"
-            notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
+    with ExitStack() as both:
+        if plan is not None:  # written first and named last, so that no model exists without its plan
+            both.enter_context(writing_text(result.plan.to_json(), Path(plan), force=force))
+        if output is not None:
+            progress("checking and writing")
+            notes.append(write_model(result.model, Path(output), source, force=force))
+    if plan is not None and source.is_file() and not is_canonical(source, model):
+        effect = "undo restores an equal model, but not the same bytes"
+        notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
     return replace(result, notes=(*result.notes, *filter(None, notes)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from .. import api
+from ..api.measuring import byte_count
 from ..report.lines import say
 from .console import steps, terminal, warn
 from .data import data_of
@@ -23,6 +24,7 @@ def error(args: Namespace) -> int:
             reference=args.reference,
             preprocess=args.preprocess,
             samples=args.samples,
+            memory=byte_count(args.memory),
             provider=args.provider,
             progress=step,
         )

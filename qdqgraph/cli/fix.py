@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from .. import api
 from ..api.measuring import byte_count
@@ -12,6 +13,7 @@ from ..report.lines import say
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation, split_codes
+from .written import so_far
 
 
 def fix(args: Namespace) -> int:
@@ -27,7 +29,8 @@ def fix(args: Namespace) -> int:
     if args.allow_worse and not args.verify:
         raise ModelError("--allow-worse has an effect only with --verify: give both")
     run, out = Invocation.of(args), None if args.dry_run else args.output
-    with steps() as step:
+    files = [Path(file) for file in (args.statistics, out, None if args.dry_run else args.plan) if file is not None]
+    with so_far(files), steps() as step:
         result = api.fix(
             args.model,
             run.rules(args.model),

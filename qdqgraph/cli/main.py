@@ -15,8 +15,9 @@ from .. import __version__
 from ..errors import QdqgraphError, reason
 from ..report import formats
 from . import engine_arguments, torch_arguments
-from .data_arguments import add_calibration, add_data
+from .data_arguments import add_calibration, add_data, add_memory
 from .invocation import add_options
+from .written import Terminated
 
 VERBS = {
     "apply": "plans",
@@ -152,6 +153,7 @@ def _error(verb: argparse.ArgumentParser) -> None:
     _common(verb)
     add_data(verb, "samples of the inputs, which the errors are measured on (required)")
     verb.add_argument("--reference", type=Path, metavar="FLOAT.onnx", help="the float network, for the exact weights")
+    add_memory(verb)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
     verb.add_argument("--format", choices=["text", "json", "csv"], default="text")
     verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
@@ -206,12 +208,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _unprinted(error)
     except KeyboardInterrupt as stop:
-        print(f"qdqgraph: interrupted, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
-        return 128 + signal.SIGINT
+        number = stop.number if isinstance(stop, Terminated) else signal.SIGINT
+        how = "interrupted" if number == signal.SIGINT else "terminated"
+        print(f"qdqgraph: {how}, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
+        return 128 + number
+
+
+def terminated(number: int, frame: object) -> None:
+    """Handles a signal that ends the process.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated(number)
 
 
 def entry() -> None:
-    """Runs the console script."""
+    """Runs the console script. A signal that asks to end leaves no temporary file, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, terminated)
     code = main()
     try:
         sys.stdout.flush()

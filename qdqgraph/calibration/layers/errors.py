@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ModelError
-from ...model import runtime
-from .twin import Clipping, Compared, Twin
+from ..statistics.running import DEFAULT_MEMORY, Running
+from .twin import Compared, Twin
 
 Feeds = Iterable[Mapping[str, np.ndarray]]
 
@@ -51,18 +50,32 @@ class LayerErrors:
     samples: int
 
 
-def runs(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> Iterator[dict[str, NDArray[Any]]]:
+def runs(
+    twin: Twin,
+    feeds: Feeds,
+    folder: Path,
+    provider: str = "cpu",
+    *,
+    memory: int = DEFAULT_MEMORY,
+    results: Iterable[str] | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
     """Yields the results of a twin for each sample, by output name.
 
+    Args:
+        twin: the network.
+        feeds: the samples.
+        folder: where external data lie.
+        provider: "cpu" or "cuda".
+        memory: the limit for the peak resident memory of the process, in bytes.
+        results: the outputs of the twin to compute; all by default.
+
     Raises:
-        ModelError: onnxruntime is missing, or cannot run the twin.
+        ModelError: onnxruntime is missing, or cannot run the twin, or one node alone needs more memory.
     """
-    if not runtime.available():
-        raise ModelError("onnxruntime is not installed, and measuring errors runs the network: install qdqgraph[ort]")
-    session = runtime.Session(twin.model, folder, runtime.provider(provider)[0])
-    names = [o.name for o in twin.model.graph.output]
+    wanted = dict.fromkeys(o.name for o in twin.model.graph.output) if results is None else dict.fromkeys(results)
+    running = Running(twin.model, folder, tuple(wanted), memory, provider)
     for feed in feeds:
-        yield dict(zip(names, map(np.asarray, session.run([feed])[0]), strict=True))
+        yield dict(running.run(feed))
 
 
 def layer_errors(
@@ -71,6 +84,7 @@ def layer_errors(
     folder: Path,
     *,
     provider: str = "cpu",
+    memory: int = DEFAULT_MEMORY,
     progress: Callable[[str], None] = lambda message: None,
 ) -> LayerErrors:
     """The errors of all layers of a twin.
@@ -80,17 +94,29 @@ def layer_errors(
         feeds: the samples.
         folder: where external data lie.
         provider: "cpu" or "cuda".
+        memory: as for `runs`.
         progress: called with one line after each sample.
 
     Raises:
         ModelError: as `runs`.
     """
-    found, counts, samples = _summed(twin, feeds, folder, provider, progress)
+    every = (*twin.alone, *twin.accumulated)
+    found = {compared: np.zeros(len(compared.sums)) for compared in every}
+    counts = {clipping: np.zeros(len(clipping.sums)) for clipping in twin.clipping}
+    number = 0
+    for number, results in enumerate(runs(twin, feeds, folder, provider, memory=memory), 1):
+        for compared in every:
+            mine = np.array([float(results[name]) for name in compared.sums])
+            found[compared][:-1] += mine[:-1]
+            found[compared][-1] = np.maximum(found[compared][-1], mine[-1])
+        for clipping in twin.clipping:
+            counts[clipping] += [float(results[name]) for name in clipping.sums]
+        progress(f"compared layers on sample {number}")
     alone, accumulated = (
         {c.layer: _error(*map(float, found[c])) for c in each} for each in (twin.alone, twin.accumulated)
     )
     clipped = {c.tensor: float(counts[c][0] / max(1, counts[c][1])) for c in twin.clipping}
-    return LayerErrors(alone, accumulated, clipped, samples)
+    return LayerErrors(alone, accumulated, clipped, number)
 
 
 def totals(
@@ -98,32 +124,24 @@ def totals(
     feeds: Feeds,
     folder: Path,
     provider: str = "cpu",
-) -> dict[Compared, NDArray[np.float64]]:
-    """The values of `twin.SUMS` over all samples, for each comparison; arguments as for `layer_errors`.
+    *,
+    memory: int = DEFAULT_MEMORY,
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[Compared, tuple[float, float]]:
+    """The sums of signal and noise (see `twin.SUMS`) over all samples, for each layer alone; nothing else is computed.
+
+    Arguments as for `layer_errors`.
 
     Raises:
         ModelError: as `runs`.
     """
-    return _summed(twin, feeds, folder, provider, lambda message: None)[0]
-
-
-def _summed(
-    twin: Twin, feeds: Feeds, folder: Path, provider: str, progress: Callable[[str], None]
-) -> tuple[dict[Compared, NDArray[np.float64]], dict[Clipping, NDArray[np.float64]], int]:
-    """The sums of comparisons and of clipped values over all samples, and the number of samples."""
-    every = (*twin.alone, *twin.accumulated)
-    found = {compared: np.zeros(len(compared.sums)) for compared in every}
-    counts = {clipping: np.zeros(len(clipping.sums)) for clipping in twin.clipping}
-    number = 0
-    for number, results in enumerate(runs(twin, feeds, folder, provider), 1):
-        progress(f"comparing layers, sample {number}")
-        for compared in every:
-            mine = np.array([float(results[name]) for name in compared.sums])
-            found[compared][:-1] += mine[:-1]
-            found[compared][-1] = np.maximum(found[compared][-1], mine[-1])
-        for clipping in twin.clipping:
-            counts[clipping] += [float(results[name]) for name in clipping.sums]
-    return found, counts, number
+    pairs = {compared: compared.sums[:2] for compared in twin.alone}
+    found = dict.fromkeys((name for pair in pairs.values() for name in pair), 0.0)
+    for number, results in enumerate(runs(twin, feeds, folder, provider, memory=memory, results=tuple(found)), 1):
+        for name in found:
+            found[name] += float(results[name])
+        progress(f"compared scales at the layers on sample {number}")
+    return {compared: (found[signal], found[noise]) for compared, (signal, noise) in pairs.items()}
 
 
 def _error(signal: float, noise: float, found: float, product: float, largest: float) -> LayerError:

@@ -6,13 +6,15 @@ channel of small values by large weights, so a scale that clips a few large valu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
 from ..statistics.floating import FloatModel
+from ..statistics.running import DEFAULT_MEMORY
 from .errors import totals
 from .twin import layers, twin
 
@@ -27,6 +29,9 @@ def least_error(
     candidates: Sequence[Sequence[float]],
     feeds: Iterable[Mapping[str, np.ndarray]],
     provider: str = "cpu",
+    *,
+    memory: int = DEFAULT_MEMORY,
+    progress: Callable[[str], None] = lambda message: None,
 ) -> list[int]:
     """The index of the best candidate for each group: the least sum over its layers of noise relative to the signal.
 
@@ -40,9 +45,11 @@ def least_error(
         candidates: scales of each group, equally many, the preferred one first.
         feeds: the samples.
         provider: "cpu" or "cuda".
+        memory: the limit for the peak resident memory of the process, in bytes.
+        progress: called with one line after each sample.
 
     Raises:
-        ModelError: onnxruntime is missing, or cannot run the network.
+        ModelError: onnxruntime is missing, or cannot run the network, or one node alone needs more memory.
     """
     if not groups:
         return []
@@ -53,8 +60,9 @@ def least_error(
     ]
     noise: dict[str, np.ndarray] = {}
     compared_layers = twin(graph, network, layers(graph), variants=variants)
-    for compared, sums in totals(compared_layers, feeds, network.folder, provider).items():
-        ratio = sums[1] / sums[0] if sums[0] > 0 and np.isfinite(sums[1]) else 0.0
+    found = totals(compared_layers, feeds, network.folder, provider, memory=memory, progress=progress)
+    for compared, (signal, difference) in found.items():
+        ratio = difference / signal if signal > 0 and math.isfinite(difference) else 0.0
         noise.setdefault(compared.layer, np.zeros(count))[compared.variant] = ratio
     readers = _readers(graph)
     return [_best([noise[n] for s in sites for n in readers.get(s, ()) if n in noise], count) for sites in groups]
