@@ -12,6 +12,7 @@ import onnx.inliner
 
 from ..calibration.data.sources import Data
 from ..calibration.statistics.floating import FloatModel
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
@@ -37,6 +38,7 @@ def error(
     preprocess: str | None = None,
     samples: int | None = None,
     evaluate: Evaluate | None = None,
+    memory: int = DEFAULT_MEMORY,
     provider: str = "cpu",
     progress: Progress = lambda message: None,
     **settings: Any,
@@ -57,6 +59,7 @@ def error(
         samples: how many of the data to use, the first ones; all by default.
         evaluate: scores a network, which it gets as a function from input arrays to output arrays, both by name;
             higher is better. The float network and the model are scored.
+        memory: the limit for the memory of the process while it measures, in bytes.
         provider: the device, "cpu" or "cuda".
         progress: called with one line for each step.
         settings: fields of `Options` by name.
@@ -91,9 +94,10 @@ def error(
         findings=known.findings,
         costs=costs,
         provider=provider,
+        memory=memory,
         progress=progress,
     )
-    notes = (*notes, runtime.provider(provider)[1])
+    notes = (*notes, runtime.provider(provider, "the comparison of the layers")[1])
     scores = None if evaluate is None else _scores(evaluate, found, network, place, provider, progress)
     return replace(result, notes=tuple(filter(None, notes)), scores=scores, model=content(found, place))
 

@@ -101,7 +101,7 @@ def _rounding(
 def _biases(samples: Samples, options: Options, calibration: Calibration, provider: str, progress: Progress) -> Propose:
     def propose(graph: Graph) -> Proposed:
         network = network_of(graph.model, graph.folder, calibration.reference)
-        examined, found = bias_corrections(graph, network, samples, provider)
+        examined, found = bias_corrections(graph, network, samples, provider, memory=calibration.memory)
         return Proposed(examined, tuple(Improvement(c.layer, {c.place: c.bias}, c.before, c.after) for c in found))
 
     return propose

@@ -15,13 +15,15 @@ from ..calibration.fitted import Fitted
 from ..calibration.methods import methods
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percentile
 from ..calibration.statistics.floating import FloatModel, float_model
-from ..calibration.statistics.measure import DEFAULT_MEMORY, measure
+from ..calibration.statistics.measure import measure
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..calibration.statistics.statistics import Statistics
 from ..calibration.tables import stored
 from ..calibration.tables.first import TableFirst
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
+from ..model.files import refuse_to_overwrite
 from ..model.protos import names as tensor_names
 from ..repair.measured import Measured
 from ..repair.work import Measure
@@ -90,8 +92,17 @@ def measuring(
         found = _statistics(network, data, calibration, provider, progress)
         progress("choosing scales")
         known = {} if calibration.reference is None else network.matched()
-        method = calibration.method, calibration.percentile
-        fitted = Fitted(found, data, network.wires, *method, provider, reference=known)
+        fitted = Fitted(
+            found,
+            data,
+            network.wires,
+            calibration.method,
+            calibration.percentile,
+            provider,
+            memory=calibration.memory,
+            progress=progress,
+            reference=known,
+        )
         return fitted if table is None else TableFirst(table, fitted)
 
     return run
@@ -142,10 +153,13 @@ def _statistics(
 
     Raises:
         CalibrationError: the file is of another network or other samples, or cannot be read or written.
+        ModelError: its folder does not exist, or is not writable.
     """
     path = calibration.statistics
     if path is not None and path.exists():
         return Statistics.load(path, network=network.digest, data=data.digest)
+    if path is not None:
+        refuse_to_overwrite(path, force=False)  # before the work, not after it
     found = measure(network, data, memory=calibration.memory, provider=provider, progress=progress)
     if path is not None:
         found.save(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
-from ..calibration.statistics.measure import DEFAULT_MEMORY
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..errors import ModelError
 from ..repair import rounds

@@ -9,7 +9,7 @@ from typing import Any
 from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
-from ..calibration.statistics.measure import DEFAULT_MEMORY
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import onnx
 from ..engines.share import Int8Share
 from ..errors import ModelError
 from ..fp16 import Fp16Model
-from ..model.files import is_canonical, refuse_to_overwrite, write_model, write_text
+from ..model.files import is_canonical, refuse_to_overwrite, write_model, writing_text
 from ..model.protos import names as tensor_names
 from ..repair.repair import Repair
 from ..verify.verification import Verification
@@ -83,12 +84,13 @@ def written(
 ) -> Result:
     """Writes the files of a result, and returns the result with notes about them."""
     notes: list[str] = []
-    if output is not None:
-        progress("checking and writing")
-        notes.append(write_model(result.model, Path(output), source, force=force))
-    if plan is not None:
-        write_text(result.plan.to_json(), Path(plan), force=force)
-        if source.is_file() and not is_canonical(source, model):
-            effect = "undo restores an equal model, but not the same bytes"
-            notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
+    with ExitStack() as both:
+        if plan is not None:  # written first and named last, so that no model exists without its plan
+            both.enter_context(writing_text(result.plan.to_json(), Path(plan), force=force))
+        if output is not None:
+            progress("checking and writing")
+            notes.append(write_model(result.model, Path(output), source, force=force))
+    if plan is not None and source.is_file() and not is_canonical(source, model):
+        effect = "undo restores an equal model, but not the same bytes"
+        notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
     return replace(result, notes=(*result.notes, *filter(None, notes)))

@@ -33,7 +33,7 @@ from ..verify.verification import verify
 from . import given
 from .correcting import correcting
 from .given import File, Model, Progress
-from .measuring import Calibration, measuring, table_notes
+from .measuring import NONE, Calibration, measuring, table_notes
 from .results import Result, refuse_outputs, refuse_unknown, written
 
 
@@ -168,7 +168,15 @@ class Steps:
                 built = "TensorRT-RTX builds a worse engine from the repaired model"
                 raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
         gone = unmatched(found, place)
-        warnings = (note, gone, "" if numbers is None else numbers.warning, *table_notes(self.calibration, found))
+        measured = feeds is not None and not self.options.exact and self.calibration.method != NONE
+        device = runtime.provider(self.provider, "the calibration")[1] if measured and runtime.available() else ""
+        warnings = (
+            note,
+            gone,
+            device,
+            "" if numbers is None else numbers.warning,
+            *table_notes(self.calibration, found),
+        )
         notes = tuple(sentence for sentence in warnings if sentence)
         return Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
 

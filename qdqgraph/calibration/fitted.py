@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .data.samples import Samples
 from .layers.least import least_error
 from .methods.percentile import DEFAULT_PERCENTILE
 from .statistics.floating import float_model
+from .statistics.running import DEFAULT_MEMORY
 from .statistics.scales import AUTO, Choice, best_scale, chosen, error
 from .statistics.spread import Spread
 from .statistics.statistics import Statistics
@@ -36,6 +37,8 @@ class Fitted:
         name: the method, a name of `calibration.methods`, or "auto".
         percentile: for the method percentile, in percent.
         provider: "cpu" or "cuda".
+        memory: the limit for the peak resident memory of the process while layers are compared, in bytes.
+        progress: called with one line after each sample that layers are compared on.
         choices: scales that replace those of the method, by the sites that share them.
         reference: the values of weights before quantization, by the output of the DequantizeLinear of stored integers.
     """
@@ -48,11 +51,14 @@ class Fitted:
         name: str = AUTO,
         percentile: float = DEFAULT_PERCENTILE,
         provider: str = "cpu",
+        *,
+        memory: int = DEFAULT_MEMORY,
+        progress: Callable[[str], None] = lambda message: None,
         choices: Mapping[frozenset[str], Choice] | None = None,
         reference: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.statistics, self.samples, self.name, self.percentile = statistics, samples, name, percentile
-        self.provider = provider
+        self.provider, self.memory, self.progress = provider, memory, progress
         self._names, self._reference = names, reference or {}
         self._choices: dict[frozenset[str], Choice | None] = dict(choices or {})
         self._least: dict[str, float] = {}
@@ -106,10 +112,29 @@ class Fitted:
             graph = Graph(original, graph.folder, target=graph.target)
         network = float_model(graph.model, graph.folder)
         scales = [[choice.scale for choice in each] for each in candidates]
-        best = least_error(graph, network, list(sites.values()), scales, self.samples, self.provider)
+        best = least_error(
+            graph,
+            network,
+            list(sites.values()),
+            scales,
+            self.samples,
+            self.provider,
+            memory=self.memory,
+            progress=self.progress,
+        )
         better = {known: each[index] for known, each, index in zip(own, candidates, best, strict=True) if index}
-        same = self.name, self.percentile, self.provider
-        return Fitted(self.statistics, self.samples, self._names, *same, choices=better, reference=self._reference)
+        return Fitted(
+            self.statistics,
+            self.samples,
+            self._names,
+            self.name,
+            self.percentile,
+            self.provider,
+            memory=self.memory,
+            progress=self.progress,
+            choices=better,
+            reference=self._reference,
+        )
 
     @property
     def provenance(self) -> str:

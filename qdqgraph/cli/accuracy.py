@@ -7,6 +7,7 @@ from functools import wraps
 from pathlib import Path
 
 from .. import api
+from ..api.measuring import byte_count
 from ..errors import ModelError
 from ..report.lines import say
 from ..verify.scores import Evaluate, Run
@@ -29,6 +30,7 @@ def error(args: Namespace) -> int:
             preprocess=args.preprocess,
             samples=args.samples,
             evaluate=_evaluate(args.eval),
+            memory=byte_count(args.memory),
             provider=args.provider,
             progress=step,
         )

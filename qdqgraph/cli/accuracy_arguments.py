@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from ..verify.sensitivity.units import BYS
-from .data_arguments import add_data
+from .data_arguments import add_data, add_memory
 
 
 def add_error(verb: ArgumentParser) -> None:
@@ -14,6 +14,7 @@ def add_error(verb: ArgumentParser) -> None:
     verb.add_argument("model", type=Path, metavar="MODEL")
     add_data(verb, "samples of the inputs, which the errors are measured on (required)")
     _measured(verb)
+    add_memory(verb)
 
 
 def add_sensitivity(verb: ArgumentParser) -> None:

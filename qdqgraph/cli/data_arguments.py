@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _ArgumentGroup
 
 
 def add_data(verb: ArgumentParser, help: str) -> None:
@@ -40,9 +40,7 @@ def add_calibration(verb: ArgumentParser) -> None:
     group.add_argument(
         "--percentile", type=float, default=99.99, metavar="P", help="for --calibrate percentile (default 99.99)"
     )
-    group.add_argument(
-        "--memory", default="2GiB", metavar="SIZE", help="limit for the memory while measuring (default 2GiB)"
-    )
+    add_memory(group)
     group.add_argument(
         "--statistics", metavar="FILE", help="keep what was measured in FILE (.npz); read it if it exists"
     )
@@ -53,3 +51,9 @@ def add_calibration(verb: ArgumentParser) -> None:
         help="scales from a file, alone or before those of --data: a TensorRT calibration cache, AIMET encodings, ONNX "
         "Runtime's calibration table, or a file of --statistics",
     )
+
+
+def add_memory(verb: ArgumentParser | _ArgumentGroup) -> None:
+    """Adds the option that limits the memory."""
+    help = "limit for the memory of the process while it measures (default 2GiB)"
+    verb.add_argument("--memory", default="2GiB", metavar="SIZE", help=help)

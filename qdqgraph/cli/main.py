@@ -17,6 +17,7 @@ from ..report import formats
 from . import accuracy_arguments, engine_arguments, torch_arguments
 from .data_arguments import add_calibration, add_data
 from .invocation import add_options
+from .written import Terminated
 
 VERBS = {
     "apply": "plans",
@@ -222,12 +223,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _unprinted(error)
     except KeyboardInterrupt as stop:
-        print(f"qdqgraph: interrupted, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
-        return 128 + signal.SIGINT
+        number = stop.number if isinstance(stop, Terminated) else signal.SIGINT
+        how = "interrupted" if number == signal.SIGINT else "terminated"
+        print(f"qdqgraph: {how}, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
+        return 128 + number
+
+
+def terminated(number: int, frame: object) -> None:
+    """Handles a signal that ends the process.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated(number)
 
 
 def entry() -> None:
-    """Runs the console script."""
+    """Runs the console script. A signal that asks to end leaves no temporary file, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, terminated)
     code = main()
     try:
         sys.stdout.flush()

@@ -10,17 +10,18 @@ import importlib
 import inspect
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QdqgraphError, TorchError, counted
+from ..errors import TorchError, counted
 from ..report.lines import say
 from . import torch_arguments as arguments
 from . import training_arguments
 from .console import terminal
 from .user_code import Batches, called, failed, resolve
+from .written import so_far
 
 if TYPE_CHECKING:
     from ..torch import ExportedNetwork, RankedLayers
@@ -40,30 +41,13 @@ def torch(args: Namespace) -> int:
         raise TorchError(f"`qdqgraph torch` needs {needed} ({error})") from error
     from ..torch import FirstInputError
 
-    ages = {path: _age(path) for path in arguments.outputs(args)}
     try:
-        {"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args)
+        with so_far(arguments.outputs(args)):
+            {"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args)
         return 0
     except FirstInputError as error:
         assert error.__cause__ is not None
         raise failed(f"--model {args.model}, on the first input,", error.__cause__) from error
-    except QdqgraphError as error:
-        so_far = _written_since(ages)
-        error.args = (f"{error}; {so_far}",) if so_far else error.args
-        raise
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_written_since(ages)) from None
-
-
-def _age(path: Path) -> int | None:
-    """When a file was written; None if it does not exist."""
-    return path.stat().st_mtime_ns if path.exists() else None
-
-
-def _written_since(ages: Mapping[Path, int | None]) -> str:
-    """The text that lists the files written since then; "" if there are none."""
-    new = [str(path) for path, age in ages.items() if _age(path) not in (age, None)]
-    return f"written so far: {', '.join(new)}" if new else ""
 
 
 class UserFunctions:

@@ -6,7 +6,7 @@ import filecmp
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,12 +64,7 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
     note = ""
     refuse_to_overwrite(path, force=force)
     try:
-        copies = list(_external_copies(model, source.parent, path.parent, force))
-        for data, target in copies:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole(target) as temporary:
-                shutil.copyfile(data, temporary)
-        with whole(path) as temporary:
+        with _copied(list(_external_copies(model, source.parent, path.parent, force))), whole(path) as temporary:
             temporary.write_bytes(model.SerializeToString(deterministic=True))
             fault = _fault(temporary)
             if fault and not _fault(source):
@@ -78,6 +73,24 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
     return note
+
+
+@contextmanager
+def _copied(copies: Iterable[tuple[Path, Path]]) -> Iterator[None]:
+    """Copies files, and removes those that are new again if what needs them fails."""
+    new: list[Path] = []
+    try:
+        for data, target in copies:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            existed = target.exists()
+            with whole(target) as temporary:
+                shutil.copyfile(data, temporary)
+            new += [] if existed else [target]
+        yield
+    except BaseException:
+        for target in new:
+            target.unlink(missing_ok=True)
+        raise
 
 
 def _fault(path: Path) -> str:
@@ -117,10 +130,22 @@ def write_text(text: str, path: Path, *, force: bool = False) -> None:
     Raises:
         ModelError: as `refuse_to_overwrite`; or the file cannot be written.
     """
+    with writing_text(text, path, force=force):
+        pass
+
+
+@contextmanager
+def writing_text(text: str, path: Path, *, force: bool = False) -> Iterator[None]:
+    """Writes a text file, which gets its name when the block ends; on an error in the block there is no file.
+
+    Raises:
+        ModelError: as `write_text`.
+    """
     refuse_to_overwrite(path, force=force)
     try:
         with whole(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+            yield
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
 

@@ -45,8 +45,12 @@ def available() -> bool:
     return True
 
 
-def provider(wanted: str) -> tuple[str, str]:
+def provider(wanted: str, what: str = "the numeric check") -> tuple[str, str]:
     """Returns the execution provider for "cpu" or "cuda", and a note if it is the CPU fallback, else "".
+
+    Args:
+        wanted: "cpu" or "cuda".
+        what: what runs on it, for the note.
 
     Raises:
         ModelError: the name is unknown.
@@ -57,7 +61,24 @@ def provider(wanted: str) -> tuple[str, str]:
 
     if PROVIDERS[wanted] in ort.get_available_providers():
         return PROVIDERS[wanted], ""
-    return PROVIDERS["cpu"], f"onnxruntime has no {PROVIDERS[wanted]} here; the numeric check ran on the CPU"
+    return PROVIDERS["cpu"], f"onnxruntime has no {PROVIDERS[wanted]} here; {what} ran on the CPU"
+
+
+def session_options(folder: Path) -> Any:
+    """Returns the SessionOptions of every run: no graph optimizations, no copy of a DequantizeLinear for each of its
+    readers, no messages, no threads that spin between two operators; external data lie in `folder`.
+
+    Source: https://github.com/microsoft/onnxruntime/blob/main/include/onnxruntime/core/session/onnxruntime_session_options_config_keys.h
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
+    return options
 
 
 class Session:
@@ -79,10 +100,7 @@ class Session:
     def __init__(self, model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS["cpu"]) -> None:
         import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
+        options = session_options(folder)
         types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
         self._real = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items() if kind in REAL}
         try:

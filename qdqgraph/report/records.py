@@ -1,6 +1,7 @@
 """The output of `--json`: records, their encoding, and their JSON Schema, all derived from the types in this module.
 
-Keys are stable: a record with other keys has another format number. Values that are not finite are null.
+A later version may add keys without another format number, so a program ignores keys that it does not know. A version
+that removes a key, renames it or changes what it means has another format number. Values that are not finite are null.
 `python -m qdqgraph.report.records` writes the schemas of the package.
 """
 

@@ -12,6 +12,7 @@ import onnx_graphsurgeon as gs
 from ..calibration.layers.errors import LayerError, LayerErrors, layer_errors
 from ..calibration.layers.twin import activation_pair, layers, twin
 from ..calibration.statistics.floating import FloatModel
+from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..errors import ModelError
 from ..graph.graph import Graph, key, label
 from ..graph.pair import pairs
@@ -110,6 +111,7 @@ def accuracy(
     findings: Iterable[Finding] = (),
     costs: Mapping[str, int] | None = None,
     provider: str = "cpu",
+    memory: int = DEFAULT_MEMORY,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Accuracy:
     """Compares each layer of a Q/DQ graph with its float network.
@@ -123,10 +125,12 @@ def accuracy(
         findings: the findings of the graph.
         costs: bytes per run of the kernel of each node, by the node's label.
         provider: "cpu" or "cuda".
+        memory: the limit for the peak resident memory of the process, in bytes.
         progress: called with one line after each sample.
 
     Raises:
-        ModelError: no layer can be compared, onnxruntime is missing, or it cannot run the network on the samples.
+        ModelError: no layer can be compared, onnxruntime is missing, or it cannot run the network on the samples, or
+            one node alone needs more memory.
     """
     chosen = layers(graph)
     if not chosen:
@@ -135,7 +139,7 @@ def accuracy(
     if not both.alone:
         name, reason = next(iter(both.skipped.items()))
         raise ModelError(f"none of the {len(chosen)} layers that read a Q/DQ pair can be compared; '{name}': {reason}")
-    errors = layer_errors(both, feeds, network.folder, provider=provider, progress=progress)
+    errors = layer_errors(both, feeds, network.folder, provider=provider, memory=memory, progress=progress)
     places = tuple((finding.code, _places(finding)) for finding in findings)
     rows = [_row(graph, node, errors, groups, places, costs or {}) for node in chosen if key(node) in errors.alone]
     return Accuracy(tuple(sorted(rows, key=_order)), both.skipped, errors.samples, data)

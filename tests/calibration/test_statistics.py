@@ -113,7 +113,7 @@ def test_statistics_are_those_of_every_value_also_in_many_segments(
 ) -> None:
     model, found = network()
     if not memory:
-        monkeypatch.setattr("qdqgraph.calibration.statistics.measure._Running._budget", lambda self, feed: 7000)
+        monkeypatch.setattr("qdqgraph.calibration.statistics.running.Running._budget", lambda self: 7000)
     data = samples_of(arrays(), model)
     lines: list[str] = []
     statistics = measure(found, data, memory=memory, progress=lines.append)

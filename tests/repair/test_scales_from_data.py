@@ -1,6 +1,8 @@
 """`fix` with data: missing scales are measured, groups get the best scale of all their values, the guard is measured."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from onnx import numpy_helper
 
 import qdqgraph
+from qdqgraph.calibration.statistics import running
+from qdqgraph.calibration.statistics.segments import Segment, segments
 from qdqgraph.calibration.tables import tensorrt
 from qdqgraph.errors import CalibrationError, ModelError
 from qdqgraph.graph.graph import Graph
@@ -202,6 +206,30 @@ def test_auto_clips_where_a_layer_multiplies_small_channels_by_large_weights() -
     plain, auto = (qdqgraph.fix(model, data=samples, calibrate=m) for m in ("mse", "auto"))
     assert scales(auto.model)["x"] < 0.8 * scales(plain.model)["x"]
     assert auto.changes[0].method.startswith("mse x ")
+
+
+def test_the_result_does_not_depend_on_the_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = parse(JOINED)
+    whole, rows = qdqgraph.fix(model, data=data(model)), qdqgraph.error(model, data(model)).layers
+    parts: list[int] = []
+
+    def tightest(model: onnx.ModelProto, taps: Any, sizes: Any, types: Any, budget: int) -> list[Segment]:
+        for limit in range(50, budget, 50):
+            with suppress(ModelError):
+                found = segments(model, taps, sizes, types, limit)
+                parts.append(len(found))
+                return found
+        raise AssertionError("no limit fits")
+
+    monkeypatch.setattr(running, "segments", tightest)
+    assert qdqgraph.fix(model, data=data(model)).model.SerializeToString() == whole.model.SerializeToString()
+    assert qdqgraph.error(model, data(model)).layers == rows
+    assert len(parts) == 3 and min(parts) > 1, "measuring, comparing scales, comparing layers"
+
+
+def test_a_limit_that_one_node_exceeds_is_a_sentence() -> None:
+    with pytest.raises(ModelError, match=r"needs 0 MiB for its tensors, and 0 MiB are left .* raise --memory"):
+        qdqgraph.error(parse(JOINED), data(parse(JOINED)), memory=1 << 20)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

@@ -23,6 +23,7 @@ from ...model.runtime import Feeds
 from ...operators import WEIGHTED
 from ..halves import Half
 from ..statistics.floating import FloatModel
+from ..statistics.running import DEFAULT_MEMORY
 from .errors import Shift, shifts
 from .twin import layers, twin
 
@@ -49,7 +50,7 @@ class Correction:
 
 
 def bias_corrections(
-    graph: Graph, network: FloatModel, feeds: Feeds, provider: str = "cpu"
+    graph: Graph, network: FloatModel, feeds: Feeds, provider: str = "cpu", *, memory: int = DEFAULT_MEMORY
 ) -> tuple[int, tuple[Correction, ...]]:
     """The number of layers with weights whose bias can be corrected, and the corrections, in file order.
 
@@ -62,6 +63,7 @@ def bias_corrections(
         network: its float network.
         feeds: the samples, two or more.
         provider: "cpu" or "cuda".
+        memory: the limit for the peak resident memory of the process, in bytes.
 
     Raises:
         CalibrationError: there are too few samples.
@@ -73,7 +75,7 @@ def bias_corrections(
         return 0, ()
     axes = {name: -1 if bias.layer.op in ("Gemm", "MatMul") else 1 for name, bias in chosen.items()}
     both = twin(graph, network, [bias.layer for bias in chosen.values()], channels=axes)
-    first, second = (shifts(both, half, network.folder, provider) for half in (given, held))
+    first, second = (shifts(both, half, network.folder, provider, memory=memory) for half in (given, held))
     found = [_correction(chosen[n], [s[n] for s in first], [s[n] for s in second]) for n in first[0]]
     return len(found), tuple(c for c in found if c is not None)
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ModelError
-from ...model import runtime
-from .twin import Clipping, Compared, Twin
+from ..statistics.running import DEFAULT_MEMORY, Running
+from .twin import Compared, Twin
 
 Feeds = Iterable[Mapping[str, np.ndarray]]
 
@@ -51,18 +50,32 @@ class LayerErrors:
     samples: int
 
 
-def runs(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> Iterator[dict[str, NDArray[Any]]]:
+def runs(
+    twin: Twin,
+    feeds: Feeds,
+    folder: Path,
+    provider: str = "cpu",
+    *,
+    memory: int = DEFAULT_MEMORY,
+    results: Iterable[str] | None = None,
+) -> Iterator[dict[str, NDArray[Any]]]:
     """Yields the results of a twin for each sample, by output name.
 
+    Args:
+        twin: the network.
+        feeds: the samples.
+        folder: where external data lie.
+        provider: "cpu" or "cuda".
+        memory: the limit for the peak resident memory of the process, in bytes.
+        results: the outputs of the twin to compute; all by default.
+
     Raises:
-        ModelError: onnxruntime is missing, or cannot run the twin.
+        ModelError: onnxruntime is missing, or cannot run the twin, or one node alone needs more memory.
     """
-    if not runtime.available():
-        raise ModelError("onnxruntime is not installed, and measuring errors runs the network: install qdqgraph[ort]")
-    session = runtime.Session(twin.model, folder, runtime.provider(provider)[0])
-    names = [o.name for o in twin.model.graph.output]
+    wanted = dict.fromkeys(o.name for o in twin.model.graph.output) if results is None else dict.fromkeys(results)
+    running = Running(twin.model, folder, tuple(wanted), memory, provider)
     for feed in feeds:
-        yield dict(zip(names, map(np.asarray, session.run([feed])[0]), strict=True))
+        yield dict(running.run(feed))
 
 
 def layer_errors(
@@ -71,6 +84,7 @@ def layer_errors(
     folder: Path,
     *,
     provider: str = "cpu",
+    memory: int = DEFAULT_MEMORY,
     progress: Callable[[str], None] = lambda message: None,
 ) -> LayerErrors:
     """The errors of all layers of a twin.
@@ -80,36 +94,29 @@ def layer_errors(
         feeds: the samples.
         folder: where external data lie.
         provider: "cpu" or "cuda".
+        memory: as for `runs`.
         progress: called with one line after each sample.
 
     Raises:
         ModelError: as `runs`.
     """
-    found, counts, samples = _summed(twin, feeds, folder, provider, progress)
-    alone, accumulated = (
-        {c.layer: _error(*map(float, found[c])) for c in each} for each in (twin.alone, twin.accumulated)
-    )
-    clipped = {c.tensor: float(counts[c][0] / max(1, counts[c][1])) for c in twin.clipping}
-    return LayerErrors(alone, accumulated, clipped, samples)
-
-
-def _summed(
-    twin: Twin, feeds: Feeds, folder: Path, provider: str, progress: Callable[[str], None]
-) -> tuple[dict[Compared, NDArray[np.float64]], dict[Clipping, NDArray[np.float64]], int]:
-    """The sums of comparisons and of clipped values over all samples, and the number of samples."""
     every = (*twin.alone, *twin.accumulated)
     found = {compared: np.zeros(len(compared.sums)) for compared in every}
     counts = {clipping: np.zeros(len(clipping.sums)) for clipping in twin.clipping}
     number = 0
-    for number, results in enumerate(runs(twin, feeds, folder, provider), 1):
-        progress(f"comparing layers, sample {number}")
+    for number, results in enumerate(runs(twin, feeds, folder, provider, memory=memory), 1):
         for compared in every:
             mine = np.array([float(results[name]) for name in compared.sums])
             found[compared][:-1] += mine[:-1]
             found[compared][-1] = np.maximum(found[compared][-1], mine[-1])
         for clipping in twin.clipping:
             counts[clipping] += [float(results[name]) for name in clipping.sums]
-    return found, counts, number
+        progress(f"compared layers on sample {number}")
+    alone, accumulated = (
+        {c.layer: _error(*map(float, found[c])) for c in each} for each in (twin.alone, twin.accumulated)
+    )
+    clipped = {c.tensor: float(counts[c][0] / max(1, counts[c][1])) for c in twin.clipping}
+    return LayerErrors(alone, accumulated, clipped, number)
 
 
 def _error(signal: float, noise: float, found: float, product: float, largest: float) -> LayerError:
@@ -136,14 +143,16 @@ class Shift:
     noise: float
 
 
-def shifts(twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu") -> list[dict[str, Shift]]:
-    """The shift of each layer with a channel axis, by key, for each sample.
+def shifts(
+    twin: Twin, feeds: Feeds, folder: Path, provider: str = "cpu", *, memory: int = DEFAULT_MEMORY
+) -> list[dict[str, Shift]]:
+    """The shift of each layer with a channel axis, by key, for each sample; arguments as for `runs`.
 
     Raises:
         ModelError: as `runs`.
     """
-    measured = [c for c in twin.alone if c.mean]
-    return [{c.layer: _shift(found, c) for c in measured} for found in runs(twin, feeds, folder, provider)]
+    measured, found = [c for c in twin.alone if c.mean], runs(twin, feeds, folder, provider, memory=memory)
+    return [{c.layer: _shift(each, c) for c in measured} for each in found]
 
 
 def _shift(found: Mapping[str, NDArray[Any]], compared: Compared) -> Shift:

@@ -8,13 +8,14 @@ Each sample counts alike: in a sum over all samples, a few with large values wou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
 from ..statistics.floating import FloatModel
+from ..statistics.running import DEFAULT_MEMORY
 from .errors import runs
 from .twin import layers, twin
 
@@ -29,6 +30,9 @@ def least_error(
     candidates: Sequence[Sequence[float]],
     feeds: Iterable[Mapping[str, np.ndarray]],
     provider: str = "cpu",
+    *,
+    memory: int = DEFAULT_MEMORY,
+    progress: Callable[[str], None] = lambda message: None,
 ) -> list[int]:
     """The index of the best candidate for each group: the least sum over its layers of noise relative to the signal.
 
@@ -43,9 +47,11 @@ def least_error(
         candidates: scales of each group, equally many, the preferred one first.
         feeds: the samples.
         provider: "cpu" or "cuda".
+        memory: the limit for the peak resident memory of the process, in bytes.
+        progress: called with one line after each sample.
 
     Raises:
-        ModelError: onnxruntime is missing, or cannot run the network.
+        ModelError: onnxruntime is missing, or cannot run the network, or one node alone needs more memory.
     """
     if not groups:
         return []
@@ -56,11 +62,14 @@ def least_error(
     ]
     compared_layers = twin(graph, network, layers(graph), variants=variants)
     noise = {compared.layer: np.zeros(count) for compared in compared_layers.alone}
-    for results in runs(compared_layers, feeds, network.folder, provider):
+    wanted = [name for compared in compared_layers.alone for name in compared.sums[:2]]
+    found = runs(compared_layers, feeds, network.folder, provider, memory=memory, results=wanted)
+    for number, results in enumerate(found, 1):
         for compared in compared_layers.alone:
             signal, difference = (float(results[name]) for name in compared.sums[:2])
             if signal > 0 and math.isfinite(difference):
                 noise[compared.layer][compared.variant] += difference / signal
+        progress(f"compared scales at the layers on sample {number}")
     readers = _readers(graph)
     return [_best([noise[n] for s in sites for n in readers.get(s, ()) if n in noise], count) for sites in groups]
 

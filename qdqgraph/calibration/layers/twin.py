@@ -138,10 +138,13 @@ class _Building:
         self.producers = {name: n for n in network.model.graph.node for name in n.output if name}
         self.copied: dict[str, str] = {}
         """Constants of the Q/DQ graph → their names in the twin."""
-        self.through: dict[tuple[str, float | None], str] = {}
-        """A tensor after a pair, and the scale if it is not the pair's → its name in the twin."""
+        self.through: dict[tuple[str, float | None], list[str]] = {}
+        """A tensor after a pair, and the scale if not the pair's → what its DequantizeLinear reads in the twin."""
+        self.made: dict[tuple[Any, ...], str] = {}
+        """A node of the twin, by what it computes from what → its output. Nothing is computed twice except floats from
+        integers, which take a quarter of the memory until the last layer has read them."""
         self.new: list[onnx.NodeProto] = []
-        self.outputs: list[onnx.ValueInfoProto] = []
+        self.outputs: dict[str, onnx.ValueInfoProto] = {}
         self.prefix = fresh("quantized/", self.taken) if accumulated else ""
 
     def run(self, chosen: Sequence[gs.Node], *, clipping: bool) -> Twin:
@@ -166,7 +169,7 @@ class _Building:
             if self.prefix:
                 whole.append(self._compare(key(node), 0, reference, self.prefix + key(node), channels=False))
         self.model.graph.node.extend(self.new)
-        refill(self.model.graph.output, self.outputs)
+        refill(self.model.graph.output, self.outputs.values())
         del self.model.graph.value_info[:]
         return Twin(self.model, tuple(alone), tuple(whole), skipped, tuple(filter(None, clipped.values())))
 
@@ -230,12 +233,11 @@ class _Building:
         scale = scales.get(pair.site)
         if (tensor, scale) not in self.through:
             assert pair.quantize is not None
-            dequantize = self.graph.node(tensor)
             source = self.network.tensor(pair.tensor)
             value = self._typed(pair.quantize, 0, source, self.types.get(source))
             integers = self._clone(pair.quantize, [value, *self._parameters(pair.quantize, scale)])
-            self.through[tensor, scale] = self._clone(dequantize, [integers, *self._parameters(dequantize, scale)])
-        return self.through[tensor, scale]
+            self.through[tensor, scale] = [integers, *self._parameters(self.graph.node(tensor), scale)]
+        return self._clone(self.graph.node(tensor), self.through[tensor, scale])
 
     def _parameters(self, node: gs.Node, scale: float | None) -> list[str]:
         """Scale and zero-point of a Q or DQ in the twin, with another scale if one is given."""
@@ -266,6 +268,9 @@ class _Building:
 
     def _clone(self, node: gs.Node, inputs: Iterable[str], constant: str = "") -> str:
         """Adds a copy of a node that reads `inputs`; returns its first output. Outputs of a constant are recorded."""
+        inputs = tuple(inputs)
+        if (key(node), inputs) in self.made and not constant and node.op != "DequantizeLinear":
+            return self.made[key(node), inputs]
         proto = onnx.NodeProto()
         proto.CopyFrom(self.graph.proto(node))
         proto.ClearField("name")
@@ -276,10 +281,12 @@ class _Building:
             if constant and name:
                 self.copied[name] = proto.output[index]
         self.new.append(proto)
-        return str(proto.output[0])
+        self.made[key(node), inputs] = made = str(proto.output[0])
+        return made
 
     def _compare(self, layer: str, variant: int, reference: str, found: str, *, channels: bool = True) -> Compared:
-        wide = [self._node("Cast", [name], to=TensorProto.FLOAT) for name in (reference, found)]
+        kind, single, both = self.graph.dtype(layer), TensorProto.FLOAT, (reference, found)
+        wide = [n if self.types.get(n, kind) == single else self._node("Cast", [n], to=single) for n in both]
         difference = self._node("Sub", [wide[1], wide[0]])
         sums = [
             self._node("ReduceSumSquare", [wide[0]], keepdims=0),
@@ -295,7 +302,7 @@ class _Building:
             mean = self._mean(difference, axes)
             square = self._mean(self._node("Mul", [difference, difference]), axes)
         for name in (*sums, *filter(None, (mean, square))):
-            self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+            self.outputs.setdefault(name, helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         return Compared(layer, variant, tuple(sums), mean, square)
 
     def _clipping(self, tensor: str) -> Clipping | None:
@@ -317,7 +324,7 @@ class _Building:
         beyond = self._node("Cast", [self._node("Or", outside)], to=TensorProto.FLOAT)
         sums = self._node("ReduceSum", [beyond], keepdims=0), self._node("Size", [wide])
         for name, kind in zip(sums, (TensorProto.FLOAT, TensorProto.INT64), strict=True):
-            self.outputs.append(helper.make_tensor_value_info(name, kind, None))
+            self.outputs.setdefault(name, helper.make_tensor_value_info(name, kind, None))
         return Clipping(tensor, sums)
 
     def _mean(self, tensor: str, axes: list[int]) -> str:
@@ -328,6 +335,8 @@ class _Building:
         return self._node("ReduceMean", [tensor, name], keepdims=0)
 
     def _node(self, op: str, inputs: list[str], **attributes: Any) -> str:
-        name = fresh(f"{op}/{inputs[0]}", self.taken)
-        self.new.append(helper.make_node(op, inputs, [name], **attributes))
-        return name
+        asked = (op, *inputs, repr(attributes))
+        if asked not in self.made:
+            self.made[asked] = fresh(f"{op}/{inputs[0]}", self.taken)
+            self.new.append(helper.make_node(op, inputs, [self.made[asked]], **attributes))
+        return self.made[asked]

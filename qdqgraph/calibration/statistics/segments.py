@@ -6,7 +6,7 @@ many times. A segment has few of them. What later segments read is passed on, so
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -35,13 +35,13 @@ class Segment:
 
 
 def segments(
-    model: onnx.ModelProto, taps: Collection[str], sizes: Mapping[str, int], types: Mapping[str, int], budget: int
+    model: onnx.ModelProto, taps: Iterable[str], sizes: Mapping[str, int], types: Mapping[str, int], budget: int
 ) -> list[Segment]:
     """The segments of a network, as few as the budget allows.
 
     Args:
         model: the network; its nodes are sorted.
-        taps: the tensors to measure.
+        taps: the tensors to measure. Nodes run in the order in which the taps need them.
         sizes: bytes of each tensor.
         types: element type of each tensor. A segment does not end where a tensor of unknown type is passed on.
         budget: bytes for tensors: at every moment the tensors that exist take less.
@@ -56,12 +56,12 @@ class _Cutting:
     def __init__(
         self,
         model: onnx.ModelProto,
-        taps: Collection[str],
+        taps: Iterable[str],
         sizes: Mapping[str, int],
         types: Mapping[str, int],
         budget: int,
     ) -> None:
-        self.model, self.taps, self.sizes, self.types, self.budget = model, set(taps), sizes, types, budget
+        self.model, self.taps, self.sizes, self.types, self.budget = model, dict.fromkeys(taps), sizes, types, budget
         self.given = [i.name for i in model.graph.input]
         constant = {t.name for t in model.graph.initializer}
         self.constants: dict[str, onnx.NodeProto] = {}
@@ -169,11 +169,16 @@ class _Cutting:
         return new
 
 
-def _upstream(nodes: Sequence[onnx.NodeProto], taps: Collection[str]) -> list[onnx.NodeProto]:
-    """The nodes that the taps depend on."""
-    needed, kept = set(taps), list[onnx.NodeProto]()
-    for node in reversed(nodes):
-        if any(name in needed for name in node.output):
-            needed.update(reads(node))
-            kept.append(node)
-    return kept[::-1]
+def _upstream(nodes: Sequence[onnx.NodeProto], taps: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that the taps depend on: those of the first tap, then what the second one needs beside, and so on."""
+    made_at = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    order: dict[int, None] = {}
+    for tap in taps:
+        needed, pending = set[int](), [tap]
+        while pending:
+            index = made_at.get(pending.pop())
+            if index is not None and index not in order and index not in needed:
+                needed.add(index)
+                pending += reads(nodes[index])
+        order.update(dict.fromkeys(sorted(needed)))
+    return [nodes[index] for index in order]
