@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
-from ..quantizer.quantizer import QuantDescriptor, Quantizer, convert_quantizers, new_quantizer, parent_module
+from ..quantizer.quantizer import (
+    QuantDescriptor,
+    Quantizer,
+    backend_of,
+    convert_quantizers,
+    new_quantizer,
+    parent_module,
+)
 from .functional import HOLDER, Call, Place
 from .scopes import Scope, Scopes, attach, detach, scopes_of
 
@@ -65,7 +72,7 @@ def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = 
 
     Args:
         model: the model that the place's path starts from.
-        quantizer: None: a new one.
+        quantizer: None: a new one, of the backend of the model.
     """
     if scopes_of(model) is None:
         attach(model, Scopes(quantizer_at, has_quantizer_at))
@@ -77,7 +84,7 @@ def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = 
     operands = holder.find_or_add(at.call)
     name = f"_input{at.operand}_quantizer"
     if name not in operands._modules:
-        operands.add_module(name, new_quantizer(QuantDescriptor()) if quantizer is None else quantizer)
+        operands.add_module(name, backend_of(model).new() if quantizer is None else quantizer)
     inside = next(n for n, m in holder.named_children() if m is operands)
     return f"{at.module}.{HOLDER}.{inside}.{name}".lstrip(".")
 

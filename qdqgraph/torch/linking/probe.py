@@ -31,7 +31,7 @@ from ..calls.places import has_quantizer_at, places, quantizer_at
 from ..calls.scopes import Scope, Scopes, attach, detach, scopes_of
 from ..exporting.export import export_proto, resolve_opset
 from ..quantizer.pairing import Encoding, PairWriter, preserve_attributes
-from ..quantizer.quantizer import is_weight_quantizer, quantizer_paths, quantizers
+from ..quantizer.quantizer import quantizer_paths, quantizers
 
 BASE, STEP = 2.0, 2.0**-19
 """The first amax and the difference to the next. float32 distinguishes them, and a tie between any two of 7,000 costs
@@ -194,7 +194,7 @@ def probe(
     first = {id(q): path for path, q in found.items()}
     for path, quantizer in quantizer_paths(model).items():
         aliases[first[id(quantizer)]].append(path)
-    activations = {value: path for value, path in names.items() if not is_weight_quantizer(path)}
+    activations = {value: path for value, path in names.items() if not found[path].library.is_weight(path)}
     return Probe(
         proto, activations, candidates, {k: tuple(v) for k, v in aliases.items()}, frozenset(scopes.opaque - {""})
     )
