@@ -1,6 +1,7 @@
 """The PyTorch side on real networks: TensorRT builds of linked exports, and the cost of linking in accuracy.
 
     python -m benchmarks.torch_networks placement FOLDER --judge JUDGE.py [--network tm:resnet18 ...] [--dynamo]
+        [--modelopt]
     python -m benchmarks.torch_networks accuracy FOLDER --judge JUDGE.py --wheels WHEELS --photos PHOTOS
         [--network yolox ...] [--method max ...] [--top UNITS] [--epochs N]
 
@@ -30,7 +31,7 @@ def _placement(args: argparse.Namespace) -> None:
 
     _head(placement.COLUMNS)
     for name in args.network or architectures.NAMES:
-        print(placement.row(name, args.dynamo, args.folder, args.judge), flush=True)
+        print(placement.row(name, args.dynamo, args.folder, args.judge, modelopt=args.modelopt), flush=True)
 
 
 def _accuracy(args: argparse.Namespace) -> None:
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True)
     parser.add_argument("--network", nargs="+")
     parser.add_argument("--dynamo", action="store_true")
+    parser.add_argument("--modelopt", action="store_true")
     parser.add_argument("--wheels", type=Path)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--method", nargs="+")

@@ -31,6 +31,7 @@ from ...rulekit.finding import Finding, Severity
 from ...rulekit.rule import Rule
 from ..calls.functional import Place
 from ..calls.places import insert_quantizer
+from ..quantizer.fast_paths import disable_fast_paths
 from ..quantizer.quantizer import Quantizer, backend_of, parent_module, quantizer_paths, quantizers
 from .probe import Probe, probe, scale_of
 
@@ -92,6 +93,7 @@ def link(
             "the model contains no quantizers: quantize it first; if that replaced nothing, no module can be quantized"
         )
     backend = backend_of(model)
+    disable_fast_paths(model)
     used = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
     recurrent = {
         path: f"the gates of {path} ({type(module).__name__}) stay in float: {backend.name} quantizes only the inputs "

@@ -35,7 +35,11 @@ class Backend(Protocol):
     recurrent: tuple[type[nn.Module], ...]
 
     def adopt(self, module: nn.Module) -> bool:
-        """Gives a quantizer of the library the backend's class, in place; False for another module."""
+        """Gives a quantizer of the library the backend's class, in place; False for another module.
+
+        Raises:
+            TorchError: it rounds in a way that no pair expresses.
+        """
         ...
 
     def new(

@@ -15,10 +15,13 @@ from modelopt.torch.quantization.nn import TensorQuantizer
 from modelopt.torch.quantization.nn.modules.quant_rnn import QuantRNNBase
 from torch import Tensor, nn
 
+from ...errors import TorchError
 from .base import Quantizer
 
 QUANTIZER = re.compile(r"\.(_input\d+|(\w+_)?(input|weight|output|bmm|softmax))_quantizer(\.\d+)?$")
 """How the library names the quantizers of a module, and this package those of a call."""
+
+ADVICE = "quantize with INT8_DEFAULT_CFG, or disable it"
 
 
 class ModeloptQuantizer(Quantizer, TensorQuantizer):
@@ -32,7 +35,8 @@ class ModeloptQuantizer(Quantizer, TensorQuantizer):
     def unsupported(self) -> str:
         """Formats other than integers with one amax per tensor or channel, and what is computed at run time."""
         if not isinstance(self._num_bits, int):
-            return f"its format is floating-point, E{self._num_bits[0]}M{self._num_bits[1]}, and TensorRT's INT8 is not"
+            exponent, mantissa = self._num_bits
+            return f"its format is floating-point, E{exponent}M{mantissa}, which no INT8 pair expresses: {ADVICE}"
         for what, found in (
             ("it has one scale per block", self._block_sizes),
             ("it computes its amax at run time", self._dynamic),
@@ -41,7 +45,7 @@ class ModeloptQuantizer(Quantizer, TensorQuantizer):
             ("another function rounds", self.backend),
         ):
             if found:
-                return f"{what}, which no INT8 pair of TensorRT does: quantize with INT8_DEFAULT_CFG, or disable it"
+                return f"{what}, which no INT8 pair expresses: {ADVICE}"
         return ""
 
 
@@ -53,8 +57,15 @@ class Modelopt:
     recurrent: tuple[type[nn.Module], ...] = (QuantRNNBase,)
 
     def adopt(self, module: nn.Module) -> bool:
-        """Gives the library's own class the backend's; a derived class stays as it is."""
+        """Gives the library's own class the backend's.
+
+        Raises:
+            TorchError: the module is an enabled quantizer of a derived class, which rounds in another way.
+        """
         if type(module) is not TensorQuantizer:
+            if isinstance(module, TensorQuantizer) and not isinstance(module, Quantizer) and module.is_enabled:
+                kind = type(module).__name__
+                raise TorchError(f"a quantizer is a {kind}, which no INT8 pair expresses: {ADVICE}")
             return False
         module.__class__ = ModeloptQuantizer
         return True
