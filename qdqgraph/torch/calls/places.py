@@ -17,7 +17,7 @@ from ..quantizer.quantizer import (
     parent_module,
 )
 from .functional import HOLDER, Call, Place
-from .scopes import Scope, Scopes, attach, detach, scopes_of
+from .scopes import Scope, Scopes, attach, attach_to, detach, scopes_of
 
 ADD_INPUTS = ("both", "skip", "downsample")
 
@@ -67,6 +67,19 @@ def has_quantizer_at(scope: Scope, site: str) -> bool:
     return any(isinstance(m, CallQuantizers) and m.call.site == site for m in found)
 
 
+def operators_with_quantizers(module: nn.Module) -> frozenset[str]:
+    """The operators of a module's own calls that have quantizers."""
+    holder = vars(module)["_modules"].get(HOLDER)
+    if not isinstance(holder, FunctionalQuantizers):
+        return frozenset()
+    return frozenset(m.call.operator for m in holder._modules.values() if isinstance(m, CallQuantizers))
+
+
+def scopes_for_quantizers() -> Scopes:
+    """Scopes that run the quantizers of calls."""
+    return Scopes(quantizer_at, has_quantizer_at, operators_with_quantizers)
+
+
 def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> str:
     """Inserts a quantizer at a place, unless it already has one; returns the path of the place's quantizer.
 
@@ -74,9 +87,12 @@ def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = 
         model: the model that the place's path starts from.
         quantizer: None: a new one, of the backend of the model.
     """
-    if scopes_of(model) is None:
-        attach(model, Scopes(quantizer_at, has_quantizer_at))
+    scopes = scopes_of(model)
+    if scopes is None:
+        scopes = scopes_for_quantizers()
+        attach(model, scopes)
     module = model.get_submodule(at.module)
+    attach_to(module, scopes, at.module)
     holder = getattr(module, HOLDER, None)
     if not isinstance(holder, FunctionalQuantizers):
         holder = FunctionalQuantizers()

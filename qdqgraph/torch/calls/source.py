@@ -52,6 +52,11 @@ def call_site(frame: FrameType | None) -> str:
     return ""
 
 
+def is_library_code(code: CodeType) -> bool:
+    """Whether code is torch's or a quantization library's."""
+    return code.co_filename.startswith(TORCH) or _origin(code.co_filename) == "library"
+
+
 @lru_cache(maxsize=4096)
 def _origin(file: str) -> Literal["library", "plumbing", "user"]:
     """Whose code a file contains: the quantization library's, ours or torch's between a call and the user's, or the

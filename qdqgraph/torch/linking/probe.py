@@ -27,7 +27,7 @@ from ...graph.selectors import SCOPES, quantizer_path
 from ...proposals.proposal import NodeInput
 from ..calls.example import map_tensors
 from ..calls.functional import ENTRY, Call, Place
-from ..calls.places import has_quantizer_at, places, quantizer_at
+from ..calls.places import places, scopes_for_quantizers
 from ..calls.scopes import Scope, Scopes, attach, detach, scopes_of
 from ..exporting.export import export_proto, resolve_opset
 from ..quantizer.pairing import Encoding, PairWriter, preserve_attributes
@@ -189,7 +189,7 @@ def probe(
         finally:
             detach(model)
             if before is not None or existing:  # a submodule may have been linked by itself
-                attach(model, before or Scopes(quantizer_at, has_quantizer_at))
+                attach(model, before or scopes_for_quantizers())
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}
     for path, quantizer in quantizer_paths(model).items():

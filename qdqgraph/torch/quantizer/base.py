@@ -20,6 +20,16 @@ from .pairing import INTEGER_TYPES, Encoding, PairWriter
 if TYPE_CHECKING:
     from .backend import Backend
 
+PLAIN = (Tensor, nn.Parameter)
+"""Classes of tensors that define no functions of their own."""
+
+
+def _is_skipped() -> bool:
+    """Whether the only function mode of torch that is active has nothing to do inside quantizers."""
+    if torch._C._len_torch_function_stack() != 1:
+        return False
+    return bool(getattr(torch._C._get_function_stack_at(0), "skips_quantizers", False))
+
 
 class Quantizer(nn.Module):
     """A fake quantizer that loads a calibrated state on any device, and writes its own Q/DQ pair during an export.
@@ -67,6 +77,10 @@ class Quantizer(nn.Module):
                 raise self._encoding
             assert self._encoding is not None
             return self._writer.pair(self.before_rounding(inputs), self._encoding)
+        if type(inputs) in PLAIN and _is_skipped():
+            with torch._C.DisableTorchFunction():
+                unobserved: Tensor = super().forward(inputs)
+                return unobserved
         rounded: Tensor = super().forward(inputs)
         return rounded
 
