@@ -28,6 +28,7 @@ from qdqgraph.torch import (
     Network,
     Operator,
     Preparation,
+    Training,
     calibrate,
     export,
     finetune,
@@ -113,6 +114,16 @@ def test_layers_are_ranked_under_the_names_of_their_modules() -> None:
     layers = {layer for unit in found.units for layer in unit.layers}
     assert {"0.conv1", "0.conv2", "1.conv1", "1.conv2", "1.downsample"} <= layers
     assert not any("quantizer" in layer for layer in layers)
+
+
+def test_amax_is_trained_as_well() -> None:
+    model, teacher = by_modelopt(residual()), residual()
+    link(model, X)
+    calibrate(model, DATA)
+    first = {name: q.amax.clone() for name, q in quantizers(model).items() if q.amax is not None}
+    finetune(model, teacher, DATA, training=Training(epochs=2, learn_amax=True))
+    assert any(not torch.equal(q.amax, first[name]) for name, q in quantizers(model).items() if name in first)
+    assert all(type(q).__name__ == "ModeloptQuantizer" for q in quantizers(model).values())
 
 
 def test_training_lowers_the_loss() -> None:
