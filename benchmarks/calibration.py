@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from qdqgraph.calibration.methods import find_method
 from qdqgraph.torch import fold_norms, quantize, quantizers
 from qdqgraph.torch.calibration.histogram import HistogramCollector
-from qdqgraph.torch.quantizer.quantizer import HistogramCalibrator, is_weight_quantizer, silence_library_log
+from qdqgraph.torch.quantizer.quantizer import HistogramCalibrator, silence_library_log
 from samples import networks
 
 SIZE = 224
@@ -52,7 +52,7 @@ def collected(batches: int, batch: int) -> list[tuple[HistogramCalibrator, Histo
     model = networks.build("resnet18", SIZE)
     fold_norms(model, networks.images(1, SIZE, 0))
     quantize(model)
-    inputs = [q for name, q in quantizers(model).items() if not is_weight_quantizer(name)]
+    inputs = [q for name, q in quantizers(model).items() if not q.library.is_weight(name)]
     pairs = [(HistogramCalibrator(8, None, False), HistogramCollector()) for _ in inputs]
     for quantizer, (theirs, ours) in zip(inputs, pairs, strict=True):
         quantizer.disable_quant()

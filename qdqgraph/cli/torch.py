@@ -127,6 +127,7 @@ def _common(args: Namespace) -> dict[str, Any]:
             batches=args.batches,
             load=args.load,
             force_load=args.force_load,
+            backend=args.backend,
         ),
         "force": args.force,
         "progress": partial(say, terminal()),

@@ -19,6 +19,8 @@ from ..errors import TorchError
 from . import training_arguments
 from .numbers import count, not_negative, real
 
+BACKENDS = ("pytorch-quantization", "modelopt")
+"""The libraries of quantizers; those of `qdqgraph.torch`, which is imported only when a command runs."""
 Verb = Callable[[str, str, str], ArgumentParser]
 
 
@@ -45,6 +47,8 @@ def add(verb: Verb) -> None:
         help = "scores a network; higher is better"
         parser.add_argument("--eval", metavar="MODULE:FUNCTION", help=help, required=parser is analyse)
         parser.add_argument("--config", type=Path, metavar="FILE", help="TOML: which modules are quantized, and how")
+        help = f"the library of the quantizers; modelopt is NVIDIA Model Optimizer (default: {BACKENDS[0]})"
+        parser.add_argument("--backend", choices=BACKENDS, default=BACKENDS[0], help=help)
         parser.add_argument("--batches", type=count, metavar="N", help="batches to calibrate with (default: all)")
         help = "; ".join(f"{name}: {method.summary.replace('%', '%%')}" for name, method in known.items())
         help = f"how calibration chooses amax (default: the configuration's); {help}"

@@ -1,4 +1,5 @@
-"""`calibrate`: computes each quantizer's amax from data, with pytorch-quantization's calibrators."""
+"""`calibrate`: computes each quantizer's amax from data, with pytorch-quantization's calibrators, for the
+quantizers of every backend."""
 
 from __future__ import annotations
 
@@ -25,7 +26,6 @@ from ..quantizer.choice import select_modules
 from ..quantizer.quantizer import (
     MaxCalibrator,
     Quantizer,
-    is_weight_quantizer,
     isolated_run,
     quantizers,
     refuse_meta_tensors,
@@ -128,14 +128,14 @@ def calibrate(
     if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
         raise TorchError(f"the loader is {loader!r}, which is not iterable: pass a DataLoader or a list of batches")
     methods = _methods(found, method, layers or {})
-    for name, quantizer in found.items():
-        _prepare(name, quantizer, methods[name])
-    with silence_library_log(), _collecting(model, found.values()):
+    calibrators = {name: _calibrator(name, q, methods[name]) for name, q in found.items()}
+    with silence_library_log(), _collecting(model, found, calibrators):
         _run_batches(model, loader, batches, feed or run_first_input, progress, found)
         amaxes = {
-            name: _amax(q, methods[name], percentile or q.percentile or DEFAULT_PERCENTILE) for name, q in found.items()
+            name: _amax(calibrators[name], methods[name], percentile or q.percentile or DEFAULT_PERCENTILE)
+            for name, q in found.items()
         }
-    broken = [n for n, q in found.items() if _saw_infinite(q, amaxes[n])]
+    broken = [n for n, c in calibrators.items() if _saw_infinite(c, amaxes[n])]
     for name, quantizer in found.items():
         amax = amaxes[name]
         finite = amax is not None and bool(torch.isfinite(amax).all())
@@ -143,10 +143,10 @@ def calibrate(
     kept = {n: float(a.max()) for n, a in amaxes.items() if a is not None and found[n].amax is not None}
     unseen = [n for n, a in amaxes.items() if a is None and n not in broken]
     zero = [n for n, largest in kept.items() if largest == 0]
-    collectors = {n: q._calibrator for n, q in found.items() if n in kept}
-    cut = {n: c.clipped_energy(kept[n]) for n, c in collectors.items() if isinstance(c, HistogramCollector)}
-    for quantizer in found.values():
-        quantizer._calibrator.reset()
+    collectors = {n: c for n, c in calibrators.items() if n in kept and isinstance(c, HistogramCollector)}
+    cut = {n: c.clipped_energy(kept[n]) for n, c in collectors.items()}
+    for calibrator in calibrators.values():
+        calibrator.reset()
     clipped = {n: part for n, part in cut.items() if part > CLIPPED}
     used = {"method": method, "percentile": percentile, "layers": dict(layers or {}), "batches": batches}
     remember(model, calibrated=True, **used)
@@ -192,46 +192,43 @@ def _methods(found: Mapping[str, Quantizer], method: str, layers: Mapping[str, s
         TorchError: a glob matches no quantizer.
     """
     own = {
-        n: q.method or DEFAULT if is_weight_quantizer(n) else method or q.method or DEFAULT for n, q in found.items()
+        n: q.method or DEFAULT if q.library.is_weight(n) else method or q.method or DEFAULT for n, q in found.items()
     }
     for pattern, special in layers.items():
         for name in select_modules(found, pattern, "layers"):
-            if not is_weight_quantizer(name) or "weight_quantizer" in pattern:
+            if not found[name].library.is_weight(name) or "weight_quantizer" in pattern:
                 own[name] = special
     known = {name: find_method(name) for name in {*own.values(), *layers.values(), method or DEFAULT}}
     return {path: known[name] for path, name in own.items()}
 
 
-def _prepare(name: str, quantizer: Quantizer, method: Method) -> None:
-    """Gives a quantizer a new calibrator, without statistics.
+def _calibrator(name: str, quantizer: Quantizer, method: Method) -> HistogramCollector | MaxCalibrator:
+    """A new calibrator for a quantizer.
 
     Raises:
         TorchError: the method searches a histogram, and the quantizer has an axis.
     """
-    axis = quantizer._axis
+    axis = quantizer.axis
     if method.search is None:
-        quantizer._calibrator = MaxCalibrator(quantizer.num_bits, axis, quantizer.unsigned)
-        return
+        return MaxCalibrator(quantizer.num_bits, axis, quantizer.unsigned)
     if axis is not None:
         raise TorchError(f"{name}: method {method.name!r} searches one histogram, but its amax has axis {axis}")
-    quantizer._calibrator = HistogramCollector(quantizer.num_bits, quantizer.unsigned)
+    return HistogramCollector(quantizer.num_bits, quantizer.unsigned)
 
 
 @contextmanager
-def _collecting(model: nn.Module, found: Iterable[Quantizer]) -> Iterator[None]:
+def _collecting(model: nn.Module, found: Mapping[str, Quantizer], calibrators: Mapping[str, Any]) -> Iterator[None]:
     """Puts the model into eval mode and lets its quantizers collect values instead of rounding, in the block."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
-    for quantizer in found:
-        quantizer.disable_quant()
-        quantizer.enable_calib()
+    for name, quantizer in found.items():
+        quantizer.collect_with(calibrators[name])
     try:
         with isolated_run(model), torch.no_grad():
             yield
     finally:
-        for quantizer in found:
-            quantizer.disable_calib()
-            quantizer.enable_quant()
+        for quantizer in found.values():
+            quantizer.stop_collecting()
         for module, training in modes.items():
             module.training = training
 
@@ -254,23 +251,21 @@ def _run_batches(
         feed(model, batch)
         if not count:
             for name, quantizer in found.items():
-                if is_weight_quantizer(name):
-                    quantizer.disable_calib()  # weights are the same in every batch
+                if quantizer.library.is_weight(name):
+                    quantizer.pause_collecting()  # weights are the same in every batch
         count += 1
     if not count:
         raise TorchError("the loader yields no batch to calibrate with")
 
 
-def _amax(quantizer: Quantizer, method: Method, percentile: float) -> Tensor | None:
-    calibrator = quantizer._calibrator
+def _amax(calibrator: HistogramCollector | MaxCalibrator, method: Method, percentile: float) -> Tensor | None:
     if isinstance(calibrator, HistogramCollector):
         return calibrator.compute_amax(method, percentile=percentile)
     found: Tensor | None = calibrator.compute_amax()
     return found
 
 
-def _saw_infinite(quantizer: Quantizer, amax: Tensor | None) -> bool:
-    calibrator = quantizer._calibrator
+def _saw_infinite(calibrator: HistogramCollector | MaxCalibrator, amax: Tensor | None) -> bool:
     if isinstance(calibrator, HistogramCollector):
         return calibrator.broken > 0
     return amax is not None and not bool(torch.isfinite(amax).all())

@@ -74,6 +74,8 @@ def hide_functional_quantizers(module: nn.Module) -> Children | None:
     torch.export may run another module with the same attributes, and so with these children.
     """
     attributes = module.__dict__
+    if HOLDER not in attributes["_modules"]:
+        return None
     with _LOCK:
         found = attributes["_modules"]
         if HOLDER in found and not isinstance(found, Children):

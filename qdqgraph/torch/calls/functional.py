@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ RESHAPING = ("squeeze", "swapaxes", "transpose", "unsqueeze")
 """Those whose in-place variant changes the tensor's shape: the tensor cannot store a result of another shape."""
 
 
+@lru_cache(maxsize=4096)
 def operator_name(function: Callable[..., Any]) -> tuple[str, bool]:
     """The plain name of a torch function, "add" for `Tensor.add_` and `torch.add`, and whether it changes its first
     operand."""

@@ -18,6 +18,11 @@ Parts = Callable[[], Any]
 """Computes a call from its parts."""
 
 
+def has_parts(function: Callable[..., Any]) -> bool:
+    """Whether a function can be computed from its parts, depending on its arguments."""
+    return getattr(function, "__name__", "") in PARTS
+
+
 def parts_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Parts | None:
     """The function that computes a call from its parts; None if it has none, or for unsupported arguments."""
     decompose = PARTS.get(getattr(function, "__name__", ""))

@@ -8,9 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
-from ..quantizer.quantizer import QuantDescriptor, Quantizer, convert_quantizers, new_quantizer, parent_module
+from ..quantizer.quantizer import (
+    QuantDescriptor,
+    Quantizer,
+    backend_of,
+    convert_quantizers,
+    new_quantizer,
+    parent_module,
+)
 from .functional import HOLDER, Call, Place
-from .scopes import Scope, Scopes, attach, detach, scopes_of
+from .scopes import Scope, Scopes, attach, attach_to, detach, scopes_of
 
 ADD_INPUTS = ("both", "skip", "downsample")
 
@@ -60,16 +67,32 @@ def has_quantizer_at(scope: Scope, site: str) -> bool:
     return any(isinstance(m, CallQuantizers) and m.call.site == site for m in found)
 
 
+def operators_with_quantizers(module: nn.Module) -> frozenset[str]:
+    """The operators of a module's own calls that have quantizers."""
+    holder = vars(module)["_modules"].get(HOLDER)
+    if not isinstance(holder, FunctionalQuantizers):
+        return frozenset()
+    return frozenset(m.call.operator for m in holder._modules.values() if isinstance(m, CallQuantizers))
+
+
+def scopes_for_quantizers() -> Scopes:
+    """Scopes that run the quantizers of calls."""
+    return Scopes(quantizer_at, has_quantizer_at, operators_with_quantizers)
+
+
 def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = None) -> str:
     """Inserts a quantizer at a place, unless it already has one; returns the path of the place's quantizer.
 
     Args:
         model: the model that the place's path starts from.
-        quantizer: None: a new one.
+        quantizer: None: a new one, of the backend of the model.
     """
-    if scopes_of(model) is None:
-        attach(model, Scopes(quantizer_at, has_quantizer_at))
+    scopes = scopes_of(model)
+    if scopes is None:
+        scopes = scopes_for_quantizers()
+        attach(model, scopes)
     module = model.get_submodule(at.module)
+    attach_to(module, scopes, at.module)
     holder = getattr(module, HOLDER, None)
     if not isinstance(holder, FunctionalQuantizers):
         holder = FunctionalQuantizers()
@@ -77,7 +100,7 @@ def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = 
     operands = holder.find_or_add(at.call)
     name = f"_input{at.operand}_quantizer"
     if name not in operands._modules:
-        operands.add_module(name, new_quantizer(QuantDescriptor()) if quantizer is None else quantizer)
+        operands.add_module(name, backend_of(model).new() if quantizer is None else quantizer)
     inside = next(n for n, m in holder.named_children() if m is operands)
     return f"{at.module}.{HOLDER}.{inside}.{name}".lstrip(".")
 

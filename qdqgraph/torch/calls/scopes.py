@@ -21,6 +21,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from ...errors import TorchError
+from ..quantizer.base import Quantizer
 from ..quantizer.quantizer import close_interrupted_scopes
 from .checkpoints import CHECKPOINTS
 from .children import Children, hide_functional_quantizers, restore_children, runs_in_this_thread
@@ -36,8 +37,8 @@ from .functional import (
     overwrite,
     quantizable_tensors,
 )
-from .parts import parts_of
-from .source import call_site
+from .parts import has_parts, parts_of
+from .source import call_site, is_library_code
 
 AUTOGRAD_APPLY = (torch.autograd.function.__file__, "apply")
 """The frame in which an autograd function begins: file and name of its code."""
@@ -51,6 +52,8 @@ class Scope:
         path: the module's path in the model.
         counts: how often each call ran so far, by operator and site.
         frame: the frame of the forward.
+        operators: the operators whose calls can have quantizers in this scope; None: any.
+        reachable: these, and those of the scopes around it: an interrupt may have left this scope open.
         children: the module's children, which hide the quantizers of its calls; None if no call has any.
     """
 
@@ -58,13 +61,19 @@ class Scope:
     module: nn.Module
     counts: Counter[tuple[str, str]]
     frame: FrameType
+    operators: frozenset[str] | None = None
     children: Children | None = None
+    reachable: frozenset[str] = frozenset()
 
 
 QuantizerOf = Callable[[Scope, Call, int], Callable[[Tensor], Tensor] | None]
 """Finds the quantizer of an operand: open scope, call, index of the operand → a function of the tensor, or None."""
 Decomposes = Callable[[Scope, str], bool]
 """Whether the calls at a site are computed from their parts (see `parts`), each of them a call at the same site."""
+OperatorsOf = Callable[[nn.Module], frozenset[str]]
+"""The operators whose calls have quantizers in a module's own forward, `ENTRY`'s included."""
+NO_COUNTS = Counter[tuple[str, str]]()
+"""The counts of a scope without quantizers, in which no call is counted."""
 
 
 def _refuse() -> None:
@@ -81,18 +90,25 @@ class Scopes(TorchFunctionMode):
     """The open scopes of one model, and the mode that intercepts calls inside them.
 
     Attributes:
+        operators_of: None: every call of every module is intercepted, as a probe needs it. Otherwise only calls of
+            these operators are inspected; other calls, and modules of torch and of a library, cost almost nothing.
+        skips_quantizers: the mode has nothing to intercept inside quantizers (see `Quantizer.forward`).
         opaque: paths of modules in which autograd functions ran so far; the calls inside these have no places.
     """
 
-    def __init__(self, quantizer_of: QuantizerOf, decomposes: Decomposes) -> None:
+    skips_quantizers = True
+
+    def __init__(
+        self, quantizer_of: QuantizerOf, decomposes: Decomposes, operators_of: OperatorsOf | None = None
+    ) -> None:
         super().__init__()
-        self.quantizer_of, self.decomposes = quantizer_of, decomposes
+        self.quantizer_of, self.decomposes, self.operators_of = quantizer_of, decomposes, operators_of
         self.opaque: set[str] = set()
         self._threads = threading.local()
 
     def __reduce__(self) -> Any:
         """A copy has no open scopes."""
-        return Scopes, (self.quantizer_of, self.decomposes)
+        return Scopes, (self.quantizer_of, self.decomposes, self.operators_of)
 
     @property
     def _stack(self) -> list[Scope]:
@@ -108,6 +124,8 @@ class Scopes(TorchFunctionMode):
         scope.children = hide_functional_quantizers(scope.module)
         if scope.children is not None:
             scope.children.frames.append(scope.frame)
+        around = self._stack[-1].reachable if self._stack else frozenset()
+        scope.reachable = around | scope.operators if scope.operators else around
         self._stack.append(scope)
 
     def close_interrupted(self) -> None:
@@ -120,7 +138,11 @@ class Scopes(TorchFunctionMode):
 
     def close(self, module: nn.Module) -> None:
         """Closes a module's scope, with the scopes that an interrupt left open inside it."""
-        while any(scope.module is module for scope in self._stack):
+        stack = self._stack
+        if stack and stack[-1].module is module:
+            self._close_innermost()
+            return
+        while any(scope.module is module for scope in stack):
             if self._close_innermost().module is module:
                 break
 
@@ -140,7 +162,7 @@ class Scopes(TorchFunctionMode):
 
         def run(*args: Any, **kwargs: Any) -> Any:
             own = Counter(counts)
-            self.open(Scope(now.path, now.module, own, sys._getframe()))
+            self.open(Scope(now.path, now.module, own, sys._getframe(), now.operators))
             try:
                 return function(*args, **kwargs)
             finally:
@@ -156,6 +178,11 @@ class Scopes(TorchFunctionMode):
         """One call."""
         kwargs = kwargs or {}
         operator, in_place = operator_name(function)
+        if self.operators_of is not None:
+            stack = self._stack
+            reachable = stack[-1].reachable if stack else frozenset()
+            if operator not in reachable and not (reachable and has_parts(function)):
+                return function(*args, **kwargs)
         in_place = in_place or bool(kwargs.get("inplace"))
         ordered, rest = operands_first(operator, args, kwargs)
         operands = {} if in_place and operator in RESHAPING else operands_of(operator, ordered)
@@ -164,6 +191,8 @@ class Scopes(TorchFunctionMode):
         if relevant:
             self.close_interrupted()
         scope = self._stack[-1] if relevant and self._stack else None
+        if scope is not None and scope.operators is not None and not scope.operators:
+            scope = None
         if scope is not None and _in_autograd_function(scope.frame):
             self.opaque.add(scope.path)
             scope = None
@@ -178,8 +207,11 @@ class Scopes(TorchFunctionMode):
         call = Call(operator, site, scope.counts[operator, site])
         scope.counts[operator, site] += 1
         clone = in_place and torch.is_grad_enabled()  # the backward pass reads the input of the quantizer
-        inputs = {i: x.clone() if clone and x is ordered[0] else x for i, x in operands.items()}
-        new = {i: own(x) for i, x in inputs.items() if (own := self.quantizer_of(scope, call, i)) is not None}
+        new = {
+            i: own(x.clone() if clone and x is ordered[0] else x)
+            for i, x in operands.items()
+            if (own := self.quantizer_of(scope, call, i)) is not None
+        }
         if 0 in new and in_place:
             function, rest = out_of_place(function, operator, rest)
             return overwrite(ordered[0], call_with(function, operator, ordered, rest, new))
@@ -217,8 +249,12 @@ class OpenScope:
         """Called before the forward; returns the forward's arguments if one of them is quantized, else None."""
         if torch.compiler.is_dynamo_compiling():
             _refuse()
-        scope = Scope(self.path, module, Counter(), sys._getframe(1))
+        operators = None if self.scopes.operators_of is None else self.scopes.operators_of(module)
+        counts = NO_COUNTS if operators is not None and not operators else Counter()
+        scope = Scope(self.path, module, counts, sys._getframe(1), operators)
         self.scopes.open(scope)
+        if operators is not None and ENTRY.operator not in operators:
+            return None
         new = {
             i: own(x)
             for i, x in quantizable_tensors(args).items()
@@ -260,10 +296,32 @@ def attach(model: nn.Module, scopes: Scopes) -> None:
     modules get none: their calls are not visible."""
     detach(model)
     for path, module in model.named_modules():
-        if not isinstance(module, torch.jit.ScriptModule):
+        if not isinstance(module, torch.jit.ScriptModule) and not _needs_no_scope(module, scopes):
             _add_hooks(module, scopes, path)
         if isinstance(module, fx.GraphModule):
             module._register_deepcopy_hook(HookCopy(scopes, path))
+
+
+def attach_to(module: nn.Module, scopes: Scopes, path: str) -> None:
+    """Adds the hooks to one module of a model that has these scopes, unless the module has them."""
+    if not any(isinstance(hook, OpenScope) for hook in module._forward_pre_hooks.values()):
+        _add_hooks(module, scopes, path)
+
+
+def _needs_no_scope(module: nn.Module, scopes: Scopes) -> bool:
+    """Whether a module can run in the scope of the module that calls it: it is a quantizer, or its forward is torch's
+    or a library's and runs no other module. The sites of its calls are in that code, and so are no sites of the
+    caller's calls."""
+    if scopes.operators_of is None or scopes.operators_of(module):
+        return False
+    if isinstance(module, Quantizer):
+        return True
+    if type(module).forward is nn.Module.forward or "forward" in vars(module):
+        return False
+    if type(module).forward is nn.Sequential.forward:
+        return True  # it calls no operator
+    alone = all(isinstance(child, Quantizer) for child in module.children())
+    return alone and is_library_code(type(module).forward.__code__)
 
 
 def _add_hooks(module: nn.Module, scopes: Scopes, path: str) -> None:

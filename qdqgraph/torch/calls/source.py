@@ -15,19 +15,19 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
 from types import CellType, CodeType, FrameType, FunctionType, MethodType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ..quantizer.quantizer import qnn
+from ..quantizer.backend import loaded_backends
 
 
 def _folder(file: str) -> str:
     return str(Path(file).parent) + os.sep
 
 
-TORCH, OURS, QUANTIZATION = _folder(torch.__file__), _folder(__file__), _folder(_folder(qnn.__file__))
+TORCH, OURS = _folder(torch.__file__), _folder(__file__)
 PLUMBING = ("functional.py", "_tensor.py", "overrides.py", "_jit_internal.py", "_tensor_docs.py")
 """Files of torch between a call and the user's code."""
 CALLS = ("CALL", "BINARY_", "UNARY_", "COMPARE_", "GET_ITER", "UNPACK_SEQUENCE")
@@ -43,13 +43,27 @@ def call_site(frame: FrameType | None) -> str:
     """
     while frame is not None:
         code = frame.f_code
-        file = code.co_filename
-        if file.startswith(QUANTIZATION):
+        origin = _origin(code.co_filename)
+        if origin == "library":
             return ""
-        if not file.startswith(OURS) and not (file.startswith(TORCH) and file.endswith(PLUMBING)):
+        if origin == "user":
             return _calls_by_offset(code).get(frame.f_lasti, f"{code.co_qualname}, instruction {frame.f_lasti}")
         frame = frame.f_back
     return ""
+
+
+def is_library_code(code: CodeType) -> bool:
+    """Whether code is torch's or a quantization library's."""
+    return code.co_filename.startswith(TORCH) or _origin(code.co_filename) == "library"
+
+
+@lru_cache(maxsize=4096)
+def _origin(file: str) -> Literal["library", "plumbing", "user"]:
+    """Whose code a file contains: the quantization library's, ours or torch's between a call and the user's, or the
+    user's."""
+    if any(file.startswith(backend.folder) for backend in loaded_backends()):
+        return "library"
+    return "plumbing" if file.startswith(OURS) or (file.startswith(TORCH) and file.endswith(PLUMBING)) else "user"
 
 
 def has_call(where: str, module: nn.Module) -> bool:

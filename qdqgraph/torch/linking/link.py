@@ -31,13 +31,13 @@ from ...rulekit.finding import Finding, Severity
 from ...rulekit.rule import Rule
 from ..calls.functional import Place
 from ..calls.places import insert_quantizer
-from ..quantizer.quantizer import Quantizer, parent_module, qnn, quantizer_paths, quantizers
+from ..quantizer.fast_paths import disable_fast_paths
+from ..quantizer.quantizer import Quantizer, backend_of, parent_module, quantizer_paths, quantizers
 from .probe import Probe, probe, scale_of
 
 ROUNDS = 10
 """At most this many rounds of adding quantizers. A network needs two: the first adds all pairs that findings
 request, the second finds the scales that the new pairs make unequal."""
-RECURRENT = (qnn.QuantLSTM, qnn.QuantLSTMCell)
 NO_GUARD = Options(max_bits_lost=math.inf)
 """No guard: the probe's scales say nothing about ranges. Calibration measures the union of a group."""
 
@@ -92,8 +92,15 @@ def link(
         raise TorchError(
             "the model contains no quantizers: quantize it first; if that replaced nothing, no module can be quantized"
         )
+    backend = backend_of(model)
+    disable_fast_paths(model)
     used = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
-    recurrent = {n: type(m).__name__ for n, m in model.named_modules() if isinstance(m, RECURRENT)}
+    recurrent = {
+        path: f"the gates of {path} ({type(module).__name__}) stay in float: {backend.name} quantizes only the inputs "
+        "of its matrix products"
+        for path, module in model.named_modules()
+        if isinstance(module, backend.recurrent)
+    }
     probed = probe(model, example, dynamo=dynamo, opset=opset)
     repair, missing = _repair(probed, used, add)
     demands = _Demands.of(probed, repair, recurrent)
@@ -146,7 +153,7 @@ class _Demands:
         """The demands of a repaired probe.
 
         Args:
-            recurrent: classes of the model's recurrent layers by their paths.
+            recurrent: messages about the gates of the model's recurrent layers, by their paths.
         """
         graph = Graph(repair.model)
         owners: dict[str | Place, set[float]] = {path: set() for path in probed.quantizer_of_reader.values()}
@@ -183,12 +190,7 @@ def _gate_message(graph: Graph, node: Node, recurrent: Mapping[str, str]) -> str
     """The message for a node inside a recurrent layer; "" for another node."""
     inside = f"{quantizer_path(graph, node)}."
     layer = next((path for path in recurrent if inside.startswith(f"{path}.")), None)
-    if layer is None:
-        return ""
-    return (
-        f"the gates of {layer} ({recurrent[layer]}) stay in float: pytorch-quantization quantizes only the inputs of "
-        "its matrix products"
-    )
+    return "" if layer is None else recurrent[layer]
 
 
 def _change_model(model: nn.Module, demands: _Demands, repair: Repair, add: bool) -> Linked:
@@ -239,7 +241,7 @@ def _replace_everywhere(model: nn.Module, old: Quantizer, new: Quantizer) -> Non
     for path, quantizer in quantizer_paths(model).items():
         if quantizer is old:
             holder, name = parent_module(model, path)
-            holder._modules[name] = new
+            old.library.put(holder, name, new)
 
 
 def tie(model: nn.Module, groups: Iterable[Sequence[str]]) -> None:

@@ -27,11 +27,11 @@ from ...graph.selectors import SCOPES, quantizer_path
 from ...proposals.proposal import NodeInput
 from ..calls.example import map_tensors
 from ..calls.functional import ENTRY, Call, Place
-from ..calls.places import has_quantizer_at, places, quantizer_at
+from ..calls.places import places, scopes_for_quantizers
 from ..calls.scopes import Scope, Scopes, attach, detach, scopes_of
 from ..exporting.export import export_proto, resolve_opset
 from ..quantizer.pairing import Encoding, PairWriter, preserve_attributes
-from ..quantizer.quantizer import is_weight_quantizer, quantizer_paths, quantizers
+from ..quantizer.quantizer import quantizer_paths, quantizers
 
 BASE, STEP = 2.0, 2.0**-19
 """The first amax and the difference to the next. float32 distinguishes them, and a tie between any two of 7,000 costs
@@ -189,12 +189,12 @@ def probe(
         finally:
             detach(model)
             if before is not None or existing:  # a submodule may have been linked by itself
-                attach(model, before or Scopes(quantizer_at, has_quantizer_at))
+                attach(model, before or scopes_for_quantizers())
     aliases: dict[str, list[str]] = {path: [] for path in found}
     first = {id(q): path for path, q in found.items()}
     for path, quantizer in quantizer_paths(model).items():
         aliases[first[id(quantizer)]].append(path)
-    activations = {value: path for value, path in names.items() if not is_weight_quantizer(path)}
+    activations = {value: path for value, path in names.items() if not found[path].library.is_weight(path)}
     return Probe(
         proto, activations, candidates, {k: tuple(v) for k, v in aliases.items()}, frozenset(scopes.opaque - {""})
     )

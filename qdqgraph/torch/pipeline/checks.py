@@ -14,6 +14,7 @@ from ...errors import TorchError
 from ...model.files import refuse_to_overwrite
 from ..exporting.export import refuse_missing_exporter, resolve_opset
 from ..quantization.config import Config
+from ..quantizer.backend import find_backend
 from ..training.digest import state_digest
 from ..training.ranking import Direction, Sensitivity
 from ..training.sensitivity import refuse_amount
@@ -76,7 +77,7 @@ def refuse_preparation(network: Network, preparation: Preparation, off: FloatUni
     Raises:
         CalibrationError: there is no such method or percentile.
         TorchError: `off` does not define how many units, options have no effect because a state is loaded, its file
-            contains none, or the device cannot be used.
+            contains none, the backend is not installed, or the device cannot be used.
         RuleError: the configuration file cannot be read, or an entry is wrong.
     """
     option, given = network.option, preparation
@@ -98,6 +99,8 @@ def refuse_preparation(network: Network, preparation: Preparation, off: FloatUni
         read_state(Path(given.load))
     elif given.force_load:
         raise TorchError(f"{option('force_load')} has no effect without {option('load')}")
+    else:
+        find_backend(given.backend)
     if isinstance(given.config, Path):
         Config.read(given.config)
     try:

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...rulekit.rule import Rule
 from ..quantization.config import Config
+from ..quantizer.backend import TOOLKIT
 from ..training.objective import Loss
 from ..training.ranking import Sensitivity
 
@@ -59,6 +60,7 @@ class Preparation:
             units to leave in float also `method`, `percentile` and `batches`. With such units the network is calibrated
             again: what is not given is as it was when the state was calibrated.
         force_load: load what fits of a state that differs from the network; what differs is reported.
+        backend: the library of the quantizers, as in `quantize`; a loaded state has its own.
     """
 
     config: Config | Path | None = None
@@ -69,6 +71,7 @@ class Preparation:
     batches: int | None = None
     load: Path | str | None = None
     force_load: bool = False
+    backend: str = TOOLKIT
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class Session:
                 self.progress(f"{how.load} differs: {sentence}")
             calibrated = self._calibrate_missing(model, how) if found else None
         else:
-            quantized = self._quantize(model, how.config)
+            quantized = self._quantize(model, how)
             linked = self._link(model, how, exporting) if how.link else None
         refuse(model)
         if off is not None:
@@ -176,8 +176,9 @@ class Session:
             reason = (str(error).strip().splitlines() or [""])[0]
             raise TorchError(f"{self.network.option('model')}: the network cannot be copied: {reason}") from error
 
-    def _quantize(self, model: nn.Module, config: Config | Path | None) -> Quantized:
-        done = quantize(model, Config.read(config) if isinstance(config, Path) else config, self.example)
+    def _quantize(self, model: nn.Module, how: Preparation) -> Quantized:
+        config = Config.read(how.config) if isinstance(how.config, Path) else how.config
+        done = quantize(model, config, self.example, backend=how.backend)
         for name in done.left:
             self.progress(f"left in float, no quantized counterpart: {name}")
         if not done.replaced:

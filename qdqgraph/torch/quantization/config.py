@@ -17,8 +17,9 @@ from ...errors import TorchError
 from ...toml.file import TomlFile
 from ...toml.place import spelled
 from ..calls.places import ADD_INPUTS
+from ..quantizer.backend import TOOLKIT, Backend, find_backend
+from ..quantizer.base import Quantizer
 from ..quantizer.choice import Choice
-from ..quantizer.quantizer import QuantDescriptor, Quantizer, new_quantizer
 from .form import ConfigForm, LayersTable
 
 AXES = 5
@@ -44,8 +45,8 @@ class Spec:
     unsigned: bool = False
     axis: int | str | None = "default"
 
-    def quantizer(self, default_axis: int | None) -> Quantizer:
-        """A new quantizer.
+    def quantizer(self, default_axis: int | None, backend: Backend | None = None) -> Quantizer:
+        """A new quantizer, of the default backend if none is given.
 
         Raises:
             CalibrationError: the method is unknown, or the percentile is out of its range.
@@ -64,9 +65,9 @@ class Spec:
                 "use method 'max', or no axis"
             )
         refuse_percentile(self.percentile)
-        kind = "histogram" if histogram else "max"
-        descriptor = QuantDescriptor(self.num_bits, axis=axis, calib_method=kind, unsigned=self.unsigned)
-        return new_quantizer(descriptor, self.method, self.percentile)
+        made = (backend or find_backend(TOOLKIT)).new(self.num_bits, axis, self.unsigned, histogram)
+        made.method, made.percentile = self.method, self.percentile
+        return made
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ..calls.functional import Place
 from ..calls.places import insert_quantizer
 from ..linking.probe import Probe, probe
 from ..quantizer.choice import select_modules
+from ..quantizer.quantizer import backend_of
 from .config import ADD_INPUTS, Operator, Spec
 
 SHARING = ("cat", "concat", "concatenate", "stack")
@@ -57,7 +58,7 @@ def insert_at_operator(model: nn.Module, example: Any, entry: Operator, spec: Sp
     for place in wanted:
         owner = (place.module, place.call) if entry.operator in SHARING else place
         if owner not in quantizers:
-            quantizers[owner] = spec.quantizer(None)
+            quantizers[owner] = spec.quantizer(None, backend_of(model))
         paths.append(insert_quantizer(model, place, quantizers[owner]))
     return tuple(paths)
 

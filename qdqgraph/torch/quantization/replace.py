@@ -6,6 +6,7 @@ constructors, which do not support newer arguments of torch, are never called.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,14 @@ from torch.nn.utils.rnn import PackedSequence
 from ...errors import TorchError
 from ..calibration.provenance import remember
 from ..calls.places import places, remove_quantizers
+from ..quantizer.backend import MODELOPT, TOOLKIT, find_backend
 from ..quantizer.choice import select_modules
-from ..quantizer.quantizer import Quantizer, qnn, quant_modules, quant_rnn
+from ..quantizer.fast_paths import disable_fast_paths
+from ..quantizer.quantizer import qnn, quant_modules, quant_rnn, quantizers
 from ..quantizer.wrapped import refuse_wrapped
 from .config import Config, Spec, specs_for
 from .insert import insert_at_operator
+from .optimizer import convert_by_modelopt, place_quantizers
 
 
 class QuantConv1d(qnn.QuantConv1d, Conv1d):
@@ -120,7 +124,7 @@ class Quantized:
 
     Attributes:
         replaced: modules that were converted to their quantized counterparts.
-        ignored: modules that the configuration leaves in float.
+        ignored: modules that the configuration, or with "modelopt" also its INT8_DEFAULT_CFG, leaves in float.
         left: modules without a counterpart whose base class has one: subclasses, which may compute something else,
             LSTMs with projections, and modules inside scripted ones.
         inserted: quantizers at functional operators.
@@ -132,7 +136,9 @@ class Quantized:
     inserted: tuple[str, ...]
 
 
-def quantize(model: nn.Module, config: Config | None = None, example: Any = None) -> Quantized:
+def quantize(
+    model: nn.Module, config: Config | None = None, example: Any = None, *, backend: str = TOOLKIT
+) -> Quantized:
     """Quantizes a model in place; `calibrate` then finds amax.
 
     Args:
@@ -140,11 +146,14 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
         config: which modules and how; None: all, INT8, max, weights per output channel.
         example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`; needed
             if the configuration lists functional operators.
+        backend: the library whose quantizers the model gets, "pytorch-quantization" or "modelopt". With "modelopt",
+            modules that INT8_DEFAULT_CFG excludes by name are left in float too.
 
     Raises:
         TorchError: a pattern matches no module that can be quantized, the settings of a quantizer contradict each
-            other, or the model is already quantized, compiled, scripted or wrapped for several devices. An error leaves
-            the model unchanged.
+            other, the backend is not installed, or the model is already quantized, compiled, scripted or wrapped for
+            several devices. An error leaves the model unchanged; with "modelopt", one about functional operators does
+            not.
     """
     config = config or Config()
     refuse_wrapped(model)
@@ -155,7 +164,9 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     modules = {n: m for n, m in model.named_modules() if class_of(m) in QUANTIZED_CLASSES and _is_supported(m)}
     first = {m: n for n, m in modules.items()}
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
-    if not modules and any(isinstance(m, Quantizer | qnn.TensorQuantizer) for m in model.modules()):
+    library = find_backend(backend)
+    existing = quantizers(model)
+    if existing and (not modules or any(q.library is not library for q in existing.values())):
         raise TorchError("the model already contains quantizers: link and calibrate it")
     if config.operators and example is None:
         raise TorchError("functional operators are found by running the model: give an example input")
@@ -163,12 +174,17 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
     selected = [
         (entry, {first[every[n]] for n in select_modules(every, entry.modules, "layers")}) for entry in config.layers
     ]
-    parts = {
-        path: _quantizers(path, module, *specs_for(config, [e for e, paths in selected if path in paths]))
-        for path, module in modules.items()
+    specs = {
+        path: specs_for(config, [e for e, paths in selected if path in paths])
+        for path in modules
         if path not in ignored
     }
-    before, existing = {path: type(modules[path]) for path in parts}, set(places(model))
+    if backend == MODELOPT:
+        done = _quantize_by_modelopt(model, config, example, modules, specs)
+        remember(model, config=config.plain(every_module))
+        return done
+    parts = {path: _quantizers(path, modules[path], *found) for path, found in specs.items()}
+    before, existing_places = {path: type(modules[path]) for path in parts}, set(places(model))
     for path, children in parts.items():
         convert_module(modules[path], children)
     left = [n for n, m in model.named_modules() if n not in modules and _resembles_supported(m)]
@@ -177,13 +193,37 @@ def quantize(model: nn.Module, config: Config | None = None, example: Any = None
             path for entry in config.operators for path in insert_at_operator(model, example, entry, config.input)
         ]
     except TorchError:
-        remove_quantizers(model, existing)
+        remove_quantizers(model, existing_places)
         for path, kind in before.items():
             _revert(modules[path], kind, parts[path])
         raise
     disable_fast_paths(model)
     remember(model, config=config.plain(every_module))
     return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(inserted))
+
+
+def _quantize_by_modelopt(
+    model: nn.Module,
+    config: Config,
+    example: Any,
+    modules: Mapping[str, nn.Module],
+    specs: Mapping[str, tuple[Spec, Spec]],
+) -> Quantized:
+    """Quantizes the modules of `specs`, each with the specifications of its input and its weight."""
+    library = find_backend(MODELOPT)
+    parts = {
+        path: {
+            True: weight.quantizer(_checked_axis(path, modules[path], weight), library),
+            False: input.quantizer(None, library),
+        }
+        for path, (input, weight) in specs.items()
+    }
+    convert_by_modelopt(model)
+    replaced = place_quantizers(model, parts)
+    inserted = [path for entry in config.operators for path in insert_at_operator(model, example, entry, config.input)]
+    left = [n for n, m in model.named_modules() if n not in modules and _resembles_supported(m)]
+    disable_fast_paths(model)
+    return Quantized(replaced, tuple(sorted(set(modules) - set(replaced))), tuple(left), tuple(inserted))
 
 
 def class_of(module: nn.Module) -> type[nn.Module]:
@@ -214,17 +254,6 @@ def _revert(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Mod
         module.__dict__.pop(name, None)
 
 
-def disable_fast_paths(model: nn.Module) -> None:
-    """Makes torch's transformer layers call their Linears: their fast path in eval mode reads the weights without the
-    quantizers."""
-    for module in model.modules():
-        if any(isinstance(m, Quantizer) for m in module.modules()):
-            if isinstance(module, nn.TransformerEncoderLayer):
-                module.activation_relu_or_gelu = 0  # as for an activation that the fast path does not support
-            elif isinstance(module, nn.TransformerEncoder):
-                module.use_nested_tensor = False
-
-
 def default_axis(module: nn.Module) -> int:
     """The axis of the output channels of a module's weight."""
     return 1 if issubclass(QUANTIZED_CLASSES.get(class_of(module), type(module)), TRANSPOSED) else 0
@@ -241,12 +270,18 @@ def _resembles_supported(module: nn.Module) -> bool:
     return not quantized and isinstance(module, tuple(QUANTIZED_CLASSES))
 
 
-def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
-    """The quantizers of a module's quantized class, by the library's names."""
-    quantized_class = QUANTIZED_CLASSES[class_of(module)]
+def _checked_axis(path: str, module: nn.Module, weight: Spec) -> int:
+    """The axis of the output channels of a module's weight, if the weight has the axis that is asked for."""
     dimensions = max((p.dim() for p in module.parameters()), default=None)
     if dimensions is not None and isinstance(weight.axis, int) and weight.axis >= dimensions:
         raise TorchError(f"{path}: its weight has {dimensions} dimensions, so it has no axis {weight.axis}")
+    return default_axis(module)
+
+
+def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
+    """The quantizers of a module's quantized class, by the library's names."""
+    quantized_class = QUANTIZED_CLASSES[class_of(module)]
+    axis = _checked_axis(path, module, weight)
     try:
         if issubclass(quantized_class, qnn.QuantLSTM):
             count = module.num_layers * (2 if module.bidirectional else 1)
@@ -256,7 +291,7 @@ def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, 
             }
         found: dict[str, nn.Module] = {"_input_quantizer": input.quantizer(None)}
         if getattr(module, "weight", None) is not None or hasattr(module, "weight_ih"):
-            found["_weight_quantizer"] = weight.quantizer(default_axis(module))
+            found["_weight_quantizer"] = weight.quantizer(axis)
         return found
     except TorchError as error:
         raise TorchError(f"{path}: {error}") from error

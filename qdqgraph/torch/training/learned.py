@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -64,6 +65,12 @@ class _LearnedStep(torch.autograd.Function):
         return grad * inside, own / (shared * upper) ** 0.5, None, None, None
 
 
+@lru_cache
+def _trained_class(kind: type[Quantizer]) -> type[Quantizer]:
+    """The class of a library's quantizers while they train."""
+    return type(f"Trained{kind.__name__}", (TrainedQuantizer, kind), {})
+
+
 @contextmanager
 def training_quantizers(model: nn.Module, *, learn_amax: bool) -> Iterator[tuple[nn.Parameter, ...]]:
     """Lets a model's quantizers train until the block ends; yields the amax that are parameters meanwhile.
@@ -72,12 +79,13 @@ def training_quantizers(model: nn.Module, *, learn_amax: bool) -> Iterator[tuple
         learn_amax: whether amax is trained; that of quantizers that are disabled or have none is not. The names in the
             model's state are the same.
     """
-    found = [q for q in quantizers(model).values() if type(q) is Quantizer]
+    found = [(q, type(q)) for q in quantizers(model).values()]
     learned: list[tuple[Quantizer, nn.Parameter]] = []
-    for quantizer in found:
-        quantizer.__class__ = TrainedQuantizer
+    for quantizer, kind in found:
+        quantizer.__class__ = _trained_class(kind)  # type: ignore[arg-type]
         if learn_amax and not quantizer._disabled and quantizer.amax is not None:
-            parameter = nn.Parameter(quantizer._buffers.pop("_amax").detach().clone())
+            parameter = nn.Parameter(quantizer.amax.detach().clone())
+            del quantizer._buffers["_amax"]
             quantizer.register_parameter("_amax", parameter)
             learned.append((quantizer, parameter))
     try:
@@ -87,8 +95,8 @@ def training_quantizers(model: nn.Module, *, learn_amax: bool) -> Iterator[tuple
             amax = quantizer._parameters.pop("_amax")
             assert amax is not None
             quantizer.register_buffer("_amax", amax.detach())
-        for quantizer in found:
-            quantizer.__class__ = Quantizer
+        for quantizer, kind in found:
+            quantizer.__class__ = kind
 
 
 def keep_positive(amax: tuple[nn.Parameter, ...], first: tuple[Tensor, ...]) -> None:

@@ -11,13 +11,11 @@ from ..calls.functional import Call, Place
 from ..calls.places import insert_quantizer, places
 from ..calls.source import has_call
 from ..linking.link import tie
-from ..quantization.replace import QUANTIZED_CLASSES, class_of, convert_module, disable_fast_paths
-from ..quantizer.quantizer import (
-    QuantDescriptor,
-    Quantizer,
-    new_quantizer,
-    quantizer_paths,
-)
+from ..quantization.optimizer import convert_by_modelopt
+from ..quantization.replace import QUANTIZED_CLASSES, class_of, convert_module
+from ..quantizer.backend import MODELOPT, TOOLKIT, find_backend
+from ..quantizer.fast_paths import disable_fast_paths
+from ..quantizer.quantizer import Quantizer, parent_module, quantizer_paths
 from .sites import Description, find_site
 
 
@@ -118,6 +116,11 @@ def rebuild(model: nn.Module, content: Mapping[str, Any], found: Mapping[str, Pl
         found: the places of quantizers at calls, by their paths in the state.
     """
     described = {**content["quantizers"], **{n: content["quantizers"][f] for n, f in content["shared"].items()}}
+    if content.get("backend") == MODELOPT and not quantizer_paths(model):
+        convert_by_modelopt(model)
+        for name in [n for n in quantizer_paths(model) if n in described]:
+            holder, child = parent_module(model, name)
+            find_backend(MODELOPT).put(holder, child, _from_description(described[name]))
     modules = dict(model.named_modules())
     for name, kind in content["modules"].items():
         module = modules.get(name)
@@ -142,8 +145,10 @@ def rebuild(model: nn.Module, content: Mapping[str, Any], found: Mapping[str, Pl
 
 
 def _from_description(entry: Mapping[str, Any]) -> Quantizer:
-    descriptor = QuantDescriptor(entry["num_bits"], axis=entry["axis"], unsigned=entry["unsigned"])
-    return new_quantizer(descriptor, entry["method"], entry["percentile"])
+    library = find_backend(entry.get("backend", TOOLKIT))
+    made = library.new(entry["num_bits"], entry["axis"], entry["unsigned"])
+    made.method, made.percentile = entry["method"], entry["percentile"]
+    return made
 
 
 def _module_quantizers(name: str, described: Mapping[str, Any]) -> dict[str, nn.Module]:

@@ -6,7 +6,6 @@ their whole paths.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,15 +22,8 @@ from ..quantizer.quantizer import Quantizer, isolated_run, quantizer_paths, quan
 from .digest import state_digest
 from .ranking import Direction, Sensitivity, Unit
 
-QUANTIZER = re.compile(r"\._(input\d*|weight)_quantizers?(\.\d+)?$")
-"""How the library names the quantizers of a module."""
 Evaluate = Callable[[nn.Module], float]
 """Scores a model; higher is better."""
-
-
-def layer_of(path: str) -> str:
-    """The layer that a quantizer belongs to: the module or the functional call that contains it."""
-    return QUANTIZER.sub("", path)
 
 
 def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[str, ...], tuple[Quantizer, ...]]:
@@ -52,7 +44,7 @@ def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[s
     for path, quantizer in quantizer_paths(model).items():
         if quantizer._disabled:
             continue
-        layer = layer_of(path)
+        layer = quantizer.library.layer_of(path)
         owner = next((b for b in blocks or () if layer == b or layer.startswith(f"{b}.")), layer)
         held.setdefault(owner, {})[id(quantizer)] = quantizer
     empty = [block for block in blocks or () if block not in held]
@@ -199,7 +191,7 @@ def apply_sensitivity(
     by_layer: dict[str, set[int]] = {}
     found = {id(q): q for q in quantizers(model).values()}
     for path, quantizer in quantizer_paths(model).items():
-        by_layer.setdefault(layer_of(path), set()).add(id(quantizer))
+        by_layer.setdefault(quantizer.library.layer_of(path), set()).add(id(quantizer))
     layers = layers_to_disable(model, result, top=top, budget=budget)
     if not units(model):
         raise TorchError("the model contains no enabled quantizers")
@@ -233,7 +225,7 @@ def layers_to_disable(
     Raises:
         TorchError: the model has no such unit.
     """
-    known = list(dict.fromkeys(map(layer_of, quantizer_paths(model))))
+    known = list(dict.fromkeys(q.library.layer_of(path) for path, q in quantizer_paths(model).items()))
     found: list[str] = []
     for unit in result.units[:top] if budget is None else _units_over_budget(result.units, budget):
         inside = [n for n in known for layer in unit.layers if n == layer or n.startswith(f"{layer}.")]

@@ -19,7 +19,7 @@ from ..calibration.provenance import Provenance, provenance, remember
 from ..calls.places import places
 from ..calls.source import has_call
 from ..quantization.replace import QUANTIZED_CLASSES, class_of
-from ..quantizer.quantizer import Quantizer, quantizer_paths, quantizers, refuse_meta_tensors
+from ..quantizer.quantizer import Quantizer, backend_of, quantizer_paths, quantizers, refuse_meta_tensors
 from .rebuilding import differences, places_in, rebuild
 from .sites import describe_site
 
@@ -134,6 +134,7 @@ def content_of(model: nn.Module) -> dict[str, Any]:
     first = {id(q): name for name, q in found.items()}
     return {
         "version": VERSION,
+        "backend": backend_of(model).name,
         "python": PYTHON,
         "modules": {
             n: class_of(m).__name__ for n, m in model.named_modules() if class_of(m) in set(QUANTIZED_CLASSES.values())
@@ -228,4 +229,5 @@ def _description(quantizer: Quantizer) -> dict[str, Any]:
         "method": quantizer.method,
         "percentile": quantizer.percentile,
         "disabled": quantizer._disabled,
+        "backend": quantizer.library.name,
     }

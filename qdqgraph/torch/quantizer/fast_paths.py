@@ -1,0 +1,18 @@
+"""torch's fast paths, which read weights without their quantizers."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .base import Quantizer
+
+
+def disable_fast_paths(model: nn.Module) -> None:
+    """Makes torch's transformer layers call their Linears: their fast path in eval mode reads the weights without the
+    quantizers."""
+    for module in model.modules():
+        if any(isinstance(m, Quantizer) for m in module.modules()):
+            if isinstance(module, nn.TransformerEncoderLayer):
+                module.activation_relu_or_gelu = 0  # as for an activation that the fast path does not support
+            elif isinstance(module, nn.TransformerEncoder):
+                module.use_nested_tensor = False
