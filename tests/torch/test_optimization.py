@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from qdqgraph.errors import TorchError
-from qdqgraph.torch import Quantizer, Training, calibrate, finetune, quantize, quantizers
+from qdqgraph.torch import Training, calibrate, finetune, quantize, quantizers
 from qdqgraph.torch.quantizer.quantizer import QuantDescriptor, new_quantizer
 from qdqgraph.torch.training.learned import SMALLEST, TrainedQuantizer, training_quantizers
 from qdqgraph.torch.training.optimization import Average
@@ -182,14 +182,16 @@ def test_the_gradients_of_a_trained_amax_are_those_of_lsq(shape: tuple[int, ...]
 def test_amax_trains_where_it_is_asked_to_and_stays_a_buffer() -> None:
     teacher, student, batches = pair(worse=0.3)
     before = {n: q.amax.clone() for n, q in quantizers(student).items()}
-    keys = list(student.state_dict())
+    keys, classes = list(student.state_dict()), {n: type(q) for n, q in quantizers(student).items()}
     how = Training(epochs=6, rate=1e-5, learn_amax=True, amax_rate=2e-2, decay=0.5)
     done = finetune(student, teacher, batches, training=how)
     assert done.losses[-1] < 0.7 * done.losses[0]
     grown = [bool((q.amax > before[n]).all()) for n, q in quantizers(student).items() if "input" in n]
     assert all(grown)
-    assert all(type(q) is Quantizer and "_amax" in q._buffers for q in quantizers(student).values())
-    assert set(student.state_dict()) == set(keys) and not [q for q in student.modules() if type(q) is TrainedQuantizer]
+    assert {n: type(q) for n, q in quantizers(student).items()} == classes
+    assert all("_amax" in q._buffers for q in quantizers(student).values())
+    assert set(student.state_dict()) == set(keys)
+    assert not [q for q in student.modules() if isinstance(q, TrainedQuantizer)]
 
 
 def test_a_step_cannot_make_amax_zero_or_negative() -> None:

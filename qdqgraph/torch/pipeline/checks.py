@@ -124,7 +124,7 @@ def run_identity(preparation: Preparation, exporting: Exporting, off: FloatUnits
     """What identifies a training run beside its settings, as text: how the network was prepared."""
     config = Config.read(preparation.config) if isinstance(preparation.config, Path) else preparation.config
     given = {
-        "config": None if config is None else config.plain({}),
+        "config": None if config is None else config.plain({}, {}),
         "link": preparation.link,
         "method": preparation.method,
         "percentile": preparation.percentile,

@@ -137,18 +137,19 @@ class Config:
             tuple(Operator(e.operator, e.inputs, e.modules, e.classes) for e in form.operators),
         )
 
-    def plain(self, modules: Mapping[str, nn.Module]) -> dict[str, Any]:
-        """The configuration as dictionaries and lists.
+    def plain(self, layers: Mapping[str, nn.Module], modules: Mapping[str, nn.Module]) -> dict[str, Any]:
+        """The configuration as dictionaries and lists; a function that selects modules becomes the paths it selects.
 
         Args:
-            modules: the model's modules by path: a function that selects modules becomes the paths that it selects.
+            layers: the modules that can be quantized, by path, which functions of `ignore` and `layers` are asked about.
+            modules: all modules by path, which functions of `operators` are asked about.
         """
         return {
-            "ignore": plain_choice(self.ignore, modules),
+            "ignore": plain_choice(self.ignore, layers),
             "input": asdict(self.input),
             "weight": asdict(self.weight),
             "layers": [
-                {"modules": plain_choice(e.modules, modules), "input": dict(e.input), "weight": dict(e.weight)}
+                {"modules": plain_choice(e.modules, layers), "input": dict(e.input), "weight": dict(e.weight)}
                 for e in self.layers
             ],
             "operators": [

@@ -181,7 +181,7 @@ def quantize(
     }
     if backend == MODELOPT:
         done = _quantize_by_modelopt(model, config, example, modules, specs)
-        remember(model, config=config.plain(every_module))
+        remember(model, config=config.plain(every, every_module))
         return done
     parts = {path: _quantizers(path, modules[path], *found) for path, found in specs.items()}
     before, existing_places = {path: type(modules[path]) for path in parts}, set(places(model))
@@ -198,7 +198,7 @@ def quantize(
             _revert(modules[path], kind, parts[path])
         raise
     disable_fast_paths(model)
-    remember(model, config=config.plain(every_module))
+    remember(model, config=config.plain(every, every_module))
     return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(inserted))
 
 
