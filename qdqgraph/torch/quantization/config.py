@@ -141,8 +141,8 @@ class Config:
         """The configuration as dictionaries and lists; a function that selects modules becomes the paths it selects.
 
         Args:
-            layers: the modules that can be quantized, by path, which functions of `ignore` and `layers` are asked about.
-            modules: all modules by path, which functions of `operators` are asked about.
+            layers: the modules that can be quantized, by path; functions of `ignore` and `layers` choose among them.
+            modules: all modules by path; functions of `operators` choose among them.
         """
         return {
             "ignore": plain_choice(self.ignore, layers),
