@@ -15,12 +15,9 @@ from ..calibration.layers.gain import output_sqnr
 from ..calibration.weights.rounded import rounded_weights
 from ..errors import ModelError
 from ..graph.graph import Graph
-from ..model.content import content
 from ..proposals.weights import stored_integers
 from ..repair.corrections import Corrections, Gain, Improvement, Propose, Proposed
 from ..repair.options import Options
-from ..rulekit.rule import Rule
-from . import given
 from .given import Progress
 from .measuring import Calibration, network_of
 
@@ -35,7 +32,6 @@ def correcting(
     samples: Samples | None,
     calibration: Calibration,
     provider: str,
-    rules: Sequence[Rule],
     progress: Progress,
 ) -> Corrections | None:
     """The corrections that the options ask for; None if these are none.
@@ -65,15 +61,7 @@ def correcting(
         noise = float(np.std(change, ddof=1)) / math.sqrt(change.size) if change.size > 1 else 0.0
         return Gain(float(found[0].mean()), float(found[1].mean()), noise)
 
-    def run() -> str:
-        settings = calibration.method, calibration.percentile
-        true = None if calibration.reference is None else given.read(calibration.reference, None)
-        known = "" if true is None else content(true[0], true[1])
-        return f"{options} {settings} {known} {samples.digest} {sorted(rule.code for rule in rules)}"
-
-    return Corrections(
-        [(name, make(samples, options, calibration, provider, progress)) for name, make in asked], gain, run
-    )
+    return Corrections([(name, make(samples, options, calibration, provider, progress)) for name, make in asked], gain)
 
 
 def _rounding(

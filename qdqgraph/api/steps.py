@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import onnx
 
+from .. import __version__
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data
 from ..calibration.ranges import measured_ranges
@@ -17,13 +20,16 @@ from ..engines.forecast.forecast import forecast
 from ..engines.forecast.judge import Judge
 from ..engines.share import Int8Share
 from ..errors import ModelError, RepairError
-from ..fp16 import refuse_target, with_fp16
+from ..fp16 import Fp16Model, refuse_target, with_fp16
 from ..graph.graph import Graph
 from ..model import runtime
+from ..model.content import content
 from ..model.corrected import unmatched
 from ..model.files import external_files
 from ..model.runtime import Feeds
 from ..repair import rounds
+from ..repair.mark import is_result, marked
+from ..repair.measured import Measured
 from ..repair.options import Options
 from ..repair.repair import Repair
 from ..repair.work import Measure
@@ -35,6 +41,8 @@ from .correcting import correcting
 from .given import File, Model, Progress
 from .measuring import NONE, Calibration, measuring, table_notes
 from .results import Result, refuse_outputs, refuse_unknown, written
+
+SAME = "the model is the result of the same run, with the same data and options: nothing changes"
 
 
 class Repairs(Protocol):
@@ -110,8 +118,11 @@ class Steps:
         judge, rules = Judge(), given.rule_list(self.rules)
         own = self.calibration  # the float model has the weights before rounding
         own = replace(own, reference=model) if repairs is rounds.quantize else own
-        corrections = correcting(self.options, feeds, own, self.provider, rules, self.progress)
+        corrections = correcting(self.options, feeds, own, self.provider, self.progress)
         measure = self._measure(feeds)
+        run = None
+        if feeds is not None and (measure is not None or corrections is not None):
+            run = partial(self._identity, feeds, rules)
 
         def repaired(read: onnx.ModelProto, how: Repairs = rounds.fix) -> Repair:
             return how(
@@ -126,34 +137,72 @@ class Steps:
                 corrections=corrections,
             )
 
-        first = repaired(found, repairs)
-        result = self._finished(found, place, source, feeds, first, judge.shares, repaired)
+        if run is not None and is_result(found, place, run):
+            known = rounds.unchanged(found, rules, self.options, folder=place, price=judge.price)
+            result = self._checked(found, place, source, feeds, known, None, judge.shares, (SAME,))
+        else:
+            repair = repaired(found, repairs)
+            repair, half, note = self._converted(found, place, feeds, repair, repaired)
+            repair = marked(repair, found, place, run) if run is not None and repair.plan.edits else repair
+            result = self._checked(found, place, source, feeds, repair, half, judge.shares, (note,))
         return written(result, found, source, self.output, self.plan, self.force, self.progress)
 
     def _measure(self, feeds: Samples | None) -> Measure | None:
-        return None if self.options.exact else measuring(self.calibration, feeds, self.provider, self.progress)
+        if self.options.exact or (run := measuring(self.calibration, feeds, self.provider, self.progress)) is None:
+            return None
+        return _once(run) if self.fp16 else run
 
-    def _finished(
+    def _identity(self, feeds: Samples, rules: Sequence[Rule]) -> str:
+        """What the result depends on beside the model."""
+        own = self.calibration
+        true = None if own.reference is None else given.read(own.reference, None)
+        files = (*(rule.file for rule in rules), *(() if own.table is None else (own.table,)))
+        half = (self.keep_io, self.ranges, self.numerics) if self.fp16 else ()
+        return " ".join(
+            (
+                __version__,
+                f"{self.options} {own.method} {own.percentile} {half}",
+                "" if true is None else content(true[0], true[1]),
+                feeds.rounded_digest if self.fp16 else feeds.digest,
+                *sorted(rule.code for rule in rules),
+                *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()),
+            )
+        )
+
+    def _converted(
+        self,
+        found: onnx.ModelProto,
+        place: Path,
+        feeds: Samples | None,
+        repair: Repair,
+        again: Callable[[onnx.ModelProto], Repair],
+    ) -> tuple[Repair, Fp16Model | None, str]:
+        """The repair with the conversion to FP16 as its last step, if it is asked for; and a note about it."""
+        if not self.fp16:
+            return repair, None, ""
+        note, ranges = "", self.ranges
+        if ranges is None and self.numerics and runtime.available():
+            self.progress("measuring ranges in ONNX Runtime")
+            ranges, note = _ranges(repair, feeds, place)
+        self.progress("converting to FP16")
+        skip = self.options.skip
+        return *with_fp16(found, repair, place, repair=again, keep_io=self.keep_io, ranges=ranges, skip=skip), note
+
+    def _checked(
         self,
         found: onnx.ModelProto,
         place: Path,
         source: Path,
         feeds: Samples | None,
         repair: Repair,
+        half: Fp16Model | None,
         shares: tuple[Int8Share, ...],
-        again: Callable[[onnx.ModelProto], Repair],
+        notes: tuple[str, ...],
     ) -> Result:
-        """The repair of a model, with the results of the later steps."""
-        before, after = shares
-        half = numbers = proof = None
-        note, ranges, target = "", self.ranges, Target.named(self.options.target)
-        if self.fp16:
-            if ranges is None and self.numerics and runtime.available():
-                self.progress("measuring ranges in ONNX Runtime")
-                ranges, note = _ranges(repair, feeds, place)
-            self.progress("converting to FP16")
-            skip = self.options.skip
-            repair, half = with_fp16(found, repair, place, repair=again, keep_io=self.keep_io, ranges=ranges, skip=skip)
+        """The repair of a model, with the numeric check and the engines."""
+        (before, after), target = (shares[0], shares[-1]), Target.named(self.options.target)
+        numbers = proof = None
+        if half is not None:
             after = Int8Share.of(forecast(Graph(repair.model, place, target=target), ""))
         if self.numerics:
             self.progress("comparing outputs in ONNX Runtime")
@@ -171,14 +220,25 @@ class Steps:
         measured = feeds is not None and not self.options.exact and self.calibration.method != NONE
         device = runtime.provider(self.provider, "the calibration")[1] if measured and runtime.available() else ""
         warnings = (
-            note,
+            *notes,
             gone,
             device,
             "" if numbers is None else numbers.warning,
             *table_notes(self.calibration, found),
         )
-        notes = tuple(sentence for sentence in warnings if sentence)
-        return Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=notes)
+        said = tuple(sentence for sentence in warnings if sentence)
+        return Result.of(repair, numbers=numbers, fp16=half, engines=proof, int8=(before, after), notes=said)
+
+
+def _once(measure: Measure) -> Measure:
+    """Measures the first graph, and takes this for the later ones: the same network, rounded to FP16."""
+    found: list[Measured] = []
+
+    def run(graph: Graph) -> Measured:
+        found.extend([] if found else [measure(graph)])
+        return found[0]
+
+    return run
 
 
 def _ranges(repair: Repair, feeds: Feeds | None, folder: Path) -> tuple[Mapping[str, float] | None, str]:

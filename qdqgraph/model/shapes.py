@@ -160,8 +160,9 @@ class _Inference:
             return
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         try:
-            value = compute([self.values[n] for n in node.input if n], attributes)
-        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
+            with np.errstate(all="raise"):  # what divides by zero or overflows is no shape
+                value = compute([self.values[n] for n in node.input if n], attributes)
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
             return
         if value.size <= SMALL and value.dtype.kind in "ib":
             self.values[node.output[0]] = value

@@ -7,10 +7,8 @@ network; it is not on the floor of this module (`api.correcting`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -23,12 +21,8 @@ from ..model.corrected import Place, corrected, uncorrected
 from ..proposals.proposal import Proposal
 from ..rulekit.finding import Finding, Safety, Severity
 from .carry_out import carry_out
-from .draft import Draft
 from .options import Options
 from .solution import Solution
-
-RESULT = "qdqgraph.result"
-"""The metadata_props key of a digest of the model and of the run that produced it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,27 +81,10 @@ class Corrections:
     Attributes:
         steps: names and proposals, in order.
         gain: compares the outputs of two graphs, without and with a step.
-        run: what the result depends on beside the model: data, options, reference. Called only if needed.
     """
 
     steps: Sequence[tuple[str, Propose]]
     gain: Callable[[Graph, Graph], Gain]
-    run: Callable[[], str]
-
-    def made(self, model: onnx.ModelProto, folder: Path) -> bool:
-        """Whether a model is the result of this very run, whose edits a second run could not find again: the float
-        weights are gone."""
-        mark = next((entry.value for entry in model.metadata_props if entry.key == RESULT), None)
-        return mark is not None and mark == self._mark(model, folder)
-
-    def marked(self, graph: Graph) -> Graph:
-        """The graph with an entry in its metadata by which `made` recognizes it."""
-        draft = Draft(graph.model)
-        draft.set_metadata(RESULT, self._mark(graph.model, graph.folder))
-        return Graph(draft.finish(), graph.folder, target=graph.target)
-
-    def _mark(self, model: onnx.ModelProto, folder: Path) -> str:
-        return hashlib.sha256(f"{content(model, folder)} {self.run()}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -155,8 +132,6 @@ def correct(
         done.append(Correction(name, found.examined, layers, None if after is now else corrections.gain(now, after)))
         now = after if done[-1].kept else now
     same = _metadata(graph) == _metadata(now) and content(graph.model, graph.folder) == content(now.model, now.folder)
-    if any(layer.edits for each in done if each.kept for layer in each.layers):
-        return corrections.marked(now), tuple(done)
     return graph if same else now, tuple(done)
 
 

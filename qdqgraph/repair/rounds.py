@@ -24,6 +24,7 @@ from .draft import distinct
 from .gate import opened
 from .guard import Refuse
 from .options import Options
+from .plan import Plan
 from .repair import Repair
 from .requests import readers_at, store_weights
 from .requests import strip as unquantized
@@ -92,8 +93,7 @@ def fix(
         refuse: says which repairs make the engine worse. They are not applied, except repairs of severity error and
             those that the options name in `also`.
         measure: measures the sites of the graph that the target accepts; scales then come from data.
-        corrections: corrects constants of the repaired graph; a model that is the result of the same run stays as it
-            is.
+        corrections: corrects constants of the repaired graph.
 
     Raises:
         ModelError: the model has no Q/DQ or cannot be imported.
@@ -140,8 +140,6 @@ def quantize(
 def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Corrections | None) -> Repair:
     graph, options = start.graph, work.options
     _check_policy(graph, options.policy)
-    if corrections is not None and corrections.made(model, graph.folder):
-        return work.result(model, start, graph, graph)
     exact, final = work.stages(graph)
     for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
         last, final = final, work.stages(final)[1]
@@ -156,6 +154,20 @@ def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Cor
     if illegal:
         raise RepairError(_illegal(illegal, options))
     return result
+
+
+def unchanged(
+    model: onnx.ModelProto,
+    rules: Sequence[Rule],
+    options: Options,
+    *,
+    folder: Path,
+    price: Price = lambda graph, findings: findings,
+) -> Repair:
+    """The repair of a model that stays as it is, with its findings; arguments and errors as `fix`."""
+    start = Start.of(model, rules, options.target, folder)
+    found = Work(rules, options, price=price).result(model, start, start.graph, start.graph)
+    return replace(found, model=model, plan=Plan.between(model, model))
 
 
 def strip(

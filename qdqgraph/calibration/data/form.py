@@ -79,7 +79,8 @@ class Input:
         if array.dtype == self.dtype:
             return array
         with np.errstate(over="ignore", invalid="ignore"):
-            made = array.astype(self.dtype)
+            real = array.astype(np.float32) if self.dtype == np.float16 else array  # as the FP32 twin reads it
+            made = real.astype(self.dtype)
         if self.dtype.kind in "biu" and not np.array_equal(made, array):
             raise ModelError(f"{where}: input {self.name!r} has values of type {array.dtype} that are no {self.dtype}")
         if self.dtype.kind == "f" and not np.isfinite(made).all():

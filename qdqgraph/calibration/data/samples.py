@@ -25,6 +25,7 @@ class _Seen:
     """What the first complete pass showed."""
 
     digest: str = ""
+    rounded: str = ""
     samples: int = 0
 
 
@@ -61,12 +62,12 @@ class Samples:
             raise ModelError(f"{self.limit} samples: give a number above zero")
 
     def __iter__(self) -> Iterator[Feed]:
-        digest, count = hashlib.sha256(), 0
+        digest, rounded, count = hashlib.sha256(), hashlib.sha256(), 0
         for feed in islice(self._feeds(), self.limit):
             count += 1
             for name, array in feed.items():
-                digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                _add(digest, name, array)
+                _add(rounded, name, _half(array))
             yield feed
         if not count:
             raise ModelError(f"{self.description}: no samples{self._batch()}")
@@ -78,7 +79,7 @@ class Samples:
                 f"{self.description}: other samples than in the pass before; the data must be the same each time "
                 "(a function: a fixed seed, and no shuffling)"
             )
-        self._seen.digest, self._seen.samples = found, count
+        self._seen.digest, self._seen.rounded, self._seen.samples = found, rounded.hexdigest(), count
 
     def __len__(self) -> int:
         return self._complete().samples
@@ -87,6 +88,11 @@ class Samples:
     def digest(self) -> str:
         """sha256 of names, types, shapes and values of all samples; known after one pass, which it makes if needed."""
         return self._complete().digest
+
+    @property
+    def rounded_digest(self) -> str:
+        """The same with floating-point values rounded to FP16: equal for a network and its FP16 twin."""
+        return self._complete().rounded
 
     def _complete(self) -> _Seen:
         if not self._seen.samples:
@@ -138,3 +144,15 @@ class Samples:
                 if i.rows and done[i.name] < len(rows[i.name]):
                     waiting[i.name].append(np.array(rows[i.name][done[i.name] :]))
             return
+
+
+def _add(digest: hashlib._Hash, name: str, array: np.ndarray) -> None:
+    digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _half(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16)

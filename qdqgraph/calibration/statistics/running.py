@@ -71,14 +71,17 @@ class Running:
     def run(self, feed: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """Yields each tap with its values for one sample, as soon as they are computed; the arrays are read-only.
 
+        Floating-point inputs may have another precision than the network's, as samples of an FP16 network's FP32 twin.
+
         Raises:
             ModelError: the network cannot run, the sample does not fit it, or one node alone needs more memory.
         """
         import onnxruntime as ort
 
+        feed = {name: self._typed(name, feed[name]) for name in self.given}
         if not self._fits({name: feed[name].shape for name in self.given}):
             self._plan(feed)
-        values = {name: np.ascontiguousarray(feed[name]) for name in self.given}
+        values = {name: np.ascontiguousarray(array) for name, array in feed.items()}
         yield from ((name, feed[name]) for name in self.given if name in self.taps)
         for segment in self.sessions:
             try:
@@ -96,6 +99,10 @@ class Running:
                     del values[name]
             for name in segment.last.intersection(segment.inputs):
                 del values[name]
+
+    def _typed(self, name: str, array: np.ndarray) -> np.ndarray:
+        wanted = np.dtype(helper.tensor_dtype_to_np_dtype(self.types[name]))
+        return array.astype(wanted, copy=False) if (array.dtype.kind, wanted.kind) == ("f", "f") else array
 
     def _fits(self, shaped: Mapping[str, tuple[int, ...]]) -> bool:
         planned = self.planned
