@@ -101,6 +101,8 @@ class Steps:
             raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
         if self.options.keep_scales and self.data is None and self.calibration.table is None:
             raise ModelError("keep_scales has an effect only with data or a table: give one of them")
+        if self.data is None:
+            self.calibration.refuse_idle()
         refuse_outputs(self.output, self.plan, self.force)
         if self.fp16:
             refuse_target(Target.named(self.options.target))
