@@ -21,9 +21,10 @@ from ...model.files import whole
 from ...repair.rounds import fix
 from ...rulekit import catalog
 from ..calls.checkpoints import CHECKPOINTS
-from ..calls.example import arguments, example_tensors, flattened_arguments, tensor_names
+from ..calls.example import arguments, call_model, example_tensors, flattened_arguments, tensor_names
+from ..calls.treated import constant_computed_weights
 from ..quantizer.pairing import INTEGER_TYPES, TYPED_OPSET, Encoding, PairWriter, preserve_attributes
-from ..quantizer.quantizer import Quantizer, isolated_run, quantizers, refuse_meta_tensors
+from ..quantizer.quantizer import Quantizer, evaluating, isolated_run, quantizers, refuse_meta_tensors
 from ..quantizer.wrapped import refuse_wrapped
 from .computed import constant_weights
 
@@ -50,6 +51,7 @@ def export(
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
     uint8: bool = False,
+    allow_zero: bool = False,
 ) -> onnx.ModelProto:
     """Writes a model with its quantizers as Q/DQ pairs; the model itself is not changed.
 
@@ -67,6 +69,8 @@ def export(
         dynamic_batch: make the first dimension of every input and output dynamic.
         output_names: of every output, in order; None: the exporter's own.
         uint8: write unsigned quantizers as UINT8, for an engine that supports it; TensorRT rejects it (QDQ402).
+        allow_zero: write quantizers that received only zeros with a scale of 1, which keeps zeros: layers whose weights
+            are zero before training, and the tensors that they compute.
 
     Returns:
         The model that was written.
@@ -88,6 +92,7 @@ def export(
         input_names=list(input_names)[: len(inputs)] if len(input_names) >= len(inputs) else None,
         output_names=output_names,
         dynamic_batch=dynamic_batch,
+        allow_zero=allow_zero,
     )
     if any(node.op_type == "QuantizeLinear" for node in model_proto.graph.node):
         model_proto = fix(model_proto, [catalog.find(catalog.load(installed=False), DUPLICATES)]).model
@@ -109,6 +114,7 @@ def export_proto(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
+    allow_zero: bool = False,
     writer: PairWriter | None = None,
 ) -> onnx.ModelProto:
     """The model as torch exports it, with pairs in place of its quantizers; see `export` for the arguments.
@@ -128,7 +134,8 @@ def export_proto(
         "input_names": list(input_names or tensor_names(model, example)),
         "output_names": output_names,
     }
-    with export_mode(model, writer or PairWriter(opset, dynamo)), torch.no_grad(), warnings.catch_warnings():
+    mode = export_mode(model, example, writer or PairWriter(opset, dynamo), allow_zero=allow_zero)
+    with mode, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about shapes that the tracer treats as constants, and deprecated exporters
         try:
             return (_export_by_dynamo if dynamo else _export_by_tracing)(model, example, dynamic_batch, options)
@@ -191,24 +198,29 @@ def _explain(model: nn.Module, error: BaseException, dynamo: bool) -> str:
 
 
 @contextmanager
-def export_mode(model: nn.Module, writer: PairWriter) -> Iterator[None]:
+def export_mode(model: nn.Module, example: Any, writer: PairWriter, *, allow_zero: bool = False) -> Iterator[None]:
     """Puts the model into eval mode and lets its quantizers write pairs, until the block ends."""
-    modes = {m: m.training for m in model.modules()}
+    args, kwargs = arguments(example)
     found = quantizers(model)
-    model.eval()
+    zero = [n for n, q in found.items() if q.amax is not None and q.amax.numel() == 1 and not float(q.amax)]
     CHECKPOINTS.enter(identity)  # without gradients a checkpointed function runs once
     attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX does not have
     try:
-        with preserve_attributes(found.values(), "_writer", "_encoding"), isolated_run(model), constant_weights(model):
+        with (
+            evaluating(model),
+            preserve_attributes(found.values(), "_writer", "_encoding"),
+            isolated_run(model),
+            constant_weights(model),
+            constant_computed_weights(model, lambda: call_model(model, "the example", *args, **kwargs)),
+        ):
             for name, quantizer in found.items():
-                quantizer._writer, quantizer._encoding = writer, _encoding_or_error(name, quantizer)
+                encoding = _encoding_or_error(name, quantizer, zero, allow_zero=allow_zero)
+                quantizer._writer, quantizer._encoding = writer, encoding
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(attention)
         CHECKPOINTS.leave(identity)
-        for module, training in modes.items():
-            module.training = training
 
 
 def identity(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -216,12 +228,20 @@ def identity(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _encoding_or_error(name: str, quantizer: Quantizer) -> Encoding | TorchError:
-    """A quantizer's encoding, or, if it has none, the error to raise when the quantizer runs."""
+def _encoding_or_error(
+    name: str, quantizer: Quantizer, zero: Sequence[str], *, allow_zero: bool
+) -> Encoding | TorchError:
+    """A quantizer's encoding, or, if it has none, the error to raise when the quantizer runs.
+
+    Args:
+        zero: all quantizers whose amax is 0.
+    """
     try:
-        return quantizer.encoding()
+        return quantizer.encoding(allow_zero=allow_zero)
     except TorchError as error:
-        return TorchError(f"the quantizer {name} cannot be exported: {error}")
+        others = [other for other in zero if other != name] if name in zero else []
+        more = f"; the same for {shorten_list(others)}" if others else ""
+        return TorchError(f"the quantizer {name} cannot be exported: {error}{more}")
 
 
 def resolve_opset(requested: int | None, dynamo: bool) -> int:

@@ -32,6 +32,7 @@ from ...rulekit.rule import Rule
 from ..calls.functional import Place
 from ..calls.places import insert_quantizer
 from ..quantizer.fast_paths import disable_fast_paths
+from ..quantizer.provenance import provenance
 from ..quantizer.quantizer import Quantizer, backend_of, parent_module, quantizer_paths, quantizers
 from .probe import Probe, probe, scale_of
 
@@ -101,11 +102,12 @@ def link(
         for path, module in model.named_modules()
         if isinstance(module, backend.recurrent)
     }
-    probed = probe(model, example, dynamo=dynamo, opset=opset)
+    ignore = (provenance(model).config or {}).get("ignore", ())
+    probed = probe(model, example, dynamo=dynamo, opset=opset, ignore=ignore)
     repair, missing = _repair(probed, used, add)
     demands = _Demands.of(probed, repair, recurrent)
     if probed.opaque and add and (missing or demands.unmapped):
-        probed = probe(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset)
+        probed = probe(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset, ignore=ignore)
         repair, _ = _repair(probed, used, add)
         demands = _Demands.of(probed, repair, recurrent)
     return _change_model(model, demands, repair, add)
