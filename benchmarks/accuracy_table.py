@@ -152,16 +152,22 @@ def legal(path: Path) -> onnx.ModelProto:
     return qdqgraph.fix(path, [rule for rule in qdqgraph.rules() if rule.code.startswith("QDQ4")]).model
 
 
-def row(path: Path, reference: Outputs, names: Sequence[str], images: Sequence[np.ndarray], keep: Path) -> Row:
+def row(
+    path: Path,
+    reference: Outputs,
+    names: Sequence[str],
+    calibrate: Sequence[np.ndarray],
+    judge: Sequence[np.ndarray],
+    keep: Path,
+) -> Row:
     """Measures an exported file; writes the calibrated one to `keep`."""
-    half = len(images) // 2
     model = onnx.load(path)
     name = model_inputs(model)[0].name
     start = time.process_time()
-    measured = qdqgraph.fix(path, data=[{name: image} for image in images[:half]], output=keep).model
+    measured = qdqgraph.fix(path, data=[{name: image} for image in calibrate], output=keep).model
     seconds = time.process_time() - start
     files = (model, legal(path), qdqgraph.fix(path).model, measured)
-    found = [ratios(reference, outputs(m, images[half:], path.parent, names)) for m in files]
+    found = [ratios(reference, outputs(m, judge, path.parent, names)) for m in files]
     return Row(tuple(map(typical, found)), *difference(found[1], found[3]), seconds)
 
 
@@ -171,11 +177,12 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("networks", nargs="+", metavar="NAME=FLOAT.onnx:PREPROCESS")
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
-    parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument("--calibrate", type=int, default=16, metavar="N")
+    parser.add_argument("--judge", type=int, default=16, metavar="N")
     parser.add_argument("--exporter", nargs="+", choices=recipes.EXPORTERS, default=EXPORTED)
     parser.add_argument("--python", action="append", default=[], metavar="EXPORTER=PYTHON")
     args = parser.parse_args()
-    paths, failed = pictures(args.photos, args.samples), 0
+    paths, failed = pictures(args.photos, args.calibrate + args.judge), 0
     (args.folder / "data").mkdir(parents=True, exist_ok=True)
     print(f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD), sep="\n")
     for text in args.networks:
@@ -183,15 +190,16 @@ def main() -> int:
         source, _, preprocess = rest.partition(":")
         model, known = prepared(Path(source), Preprocess.parse(preprocess))
         images = [read_picture(path, known) for path in paths]
+        calibrate, judge = images[: args.calibrate], images[args.calibrate :]
         names = [o.name for o in model.graph.output]
-        reference = outputs(model, images[len(images) // 2 :], args.folder)
+        reference = outputs(model, judge, args.folder)
         for exporter in args.exporter:
             out = args.folder / f"{network}.{exporter}.onnx"
-            reason = exported(exporter, out, model, images[: len(images) // 2], interpreter(args.python, exporter))
+            reason = exported(exporter, out, model, calibrate, interpreter(args.python, exporter))
             if reason:
                 print(f"| {network} | {exporter} | no file: {reason} | | | | | |", flush=True)
                 continue
-            found = row(out, reference, names, images, args.folder / "data" / out.name)
+            found = row(out, reference, names, calibrate, judge, args.folder / "data" / out.name)
             failed |= found.gain < -WORSE
             cells = [*(f"{value:.2f}" for value in found.values), f"{found.gain:+.2f} ± {found.doubt:.2f}"]
             print(f"| {network} | {exporter} | {' | '.join(cells)} | {found.seconds:.0f} |", flush=True)
