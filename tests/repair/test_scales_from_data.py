@@ -230,7 +230,13 @@ def test_the_result_does_not_depend_on_the_memory_limit(monkeypatch: pytest.Monk
 
 def test_a_limit_that_one_node_exceeds_is_a_sentence() -> None:
     with pytest.raises(ModelError, match=r"needs 0 MiB for its tensors, and 0 MiB are left .* raise --memory"):
-        qdqgraph.error(parse(JOINED), data(parse(JOINED)), memory=1 << 20)
+        qdqgraph.error(parse(JOINED), data(parse(JOINED)), memory=1 << 10)
+
+
+def test_a_process_larger_than_the_limit_measures_within_an_eighth_of_it() -> None:
+    model = parse(JOINED)
+    small = qdqgraph.fix(model, data=data(model), memory=1 << 20)
+    assert small.model.SerializeToString() == qdqgraph.fix(model, data=data(model)).model.SerializeToString()
 
 
 def test_a_second_run_of_auto_reports_nothing_where_a_layer_wants_a_smaller_scale() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -239,9 +240,8 @@ def test_a_class_that_cannot_be_treated_is_an_error_and_changes_nothing() -> Non
 
 
 def test_a_class_in_the_map_of_the_library_is_treated(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tests.torch.test_subclasses as here
-
+    here = sys.modules[__name__]
     entry = quant_modules._quant_entry(here, "Own", qnn.QuantConv2d)
     monkeypatch.setattr(quant_modules, "_DEFAULT_QUANT_MAP", [*quant_modules._DEFAULT_QUANT_MAP, entry])
-    model = nn.Sequential(here.OwnNet())
+    model = nn.Sequential(OwnNet())
     assert quantize(model).treated == {"0.own": "Conv2d"}

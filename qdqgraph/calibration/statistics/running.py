@@ -28,6 +28,9 @@ SPARE = 0.55
 late: the layers of YOLOv5s on 1760 x 1760 took 1.3 to 1.9 times the estimate (measured, onnxruntime 1.32)."""
 FIXED = 64 << 20
 """Bytes for ONNX Runtime and its kernels' buffers."""
+LEAST = 1 / 8
+"""The share of the limit that tensors may take in any case: a process that is larger than the limit before anything is
+measured, because its other libraries and data are, cannot keep it."""
 
 
 class Running:
@@ -129,7 +132,7 @@ class Running:
         _trim()
         weights = sum(_bytes(tuple(t.dims), t.data_type) for t in self.model.graph.initializer)
         used = psutil.Process().memory_info().rss + 2 * weights + self.reserved + FIXED
-        return int((self.memory - used) * SPARE)
+        return int(max((self.memory - used) * SPARE, self.memory * LEAST))
 
     def _sizes(self, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
         """The bytes of every tensor for a sample: from shapes, and from a run for those whose shape is unknown."""
