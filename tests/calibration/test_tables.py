@@ -1,6 +1,7 @@
 """Scales from files of other tools: TensorRT, AIMET, ONNX Runtime. The texts are what these tools wrote for one MatMul."""
 
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdqgraph.calibration.tables import read, tensorrt
+from qdqgraph.calibration.tables.table import scale_of_range
 from qdqgraph.errors import ModelError
 
 AIMET_1 = {
@@ -146,7 +148,7 @@ def test_the_text_cache_of_onnx_runtime_contains_amax(tmp_path: Path) -> None:
         ('{"data": 3}', "unknown format"),
         ('{"activation_encodings": [{"name": "x", "bw": "eight"}]}', "an entry has an unexpected form"),
         ('{"encodings": []}', "has no usable range"),
-        ("x nan\n", "has no usable range"),
+        ("x nan\n", "ranges: it has no usable range for INT8; 'x': its range is nan"),
     ],
 )
 def test_an_unusable_file_is_one_sentence_with_its_name(tmp_path: Path, text: str, message: str) -> None:
@@ -161,3 +163,8 @@ def test_an_unusable_file_is_one_sentence_with_its_name(tmp_path: Path, text: st
 def test_a_missing_file_says_which_formats_are_known(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="TensorRT calibration cache"):
         read(tmp_path / "missing.cache")
+
+
+@pytest.mark.parametrize(("low", "high"), [(math.nan, 1.0), (-1.0, math.nan), (0.0, math.nan)])
+def test_a_range_with_an_end_that_is_nan_has_no_scale(low: float, high: float) -> None:
+    assert math.isnan(scale_of_range(low, high))

@@ -229,7 +229,9 @@ def test_the_result_does_not_depend_on_the_memory_limit(monkeypatch: pytest.Monk
 
 
 def test_a_limit_that_one_node_exceeds_is_a_sentence() -> None:
-    with pytest.raises(ModelError, match=r"needs 0 MiB for its tensors, and 0 MiB are left .* raise --memory"):
+    with pytest.raises(
+        ModelError, match=r"needs [1-9]\d* bytes for its tensors, and the memory limit leaves 128: raise --memory"
+    ):
         qdqgraph.error(parse(JOINED), data(parse(JOINED)), memory=1 << 10)
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins for detectors: heads that answer otherwise in train mode than in eval mode, as those of real detectors do."""
+"""Stand-ins for detectors: heads whose outputs in train mode differ from those in eval mode, as in real detectors."""
 
 from __future__ import annotations
 

@@ -104,8 +104,8 @@ class _Cutting:
             node = self.nodes[fits]
             need = self._peak(start, start + 1)
             raise ModelError(
-                f"node {node.name or key(node)!r} ({node.op_type}) needs {need / 2**20:.0f} MiB for its tensors, and "
-                f"{max(0, self.budget) / 2**20:.0f} MiB are left of the memory limit: raise --memory"
+                f"node {node.name or key(node)!r} ({node.op_type}) needs {need:,} bytes for its tensors, and "
+                f"the memory limit leaves {max(0, self.budget):,}: raise --memory"
             )
         return stop
 

@@ -64,11 +64,13 @@ def checked(found: Mapping[str, float | str], source: str) -> Table:
     usable = {name: value for name, value in found.items() if isinstance(value, float) and 0 < value < math.inf}
     skipped = {n: v if isinstance(v, str) else f"its range is {v:g}" for n, v in found.items() if n not in usable}
     if not usable:
-        what = f": {next(iter(skipped.items()))}" if skipped else ""
-        raise ModelError(f"{source} has no usable range for INT8{what}")
+        first = next((f"; '{name}': {why}" for name, why in skipped.items()), "")
+        raise ModelError(f"it has no usable range for INT8{first}")
     return Table(usable, source, skipped)
 
 
 def scale_of_range(low: float, high: float) -> float:
-    """The symmetric INT8 scale of a range [low, high]."""
+    """The symmetric INT8 scale of a range [low, high]; nan if an end is nan."""
+    if math.isnan(low) or math.isnan(high):
+        return math.nan
     return max(abs(low), abs(high)) / INT8_BOUND
