@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,32 @@ def corrected(model: onnx.ModelProto, values: Mapping[Place, np.ndarray], folder
         editing.set(place, array)
         kept[_digest(array)] = _Entry(_half(array), old) if before is None else before
     return editing.finish(kept)
+
+
+def replaced(model: onnx.ModelProto, values: Mapping[Place, np.ndarray], folder: Path) -> onnx.ModelProto:
+    """The same as `corrected` without an entry in the metadata: what the constants were is not kept.
+
+    Args:
+        model, values, folder: as `corrected`.
+    """
+    editing = _Editing(model, folder)
+    for place, array in values.items():
+        editing.set(place, array)
+    return editing.model
+
+
+def stored(model: onnx.ModelProto, places: Iterable[Place], folder: Path) -> dict[Place, np.ndarray]:
+    """The stored constants that node inputs read: initializers and Constant nodes that can be read, without those that
+    are inputs of the graph as well.
+
+    Args:
+        model: the model.
+        places: the node inputs.
+        folder: where external data lie.
+    """
+    editing, given = _Editing(model, folder, copy=False), {i.name for i in model.graph.input}
+    found = {place: editing.array(place) for place in places if editing.name(place) not in given}
+    return {place: array for place, array in found.items() if array is not None}
 
 
 def uncorrected(
@@ -178,7 +204,7 @@ class _Editing:
 
     def array(self, place: Place) -> np.ndarray | None:
         """The stored constant that a node input reads."""
-        name = self._name(place)
+        name = self.name(place)
         if name in self.initializers:
             return array_of(self.initializers[name], self.folder)
         node = self.nodes.get(name)
@@ -186,7 +212,7 @@ class _Editing:
 
     def set(self, place: Place, array: np.ndarray) -> None:
         """Lets a node input read a constant: its own one with these values, or a new one."""
-        name = self._name(place)
+        name = self.name(place)
         if name and self.counts[name] == 1 and self._store(name, array):
             return
         new = fresh(name or f"{place[0]}_bias", self.taken)
@@ -214,7 +240,7 @@ class _Editing:
             with np.errstate(over="ignore"):
                 self.set(place, original.astype(present.dtype))
             return
-        node, name = self.nodes[place[0]], self._name(place)
+        node, name = self.nodes[place[0]], self.name(place)
         node.input[place[1]] = ""
         while node.input and not node.input[-1]:
             del node.input[-1]
@@ -234,7 +260,8 @@ class _Editing:
             self.model.metadata_props.add(key=ORIGINAL + digest, value=entry.text)
         return self.model
 
-    def _name(self, place: Place) -> str:
+    def name(self, place: Place) -> str:
+        """The tensor at a node input; empty if it is absent."""
         node = self.nodes[place[0]]
         return node.input[place[1]] if place[1] < len(node.input) else ""
 
