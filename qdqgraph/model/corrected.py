@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +59,16 @@ def replaced(model: onnx.ModelProto, values: Mapping[Place, np.ndarray], folder:
     return editing.model
 
 
-def stored(model: onnx.ModelProto, places: Iterable[Place], folder: Path) -> dict[Place, np.ndarray]:
-    """The stored constants that node inputs read: initializers and Constant nodes that can be read, without those that
-    are inputs of the graph as well.
+def stored(model: onnx.ModelProto, place: Place, folder: Path) -> np.ndarray | None:
+    """The stored constant that a node input reads, an initializer or a Constant node; None if there is none, or it
+    cannot be read.
 
     Args:
         model: the model.
-        places: the node inputs.
+        place: the node input.
         folder: where external data lie.
     """
-    editing, given = _Editing(model, folder, copy=False), {i.name for i in model.graph.input}
-    found = {place: editing.array(place) for place in places if editing.name(place) not in given}
-    return {place: array for place, array in found.items() if array is not None}
+    return _Editing(model, folder, copy=False).array(place)
 
 
 def uncorrected(
@@ -204,7 +202,7 @@ class _Editing:
 
     def array(self, place: Place) -> np.ndarray | None:
         """The stored constant that a node input reads."""
-        name = self.name(place)
+        name = self._name(place)
         if name in self.initializers:
             return array_of(self.initializers[name], self.folder)
         node = self.nodes.get(name)
@@ -212,7 +210,7 @@ class _Editing:
 
     def set(self, place: Place, array: np.ndarray) -> None:
         """Lets a node input read a constant: its own one with these values, or a new one."""
-        name = self.name(place)
+        name = self._name(place)
         if name and self.counts[name] == 1 and self._store(name, array):
             return
         new = fresh(name or f"{place[0]}_bias", self.taken)
@@ -240,7 +238,7 @@ class _Editing:
             with np.errstate(over="ignore"):
                 self.set(place, original.astype(present.dtype))
             return
-        node, name = self.nodes[place[0]], self.name(place)
+        node, name = self.nodes[place[0]], self._name(place)
         node.input[place[1]] = ""
         while node.input and not node.input[-1]:
             del node.input[-1]
@@ -260,8 +258,7 @@ class _Editing:
             self.model.metadata_props.add(key=ORIGINAL + digest, value=entry.text)
         return self.model
 
-    def name(self, place: Place) -> str:
-        """The tensor at a node input; empty if it is absent."""
+    def _name(self, place: Place) -> str:
         node = self.nodes[place[0]]
         return node.input[place[1]] if place[1] < len(node.input) else ""
 

@@ -20,8 +20,8 @@ from .channels import Channels
 MOST = 16.0
 """The largest factor between two channels of a link."""
 WORTH = 0.8
-"""A link keeps its channels as they are unless the expected error falls to this share: 1 dB. So a network that was
-equalized stays as it is on other samples."""
+"""Factors change only if the expected error falls to this share: 1 dB. So a network that was equalized mostly stays as
+it is on other samples."""
 POWERS = (0.25, 0.5, 0.75, 1.0)
 """Shares, in powers, of the difference between the channels that the factors take away."""
 BALANCED = (0.25, 0.5)
@@ -59,23 +59,33 @@ def factors(blocks: NDArray[np.floating], channels: Channels) -> Factors | None:
     live = (channels.largest > 0) & (reach > 0)
     if channels.largest.size != groups * width or not live.any() or not np.isfinite(weights).all():
         return None
-    one = np.ones(live.shape)
-    own = _noise(weights, channels, one)
-    best = min(_candidates(channels.largest, reach, live), key=lambda values: _noise(weights, channels, values))
-    noise = _noise(weights, channels, best)
-    if not noise < WORTH * own:
+    values = np.ones(live.shape)
+    own = noise = _noise(weights, channels, values)
+    while True:  # each round takes a fifth off the error, so there are few
+        largest, scaled = channels.largest / values, reach * values
+        tried = [_limited(values * step, live) for step in _candidates(largest, scaled, live)]
+        best = min(tried, key=lambda each: _noise(weights, channels, each))
+        if not _noise(weights, channels, best) < WORTH * noise:
+            break
+        values, noise = best, _noise(weights, channels, best)
+    if (values == 1).all():
         return None
     signal = float(np.einsum("goik,goik,gi->", weights, weights, channels.square.reshape(groups, width)))
-    return Factors(best, *(10 * math.log10(max(signal, np.finfo(float).tiny) / each) for each in (own, noise)))
+    return Factors(values, *(10 * math.log10(max(signal, np.finfo(float).tiny) / each) for each in (own, noise)))
 
 
 def _candidates(
     largest: NDArray[np.float64], reach: NDArray[np.float64], live: NDArray[np.bool_]
 ) -> Iterator[NDArray[np.float64]]:
     a, w = np.where(live, largest, 1.0), np.where(live, reach, 1.0)
-    for values in (*(a**p for p in POWERS), *((a / w) ** p for p in BALANCED)):
-        steps = np.rint(np.log2(values / values[live].max()))
-        yield np.where(live, np.exp2(np.clip(steps, -math.log2(MOST), 0)), 1.0)
+    yield from (a**power for power in POWERS)
+    yield from ((a / w) ** power for power in BALANCED)
+
+
+def _limited(values: NDArray[np.float64], live: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The nearest powers of two from 1 / MOST to 1; 1 for a channel of zeros."""
+    steps = np.rint(np.log2(values / values[live].max()))
+    return np.where(live, np.exp2(np.clip(steps, -math.log2(MOST), 0)), 1.0)
 
 
 def _noise(weights: NDArray[np.float64], channels: Channels, values: NDArray[np.float64]) -> float:

@@ -128,7 +128,7 @@ class Stored:
 
 
 def _floats(graph: Graph, place: Place, layer: Layer) -> NDArray[np.floating] | None:
-    found = stored(graph.model, [place], graph.folder).get(place)
+    found = stored(graph.model, place, graph.folder)
     if found is None or found.dtype.kind != "f" or found.shape != layer.product.shape or not np.isfinite(found).all():
         return None
     return found
@@ -140,7 +140,7 @@ def _bias(graph: Graph, layer: Layer) -> tuple[tuple[Place, NDArray[np.floating]
     node = graph.node(layer.key)
     if len(node.inputs) < 3 or not node.inputs[2].name:
         return None, True
-    found = stored(graph.model, [place], graph.folder).get(place)
+    found = stored(graph.model, place, graph.folder)
     fits = found is not None and found.dtype.kind == "f" and found.size == layer.outputs == found.shape[-1]
     return (None, False) if found is None or not fits else ((place, found), True)
 
