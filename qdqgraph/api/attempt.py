@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,8 +60,8 @@ class Attempt:
     corrections: Corrections | None
     judge: Judge = field(default_factory=Judge)
 
-    def repair(self, model: onnx.ModelProto, repairs: Repairs = rounds.fix, *, correct: bool = True) -> Repair:
-        """Repairs a model; without corrections if `correct` is False. Raises as `repairs`."""
+    def repair(self, model: onnx.ModelProto, repairs: Repairs = rounds.fix) -> Repair:
+        """Repairs a model; raises as `repairs`."""
         return repairs(
             model,
             self.rules,
@@ -71,5 +71,15 @@ class Attempt:
             price=self.judge.price,
             refuse=self.judge.refuse,
             measure=self.measure,
-            corrections=self.corrections if correct else None,
+            corrections=self.corrections,
         )
+
+    @property
+    def plain(self) -> Attempt:
+        """The same without corrections, and with weights stored as they are."""
+        return replace(self, corrections=None, options=replace(self.options, weights=None))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are neither."""
+        return self.corrections is None and self.options.weights is None

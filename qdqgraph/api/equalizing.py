@@ -77,7 +77,7 @@ def equalized(
     model: onnx.ModelProto,
     repairs: Repairs,
     make: Make,
-    plain: Attempt,
+    attempt: Attempt,
     samples: Samples,
     calibration: Calibration,
     provider: str,
@@ -92,7 +92,7 @@ def equalized(
         model: the model; it is not modified.
         repairs: `rounds.fix` or `rounds.quantize`.
         make: an attempt with another calibration.
-        plain: the attempt without equalization.
+        attempt: the attempt without equalization.
         samples: every second one gives the factors, the others judge.
         calibration: how scales are measured.
         provider: "cpu" or "cuda".
@@ -108,14 +108,14 @@ def equalized(
         )
     given, held = Half.both(samples)
     floats = repairs is rounds.quantize
-    before = plain.repair(model, repairs, correct=False)
-    base = before.start if floats else uncorrected(before.model, plain.folder)
-    graph = Graph(base, plain.folder, target=Target.named(plain.options.target))
-    found = _factors(graph, floats, given, calibration, plain, provider)
+    before = attempt.plain.repair(model, repairs)
+    base = before.start if floats else uncorrected(before.model, attempt.folder)
+    graph = Graph(base, attempt.folder, target=Target.named(attempt.options.target))
+    found = _factors(graph, floats, given, calibration, attempt, provider)
     note = _unknown(found)
     if not found.moved:
         done = Correction(NAME, found.examined, (), None, "layer pair")
-        return Equalizing(_finished(model, repairs, plain, before, done), plain, False, note)
+        return Equalizing(_finished(model, repairs, attempt, before, done), attempt, False, note)
     changed = _applied(graph, found)
     own = calibration.reference
     if floats:
@@ -123,14 +123,14 @@ def equalized(
     elif own is not None:
         own = _constants(found)
     other = make(replace(calibration, statistics=None, reference=own))
-    after = other.repair(changed, repairs, correct=False)
-    plain.progress(f"{NAME}: comparing outputs")
+    after = other.plain.repair(changed, repairs)
+    attempt.progress(f"{NAME}: comparing outputs")
     judging = replace(calibration, reference=base) if floats else calibration
-    start = before.model if floats or plain.corrections is None else base
+    start = before.model if floats or attempt.corrections is None else base
     gain = compared(_graph(graph, start), _graph(graph, after.model), judging, held, provider, strict=True)
     done = Correction(NAME, found.examined, _improvements(found), gain, "layer pair")
     if not done.kept:
-        return Equalizing(_finished(model, repairs, plain, before, done), plain, False, note)
+        return Equalizing(_finished(model, repairs, attempt, before, done), attempt, False, note)
     final = _finished(changed, repairs, other, after, done)
     return Equalizing(_joined(model, before, final, floats), other, True, note)
 
@@ -190,7 +190,7 @@ def _unknown(found: Equalized) -> str:
 
 def _finished(model: onnx.ModelProto, repairs: Repairs, attempt: Attempt, repair: Repair, done: Correction) -> Repair:
     """The repair with its corrections."""
-    final = repair if attempt.corrections is None else attempt.repair(model, repairs)
+    final = repair if attempt.is_plain else attempt.repair(model, repairs)
     return replace(final, corrections=(done, *final.corrections))
 
 
