@@ -19,8 +19,8 @@ from .channels import Channels
 
 MOST = 16.0
 """The largest factor between two channels of a link."""
-WORTH = 0.8
-"""Factors change only if the expected error falls to this share: 1 dB. So a network that was equalized mostly stays as
+WORTH = 0.63
+"""Factors change only if the expected error falls to this share: 2 dB. So a network that was equalized mostly stays as
 it is on other samples."""
 POWERS = (0.25, 0.5, 0.75, 1.0)
 """Shares, in powers, of the difference between the channels that the factors take away."""
@@ -61,7 +61,7 @@ def factors(blocks: NDArray[np.floating], channels: Channels) -> Factors | None:
         return None
     values = np.ones(live.shape)
     own = noise = _noise(weights, channels, values)
-    while True:  # each round takes a fifth off the error, so there are few
+    while True:  # each round takes a third off the error, so there are few
         largest, scaled = channels.largest / values, reach * values
         tried = [_limited(values * step, live) for step in _candidates(largest, scaled, live)]
         best = min(tried, key=lambda each: _noise(weights, channels, each))
