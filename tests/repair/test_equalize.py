@@ -147,11 +147,12 @@ def test_the_gain_must_exceed_its_standard_error(after: float, pays: bool) -> No
     ids=["alone", "FP16", "corrections"],
 )
 @pytest.mark.parametrize("floats", [True, False], ids=["quantize", "fix"])
-def test_undo_and_the_same_command_twice(more: dict[str, bool], floats: bool) -> None:
+def test_undo_and_the_same_command_twice(more: dict[str, Any], floats: bool) -> None:
     model = chain() if floats else quantized()
-    before, call = model.SerializeToString(), qdqgraph.quantize if floats else qdqgraph.fix
+    before = model.SerializeToString()
+    call: Any = qdqgraph.quantize if floats else qdqgraph.fix
     result = call(model, data=normal(), equalize=True, **more)
-    assert [c.name for c in result.corrections][0] == "equalization" and result.corrections[0].kept
+    assert result.corrections[0].name == "equalization" and result.corrections[0].kept
     assert len(result.corrections) == (3 if "round_weights" in more else 1)
     assert result.plan.apply(model).SerializeToString() == result.model.SerializeToString()
     assert result.plan.inverse().apply(result.model).SerializeToString() == before
@@ -175,7 +176,7 @@ def test_corrected_biases_are_taken_back_first() -> None:
     first = qdqgraph.fix(quantized(), data=normal(), bias_correction=True)
     assert first.corrections[0].kept
     result = qdqgraph.fix(first.model, data=normal(), bias_correction=True, equalize=True)
-    assert [c.kept for c in result.corrections][0] and sqnr(result.model, chain()) > sqnr(first.model, chain()) + 10
+    assert result.corrections[0].kept and sqnr(result.model, chain()) > sqnr(first.model, chain()) + 10
     assert same_outputs(float_model(result.model, Path()).model, chain())
     assert not result.notes
 
