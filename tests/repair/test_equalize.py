@@ -188,6 +188,26 @@ def test_statistics_are_kept_of_the_given_network(tmp_path: Path) -> None:
     assert qdqgraph.quantize(chain(), table=path).model.graph.node
 
 
+def test_constants_that_are_inputs_too_as_in_old_files() -> None:
+    model = chain()
+    for tensor in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    model.ir_version = 3
+    result = qdqgraph.quantize(model, data=normal(), equalize=True)
+    assert result.corrections[0].kept and sqnr(result.model, model) > 30
+    assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
+
+
+def test_external_data(tmp_path: Path) -> None:
+    path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
+    onnx.save(chain(), path, save_as_external_data=True, location="data", size_threshold=0)
+    for given in (path, onnx.load(path, load_external_data=False)):
+        result = qdqgraph.quantize(
+            given, data=normal(), equalize=True, bias_correction=True, folder=tmp_path, output=out
+        )
+        assert result.corrections[0].kept and sqnr(onnx.load(out), chain()) > 30
+
+
 def test_what_cannot_be_done_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, table = quantized(), tmp_path / "table.json"
     table.write_text('{"x": [-1.0, 1.0]}')
