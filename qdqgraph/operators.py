@@ -29,6 +29,8 @@ CATEGORIES: Mapping[str, str] = {
     "sums": "Adds tensors: with two operands of one shape, a residual Add.",
     "linear": "With a constant operand, folds into the weighted operator upstream of it.",
     "commutative": "Its two inputs may be exchanged; a pattern matches them in either order.",
+    "homogeneous": "Its result is scaled with its first input, f(c * x) = c * f(x), for a positive factor per channel; "
+    "bit for bit for a power of two.",
     "averages": "Averages, which do not commute with rounding: it runs in INT8 only between DQ and Q.",
     "epilogues": "An activation that fuses into the kernel of a convolution upstream of it.",
     "gates": "x * f(x) as one operator: it fuses as the same function written as several nodes does.",
@@ -136,7 +138,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Flatten", "reshapes views same_constant", f"{COPIES}, {VIEWED}"),
     Operator("Squeeze", "reshapes views same_constant", f"{COPIES}, {VIEWED}", arguments=(1,)),
     Operator("Unsqueeze", "reshapes views same_constant", f"{MOVED}, {VIEWED}", arguments=(1,)),
-    Operator("Identity", "reshapes views same_constant shaped_as_first unbounded", f"{MOVED}, {VIEWED}"),
+    Operator("Identity", "reshapes views same_constant shaped_as_first unbounded homogeneous", f"{MOVED}, {VIEWED}"),
     Operator("Transpose", "reshapes", COPIES),
     Operator("Split", "moves keeps_all splits parts reproducible", COPIES, arguments=(1,)),
     Operator("Expand", "moves keeps_all reproducible moves_weights shaped_by_input", COPIES, arguments=(1,)),
@@ -148,7 +150,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Pad", "moves reproducible", MOVED, when=ZEROS, arguments=(1, 3)),
     Operator("Resize", "moves", RESIZED, "Resize", when=NEAREST, arguments=(1, 2, 3)),
     Operator("Upsample", "moves", RESIZED, "Resize", when=NEAREST, arguments=(1,)),
-    Operator("MaxPool", "one_to_one", f"{GUIDE}, {ENGINES}", "Pooling"),
+    Operator("MaxPool", "one_to_one homogeneous", f"{GUIDE}, {ENGINES}", "Pooling"),
     Operator(
         "Concat",
         "joins keeps_all reproducible",
@@ -158,11 +160,11 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Dropout", "views random", VIEWED),
     Operator("Cast", "same_constant reproducible", ONNX),
     # Element-wise functions of one tensor
-    Operator("Relu", "unary epilogues nonnegative unbounded shaped_as_first reproducible", CATALOG),
-    Operator("LeakyRelu", "unary epilogues shaped_as_first", CATALOG),
+    Operator("Relu", "unary epilogues nonnegative unbounded shaped_as_first reproducible homogeneous", CATALOG),
+    Operator("LeakyRelu", "unary epilogues shaped_as_first homogeneous", CATALOG),
     Operator("Clip", "unary epilogues shaped_as_first before_root saturates guards", f"{CATALOG}, {HALF}"),
     Operator("Gelu", "unary epilogues", CATALOG),
-    Operator("PRelu", "unary epilogues", FOLLOWS, factors=(1,)),
+    Operator("PRelu", "unary epilogues homogeneous", FOLLOWS, factors=(1,)),
     Operator("ThresholdedRelu", "unary", CATALOG),
     Operator("Elu", "unary", CATALOG),
     Operator("Selu", "unary", CATALOG),
@@ -213,9 +215,9 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Greater", "elementwise reproducible", CATALOG),
     Operator("Less", "elementwise reproducible", CATALOG),
     # Pools and reductions
-    Operator("AveragePool", "averages reductions", GUIDE, "Pooling"),
-    Operator("GlobalAveragePool", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Pooling"),
-    Operator("GlobalMaxPool", "reductions selects", ENGINES, "Pooling"),
+    Operator("AveragePool", "averages reductions homogeneous", GUIDE, "Pooling"),
+    Operator("GlobalAveragePool", "averages adds_up reductions homogeneous", f"{GUIDE}, {HALF}", "Pooling"),
+    Operator("GlobalMaxPool", "reductions selects homogeneous", ENGINES, "Pooling"),
     Operator("ReduceMean", "averages adds_up reductions", f"{GUIDE}, {HALF}", "Reduce", arguments=(1,)),
     Operator("ReduceSum", "float_only adds_up reductions", f"{OPTIMIZER}, {HALF}", arguments=(1,)),
     Operator("ReduceMax", "float_only reproducible reductions selects", OPTIMIZER, arguments=(1,)),
@@ -292,6 +294,7 @@ RESHAPES, KEEPS_ALL, VIEWS = members("reshapes"), members("keeps_all"), members(
 UNARY, BINARY, ELEMENTWISE = members("unary"), members("binary"), members("elementwise")
 SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commutative")
 AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
+HOMOGENEOUS = members("homogeneous")
 GATES = members("gates")
 NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
 RECURRENT, SHAPED_BY_INPUT = members("recurrent"), members("shaped_by_input")

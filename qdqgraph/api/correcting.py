@@ -15,6 +15,7 @@ from ..calibration.layers.gain import output_sqnr
 from ..calibration.weights.rounded import rounded_weights
 from ..errors import ModelError
 from ..graph.graph import Graph
+from ..model.runtime import Feeds
 from ..proposals.weights import stored_integers
 from ..repair.corrections import Corrections, Gain, Improvement, Propose, Proposed
 from ..repair.options import Options
@@ -55,13 +56,31 @@ def correcting(
     held = Half.both(samples)[1]
 
     def gain(before: Graph, after: Graph) -> Gain:
-        network = network_of(before.model, before.folder, calibration.reference)
-        found = output_sqnr([before.model, after.model], network, held, before.folder, provider)
-        change = found[1] - found[0]
-        noise = float(np.std(change, ddof=1)) / math.sqrt(change.size) if change.size > 1 else 0.0
-        return Gain(float(found[0].mean()), float(found[1].mean()), noise)
+        return compared(before, after, calibration, held, provider)
 
     return Corrections([(name, make(samples, options, calibration, provider, progress)) for name, make in asked], gain)
+
+
+def compared(
+    before: Graph, after: Graph, calibration: Calibration, held: Feeds, provider: str, *, strict: bool = False
+) -> Gain:
+    """The SQNR of the outputs of two Q/DQ graphs of one network.
+
+    Args:
+        before, after: the graphs; the float network is that of the first one.
+        calibration: what has the reference.
+        held: the samples to compare on.
+        provider: "cpu" or "cuda".
+        strict: as `Gain`.
+
+    Raises:
+        ModelError: onnxruntime is missing, or cannot run a graph; or no output is numeric.
+    """
+    network = network_of(before.model, before.folder, calibration.reference)
+    found = output_sqnr([before.model, after.model], network, held, before.folder, provider)
+    change = found[1] - found[0]
+    noise = float(np.std(change, ddof=1)) / math.sqrt(change.size) if change.size > 1 else 0.0
+    return Gain(float(found[0].mean()), float(found[1].mean()), noise, strict)
 
 
 def _rounding(

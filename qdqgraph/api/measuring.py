@@ -155,12 +155,14 @@ def _shown(names: Sequence[str]) -> str:
 def network_of(model: onnx.ModelProto, folder: Path, reference: given.Model | None) -> FloatModel:
     """The float network of a model, with the weights of a reference, or of the model at its path, if given.
 
+    External data of a reference that is not a path lie in the folder of the model.
+
     Raises:
         ModelError: as `float_model`; or the reference cannot be read.
     """
     if reference is None:
         return float_model(model, folder)
-    proto, place, _ = given.read(reference, None)
+    proto, place, _ = given.read(reference, folder if isinstance(reference, onnx.ModelProto) else None)
     return float_model(model, folder, reference=proto, reference_folder=place)
 
 

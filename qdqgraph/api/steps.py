@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 import onnx
 
@@ -17,7 +16,6 @@ from ..calibration.data.sources import Data
 from ..calibration.ranges import measured_ranges
 from ..calibration.trial import run_on_noise
 from ..engines.forecast.forecast import forecast
-from ..engines.forecast.judge import Judge
 from ..engines.share import Int8Share
 from ..errors import ModelError, RepairError
 from ..fp16 import Fp16Model, refuse_target, with_fp16
@@ -37,31 +35,14 @@ from ..rulekit.rule import Rule
 from ..targets.target import Target
 from ..verify.verification import verify
 from . import given
+from .attempt import Attempt, Repairs
 from .correcting import correcting
+from .equalizing import Equalizing, Make, equalized, refuse_options
 from .given import File, Model, Progress
 from .measuring import NONE, Calibration, measuring, table_notes
 from .results import Result, refuse_outputs, refuse_unknown, written
 
 SAME = "the model is the result of the same run, with the same data and options: nothing changes"
-
-
-class Repairs(Protocol):
-    """`repair.rounds.fix` or `repair.rounds.quantize`."""
-
-    def __call__(
-        self,
-        model: onnx.ModelProto,
-        rules: Sequence[Rule],
-        options: Options,
-        *,
-        measure: Any,
-        folder: Path,
-        progress: Progress,
-        price: Any,
-        refuse: Any,
-        corrections: Any,
-    ) -> Repair:
-        """Repairs a model."""
 
 
 @dataclass(frozen=True)
@@ -117,42 +98,53 @@ class Steps:
         feeds = given.samples(self.data, found, self.preprocess, self.samples)
         if self.numerics and runtime.available():
             runtime.provider(self.provider)
-        judge, rules = Judge(), given.rule_list(self.rules)
-        own = self.calibration  # the float model has the weights before rounding
-        own = replace(own, reference=model) if repairs is rounds.quantize else own
-        corrections = correcting(self.options, feeds, own, self.provider, self.progress)
-        measure = self._measure(feeds)
+        rules = given.rule_list(self.rules)
+        if self.options.equalize:
+            refuse_options(self.options, self.calibration, feeds is not None)
+        make = partial(self._attempt, model, repairs, place, feeds, rules)
+        attempt = make(self.calibration)
         run = None
-        if feeds is not None and (measure is not None or corrections is not None):
+        if feeds is not None and (attempt.measure is not None or attempt.corrections is not None):
             run = partial(self._identity, feeds, rules)
-
-        def repaired(read: onnx.ModelProto, how: Repairs = rounds.fix) -> Repair:
-            return how(
-                read,
-                rules,
-                self.options,
-                folder=place,
-                progress=self.progress,
-                price=judge.price,
-                refuse=judge.refuse,
-                measure=measure,
-                corrections=corrections,
-            )
-
         if run is not None and is_result(found, place, run):
+            judge = attempt.judge
             known = rounds.unchanged(found, rules, self.options, folder=place, price=judge.price)
             result = self._checked(found, place, source, feeds, known, None, judge.shares, (SAME,))
         else:
-            repair = repaired(found, repairs)
-            repair, half, note = self._converted(found, place, feeds, repair, repaired)
+            done = self._equalizing(found, repairs, make, attempt, feeds)
+            repair, half, note = self._converted(found, place, feeds, done)
             repair = marked(repair, found, place, run) if run is not None and repair.plan.edits else repair
-            result = self._checked(found, place, source, feeds, repair, half, judge.shares, (note,))
+            shares = attempt.judge.shares[:1] + done.attempt.judge.shares[-1:]
+            result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note))
         return written(result, found, source, self.output, self.plan, self.force, self.progress)
 
-    def _measure(self, feeds: Samples | None) -> Measure | None:
-        if self.options.exact or (run := measuring(self.calibration, feeds, self.provider, self.progress)) is None:
-            return None
-        return _once(run) if self.fp16 else run
+    def _attempt(
+        self,
+        model: Model,
+        repairs: Repairs,
+        place: Path,
+        feeds: Samples | None,
+        rules: Sequence[Rule],
+        calibration: Calibration,
+    ) -> Attempt:
+        """What repairs a model with a calibration."""
+        own = calibration
+        if repairs is rounds.quantize:  # the float model has the weights before rounding
+            own = replace(own, reference=model if own.reference is None else own.reference)
+            calibration = replace(calibration, reference=None)
+        corrections = correcting(self.options, feeds, own, self.provider, self.progress)
+        measure = None
+        if not self.options.exact:
+            measure = measuring(calibration, feeds, self.provider, self.progress)
+        measure = _once(measure) if self.fp16 and measure is not None else measure
+        return Attempt(rules, self.options, place, self.progress, measure, corrections)
+
+    def _equalizing(
+        self, found: onnx.ModelProto, repairs: Repairs, make: Make, attempt: Attempt, feeds: Samples | None
+    ) -> Equalizing:
+        if not self.options.equalize or feeds is None:
+            return Equalizing(attempt.repair(found, repairs), attempt, False, "")
+        return equalized(found, repairs, make, attempt, feeds, self.calibration, self.provider)
 
     def _identity(self, feeds: Samples, rules: Sequence[Rule]) -> str:
         """What the result depends on beside the model."""
@@ -177,16 +169,17 @@ class Steps:
         found: onnx.ModelProto,
         place: Path,
         feeds: Samples | None,
-        repair: Repair,
-        again: Callable[[onnx.ModelProto], Repair],
+        done: Equalizing,
     ) -> tuple[Repair, Fp16Model | None, str]:
         """The repair with the conversion to FP16 as its last step, if it is asked for; and a note about it."""
+        repair, again = done.repair, done.attempt.repair
         if not self.fp16:
             return repair, None, ""
         note, ranges = "", self.ranges
         if ranges is None and self.numerics and runtime.available():
             self.progress("measuring ranges in ONNX Runtime")
-            ranges, note = _ranges(repair, feeds, place)
+            models = (repair.model,) if done.kept else (repair.start, repair.exact, repair.model)
+            ranges, note = _ranges(models, feeds, place)
         self.progress("converting to FP16")
         skip = self.options.skip
         return *with_fp16(found, repair, place, repair=again, keep_io=self.keep_io, ranges=ranges, skip=skip), note
@@ -244,10 +237,12 @@ def _once(measure: Measure) -> Measure:
     return run
 
 
-def _ranges(repair: Repair, feeds: Feeds | None, folder: Path) -> tuple[Mapping[str, float] | None, str]:
+def _ranges(
+    models: Sequence[onnx.ModelProto], feeds: Feeds | None, folder: Path
+) -> tuple[Mapping[str, float] | None, str]:
     """Returns the range of each tensor, in the first of the models that onnxruntime runs; a note if it runs none."""
     reason = ""
-    for model in (repair.start, repair.exact, repair.model):
+    for model in models:
         try:
             return measured_ranges(model, run_on_noise(model, folder).feeds if feeds is None else feeds, folder), ""
         except ModelError as error:

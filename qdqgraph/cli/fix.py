@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import api
-from ..api.measuring import byte_count
+from ..api.measuring import NONE, byte_count
 from ..errors import ModelError
 from ..report import text
 from ..report.lines import say
@@ -22,6 +22,10 @@ def fix(args: Namespace) -> int:
     """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
     if args.keep_scales and args.data is None and args.table is None:
         raise ModelError("--keep-scales has an effect only with --data or --ranges: give one of them")
+    if args.equalize and args.exact:
+        raise ModelError("--equalize changes values, so it is not --exact: give only one of them")
+    if args.equalize and args.keep_scales:
+        raise ModelError("--equalize changes the ranges of tensors, so it needs new scales: omit --keep-scales")
     if args.bias_correction and args.data is None:
         raise ModelError("--bias-correction computes on samples: give them with --data")
     if args.exact and args.bias_correction:
@@ -58,6 +62,12 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         raise ModelError("no output file: use -o OUT, or --dry-run to write nothing")
     if args.keep_io and not args.fp16:
         raise ModelError("--keep-io has an effect only with --fp16: give both")
+    if args.equalize and args.data is None:
+        raise ModelError("--equalize computes on samples: give them with --data")
+    if args.equalize and args.table is not None:
+        raise ModelError("--equalize changes the ranges of tensors, so it needs new scales: omit --ranges")
+    if args.equalize and args.calibrate == NONE:
+        raise ModelError("--equalize changes the ranges of tensors, so it needs new scales: omit --calibrate none")
     if args.allow_worse and not args.verify:
         raise ModelError("--allow-worse has an effect only with --verify: give both")
     run = Invocation.of(args)

@@ -47,6 +47,30 @@ def corrected(model: onnx.ModelProto, values: Mapping[Place, np.ndarray], folder
     return editing.finish(kept)
 
 
+def replaced(model: onnx.ModelProto, values: Mapping[Place, np.ndarray], folder: Path) -> onnx.ModelProto:
+    """The same as `corrected` without an entry in the metadata: what the constants were is not kept.
+
+    Args:
+        model, values, folder: as `corrected`.
+    """
+    editing = _Editing(model, folder)
+    for place, array in values.items():
+        editing.set(place, array)
+    return editing.model
+
+
+def stored(model: onnx.ModelProto, place: Place, folder: Path) -> np.ndarray | None:
+    """The stored constant that a node input reads, an initializer or a Constant node; None if there is none, or it
+    cannot be read.
+
+    Args:
+        model: the model.
+        place: the node input.
+        folder: where external data lie.
+    """
+    return _Editing(model, folder, copy=False).array(place)
+
+
 def uncorrected(
     model: onnx.ModelProto, folder: Path, wanted: Callable[[Place], bool] = lambda place: True
 ) -> onnx.ModelProto:

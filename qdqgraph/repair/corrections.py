@@ -32,8 +32,9 @@ class Improvement:
     Attributes:
         layer: the key of the layer.
         constants: the new values by node input, in the type of the old ones, whose originals the metadata keep.
-        before, after: the SQNR of the layer alone in dB.
+        before, after: the SQNR of the layer alone in dB; as expected from ranges if there is a layer `upstream`.
         edits: changes whose originals would be too large for the metadata, such as weights.
+        upstream: the key of the layer whose outputs have factors that this one takes back; "" if there is none.
     """
 
     layer: str
@@ -41,6 +42,7 @@ class Improvement:
     before: float
     after: float
     edits: tuple[Proposal, ...] = ()
+    upstream: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,20 @@ class Gain:
     Attributes:
         before, after: without and with a step.
         noise: the standard error of the difference over the samples; 0 with one sample.
+        strict: the step pays only if the outputs get better by more than the noise.
     """
 
     before: float
     after: float
     noise: float
+    strict: bool = False
 
     @property
     def pays(self) -> bool:
-        """Whether the outputs did not get worse by more than the noise."""
-        return self.after - self.before + self.noise >= 0
+        """Whether the outputs did not get worse by more than the noise; of a strict step, whether they got better by
+        more than it."""
+        change = self.after - self.before
+        return change > self.noise if self.strict else change + self.noise >= 0
 
 
 Propose: TypeAlias = Callable[[Graph], Proposed]
@@ -96,12 +102,14 @@ class Correction:
         examined: the number of layers that it could have corrected.
         layers: the layers that it corrected, or would have corrected.
         gain: what it changes at the outputs; None if it corrected no layer.
+        noun: what it examined and corrected: "layer", or "pair of layers" as "layer pair".
     """
 
     name: str
     examined: int
     layers: tuple[Improvement, ...]
     gain: Gain | None
+    noun: str = "layer"
 
     @property
     def kept(self) -> bool:
@@ -126,7 +134,7 @@ def correct(
         layers = tuple(c for c in found.layers if options.selects(c.layer, str(now.node(c.layer).name)))
         constants = {place: array for layer in layers for place, array in layer.constants.items()}
         after = _with(now, corrected(now.model, constants, now.folder)) if constants else now
-        after = _edited(after, layers)
+        after = edited(after, {layer.layer: layer.edits for layer in layers})
         if after is not now:
             progress(f"{name}: comparing outputs")
         done.append(Correction(name, found.examined, layers, None if after is now else corrections.gain(now, after)))
@@ -134,12 +142,12 @@ def correct(
     return graph if same(graph.model, now.model, graph.folder) else now, tuple(done)
 
 
-def _edited(graph: Graph, layers: Sequence[Improvement]) -> Graph:
-    """The graph with the edits of the layers."""
+def edited(graph: Graph, edits: Mapping[str, Sequence[Proposal]]) -> Graph:
+    """The graph with edits, which are given by the key of a layer; the graph itself if there are none."""
     asked = [
-        Finding("correct", "correct", Severity.WARNING, Safety.LOSSY, c.layer, c.layer, "", "", edits=c.edits)
-        for c in layers
-        if c.edits
+        Finding("correct", "correct", Severity.WARNING, Safety.LOSSY, layer, layer, "", "", edits=tuple(mine))
+        for layer, mine in edits.items()
+        if mine
     ]
     model, _ = carry_out(graph, Solution((), (), ()), asked, exact=True)
     return _with(graph, model)

@@ -67,6 +67,7 @@ class Options:
         target: name of the TensorRT generation that the model is for.
         keep_scales: with data, measure only the scales that are missing.
         bias_correction: with data, take the mean error of each channel off the biases (see `repair.corrections`).
+        equalize: with data, move factors of channels between layers, where that lowers the error of the outputs.
         round_weights: with data, round each weight up or down by the error of its layer (see `repair.corrections`).
         weights: store quantized weights as "int8", or as "float" upstream of their Q; None leaves them unchanged.
     """
@@ -99,6 +100,16 @@ class Options:
         default=False,
         metadata=_option(
             "keep-scales", "flag", "with --data: measure only the scales that are missing", setting=False, scaled=True
+        ),
+    )
+    equalize: bool = field(
+        default=False,
+        metadata=_option(
+            "equalize",
+            "flag",
+            "with --data: move factors of channels from layer to layer, where the outputs get better on "
+            "samples that they were not computed from",
+            setting=False,
         ),
     )
     bias_correction: bool = field(

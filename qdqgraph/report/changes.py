@@ -58,11 +58,16 @@ class ChangeRecord:
 
 @dataclass(frozen=True)
 class CorrectedLayerRecord:
-    """A layer with corrected constants; SQNR in dB of the layer alone, on samples they were not computed from."""
+    """A layer with corrected constants; SQNR in dB of the layer alone, on samples they were not computed from.
+
+    Equalization corrects pairs of layers: `upstream` is the first of them, and the SQNR is what the ranges of the
+    channels let expect. "" for the other steps.
+    """
 
     layer: str
     before_db: float
     after_db: float
+    upstream: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ class OutputsRecord:
 class CorrectionRecord:
     """A step on data after the repairs, such as bias correction.
 
-    `kept` is false if the outputs became worse by more than the noise; the constants are then the original ones.
+    `kept` is false if the outputs became worse by more than the noise, after equalization if they did not become better
+    by more than the noise; the constants are then the original ones.
     """
 
     name: str
@@ -93,7 +99,7 @@ class CorrectionRecord:
     @classmethod
     def of(cls, done: Correction) -> CorrectionRecord:
         """The record of a step."""
-        layers = tuple(CorrectedLayerRecord(c.layer, c.before, c.after) for c in done.layers)
+        layers = tuple(CorrectedLayerRecord(c.layer, c.before, c.after, c.upstream) for c in done.layers)
         gain = done.gain
         outputs = None if gain is None else OutputsRecord(gain.before, gain.after, gain.noise)
         return cls(done.name, done.kept, done.examined, layers, outputs)

@@ -134,14 +134,16 @@ def _legality_loss(result: Repair) -> dict[str, str]:
 
 def _correction(done: Correction) -> str:
     """What a step on data did, and what that changes at the outputs."""
+    examined = counted(done.examined, done.noun)
     if done.gain is None:
-        return f"0 of {counted(done.examined, 'layer')}: it helps none on the held-back samples"
+        return f"0 of {examined}: it helps none on the held-back samples"
     changes = [layer.before - layer.after for layer in done.layers]
     errors = f"median layer error {statistics.median(changes):+.2f} dB, best {min(changes):+.2f} dB"
     gain = f"outputs {done.gain.before:.1f} -> {done.gain.after:.1f} dB on the held-back samples"
     if not done.kept:
-        return f"not applied: {gain}, which is worse by more than the noise of {done.gain.noise:.2f} dB"
-    return f"{len(done.layers)} of {counted(done.examined, 'layer')}, {errors}; {gain}"
+        fault = "not better" if done.gain.strict else "worse"
+        return f"not applied: {gain}, which is {fault} by more than the noise of {done.gain.noise:.2f} dB"
+    return f"{len(done.layers)} of {examined}, {errors}; {gain}"
 
 
 def _start(result: Repair) -> dict[str, str]:
