@@ -158,7 +158,7 @@ def probe(
     names: dict[float, str] = {}
     candidates: dict[float, Place] = {}
     known: dict[Place, float] = {}
-    existing = {place: model.get_submodule(path) for path, place in places(model).items()}
+    existing = {place: path for path, place in places(model).items()}
     writer = PairWriter(resolve_opset(opset, dynamo), dynamo)
 
     def next_scale() -> float:
@@ -167,8 +167,7 @@ def probe(
     def quantizer_of(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
         place = Place(scope.path, call, operand)
         if place in existing:
-            quantizer: nn.Module = existing[place]
-            return quantizer
+            return model.get_submodule(existing[place])  # an export replaces shared ones until it ends
         if call == ENTRY and scope.path not in entries:
             return None
         if place not in known:
