@@ -60,7 +60,7 @@ class Calibration:
 
         Raises:
             CalibrationError: the method or the percentile is unknown.
-            ModelError: the limit of the memory is not positive, or "none" is given with a table.
+            ModelError: the limit of the memory is not positive, or a percentile is given with another method.
         """
         known = (AUTO, *methods(), NONE)
         if self.method not in known:
@@ -68,6 +68,24 @@ class Calibration:
         refuse_percentile(self.percentile)
         if self.memory <= 0:
             raise ModelError(f"memory of {self.memory} bytes: give a size above zero, such as 2GiB")
+        if self.percentile != DEFAULT_PERCENTILE and self.method != "percentile":
+            raise ModelError(f"percentile has no effect on the method {self.method}: choose the method percentile")
+
+    def refuse_idle(self) -> None:
+        """Rejects settings that have no effect without data.
+
+        Raises:
+            ModelError: one differs from its default.
+        """
+        stored_ranges = self.table is not None and stored.recognizes(self.table)
+        idle = {
+            "calibrate": self.method != AUTO and not stored_ranges,
+            "reference": self.reference is not None and not stored_ranges,
+            "memory": self.memory != DEFAULT_MEMORY,
+            "statistics": self.statistics is not None,
+        }
+        for name in (name for name, given_alone in idle.items() if given_alone):
+            raise ModelError(f"{name} has an effect only with data: give --data as well")
 
 
 def measuring(

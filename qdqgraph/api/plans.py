@@ -36,7 +36,7 @@ def apply(
         PlanError: the plan is damaged, or belongs to another model.
         ModelError: the model cannot be read or written.
     """
-    return _edited(_plan(plan), model, output, force, note)
+    return _edited(_plan(plan), model, output, force, note, restored=False)
 
 
 def undo(
@@ -49,12 +49,13 @@ def undo(
 ) -> onnx.ModelProto:
     """Undoes a plan and returns the original model.
 
-    The file is restored byte for byte if it equals protobuf's deterministic serialization. Arguments as `apply`.
+    The file is restored byte for byte if it equals protobuf's deterministic serialization, and also if onnx.checker
+    rejects it. Arguments as `apply`.
 
     Raises:
         PlanError, ModelError: as `apply`.
     """
-    return _edited(_plan(plan).inverse(), model, output, force, note)
+    return _edited(_plan(plan).inverse(), model, output, force, note, restored=True)
 
 
 def diff(a: Model, b: Model) -> tuple[str, ...]:
@@ -67,10 +68,14 @@ def diff(a: Model, b: Model) -> tuple[str, ...]:
     return tuple(differences(first, second))
 
 
-def _edited(plan: Plan, model: Model, output: File | None, force: bool, note: Progress) -> onnx.ModelProto:
+def _edited(
+    plan: Plan, model: Model, output: File | None, force: bool, note: Progress, *, restored: bool
+) -> onnx.ModelProto:
     found, _, source = given.read(model, None)
     new = plan.apply(found)
-    if output is not None and (sentence := write_model(new, Path(output), source, force=force)):
+    if output is None:
+        return new
+    if sentence := write_model(new, Path(output), source, force=force, restored=restored):
         note(sentence)
     return new
 

@@ -101,6 +101,8 @@ class Steps:
             raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
         if self.options.keep_scales and self.data is None and self.calibration.table is None:
             raise ModelError("keep_scales has an effect only with data or a table: give one of them")
+        if self.data is None:
+            self.calibration.refuse_idle()
         refuse_outputs(self.output, self.plan, self.force)
         if self.fp16:
             refuse_target(Target.named(self.options.target))
@@ -158,10 +160,11 @@ class Steps:
         true = None if own.reference is None else given.read(own.reference, None)
         files = (*(rule.file for rule in rules), *(() if own.table is None else (own.table,)))
         half = (self.keep_io, self.ranges, self.numerics) if self.fp16 else ()
+        memory = own.memory if self.options.round_weights else ""  # layers beyond it keep their integers
         return " ".join(
             (
                 __version__,
-                f"{self.options} {own.method} {own.percentile} {half}",
+                f"{self.options} {own.method} {own.percentile} {half} {memory}",
                 "" if true is None else content(true[0], true[1]),
                 feeds.rounded_digest if self.fp16 else feeds.digest,
                 *sorted(rule.code for rule in rules),

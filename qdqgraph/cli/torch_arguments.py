@@ -67,6 +67,8 @@ def add(verb: Verb) -> None:
         parser.add_argument("--opset", type=int, help="opset of the ONNX file (default: 17, with --dynamo 18)")
         parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
         parser.add_argument("--dynamic-batch", action="store_true", help="export a dynamic batch dimension")
+        help = "write quantizers that received only zeros, with a scale of 1, instead of refusing them"
+        parser.add_argument("--allow-zero", action="store_true", help=help)
         help = "a ranking of `sensitivity`: its most expensive units run in float, and the rest is linked again"
         parser.add_argument("--off", type=Path, metavar="RANKING.json", help=help)
         many = parser.add_mutually_exclusive_group()
@@ -76,8 +78,8 @@ def add(verb: Verb) -> None:
         parser.add_argument("--save-ptq", type=Path, metavar="FILE", help="save the calibrated state")
     help = "disable one unit at a time, or enable only one (default: disable)"
     analyse.add_argument("--direction", choices=["disable", "enable"], default="disable", help=help)
-    help = "treat this module as one unit; may be repeated"
-    analyse.add_argument("--block", action="append", metavar="PATH", help=help)
+    help = "treat this module as one unit, or each module or call that a glob matches; may be repeated"
+    analyse.add_argument("--block", action="append", metavar="GLOB", help=help)
     training_arguments.add(tune)
 
 

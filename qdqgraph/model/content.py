@@ -38,6 +38,12 @@ def content(model: onnx.ModelProto, folder: Path) -> str:
     return found.hexdigest()
 
 
+def same(model: onnx.ModelProto, other: onnx.ModelProto, folder: Path) -> bool:
+    """Whether two models have the same `content` and the same metadata."""
+    entries, others = ({entry.key: entry.value for entry in each.metadata_props} for each in (model, other))
+    return model is other or (entries == others and content(model, folder) == content(other, folder))
+
+
 def _digest(array: np.ndarray | None, tensor: onnx.TensorProto | None = None) -> str:
     """Names the values of a constant: by type, shape and bytes, or by its tensor if these are strings or unreadable."""
     if array is None or array.dtype.kind not in "fiubcV":

@@ -44,7 +44,9 @@ def is_canonical(path: Path, model: onnx.ModelProto) -> bool:
     return path.read_bytes() == model.SerializeToString(deterministic=True)
 
 
-def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool = False) -> str:
+def write_model(
+    model: onnx.ModelProto, path: Path, source: Path, *, force: bool = False, restored: bool = False
+) -> str:
     """Writes a model atomically: to a temporary file, which replaces `path` once onnx.checker has accepted it.
 
     Args:
@@ -53,9 +55,10 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
         source: the file that the model was read from. External data are copied from its folder if `path` is in
             another folder.
         force: overwrite an existing file.
+        restored: the model is an original, which is written also if onnx.checker rejects it.
 
     Returns:
-        A note if onnx.checker rejects the model but also rejects its source; "" otherwise.
+        A note if onnx.checker rejects the model, but it is restored or its source is rejected as well; "" otherwise.
 
     Raises:
         ModelError: as `refuse_to_overwrite`; or the file cannot be written, external data are missing, or onnx.checker
@@ -67,9 +70,10 @@ def write_model(model: onnx.ModelProto, path: Path, source: Path, *, force: bool
         with _copied(list(_external_copies(model, source.parent, path.parent, force))), whole(path) as temporary:
             temporary.write_bytes(model.SerializeToString(deterministic=True))
             fault = _fault(temporary)
-            if fault and not _fault(source):
+            if fault and not restored and not _fault(source):
                 raise ModelError(f"{path}: onnx.checker rejects the repaired model; nothing was written: {fault}")
-            note = f"onnx.checker also rejects the original {source}: {fault}" if fault else ""
+            what = "rejects the restored original" if restored else f"also rejects the original {source}"
+            note = f"onnx.checker {what}: {fault}" if fault else ""
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
     return note

@@ -16,7 +16,7 @@ import onnx
 
 from ..graph.graph import Graph
 from ..graph.pair import is_pair, pairs
-from ..model.content import content
+from ..model.content import same
 from ..model.corrected import Place, corrected, uncorrected
 from ..proposals.proposal import Proposal
 from ..rulekit.finding import Finding, Safety, Severity
@@ -131,8 +131,7 @@ def correct(
             progress(f"{name}: comparing outputs")
         done.append(Correction(name, found.examined, layers, None if after is now else corrections.gain(now, after)))
         now = after if done[-1].kept else now
-    same = _metadata(graph) == _metadata(now) and content(graph.model, graph.folder) == content(now.model, now.folder)
-    return graph if same else now, tuple(done)
+    return graph if same(graph.model, now.model, graph.folder) else now, tuple(done)
 
 
 def _edited(graph: Graph, layers: Sequence[Improvement]) -> Graph:
@@ -164,7 +163,3 @@ def released(graph: Graph) -> Graph:
 
 def _with(graph: Graph, model: onnx.ModelProto) -> Graph:
     return graph if model is graph.model else Graph(model, graph.folder, target=graph.target)
-
-
-def _metadata(graph: Graph) -> dict[str, str]:
-    return {entry.key: entry.value for entry in graph.model.metadata_props}

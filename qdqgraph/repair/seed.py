@@ -111,7 +111,8 @@ def _unfit(graph: Graph, node: gs.Node, sources: dict[int, str]) -> str:
         return f"the {why}"
     for index, source in sources.items():
         if not source:
-            return f"its input '{node.inputs[index].name}' has no range, or a range of zero"
+            name = node.inputs[index].name
+            return f"its input '{name}' has no range: it was not measured, or is zero on all samples"
     for index in {0, 1} - set(sources):
         array = graph.array(node.inputs[index].name)
         if array is None or not array.size or not np.isfinite(array).all():

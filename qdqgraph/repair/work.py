@@ -10,6 +10,7 @@ import onnx
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
+from ..model.content import same
 from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.rule import Rule, scan
@@ -68,6 +69,8 @@ class Work:
         self.data = NO_DATA
         self.corrections: tuple[Correction, ...] = ()
         self._left_out: Reasons = {}
+        self._legal: Graph | None = None
+        """The graph before scales from data."""
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
 
     def stages(self, graph: Graph) -> tuple[Graph, Graph]:
@@ -79,7 +82,7 @@ class Work:
         legal = self.rounds(exact, "legal")
         if self.measure is None or self.data.measured is not None:  # a run measures once
             return exact, self.guarded(legal, "all")
-        measured = self.measure(legal)
+        measured, self._legal = self.measure(legal), legal
         if self._unseeded:
             legal = self.seeded(legal, measured)
         final = self.guarded(self.calibrated(legal, measured), "all")
@@ -207,7 +210,7 @@ class Work:
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
         """
-        edited = final.model is not start.graph.model
+        edited, legal = final.model is not start.graph.model, self._legal or start.graph
         if is_bare(final, self.rules) and not was_bared(final):
             draft = Draft(final.model)
             draft.set_metadata(BARE, "every pair was taken away")
@@ -218,6 +221,8 @@ class Work:
             final = Graph(draft.finish(), final.folder, target=final.target)
         changed = bool(self.applied) or start.opset is not None or not start.graph.functions
         changed = changed or self.data.measured is not None or edited
+        if (self.data.measured is not None or self.corrections) and start.opset is None:
+            changed = changed and not same(start.graph.model, final.model, final.folder)  # scales went, and came back
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
         before, after = pairs(start.graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
@@ -228,9 +233,9 @@ class Work:
             start=start.graph.model if changed else model,
             functions=tuple(f.name for f in start.graph.functions) if changed else (),
             opset=start.opset,
-            applied=tuple(self.applied),
+            applied=tuple(self.applied) if changed else (),
             left=self.price(final, left),
-            changes=self._changes(start.graph, final, solution),
+            changes=self._changes((legal, start.graph), final, solution) if changed else (),
             pairs_before=len(old),
             pairs_after=len(new),
             pairs_added=len(new - old),
@@ -246,12 +251,13 @@ class Work:
             self._scanned = (graph, scan(graph, self.rules))
         return self._scanned[1]
 
-    def _changes(self, graph: Graph, final: Graph, solution: Solution) -> tuple[Change, ...]:
-        """The sites whose scale changed; with data those of calibration as well."""
+    def _changes(self, graphs: Sequence[Graph], final: Graph, solution: Solution) -> tuple[Change, ...]:
+        """The sites whose scale changed; with data those of calibration as well, from the scale that they had in the
+        last of the graphs in which they were symmetric."""
         measured = self.data.measured
         if measured is None or self.options.keep_scales:
             return tuple(self.changes.values())
-        old = {p.site: p.value for p in pairs(graph) if p.tieable}
+        old = {p.site: p.value for graph in graphs for p in pairs(graph) if p.tieable}
         new = {p.site: p.value for p in pairs(final) if p.tieable}
         both = [site for site in old if site in new and old[site] != new[site]]
         groups = {site: (site,) if (group := solution.group(site)) is None else group.sites for site in both}

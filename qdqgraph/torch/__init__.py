@@ -13,7 +13,6 @@ of the library. In qdqgraph only the command line imports it.
 """
 
 from .calibration.calibrate import Calibrated, calibrate
-from .calibration.provenance import Provenance
 from .calls.places import QuantAdd, QuantConcat
 from .exporting.export import export
 from .linking.link import Linked, link, tie
@@ -24,6 +23,7 @@ from .pipeline.session import FirstInputError, Prepared
 from .quantization.config import Config, Layers, Operator, Spec
 from .quantization.fold import fold_norms
 from .quantization.replace import Quantized, quantize
+from .quantizer.provenance import Provenance
 from .quantizer.quantizer import Quantizer, convert_quantizers, quantizers
 from .training.finetune import Finetuned, finetune
 from .training.ranking import Sensitivity

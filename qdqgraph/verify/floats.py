@@ -11,17 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
 
-from ..graph.graph import Graph, key
-from ..graph.pair import is_pair
+from ..calibration.statistics.floating import float_model
 from ..repair.rounds import fix
 from ..rulekit.rule import Rule
 
 
 def float_reference(model: onnx.ModelProto, rules: Sequence[Rule], folder: Path) -> onnx.ModelProto:
     """Returns a model whose quantized operators compute in float on the dequantized weights of the file, and whose
-    activations are not rounded.
+    activations are not rounded; a Relu or Clip that the range of a pair replaces is restored.
 
     Args:
         model: the model; it is not modified.
@@ -29,22 +27,9 @@ def float_reference(model: onnx.ModelProto, rules: Sequence[Rule], folder: Path)
         folder: the folder that contains the external data.
 
     Raises:
-        ModelError, RuleError: as `fix`.
+        ModelError: as `fix` and `float_model`.
+        RuleError: as `fix`.
         RepairError: a quantized operator cannot be replaced.
     """
     standard = fix(model, [rule for rule in rules if rule.quantized], folder=folder).model
-    return unrounded(Graph(standard, folder))
-
-
-def unrounded(graph: Graph) -> onnx.ModelProto:
-    """Returns the model with each DequantizeLinear of an activation replaced by a Cast of the unquantized tensor."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    for index, node in enumerate(graph.nodes()):
-        source = graph.producer(node.inputs[0].name) if node.op == "DequantizeLinear" and is_pair(node) else None
-        if source is None or source.op != "QuantizeLinear" or graph.is_constant(source.inputs[0].name):
-            continue
-        kind = graph.dtype(key(node)) or graph.dtype(node.inputs[1].name) or TensorProto.FLOAT
-        cast = helper.make_node("Cast", [source.inputs[0].name], [key(node)], to=kind)
-        model.graph.node[index].CopyFrom(cast)
-    return model
+    return float_model(standard, folder).model

@@ -1,6 +1,7 @@
 """The calls of the package: `fix`, `check` and `strip`, their options, and what a wrong argument is answered with."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -106,3 +107,49 @@ def test_strip_by_rule_takes_what_the_rule_speaks_of() -> None:
     )
     rule = catalog.find(qdqgraph.rules(), "QDQ403")
     assert [key(n) for n in Graph(qdqgraph.strip(model, rules=[rule]).model).nodes()] == ["y"]
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"calibrate": "mse"}, "calibrate has an effect only with data"),
+        ({"reference": "float.onnx"}, "reference has an effect only with data"),
+        ({"memory": 1 << 30}, "memory has an effect only with data"),
+        ({"statistics": "kept.npz"}, "statistics has an effect only with data"),
+        ({"percentile": 99.0}, "percentile has no effect on the method auto"),
+    ],
+)
+def test_settings_of_calibration_without_effect_are_refused(
+    settings: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    pair = "q = QuantizeLinear (x, s1, z) y = DequantizeLinear (q, s1, z)"
+    model = build(f"g (float[4] x) => (float[4] y) <int8 z = {{0}}> {{ {pair} }}")
+    cache = tmp_path / "a.cache"
+    cache.write_text("TRT-8603-EntropyCalibration2\nx: 3c010a14\n")
+    values: dict[str, Any] = settings
+    for table in (None, cache):
+        with pytest.raises(ModelError, match=said):
+            qdqgraph.fix(model, table=table, **values)
+
+
+def test_undo_restores_an_original_that_the_checker_rejects(tmp_path: Path) -> None:
+    """onnxruntime writes per-channel pairs into files of opset 11, which has no axis; `fix` raises the opset."""
+    path, out, plan, back = (tmp_path / name for name in ("m.onnx", "fixed.onnx", "m.plan", "back.onnx"))
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 11]>
+        g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+        <int8[2,1,1,1] w = {64, 32}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}, float s = {0.1}, int8 z = {0}>
+        {
+            k = DequantizeLinear <axis = 0> (w, sw, zw)
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            y = Conv (d, k)
+        }""")
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(str(path))
+    qdqgraph.fix(path, output=out, plan=plan)
+    notes: list[str] = []
+    qdqgraph.undo(plan, out, output=back, note=notes.append)
+    assert back.read_bytes() == path.read_bytes()
+    assert notes[0].startswith("onnx.checker rejects the restored original: ")

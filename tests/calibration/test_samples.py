@@ -269,3 +269,16 @@ def test_every_preset_says_what_it_does() -> None:
     assert PRESETS["yolo"].text == (
         "resized with its proportions and padded to the input's size with 114, (pixel * 0.00392157 - 0) / 1"
     )
+
+
+def test_the_description_names_the_pictures_that_are_used(tmp_path: Path) -> None:
+    for index in range(3):
+        picture(tmp_path / f"{index}.png", (8, 6))
+    found = samples_of(tmp_path, model(IMAGE), preprocess="raw", limit=2)
+    assert found.description.startswith(f"the first 2 of 3 pictures of {tmp_path}, ") and len(found) == 2
+
+
+def test_a_program_without_a_function_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "loader.py").write_text("")
+    with pytest.raises(ModelError, match=r"loader.py is a program: name its function that yields samples"):
+        samples_of(tmp_path / "loader.py", model(IMAGE))

@@ -138,3 +138,15 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main([*arguments, "--data", str(tmp_path / "data.npz")]) == 0
     assert "rounding of weights" in capsys.readouterr().out
     assert integers(onnx.load(tmp_path / "out.onnx")).shape == (CHANNELS, INPUTS, 1, 1)
+
+
+def test_other_scales_from_a_table_are_another_run(tmp_path: Path) -> None:
+    values = reals()
+    first, second = tmp_path / "a.cache", tmp_path / "b.cache"
+    first.write_text("TRT-8603-EntropyCalibration2\nx: 3c23d70a\n")
+    second.write_text("TRT-8603-EntropyCalibration2\nx: 3ca3d70a\n")
+    more = {"reference": reference(values), "table": first}
+    result = fixed(network(values, stored=False), alike(), **more)
+    assert not fixed(result.model, alike(), **more).plan.edits
+    again = fixed(result.model, alike(), **{**more, "table": second})
+    assert {p.value for p in pairs(Graph(again.model)) if p.kind == "activation"} == {float(np.float32(0.02))}

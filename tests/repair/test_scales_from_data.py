@@ -233,6 +233,46 @@ def test_a_limit_that_one_node_exceeds_is_a_sentence() -> None:
         qdqgraph.error(parse(JOINED), data(parse(JOINED)), memory=1 << 20)
 
 
+def test_a_second_run_of_auto_reports_nothing_where_a_layer_wants_a_smaller_scale() -> None:
+    """The second run measures mse x 0.85 anew: in between, a scale differs from the one that it had and gets again."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2,8,8] x) => (float[1,2,4,4] y)
+        <float s = {0.02}, float r = {0.05}, int8 z = {0}, int8[2,1,1,1] w = {100, 3}, float sw = {0.01}>
+        {
+            k = DequantizeLinear (w, sw, z)
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (d)
+            pq = QuantizeLinear (p, r, z)
+            pd = DequantizeLinear (pq, r, z)
+            y = Conv <group = 2> (pd, k)
+        }""")
+    random = np.random.default_rng(2)
+    samples = [{"x": random.standard_t(2.5, (1, 2, 8, 8)).astype(np.float32)} for _ in range(4)]
+    for sample in samples:
+        sample["x"][:, 0] *= 0.05
+    first = qdqgraph.fix(model, data=samples)
+    assert {change.method for change in first.changes} == {"mse x 0.85"}
+    second = qdqgraph.fix(first.model, data=samples)
+    assert (second.applied, second.changes, second.plan.edits) == ((), (), ())
+
+
+def test_pairs_that_become_symmetric_have_their_scale_from_data_in_the_changes() -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+        <float s = {0.1}, uint8 u = {128}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}>
+        {
+            k = DequantizeLinear (w, sw, z)
+            q = QuantizeLinear (x, s, u)
+            d = DequantizeLinear (q, s, u)
+            y = Conv (d, k)
+        }""")
+    (change,) = qdqgraph.fix(model, data=data(model), calibrate="max").changes
+    assert (change.site, change.method) == ("x", "max") and change.new < 1 / 127 < 0.1 <= change.own
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(nets)
 def test_on_random_graphs_it_settles_and_undoes(model: onnx.ModelProto) -> None:

@@ -147,13 +147,14 @@ def test_a_pattern_that_fits_nothing_is_an_error_and_changes_nothing(ignore: Any
         quantize(model, Config(ignore="2.haed"))
 
 
-def test_subclasses_may_compute_something_else_and_are_left_and_named() -> None:
-    class Scaled(nn.Conv2d):
+def test_subclasses_that_compute_something_else_are_left_and_named() -> None:
+    class Product(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) * 2
+            return x * self.weight[0, 0, 0, 0]
 
-    model = nn.Sequential(Scaled(3, 4, 1), nn.LSTM(4, 8, proj_size=2))
-    assert quantize(model).left == ("0", "1")
+    model = nn.Sequential(Product(3, 4, 1), nn.LSTM(4, 8, proj_size=2))
+    done = quantize(model)
+    assert done.left == ("0", "1") and done.reasons == {"0": "its forward does not call conv2d"}
 
 
 def test_a_configuration_file_says_max_everywhere_but_entropy_here(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from qdqgraph.torch import (
     rank_layers,
     save,
 )
-from qdqgraph.torch.calibration.provenance import provenance
+from qdqgraph.torch.quantizer.provenance import provenance
 from tests.support.torch_networks import X, residual
 
 HEAVY = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)) ** 3

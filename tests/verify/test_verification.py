@@ -9,8 +9,10 @@ import pytest
 
 import qdqgraph
 from qdqgraph import Finding, RepairError, Safety
+from qdqgraph.model.runtime import run
 from qdqgraph.repair.rounds import fix
 from qdqgraph.rulekit import Graph, Rewire, Rule
+from qdqgraph.verify.floats import float_reference
 from qdqgraph.verify.verification import Verification, verify
 from tests.support.models import CONCAT, build
 
@@ -95,6 +97,20 @@ def test_both_sides_are_compared_with_float_where_they_disagree() -> None:
     found = verify(model, fix(model, qdqgraph.rules()), Path(), data=data, rules=qdqgraph.rules())
     assert found.outputs["y"].sqnr < 30
     assert found.floats["y"].original < 10 < 60 < found.floats["y"].repaired
+
+
+FOLDED = """g (float[1,4] x) => (float[1,4] y) <uint8 z = {0}, float s = {0.1}> {
+    q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+    big = Neg (x) bq = QuantizeLinear (big, s, z) bd = DequantizeLinear (bq, s, z) y = Add (d, bd) }"""
+
+
+def test_the_float_side_has_the_relu_that_the_range_of_a_pair_replaces() -> None:
+    """Both pairs replace a Relu only where a tensor of the network feeds them: -x becomes relu(-x)."""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {FOLDED}')
+    real = run(
+        float_reference(model, qdqgraph.rules(), Path()), [{"x": np.array([[-2, -1, 1, 2]], np.float32)}], Path()
+    )
+    assert real[0][0].tolist() == [[0, 0, 1, 2]]
 
 
 RANDOM = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float s = {0.1}, int8 z = {0}> {

@@ -65,6 +65,8 @@ def samples_of(
 def _reader(path: Path) -> Callable[[Path, tuple[Input, ...]], Iterator[Piece]]:
     if path.suffix.lower() in PICTURES:
         raise ModelError(f"{path} is one picture: give its folder, and --preprocess")
+    if path.suffix.lower() == ".py":
+        raise ModelError(f"{path} is a program: name its function that yields samples, as in {path}:FUNCTION")
     return read_npy if path.suffix.lower() == ".npy" else read_npz
 
 
@@ -108,10 +110,10 @@ def _folder(
         for path in pictures:
             yield str(path), {inputs[0].name: read_picture(path, steps)}
 
-    count = len(pictures) // inputs[0].rows
-    return Samples(
-        shown, inputs, f"{len(pictures)} pictures of {folder}, {steps.text}", limit, min(count, limit or count)
-    )
+    rows, all_of_them = inputs[0].rows, len(pictures)
+    used = all_of_them if limit is None else min(all_of_them, limit * rows)
+    which = f"{used} pictures" if used == all_of_them else f"the first {used} of {all_of_them} pictures"
+    return Samples(shown, inputs, f"{which} of {folder}, {steps.text}", limit, used // rows)
 
 
 def _from_python(data: Any, inputs: tuple[Input, ...], limit: int | None) -> Samples:

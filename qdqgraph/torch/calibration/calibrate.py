@@ -23,16 +23,17 @@ from ...calibration.methods.percentile import DEFAULT_PERCENTILE, refuse_percent
 from ...errors import TorchError
 from ..calls.example import call_model
 from ..quantizer.choice import select_modules
+from ..quantizer.provenance import provenance, remember
 from ..quantizer.quantizer import (
     MaxCalibrator,
     Quantizer,
+    evaluating,
     isolated_run,
     quantizers,
     refuse_meta_tensors,
     silence_library_log,
 )
 from .histogram import HistogramCollector
-from .provenance import provenance, remember
 
 Feed = Callable[[nn.Module, Any], Any]
 """Runs the model on what a loader yields."""
@@ -66,10 +67,12 @@ class Calibrated:
         lines = [f"{len(self.amax)} quantizers calibrated"]
         for what, names in (
             ("no batch reached", self.unseen),
-            ("only zeros reached", self.zero),
+            ("only zeros reached", [n for n in self.zero if "weight_quantizer" not in n]),
             ("NaN or infinity reached", self.broken),
         ):
             lines += [f"{what} {name}" for name in names]
+        zero_weights = [n for n in self.zero if "weight_quantizer" in n]
+        lines += [f"all weights are zero, as in an untrained layer: {name}" for name in zero_weights]
         for name, part in self.clipped.items():
             lines.append(f"amax clips {part:.0%} of the energy of the inputs of {name}: choose another method for it")
         return "\n".join(lines)
@@ -136,10 +139,11 @@ def calibrate(
             for name, q in found.items()
         }
     broken = [n for n, c in calibrators.items() if _saw_infinite(c, amaxes[n])]
-    for name, quantizer in found.items():
-        amax = amaxes[name]
-        finite = amax is not None and bool(torch.isfinite(amax).all())
-        quantizer.set_amax(amax if finite else None)
+    with torch.inference_mode(False):  # amax is trained later
+        for name, quantizer in found.items():
+            amax = amaxes[name]
+            finite = amax is not None and bool(torch.isfinite(amax).all())
+            quantizer.set_amax(_widened(model, amax) if amax is not None and finite else None)
     kept = {n: float(a.max()) for n, a in amaxes.items() if a is not None and found[n].amax is not None}
     unseen = [n for n, a in amaxes.items() if a is None and n not in broken]
     zero = [n for n, largest in kept.items() if largest == 0]
@@ -219,18 +223,14 @@ def _calibrator(name: str, quantizer: Quantizer, method: Method) -> HistogramCol
 @contextmanager
 def _collecting(model: nn.Module, found: Mapping[str, Quantizer], calibrators: Mapping[str, Any]) -> Iterator[None]:
     """Puts the model into eval mode and lets its quantizers collect values instead of rounding, in the block."""
-    modes = {m: m.training for m in model.modules()}
-    model.eval()
     for name, quantizer in found.items():
         quantizer.collect_with(calibrators[name])
     try:
-        with isolated_run(model), torch.no_grad():
+        with evaluating(model), isolated_run(model), torch.no_grad():
             yield
     finally:
         for quantizer in found.values():
             quantizer.stop_collecting()
-        for module, training in modes.items():
-            module.training = training
 
 
 def _run_batches(
@@ -256,6 +256,12 @@ def _run_batches(
         count += 1
     if not count:
         raise TorchError("the loader yields no batch to calibrate with")
+
+
+def _widened(model: nn.Module, amax: Tensor) -> Tensor:
+    """An amax in the model's precision at least: autocast lets quantizers collect values of half precision."""
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    return amax.clone().to(torch.promote_types(amax.dtype, own))
 
 
 def _amax(calibrator: HistogramCollector | MaxCalibrator, method: Method, percentile: float) -> Tensor | None:

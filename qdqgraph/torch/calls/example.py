@@ -47,7 +47,7 @@ def run_example(model: nn.Module, example: Any) -> Any:
     return call_model(model, "the example", *args, **kwargs)
 
 
-def call_model(model: nn.Module, what: str, *args: Any, **kwargs: Any) -> Any:
+def call_model(model: Callable[..., Any], what: str, *args: Any, **kwargs: Any) -> Any:
     """The model's output.
 
     Args:

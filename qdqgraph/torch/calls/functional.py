@@ -37,6 +37,8 @@ ONE_OPERAND = (
     *("prelu", "selu", "celu", "logsigmoid", "softsign", "threshold", "clip", "negative", "absolute", "erf", "square"),
 )
 """Operators of one data tensor; the other arguments are parameters."""
+CALLED = (*TWO_OPERANDS, *OPERAND_LISTS, *ONE_OPERAND)
+"""All operators whose operands can be quantized."""
 RESHAPING = ("squeeze", "swapaxes", "transpose", "unsqueeze")
 """Those whose in-place variant changes the tensor's shape: the tensor cannot store a result of another shape."""
 

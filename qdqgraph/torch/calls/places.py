@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection
 
 import torch
@@ -12,7 +13,7 @@ from ...graph.selectors import HOLDER
 from ..quantizer.quantizer import (
     QuantDescriptor,
     Quantizer,
-    backend_of,
+    configured_quantizer,
     convert_quantizers,
     new_quantizer,
     parent_module,
@@ -48,9 +49,9 @@ class FunctionalQuantizers(nn.Module):
         known = self.find(call)
         if known is not None:
             return known
-        number = sum(name.rpartition("_")[0] == call.operator for name, _ in self.named_children())
         new = CallQuantizers(call)
-        self.add_module(f"{call.operator}_{number}", new)
+        free = (name for n in itertools.count() if (name := f"{call.operator}_{n}") not in self._modules)
+        self.add_module(next(free), new)
         return new
 
 
@@ -86,7 +87,7 @@ def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = 
 
     Args:
         model: the model that the place's path starts from.
-        quantizer: None: a new one, of the backend of the model.
+        quantizer: None: a new one, of the backend of the model, as its configuration quantizes inputs.
     """
     scopes = scopes_of(model)
     if scopes is None:
@@ -101,7 +102,7 @@ def insert_quantizer(model: nn.Module, at: Place, quantizer: Quantizer | None = 
     operands = holder.find_or_add(at.call)
     name = f"_input{at.operand}_quantizer"
     if name not in operands._modules:
-        operands.add_module(name, backend_of(model).new() if quantizer is None else quantizer)
+        operands.add_module(name, configured_quantizer(model) if quantizer is None else quantizer)
     inside = next(n for n, m in holder.named_children() if m is operands)
     return f"{at.module}.{HOLDER}.{inside}.{name}".lstrip(".")
 

@@ -88,7 +88,9 @@ def neighbouring_code(module: nn.Module) -> Iterator[CodeType]:
 def sites_by_offset(code: CodeType) -> dict[int, str]:
     """The sites of a function's calls by the offset of their instructions."""
     found = _calls_by_offset(code)
-    return {i.offset: found[i.offset] for i in dis.get_instructions(code) if i.offset in found}
+    return {
+        i.offset: found[i.offset] for i in dis.get_instructions(code) if i.offset in found and i.opname != "PRECALL"
+    }
 
 
 def _own_functions(module: nn.Module) -> list[FunctionType]:
@@ -123,20 +125,22 @@ def _cell_content(cell: CellType) -> Any:
 
 @lru_cache(maxsize=4096)
 def _calls_by_offset(code: CodeType) -> dict[int, str]:
-    """The sites of a function's calls by bytecode offset. They include the instruction's inline cache: the offset of a
-    frame is there while a Python function that it called runs."""
+    """The sites of a function's calls by bytecode offset. They include the instruction's inline cache, where the offset
+    of a frame is while a Python function that it called runs, and the PRECALL of Python 3.11 before it: after a few
+    runs the interpreter calls builtins such as `sum` there (PEP 659)."""
     every = list(dis.get_instructions(code))
     ends = [i.offset for i in every[1:]] + [len(code.co_code)]
+    starts = [before if before.opname == "PRECALL" else i for before, i in zip([every[0], *every], every, strict=False)]
     calls = [
-        (i, end)
-        for i, end in zip(every, ends, strict=True)
+        (start, end)
+        for i, start, end in zip(every, starts, ends, strict=True)
         if i.opname.startswith(CALLS) and not i.opname.startswith(NO_CALLS)
     ]
     names = zlib.crc32(" ".join(code.co_names).encode())
     return {
         at: f"{code.co_qualname}, call {number} of {len(calls)} (code {names:08x})"
-        for number, (i, end) in enumerate(calls, start=1)
-        for at in range(i.offset, end, 2)
+        for number, (start, end) in enumerate(calls, start=1)
+        for at in range(start.offset, end, 2)
     }
 
 

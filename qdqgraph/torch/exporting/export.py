@@ -24,9 +24,10 @@ from ...repair.paths import record_paths
 from ...repair.rounds import fix
 from ...rulekit import catalog
 from ..calls.checkpoints import CHECKPOINTS
-from ..calls.example import arguments, example_tensors, flattened_arguments, tensor_names
+from ..calls.example import arguments, call_model, example_tensors, flattened_arguments, tensor_names
+from ..calls.treated import constant_computed_weights
 from ..quantizer.pairing import INTEGER_TYPES, TYPED_OPSET, Encoding, PairWriter, preserve_attributes
-from ..quantizer.quantizer import Quantizer, isolated_run, quantizers, refuse_meta_tensors
+from ..quantizer.quantizer import Quantizer, evaluating, isolated_run, quantizers, refuse_meta_tensors
 from ..quantizer.wrapped import refuse_wrapped
 from .computed import constant_weights
 from .paths import name_pairs, separate_quantizers, writer_for
@@ -54,6 +55,7 @@ def export(
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
     uint8: bool = False,
+    allow_zero: bool = False,
 ) -> onnx.ModelProto:
     """Writes a model with its quantizers as Q/DQ pairs; the model itself is not changed.
 
@@ -71,6 +73,8 @@ def export(
         dynamic_batch: make the first dimension of every input and output dynamic.
         output_names: of every output, in order; None: the exporter's own.
         uint8: write unsigned quantizers as UINT8, for an engine that supports it; TensorRT rejects it (QDQ402).
+        allow_zero: write quantizers that received only zeros with a scale of 1, which keeps zeros: layers whose weights
+            are zero before training, and the tensors that they compute.
 
     Returns:
         The model that was written.
@@ -92,6 +96,7 @@ def export(
         input_names=list(input_names)[: len(inputs)] if len(input_names) >= len(inputs) else None,
         output_names=output_names,
         dynamic_batch=dynamic_batch,
+        allow_zero=allow_zero,
     )
     if any(node.op_type == "QuantizeLinear" for node in model_proto.graph.node):
         paths = known_paths(Graph(model_proto))
@@ -115,6 +120,7 @@ def export_proto(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     dynamic_batch: bool = False,
+    allow_zero: bool = False,
     writer: PairWriter | None = None,
 ) -> onnx.ModelProto:
     """The model as torch exports it, with pairs in place of its quantizers; see `export` for the arguments.
@@ -135,7 +141,8 @@ def export_proto(
         "output_names": output_names,
     }
     writer = writer or PairWriter(opset, dynamo)
-    with export_mode(model, writer), torch.no_grad(), warnings.catch_warnings():
+    mode = export_mode(model, example, writer, allow_zero=allow_zero)
+    with mode, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about shapes that the tracer treats as constants, and deprecated exporters
         try:
             proto = (_export_by_dynamo if dynamo else _export_by_tracing)(model, example, dynamic_batch, options)
@@ -199,29 +206,30 @@ def _explain(model: nn.Module, error: BaseException, dynamo: bool) -> str:
 
 
 @contextmanager
-def export_mode(model: nn.Module, writer: PairWriter) -> Iterator[None]:
+def export_mode(model: nn.Module, example: Any, writer: PairWriter, *, allow_zero: bool = False) -> Iterator[None]:
     """Puts the model into eval mode and lets its quantizers write pairs, until the block ends."""
-    modes = {m: m.training for m in model.modules()}
-    model.eval()
+    args, kwargs = arguments(example)
     CHECKPOINTS.enter(identity)  # without gradients a checkpointed function runs once
     attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX does not have
     try:
         with (
+            evaluating(model),
             separate_quantizers(model) as found,
             preserve_attributes(found.values(), "_writer", "_encoding"),
             isolated_run(model),
             constant_weights(model),
+            constant_computed_weights(model, lambda: call_model(model, "the example", *args, **kwargs)),
         ):
-            for paths, quantizer in found.items():
+            every = found.items()
+            zero = [p[0] for p, q in every if q.amax is not None and q.amax.numel() == 1 and not float(q.amax)]
+            for paths, quantizer in every:
                 quantizer._writer = writer_for(writer, paths, quantizer)
-                quantizer._encoding = _encoding_or_error(paths[0], quantizer)
+                quantizer._encoding = _encoding_or_error(paths[0], quantizer, zero, allow_zero=allow_zero)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(attention)
         CHECKPOINTS.leave(identity)
-        for module, training in modes.items():
-            module.training = training
 
 
 def identity(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -229,12 +237,20 @@ def identity(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _encoding_or_error(name: str, quantizer: Quantizer) -> Encoding | TorchError:
-    """A quantizer's encoding, or, if it has none, the error to raise when the quantizer runs."""
+def _encoding_or_error(
+    name: str, quantizer: Quantizer, zero: Sequence[str], *, allow_zero: bool
+) -> Encoding | TorchError:
+    """A quantizer's encoding, or, if it has none, the error to raise when the quantizer runs.
+
+    Args:
+        zero: all quantizers whose amax is 0.
+    """
     try:
-        return quantizer.encoding()
+        return quantizer.encoding(allow_zero=allow_zero)
     except TorchError as error:
-        return TorchError(f"the quantizer {name} cannot be exported: {error}")
+        others = [other for other in zero if other != name] if name in zero else []
+        more = f"; the same for {shorten_list(others)}" if others else ""
+        return TorchError(f"the quantizer {name} cannot be exported: {error}{more}")
 
 
 def resolve_opset(requested: int | None, dynamo: bool) -> int:

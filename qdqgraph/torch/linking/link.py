@@ -32,6 +32,7 @@ from ...rulekit.rule import Rule
 from ..calls.functional import Place
 from ..calls.places import insert_quantizer
 from ..quantizer.fast_paths import disable_fast_paths
+from ..quantizer.provenance import provenance
 from ..quantizer.quantizer import Quantizer, backend_of, parent_module, quantizer_paths, quantizers
 from .probe import Probe, probe, scale_of
 
@@ -94,10 +95,16 @@ def link(
         )
     disable_fast_paths(model)
     used = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
-    probed = probe(model, example, dynamo=dynamo, opset=opset)
+    probed = _probed(model, example, dynamo=dynamo, opset=opset)
     if add and len(unnamed := _matching(used, probed)) < len(used):
         return _link_twice(model, example, unnamed, used, dynamo=dynamo, opset=opset)
     return _linked(model, example, probed, used, dynamo=dynamo, add=add, opset=opset)
+
+
+def _probed(model: nn.Module, example: Any, *, dynamo: bool, opset: int | None, entries: Collection[str] = ()) -> Probe:
+    """The probe of a model, without places at the calls that its configuration ignores."""
+    ignore = (provenance(model).config or {}).get("ignore", ())
+    return probe(model, example, dynamo=dynamo, entries=entries, opset=opset, ignore=ignore)
 
 
 def _linked(
@@ -113,7 +120,7 @@ def _linked(
     repair, missing = _repair(probed, used, add)
     demands = _Demands.of(probed, repair, recurrent)
     if probed.opaque and add and (missing or demands.unmapped):
-        probed = probe(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset)
+        probed = _probed(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset)
         repair, _ = _repair(probed, used, add)
         demands = _Demands.of(probed, repair, recurrent)
     return _change_model(model, demands, repair, add)
@@ -139,12 +146,11 @@ def _link_twice(
     Raises:
         RuleError: a name matches nothing even then; the model is as linked by the rules of `first`.
     """
-    before = _linked(
-        model, example, probe(model, example, dynamo=dynamo, opset=opset), first, dynamo=dynamo, add=True, opset=opset
-    )
+    probed = _probed(model, example, dynamo=dynamo, opset=opset)
+    before = _linked(model, example, probed, first, dynamo=dynamo, add=True, opset=opset)
     for path in before.disabled:  # a tie may name it, and the second run disables it again
         quantizer_paths(model)[path].enable()
-    probed = probe(model, example, dynamo=dynamo, opset=opset)
+    probed = _probed(model, example, dynamo=dynamo, opset=opset)
     after = _linked(model, example, probed, rules, dynamo=dynamo, add=True, opset=opset)
     order = {path: number for number, path in enumerate(quantizer_paths(model))}
     groups = [map(str, group) for group in _joined([*before.groups, *after.groups])]

@@ -3,14 +3,15 @@
 Every quantizer gets a unique scale, and so does every place where a tensor enters a functional operator. The scales in
 the exported file identify them: nothing is guessed from weights or node names, and calls of functions and modules that
 are used twice are distinguished. The pairs of places that are not requested are then removed, so the graph is the one
-that the model exports.
+that the model exports. Calls that compute only from parameters and constants have no places: a pair between two of them
+would keep the exporter from folding them, as it does in the model's own export.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,13 +26,16 @@ from ...graph.graph import Graph, key
 from ...graph.pair import Pair, pairs
 from ...graph.selectors import SCOPES, quantizer_path
 from ...proposals.proposal import NodeInput
+from ..calls.constants import constant_calls
 from ..calls.example import map_tensors
 from ..calls.functional import ENTRY, Call, Place
 from ..calls.places import places, scopes_for_quantizers
 from ..calls.scopes import Scope, Scopes, attach, detach, scopes_of
 from ..exporting.export import export_proto, resolve_opset
+from ..quantizer.choice import matches
 from ..quantizer.pairing import Encoding, PairWriter, preserve_attributes
-from ..quantizer.quantizer import quantizer_paths, quantizers
+from ..quantizer.quantizer import evaluating, quantizer_paths, quantizers, refuse_meta_tensors
+from ..quantizer.wrapped import refuse_wrapped
 
 BASE, STEP = 2.0, 2.0**-19
 """The first amax and the difference to the next. float32 distinguishes them, and a tie between any two of 7,000 costs
@@ -124,6 +128,10 @@ class Probe:
         return model
 
 
+def _is_ignored(place: Place, ignore: Sequence[str]) -> bool:
+    return any(matches(f"{place.module}.{place.call.operator}".lstrip("."), pattern) for pattern in ignore)
+
+
 def scale_of(pair: Pair) -> float:
     """The scale of a pair; the first of a vector, whose entries are equal in a probe."""
     return float(np.ravel(pair.scale)[0]) if pair.scale is not None and pair.scale.size else 0.0
@@ -136,6 +144,7 @@ def probe(
     dynamo: bool = False,
     entries: Collection[str] = (),
     opset: int | None = None,
+    ignore: Sequence[str] = (),
 ) -> Probe:
     """Exports a model with unique scales; the model itself is not changed.
 
@@ -145,6 +154,7 @@ def probe(
         dynamo: use the dynamo exporter.
         entries: paths of opaque modules, whose arguments are to be places.
         opset: as in `export`.
+        ignore: patterns of modules, or of an operator in a module ("layer1.0.add"), whose calls have no places.
 
     Raises:
         TorchError: torch cannot export the model, it has tensors on the meta device, the example contains no tensor,
@@ -164,11 +174,16 @@ def probe(
     def next_scale() -> float:
         return float(np.float32(scale_from_amax(BASE + STEP * (len(names) + len(candidates)))))
 
+    def own_quantizer(place: Place) -> nn.Module | None:
+        path = existing.get(place)  # looked up in each run: an export replaces shared ones until it ends
+        return None if path is None else model.get_submodule(path)
+
     def quantizer_of(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
         place = Place(scope.path, call, operand)
-        if place in existing:
-            return model.get_submodule(existing[place])  # an export replaces shared ones until it ends
-        if call == ENTRY and scope.path not in entries:
+        if (own := own_quantizer(place)) is not None:
+            return own
+        hidden = call == ENTRY and scope.path not in entries
+        if hidden or (scope.path, call) in constant or _is_ignored(place, ignore):
             return None
         if place not in known:
             known[place] = next_scale()
@@ -177,13 +192,18 @@ def probe(
         return lambda x: x if writer.is_output(x) else writer.pair(x, encoding)
 
     before = scopes_of(model)
+    refuse_wrapped(model)
+    refuse_meta_tensors(model)
+    constant: set[tuple[str, Call]] = set()
     with preserve_attributes(found.values(), "_probe_scale"):
         for path, quantizer in found.items():
             quantizer._probe_scale = next_scale()
             names[quantizer._probe_scale] = path
         scopes = Scopes(quantizer_of, lambda scope, site: True)
-        attach(model, scopes)
         try:
+            with evaluating(model):
+                constant |= constant_calls(model, example, own_quantizer)
+            attach(model, scopes)
             proto = export_proto(model, example, opset=writer.opset, dynamo=dynamo, writer=writer)
         finally:
             detach(model)

@@ -274,6 +274,7 @@ def _exported(
         opset=exporting.opset,
         dynamo=exporting.dynamo,
         dynamic_batch=exporting.dynamic_batch,
+        allow_zero=exporting.allow_zero,
     )
     findings = check(proto, catalog.load() if preparation.rules is None else preparation.rules)
     return ExportedNetwork(prepared, dict(session.scores), output, proto, findings, finetuned)

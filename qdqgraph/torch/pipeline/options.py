@@ -82,11 +82,13 @@ class Exporting:
         opset: 13 to 20, with `dynamo` 18 to 20; None: 17, with `dynamo` 18.
         dynamo: use torch.export instead of tracing.
         dynamic_batch: make the first dimension of every input and output dynamic.
+        allow_zero: write quantizers that received only zeros, with a scale of 1.
     """
 
     opset: int | None = None
     dynamo: bool = False
     dynamic_batch: bool = False
+    allow_zero: bool = False
 
 
 @dataclass(frozen=True)

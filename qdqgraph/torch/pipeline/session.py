@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ...errors import TorchError
 from ..calibration.calibrate import Calibrated, calibrate, first_entry, to_model
-from ..calibration.provenance import provenance
 from ..linking.link import Linked, link
 from ..quantization.config import Config
 from ..quantization.fold import fold_norms
 from ..quantization.replace import Quantized, quantize
+from ..quantizer.provenance import provenance
 from ..quantizer.quantizer import quantizers
 from ..training.checkpoint import ENTRY, read_checkpoint
 from ..training.sensitivity import apply_sensitivity, layers_to_disable
@@ -82,6 +82,11 @@ class Session:
         batches, data = self.network.data(), self.network.option("data")
         if not hasattr(batches, "__iter__") and not hasattr(batches, "__getitem__"):
             raise TorchError(f"{data} gives {type(batches).__name__}, which yields no batches")
+        if isinstance(batches, Iterator) and self.network.data() is batches:
+            raise TorchError(
+                f"{data} returns the same {type(batches).__name__} at each call, which yields its batches only once: "
+                "create it inside the function, or return a list"
+            )
         batch = next(iter(batches), batches)
         if batch is batches:
             raise TorchError(f"{data} yields nothing")
@@ -180,7 +185,8 @@ class Session:
         config = Config.read(how.config) if isinstance(how.config, Path) else how.config
         done = quantize(model, config, self.example, backend=how.backend)
         for name in done.left:
-            self.progress(f"left in float, no quantized counterpart: {name}")
+            reason = f" ({done.reasons[name]})" if name in done.reasons else ""
+            self.progress(f"left in float, no quantized counterpart: {name}{reason}")
         if not done.replaced:
             option = self.network.option("model")
             raise TorchError(f"{option} has no layer that can be quantized, or the configuration ignores them all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +107,14 @@ class Config:
     """How a model is quantized.
 
     Attributes:
-        ignore: modules that stay as they are.
+        ignore: modules that stay as they are: `link` adds no quantizers at their calls either. "layer1.0.add" selects
+            the calls of an operator in a module.
         input, weight: how activations and weights are quantized.
         layers: entries for some modules; a later one takes precedence over an earlier one.
         operators: functional operators that get quantizers in addition to those that the rules of `link` request.
+        treat: classes in torch.nn by names of classes of your own, with or without their Python module, such as
+            {"StdConv": "Conv2d"}: the convolution that their forward calls is quantized, and what else it computes,
+            weights included, stays. Subclasses of Conv2d and so on need no entry if their forward allows it.
     """
 
     ignore: Choice = ()
@@ -118,6 +122,7 @@ class Config:
     weight: Spec = Spec()
     layers: tuple[Layers, ...] = ()
     operators: tuple[Operator, ...] = ()
+    treat: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -135,6 +140,7 @@ class Config:
             _merged(Spec(), form.weight.given()),
             tuple(Layers(e.modules, e.input.given(), e.weight.given()) for e in form.layers),
             tuple(Operator(e.operator, e.inputs, e.modules, e.classes) for e in form.operators),
+            form.treat,
         )
 
     def plain(self, layers: Mapping[str, nn.Module], modules: Mapping[str, nn.Module]) -> dict[str, Any]:
@@ -161,6 +167,7 @@ class Config:
                 }
                 for e in self.operators
             ],
+            "treat": dict(self.treat),
         }
 
 

@@ -27,7 +27,10 @@ from ..quantizer.quantizer import isolated_run, refuse_meta_tensors
 # By the modules that define them: torch.nn's own names may be patched by the quantization library.
 TRANSPOSED = (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d)
 LAYERS = (conv.Conv1d, conv.Conv2d, conv.Conv3d, *TRANSPOSED, linear.Linear)
-"""The layers that a norm is folded into; not their subclasses, which may use their weights in another way."""
+"""The layers that a norm is folded into; of their subclasses those whose forward passes its own weight and bias to the
+function, and only at the output of that call."""
+FUNCTIONS = {f"conv{n}d" for n in (1, 2, 3)} | {f"conv_transpose{n}d" for n in (1, 2, 3)} | {"linear"}
+"""The functions of the layers."""
 NORMS = (batchnorm.BatchNorm1d, batchnorm.BatchNorm2d, batchnorm.BatchNorm3d, batchnorm.SyncBatchNorm)
 """The norms that only normalize."""
 NORMALIZING = inspect.signature(nn.functional.batch_norm)
@@ -58,6 +61,7 @@ class _RunRecord:
         self.uses: Counter[nn.Module] = Counter()
         self.shared: set[nn.Module] = set()
         self._norms = set(norms)
+        self._derived = {m for m in layers if type(m) not in LAYERS}
         self._live: dict[int, _LayerOutput] = {}
         self._inside: list[nn.Module] = []
         self._owners: dict[int, list[nn.Module]] = {}
@@ -74,8 +78,17 @@ class _RunRecord:
     def on_end(self, module: nn.Module, args: Any, output: Any) -> None:
         """The hook after it, also if it raised."""
         self._inside.pop()
-        if isinstance(output, Tensor) and module not in self._norms:
+        if isinstance(output, Tensor) and module not in self._norms and module not in self._derived:
             self._live[id(output)] = _LayerOutput(module, weakref.ref(output), 0, [])
+            self.outputs.append(self._live[id(output)])
+
+    def record_call(self, args: Any, kwargs: Any, output: Any) -> None:
+        """Called for a call of a layer's function, with its output."""
+        layer: Any = self._inside[-1] if self._inside else None
+        given = {**dict(zip(("input", "weight", "bias"), args, strict=False)), **(kwargs or {})}
+        own = layer in self._derived and given.get("weight") is layer.weight and given.get("bias") is layer.bias
+        if own and isinstance(output, Tensor):
+            self._live[id(output)] = _LayerOutput(layer, weakref.ref(output), 0, [])
             self.outputs.append(self._live[id(output)])
 
     def record_read(self, arguments: Any) -> None:
@@ -127,7 +140,7 @@ def _arguments(args: Any, kwargs: Any) -> dict[str, Any]:
 
 
 class _NormRecorder(TorchFunctionMode):
-    """Records which norm each call of `batch_norm` belongs to."""
+    """Records which norm each call of `batch_norm` belongs to, and which layer each call of a layer's function."""
 
     def __init__(self, record: _RunRecord) -> None:
         super().__init__()
@@ -138,7 +151,10 @@ class _NormRecorder(TorchFunctionMode):
         if function is nn.functional.batch_norm:
             x, mean, var, weight, bias, training, _, eps = _arguments(args, kwargs).values()
             self.record.record_norm(x, mean, var, weight, bias, training, eps)
-        return function(*args, **(kwargs or {}))
+        output = function(*args, **(kwargs or {}))
+        if getattr(function, "__name__", "") in FUNCTIONS:
+            self.record.record_call(args, kwargs, output)
+        return output
 
 
 class _SkippedNorm(TorchFunctionMode):
@@ -178,10 +194,11 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     """Folds every BatchNorm that directly follows a convolution or Linear, in place; an Identity replaces it, or, for a
     norm of a derived class, the other operations of that class.
 
-    A run shows which ones: the normalized tensor is the layer's output, no other operator reads it, nothing keeps it,
-    both modules run once, and no other code reads their weights or statistics. Modules with hooks are not folded: a
-    hook would see other values, and weight_norm recomputes its weight. Nor are modules with a method, such as
-    `forward`, that was set on the instance. The model is put into eval mode, the only one in which folding is exact.
+    A run shows which ones: the normalized tensor is the layer's output, or that of the convolution inside a derived
+    class, no other operator reads it, nothing keeps it, both modules run once, and no other code reads their weights or
+    statistics. Modules with hooks are not folded: a hook would see other values, and weight_norm recomputes its weight.
+    Nor are modules with a method, such as `forward`, that was set on the instance. The model is put into eval mode, the
+    only one in which folding is exact.
 
     Args:
         model: float, not quantized.
@@ -195,7 +212,12 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     """
     refuse_meta_tensors(model)
     model.eval()
-    layers = [m for m in model.modules() if type(m) in LAYERS and "weight" in m._parameters and not _is_customized(m)]
+    layers = [
+        m
+        for m in model.modules()
+        if isinstance(m, LAYERS) and {"weight", "bias"} <= m._parameters.keys() and not _is_customized(m)
+    ]
+    without_bias: list[Any] = [m for m in layers if type(m) not in LAYERS and m.bias is None]
     norms: dict[nn.Module, str] = {
         m: n
         for n, m in model.named_modules()
@@ -205,11 +227,15 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
     hooks = [m.register_forward_pre_hook(record.on_begin) for m in (*layers, *norms)]
     hooks += [m.register_forward_hook(record.on_end, always_call=True) for m in (*layers, *norms)]
     try:
+        for layer in without_bias:  # shows whether its forward uses the bias that folding gives it
+            layer.bias = nn.Parameter(layer.weight.new_zeros(_channels(layer)), requires_grad=False)
         with torch.no_grad(), _NormRecorder(record), _ReadRecorder(record), isolated_run(model):
             output = run_example(model, example)
     finally:
         for hook in hooks:
             hook.remove()
+        for layer in without_bias:
+            layer.bias = None
     record.record_read(output)
     gc.collect()  # frees tensors that only reference cycles keep alive
     folded: dict[nn.Module, nn.Module] = {}
@@ -231,6 +257,11 @@ def fold_norms(model: nn.Module, example: Any) -> tuple[str, ...]:
             above, _, name = path.rpartition(".")
             setattr(model.get_submodule(above), name, nn.Identity() if type(module) in NORMS else FoldedNorm(module))
     return tuple(norms[norm] for norm in folded)
+
+
+def _channels(layer: Any) -> int:
+    """The number of a layer's output channels."""
+    return int(layer.weight.shape[1] * layer.groups if isinstance(layer, TRANSPOSED) else layer.weight.shape[0])
 
 
 def _is_customized(module: nn.Module) -> bool:

@@ -8,11 +8,14 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..calls.places import ADD_INPUTS
+from ..calls.treated import OPERATORS
 
 if TYPE_CHECKING:
     InputsName = str
+    TreatedName = str
 else:
     InputsName = Literal[ADD_INPUTS]
+    TreatedName = Literal[tuple(OPERATORS)]
 
 Text = Annotated[str, Meta(min_length=1)]
 Modules = Annotated[tuple[Text, ...], Meta(description="Globs on paths of modules, or re: and a regular expression.")]
@@ -64,3 +67,7 @@ class ConfigForm(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Different settings for some modules; later entries override earlier ones."),
     ] = ()
     operators: Annotated[tuple[OperatorTable, ...], Meta(description="Functional operators that get quantizers.")] = ()
+    treat: Annotated[
+        dict[Text, TreatedName],
+        Meta(description="Classes in torch.nn by names of your own classes, whose convolution is quantized."),
+    ] = {}

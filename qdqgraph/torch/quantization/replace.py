@@ -6,116 +6,31 @@ constructors, which do not support newer arguments of torch, are never called.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import Conv1d, Conv2d, Conv3d
-from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
-from torch.nn.utils.rnn import PackedSequence
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ...errors import TorchError
-from ..calibration.provenance import remember
+from ..calls.functional import CALLED
 from ..calls.places import places, remove_quantizers
+from ..calls.treated import INPUT, WEIGHT, WEIGHTED, TreatedModule, Treatment, untreat
 from ..quantizer.backend import MODELOPT, TOOLKIT, find_backend
-from ..quantizer.choice import select_modules
+from ..quantizer.base import Quantizer
+from ..quantizer.choice import Choice, matches, select_modules
 from ..quantizer.fast_paths import disable_fast_paths
-from ..quantizer.quantizer import qnn, quant_modules, quant_rnn, quantizers
+from ..quantizer.provenance import remember
+from ..quantizer.quantizer import qnn, quantizers
 from ..quantizer.wrapped import refuse_wrapped
+from .classes import QUANTIZED_CLASSES, TRANSPOSED, class_of, extended_classes
 from .config import Config, Spec, specs_for
 from .insert import insert_at_operator
 from .optimizer import convert_by_modelopt, place_quantizers
-
-
-class QuantConv1d(qnn.QuantConv1d, Conv1d):
-    """The library's class, with every padding mode: its own forward halves circular padding, and pads with zeros in the
-    other modes."""
-
-    _quant: Any
-
-    def forward(self, input: Tensor) -> Tensor:
-        """As torch's own convolution, on the quantized input and weight."""
-        quantized, weight = self._quant(input)
-        return self._conv_forward(quantized, weight, self.bias)
-
-
-class QuantConv2d(qnn.QuantConv2d, Conv2d):
-    """See `QuantConv1d`."""
-
-    _quant: Any
-
-    def forward(self, input: Tensor) -> Tensor:
-        """As torch's own convolution, on the quantized input and weight."""
-        quantized, weight = self._quant(input)
-        return self._conv_forward(quantized, weight, self.bias)
-
-
-class QuantConv3d(qnn.QuantConv3d, Conv3d):
-    """See `QuantConv1d`."""
-
-    _quant: Any
-
-    def forward(self, input: Tensor) -> Tensor:
-        """As torch's own convolution, on the quantized input and weight."""
-        quantized, weight = self._quant(input)
-        return self._conv_forward(quantized, weight, self.bias)
-
-
-class QuantLSTM(qnn.QuantLSTM):
-    """The library's class, also for sequences without a batch and packed ones in any order, and without the memory
-    addresses of its weights, which torch.export cannot trace and which the library never uses."""
-
-    _input_quantizers: Any
-    _weight_quantizers: Any
-    dropout_state: Any
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        """[length, batch, features], [batch, length, features] if `batch_first`, [length, features], or a packed
-        sequence."""
-        if not isinstance(input, Tensor):
-            return self._packed(input, hx)
-        if input.dim() == 2:
-            batch = 0 if self.batch_first else 1
-            states = None if hx is None else tuple(state.unsqueeze(1) for state in hx)
-            output, found = self(input.unsqueeze(batch), states)
-            return output.squeeze(batch), tuple(state.squeeze(1) for state in found)
-        if hx is None:
-            count = self.num_layers * (2 if self.bidirectional else 1)
-            hx = (input.new_zeros(count, input.shape[0 if self.batch_first else 1], self.hidden_size),) * 2
-        self.check_forward_args(input, hx, None)
-        run = quant_rnn.RNN(
-            self.mode,
-            self.input_size,
-            self.hidden_size,
-            num_layers=self.num_layers,
-            batch_first=self.batch_first,
-            dropout=self.dropout,
-            train=self.training,
-            bidirectional=self.bidirectional,
-        )
-        return run(input, self.all_weights, hx, None, self._input_quantizers, self._weight_quantizers)
-
-    def _packed(self, input: PackedSequence, hx: Any) -> Any:
-        """Sorts states and restores the order of results, which the library's forward does not."""
-        order, back = input.sorted_indices, input.unsorted_indices
-        if hx is not None and order is not None:
-            hx = tuple(state.index_select(1, order) for state in hx)
-        output, found = super().forward(input, hx)
-        if back is not None:
-            found = tuple(state.index_select(1, back) for state in found)
-        return PackedSequence(output.data, input.batch_sizes, order, back), found
-
-
-OWN_CLASSES = {kind.__name__: kind for kind in (QuantConv1d, QuantConv2d, QuantConv3d, QuantLSTM)}
-QUANTIZED_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
-    getattr(torch.nn.modules, entry.mod_name): OWN_CLASSES.get(entry.replace_mod.__name__, entry.replace_mod)
-    for entry in quant_modules._DEFAULT_QUANT_MAP
-}
-"""Quantized classes by the classes in torch.nn.modules: the library's `initialize` patches those in torch.nn."""
-TRANSPOSED = (qnn.QuantConvTranspose1d, qnn.QuantConvTranspose2d, qnn.QuantConvTranspose3d)
-"""Their weights are [in, out / groups, ...]: the output channels are axis 1, but the library's default is axis 0."""
+from .treating import treatments
 
 
 @dataclass(frozen=True)
@@ -125,15 +40,20 @@ class Quantized:
     Attributes:
         replaced: modules that were converted to their quantized counterparts.
         ignored: modules that the configuration, or with "modelopt" also its INT8_DEFAULT_CFG, leaves in float.
-        left: modules without a counterpart whose base class has one: subclasses, which may compute something else,
-            LSTMs with projections, and modules inside scripted ones.
+        left: modules without a counterpart whose base class has one: subclasses whose forward does not allow it, LSTMs
+            with projections, and modules inside scripted ones.
         inserted: quantizers at functional operators.
+        treated: of the modules in `replaced`, those of other classes, with the class in torch.nn whose call inside
+            their own forward is quantized.
+        reasons: why subclasses are in `left`.
     """
 
     replaced: tuple[str, ...]
     ignored: tuple[str, ...]
     left: tuple[str, ...]
     inserted: tuple[str, ...]
+    treated: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def quantize(
@@ -151,9 +71,9 @@ def quantize(
 
     Raises:
         TorchError: a pattern matches no module that can be quantized, the settings of a quantizer contradict each
-            other, the backend is not installed, or the model is already quantized, compiled, scripted or wrapped for
-            several devices. An error leaves the model unchanged; with "modelopt", one about functional operators does
-            not.
+            other, a class that the configuration treats as another does not occur or does not allow it, the backend is
+            not installed, or the model is already quantized, compiled, scripted or wrapped for several devices. An
+            error leaves the model unchanged; with "modelopt", one about functional operators does not.
     """
     config = config or Config()
     refuse_wrapped(model)
@@ -161,16 +81,23 @@ def quantize(
     if class_of(model) in QUANTIZED_CLASSES:
         name = class_of(model).__name__
         raise TorchError(f"the model is a single {name}: wrap it in a module, for example nn.Sequential")
-    modules = {n: m for n, m in model.named_modules() if class_of(m) in QUANTIZED_CLASSES and _is_supported(m)}
+    existing = quantizers(model)
+    treated, reasons = treatments(model, config.treat, extended_classes())
+    modules = {
+        n: m
+        for n, m in model.named_modules()
+        if n in treated or (class_of(m) in QUANTIZED_CLASSES and _is_supported(m))
+    }
     first = {m: n for n, m in modules.items()}
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
     library = find_backend(backend)
-    existing = quantizers(model)
     if existing and (not modules or any(q.library is not library for q in existing.values())):
         raise TorchError("the model already contains quantizers: link and calibrate it")
     if config.operators and example is None:
         raise TorchError("functional operators are found by running the model: give an example input")
-    ignored = {first[every[n]] for n in select_modules(every, config.ignore, "ignore")}
+    ignored = {
+        first[every[n]] for n in select_modules(every, _modules_alone(config.ignore, every_module, every), "ignore")
+    }
     selected = [
         (entry, {first[every[n]] for n in select_modules(every, entry.modules, "layers")}) for entry in config.layers
     ]
@@ -180,14 +107,15 @@ def quantize(
         if path not in ignored
     }
     if backend == MODELOPT:
-        done = _quantize_by_modelopt(model, config, example, modules, specs)
+        done = _quantize_by_modelopt(model, config, example, modules, treated, specs)
         remember(model, config=config.plain(every, every_module))
-        return done
-    parts = {path: _quantizers(path, modules[path], *found) for path, found in specs.items()}
+        return replace(done, reasons=reasons)
+    parts = {path: _quantizers(path, modules[path], treated.get(path), *found) for path, found in specs.items()}
     before, existing_places = {path: type(modules[path]) for path in parts}, set(places(model))
     for path, children in parts.items():
-        convert_module(modules[path], children)
+        convert_module(modules[path], children, treated.get(path))
     left = [n for n, m in model.named_modules() if n not in modules and _resembles_supported(m)]
+    used = {path: how.treated_as for path, how in treated.items() if path in parts}
     try:
         inserted = [
             path for entry in config.operators for path in insert_at_operator(model, example, entry, config.input)
@@ -199,7 +127,19 @@ def quantize(
         raise
     disable_fast_paths(model)
     remember(model, config=config.plain(every, every_module))
-    return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(inserted))
+    return Quantized(tuple(parts), tuple(sorted(ignored)), tuple(left), tuple(inserted), used, reasons)
+
+
+def _modules_alone(choice: Choice, modules: Mapping[str, nn.Module], every: Mapping[str, nn.Module]) -> Choice:
+    """A choice without the patterns that match only calls of operators, "layer1.0.add", which `link` reads."""
+    if callable(choice) or not choice:
+        return choice
+    calls = [f"{path}.{operator}".lstrip(".") for path in modules for operator in CALLED]
+    return [
+        p
+        for p in ([choice] if isinstance(choice, str | re.Pattern) else choice)
+        if any(matches(path, p) for path in every) or not any(matches(call, p, ancestors=False) for call in calls)
+    ]
 
 
 def _quantize_by_modelopt(
@@ -207,32 +147,52 @@ def _quantize_by_modelopt(
     config: Config,
     example: Any,
     modules: Mapping[str, nn.Module],
+    treated: Mapping[str, Treatment],
     specs: Mapping[str, tuple[Spec, Spec]],
 ) -> Quantized:
     """Quantizes the modules of `specs`, each with the specifications of its input and its weight."""
     library = find_backend(MODELOPT)
-    parts = {
+    parts: dict[str, dict[bool, Quantizer]] = {
         path: {
-            True: weight.quantizer(_checked_axis(path, modules[path], weight), library),
+            True: weight.quantizer(_checked_axis(path, modules[path], treated.get(path), weight), library),
             False: input.quantizer(None, library),
         }
         for path, (input, weight) in specs.items()
     }
     convert_by_modelopt(model)
     replaced = place_quantizers(model, parts)
+    own = [path for path in treated if path in parts and path not in replaced]
+    for path in own:
+        names = {True: WEIGHT, False: INPUT} if treated[path].treated_as in WEIGHTED else {False: INPUT}
+        treated[path].apply(modules[path], {name: parts[path][weight] for weight, name in names.items()})
+    replaced = (*replaced, *own)
     inserted = [path for entry in config.operators for path in insert_at_operator(model, example, entry, config.input)]
     left = [n for n, m in model.named_modules() if n not in modules and _resembles_supported(m)]
     disable_fast_paths(model)
-    return Quantized(replaced, tuple(sorted(set(modules) - set(replaced))), tuple(left), tuple(inserted))
+    used = {path: treated[path].treated_as for path in own}
+    return Quantized(replaced, tuple(sorted(set(modules) - set(replaced))), tuple(left), tuple(inserted), used)
 
 
-def class_of(module: nn.Module) -> type[nn.Module]:
-    """A module's class, without the class that torch derives from it for a parametrized module."""
-    return type_before_parametrizations(module)
+def quantized_name(module: nn.Module, treated: Mapping[str, Treatment], path: str) -> str:
+    """The name of the quantized class of a module, "QuantConv2d", whether it is quantized already or not; that of its
+    own class for a module that cannot be quantized.
+
+    Args:
+        treated: as `treatments` finds them.
+    """
+    if isinstance(module, TreatedModule):
+        return f"Quant{module.treated_as}"
+    if path in treated:
+        return f"Quant{treated[path].treated_as}"
+    kind = class_of(module)
+    return QUANTIZED_CLASSES.get(kind, kind).__name__
 
 
-def convert_module(module: nn.Module, children: dict[str, nn.Module]) -> None:
+def convert_module(module: nn.Module, children: dict[str, nn.Module], treatment: Treatment | None = None) -> None:
     """Converts a module to its quantized class, with these quantizers; a parametrized module stays parametrized."""
+    if treatment is not None:
+        treatment.apply(module, children)
+        return
     quantized_class = QUANTIZED_CLASSES[class_of(module)]
     if is_parametrized(module):  # torch gave it its own class, which computes its parameters
         own = {n: x for n, x in vars(type(module)).items() if n not in ("__dict__", "__weakref__")}
@@ -247,6 +207,8 @@ def convert_module(module: nn.Module, children: dict[str, nn.Module]) -> None:
 
 def _revert(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Module]) -> None:
     """Undoes `convert_module`."""
+    if isinstance(module, TreatedModule):
+        untreat(module)
     module.__class__ = kind
     for name in children:
         delattr(module, name)
@@ -254,8 +216,10 @@ def _revert(module: nn.Module, kind: type[nn.Module], children: dict[str, nn.Mod
         module.__dict__.pop(name, None)
 
 
-def default_axis(module: nn.Module) -> int:
+def _default_axis(module: nn.Module, treatment: Treatment | None) -> int:
     """The axis of the output channels of a module's weight."""
+    if treatment is not None:
+        return 1 if "Transpose" in treatment.treated_as else 0
     return 1 if issubclass(QUANTIZED_CLASSES.get(class_of(module), type(module)), TRANSPOSED) else 0
 
 
@@ -266,23 +230,26 @@ def _is_supported(module: nn.Module) -> bool:
 def _resembles_supported(module: nn.Module) -> bool:
     if isinstance(module, torch.jit.ScriptModule):
         return getattr(module, "original_name", "") in {kind.__name__ for kind in QUANTIZED_CLASSES}
-    quantized = isinstance(module, tuple(QUANTIZED_CLASSES.values()))
+    quantized = isinstance(module, (TreatedModule, *QUANTIZED_CLASSES.values()))
     return not quantized and isinstance(module, tuple(QUANTIZED_CLASSES))
 
 
-def _checked_axis(path: str, module: nn.Module, weight: Spec) -> int:
+def _checked_axis(path: str, module: nn.Module, treatment: Treatment | None, weight: Spec) -> int:
     """The axis of the output channels of a module's weight, if the weight has the axis that is asked for."""
     dimensions = max((p.dim() for p in module.parameters()), default=None)
     if dimensions is not None and isinstance(weight.axis, int) and weight.axis >= dimensions:
         raise TorchError(f"{path}: its weight has {dimensions} dimensions, so it has no axis {weight.axis}")
-    return default_axis(module)
+    return _default_axis(module, treatment)
 
 
-def _quantizers(path: str, module: Any, input: Spec, weight: Spec) -> dict[str, nn.Module]:
+def _quantizers(path: str, module: Any, treatment: Treatment | None, input: Spec, weight: Spec) -> dict[str, nn.Module]:
     """The quantizers of a module's quantized class, by the library's names."""
-    quantized_class = QUANTIZED_CLASSES[class_of(module)]
-    axis = _checked_axis(path, module, weight)
+    axis = _checked_axis(path, module, treatment, weight)
     try:
+        if treatment is not None:
+            own: dict[str, nn.Module] = {f"_{INPUT}": input.quantizer(None)}
+            return own | ({f"_{WEIGHT}": weight.quantizer(axis)} if treatment.treated_as in WEIGHTED else {})
+        quantized_class = QUANTIZED_CLASSES[class_of(module)]
         if issubclass(quantized_class, qnn.QuantLSTM):
             count = module.num_layers * (2 if module.bidirectional else 1)
             return {

@@ -102,12 +102,15 @@ class Quantizer(nn.Module):
         """Why no Q/DQ pair can express this quantizer; "" if one can."""
         return ""
 
-    def encoding(self) -> Encoding:
+    def encoding(self, *, allow_zero: bool = False) -> Encoding:
         """The parameters of the quantizer's pair in a file.
 
+        Args:
+            allow_zero: an amax of 0 becomes a scale of 1, which keeps zeros and clips at 127.
+
         Raises:
-            TorchError: it has no amax, one that is zero or not finite, or several channel axes, or its library rounds
-                in a way that no pair expresses.
+            TorchError: it has no amax, one that is zero (without `allow_zero`) or not finite, or several channel axes,
+                or its library rounds in a way that no pair expresses.
         """
         if reason := self.unsupported():
             raise TorchError(reason)
@@ -126,9 +129,11 @@ class Quantizer(nn.Module):
         if not np.isfinite(scale).all():
             raise TorchError("its amax is not finite: calibrate it with finite data, or disable it")
         if scale.size == 1:
-            if float(scale.item()) <= 0:
-                raise TorchError("its amax is 0, it received only zeros: calibrate it with more data, or disable it")
-            return Encoding(scale.reshape(()), None, integers)
+            if float(scale.item()) <= 0 and not allow_zero:
+                raise TorchError(
+                    "its amax is 0, it received only zeros: calibrate it with more data, disable it, or allow zero"
+                )
+            return Encoding((scale if float(scale.item()) > 0 else np.ones(())).reshape(()), None, integers)
         # A channel whose weights are all 0 stays 0 with any scale; the library also writes 1.0.
         return Encoding(np.where(scale > 0, scale, 1.0).reshape(-1), self.axis_of(amax), integers)
 

@@ -41,8 +41,8 @@ def select_modules(modules: Mapping[str, nn.Module], choice: Choice, what: str) 
     return frozenset(found)
 
 
-def matches(path: str, pattern: str | re.Pattern[str]) -> bool:
-    """Whether a pattern matches the module at a path, or one of its ancestors.
+def matches(path: str, pattern: str | re.Pattern[str], *, ancestors: bool = True) -> bool:
+    """Whether a pattern matches the module at a path, or, with `ancestors`, one of its ancestors.
 
     Raises:
         TorchError: it is not a regular expression.
@@ -52,9 +52,10 @@ def matches(path: str, pattern: str | re.Pattern[str]) -> bool:
             pattern = re.compile(pattern.removeprefix(REGEX))
         except re.error as error:
             raise TorchError(f"{pattern!r} is not a regular expression: {error}") from error
+    paths = with_ancestors(path) if ancestors else (path,)
     if isinstance(pattern, re.Pattern):
-        return any(pattern.fullmatch(p) for p in with_ancestors(path))
-    return any(fnmatch.fnmatchcase(p, pattern) for p in with_ancestors(path))
+        return any(pattern.fullmatch(p) for p in paths)
+    return any(fnmatch.fnmatchcase(p, pattern) for p in paths)
 
 
 def with_ancestors(path: str) -> Iterable[str]:

@@ -17,6 +17,7 @@ from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_m
 from ...errors import TorchError
 from .backend import TOOLKIT, Backend, find_backend, loaded_backends
 from .base import Quantizer
+from .provenance import provenance
 from .toolkit import (
     HistogramCalibrator,
     MaxCalibrator,
@@ -53,6 +54,18 @@ def isolated_run(model: nn.Module) -> Iterator[None]:
                 _pop_mode()  # type: ignore[no-untyped-call]
             for mode in before:
                 _push_mode(mode)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A block in which a model is in eval mode; its modules' modes are restored after it."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def convert_quantizers(model: nn.Module) -> None:
@@ -98,6 +111,15 @@ def backend_of(model: nn.Module) -> Backend:
     return find_backend(count.most_common(1)[0][0] if count else TOOLKIT)
 
 
+def configured_quantizer(model: nn.Module) -> Quantizer:
+    """A new quantizer of an activation, per tensor, of the backend of a model and as the configuration that it was
+    quantized with defines for inputs."""
+    spec = (provenance(model).config or {}).get("input", {})
+    made = backend_of(model).new(spec.get("num_bits", 8), None, spec.get("unsigned", False))
+    made.method, made.percentile = spec.get("method", ""), spec.get("percentile")
+    return made
+
+
 def parent_module(model: nn.Module, path: str) -> tuple[nn.Module, str]:
     """The parent of the module at a path, and the module's name there."""
     above, _, name = path.rpartition(".")
@@ -111,7 +133,9 @@ __all__ = [
     "Quantizer",
     "backend_of",
     "close_interrupted_scopes",
+    "configured_quantizer",
     "convert_quantizers",
+    "evaluating",
     "isolated_run",
     "new_quantizer",
     "parent_module",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,11 @@ def finetune(
         content = read_checkpoint(resume)
         earlier = run_of(content, settings, resume)
         restore_content(model, content, resume)
+    if how.epochs > 1 and isinstance(loader, Iterator):
+        raise TorchError(
+            f"the loader is a {type(loader).__name__}, which yields its batches only once, but there are {how.epochs} "
+            "epochs: pass a list or a DataLoader"
+        )
     enabled = {n: q for n, q in quantizers(model).items() if not q._disabled}
     if not quantizers(model) or (enabled and all(q.amax is None for q in enabled.values())):
         raise TorchError(f"calibrate first: {next(iter(enabled), 'the model')} has no amax")

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from ..calls.functional import Call, Place
 from ..calls.places import insert_quantizer, places
 from ..calls.source import has_call
+from ..calls.treated import INPUT, WEIGHT, Treatment
 from ..linking.link import tie
+from ..quantization.classes import QUANTIZED_CLASSES, class_of, extended_classes
 from ..quantization.optimizer import convert_by_modelopt
-from ..quantization.replace import QUANTIZED_CLASSES, class_of, convert_module
+from ..quantization.replace import convert_module, quantized_name
+from ..quantization.treating import class_names, treatments
 from ..quantizer.backend import MODELOPT, TOOLKIT, find_backend
 from ..quantizer.fast_paths import disable_fast_paths
 from ..quantizer.quantizer import Quantizer, parent_module, quantizer_paths
@@ -24,11 +27,12 @@ def differences(model: nn.Module, content: Mapping[str, Any]) -> tuple[str, ...]
     sentence each."""
     modules = dict(model.named_modules())
     found = []
+    treated = _treated(model, content)
     for path, kind in content["modules"].items():
         own = modules.get(path)
         if own is None:
             found.append(f"the network has no module {path}, a {kind} in the state")
-        elif _quantized_name(own) != kind:
+        elif quantized_name(own, treated, path) != kind:
             found.append(f"{path} is a {class_of(own).__name__}, in the state a {kind}")
     described = {*content["quantizers"], *content["shared"]}
     found += [
@@ -50,9 +54,11 @@ def _is_module_quantizer(path: str) -> bool:
     return "._functional." not in f".{path}"
 
 
-def _quantized_name(module: nn.Module) -> str:
-    kind = class_of(module)
-    return QUANTIZED_CLASSES.get(kind, kind).__name__
+def _treated(model: nn.Module, content: Mapping[str, Any]) -> dict[str, Treatment]:
+    """The modules of a network that the configuration of a state treats as a class in torch.nn."""
+    treat = ((content["provenance"] or {}).get("config") or {}).get("treat", {})
+    known = {name for m in model.modules() for name in class_names(m)}
+    return treatments(model, {name: kind for name, kind in treat.items() if name in known}, extended_classes())[0]
 
 
 def _weights(state: Mapping[str, Any], model: nn.Module, quantizers: Any = ()) -> dict[str, Any]:
@@ -121,11 +127,12 @@ def rebuild(model: nn.Module, content: Mapping[str, Any], found: Mapping[str, Pl
         for name in [n for n in quantizer_paths(model) if n in described]:
             holder, child = parent_module(model, name)
             find_backend(MODELOPT).put(holder, child, _from_description(described[name]))
-    modules = dict(model.named_modules())
+    modules, treated = dict(model.named_modules()), _treated(model, content)
     for name, kind in content["modules"].items():
         module = modules.get(name)
-        if module is not None and class_of(module) in QUANTIZED_CLASSES and _quantized_name(module) == kind:
-            convert_module(module, _module_quantizers(name, described))
+        convertible = module is not None and (name in treated or class_of(module) in QUANTIZED_CLASSES)
+        if module is not None and convertible and quantized_name(module, treated, name) == kind:
+            convert_module(module, _module_quantizers(name, described), treated.get(name))
     disable_fast_paths(model)
     existing = {place: path for path, place in places(model).items()}
     paths = {
@@ -153,8 +160,8 @@ def _from_description(entry: Mapping[str, Any]) -> Quantizer:
 
 def _module_quantizers(name: str, described: Mapping[str, Any]) -> dict[str, nn.Module]:
     """The quantizers of a quantized module; those of an LSTM are lists."""
-    inside = {n.removeprefix(f"{name}."): e for n, e in described.items() if n.startswith(f"{name}._")}
-    single = {n: _from_description(e) for n, e in inside.items() if n in ("_input_quantizer", "_weight_quantizer")}
+    inside = {n.removeprefix(f"{name}."): e for n, e in described.items() if n.startswith(f"{name}.")}
+    single = {n: _from_description(e) for n, e in inside.items() if n.lstrip("_") in (INPUT, WEIGHT)}
     lists: dict[str, list[Quantizer]] = {}
     for n, entry in sorted(inside.items(), key=lambda e: int(e[0].rpartition(".")[2]) if "s." in e[0] else 0):
         if n.startswith(("_input_quantizers.", "_weight_quantizers.")):

@@ -6,6 +6,7 @@ their whole paths.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,23 +32,21 @@ def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[s
     layers.
 
     Args:
-        blocks: paths of modules whose layers are one unit each; None: each layer is one.
+        blocks: paths of modules whose layers are one unit each, or globs: each module or functional call that one
+            matches is a block, unless it is inside another. None: each layer is one.
 
     Raises:
         TorchError: there is no module at a path, or it contains no enabled quantizer outside earlier blocks.
     """
-    modules = dict(model.named_modules())
-    for block in blocks or ():
-        if block not in modules:
-            raise TorchError(f"there is no module {block!r} to use as a block")
+    blocks = _expanded(model, blocks or ())
     held: dict[str, dict[int, Quantizer]] = {}
     for path, quantizer in quantizer_paths(model).items():
         if quantizer._disabled:
             continue
         layer = quantizer.library.layer_of(path)
-        owner = next((b for b in blocks or () if layer == b or layer.startswith(f"{b}.")), layer)
+        owner = next((b for b in blocks if layer == b or layer.startswith(f"{b}.")), layer)
         held.setdefault(owner, {})[id(quantizer)] = quantizer
-    empty = [block for block in blocks or () if block not in held]
+    empty = [block for block in blocks if block not in held]
     if empty:
         raise TorchError(f"{empty[0]!r} contains no enabled quantizer outside earlier blocks")
     groups: list[tuple[list[str], dict[int, Quantizer]]] = []
@@ -61,6 +60,25 @@ def units(model: nn.Module, blocks: Sequence[str] | None = None) -> dict[tuple[s
                 apart.append(group)
         groups = [*apart, (names, merged)]
     return {tuple(names): tuple(found.values()) for names, found in groups}
+
+
+def _expanded(model: nn.Module, blocks: Sequence[str]) -> list[str]:
+    """The paths of blocks, with each glob replaced by the outermost modules and calls with quantizers that it matches.
+
+    Raises:
+        TorchError: there is no such module.
+    """
+    modules = dict(model.named_modules())
+    enabled = {p: q for p, q in quantizer_paths(model).items() if not q._disabled}
+    layers = {q.library.layer_of(path) for path, q in enabled.items()}
+    candidates = [p for p in (*modules, *layers) if p and any(n == p or n.startswith(f"{p}.") for n in layers)]
+    found: list[str] = []
+    for block in blocks:
+        matching = [block] if block in modules else sorted({p for p in candidates if fnmatch.fnmatchcase(p, block)})
+        if not matching:
+            raise TorchError(f"there is no module {block!r} to use as a block")
+        found += [p for p in matching if not any(p != q and p.startswith(f"{q}.") for q in matching)]
+    return list(dict.fromkeys(found))
 
 
 def sensitivity(

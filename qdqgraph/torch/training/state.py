@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from ...errors import TorchError
 from ...model.files import whole
-from ..calibration.provenance import Provenance, provenance, remember
 from ..calls.places import places
 from ..calls.source import has_call
-from ..quantization.replace import QUANTIZED_CLASSES, class_of
+from ..calls.treated import TreatedModule
+from ..quantization.classes import QUANTIZED_CLASSES, class_of
+from ..quantization.replace import quantized_name
+from ..quantizer.provenance import Provenance, provenance, remember
 from ..quantizer.quantizer import Quantizer, backend_of, quantizer_paths, quantizers, refuse_meta_tensors
 from .rebuilding import differences, places_in, rebuild
 from .sites import describe_site
@@ -137,7 +139,9 @@ def content_of(model: nn.Module) -> dict[str, Any]:
         "backend": backend_of(model).name,
         "python": PYTHON,
         "modules": {
-            n: class_of(m).__name__ for n, m in model.named_modules() if class_of(m) in set(QUANTIZED_CLASSES.values())
+            n: quantized_name(m, {}, n)
+            for n, m in model.named_modules()
+            if isinstance(m, TreatedModule) or class_of(m) in set(QUANTIZED_CLASSES.values())
         },
         "quantizers": {name: _description(q) for name, q in found.items()},
         "places": _places(model),
