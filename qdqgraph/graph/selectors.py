@@ -2,27 +2,39 @@
 
 PyTorch paths come from what exporters write into the file: the TorchScript exporter writes the module scopes into
 node names ("/layer1/layer1.0/conv1/_input_quantizer/QuantizeLinear"), the dynamo exporter into the node metadata
-"pkg.torch.onnx.name_scopes".
+"pkg.torch.onnx.name_scopes". One pair may have several paths, of which a node has one: `qdqgraph.torch.export` and
+repairs that merge pairs write the others into the metadata of the model.
 """
 
 from __future__ import annotations
 
 import ast
 import fnmatch
-import re
+import json
 from collections.abc import Iterable, Iterator, Mapping
+
+import onnx
 
 from ..errors import guess
 from .graph import Graph, Node, label
 from .pair import pairs
 
 SCOPES = "pkg.torch.onnx.name_scopes"
+PATHS = "qdqgraph.quantizer."
+"""Prefix of the metadata_props keys for paths that no node has; the value is a JSON list of sites."""
+HOLDER = "_functional"
+"""The module in which `qdqgraph.torch.link` puts the quantizers of a module's calls: "blocks.0._functional.add_0"."""
 KINDS = ("tensors", "inputs_of", "outputs_of", "quantizers")
 
 
 def quantizer_path(graph: Graph, node: Node) -> str:
     """The path of the PyTorch module that a node comes from, "layer1.0.conv1._input_quantizer"; "" if unknown."""
-    metadata = {p.key: p.value for p in graph.proto(node).metadata_props}
+    return path_of(graph.proto(node))
+
+
+def path_of(node: onnx.NodeProto) -> str:
+    """The path of the PyTorch module that a node of a file comes from; "" if unknown."""
+    metadata = {p.key: p.value for p in node.metadata_props}
     if SCOPES in metadata:
         try:
             scopes = [str(s) for s in ast.literal_eval(metadata[SCOPES])][:-1]
@@ -46,7 +58,7 @@ def _joined(scopes: Iterable[str]) -> str:
 
 
 def quantizers(graph: Graph) -> Mapping[str, tuple[str, ...]]:
-    """PyTorch paths of the activation quantizers, with their sites."""
+    """PyTorch paths of the activation quantizers, with their sites; those of the metadata last."""
     return graph.once(_quantizers)
 
 
@@ -55,7 +67,26 @@ def _quantizers(graph: Graph) -> dict[str, tuple[str, ...]]:
     for pair in pairs(graph):
         if pair.tieable and pair.quantize is not None and (path := quantizer_path(graph, pair.quantize)):
             found.setdefault(path, []).append(pair.site)
-    return {path: tuple(dict.fromkeys(sites)) for path, sites in found.items()}
+    for path, sites in _recorded(graph):
+        found.setdefault(path, []).extend(s for s in sites if graph.producer(s) is not None or s in graph.inputs)
+    return {path: tuple(dict.fromkeys(sites)) for path, sites in found.items() if sites}
+
+
+def _recorded(graph: Graph) -> Iterator[tuple[str, list[str]]]:
+    """The paths in the metadata with their sites; entries that another program changed are left out."""
+    for entry in graph.model.metadata_props:
+        if entry.key.startswith(PATHS):
+            try:
+                sites = json.loads(entry.value)
+            except ValueError:
+                continue
+            if isinstance(sites, list):
+                yield entry.key[len(PATHS) :], [site for site in sites if isinstance(site, str)]
+
+
+def select_paths(graph: Graph, name: str) -> tuple[str, ...]:
+    """The paths of quantizers that a name or glob matches: of the quantizer, or of the module that contains it."""
+    return tuple(path for path in quantizers(graph) if _inside(path, name))
 
 
 def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
@@ -63,8 +94,7 @@ def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
     if kind == "tensors":
         return _sites(graph, (t for t in _tensors(graph) if fnmatch.fnmatchcase(t, name)))
     if kind == "quantizers":
-        hits = (path for path in quantizers(graph) if _inside(path, name))
-        return tuple(dict.fromkeys(site for path in hits for site in quantizers(graph)[path]))
+        return tuple(dict.fromkeys(site for path in select_paths(graph, name) for site in quantizers(graph)[path]))
     nodes = [n for n in graph.nodes() if fnmatch.fnmatchcase(label(n), name)]
     ends = (t.name for n in nodes for t in (n.inputs if kind == "inputs_of" else n.outputs))
     return _sites(graph, (t for t in ends if t))
@@ -82,9 +112,11 @@ def nearest(graph: Graph, kind: str, name: str) -> str:
 
 
 def _inside(path: str, name: str) -> bool:
-    """Whether the name matches a quantizer's path, or the module that directly contains it."""
-    parents = [path[: m.start()] for m in re.finditer(r"\.", path)]
-    return any(fnmatch.fnmatchcase(p, name) for p in (path, *parents[-1:]))
+    """Whether the name matches a quantizer's path, the module that directly contains it, or the one whose call it is
+    at."""
+    module = path.rpartition(".")[0]
+    caller, holder, _ = f".{module}".rpartition(f".{HOLDER}.")
+    return any(fnmatch.fnmatchcase(p, name) for p in (path, module, caller[1:] if holder else "") if p)
 
 
 def _tensors(graph: Graph) -> Iterator[str]:

@@ -140,6 +140,7 @@ def quantize(
 def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Corrections | None) -> Repair:
     graph, options = start.graph, work.options
     _check_policy(graph, options.policy)
+    work.resolve(graph)
     exact, final = work.stages(graph)
     for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
         last, final = final, work.stages(final)[1]
@@ -148,6 +149,7 @@ def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Cor
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
+    final = work.with_paths(final)
     final = released(final) if corrections is None else work.corrected(final, corrections)
     result = work.result(model, start, exact, final)
     illegal = [f for f in result.left if f.severity is Severity.ERROR]

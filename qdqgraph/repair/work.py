@@ -21,6 +21,7 @@ from .gate import BARE, is_bare, was_bared
 from .guard import Reasons, Refuse, guarded
 from .measured import Measured
 from .options import Options
+from .paths import record_paths
 from .plan import Plan
 from .repair import FloatLayer, Repair
 from .requests import best_scales, best_weights
@@ -86,6 +87,20 @@ class Work:
             legal = self.seeded(legal, measured)
         final = self.guarded(self.calibrated(legal, measured), "all")
         return exact, self.guarded(self.refined(final), "all")
+
+    def resolve(self, graph: Graph) -> None:
+        """Looks up the sites that rules name in the graph before the first round; repairs may merge what has the names.
+
+        Raises:
+            RuleError: a rule names something that the graph does not have.
+        """
+        self.rules = [rule.resolved(graph) for rule in self.rules]
+
+    def with_paths(self, graph: Graph) -> Graph:
+        """The repaired graph; PyTorch paths that its rules name and its nodes have no longer are in its metadata."""
+        for rule in self.rules:
+            graph = record_paths(graph, rule.sites_of_paths(graph))
+        return graph
 
     def seeded(self, graph: Graph, measured: Measured) -> Graph:
         """Places the first pairs of a float graph.

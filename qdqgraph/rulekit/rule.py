@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -100,6 +100,18 @@ class Rule(ABC):
     def find(self, graph: Graph) -> Iterator[Finding]:
         """Yields findings. Yield a tie wherever an operator needs one scale, even if the scales agree: the solver drops
         ties that hold."""
+
+    def resolved(self, graph: Graph) -> Rule:
+        """The rule for a run that repairs this graph: with the sites that it names looked up here, once.
+
+        Raises:
+            RuleError: it names something that the graph does not have.
+        """
+        return self
+
+    def sites_of_paths(self, graph: Graph) -> Mapping[str, tuple[str, ...]]:
+        """The PyTorch paths that a resolved rule names, with their sites in a repaired graph."""
+        return {}
 
     def place_of(self, example: Example | Counterexample) -> str:
         """The place of one of the rule's examples, for a message: the file, and the line if known."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from msgspec import UNSET
 
 from ...errors import counted
 from ...graph.graph import Graph
+from ...graph.named import NamedSite, named_sites
 from ...graph.pair import pairs
-from ...graph.selectors import KINDS, nearest, select_sites
+from ...graph.selectors import KINDS, nearest
 from ...graph.sites import scales_at
 from ...toml.file import TomlFile
 from ...toml.place import Place
@@ -58,6 +60,7 @@ class TextRule(Rule):
         self.cost = self._variable("cost", data.cost)
         self.message = self._message("message", data.message, data.summary.rstrip("."))
         self.help = self._message("help", data.help, "")
+        self._sites_of: Mapping[int, tuple[NamedSite, ...]] | None = None
 
     @property
     def anchor(self) -> int:
@@ -85,8 +88,30 @@ class TextRule(Rule):
                 seen.add(mark)
                 yield self._found(graph, match, sites)
         if not self.tied:
-            for place, tie in self.ties:
-                yield from self._named(graph, place, tie)
+            for index, (place, tie) in enumerate(self.ties):
+                known = self._look_up(graph, place, tie) if self._sites_of is None else self._sites_of[index]
+                yield from self._named(graph, place, tie, known)
+
+    def resolved(self, graph: Graph) -> Rule:
+        """The rule with its ties by name bound to sites of this graph.
+
+        Raises:
+            RuleError: a name matches nothing.
+        """
+        if self.tied or not self.ties:
+            return self
+        bound = copy.copy(self)
+        bound._sites_of = {i: self._look_up(graph, place, tie) for i, (place, tie) in enumerate(self.ties)}
+        return bound
+
+    def sites_of_paths(self, graph: Graph) -> Mapping[str, tuple[str, ...]]:
+        """The PyTorch paths of the sites, with what they are in a repaired graph."""
+        found: dict[str, dict[str, None]] = {}
+        for named in (site for sites in (self._sites_of or {}).values() for site in sites):
+            site = named.now(graph)
+            for path in named.paths if site is not None else ():
+                found.setdefault(path, {})[str(site)] = None
+        return {path: tuple(sites) for path, sites in found.items()}
 
     def matches(self, graph: Graph) -> Iterator[Match]:
         """The matches of the pattern for which every condition holds; for a rewrite, only the first at each node."""
@@ -124,19 +149,27 @@ class TextRule(Rule):
         tensors = [pairs(graph).root(t) for variable in self.tied for t in match.tensors[variable] if t]
         return tuple(dict.fromkeys(t for t in tensors if not graph.is_constant(t)))
 
-    def _named(self, graph: Graph, place: Place, tie: TieTable) -> Iterator[Finding]:
-        """The finding of a tie over sites that the file lists by name."""
-        found: dict[str, None] = {}
+    def _look_up(self, graph: Graph, place: Place, tie: TieTable) -> tuple[NamedSite, ...]:
+        """The sites that a tie of the file names.
+
+        Raises:
+            RuleError: a name matches nothing, and is required.
+        """
+        found: list[NamedSite] = []
         for kind, index, name in tie.named():
-            sites = select_sites(graph, kind, name)
+            sites = named_sites(graph, kind, name)
             if not sites and tie.required:
                 self.source.fail(
                     (*place, kind, index),
                     f"{kind} {name!r} matches nothing in this model{nearest(graph, kind, name) or '.'} "
                     "If it may be absent, write required = false in this tie",
                 )
-            found.update(dict.fromkeys(sites))
-        sites = tuple(found)
+            found += sites
+        return tuple(found)
+
+    def _named(self, graph: Graph, place: Place, tie: TieTable, known: Sequence[NamedSite]) -> Iterator[Finding]:
+        """The finding of a tie over sites that the file lists by name."""
+        sites = tuple(dict.fromkeys(site for named in known if (site := named.now(graph)) is not None))
         if _unequal(graph, sites):
             line, tensors = self.source.line(place), counted(len(sites), "tensor")
             message = f"{self.file.name}:{line} ties {tensors} with different scales: "

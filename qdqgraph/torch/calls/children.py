@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from .functional import HOLDER
+from ...graph.selectors import HOLDER
 
 _LOCK = threading.Lock()
 

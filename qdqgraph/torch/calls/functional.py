@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-HOLDER = "_functional"
-"""The child of a module that contains the quantizers of its calls."""
 TWO_OPERANDS = (
     *("add", "mul", "sub", "div", "matmul", "bmm", "maximum", "minimum"),
     *("multiply", "subtract", "divide", "true_divide", "mm", "pow", "max", "min"),

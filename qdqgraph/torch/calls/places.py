@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
+from ...graph.selectors import HOLDER
 from ..quantizer.quantizer import (
     QuantDescriptor,
     Quantizer,
@@ -17,7 +18,7 @@ from ..quantizer.quantizer import (
     new_quantizer,
     parent_module,
 )
-from .functional import HOLDER, Call, Place
+from .functional import Call, Place
 from .scopes import Scope, Scopes, attach, attach_to, detach, scopes_of
 
 ADD_INPUTS = ("both", "skip", "downsample")

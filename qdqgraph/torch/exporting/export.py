@@ -17,7 +17,10 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from ...errors import TorchError
+from ...graph.graph import Graph
+from ...graph.selectors import quantizers as known_paths
 from ...model.files import whole
+from ...repair.paths import record_paths
 from ...repair.rounds import fix
 from ...rulekit import catalog
 from ..calls.checkpoints import CHECKPOINTS
@@ -27,6 +30,7 @@ from ..quantizer.pairing import INTEGER_TYPES, TYPED_OPSET, Encoding, PairWriter
 from ..quantizer.quantizer import Quantizer, evaluating, isolated_run, quantizers, refuse_meta_tensors
 from ..quantizer.wrapped import refuse_wrapped
 from .computed import constant_weights
+from .paths import name_pairs, separate_quantizers, writer_for
 
 OPSETS = {False: range(13, 21), True: range(18, 21)}
 """The opsets that the TorchScript exporter (False) and the dynamo exporter (True) write: 13 is the first whose pairs
@@ -95,7 +99,9 @@ def export(
         allow_zero=allow_zero,
     )
     if any(node.op_type == "QuantizeLinear" for node in model_proto.graph.node):
+        paths = known_paths(Graph(model_proto))
         model_proto = fix(model_proto, [catalog.find(catalog.load(installed=False), DUPLICATES)]).model
+        model_proto = record_paths(Graph(model_proto), paths).model
     onnx.checker.check_model(model_proto)
     try:
         with whole(Path(path)) as temporary:
@@ -134,15 +140,17 @@ def export_proto(
         "input_names": list(input_names or tensor_names(model, example)),
         "output_names": output_names,
     }
-    mode = export_mode(model, example, writer or PairWriter(opset, dynamo), allow_zero=allow_zero)
+    writer = writer or PairWriter(opset, dynamo)
+    mode = export_mode(model, example, writer, allow_zero=allow_zero)
     with mode, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about shapes that the tracer treats as constants, and deprecated exporters
         try:
-            return (_export_by_dynamo if dynamo else _export_by_tracing)(model, example, dynamic_batch, options)
+            proto = (_export_by_dynamo if dynamo else _export_by_tracing)(model, example, dynamic_batch, options)
         except TorchError:
             raise
         except Exception as error:  # whatever the exporter raises
             raise TorchError(_explain(model, error, dynamo)) from error
+    return name_pairs(proto, writer.paths_by_pair)
 
 
 def _export_by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
@@ -201,22 +209,23 @@ def _explain(model: nn.Module, error: BaseException, dynamo: bool) -> str:
 def export_mode(model: nn.Module, example: Any, writer: PairWriter, *, allow_zero: bool = False) -> Iterator[None]:
     """Puts the model into eval mode and lets its quantizers write pairs, until the block ends."""
     args, kwargs = arguments(example)
-    found = quantizers(model)
-    zero = [n for n, q in found.items() if q.amax is not None and q.amax.numel() == 1 and not float(q.amax)]
     CHECKPOINTS.enter(identity)  # without gradients a checkpointed function runs once
     attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX does not have
     try:
         with (
             evaluating(model),
+            separate_quantizers(model) as found,
             preserve_attributes(found.values(), "_writer", "_encoding"),
             isolated_run(model),
             constant_weights(model),
             constant_computed_weights(model, lambda: call_model(model, "the example", *args, **kwargs)),
         ):
-            for name, quantizer in found.items():
-                encoding = _encoding_or_error(name, quantizer, zero, allow_zero=allow_zero)
-                quantizer._writer, quantizer._encoding = writer, encoding
+            every = found.items()
+            zero = [p[0] for p, q in every if q.amax is not None and q.amax.numel() == 1 and not float(q.amax)]
+            for paths, quantizer in every:
+                quantizer._writer = writer_for(writer, paths, quantizer)
+                quantizer._encoding = _encoding_or_error(paths[0], quantizer, zero, allow_zero=allow_zero)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(attention)

@@ -12,12 +12,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from ...errors import TorchError
+from ...errors import RuleError, TorchError
 from ...graph.components import components
 from ...graph.graph import Graph, Node, label
 from ...graph.pair import pairs
@@ -87,30 +87,78 @@ def link(
         TorchError: the model contains no quantizers or has tensors on the meta device, the example contains no tensor,
             torch cannot export the model, the exporter does not write the opset, or onnxscript is missing, which the
             dynamo exporter needs.
-        RuleError: a rule crashed.
+        RuleError: a rule crashed, or ties a quantizer that neither the model has nor a rule adds.
     """
     if not quantizers(model):
         raise TorchError(
             "the model contains no quantizers: quantize it first; if that replaced nothing, no module can be quantized"
         )
-    backend = backend_of(model)
     disable_fast_paths(model)
     used = [r for r in (catalog.load() if rules is None else rules) if r.severity is not Severity.ERROR]
+    probed = _probed(model, example, dynamo=dynamo, opset=opset)
+    if add and len(unnamed := _matching(used, probed)) < len(used):
+        return _link_twice(model, example, unnamed, used, dynamo=dynamo, opset=opset)
+    return _linked(model, example, probed, used, dynamo=dynamo, add=add, opset=opset)
+
+
+def _probed(model: nn.Module, example: Any, *, dynamo: bool, opset: int | None, entries: Collection[str] = ()) -> Probe:
+    """The probe of a model, without places at the calls that its configuration ignores."""
+    ignore = (provenance(model).config or {}).get("ignore", ())
+    return probe(model, example, dynamo=dynamo, entries=entries, opset=opset, ignore=ignore)
+
+
+def _linked(
+    model: nn.Module, example: Any, probed: Probe, used: Sequence[Rule], *, dynamo: bool, add: bool, opset: int | None
+) -> Linked:
+    backend = backend_of(model)
     recurrent = {
         path: f"the gates of {path} ({type(module).__name__}) stay in float: {backend.name} quantizes only the inputs "
         "of its matrix products"
         for path, module in model.named_modules()
         if isinstance(module, backend.recurrent)
     }
-    ignore = (provenance(model).config or {}).get("ignore", ())
-    probed = probe(model, example, dynamo=dynamo, opset=opset, ignore=ignore)
     repair, missing = _repair(probed, used, add)
     demands = _Demands.of(probed, repair, recurrent)
     if probed.opaque and add and (missing or demands.unmapped):
-        probed = probe(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset, ignore=ignore)
+        probed = _probed(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset)
         repair, _ = _repair(probed, used, add)
         demands = _Demands.of(probed, repair, recurrent)
     return _change_model(model, demands, repair, add)
+
+
+def _matching(rules: Sequence[Rule], probed: Probe) -> list[Rule]:
+    """The rules whose ties by name match the model as it is."""
+    graph, found = Graph(probed.with_places(())), []
+    for rule in rules:
+        try:
+            rule.resolved(graph)
+        except RuleError:
+            continue
+        found.append(rule)
+    return found
+
+
+def _link_twice(
+    model: nn.Module, example: Any, first: Sequence[Rule], rules: Sequence[Rule], *, dynamo: bool, opset: int | None
+) -> Linked:
+    """Links for rules that name quantizers which the others add: with these first, and then with all.
+
+    Raises:
+        RuleError: a name matches nothing even then; the model is as linked by the rules of `first`.
+    """
+    probed = _probed(model, example, dynamo=dynamo, opset=opset)
+    before = _linked(model, example, probed, first, dynamo=dynamo, add=True, opset=opset)
+    for path in before.disabled:  # a tie may name it, and the second run disables it again
+        quantizer_paths(model)[path].enable()
+    probed = _probed(model, example, dynamo=dynamo, opset=opset)
+    after = _linked(model, example, probed, rules, dynamo=dynamo, add=True, opset=opset)
+    order = {path: number for number, path in enumerate(quantizer_paths(model))}
+    groups = [map(str, group) for group in _joined([*before.groups, *after.groups])]
+    return replace(
+        after,
+        groups=tuple(tuple(sorted(group, key=lambda path: order[path])) for group in groups),
+        added=(*before.added, *after.added),
+    )
 
 
 def _repair(probed: Probe, rules: Sequence[Rule], add: bool) -> tuple[Repair, bool]:

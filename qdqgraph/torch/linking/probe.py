@@ -168,17 +168,20 @@ def probe(
     names: dict[float, str] = {}
     candidates: dict[float, Place] = {}
     known: dict[Place, float] = {}
-    existing = {place: model.get_submodule(path) for path, place in places(model).items()}
+    existing = {place: path for path, place in places(model).items()}
     writer = PairWriter(resolve_opset(opset, dynamo), dynamo)
 
     def next_scale() -> float:
         return float(np.float32(scale_from_amax(BASE + STEP * (len(names) + len(candidates)))))
 
+    def own_quantizer(place: Place) -> nn.Module | None:
+        path = existing.get(place)  # looked up in each run: an export replaces shared ones until it ends
+        return None if path is None else model.get_submodule(path)
+
     def quantizer_of(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], Tensor] | None:
         place = Place(scope.path, call, operand)
-        if place in existing:
-            quantizer: nn.Module = existing[place]
-            return quantizer
+        if (own := own_quantizer(place)) is not None:
+            return own
         hidden = call == ENTRY and scope.path not in entries
         if hidden or (scope.path, call) in constant or _is_ignored(place, ignore):
             return None
@@ -199,7 +202,7 @@ def probe(
         scopes = Scopes(quantizer_of, lambda scope, site: True)
         try:
             with evaluating(model):
-                constant |= constant_calls(model, example, existing.get)
+                constant |= constant_calls(model, example, own_quantizer)
             attach(model, scopes)
             proto = export_proto(model, example, opset=writer.opset, dynamo=dynamo, writer=writer)
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ INTEGER_TYPES = {(8, False): torch.int8, (8, True): torch.uint8}
 TYPED_OPSET = 19
 """The first opset whose QuantizeLinear supports half precision.
 Source: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
+
+NUMBER = "qdqgraph_pair"
+"""The attribute of a QuantizeLinear with the number of its pair; the export removes it."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,22 @@ class PairWriter:
     Attributes:
         opset: the opset of the export.
         dynamo: whether torch.export traces it.
+        paths: of the quantizer whose pairs it writes; without them pairs get no number.
+        paths_by_pair: the paths of all quantizers of each pair, by the pair's number.
     """
 
     opset: int
     dynamo: bool
+    paths: tuple[str, ...] = ()
+    paths_by_pair: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _pairs: dict[tuple[int, int, bytes, int | None], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _numbers: dict[int, int] = field(default_factory=dict)
     _outputs: set[int] = field(default_factory=set)
     _constants_by_value: dict[Hashable, Tensor] = field(default_factory=dict)
+
+    def named(self, paths: tuple[str, ...]) -> PairWriter:
+        """The writer of the same export for the quantizer at these paths."""
+        return replace(self, paths=paths)
 
     def pair(self, x: Tensor, encoding: Encoding) -> Tensor:
         """The tensor after its pair, of the same shape and type."""
@@ -61,10 +73,16 @@ class PairWriter:
         if at not in self._pairs or _version(self._pairs[at][1]):  # an output that was changed in place is not reused
             scale, zero = self._constants(x, encoding)
             write = self._write_for_dynamo if self.dynamo else _write_for_tracer
-            output = write(x, scale, zero, encoding.axis)
+            number = len(self.paths_by_pair) if self.paths else None
+            output = write(x, scale, zero, encoding.axis, number)
             self._pairs[at] = (x, output)  # both stay alive: other tensors must not get their ids
             self._outputs.add(id(output))
-        return self._pairs[at][1]
+            if number is not None:
+                self._numbers[id(output)], self.paths_by_pair[number] = number, ()
+        output = self._pairs[at][1]
+        if (number := self._numbers.get(id(output))) is not None:
+            self.paths_by_pair[number] = tuple(dict.fromkeys((*self.paths_by_pair[number], *self.paths)))
+        return output
 
     def is_output(self, x: Tensor) -> bool:
         """Whether the tensor is the output of a pair, not changed in place since."""
@@ -92,10 +110,11 @@ class PairWriter:
             self._constants_by_value[at] = tensor if same else tensor.to(device, dtype)
         return self._constants_by_value[at]
 
-    def _write_for_dynamo(self, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
+    def _write_for_dynamo(self, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None, number: int | None) -> Tensor:
         attrs: dict[str, Any] = {} if axis is None else {"axis": axis}
+        first = attrs if number is None else {**attrs, NUMBER: number}
         write = torch.onnx.ops.symbolic
-        integers = write("QuantizeLinear", (x, scale, zero), attrs, dtype=zero.dtype, shape=x.shape, version=self.opset)
+        integers = write("QuantizeLinear", (x, scale, zero), first, dtype=zero.dtype, shape=x.shape, version=self.opset)
         output: Tensor = write(
             "DequantizeLinear", (integers, scale, zero), attrs, dtype=x.dtype, shape=x.shape, version=self.opset
         )
@@ -107,9 +126,9 @@ def _version(x: Tensor) -> int:
     return 0 if x.is_inference() else x._version
 
 
-def _write_for_tracer(x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
+def _write_for_tracer(x: Tensor, scale: Tensor, zero: Tensor, axis: int | None, number: int | None) -> Tensor:
     function: Any = _Pair  # torch leaves `apply` untyped
-    output: Tensor = function.apply(x, scale, zero, axis)
+    output: Tensor = function.apply(x, scale, zero, axis, number)
     return output
 
 
@@ -117,15 +136,16 @@ class _Pair(torch.autograd.Function):
     """The pair for the TorchScript exporter, which calls `symbolic`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, axis: int | None, number: int | None) -> Tensor:
         """The function that the tracer runs: only the shape matters."""
         return x.clone()
 
     @staticmethod
-    def symbolic(g: Any, x: Any, scale: Any, zero: Any, axis: int | None) -> Any:
+    def symbolic(g: Any, x: Any, scale: Any, zero: Any, axis: int | None, number: int | None) -> Any:
         """The two nodes."""
         attrs = {} if axis is None else {"axis_i": axis}
-        integers = g.op("QuantizeLinear", x, scale, zero, **attrs)
+        first = attrs if number is None else {**attrs, f"{NUMBER}_i": number}
+        integers = g.op("QuantizeLinear", x, scale, zero, **first)
         return g.op("DequantizeLinear", integers, scale, zero, **attrs).setType(x.type())
 
 
