@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .accuracy import error
     from .checks import Checked, check, checked
-    from .engines import build, compare, forecast, opened, read_engine
+    from .engines import build, compare, estimate, forecast, opened, read_engine
     from .plans import apply, diff, undo
     from .quantizing import quantize
     from .ranking import sensitivity
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODULES = {
     "accuracy": ("error",),
     "checks": ("Checked", "check", "checked"),
-    "engines": ("build", "compare", "forecast", "opened", "read_engine"),
+    "engines": ("build", "compare", "estimate", "forecast", "opened", "read_engine"),
     "quantizing": ("quantize",),
     "ranking": ("sensitivity",),
     "repairs": ("fix", "to_fp16"),
@@ -56,6 +56,7 @@ __all__ = [
     "compare",
     "diff",
     "error",
+    "estimate",
     "fix",
     "forecast",
     "opened",

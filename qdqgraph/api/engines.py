@@ -1,9 +1,9 @@
-"""Functions for engines: forecast, build, read_engine, compare."""
+"""Functions for engines: forecast, build, read_engine, compare, estimate."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -15,6 +15,10 @@ from ..engines.compare.diff import Diff, diff
 from ..engines.forecast.forecast import forecast as forecast_graph
 from ..engines.layers import Engine
 from ..engines.read.saved import open_engine
+from ..engines.timing.device import DEFAULT as DEVICE
+from ..engines.timing.device import Device
+from ..engines.timing.fit import fitted
+from ..engines.timing.roofline import Estimate, Roofline, default_shares
 from ..errors import EngineError
 from ..graph.graph import Graph
 from ..repair.options import Options
@@ -26,6 +30,8 @@ from ..targets.target import DEFAULT, Target
 from . import given
 from .given import File, Model
 
+SHOWN = 5
+"""Findings in the message for a model that its target refuses."""
 Source: TypeAlias = Engine | File
 """An engine, or a file: layer info from trtexec, a saved engine, or an ONNX model to forecast."""
 
@@ -42,21 +48,22 @@ def forecast(model: Model, target: str = DEFAULT, *, folder: File | None = None)
         ModelError: the model cannot be read or imported, or the target is unknown.
         EngineError: the target refuses the model, by the built-in and installed rules; the message names the findings.
     """
-    engine, refused = _forecast(model, target, folder)
+    engine, _, refused = _forecast(model, target, folder)
     if refused:
         raise EngineError(f"{refused}\n  so there is no engine to forecast: qdqgraph fix repairs what it can")
     return engine
 
 
-def _forecast(model: Model, target: str, folder: File | None) -> tuple[Engine, str]:
-    """Returns the forecast of a model, and why the target refuses the model; "" if it accepts it."""
+def _forecast(model: Model, target: str, folder: File | None) -> tuple[Engine, Graph, str]:
+    """Returns the forecast of a model, its graph, and why the target refuses the model; "" if it accepts it."""
     found, place, source = given.read(model, folder)
     rules = catalog.load()
     graph = Graph.opened(found, place, target=Target.named(target), keeps=handled(rules))
     findings = examine(graph, rules, Options(target=target))
     lines = [f"{f.place}: {f.code} {f.message}" for f in findings if f.severity is Severity.ERROR]
+    lines[SHOWN:] = [f"and {len(lines) - SHOWN} more: qdqgraph check lists them"] if len(lines) > SHOWN else []
     refused = "\n  ".join([f"{graph.target.title} refuses {source.name}:", *lines]) if lines else ""
-    return forecast_graph(graph, source.name), refused
+    return forecast_graph(graph, source.name), graph, refused
 
 
 def build(
@@ -132,10 +139,48 @@ def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -
     Raises:
         ModelError, EngineError: as `compare`.
     """
+    return _opened(source, target, profile)[0]
+
+
+def _opened(source: Source, target: str, profile: File | None = None) -> tuple[Engine, Graph | None]:
+    """Returns an engine, and the graph of a forecast."""
     if isinstance(source, Engine):
-        return source
+        return source, None
     if os.fspath(source).lower().endswith(".onnx"):
-        engine, refused = _forecast(source, target, None)
+        engine, graph, refused = _forecast(source, target, None)
         note = f"no such engine exists: {refused}"
-        return replace(engine, notes=(note, *engine.notes)) if refused else engine
-    return read_engine(source, profile=profile)
+        return (replace(engine, notes=(note, *engine.notes)) if refused else engine), graph
+    return read_engine(source, profile=profile), None
+
+
+def estimate(
+    sources: Iterable[Source],
+    *,
+    device: str = DEVICE,
+    target: str = DEFAULT,
+    fp16: bool = False,
+    measured: tuple[File, File] | None = None,
+) -> tuple[Estimate, ...]:
+    """Returns estimated times of engines on a device, fastest first. They rank engines of one network; they do not
+    predict times.
+
+    Args:
+        sources: engines, or their files; models are forecast for `target`.
+        device: name of a device, such as "a100".
+        target: name of the TensorRT generation of the forecasts.
+        fp16: FP32 kernels and tensors count as FP16, as in an engine that is built with --fp16.
+        measured: layer info and layer times of an engine on this device, as trtexec exports them: its kernels show what
+            share of the datasheet's figures the device reaches, in place of published engines.
+
+    Raises:
+        ModelError, EngineError: a file cannot be read, or has another format; the device is unknown; or `measured` has
+            too few layer times.
+    """
+    gpu = Device.named(device)
+    shares = default_shares()
+    if measured is not None:
+        own = read_engine(measured[0], profile=measured[1])
+        shares = fitted([(own, gpu)], f"{own.name} on this device")
+    roofline, floats = Roofline(gpu, shares), "FP16" if fp16 else ""
+    opened_all = [_opened(source, target) for source in sources]
+    return tuple(sorted((roofline.estimate(*found, floats) for found in opened_all), key=lambda e: e.ms))

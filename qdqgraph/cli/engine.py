@@ -15,15 +15,16 @@ from ..report import engine_drawing as pictures
 from ..report.drawing import Drawing, svg
 from ..report.lines import say
 from ..report.records import DiffRecord, encoded
+from ..report.timing import TimesRecord, show_times
 from .console import terminal, warn
 from .invocation import Invocation
 
 
 def engine(args: Namespace) -> int:
-    """`qdqgraph engine WHAT`: runs build, read, forecast, diff or draw."""
+    """`qdqgraph engine WHAT`: runs build, read, forecast, time, diff or draw."""
     if getattr(args, "output", None) is not None:
         refuse_to_overwrite(args.output, force=args.force)
-    verbs = {"build": _build, "read": _read, "forecast": _forecast, "diff": _diff, "draw": _draw}
+    verbs = {"build": _build, "read": _read, "forecast": _forecast, "time": _time, "diff": _diff, "draw": _draw}
     return int(verbs[args.what](args))
 
 
@@ -83,6 +84,16 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def _read(args: Namespace) -> int:
     return _show(args, api.read_engine(args.layers, profile=args.profile, times=args.times))
+
+
+def _time(args: Namespace) -> int:
+    measured = None if args.measured is None else tuple(args.measured)
+    found = api.estimate(args.engines, device=args.device, target=args.target, fp16=args.fp16, measured=measured)
+    if args.json:
+        say(terminal(), encoded(TimesRecord.of(found)))
+    else:
+        show_times(terminal(), found)
+    return 0
 
 
 def _show(args: Namespace, found: Engine) -> int:

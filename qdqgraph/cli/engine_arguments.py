@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.builders import LIBRARIES, MODES
+from ..engines.timing.device import DEFAULT as DEVICE
+from ..engines.timing.device import NAMES as DEVICES
 from ..targets.target import DEFAULT, NAMES
 
 Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
@@ -49,6 +51,22 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     forecast.add_argument("model", type=Path, metavar="MODEL")
     _target(forecast)
     _saving(forecast)
+    time = make(
+        verbs,
+        "time",
+        "rank engines of one network by estimated time on a device, fastest first",
+        "qdqgraph engine time exported.onnx fixed.onnx --device orin --fp16",
+    )
+    help = "a model to forecast, layer info, or a saved engine"
+    time.add_argument("engines", type=Path, nargs="+", metavar="ENGINE", help=help)
+    help = f"{', '.join(DEVICES)} (default: {DEVICE})"
+    time.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
+    help = "FP32 kernels run in FP16, as in an engine built with --fp16"
+    time.add_argument("--fp16", action="store_true", help=help)
+    help = "layer info and profile of an engine on this device: what it reaches of the datasheet"
+    time.add_argument("--measured", type=Path, nargs=2, metavar=("LAYERS.json", "PROFILE.json"), help=help)
+    _target(time)
+    time.add_argument("--json", action="store_true", help="print the estimates as JSON and nothing else")
     diff = make(verbs, "diff", "compare two engines; exit 1 if B is worse", "qdqgraph engine diff a.json b.json")
     diff.add_argument("a", type=Path, metavar="A", help="layer info, a saved engine, or a model to forecast")
     diff.add_argument("b", type=Path, metavar="B")

@@ -28,6 +28,7 @@ from ..verify.sensitivity.ranking import Sensitivity
 from .changes import ChangeRecord, CorrectionRecord, Fp16Record, OpsetRecord, PairsRecord
 from .layer_records import AccuracyRecord
 from .numbers import NumbersRecord
+from .timing import TimesRecord
 
 FORMAT: Final = 1
 """Version of these records."""
@@ -273,7 +274,7 @@ def result_json(path: str, out: str | None, result: Result) -> str:
     )
 
 
-def encoded(record: FindingsRecord | ResultRecord | DiffRecord | AccuracyRecord) -> str:
+def encoded(record: FindingsRecord | ResultRecord | DiffRecord | AccuracyRecord | TimesRecord) -> str:
     """The record as JSON in ASCII, indented by one space per level; values that are not finite become null."""
     return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
 
@@ -284,6 +285,7 @@ def schemas() -> dict[Path, str]:
         "findings": FindingsRecord,
         "result": ResultRecord,
         "engine-diff": DiffRecord,
+        "engine-time": TimesRecord,
         "error": AccuracyRecord,
         "sensitivity": Sensitivity,
     }

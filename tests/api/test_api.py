@@ -42,6 +42,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "engine build": (api.build, {"with": "library", "shape": "shapes"}, {"output", "force"}),
     "engine read": (api.read_engine, {}, {"output", "force"}),
     "engine diff": (api.compare, {}, set()),
+    "engine time": (api.estimate, {}, set()),
 }
 """For each command its call, options of another name there, and options that need no argument: leave `output` out for
 --dry-run, write the engine yourself for -o."""

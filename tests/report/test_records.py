@@ -27,6 +27,7 @@ COMMANDS = {
     "findings": ["check", "model.onnx", "--json", "--no-config"],
     "result": ["fix", "model.onnx", "--dry-run", "--no-numerics", "--json", "--no-config"],
     "engine-diff": ["engine", "diff", str(DATA / "qat.graph.json"), str(DATA / "qat-residual.graph.json"), "--json"],
+    "engine-time": ["engine", "time", str(DATA / "qat.graph.json"), str(DATA / "qat-residual.graph.json"), "--json"],
     "error": ["error", "model.onnx", "--data", "data.npz", "--json", "--no-config"],
 }
 RECORDED = [name for name in COMMANDS if name != "error"]
