@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .results import Result
     from .rulebook import rules, why
     from .stripping import strip
+    from .tuning import Tuned, tune, tune_status
 
 MODULES = {
     "accuracy": ("error",),
@@ -31,6 +32,7 @@ MODULES = {
     "plans": ("apply", "diff", "undo"),
     "rulebook": ("rules", "why"),
     "stripping": ("strip",),
+    "tuning": ("Tuned", "tune", "tune_status"),
 }
 """The names that each module offers."""
 
@@ -49,6 +51,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Checked",
     "Result",
+    "Tuned",
     "apply",
     "build",
     "check",
@@ -66,6 +69,8 @@ __all__ = [
     "sensitivity",
     "strip",
     "to_fp16",
+    "tune",
+    "tune_status",
     "undo",
     "why",
 ]
