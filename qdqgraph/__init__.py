@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         sensitivity,
         strip,
         to_fp16,
+        tune,
         undo,
         why,
     )
@@ -80,6 +81,7 @@ LATE = {
     "sensitivity": "api",
     "strip": "api",
     "to_fp16": "api",
+    "tune": "api",
     "undo": "api",
     "why": "api",
 }
@@ -131,6 +133,7 @@ __all__ = [
     "sensitivity",
     "strip",
     "to_fp16",
+    "tune",
     "undo",
     "why",
 ]

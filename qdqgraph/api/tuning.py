@@ -281,7 +281,7 @@ def _result(asked: Asked, chosen: Repaired, candidate: Candidate) -> Result:
     first = before.int8[0] if before.int8 is not None else share
     if not candidate.decisions:
         return before
-    after = rounds.unchanged(graph.model, asked.rules, asked.options, folder=asked.folder)
+    after = rounds.between(chosen.start.graph, graph, asked.rules, asked.options)
     return Result.of(joined(asked.proto, before, after), int8=(first, share), notes=before.notes)
 
 

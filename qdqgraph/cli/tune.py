@@ -99,9 +99,8 @@ def _helped(count: int, given: Sequence[str], storage: str) -> Iterator[None]:
         for other in others:
             other.wait()
     if failed:
-        warn(
-            f"{counted(len(failed), 'worker')} of {count} ended early with exit code {failed[0]}; the result is the same"
-        )
+        ended = f"{counted(len(failed), 'worker')} of {count} ended early, exit code {failed[0]}"
+        warn(f"{ended}; the result is the same")
 
 
 def _shared(arguments: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import counted
 from ..search.decisions import FLOAT
 from ..search.outcome import Built, Outcome, Point, Progress
 from ..search.start import quality
@@ -109,8 +110,8 @@ def _decisions(point: Point) -> str:
     """How many units are in floating point, and how many scales by which method."""
     count = Counter(d.option for d in point.candidate.decisions)
     floats = count.pop(FLOAT, 0)
-    parts = [f"{floats} units in floating point"] if floats else []
-    parts += [f"{number} scales by {option}" for option, number in sorted(count.items())]
+    parts = [f"{counted(floats, 'unit')} in floating point"] if floats else []
+    parts += [f"{counted(number, 'scale')} by {option}" for option, number in sorted(count.items())]
     return f"{point.candidate.start}; {', '.join(parts) or 'nothing else changed'}"
 
 
