@@ -123,7 +123,8 @@ class _Building:
                 alone = self._sums(block.end, only.values[block.end], pair)
             scale = None if pair is None else pair.value
             kernels.append(Compared(block, scale, alone, self._sums(block.end, whole.values[block.end], pair)))
-        outputs = {o.name: (o.name, self._output(whole, o.name)) for o in self.graph.model.graph.output}
+        ends = [o.name for o in self.graph.model.graph.output if not self.graph.is_constant(o.name)]
+        outputs = {name: (name, self._output(whole, name)) for name in ends}
         for both in outputs.values():
             self.results.update({name: self.graph.dtype(both[0]) or 0 for name in both})
         return Comparison(self.network.finish(self.results), tuple(kernels), outputs, whole.unfit, skipped)
@@ -139,7 +140,7 @@ class _Building:
         return self.network.node("Identity", [typed])
 
     def _pair(self, tensor: str) -> Pair | None:
-        """The pair whose integers an engine stores for a tensor: one that reads it, also downstream of data movement."""
+        """The pair whose integers are compared: one that reads a tensor, also downstream of data movement."""
         pending, seen = [tensor], set[str]()
         while pending:
             name = pending.pop()
@@ -167,7 +168,7 @@ class _Building:
         both, exact = (reference, found), (reference, found)
         differ = steps = size = ""
         if pair is not None and pair.zero_point is not None:
-            scale = network.constant(np.float32(pair.value), "scale")
+            scale = network.constant(np.array(pair.value, np.float32), "scale")
             zero = network.constant(pair.zero_point.reshape(()), "zero")
             stored = [network.node("QuantizeLinear", [name, scale, zero]) for name in both]
             wide = [network.cast(name, TensorProto.INT32) for name in stored]
@@ -176,9 +177,8 @@ class _Building:
             differ = network.node("ReduceSum", [unequal], keepdims=0)
             steps, size = network.node("ReduceMax", [apart], keepdims=0), network.node("Size", [apart])
             if self.stored.get(tensor) == "INT8":
-                exact = (network.node("DequantizeLinear", [stored[0], scale, zero]),) + (
-                    network.node("DequantizeLinear", [stored[1], scale, zero]),
-                )
+                first, second = (network.node("DequantizeLinear", [name, scale, zero]) for name in stored)
+                exact = (first, second)
         difference = network.node("Sub", [exact[1], exact[0]])
         sums = Sums(
             network.node("ReduceSumSquare", [exact[0]], keepdims=0),
@@ -200,5 +200,3 @@ def _shaped_by_values(graph: Graph) -> frozenset[str]:
         if node.op in SHAPED_BY_VALUES or any(t.name in found for t in node.inputs):
             found.update(t.name for t in node.outputs if t.name)
     return frozenset(found)
-
-

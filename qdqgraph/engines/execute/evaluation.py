@@ -1,4 +1,4 @@
-"""`Evaluation`: the nodes of a graph with the arithmetic of an engine, added to a network that computes the graph too."""
+"""`Evaluation`: the nodes of a graph with the arithmetic of an engine, added to a network of the graph itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...model.rounding import widen
 from ...operators import PAIRS, VIEWS
 from .blocks import HALVES, Block, source
 from .network import FLOAT, Network
-from .products import Unfit, product
+from .products import UnfitError, product
 
 NARROW = frozenset(HALVES.values())
 REALS = NARROW | {TensorProto.FLOAT}
@@ -80,7 +80,7 @@ class Evaluation:
             try:
                 self._store(key(node), product(self.graph, node, self.network, self.value))
                 return
-            except Unfit as why:
+            except UnfitError as why:
                 self.unfit[label(node)] = str(why)
         proto = onnx.NodeProto()
         proto.CopyFrom(self.graph.proto(node))
@@ -138,9 +138,7 @@ class Evaluation:
         return self.network.cast(value, kind) if kind in NARROW else value
 
 
-def evaluate(
-    graph: Graph, network: Network, stored: Mapping[str, str], blocks: Iterable[Block]
-) -> Evaluation:
+def evaluate(graph: Graph, network: Network, stored: Mapping[str, str], blocks: Iterable[Block]) -> Evaluation:
     """The whole graph as the engine computes it."""
     found = Evaluation(graph, network, stored, alone=False)
     owner = {id(node): block for block in blocks for node in block.nodes}

@@ -7,28 +7,24 @@ from collections.abc import Mapping
 from onnx import TensorProto
 
 from ...graph.graph import Graph, key
+from ..forecast.evidence import GUIDE, ISSUE
 from .blocks import HALVES, Block
 
-GUIDE = (
-    "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html"
-)
-ENGINES = "https://github.com/NVIDIA/TensorRT/tree/release/11.0/tools/experimental/trt-engine-explorer/examples"
-TYPES = (
-    "https://docs.nvidia.com/deeplearning/tensorrt/11.0.0/api/migration/tensorrt-10x-to-11x-trtexec.html (--int8 --fp16)"
-)
+MAINTAINER = "https://github.com/NVIDIA/Model-Optimizer/issues/869"
+TYPES = "https://docs.nvidia.com/deeplearning/tensorrt/11.0.0/api/migration/tensorrt-10x-to-11x-trtexec.html"
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "sums": (
-        "the products of integers are summed exactly in INT32 and scaled once in FP32; ONNX Runtime dequantizes first "
-        "and rounds every partial sum",
-        f"{ENGINES} (tactics i8i8_i8i32, bias in FP32)",
+        "the products of integers are summed exactly in INT32 and scaled once; ONNX Runtime multiplies dequantized "
+        "values and rounds the partial sums",
+        MAINTAINER,
     ),
-    "fp16": ("the kernel reads or writes FP16 where the file has FP32", TYPES),
-    "fp16-weights": ("the kernel has FP16 weights where the file has FP32", TYPES),
+    "fp16": ("the kernel reads or writes 16 bits where the file has FP32 (--fp16)", TYPES),
+    "fp16-weights": ("the kernel has 16-bit weights where the file has FP32 (--fp16)", TYPES),
     "wide": (
-        "the file is FP16, and the kernel rounds nothing between its nodes: dequantized inputs and weights, sums and "
-        "activations stay FP32 until the result is stored",
-        f"assumed; {ENGINES}",
+        "the file has 16 bits, and the kernel rounds nothing to them inside: dequantized inputs and weights, sums and "
+        "activations stay wider until the result is stored",
+        MAINTAINER,
     ),
 }
 """Kind of difference → what it is, and its source."""
@@ -37,12 +33,14 @@ LABEL = "derived from documents, not verified on a GPU"
 """The label of every number of this package."""
 
 ASSUMPTIONS = (
-    "Q rounds half to even and saturates to [-128, 127], as the developer guide documents",
-    "an INT8 kernel multiplies its INT32 sums by input scale x weight scale (rounded to FP32) and adds the bias in FP32; "
-    "a fused multiply-add, or a scale divided by the output scale, would change the last bit of FP32",
-    "a kernel in 16 bits accumulates in FP32 and rounds its result once",
+    f"Q rounds ties to even and saturates to [-128, 127] ({GUIDE}); some kernels of TensorRT 8.6 were seen to round "
+    f"ties up ({ISSUE}3009)",
+    "an INT8 kernel multiplies its INT32 sums by input scale x weight scale (rounded to FP32), then adds the bias in "
+    "FP32; no document says whether it uses a fused multiply-add or divides by the output scale first, which changes "
+    "the last bit of FP32",
+    "a kernel in 16 bits sums in FP32 and rounds its result once; no document says so",
 )
-"""What is assumed."""
+"""What is assumed, with the source where a document says it."""
 
 
 def kinds(graph: Graph, block: Block, *, exact: bool) -> tuple[str, ...]:

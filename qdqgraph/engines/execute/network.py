@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ...calibration.inputs import model_inputs
+from ...calibration.statistics.floating import CONSTANT_INITIALIZERS
 from ...model.protos import fresh, names, refill
 
 FLOAT = TensorProto.FLOAT
@@ -24,6 +26,8 @@ class Network:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
+        self.model.ir_version = max(self.model.ir_version, CONSTANT_INITIALIZERS)
+        refill(self.model.graph.input, model_inputs(model))
         self._taken = set(names(self.model.graph))
         self._made: dict[tuple[Any, ...], str] = {}
         self._new: list[onnx.NodeProto] = []
@@ -47,7 +51,9 @@ class Network:
     def constant(self, array: np.ndarray, wanted: str) -> str:
         """A new constant."""
         array = np.asarray(array)
-        asked = ("", array.dtype.str, array.shape, array.tobytes()) if array.size < 2 else ("", id(array), self.name(""))
+        asked = (
+            ("", array.dtype.str, array.shape, array.tobytes()) if array.size < 2 else ("", id(array), self.name(""))
+        )
         if asked not in self._made:
             self._made[asked] = self.name(f"engine/{wanted}")
             tensor = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), self._made[asked])

@@ -61,6 +61,14 @@ class KernelRow:
 
 
 @dataclass(frozen=True)
+class EngineScores:
+    """The score of a task, higher is better, in ONNX Runtime and as the engine computes it."""
+
+    runtime: float
+    engine: float
+
+
+@dataclass(frozen=True)
 class EngineNumbers:
     """Where an engine's answers differ from ONNX Runtime's, computed on a CPU.
 
@@ -72,6 +80,7 @@ class EngineNumbers:
         samples: the number of samples.
         data: where the samples come from.
         notes: what is assumed, one sentence each; the first says that it is not verified on a GPU.
+        scores: the score of the task; None if it was not asked for.
     """
 
     engine: str
@@ -81,6 +90,7 @@ class EngineNumbers:
     samples: int
     data: str
     notes: tuple[str, ...]
+    scores: EngineScores | None = None
 
 
 def numbers(
@@ -166,9 +176,7 @@ def _row(graph: Graph, compared: Compared, sums: Mapping[str, float], both: Comp
         alone = Difference(math.inf, 0.0, None if whole.differ is None else 0.0, None if whole.steps is None else 0)
     reasons = kinds(graph, block, exact=exact)
     names = tuple(map(label, block.nodes))
-    return KernelRow(
-        block.end, names, layer.kind, layer.precision, stored, compared.scale, alone, whole, reasons
-    )
+    return KernelRow(block.end, names, layer.kind, layer.precision, stored, compared.scale, alone, whole, reasons)
 
 
 def _difference(names: Sums, sums: Mapping[str, float]) -> Difference:

@@ -19,7 +19,7 @@ Value = Callable[[str], str]
 """A tensor of the graph → its FP32 value, or its integers, in the network."""
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """A kernel whose integers or scales are unknown; the message says why."""
 
 
@@ -30,12 +30,12 @@ def product(graph: Graph, node: gs.Node, network: Network, value: Value) -> str:
     (rounded to FP32), then the bias is added in FP32.
 
     Raises:
-        Unfit: its operands are not 8-bit integers with known scales, or their sums could not be exact.
+        UnfitError: its operands are not 8-bit integers with known scales, or their sums could not be exact.
     """
     operands = [operand(graph, node, index) for index in range(2)]
     for index, found in enumerate(operands):
         if found is None:
-            raise Unfit(f"'{input_name(node, index)}' has no 8-bit integers with a constant scale")
+            raise UnfitError(f"'{input_name(node, index)}' has no 8-bit integers with a constant scale")
     first, second = operands
     assert first is not None and second is not None
     made = _Product(graph, node, network, value, (first, second))
@@ -52,7 +52,7 @@ class _Product:
     def convolution(self) -> str:
         data, weights = self.operands
         if data.integers is not None:
-            raise Unfit("its data are constant")
+            raise UnfitError("its data are constant")
         shape = self._shape(1) if weights.integers is None else weights.integers.shape
         reduced = tuple(a for a in range(len(shape)) if a != (1 if self.node.op == "ConvTranspose" else 0))
         scale = self._channel_scale(weights)
@@ -73,7 +73,7 @@ class _Product:
         factor: NDArray[np.float32] = np.asarray(scale)
         for index, found in enumerate(self.operands):
             if len(self._shape(index)) < 2:
-                raise Unfit("an operand is a vector")
+                raise UnfitError("an operand is a vector")
             matrix = found.scale.swapaxes(-1, -2) if turned[index] and found.scale.ndim else found.scale
             factor = factor * (_one_scale(matrix, -1 if index == 0 else -2) if matrix.ndim else matrix)
         sides = [self._side(index, turn) for index, turn in enumerate(turned)]
@@ -85,7 +85,7 @@ class _Product:
             return result
         added = self.value(bias)
         if beta != 1:
-            added = self.network.node("Mul", [added, self.network.constant(beta, "beta")])
+            added = self.network.node("Mul", [added, self.network.constant(np.asarray(beta), "beta")])
         return self.network.node("Add", [result, added])
 
     def _shape(self, index: int) -> tuple[int | None, ...]:
@@ -94,7 +94,7 @@ class _Product:
             return integers.shape
         shape = self.graph.shape(input_name(self.node, index))
         if shape is None:
-            raise Unfit(f"the rank of '{input_name(self.node, index)}' is unknown")
+            raise UnfitError(f"the rank of '{input_name(self.node, index)}' is unknown")
         return shape
 
     def _side(self, index: int, turned: bool) -> str:
@@ -111,7 +111,7 @@ class _Product:
         matrix = np.swapaxes(weights, -1, -2) if turned else weights
         pieces = parts(matrix, (-1 if index == 0 else -2,), other.largest)
         if other.integers is not None:
-            raise Unfit("both operands are constant")
+            raise UnfitError("both operands are constant")
         sums = []
         for piece in pieces:
             name = self.network.constant(piece, f"integers/{label(self.node)}")
@@ -135,7 +135,7 @@ class _Product:
             return [self.network.constant(array, f"integers/{label(self.node)}") for array in arrays]
         sizes = [shape[axis] for axis in axes]
         if None in sizes or math.prod(s or 0 for s in sizes) * largest * weights.largest > EXACT:
-            raise Unfit("its weights are computed at run time, and their sums may exceed 2 ** 24")
+            raise UnfitError("its weights are computed at run time, and their sums may exceed 2 ** 24")
         return [self._integers(index)]
 
     def _integers(self, index: int) -> str:
@@ -150,7 +150,9 @@ class _Product:
         else:  # the pair is upstream of data movement: the values are multiples of its scale
             scale = self.network.constant(found.scale, "scale")
             integers = self.network.node("QuantizeLinear", [self.value(name), scale, point])
-        return self.network.node("DequantizeLinear", [integers, self.network.constant(np.float32(1), "one"), point])
+        return self.network.node(
+            "DequantizeLinear", [integers, self.network.constant(np.ones((), np.float32), "one"), point]
+        )
 
     def _channel_scale(self, weights: Operand) -> NDArray[np.float32]:
         """The scale of each output channel of a convolution, [C]; [] for one."""
@@ -183,11 +185,11 @@ def _one_scale(scale: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """The scales along an axis, which is kept with one element.
 
     Raises:
-        Unfit: they differ along it.
+        UnfitError: they differ along it.
     """
     if not scale.shape[axis]:
         return np.ones([1 if a == axis % scale.ndim else n for a, n in enumerate(scale.shape)], np.float32)
     first = scale.take([0], axis)
     if not np.array_equal(np.broadcast_to(first, scale.shape), scale):
-        raise Unfit("its weights have several scales for one output channel")
+        raise UnfitError("its weights have several scales for one output channel")
     return first

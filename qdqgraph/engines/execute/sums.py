@@ -1,7 +1,8 @@
 """Exact sums of integer products in FP32: which parts of the weights to multiply separately.
 
-A product of two integers of 8 bits has at most 16, and FP32 represents every integer up to 2 ** 24. So a sum is exact in
-FP32, in any order and with or without fused multiply-add, if the magnitudes of its products add up to at most 2 ** 24.
+A product of two integers of 8 bits has at most 16, and FP32 represents every integer up to 2 ** 24. So a sum is exact
+in FP32, in any order and with or without fused multiply-add, if the magnitudes of its products add up to at most
+2 ** 24.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ def parts(integers: NDArray[np.float32], axes: Sequence[int], largest: int) -> l
     Returns:
         the weights themselves if one part suffices; else copies in which all other weights are zero.
     """
+    if not integers.size:
+        return [integers]
     kept = [axis for axis in range(integers.ndim) if axis not in {a % integers.ndim for a in axes}]
     order = (*kept, *(axis for axis in range(integers.ndim) if axis not in kept))
     rows = integers.transpose(order).reshape((int(np.prod([integers.shape[a] for a in kept])), -1))
     sums = np.cumsum(np.abs(rows), axis=1, dtype=np.float64)
     limit = EXACT // max(1, largest)
-    if not sums.size or float(sums[:, -1].max()) <= limit:
+    if float(sums[:, -1].max()) <= limit:
         return [integers]
     found: list[NDArray[np.float32]] = []
     start, before = 0, np.zeros((len(rows), 1))
