@@ -17,6 +17,8 @@ from ..layers import Engine, Layer
 
 HALVES: Mapping[str, int] = {"FP16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16}
 """Precisions of 16 bits, in which an engine stores a tensor rounded."""
+EIGHT_BITS = ("INT8", "FP8")
+"""Precisions of kernels that multiply quantized values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +43,14 @@ class Block:
         return key(self.nodes[-1])
 
     @property
-    def int8(self) -> bool:
-        """Whether it computes products of integers."""
-        return self.core is not None and self.layer.precision == "INT8"
+    def quantized(self) -> bool:
+        """Whether it computes products of 8-bit values."""
+        return self.core is not None and self.layer.precision in EIGHT_BITS
 
     @property
     def half(self) -> int | None:
-        """The 16-bit type of its floating-point kernel; None if it computes in INT8 or FP32."""
-        if self.core is None or self.layer.precision == "INT8":
+        """The 16-bit type of its floating-point kernel; None if it computes in 8 bits or FP32."""
+        if self.core is None or self.quantized:
             return None
         around = {t.precision for t in (*self.layer.inputs, *self.layer.outputs)}
         return next((kind for name, kind in HALVES.items() if name in around), None)

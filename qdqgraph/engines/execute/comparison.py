@@ -132,7 +132,7 @@ class _Building:
     def _differs(self, block: Block) -> bool:
         """Whether a kernel's arithmetic can differ from ONNX Runtime's."""
         around = {t.precision for t in (*block.layer.inputs, *block.layer.outputs)}
-        return self.half or block.int8 or not around.isdisjoint(HALVES)
+        return self.half or block.quantized or not around.isdisjoint(HALVES)
 
     def _output(self, whole: Evaluation, name: str) -> str:
         value, kind = whole.value(name), self.graph.dtype(name)

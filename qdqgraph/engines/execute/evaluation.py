@@ -76,7 +76,7 @@ class Evaluation:
 
     def node(self, node: gs.Node, block: Block | None) -> None:
         """Evaluates a node, in a kernel or outside."""
-        if block is not None and block.int8 and node is block.core:
+        if block is not None and block.quantized and node is block.core:
             try:
                 self._store(key(node), product(self.graph, node, self.network, self.value))
                 return
@@ -101,7 +101,8 @@ class Evaluation:
             self._store(name, self.network.cast(new, FLOAT) if narrow else new)
 
     def _store(self, name: str, value: str) -> None:
-        kind = HALVES.get(self.stored.get(name, ""))
+        real = self.graph.dtype(name) in REALS
+        kind = HALVES.get(self.stored.get(name, "")) if real else None
         self.values[name] = value if kind is None else self.network.rounded(value, kind)
 
     def _read(self, node: gs.Node, index: int, block: Block | None) -> str:

@@ -168,7 +168,7 @@ def _sums(compared: Compared) -> tuple[Sums, ...]:
 def _row(graph: Graph, compared: Compared, sums: Mapping[str, float], both: Comparison) -> KernelRow:
     block = compared.block
     layer, core = block.layer, block.core
-    exact = block.int8 and core is not None and label(core) not in both.unfit
+    exact = block.quantized and core is not None and label(core) not in both.unfit
     stored = next(t.precision for t in layer.outputs if t.name == block.end)
     alone, whole = (None if s is None else _difference(s, sums) for s in (compared.alone, compared.accumulated))
     assert whole is not None

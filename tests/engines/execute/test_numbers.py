@@ -219,6 +219,15 @@ def test_a_kernel_without_known_integers_is_computed_in_fp32_and_named() -> None
     assert rows(found)["y"].reasons == ()
 
 
+def test_an_fp8_kernel_is_computed_in_fp32_and_named() -> None:
+    text = f"""g ({SHAPE} x) => ({SHAPE} y) <float8e4m3fn z = {{0}}> {{
+        q = QuantizeLinear (x, s1, z) d = DequantizeLinear (q, s1, z) w = Constant <value = float[4,4,1,1] {{{", ".join(["0.5"] * 16)}}}> ()
+        k = QuantizeLinear (w, s2, z) v = DequantizeLinear (k, s2, z) y = Conv (d, v) }}"""
+    found = measured(build(text, opset=19), "trt-11")
+    assert found.notes[-1] == "Conv(y) is computed in FP32: 'd' has no 8-bit integers with a constant scale"
+    assert found.outputs["y"] is not None and found.outputs["y"].largest == 0
+
+
 # The call and the command
 
 
