@@ -33,8 +33,7 @@ class Evaluation:
         graph: the Q/DQ graph.
         network: a copy of its model.
         stored: the precision in which each tensor is stored, by name.
-        origin: where tensors come from that no node of this evaluation computes: the graph's own tensors if True
-            (a kernel alone, with the inputs that ONNX Runtime computes); False if every node is evaluated.
+        alone: whether only chosen kernels are evaluated, from the tensors that ONNX Runtime computes; else every node.
 
     Attributes:
         unfit: INT8 kernels that are computed in FP32, by label of the weighted node, with the reason.

@@ -28,13 +28,8 @@ def standalone(graph: Graph, engine: Engine) -> onnx.ModelProto:
     last: list[onnx.NodeProto] = []
     for info in declared:
         value, kind = whole.value(info.name), graph.dtype(info.name)
-        cast = kind in REALS and kind != FLOAT
-        made = (
-            helper.make_node("Cast", [own.get(value, value)], [info.name], to=kind)
-            if cast
-            else helper.make_node("Identity", [own.get(value, value)], [info.name])
-        )
-        last.append(made)
+        typed = network.cast(value, kind) if kind in REALS and kind != FLOAT else value
+        last.append(helper.make_node("Identity", [own.get(typed, typed)], [info.name]))
     model = network.finish({})
     for node in model.graph.node:
         rename_inputs(node, own)
