@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         check,
         compare,
         diff,
+        engine_error,
         error,
         estimate,
         fix,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         undo,
         why,
     )
+    from .engines.execute.numbers import EngineNumbers
     from .engines.layers import Engine
     from .fp16 import Fp16Model
     from .repair.options import Options
@@ -57,6 +59,7 @@ __version__ = "0.1.0"
 LATE = {
     "Accuracy": "verify.layers",
     "Engine": "engines.layers",
+    "EngineNumbers": "engines.execute.numbers",
     "Finding": "rulekit.finding",
     "Fp16Model": "fp16",
     "Options": "repair.options",
@@ -71,6 +74,7 @@ LATE = {
     "check": "api",
     "compare": "api",
     "diff": "api",
+    "engine_error": "api",
     "error": "api",
     "estimate": "api",
     "fix": "api",
@@ -103,6 +107,7 @@ __all__ = [
     "CalibrationError",
     "Engine",
     "EngineError",
+    "EngineNumbers",
     "Finding",
     "Fp16Model",
     "ModelError",
@@ -123,6 +128,7 @@ __all__ = [
     "check",
     "compare",
     "diff",
+    "engine_error",
     "error",
     "estimate",
     "fix",

@@ -46,6 +46,7 @@ CATEGORIES: Mapping[str, str] = {
     "random": "Its result differs between runs, even if its inputs are constant; Dropout only in training.",
     "reproducible": "Every implementation computes the same bits: it moves, compares, or rounds once (IEEE 754).",
     "parts": "Splits a tensor, or extracts a part of it.",
+    "shaped_by_values": "The shape of its result depends on values.",
     "shaped_as_first": "Its result has the shape of its first input.",
     "shaped_as_both": "Its result has the shape of its two inputs if these are equal.",
     "squares_inside": "Its sums of squares or exponentials can overflow FP16 even if its input and result do not.",
@@ -244,7 +245,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("TopK", "float_only", OPTIMIZER, arguments=(1,)),
     Operator("ArgMax", "float_only", OPTIMIZER),
     Operator("Einsum", "float_only", OPTIMIZER),
-    Operator("NonMaxSuppression", "float_only", OPTIMIZER, arguments=(2, 3, 4)),
+    Operator("NonMaxSuppression", "float_only shaped_by_values", OPTIMIZER, arguments=(2, 3, 4)),
     Operator("GridSample", "float_only", OPTIMIZER),
     Operator("ScatterND", "float_only", OPTIMIZER, indexes=(1,)),
     Operator("GatherND", "float_only", OPTIMIZER, indexes=(1,)),
@@ -262,6 +263,10 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("OneHot", "", ONNX, indexes=(0,), arguments=(1,)),
     Operator("Range", "", ONNX, arguments=(0, 1, 2)),
     Operator("RNN", "recurrent", ONNX),
+    # Selections
+    Operator("NonZero", "shaped_by_values", ONNX),
+    Operator("Unique", "shaped_by_values", ONNX),
+    Operator("Compress", "shaped_by_values", ONNX),
     # Constants and random values
     Operator("Constant", "reproducible", ONNX),
     Operator("ConstantOfShape", "reproducible shaped_by_input", ONNX, arguments=(0,)),
@@ -298,6 +303,7 @@ HOMOGENEOUS = members("homogeneous")
 GATES = members("gates")
 NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
 RECURRENT, SHAPED_BY_INPUT = members("recurrent"), members("shaped_by_input")
+SHAPED_BY_VALUES = members("shaped_by_values")
 PAIRS, SHAPES = members("pairs"), members("shapes")
 SAME_CONSTANT, PARTS, MOVES_WEIGHTS = members("same_constant"), members("parts"), members("moves_weights")
 SHAPED_AS_FIRST, SHAPED_AS_BOTH = members("shaped_as_first"), members("shaped_as_both")

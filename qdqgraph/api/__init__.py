@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .accuracy import error
     from .checks import Checked, check, checked
     from .engines import build, compare, estimate, forecast, opened, read_engine
+    from .execution import engine_error
     from .plans import apply, diff, undo
     from .quantizing import quantize
     from .ranking import sensitivity
@@ -25,6 +26,7 @@ MODULES = {
     "accuracy": ("error",),
     "checks": ("Checked", "check", "checked"),
     "engines": ("build", "compare", "estimate", "forecast", "opened", "read_engine"),
+    "execution": ("engine_error",),
     "quantizing": ("quantize",),
     "ranking": ("sensitivity",),
     "repairs": ("fix", "to_fp16"),
@@ -58,6 +60,7 @@ __all__ = [
     "checked",
     "compare",
     "diff",
+    "engine_error",
     "error",
     "estimate",
     "fix",

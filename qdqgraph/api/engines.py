@@ -48,14 +48,18 @@ def forecast(model: Model, target: str = DEFAULT, *, folder: File | None = None)
         ModelError: the model cannot be read or imported, or the target is unknown.
         EngineError: the target refuses the model, by the built-in and installed rules; the message names the findings.
     """
-    engine, _, refused = _forecast(model, target, folder)
+    engine, _, refused = forecast_for(model, target, folder)
     if refused:
         raise EngineError(f"{refused}\n  so there is no engine to forecast: qdqgraph fix repairs what it can")
     return engine
 
 
-def _forecast(model: Model, target: str, folder: File | None) -> tuple[Engine, Graph, str]:
-    """Returns the forecast of a model, its graph, and why the target refuses the model; "" if it accepts it."""
+def forecast_for(model: Model, target: str, folder: File | None) -> tuple[Engine, Graph, str]:
+    """Returns the forecast of a model, its graph, and why the target refuses the model; "" if it accepts it.
+
+    Raises:
+        ModelError: the model cannot be read or imported, or the target is unknown.
+    """
     found, place, source = given.read(model, folder)
     rules = catalog.load()
     graph = Graph.opened(found, place, target=Target.named(target), keeps=handled(rules))
@@ -147,7 +151,7 @@ def _opened(source: Source, target: str, profile: File | None = None) -> tuple[E
     if isinstance(source, Engine):
         return source, None
     if os.fspath(source).lower().endswith(".onnx"):
-        engine, graph, refused = _forecast(source, target, None)
+        engine, graph, refused = forecast_for(source, target, None)
         note = f"no such engine exists: {refused}"
         return (replace(engine, notes=(note, *engine.notes)) if refused else engine), graph
     return read_engine(source, profile=profile), None

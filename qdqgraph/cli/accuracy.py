@@ -19,6 +19,8 @@ from .user_code import called, resolve_here
 
 def error(args: Namespace) -> int:
     """`qdqgraph error MODEL --data DATA`: returns 0 if the layers were compared."""
+    if args.engine is not None:
+        return _engine_error(args)
     run = Invocation.of(args)
     with steps() as step:
         found = api.error(
@@ -47,6 +49,44 @@ def error(args: Namespace) -> int:
 
         accuracy.show(terminal(), str(args.model), found)
     warn(*found.notes)
+    return 0
+
+
+def _engine_error(args: Namespace) -> int:
+    """`qdqgraph error MODEL --data DATA --as TARGET`: returns 0 if the kernels were compared.
+
+    Raises:
+        ModelError: an option has no effect with --as.
+    """
+    needless = {"--reference": args.reference, "--target": args.target, "--provider cuda": args.provider != "cpu"}
+    if found := [name for name, value in needless.items() if value]:
+        raise ModelError(
+            f"{found[0]} has no effect with --as, which compares two computations of one file: leave it out"
+        )
+    with steps() as step:
+        numbers = api.engine_error(
+            args.model,
+            data_of(args.data),
+            args.engine,
+            preprocess=args.preprocess,
+            samples=args.samples,
+            evaluate=_evaluate(args.eval),
+            memory=byte_count(args.memory),
+            progress=step,
+        )
+    if args.format == "json":
+        from ..report import kernel_records, records  # each way of printing loads what it needs
+
+        say(terminal(), records.encoded(kernel_records.EngineNumbersRecord.of(str(args.model), numbers)))
+    elif args.format == "csv":
+        from ..report import kernel_records
+
+        say(terminal(), kernel_records.table(numbers))
+        warn(*numbers.notes)
+    else:
+        from ..report import kernels
+
+        kernels.show(terminal(), str(args.model), numbers)
     return 0
 
 

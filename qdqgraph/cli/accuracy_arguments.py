@@ -13,6 +13,13 @@ def add_error(verb: ArgumentParser) -> None:
     """Adds the arguments of `error`."""
     verb.add_argument("model", type=Path, metavar="MODEL")
     add_data(verb, "samples of the inputs, which the errors are measured on (required)")
+    verb.add_argument(
+        "--as",
+        dest="engine",
+        metavar="TARGET",
+        help="instead: where the numbers of the engine that this TensorRT generation forms (trt-10, …) differ from "
+        "ONNX Runtime's, computed on the CPU; derived from documents, not verified on a GPU",
+    )
     _measured(verb)
     add_memory(verb)
 

@@ -37,7 +37,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in new.graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = wide.get(name, name)
-        _widen(node)
+        widen(node)
         nodes.append(node)
         for index, name in enumerate(node.output):
             if name in half:
@@ -57,7 +57,7 @@ def _mentions_half(model: onnx.ModelProto) -> bool:
     return HALF in (*infos, *casts, *constants, *nodes)
 
 
-def _widen(node: onnx.NodeProto) -> None:
+def widen(node: onnx.NodeProto) -> None:
     """Replaces FP16 by FP32 in the node's attributes."""
     for attribute in node.attribute:
         if attribute.name in ("to", "dtype", "output_dtype") and attribute.i == HALF:

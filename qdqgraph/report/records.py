@@ -26,6 +26,7 @@ from ..engines.share import Int8Share
 from ..rulekit.finding import Finding, Safety, Severity
 from ..verify.sensitivity.ranking import Sensitivity
 from .changes import ChangeRecord, CorrectionRecord, Fp16Record, OpsetRecord, PairsRecord
+from .kernel_records import EngineNumbersRecord
 from .layer_records import AccuracyRecord
 from .numbers import NumbersRecord
 from .timing import TimesRecord
@@ -274,7 +275,9 @@ def result_json(path: str, out: str | None, result: Result) -> str:
     )
 
 
-def encoded(record: FindingsRecord | ResultRecord | DiffRecord | AccuracyRecord | TimesRecord) -> str:
+def encoded(
+    record: FindingsRecord | ResultRecord | DiffRecord | AccuracyRecord | TimesRecord | EngineNumbersRecord,
+) -> str:
     """The record as JSON in ASCII, indented by one space per level; values that are not finite become null."""
     return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
 
@@ -287,6 +290,7 @@ def schemas() -> dict[Path, str]:
         "engine-diff": DiffRecord,
         "engine-time": TimesRecord,
         "error": AccuracyRecord,
+        "error-as": EngineNumbersRecord,
         "sensitivity": Sensitivity,
     }
     folder, dialect = Path(__file__).parent / "schemas", {"$schema": "https://json-schema.org/draft/2020-12/schema"}

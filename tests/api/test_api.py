@@ -36,7 +36,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "undo": (api.undo, {}, set()),
     "diff": (api.diff, {}, set()),
     "why": (api.why, {}, set()),
-    "error": (api.error, {"eval": "evaluate"}, set()),
+    "error": (api.error, {"eval": "evaluate"}, {"as"}),
     "sensitivity": (api.sensitivity, {"eval": "evaluate"}, set()),
     "engine forecast": (api.forecast, {}, {"output", "force"}),
     "engine build": (api.build, {"with": "library", "shape": "shapes"}, {"output", "force"}),
@@ -45,7 +45,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "engine time": (api.estimate, {}, set()),
 }
 """For each command its call, options of another name there, and options that need no argument: leave `output` out for
---dry-run, write the engine yourself for -o."""
+--dry-run, write the engine yourself for -o, call `engine_error` for --as."""
 
 
 def options_of(command: str) -> set[str]:

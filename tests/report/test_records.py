@@ -23,14 +23,17 @@ MODEL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,
     c = t.conv4 (x, s4) p = t.pair (c, s1) e = Concat <axis = 1> (c, a) w = t.pair (e, big) }"""
 """One finding of each kind: a legality repair that loses bits, ties that are taken, a tie that the guard refuses."""
 
+LEGAL = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = t.conv4 (x, s1) b = Softmax (a) y = t.conv4 (b, s2) }"
+
 COMMANDS = {
     "findings": ["check", "model.onnx", "--json", "--no-config"],
     "result": ["fix", "model.onnx", "--dry-run", "--no-numerics", "--json", "--no-config"],
     "engine-diff": ["engine", "diff", str(DATA / "qat.graph.json"), str(DATA / "qat-residual.graph.json"), "--json"],
     "engine-time": ["engine", "time", str(DATA / "qat.graph.json"), str(DATA / "qat-residual.graph.json"), "--json"],
     "error": ["error", "model.onnx", "--data", "data.npz", "--json", "--no-config"],
+    "error-as": ["error", "legal.onnx", "--as", "trt-10", "--data", "data.npz", "--json", "--no-config"],
 }
-RECORDED = [name for name in COMMANDS if name != "error"]
+RECORDED = [name for name in COMMANDS if not name.startswith("error")]
 """The documents whose numbers do not depend on the processor."""
 
 
@@ -38,8 +41,9 @@ RECORDED = [name for name in COMMANDS if name != "error"]
 def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], document: str) -> str:
     monkeypatch.chdir(tmp_path)
     onnx.save(build(MODEL), "model.onnx")
-    if document == "error":
+    if document.startswith("error"):
         pytest.importorskip("onnxruntime")
+        onnx.save(build(LEGAL), "legal.onnx")
         np.savez("data.npz", x=np.random.default_rng(0).normal(0, 3, (2, 4, 8, 8)).astype(np.float32))
     main(COMMANDS[document])
     return capsys.readouterr().out
