@@ -70,7 +70,7 @@ def _engine_error(args: Namespace) -> int:
             args.engine,
             preprocess=args.preprocess,
             samples=args.samples,
-            evaluate=_evaluate(args.eval),
+            evaluate=evaluate_of(args.eval),
             memory=byte_count(args.memory),
             progress=step,
         )
