@@ -24,7 +24,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt -e '.[torch,modelopt,dynamo,ort,tensorrt,openvino,pictures,test]'
+	$(PIP) install -q -c constraints.txt -e '.[torch,modelopt,dynamo,ort,tensorrt,openvino,tune,pictures,test]'
 	touch $@
 
 demo: $(VENV)/demo.stamp

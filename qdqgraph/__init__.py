@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         sensitivity,
         strip,
         to_fp16,
+        tune,
         undo,
         why,
     )
@@ -84,6 +85,7 @@ LATE = {
     "sensitivity": "api",
     "strip": "api",
     "to_fp16": "api",
+    "tune": "api",
     "undo": "api",
     "why": "api",
 }
@@ -137,6 +139,7 @@ __all__ = [
     "sensitivity",
     "strip",
     "to_fp16",
+    "tune",
     "undo",
     "why",
 ]

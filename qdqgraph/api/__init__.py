@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .results import Result
     from .rulebook import rules, why
     from .stripping import strip
+    from .tuning import Tuned, tune, tune_status
 
 MODULES = {
     "accuracy": ("error",),
@@ -33,6 +34,7 @@ MODULES = {
     "plans": ("apply", "diff", "undo"),
     "rulebook": ("rules", "why"),
     "stripping": ("strip",),
+    "tuning": ("Tuned", "tune", "tune_status"),
 }
 """The names that each module offers."""
 
@@ -51,6 +53,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Checked",
     "Result",
+    "Tuned",
     "apply",
     "build",
     "check",
@@ -69,6 +72,8 @@ __all__ = [
     "sensitivity",
     "strip",
     "to_fp16",
+    "tune",
+    "tune_status",
     "undo",
     "why",
 ]

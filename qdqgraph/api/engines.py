@@ -18,7 +18,7 @@ from ..engines.read.saved import open_engine
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
 from ..engines.timing.fit import fitted
-from ..engines.timing.roofline import Estimate, Roofline, default_shares
+from ..engines.timing.roofline import Estimate, Roofline, Shares, default_shares
 from ..errors import EngineError
 from ..graph.graph import Graph
 from ..repair.options import Options
@@ -181,10 +181,18 @@ def estimate(
             too few layer times.
     """
     gpu = Device.named(device)
-    shares = default_shares()
-    if measured is not None:
-        own = read_engine(measured[0], profile=measured[1])
-        shares = fitted([(own, gpu)], f"{own.name} on this device")
-    roofline, floats = Roofline(gpu, shares), "FP16" if fp16 else ""
+    roofline, floats = Roofline(gpu, shares_of(gpu, measured)), "FP16" if fp16 else ""
     opened_all = [_opened(source, target) for source in sources]
     return tuple(sorted((roofline.estimate(*found, floats) for found in opened_all), key=lambda e: e.ms))
+
+
+def shares_of(device: Device, measured: tuple[File, File] | None) -> Shares:
+    """What kernels reach of a device's datasheet: by an engine that was measured on it, else by published engines.
+
+    Raises:
+        EngineError: as `estimate`.
+    """
+    if measured is None:
+        return default_shares()
+    own = read_engine(measured[0], profile=measured[1])
+    return fitted([(own, device)], f"{own.name} on this device")

@@ -22,8 +22,7 @@ from ..model.corrected import replaced, uncorrected
 from ..repair import rounds
 from ..repair.corrections import Correction, Improvement, edited
 from ..repair.options import Options
-from ..repair.plan import Plan
-from ..repair.repair import Repair
+from ..repair.repair import Repair, joined
 from ..targets.target import Target
 from .attempt import Attempt, Repairs
 from .correcting import compared
@@ -132,7 +131,7 @@ def equalized(
     if not done.kept:
         return Equalizing(_finished(model, repairs, attempt, before, done), attempt, False, note)
     final = _finished(changed, repairs, other, after, done)
-    return Equalizing(_joined(model, before, final, floats), other, True, note)
+    return Equalizing(joined(model, before, final, floats=floats), other, True, note)
 
 
 def _factors(
@@ -192,29 +191,3 @@ def _finished(model: onnx.ModelProto, repairs: Repairs, attempt: Attempt, repair
     """The repair with its corrections."""
     final = repair if attempt.is_plain else attempt.repair(model, repairs)
     return replace(final, corrections=(done, *final.corrections))
-
-
-def _joined(model: onnx.ModelProto, before: Repair, after: Repair, floats: bool) -> Repair:
-    """The repair of an equalized model as a repair of the model itself."""
-    joined = replace(
-        after,
-        plan=Plan.between(model, after.model),
-        exact=before.exact,
-        start=before.start,
-        functions=before.functions,
-        opset=before.opset,
-    )
-    if floats:
-        return joined
-    changes = {change.site: change for change in before.changes}
-    for change in after.changes:
-        first = changes.get(change.site)
-        changes[change.site] = change if first is None else replace(change, own=first.own)
-    return replace(
-        joined,
-        applied=(*before.applied, *after.applied),
-        changes=tuple(changes.values()),
-        pairs_before=before.pairs_before,
-        pairs_added=before.pairs_added + after.pairs_added,
-        pairs_removed=before.pairs_removed + after.pairs_removed,
-    )

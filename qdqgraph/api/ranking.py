@@ -115,7 +115,7 @@ def sensitivity(
         model=content(found, place),
         network=network.digest,
         samples="" if feeds is None else feeds.digest,
-        score="" if evaluate is None else _function(evaluate),
+        score="" if evaluate is None else function_name(evaluate),
         by=by,
         mode=mode,
         target=graph.target.name,
@@ -206,7 +206,7 @@ def _saved(graph: Graph, part: Unit) -> int:
     return forecast(stripped(graph, tuple(map(glob.escape, part.layers))), "").bytes
 
 
-def _function(evaluate: Evaluate) -> str:
+def function_name(evaluate: Evaluate) -> str:
     """The name of a function, and the digest of the file that defines it, if there is one."""
     function = inspect.unwrap(evaluate)
     name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"

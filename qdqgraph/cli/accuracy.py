@@ -31,7 +31,7 @@ def error(args: Namespace) -> int:
             reference=args.reference,
             preprocess=args.preprocess,
             samples=args.samples,
-            evaluate=_evaluate(args.eval),
+            evaluate=evaluate_of(args.eval),
             memory=byte_count(args.memory),
             provider=args.provider,
             progress=step,
@@ -70,7 +70,7 @@ def _engine_error(args: Namespace) -> int:
             args.engine,
             preprocess=args.preprocess,
             samples=args.samples,
-            evaluate=_evaluate(args.eval),
+            evaluate=evaluate_of(args.eval),
             memory=byte_count(args.memory),
             progress=step,
         )
@@ -102,7 +102,7 @@ def sensitivity(args: Namespace) -> int:
             run.options(args.model),
             by=args.by,
             mode=args.mode,
-            evaluate=_evaluate(args.eval),
+            evaluate=evaluate_of(args.eval),
             output=state,
             force=args.force,
             reference=args.reference,
@@ -138,7 +138,7 @@ def _state(output: Path) -> Path:
     return output if output.suffix.lower() == ".json" else output.with_suffix(".json")
 
 
-def _evaluate(name: str | None) -> Evaluate | None:
+def evaluate_of(name: str | None) -> Evaluate | None:
     """The user's function that scores a network; its errors are shown as the user's own.
 
     Raises:

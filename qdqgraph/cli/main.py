@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import QdqgraphError, reason
 from ..report import formats
-from . import accuracy_arguments, engine_arguments, torch_arguments
+from . import accuracy_arguments, engine_arguments, torch_arguments, tune_arguments
 from .data_arguments import add_calibration, add_data
 from .invocation import add_options
 from .written import Terminated
@@ -33,6 +33,7 @@ VERBS = {
     "sensitivity": "accuracy",
     "strip": "fix",
     "torch": "torch",
+    "tune": "tune",
     "undo": "plans",
     "why": "rules",
 }
@@ -64,6 +65,10 @@ def parser() -> argparse.ArgumentParser:
     ranking = _verb(verbs, "sensitivity", text, "qdqgraph sensitivity model.onnx --data inputs.npz -o parts.json")
     _common(ranking)
     accuracy_arguments.add_sensitivity(ranking)
+    text = "search for the fastest placement within an accuracy budget"
+    tuning = _verb(verbs, "tune", text, "qdqgraph tune model.onnx --data photos/ --budget-db 25 -o tuned.onnx")
+    _common(tuning)
+    tune_arguments.add(tuning)
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan, byte for byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         verb = _verb(verbs, name, text, f"qdqgraph {name} plan.json {model}")
@@ -211,6 +216,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = parser().parse_args(arguments)
+    args.given = tuple(sys.argv[1:] if arguments is None else arguments)
     gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
     try:
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -67,3 +67,36 @@ class Repair:
     corrections: tuple[Correction, ...]
     groups: int
     floats: tuple[FloatLayer, ...] = ()
+
+
+def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: bool = False) -> Repair:
+    """A repair of a model, and a repair of its result or of a variant of that, as one repair.
+
+    Args:
+        model: the model.
+        before: its repair.
+        after: the second repair.
+        floats: the second one began with a float network, so its findings and pairs are all there are.
+    """
+    joined = replace(
+        after,
+        plan=Plan.between(model, after.model),
+        exact=before.exact,
+        start=before.start,
+        functions=before.functions,
+        opset=before.opset,
+    )
+    if floats:
+        return joined
+    changes = {change.site: change for change in before.changes}
+    for change in after.changes:
+        first = changes.get(change.site)
+        changes[change.site] = change if first is None else replace(change, own=first.own)
+    return replace(
+        joined,
+        applied=(*before.applied, *after.applied),
+        changes=tuple(changes.values()),
+        pairs_before=before.pairs_before,
+        pairs_added=before.pairs_added + after.pairs_added,
+        pairs_removed=before.pairs_removed + after.pairs_removed,
+    )

@@ -172,6 +172,15 @@ def unchanged(
     return replace(found, model=model, plan=Plan.between(model, model))
 
 
+def between(before: Graph, after: Graph, rules: Sequence[Rule], options: Options) -> Repair:
+    """The difference of a graph and a variant of it as a repair, with the findings in the variant.
+
+    Raises:
+        RuleError: a rule crashed.
+    """
+    return Work(rules, options).result(before.model, Start(before), before, after)
+
+
 def strip(
     model: onnx.ModelProto,
     nodes: Sequence[str] = (),

@@ -7,7 +7,7 @@ long; measured in ONNX Runtime 1.32). Weights are inputs of the graph, given qua
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,12 +55,19 @@ class Switched:
         switches: the BOOL inputs, true for quantized, by the units that they belong to.
         weights: the weights, and the constants that a correction replaced, that differ in float.
         outputs: the names of the outputs of the Q/DQ graph.
+        scales: the scales that are inputs too, by their site: the input and its present value.
     """
 
     model: onnx.ModelProto
     switches: Mapping[Choice, str]
     weights: tuple[Weight, ...]
     outputs: tuple[str, ...]
+    scales: Mapping[str, tuple[str, np.ndarray]]
+
+    def scaled(self, scales: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """Inputs with which sites have other scales, by site; to be added to those of `off` or `on`."""
+        found = ((self.scales[site], value) for site, value in scales.items())
+        return {name: np.array(value, present.dtype) for (name, present), value in found}
 
     def off(self, *units: int) -> dict[str, np.ndarray]:
         """Inputs with which these units run in float, and everything else is quantized."""
@@ -75,23 +82,28 @@ class Switched:
 
     def _feed(self, quantized: Mapping[Choice, bool]) -> dict[str, np.ndarray]:
         feed = {name: np.array(quantized[choice]) for choice, name in self.switches.items()}
+        feed |= dict(self.scales.values())
         return feed | {w.name: w.quantized if quantized[w.units] else w.float for w in self.weights}
 
 
-def switched(graph: Graph, network: FloatModel, units: Mapping[str, Choice]) -> Switched:
+def switched(
+    graph: Graph, network: FloatModel, units: Mapping[str, Choice], scaled: Collection[str] = frozenset()
+) -> Switched:
     """The switched graph of a Q/DQ graph. With everything in float it computes what its float network does.
 
     Args:
         graph: the Q/DQ graph, without local functions.
         network: its float network, for the float values of weights.
         units: the units of each node that reads pairs, by key.
+        scaled: sites whose scale becomes an input; each has pairs with one scale, the same for all.
     """
-    return _Building(graph, network, units).run()
+    return _Building(graph, network, units, scaled).run()
 
 
 class _Building:
-    def __init__(self, graph: Graph, network: FloatModel, units: Mapping[str, Choice]) -> None:
-        self.graph, self.units = graph, units
+    def __init__(self, graph: Graph, network: FloatModel, units: Mapping[str, Choice], scaled: Collection[str]) -> None:
+        self.graph, self.units, self.scaled = graph, units, scaled
+        self.scales: dict[str, tuple[str, np.ndarray]] = {}
         self.true = {tensor.name: tensor for tensor in network.model.graph.initializer}
         self.stored = set(network.weights)
         self.model = onnx.ModelProto()
@@ -135,9 +147,12 @@ class _Building:
         for weight in self.weights:
             kind = helper.np_dtype_to_tensor_dtype(weight.float.dtype)
             self.model.graph.input.append(helper.make_tensor_value_info(weight.name, kind, weight.float.shape))
+        for name, value in self.scales.values():
+            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+            self.model.graph.input.append(helper.make_tensor_value_info(name, kind, []))
         sweep(self.model.graph)
         del self.model.graph.value_info[:]
-        return Switched(self.model, self.switches, tuple(self.weights), outputs)
+        return Switched(self.model, self.switches, tuple(self.weights), outputs, self.scales)
 
     def _switch(self, pair: Pair, dequantize: gs.Node, reader: Reader) -> None:
         """Lets one reader of a pair read a switched tensor."""
@@ -209,6 +224,9 @@ class _Building:
         kind = self.graph.dtype(name)
         rounds = [self._copy(pair.quantize), self._copy(dequantize)]
         rounds[1].input[0] = rounds[0].output[0]
+        if pair.site in self.scaled:
+            for node in rounds:
+                node.input[1] = self._scale(pair)
         if kind is not None and self.graph.dtype(key(dequantize)) not in (None, kind):
             rounds.append(self._cast(rounds[1].output[0], kind))
         passes = self._float(pair, kind)
@@ -223,6 +241,13 @@ class _Building:
             self.switches[units] = fresh("quantized", self.taken)
         self.new[new] = helper.make_node("If", [self.switches[units]], [new], **branches)
         return new
+
+    def _scale(self, pair: Pair) -> str:
+        """The input for the scale of a pair's site."""
+        if pair.site not in self.scales:
+            name = fresh(f"{pair.site}_scale_switched", self.taken)
+            self.scales[pair.site] = name, np.ascontiguousarray(pair.scale).reshape(())
+        return self.scales[pair.site][0]
 
     def _float(self, pair: Pair, kind: int | None) -> list[onnx.NodeProto]:
         """Nodes that pass on the tensor before a pair, with the activation that its range replaces."""

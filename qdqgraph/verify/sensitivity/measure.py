@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Self
 
 import numpy as np
+import onnx
 
 from ...calibration.layers.switched import Switched
 from ...errors import ModelError
 from ...model import runtime
-from ..scores import Evaluate, Run, score_of
+from ..scores import Evaluate, Run, run_of, score_of
 from .levels import EXACT, Kept, Level, Noise
 
 Inputs = Mapping[str, np.ndarray]
@@ -47,6 +48,7 @@ class Measuring:
         if not runtime.available():
             raise ModelError("onnxruntime is not installed, and sensitivity runs the network: install qdqgraph[ort]")
         self.graph, self.feeds, self.evaluate, self.progress = graph, feeds, evaluate, progress
+        self._provider = provider
         self._session = runtime.Session(graph.model, folder, runtime.provider(provider)[0])
         self._file = TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._reference = Kept(self._file)
@@ -70,11 +72,36 @@ class Measuring:
         Args:
             switches: as `Switched.off` and `Switched.on` return them.
         """
-        noise = Noise(self.graph.outputs)
-        for feed, reference in zip(self._samples(), self._reference, strict=True):
-            noise.add(reference, self._outputs(feed, switches))
-        found = noise.level(None if self.evaluate is None else score_of(self.evaluate, self._run(switches)))
-        if found.sqnr_db is None and found.score is None:
+        return self.levels(switches, 1)[0]
+
+    def levels(self, switches: Inputs, parts: int, wanted: Collection[int] | None = None) -> tuple[Level, ...]:
+        """The same for parts of the samples: every so-many-th one, beginning with the part's number.
+
+        Args:
+            switches: as `level`.
+            parts: their number.
+            wanted: the parts that are measured, and returned; all by default.
+        """
+        return self._levels(self._run(switches), range(parts) if wanted is None else sorted(wanted), parts)
+
+    def of(self, model: onnx.ModelProto, folder: Path, parts: int) -> tuple[Level, ...]:
+        """The same for another model of the network, as it is.
+
+        Args:
+            model: the model; its outputs are those of the Q/DQ graph.
+            folder: where its external data lie.
+            parts: as `levels`.
+        """
+        return self._levels(run_of(model, folder, self._provider), range(parts), parts)
+
+    def _levels(self, run: Run, asked: Iterable[int], parts: int) -> tuple[Level, ...]:
+        noise = {part: Noise(self.graph.outputs) for part in asked}
+        for index, (feed, reference) in enumerate(zip(self._samples(), self._reference, strict=True)):
+            if index % parts in noise:
+                noise[index % parts].add(reference, [*run(feed).values()])
+        score = None if self.evaluate is None else score_of(self.evaluate, run)
+        found = tuple(each.level(score) for each in noise.values())
+        if any(level.sqnr_db is None and level.score is None for level in found):
             raise ModelError("the model has no floating-point output whose noise could be measured: give --eval")
         return found
 

@@ -1,0 +1,173 @@
+"""The starts of a search: a model repaired in several ways, each with its graph with switches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx.inliner
+
+from ..calibration.data.samples import Samples
+from ..calibration.layers.switched import sets_of, switched
+from ..calibration.statistics.floating import FloatModel
+from ..calibration.statistics.measure import measure
+from ..calibration.statistics.statistics import Statistics
+from ..engines.timing.roofline import Roofline
+from ..errors import CalibrationError
+from ..graph.graph import Graph
+from ..model.content import content
+from ..repair import rounds
+from ..repair.options import Options
+from ..rulekit.rule import Rule
+from ..search.decisions import shared, space
+from ..search.start import Start
+from ..targets.target import Target
+from ..verify.scores import Evaluate
+from ..verify.sensitivity.measure import Measuring
+from ..verify.sensitivity.units import units
+from .given import Model, Progress
+from .measuring import network_of
+from .quantizing import quantize
+from .repairs import fix
+from .results import Result
+
+WIDE_GUARD = 6.0
+"""Bits: the guard of the start that takes more ties than `fix` does."""
+BASE = "fix"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What starts are made from.
+
+    Attributes:
+        model: the model, or its path.
+        proto: the same, read.
+        folder: where external data lie.
+        rules: the rules to repair by.
+        options: the settings of the repair.
+        samples: the data.
+        reference: the float network, or None.
+        evaluate: scores a network; None for none.
+        provider: "cpu" or "cuda".
+        memory: the limit for the memory while scales are measured, in bytes.
+        roofline: estimates times.
+        floats: the precision of what runs in floating point.
+        progress: called with one line before each step.
+    """
+
+    model: Model
+    proto: onnx.ModelProto
+    folder: Path
+    rules: Sequence[Rule]
+    options: Options
+    samples: Samples
+    reference: Model | None
+    evaluate: Evaluate | None
+    provider: str
+    memory: int
+    roofline: Roofline
+    floats: str
+    progress: Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Repaired:
+    """A start, and the repair that it is the result of."""
+
+    start: Start
+    result: Result
+    statistics: Statistics
+    names: dict[str, str]
+
+
+@contextmanager
+def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
+    """The starts: the model as `fix` (or, if it is a float model, `quantize`) repairs it, with corrections, and with
+    a wider guard. One that is the same as an earlier one is left out.
+
+    Raises:
+        ModelError, RuleError, RepairError, CalibrationError: as `fix`.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        found: dict[str, Repaired] = {}
+        for name, options in _variants(asked.options).items():
+            asked.progress(f"{name}: repairing")
+            result = _result(asked, options, folder / "statistics.npz")
+            digest = content(result.model, asked.folder)
+            if digest not in found:
+                found[digest] = stack.enter_context(_opened(asked, name, result, folder / "statistics.npz"))
+        yield tuple(found.values())
+
+
+def _variants(options: Options) -> dict[str, Options]:
+    better = replace(options, bias_correction=True)
+    found = {BASE: options, "bias correction": better}
+    if options.max_bits_lost is None:
+        found["wide guard, bias correction"] = replace(better, max_bits_lost=WIDE_GUARD)
+    return found
+
+
+def _result(asked: Asked, options: Options, statistics: Path) -> Result:
+    if not is_quantized(asked.proto):
+        return quantize(
+            asked.model,
+            asked.rules,
+            options,
+            data=asked.samples,
+            folder=asked.folder,
+            statistics=statistics,
+            memory=asked.memory,
+            provider=asked.provider,
+        )
+    return fix(
+        asked.model,
+        asked.rules,
+        options,
+        data=asked.samples,
+        folder=asked.folder,
+        statistics=statistics,
+        memory=asked.memory,
+        reference=asked.reference,
+        provider=asked.provider,
+    )
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether a model has pairs, or integers of weights, at its top level or in a function."""
+    graphs = (model.graph.node, *(function.node for function in model.functions))
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for nodes in graphs for node in nodes)
+
+
+@contextmanager
+def _opened(asked: Asked, name: str, result: Result, kept: Path) -> Iterator[Repaired]:
+    asked.progress(f"{name}: making the graph with switches")
+    target = Target.named(asked.options.target)
+    graph = Graph(result.model, asked.folder, target=target)
+    if graph.model.functions:
+        graph = Graph(onnx.inliner.inline_local_functions(graph.model), asked.folder, target=target)
+    reference = asked.model if asked.reference is None and not is_quantized(asked.proto) else asked.reference
+    network = network_of(graph.model, asked.folder, reference)
+    statistics = _statistics(asked, network, kept)
+    groups = rounds.examined(graph, asked.rules, asked.options)[0]
+    parts = units(graph, "block", groups)
+    decided = space(graph, parts, groups, statistics, network.wires)
+    free = {site for sites in shared(graph, groups) for site in sites}
+    built = switched(graph, network, sets_of(part.layers for part in parts), free)
+    asked.progress(f"{name}: running the float network")
+    with Measuring(built, asked.samples, asked.folder, asked.evaluate, asked.provider) as measuring:
+        start = Start(name, graph, decided, built, measuring, asked.roofline, asked.floats, network.model)
+        yield Repaired(start, result, statistics, dict(network.wires))
+
+
+def _statistics(asked: Asked, network: FloatModel, kept: Path) -> Statistics:
+    """The statistics that the repair kept, if they have the network's sites; else measured again."""
+    try:
+        return Statistics.load(kept, network=network.digest, data=asked.samples.digest)
+    except CalibrationError:
+        asked.progress("measuring ranges")
+        return measure(network, asked.samples, memory=asked.memory, provider=asked.provider)

@@ -1,0 +1,120 @@
+"""`Builds`: the candidates of a search as engines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+import onnx
+
+from ..engines.builders.builder import built
+from ..engines.builders.how import Build
+from ..engines.builders.limits import Limits
+from ..engines.compare.storage import Storage
+from ..engines.layers import Engine
+from ..errors import EngineError
+from ..model.content import content
+from ..model.files import write_model
+from ..search.decisions import Candidate
+from ..search.front import Measured
+from ..search.outcome import Built
+from ..search.start import Found
+from ..search.trials import Trials
+from .given import Progress
+from .starting import Asked, Repaired
+
+STORED = "tensorrt-rtx"
+"""The library that builds without running: it gives bytes, no times."""
+LIMITS = Limits(600.0, 8192)
+
+
+class Builds:
+    """Builds candidates, at most so many. The results are in the storage of the search, by the digest of the model.
+
+    Args:
+        library: a name of `engines.builders.LIBRARIES`.
+        most: the most builds.
+        memo: the storage.
+        asked: the models.
+        starts: the starts, by name.
+        progress: called with one line before each build.
+    """
+
+    def __init__(
+        self,
+        library: str,
+        most: int,
+        memo: Trials,
+        asked: Asked,
+        starts: Mapping[str, Repaired],
+        progress: Progress,
+    ) -> None:
+        self.library, self.most, self.count = library, most, 0
+        self.found: dict[Candidate, Built] = {}
+        self.notes: tuple[str, ...] = ()
+        self._memo, self._asked, self._starts, self._progress = memo, asked, starts, progress
+        self._floats: Built | None = None
+
+    def built(self, candidates: Iterable[Measured]) -> list[Measured]:
+        """The candidates of which there is an engine, with its time if the library measures one."""
+        kept: list[Measured] = []
+        for measured in candidates:
+            if self.count >= self.most and self._known(self._model(measured.candidate)) is None:
+                continue
+            own = self.found[measured.candidate] = self._of(self._model(measured.candidate))
+            if own.refused:
+                self.notes = (*self.notes, f"{self.library} refuses a candidate of the front: {own.refused}")
+            else:
+                ms = measured.found.ms if own.ms is None else own.ms
+                kept.append(Measured(measured.candidate, replace(measured.found, ms=ms)))
+        if not kept:
+            raise EngineError(f"{self.library} builds none of the candidates: {self.notes[-1]}")
+        return kept
+
+    def floats(self, found: Found) -> Found:
+        """The float network, with its measured time if the library gives one."""
+        if self.library == STORED:
+            return found
+        start = next(iter(self._starts.values())).start
+        self._floats = self._of(start.float_model)
+        return found if self._floats.ms is None else replace(found, ms=self._floats.ms)
+
+    def _model(self, candidate: Candidate) -> onnx.ModelProto:
+        return self._starts[candidate.start].start.made(candidate).model
+
+    def _known(self, model: onnx.ModelProto) -> Built | None:
+        text = self._memo.note(self._key(model))
+        return None if text is None else msgspec.json.decode(text, type=Built)
+
+    def _key(self, model: onnx.ModelProto) -> str:
+        return f"{self.library} {content(model, self._asked.folder)}"
+
+    def _of(self, model: onnx.ModelProto) -> Built:
+        known = self._known(model)
+        if known is None:
+            self.count += 1
+            self._progress(f"build {self.count} of at most {self.most}")
+            known = self._build(model)
+            self._memo.add_note(self._key(model), json.dumps(json.loads(msgspec.json.encode(known))))
+        return known
+
+    def _build(self, model: onnx.ModelProto) -> Built:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "candidate.onnx"
+            write_model(model, path, self._asked.folder / "model.onnx", force=True)
+            try:
+                engine = built(path, self.library, Build("qdq", {}, LIMITS, Path(folder) / "kept"))
+            except EngineError as error:
+                return Built(self.library, None, None, None, str(error).splitlines()[0])
+        return _figures(self.library, engine)
+
+
+def _figures(library: str, engine: Engine) -> Built:
+    if library != STORED:
+        return Built(library, None if engine.times is None else engine.times.compute_ms, None, None, "")
+    storage = Storage.of(engine)
+    return Built(library, None, storage.boundary_bytes, storage.int8_convolutions, "")

@@ -1,0 +1,306 @@
+"""The functions that search for the fastest placement within a budget: tune, and its status."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import __version__
+from ..calibration.data.sources import Data
+from ..calibration.statistics.running import DEFAULT_MEMORY
+from ..calibration.statistics.scales import best_scale
+from ..engines.forecast.forecast import forecast
+from ..engines.share import Int8Share
+from ..engines.timing.device import DEFAULT as DEVICE
+from ..engines.timing.device import Device
+from ..engines.timing.roofline import Roofline
+from ..errors import ModelError
+from ..graph.graph import Graph
+from ..model import runtime
+from ..model.content import content
+from ..repair import rounds
+from ..repair.options import Options
+from ..repair.repair import joined
+from ..rulekit.rule import Rule
+from ..search.decisions import Candidate
+from ..search.front import Budget, Measured, dominated, front, spread_out
+from ..search.outcome import Built, Left, Outcome, Point, Progress
+from ..search.start import HELD, SEARCHED, Found, quality
+from ..search.trials import Trials, choices, opened, results
+from ..search.walk import searched
+from ..verify.scores import Evaluate
+from . import given
+from .engines import shares_of
+from .given import File, Model
+from .ranking import function_name
+from .results import Result, refuse_outputs, written
+from .starting import Asked, Repaired, starting
+from .tried import Builds
+
+TRIALS = 40
+"""Changes of the front that a search tries."""
+STUDY = "tune"
+LEAST = 4
+"""Samples: two that the search sees, and two that judge its result."""
+FLOATS = "float"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `tune` returns.
+
+    Attributes:
+        result: the chosen model as a repair of the given one, with its plan.
+        outcome: the front, the budget and what they were measured on.
+    """
+
+    result: Result
+    outcome: Outcome
+
+
+def tune(
+    model: Model,
+    data: Data,
+    rules: Sequence[Rule] | None = None,
+    options: Options | None = None,
+    *,
+    budget_db: float | None = None,
+    max_drop: float | None = None,
+    min_speed: float | None = None,
+    evaluate: Evaluate | None = None,
+    device: str = DEVICE,
+    fp32: bool = False,
+    measured: tuple[File, File] | None = None,
+    library: str | None = None,
+    builds: int = 10,
+    trials: int = TRIALS,
+    seed: int = 0,
+    storage: str | None = None,
+    output: File | None = None,
+    plan: File | None = None,
+    force: bool = True,
+    folder: File | None = None,
+    reference: Model | None = None,
+    preprocess: str | None = None,
+    samples: int | None = None,
+    memory: int = DEFAULT_MEMORY,
+    provider: str = "cpu",
+    progress: given.Progress = lambda message: None,
+    **settings: Any,
+) -> Tuned:
+    """Searches for the fastest placement within an accuracy budget, as `qdqgraph tune` does.
+
+    The search begins with the model as `fix` repairs it on these data (a float model as `quantize` does). It measures
+    what each layer in floating point and each other scale changes at the outputs and in estimated time, adds up the
+    best of these decisions, and improves the best candidates. The result is never worse than the repaired model in both
+    time and quality.
+
+    Args:
+        model: a quantized or float model, which is not modified, or its path.
+        data: samples of the inputs, as in `fix`; every second one is held back from the search and judges its result.
+        rules, options, folder, reference, preprocess, samples, memory, provider: as `fix`.
+        budget_db: the least SQNR of the outputs against the float network, in dB: the fastest such model.
+        max_drop: with `evaluate`, the most that the score may be below that of the float network: the fastest such
+            model.
+        min_speed: the least speed in times that of the float network, by estimated time: the most accurate such model.
+        evaluate: scores a network, as in `sensitivity`.
+        device: a device whose datasheet the times are estimated from, as in `estimate`.
+        fp32: what is not quantized runs in FP32; in FP16 by default, as in an engine built with --fp16.
+        measured: layer info and profile of an engine on the device, as in `estimate`.
+        library: builds the best candidates: "tensorrt-rtx" (what is legal, and bytes), or "openvino", "trtexec",
+            "tensorrt", whose measured times then choose.
+        builds: at most so many engines.
+        trials: changes of the best candidates that are tried.
+        seed: of these; the same seed gives the same result.
+        storage: an URL of Optuna, such as "sqlite:///tune.db", that keeps what was measured: a later call goes on, and
+            several processes share the work. In memory by default.
+        output, plan, force: as `fix`, of the chosen model.
+        progress: called with one line before each step.
+        settings: fields of `Options` by name.
+
+    Raises:
+        ModelError, RuleError, RepairError, CalibrationError, EngineError: as `fix`; or no candidate is within the
+            budget (the message says what the best one has), there are too few samples, or optuna is missing.
+    """
+    budget = Budget(budget_db, max_drop, min_speed)
+    if max_drop is not None and evaluate is None:
+        raise ModelError("a drop of the score needs the function that scores: give --eval")
+    if trials < 0 or builds < 1:
+        raise ModelError("give a number of trials of 0 or more, and of builds of 1 or more")
+    refuse_outputs(output, plan, force)
+    found, place, source = given.read(model, folder)
+    feeds = given.samples(data, found, preprocess, samples)
+    if feeds is None or not runtime.available():
+        raise ModelError("tune measures candidates on samples in onnxruntime: give --data, and install qdqgraph[ort]")
+    if len(feeds) < LEAST:
+        raise ModelError(
+            f"the data have {len(feeds)} samples; the search needs {LEAST}, half of which judge its result"
+        )
+    chosen, asked_rules = given.option_values(options, settings), given.rule_list(rules)
+    gpu = Device.named(device)
+    asked = Asked(
+        model=model,
+        proto=found,
+        folder=place,
+        rules=asked_rules,
+        options=chosen,
+        samples=feeds,
+        reference=reference,
+        evaluate=evaluate,
+        provider=provider,
+        memory=memory,
+        roofline=Roofline(gpu, shares_of(gpu, measured)),
+        floats="" if fp32 else "FP16",
+        progress=progress,
+    )
+    with starting(asked) as starts:
+        by_name = {each.start.name: each for each in starts}
+        run = _run(asked, trials, seed)
+        spaces = {name: each.start.decisions for name, each in by_name.items()}
+        memo = Trials(storage or "", STUDY, run, choices(spaces))
+
+        def ask(candidates: Sequence[Candidate], *, held: bool) -> list[Found]:
+            return memo.measured(
+                candidates, lambda c, both: by_name[c.start].start.found(c, held=both), held=held, progress=progress
+            )
+
+        everything = searched([each.start for each in starts], ask, seed=seed, trials=trials)
+        base = next(m for m in everything if m.candidate == Candidate(starts[0].start.name))
+        floats = _floats(starts[0], asked)
+        tried = None if library is None else Builds(library, builds, memo, asked, by_name, progress)
+        points = _built(everything, base, budget, floats, tried)
+        best, real = _best(points, base, budget, floats, by_name, tried)
+        result = _result(asked, by_name[best.candidate.start], best.candidate)
+        outcome = Outcome(
+            format=1,
+            file=source.name,
+            device=gpu.name,
+            budget=budget,
+            data=feeds.description,
+            samples=len(feeds),
+            seed=seed,
+            chosen=Point.of(best, _of(tried, best.candidate)),
+            real=real,
+            base=Point.of(base, _of(tried, base.candidate)),
+            floats=Point(FLOATS, Candidate(FLOATS), floats),
+            front=tuple(Point.of(m, _of(tried, m.candidate)) for m in front(points)),
+            left=_left(starts[0], asked),
+            candidates=len(everything),
+            builds=0 if tried is None else tried.count,
+            notes=() if tried is None else tried.notes,
+        )
+    return Tuned(written(result, found, source, output, plan, force, progress), outcome)
+
+
+def tune_status(storage: str) -> Progress:
+    """How far the search in a storage is; it may be running.
+
+    Raises:
+        ModelError: optuna is missing, or the storage cannot be opened or contains no search.
+    """
+    study = opened(storage, STUDY, create=False)
+    states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
+    points = tuple(Point.of(m) for m in front(Measured(c, f) for c, f in results(study)))
+    return Progress(storage, states.count("COMPLETE"), states.count("RUNNING"), states.count("WAITING"), points)
+
+
+def _run(asked: Asked, trials: int, seed: int) -> str:
+    """What the results of a search depend on; those of more trials begin with those of fewer."""
+    own = None if asked.reference is None else given.read(asked.reference, None)
+    roofline = asked.roofline
+    parts = (
+        __version__,
+        content(asked.proto, asked.folder),
+        "" if own is None else content(own[0], own[1]),
+        asked.samples.digest,
+        "" if asked.evaluate is None else function_name(asked.evaluate),
+        f"{asked.options} {sorted(rule.code for rule in asked.rules)} {asked.provider}",
+        f"{roofline.device} {roofline.shares} {asked.floats}",
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _floats(first: Repaired, asked: Asked) -> Found:
+    """The float network: its estimated time, and its score."""
+    measuring, graph = (
+        first.start.measuring,
+        Graph(first.start.float_model, asked.folder, target=first.start.graph.target),
+    )
+    engine, level = forecast(graph, FLOATS), measuring.unquantized()
+    return Found(asked.roofline.estimate(engine, graph, asked.floats).ms, engine.bytes, level, level)
+
+
+def _built(
+    everything: Sequence[Measured], base: Measured, budget: Budget, floats: Found, tried: Builds | None
+) -> list[Measured]:
+    """What can be chosen: everything, or, with a library, what it built, with measured times where it gives them."""
+    if tried is None:
+        return list(everything)
+    likely = budget.ranked(everything, base.found, floats)[: max(1, tried.most // 2)]
+    asked = (base, *likely, *spread_out(front(everything), tried.most))
+    return tried.built({m.candidate: m for m in asked}.values())
+
+
+def _best(
+    points: Sequence[Measured],
+    base: Measured,
+    budget: Budget,
+    floats: Found,
+    starts: dict[str, Repaired],
+    tried: Builds | None,
+) -> tuple[Measured, tuple[Any, Any]]:
+    """The best candidate within the budget that, run as it is, is not worse than the repaired model."""
+    own = next((m for m in points if m.candidate == base.candidate), base)
+    speed = floats if tried is None else tried.floats(floats)
+    for measured in budget.ranked(points, own.found, speed):
+        if dominated(measured.found, own.found):
+            continue
+        start = starts[measured.candidate.start].start
+        levels = start.run(start.made(measured.candidate))
+        real = replace(measured.found, searched=levels[SEARCHED], held=levels[HELD])
+        if not dominated(real, own.found):
+            return Measured(measured.candidate, measured.found), (levels[SEARCHED], levels[HELD])
+    most = max(points, key=lambda m: m.found.quality)
+    fastest = min(points, key=lambda m: m.found.ms)
+    unit = "" if most.found.searched.score is not None else " dB"
+    raise ModelError(
+        f"no candidate has {budget.text}: the most accurate has {most.found.quality:.4g}{unit} at "
+        f"{most.found.ms:.4g} ms, the fastest {fastest.found.quality:.4g}{unit} at {fastest.found.ms:.4g} ms "
+        f"(float {speed.ms:.4g} ms); "
+        "nothing was written"
+    )
+
+
+def _result(asked: Asked, chosen: Repaired, candidate: Candidate) -> Result:
+    """The chosen model as a repair of the given one."""
+    graph, before = chosen.start.made(candidate), chosen.result
+    target = graph.target
+    share = Int8Share.of(forecast(Graph(graph.model, asked.folder, target=target), ""))
+    first = before.int8[0] if before.int8 is not None else share
+    if not candidate.decisions:
+        return before
+    after = rounds.between(chosen.start.graph, graph, asked.rules, asked.options)
+    return Result.of(joined(asked.proto, before, after), int8=(first, share), notes=before.notes)
+
+
+def _left(first: Repaired, asked: Asked) -> tuple[Left, ...]:
+    """What the repairs that `fix` leaves would change, each alone."""
+    start, found = first.start, []
+    base = Candidate(start.name)
+    present = quality(start.found(base, held=False).searched)
+    for finding in first.result.left:
+        sites = () if finding.tie is None else finding.tie.sites
+        names = [first.names.get(site, site) for site in sites]
+        change = None
+        if sites and all(s in start.built.scales for s in sites) and all(n in first.statistics for n in names):
+            scale = best_scale([first.statistics[n] for n in dict.fromkeys(names)], "mse").scale
+            if scale > 0:
+                change = quality(start.scaled(dict.fromkeys(sites, scale))) - present
+        found.append(Left(finding.code, finding.place, finding.refused or finding.advice, finding.bytes, change))
+    return tuple(found)
+
+
+def _of(tried: Builds | None, candidate: Candidate) -> Built | None:
+    return None if tried is None else tried.found.get(candidate)

@@ -1,0 +1,118 @@
+"""The command tune."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .. import api
+from ..api.measuring import byte_count
+from ..errors import ModelError, counted
+from ..model.files import refuse_to_overwrite, write_text
+from ..report import tune as report
+from ..report.lines import say
+from .accuracy import evaluate_of
+from .console import steps, terminal, warn
+from .data import data_of
+from .invocation import Invocation
+
+OURS = {"-o": 1, "--output": 1, "--plan": 1, "--picture": 1, "--workers": 1, "--storage": 1, "--json": 0, "--force": 0}
+"""Options that other workers do not get, and the number of their values."""
+
+
+def tune(args: Namespace) -> int:
+    """`qdqgraph tune MODEL --data DATA`: returns 0 if a candidate is within the budget."""
+    storage = _storage(args)
+    if args.status:
+        report.show_status(terminal(), api.tune_status(storage))
+        return 0
+    data = data_of(args.data)
+    if data is None:
+        raise ModelError("tune measures candidates on samples of the inputs: give --data")
+    if args.workers < 1:
+        raise ModelError(f"--workers {args.workers}: give 1 or more")
+    if args.picture is not None:
+        refuse_to_overwrite(args.picture, force=args.force)
+    run = Invocation.of(args)
+    with _helped(args.workers - 1, args.given, storage), steps() as step:
+        found = api.tune(
+            args.model,
+            data,
+            run.rules(args.model),
+            run.options(args.model),
+            budget_db=args.budget_db,
+            max_drop=args.max_drop,
+            min_speed=args.min_speed,
+            evaluate=evaluate_of(args.eval),
+            device=args.device,
+            fp32=args.fp32,
+            measured=None if args.measured is None else tuple(args.measured),
+            library=args.library,
+            builds=args.builds,
+            trials=args.trials,
+            seed=args.seed,
+            storage=storage,
+            output=args.output,
+            plan=args.plan,
+            force=args.force,
+            reference=args.reference,
+            preprocess=args.preprocess,
+            samples=args.samples,
+            memory=byte_count(args.memory),
+            provider=args.provider,
+            progress=step,
+        )
+    if args.picture is not None:
+        write_text(report.svg(found.outcome), args.picture, force=args.force)
+    if args.json:
+        say(terminal(), report.to_json(found.outcome))
+    else:
+        report.show(terminal(), found.outcome)
+    warn(*found.outcome.notes, *found.result.notes)
+    return 0
+
+
+def _storage(args: Namespace) -> str:
+    """The given URL, or that of a file beside the output, or beside the model."""
+    if args.storage is not None:
+        return str(args.storage)
+    near: Path = args.model if args.output is None else args.output
+    return f"sqlite:///{near.with_suffix('.tune.db').absolute()}"
+
+
+@contextmanager
+def _helped(count: int, given: Sequence[str], storage: str) -> Iterator[None]:
+    """Runs so many other processes of the same command, which share the storage and write nothing."""
+    command = [sys.executable, "-m", "qdqgraph", *_shared(given), "--storage", storage]
+    none = subprocess.DEVNULL
+    others = [subprocess.Popen(command, stdin=none, stdout=none, stderr=none) for _ in range(count)]
+    try:
+        yield
+    finally:
+        failed = [code for other in others if (code := other.poll())]
+        for other in others:
+            other.terminate()
+        for other in others:
+            other.wait()
+    if failed:
+        ended = f"{counted(len(failed), 'worker')} of {count} ended early, exit code {failed[0]}"
+        warn(f"{ended}; the result is the same")
+
+
+def _shared(arguments: Sequence[str]) -> list[str]:
+    """The arguments of the command without those of this process alone."""
+    found: list[str] = []
+    skip = 0
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if skip:
+            skip -= 1
+        elif name in OURS:
+            skip = OURS[name] if not value else 0
+        else:
+            found.append(argument)
+    return found

@@ -1,0 +1,1 @@
+"""The search for the fastest placement within an accuracy budget: decisions, their measurement, trials, the front."""

@@ -1,0 +1,112 @@
+"""The front of a search, and what a budget chooses from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from ..errors import ModelError
+from .decisions import Candidate
+from .start import Found, quality
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate and what was measured of it, on both halves of the samples."""
+
+    candidate: Candidate
+    found: Found
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a result must keep; without a value, no more time than the repaired model, and then the best quality.
+
+    Attributes:
+        least_db: the least SQNR of the outputs against the float network, in dB; then the fastest.
+        most_drop: the most that the score may be below that of the float network; then the fastest.
+        least_speed: the least times that it is faster than the float network; then the best quality.
+    """
+
+    least_db: Annotated[float | None, Meta(description="The least SQNR against the float network, in dB.")] = None
+    most_drop: Annotated[float | None, Meta(description="The most that the score may fall.")] = None
+    least_speed: Annotated[float | None, Meta(description="The least speed, in times that of the float network.")] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ModelError: several are given, or one is out of range.
+        """
+        given = [v for v in (self.least_db, self.most_drop, self.least_speed) if v is not None]
+        if len(given) > 1:
+            raise ModelError("give one of --budget-db, --max-drop and --min-speed")
+        if self.most_drop is not None and not self.most_drop >= 0:
+            raise ModelError(f"a drop of {self.most_drop}: give how much of the score may be lost, 0 or more")
+        if self.least_speed is not None and not self.least_speed > 0:
+            raise ModelError(f"a speed of {self.least_speed}: give how many times faster, above 0")
+
+    @property
+    def text(self) -> str:
+        """The budget in words."""
+        if self.least_db is not None:
+            return f"at least {self.least_db:g} dB, the fastest"
+        if self.most_drop is not None:
+            return f"a score at most {self.most_drop:g} below float, the fastest"
+        if self.least_speed is not None:
+            return f"at least {self.least_speed:g} times as fast as float, the best quality"
+        return "no slower than the repaired model, the best quality"
+
+    def ranked(self, found: Iterable[Measured], base: Found, floats: Found) -> tuple[Measured, ...]:
+        """What is within the budget on the samples of the search, best first.
+
+        Args:
+            found: the candidates.
+            base: the repaired model.
+            floats: the float network.
+        """
+        if self.least_db is None and self.most_drop is None:
+            most = base.ms if self.least_speed is None else floats.ms / self.least_speed
+            within = [m for m in found if m.found.ms <= most]
+            return tuple(sorted(within, key=lambda m: (-m.found.quality, m.found.ms, m.candidate)))
+        within = [m for m in found if self._kept(m.found, floats)]
+        return tuple(sorted(within, key=lambda m: (m.found.ms, -m.found.quality, m.candidate)))
+
+    def _kept(self, found: Found, floats: Found) -> bool:
+        """Whether both halves of the samples keep the budget on average: the search may have fitted its own half."""
+        levels = [level for level in (found.searched, found.held) if level is not None]
+        if self.most_drop is not None:
+            drops = [quality(floats.searched) - quality(level) for level in levels]
+            return max(drops) <= self.most_drop
+        known = [level.sqnr_db for level in levels if level.sqnr_db is not None]
+        return bool(known) and self.least_db is not None and sum(known) / len(known) >= self.least_db
+
+
+def front(found: Iterable[Measured]) -> tuple[Measured, ...]:
+    """The candidates that no other one is at least as good as in time and quality, fastest first."""
+    best: list[Measured] = []
+    for measured in sorted(found, key=lambda m: (m.found.ms, -m.found.quality, m.candidate)):
+        if not best or measured.found.quality > best[-1].found.quality:
+            best.append(measured)
+    return tuple(best)
+
+
+def dominated(one: Found, other: Found) -> bool:
+    """Whether `one` is no better than `other` in time and in quality, on either half, and worse in one."""
+    pairs = [(one.ms, other.ms), (-one.quality, -other.quality)]
+    if one.held is not None and other.held is not None:
+        pairs.append((-quality(one.held), -quality(other.held)))
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def spread_out(found: Sequence[Measured], count: int) -> tuple[Measured, ...]:
+    """At most so many of the front, with its two ends, evenly between them."""
+    if len(found) <= count:
+        return tuple(found)
+    steps = [round(i * (len(found) - 1) / (count - 1)) for i in range(count)] if count > 1 else [0]
+    return tuple(found[i] for i in dict.fromkeys(steps))

@@ -1,0 +1,152 @@
+"""`Start`: a repaired model whose decisions are measured: quality by a graph with switches, cost by the forecast."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+import onnx
+from msgspec import Meta
+
+from ..calibration.layers.switched import Switched
+from ..engines.forecast.forecast import forecast
+from ..engines.layers import Engine
+from ..engines.timing.roofline import Roofline
+from ..graph.graph import Graph, key
+from ..graph.pair import pairs
+from ..proposals.proposal import Constant, SetPair
+from ..repair.corrections import edited, released
+from ..repair.rounds import stripped
+from ..verify.sensitivity.levels import Level
+from ..verify.sensitivity.measure import Measuring
+from .decisions import APART, FLOAT, Candidate, Decision, Space
+
+SEARCHED, HELD = 0, 1
+"""The halves of the samples: what the search sees, and what judges its result."""
+PARTS = 2
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of a candidate.
+
+    Attributes:
+        ms: its estimated time.
+        bytes: bytes of activations that its kernels read and write per run, by the forecast.
+        searched: its quality on the samples of the search.
+        held: its quality on the held-back samples; None if it was not measured.
+    """
+
+    ms: Annotated[float, Meta(description="The estimated time of a run; it ranks, it does not predict.")]
+    bytes: int
+    searched: Level
+    held: Level | None
+
+    @property
+    def quality(self) -> float:
+        """What the search maximizes: the score if there is one, else the SQNR in dB."""
+        return quality(self.searched)
+
+
+def quality(level: Level) -> float:
+    """The score of a level if there is one, else its SQNR in dB."""
+    found = level.sqnr_db if level.score is None else level.score
+    assert found is not None
+    return found
+
+
+class Start:
+    """A repaired model.
+
+    Args:
+        name: how reports name it.
+        graph: the model.
+        space: what may be decided.
+        built: its graph with switches: the units of the space, in order, and the sites of its scales.
+        measuring: runs this graph; open.
+        roofline: estimates the time of a forecast.
+        floats: the precision of kernels in floating point, as `timing.work.works`.
+        float_model: the float network.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        space: Space,
+        built: Switched,
+        measuring: Measuring,
+        roofline: Roofline,
+        floats: str,
+        float_model: onnx.ModelProto,
+    ) -> None:
+        self.name, self.graph, self.space, self.built, self.measuring = name, graph, space, built, measuring
+        self.roofline, self.floats, self.float_model = roofline, floats, float_model
+        self._index = {unit: index for index, unit in enumerate(space.units)}
+        self._costs: dict[Candidate, tuple[float, int]] = {}
+
+    def found(self, candidate: Candidate, *, held: bool) -> Found:
+        """Measures a candidate of this start.
+
+        Args:
+            candidate: the candidate.
+            held: measure the held-back samples too.
+        """
+        ms, moved = self._cost(candidate)
+        levels = self._levels(candidate, (SEARCHED, HELD) if held else (SEARCHED,))
+        return Found(ms, moved, levels[SEARCHED], levels[HELD] if held else None)
+
+    def made(self, candidate: Candidate) -> Graph:
+        """The model of a candidate."""
+        graph = self.graph
+        if scales := {s: v for s, v in self.space.scaled(candidate.decisions).items() if s in self.built.scales}:
+            graph = edited(graph, {site: tuple(_set(graph, site, value)) for site, value in scales.items()})
+        layers = self.space.layers(candidate.decisions)
+        return released(stripped(graph, tuple(map(glob.escape, layers)))) if layers else graph
+
+    def engine(self, candidate: Candidate) -> Engine:
+        """The forecast of a candidate."""
+        return forecast(self.made(candidate), self.name)
+
+    def scaled(self, scales: Mapping[str, float]) -> Level:
+        """The quality on the samples of the search with other scales of sites."""
+        return self.measuring.levels(self.built.off() | self.built.scaled(scales), PARTS, (SEARCHED,))[0]
+
+    def run(self, graph: Graph) -> tuple[Level, ...]:
+        """The quality of a model as it is, without switches, on both halves of the samples."""
+        return self.measuring.of(graph.model, graph.folder, PARTS)
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """All decisions of the space that have a switch or an input in the graph."""
+        return tuple(
+            d for d in self.space.decisions() if d.option == FLOAT or {*self.space.scaled([d])} & {*self.built.scales}
+        )
+
+    def _cost(self, candidate: Candidate) -> tuple[float, int]:
+        """Milliseconds and bytes; scales that sites still share change neither."""
+        moving = tuple(d for d in candidate.decisions if d.option in (FLOAT, APART))
+        same = Candidate(candidate.start, moving)
+        if same not in self._costs:
+            graph = self.made(same)
+            engine = forecast(graph, self.name)
+            self._costs[same] = self.roofline.estimate(engine, graph, self.floats).ms, engine.bytes
+        return self._costs[same]
+
+    def _levels(self, candidate: Candidate, parts: Collection[int]) -> tuple[Level, ...]:
+        off = [self._index[d.subject] for d in candidate.decisions if d.option == FLOAT]
+        scales = {s: v for s, v in self.space.scaled(candidate.decisions).items() if s in self.built.scales}
+        return self.measuring.levels(self.built.off(*off) | self.built.scaled(scales), PARTS, parts)
+
+
+def _set(graph: Graph, site: str, scale: float) -> Iterable[SetPair]:
+    """The edits that give the pairs of a site another scale."""
+    for pair in pairs(graph).at(site):
+        if pair.kind == "activation" and pair.scale is not None and pair.zero_point is not None:
+            new = pair.scale.dtype.type(scale)
+            nodes = tuple(key(node) for node in pair.nodes)
+            yield SetPair(nodes, Constant.of(np.array(new)), Constant.of(pair.zero_point))
