@@ -78,13 +78,14 @@ from pathlib import Path
 from qdqgraph.engines.forecast.forecast import forecast
 from qdqgraph.graph.graph import Graph
 from qdqgraph.graph.sites import sites
+from qdqgraph.targets.target import Target
 model = onnx.parser.parse_model('''{MODEL}''')
 folder = str(Path(qdqgraph.__file__).parent.parent)
 rules = qdqgraph.rules(installed=False)
 assert all(folder in str(rule.file) for rule in rules)
 print(*(f.code for f in qdqgraph.check(model, rules) if f.place in "mn"))
 print("d" in sites(Graph(model)).wants)
-print(*(layer.kind + " " + layer.precision for layer in forecast(Graph(model), "g").layers if "ReverseSequence(m)" in layer.nodes))
+print(*(layer.kind + " " + layer.precision for layer in forecast(Graph(model, target=Target.named("trt-8.6")), "g").layers if "ReverseSequence(m)" in layer.nodes))
 """
 
 

@@ -27,6 +27,9 @@ BITS = {
 }
 """Bits per element, by precision; other precisions have an unknown size."""
 
+EIGHT_BITS = frozenset({"INT8", "FP8"})
+"""Precisions of quantized values in which TensorRT has kernels for weighted layers."""
+
 UNKNOWN = "?"
 """The precision of a tensor or layer if the source does not give it."""
 
@@ -96,6 +99,8 @@ class Layer:
         tactic: name of the implementation; "" if unknown.
         why: the reasons of a forecast.
         fields: all other fields of the source, unchanged.
+        alternative: in a forecast, where TensorRT decides by timing: the kernels that it may form instead of this one
+            and its neighbors, each as the names of its nodes.
     """
 
     name: str
@@ -110,6 +115,7 @@ class Layer:
     tactic: str = ""
     why: tuple[Reason, ...] = ()
     fields: Mapping[str, object] = field(default_factory=dict, hash=False, compare=False)
+    alternative: tuple[tuple[str, ...], ...] = ()
 
     @property
     def bytes(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..operators import KERNELS, WEIGHTED, is_weighted
-from .layers import Engine
+from .layers import EIGHT_BITS, Engine
 
 WEIGHTED_KERNELS = frozenset(KERNELS[operator] for operator in WEIGHTED)
 """The kinds of forecast layers that compute a convolution or matrix product."""
@@ -22,11 +22,12 @@ class Int8Share:
     Attributes:
         source: the source of the numbers, "forecast for trt-10".
         weighted: number of weighted layers.
-        int8: number of those that compute in INT8.
-        tensors: number of activation tensors that are stored as INT8.
+        int8: number of those that compute in INT8, or in FP8.
+        tensors: number of activation tensors that are stored as INT8, or as FP8.
         bytes: bytes of activations that all layers read and write per run; a tensor of unknown size counts as 0.
         unsized: number of tensors of unknown size.
         refused: codes of the findings for which TensorRT refuses the file, sorted; empty if it accepts the file.
+        kind: the types of the quantized tensors, in words: "INT8", "FP8" or "FP8 and INT8".
     """
 
     source: str
@@ -36,6 +37,7 @@ class Int8Share:
     bytes: int
     unsized: int = 0
     refused: tuple[str, ...] = ()
+    kind: str = "INT8"
 
     @classmethod
     def of(cls, engine: Engine, refused: Iterable[str] = ()) -> Int8Share:
@@ -50,19 +52,20 @@ class Int8Share:
         return cls(
             source=engine.source,
             weighted=sum(layer.kind in WEIGHTED_KERNELS or is_weighted(layer.kind) for layer in engine.layers),
-            int8=sum(layer.precision == "INT8" for layer in cores),
-            tensors=sum(t.precision == "INT8" for t in stored),
+            int8=sum(layer.precision in EIGHT_BITS for layer in cores),
+            tensors=sum(t.precision in EIGHT_BITS for t in stored),
             bytes=engine.bytes,
             unsized=sum(any(d < 0 for d in t.dims) for t in stored),
             refused=tuple(sorted(set(refused))),
+            kind=" and ".join(sorted({t.precision for t in stored} & EIGHT_BITS)) or "INT8",
         )
 
     @property
     def counts(self) -> str:
         """The numbers in words: "3 of 5 weighted layers in INT8, 7 INT8 tensors, 1,234 bytes"."""
         unknown = f" and {self.unsized} tensors of unknown size" if self.unsized else ""
-        stored = f"{self.tensors} INT8 tensors, {self.bytes:,} bytes{unknown}"
-        return f"{self.int8} of {self.weighted} weighted layers in INT8, {stored}"
+        stored = f"{self.tensors} {self.kind} tensors, {self.bytes:,} bytes{unknown}"
+        return f"{self.int8} of {self.weighted} weighted layers in {self.kind}, {stored}"
 
     @property
     def warning(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +30,11 @@ class Target:
         depthwise_channels: a depthwise INT8 convolution, with one input channel in each group, needs a multiple of this
             number of channels instead.
         weights_as_output: the integers of a layer's weights may be a network output too.
+        joined: the category of operators (`qdqgraph.operators`) that run in one kernel with their neighbors.
+        pairs_inside: Q and DQ run inside the kernels of such operators, also Q -> DQ in floating point.
+        unmoved: data-movement ops over which Q and DQ do not move.
+        padding_over_pair: a Pad fuses with the convolution downstream also if a pair lies between them.
+        deconvolution_int8: ConvTranspose has INT8 kernels.
     """
 
     name: str
@@ -41,6 +46,16 @@ class Target:
     group_channels: int
     depthwise_channels: int
     weights_as_output: bool
+    joined: str
+    pairs_inside: bool
+    unmoved: frozenset[str]
+    padding_over_pair: bool
+    deconvolution_int8: bool
+
+    @property
+    def of_libraries(self) -> Target:
+        """The same generation as if it generated kernels for element-wise operators only, as TensorRT 8 does."""
+        return replace(self, joined="elementwise", pairs_inside=False)
 
     @staticmethod
     def named(name: str = DEFAULT) -> Target:
@@ -67,4 +82,9 @@ def _read(name: str) -> Target:
         data["groups"]["channels"],
         data["groups"]["depthwise"],
         data["weights"]["as_output"],
+        data["kernels"]["joined"],
+        data["pairs"]["inside"],
+        frozenset(data["moves"]["not"]),
+        data["padding"]["over_pair"],
+        data["deconvolution_kernel"]["int8"],
     )

@@ -20,6 +20,7 @@ from qdqgraph.engines.timing.roofline import Roofline, Shares, default_shares
 from qdqgraph.engines.timing.work import Work, works
 from qdqgraph.errors import EngineError
 from qdqgraph.graph.graph import Graph
+from qdqgraph.targets.target import Target
 from tests.support.models import build
 from tests.support.paths import DATA, NVIDIA
 
@@ -28,7 +29,7 @@ KNOWN = Shares(0.6, {"INT8": 0.3, "FP16": 0.45}, 7.0, (1.0, 1.0), "")
 
 def weighted(text: str) -> list[Work]:
     """The work of the kernels of a graph that compute a convolution or matrix product."""
-    graph = Graph(build(text))
+    graph = Graph(build(text), target=Target.named("trt-11"))  # computes in the types of the file
     return [work for work in works(forecast(graph, "m"), graph) if work.operations]
 
 

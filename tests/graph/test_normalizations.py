@@ -5,6 +5,7 @@ import pytest
 
 from qdqgraph.engines.forecast.forecast import forecast
 from qdqgraph.rulekit import Graph, normalizations
+from qdqgraph.targets.target import Target
 from tests.support.normalizations import CONSTANTS, FORMS
 
 
@@ -49,5 +50,8 @@ def test_two_in_a_row_are_two() -> None:
 @pytest.mark.parametrize("name", ["scale and bias are part of it", "pairs inside", "softmax"])
 def test_the_forecast_takes_it_for_one_kernel(name: str) -> None:
     """Measured on TensorRT-RTX 1.7.1: pairs inside change neither the kernels nor the bytes."""
-    layers = forecast(read(FORMS[name][0]), "").layers
-    assert [layer.kind for layer in layers] == ["PointWise", "Normalization"]
+    graph = read(FORMS[name][0])
+    classic = forecast(graph.aimed_at(Target.named("trt-8.6")), "").layers
+    assert [layer.kind for layer in classic] == ["PointWise", "Normalization"]
+    (together,) = forecast(graph, "").layers
+    assert set(together.nodes) == {n for layer in classic for n in layer.nodes}

@@ -15,6 +15,7 @@ from qdqgraph.model.text import parse
 from qdqgraph.repair.rounds import fix
 from qdqgraph.rulekit import Counterexample, Finding, Graph, PlacePair, Rule, Safety
 from qdqgraph.rulekit.rule import scan
+from qdqgraph.targets.target import Target
 from tests.support.models import build
 
 RULES = qdqgraph.rules()
@@ -38,7 +39,7 @@ class Chatty(Rule):
 
 
 def test_code_and_place_identify_a_finding_whatever_it_says_and_costs() -> None:
-    graph = Graph(build(TWICE))
+    graph = Graph(build(TWICE), target=Target.named("trt-8.6"))
     (found,) = scan(graph, [r for r in RULES if r.code == "QDQ104"])
     (costly,) = priced([found], forecast(graph, "m"))
     assert costly.bytes != found.bytes and costly.message == found.message

@@ -12,7 +12,8 @@ from onnx import TensorProto
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
 from ...operators import VIEWS
-from ..forecast.kernels import Partition
+from ..forecast.forecast import forecast
+from ..forecast.kernels import VIEW, Partition
 from ..layers import Engine, Layer
 
 HALVES: Mapping[str, int] = {"FP16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16}
@@ -75,6 +76,14 @@ def written(engine: Engine) -> dict[str, str]:
     return {t.name: t.precision for layer in engine.layers if not layer.cause for t in layer.outputs}
 
 
+def of_libraries(graph: Graph, engine: Engine) -> tuple[Graph, Engine]:
+    """The graph and its forecast without generated kernels: where a Q or DQ runs does not change its numbers."""
+    if not graph.target.pairs_inside:
+        return graph, engine
+    aimed = graph.aimed_at(graph.target.of_libraries)
+    return aimed, forecast(aimed, engine.name)
+
+
 def blocks(graph: Graph, engine: Engine) -> tuple[Block, ...]:
     """The kernels of a forecast of this graph, in execution order.
 
@@ -85,10 +94,12 @@ def blocks(graph: Graph, engine: Engine) -> tuple[Block, ...]:
     for layer in engine.layers:
         if layer.cause:
             origin.update({t.name: layer.inputs[0].name for t in layer.outputs if t.name != layer.inputs[0].name})
+            if layer.cause == "type" and (writer := layers.get(layer.inputs[0].name)) is not None:
+                layers.update({t.name: writer for t in layer.outputs})  # an FP16 result as an FP32 network output
         else:
             layers.update({t.name: layer for t in layer.outputs})
     found: list[Block] = []
-    kernels = Partition(graph).kernels
+    kernels = [k for k in Partition(graph).kernels if k.kind != VIEW]
     unstored = {k.end: k for k in kernels if k.end not in layers}
     for kernel in kernels:
         if kernel.end in unstored:

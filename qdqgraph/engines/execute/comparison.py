@@ -20,7 +20,7 @@ from ...graph.pair import Pair, pairs
 from ...graph.sites import sites
 from ...operators import SHAPED_BY_VALUES
 from ..layers import Engine
-from .blocks import HALVES, Block, blocks, written
+from .blocks import HALVES, Block, blocks, of_libraries, written
 from .evaluation import REALS, Evaluation, evaluate
 from .network import FLOAT, Network
 from .operands import WHOLE_BYTES
@@ -98,7 +98,8 @@ def comparison(graph: Graph, engine: Engine) -> Comparison:
 class _Building:
     def __init__(self, graph: Graph, engine: Engine) -> None:
         self.graph, self.network = graph, Network(graph.model)
-        self.blocks, self.stored = blocks(graph, engine), written(engine)
+        plain, known = of_libraries(graph, engine)
+        self.blocks, self.stored = blocks(plain, known), written(known)
         self.half = has_half(graph.model)
         self.results: dict[str, int] = {}
 

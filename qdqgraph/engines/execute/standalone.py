@@ -9,7 +9,7 @@ from ...calibration.statistics.floating import sweep
 from ...graph.graph import Graph
 from ...model.protos import refill, rename_inputs
 from ..layers import Engine
-from .blocks import blocks, written
+from .blocks import blocks, of_libraries, written
 from .evaluation import REALS, evaluate
 from .network import FLOAT, Network
 
@@ -23,7 +23,8 @@ def standalone(graph: Graph, engine: Engine) -> onnx.ModelProto:
     """
     network = Network(graph.model)
     declared = list(graph.model.graph.output)
-    whole = evaluate(graph, network, written(engine), blocks(graph, engine))
+    plain, known = of_libraries(graph, engine)
+    whole = evaluate(graph, network, written(known), blocks(plain, known))
     own = {o.name: network.name(f"{o.name}/original") for o in declared}
     last: list[onnx.NodeProto] = []
     for info in declared:

@@ -13,7 +13,7 @@ from ...graph.pair import pairs
 from ...proposals.proposal import PlacePair, Rewire, touched
 from ...repair.guard import Identity
 from ...rulekit.finding import Finding
-from ..layers import Engine
+from ..layers import EIGHT_BITS, Engine
 from ..share import WEIGHTED_KERNELS
 
 REACH = 16
@@ -80,7 +80,7 @@ def _costs(engine: Engine) -> Mapping[str, Cost]:
             continue
         for name, tensor in (*zip(names, layer.inputs, strict=True), *((t.name, t) for t in layer.outputs)):
             found[name].bytes += tensor.bytes
-        if names and layer.precision == "INT8" and layer.kind in WEIGHTED_KERNELS:
+        if names and layer.precision in EIGHT_BITS and layer.kind in WEIGHTED_KERNELS:
             found[names[0]].int8 += 1
             found[names[0]].made.update(t.name for t in layer.outputs)
     return found

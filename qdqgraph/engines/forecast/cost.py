@@ -9,7 +9,7 @@ from dataclasses import replace
 from ...proposals.proposal import PlacePair
 from ...rulekit.finding import Finding
 from ..layers import Engine, Tensor
-from .memory import FLOATS
+from .stored import FLOATS
 
 
 def priced(findings: Iterable[Finding], engine: Engine) -> tuple[Finding, ...]:

@@ -65,6 +65,35 @@ RULES: dict[str, tuple[str, str]] = {
         "then wider",
         "measured on TensorRT-RTX 1.7.1",
     ),
+    "F6": (
+        "TensorRT 10 and newer: one kernel is generated for neighboring element-wise operators, reductions, "
+        "normalizations, softmax and data movement, unless a library kernel lies on a path between them",
+        "https://github.com/Eternal-Raiden-Ying/i-vit-srtp/blob/main/layer_info.json",
+    ),
+    "F7": (
+        "TensorRT 10 and newer: Q and DQ run inside such a kernel; Q -> DQ alone is one kernel that stores no INT8",
+        "https://github.com/Eternal-Raiden-Ying/i-vit-srtp/blob/main/layer_info.json",
+    ),
+    "F8": (
+        "a Pad of zeros fuses with the convolution downstream; before TensorRT 10 only without a pair between them",
+        f"{ISSUE}2592",
+    ),
+    "F9": ("TensorRT 8: a Q does not move over a Tile", f"{ISSUE}2627"),
+    "F10": (
+        "a ConvTranspose does not absorb a Q that moves over a Concat or other data movement to it",
+        f"{ISSUE}2597",
+    ),
+    "F11": ("a GELU by Tanh after an INT8 layer is not part of its kernel", "measured on TensorRT-RTX 1.7.1"),
+    "F12": (
+        "weakly typed: an FP32 network input or output of a floating-point convolution or matrix product is converted "
+        "apart",
+        ENGINES,
+    ),
+    "T1": (
+        "TensorRT decides by timing which of two unquantized convolutions takes an Add, whether an Add after SiLU "
+        "fuses, and whether a MaxPool fuses after a convolution that does not read a network input",
+        f"{ISSUE}3861",
+    ),
 }
 """Rule number → its text and source."""
 

@@ -17,22 +17,32 @@ from ...graph.pair import Pair, pairs
 from ...graph.sites import Use, sites
 from ...model.protos import is_standard
 from ...operators import FLOAT_ONLY, JOINS, VIEWS
-from ..layers import PREDICTED, Engine, Layer
+from ..layers import EIGHT_BITS, PREDICTED, Engine, Layer, Reason, Tensor
 from .evidence import reason
-from .kernels import NORMALIZATION, POINTWISE, Kernel, Partition
-from .memory import FLOATING, FLOATS, Memory, StoredType
-from .propagation import passes
+from .kernels import NORMALIZATION, POINTWISE, VIEW, Kernel, Partition
+from .memory import Memory
+from .propagation import passes, scale_key, site_of, values
+from .stored import FLOATING, FLOATS, StoredType
 
 WEIGHT_CHAIN = VIEWS | {"Transpose", "Cast"}
 """Operators between a weight's pair and its reader through which the weight stays quantized."""
 
 
-def forecast(graph: Graph, name: str) -> Engine:
-    """The engine that the documented rules predict for the graph's target, with this name."""
-    layers = _Forecast(graph).layers()
+def forecast(graph: Graph, name: str, *, together: bool = False) -> Engine:
+    """The engine that the documented rules predict for the graph's target.
+
+    Args:
+        graph: the graph, with its target.
+        name: the name of the engine.
+        together: where TensorRT decides by timing whether nodes fuse, they do; otherwise they do not, which is more
+            kernels and bytes (T1).
+    """
+    layers = _Forecast(graph, together).layers()
     notes = ["a forecast by documented rules: it excludes layouts and what TensorRT decides by timing"]
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
         notes.append("a tensor with a dynamic dimension has no known size and counts as 0 bytes; a dynamic batch is 1")
+    if undecided := sum(bool(layer.alternative) for layer in layers):
+        notes.append(f"TensorRT decides by timing about {undecided} of the kernels; the forecast counts the worse ones")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
     return Engine(name, f"{PREDICTED}{graph.target.name}", layers, ends, notes=tuple(notes))
 
@@ -40,29 +50,22 @@ def forecast(graph: Graph, name: str) -> Engine:
 class _Forecast:
     """One pass over the kernels in execution order; each reads the outputs of earlier ones, converted if necessary."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph, self.memory = graph, Memory(graph)
-        self.table, self.parts = pairs(graph), Partition(graph)
+    def __init__(self, graph: Graph, together: bool) -> None:
+        self.graph, self.memory, self.together = graph, Memory(graph), together
+        self.table, self.parts = pairs(graph), Partition(graph, together=together)
         self.pooled: set[str] = set()
         self.narrowed = narrowed(graph.model, graph.casts, graph.dtype)
 
     def layers(self) -> tuple[Layer, ...]:
         """All layers, in execution order."""
-        kernels = {id(k.nodes[-1]): k for k in self.parts.kernels}
-        for node in self.graph.nodes():
-            if (
-                node.op in VIEWS
-                and id(node) not in self.parts.taken
-                and id(node) not in self.parts.shapes
-                and not self.graph.is_constant(key(node))
-            ):
-                if (use := self._use(node, 0)) is not None:
-                    self.memory.view(key(node), use)
-            elif (kernel := kernels.get(id(node))) is not None:
+        for kernel in self.parts.kernels:
+            if kernel.kind != VIEW:
                 self._kernel(kernel)
+            elif (use := self._use(kernel.nodes[0], 0)) is not None:
+                self.memory.view(kernel.end, use)
         for name in dict.fromkeys(self.graph.source(tensor.name) for tensor in self.graph.gs.outputs):
             self.memory.leave(name)
-        return tuple(self.memory.layers)
+        return self.memory.finished()
 
     def _use(self, node: gs.Node, index: int) -> Use | None:
         if index >= len(node.inputs) or not node.inputs[index].name:
@@ -73,12 +76,15 @@ class _Forecast:
     def _uses(self, kernel: Kernel) -> list[Use]:
         """The tensors that a kernel reads from memory: data that none of its own nodes produce."""
         inside = {t.name for n in kernel.nodes for t in n.outputs}
+        members = {id(n) for n in kernel.nodes}
         found: dict[tuple[str, int], Use] = {}
         for node in kernel.nodes:
             for index, tensor in enumerate(node.inputs):
                 name = tensor.name
                 made = squares.before(self.graph, name) if name else ""
                 if not name or made in inside or self.graph.is_constant(name) or self._is_shape(name):
+                    continue
+                if kernel.generated and id(self.parts.origin(name)) in members:
                     continue
                 use = self._use(node, index)
                 if use is not None:
@@ -94,6 +100,8 @@ class _Forecast:
         move = passes(self.graph, node) if len(kernel.nodes) == 1 else None
         if kernel.core is not None:
             self._weighted(kernel, uses)
+        elif kernel.generated:
+            self._generated(kernel, uses)
         elif move is not None:
             self._moving(kernel, uses, move[1])
         else:
@@ -103,21 +111,24 @@ class _Forecast:
         """A convolution with the nodes that fuse with it: R11, R12."""
         core, end = kernel.core, kernel.end
         assert core is not None
-        data = {t.name for t in core.inputs[:2]}
-        mine = [u for u in uses if u.tensor in data]
-        others = [u for u in uses if u.tensor not in data]
+        mine, others = self._operands(kernel, uses)
         constant = [t.name for t in core.inputs[1:2] if self.graph.is_constant(t.name)]
         quantized = all(self._weight(name) is not None for name in constant)
         rounded = next((name for name in self.graph.proto(core).input[:2] if name in self.narrowed), "")
-        int8 = bool(mine) and quantized and all(self.memory.offered(u).scale is not None for u in mine) and not rounded
-        wanted = self.memory.wanted(end)
+        able = core.op != "ConvTranspose" or self.graph.target.deconvolution_int8
+        int8 = bool(mine) and quantized and all(self.memory.offered(u).scale is not None for u in mine)
+        int8 = int8 and able and not rounded
+        wanted = self._wanted(kernel)
         side = all(self.memory.offered(u).scale is not None for u in others)
         absorbs = int8 and wanted.scale is not None and side
-        why = [reason(r) for r in kernel.rules if int8 or r != "R11"]
+        why = [_undecided(_names(kernel.alternative)) if r == "T1" else reason(r) for r in kernel.rules]
+        why = [r for r in why if int8 or r.rule != "R11"]
         if not int8:
             why = [reason("F2", self._float_core(mine, quantized)), *(r for r in why if r.rule != "F2")]
         if rounded:
             why.append(reason("F5", f"it runs in floating point, because '{rounded}' had 16 bits before"))
+        if wanted.scale != self.memory.wanted(end).scale:
+            why.append(reason("F10"))
         if others and int8 and wanted.scale is not None and not side:
             why.append(
                 reason(
@@ -126,19 +137,58 @@ class _Forecast:
             )
         if others and side and not absorbs:
             why.append(reason("R12", f"its result stays floating point, so '{others[0].tensor}' is dequantized for it"))
-        reads = [self.memory.read(u, self.memory.offered(u) if int8 else FLOATING) for u in mine]
+        half = not int8 and not self.graph.target.strong
+        reads = [self.memory.read(u, self.memory.offered(u)) if int8 else self.memory.read_float(u, half) for u in mine]
         reads += [self.memory.read(u, self.memory.offered(u) if absorbs else FLOATING) for u in others]
-        nodes = [*self._weights(core), *map(label, kernel.nodes)]
-        layer = Layer(
-            " + ".join(nodes), kernel.kind, tuple(nodes), (), tuple(reads), (), "INT8" if int8 else "", why=tuple(why)
-        )
+        nodes = (*self._weights(core), *map(label, kernel.nodes))
+        precision = self.memory.offered(mine[0]).precision if int8 else ""
+        layer = Layer(" + ".join(nodes), kernel.kind, nodes, (), tuple(reads), (), precision, why=tuple(why))
+        layer = replace(layer, alternative=_names(kernel.alternative))
         pool = self._pool_after(kernel, absorbs)
         if pool is not None:
-            nodes.append(label(pool))
-            layer = replace(layer, name=" + ".join(nodes), nodes=tuple(nodes), why=(*why, reason("R16")))
-            self.pooled.add(key(pool))
-            end, wanted = key(pool), self.memory.wanted(key(pool))
-        self.memory.write(layer, (end,), wanted if absorbs else FLOATING)
+            layer, fused = self._pooled(layer, kernel, pool)
+            after = self.memory.wanted(key(pool))
+            end, wanted = (key(pool), after if after.scale is not None else wanted) if fused else (end, wanted)
+        self.memory.write(layer, (end,), wanted if absorbs else FLOATING, half=half)
+
+    def _operands(self, kernel: Kernel, uses: list[Use]) -> tuple[list[Use], list[Use]]:
+        """What a weighted kernel multiplies, and what else it reads; a pair after its Pad moves before it."""
+        assert kernel.core is not None
+        data = {t.name for t in kernel.core.inputs[:2]}
+        mine = [u for u in uses if u.tensor in data]
+        others = [u for u in uses if u.tensor not in data]
+        if kernel.pad is not None:
+            first, pair = kernel.pad.inputs[0].name, self.table.made(kernel.core.inputs[0].name)
+            mine = [Use(u.reader, u.tensor, u.pair or pair) for u in others if u.tensor == first] + mine
+            others = [u for u in others if u.tensor != first]
+        return mine, others
+
+    def _pooled(self, layer: Layer, kernel: Kernel, pool: gs.Node) -> tuple[Layer, bool]:
+        """The layer with the MaxPool after it (R16), and whether they fuse; only a stem is known to."""
+        assert kernel.core is not None
+        stem = self._is_stem(kernel.core)
+        nodes = (*layer.nodes, label(pool))
+        if not stem:
+            layer = replace(layer, alternative=(nodes,), why=(*layer.why, _undecided((nodes,))))
+        if not stem and not self.together:
+            return layer, False
+        self.pooled.add(key(pool))
+        return replace(layer, name=" + ".join(nodes), nodes=nodes, why=(*layer.why, reason("R16"))), True
+
+    def _wanted(self, kernel: Kernel) -> StoredType:
+        """The type that all readers of a weighted kernel want; a ConvTranspose writes it only for its own Q (F10)."""
+        wanted = self.memory.wanted(kernel.end)
+        if kernel.core is None or kernel.core.op != "ConvTranspose":
+            return wanted
+        own = all(u.pair is not None for u in values(self.graph, kernel.end))
+        return wanted if own else FLOATING
+
+    def _is_stem(self, core: gs.Node) -> bool:
+        """Whether a convolution reads a network input, through nothing but pairs, views and Pads."""
+        name = site_of(self.graph, core.inputs[0].name)
+        while (node := self.graph.producer(name)) is not None and node.op in VIEWS | {"Pad"}:
+            name = site_of(self.graph, node.inputs[0].name)
+        return name in self.graph.inputs
 
     def _float_core(self, mine: list[Use], quantized: bool) -> str:
         unquantized = [u.tensor for u in mine if self.memory.offered(u).scale is None]
@@ -163,9 +213,14 @@ class _Forecast:
         return pair
 
     def _pool_after(self, kernel: Kernel, int8: bool) -> gs.Node | None:
-        """The MaxPool that fuses with a convolution: the only reader of its result, both in INT8 (R16)."""
-        node = self.parts.only(kernel.end) if int8 and kernel.add is None else None
-        return node if node is not None and node.op == "MaxPool" and kernel.kind == "Convolution" else None
+        """The MaxPool that fuses with a convolution: the only reader of its result, both INT8 with one scale (R16)."""
+        uses = values(self.graph, kernel.end)
+        if not int8 or kernel.add is not None or kernel.kind != "Convolution" or len(uses) != 1:
+            return None
+        use, after = uses[0], self.memory.wanted(key(uses[0].reader.node)).scale
+        alone = use.reader.index >= 0 and kernel.end not in self.parts.ends and use.reader.node.op == "MaxPool"
+        alike = use.pair is None or after in (None, scale_key(use.pair))
+        return use.reader.node if alone and alike else None
 
     def _moving(self, kernel: Kernel, uses: list[Use], made: tuple[str, ...]) -> None:
         """A data-movement op: it runs on INT8 if possible (R15, R16, R27)."""
@@ -176,7 +231,11 @@ class _Forecast:
         wanted = self.memory.wanted(made[0]) if len(after) == 1 else FLOATING
         offers = [self.memory.offered(u) for u in uses]
         agreed = {o.scale for o in offers}
-        before = {self.memory.propagation.wanted.get(self.table.root(u.tensor)) for u in uses} == {wanted.scale}
+        wants = self.memory.propagation.wanted
+        before = {
+            wanted.scale if self.memory.is_generated(u.tensor) else wants.get(site_of(self.graph, u.tensor))
+            for u in uses
+        } == {wanted.scale}
         if wanted.scale is not None and (len(uses) > 1 or agreed == {wanted.scale} or before):
             storage = wanted  # the Q after it moves to every input: equal ones cancel, others requantize
         elif len(agreed) == 1 and None not in agreed:
@@ -200,6 +259,34 @@ class _Forecast:
             )
         return "it moves floating point, because its inputs have different scales and no Q follows it"
 
+    def _generated(self, kernel: Kernel, uses: list[Use]) -> None:
+        """A kernel that is generated for its nodes: Q and DQ run inside it, and it writes what is read (F6, F7)."""
+        offers = [self.memory.offered(u) for u in uses]
+        moves = all(passes(self.graph, n) is not None for n in kernel.nodes)
+        agreed = {o.scale for o in offers}
+        form = offers[0] if moves and len(agreed) == 1 else FLOATING  # the DQs before data movement run after it
+        reads = [self.memory.taken(u) for u in uses]
+        inside = self._pairs_inside(kernel, uses, reads)
+        why = [reason(r) for r in kernel.rules]
+        why += [reason("F7")] if inside else []
+        why += [reason("F4")] if any(t.precision in EIGHT_BITS for t in reads) else []
+        nodes = tuple(map(label, kernel.nodes))
+        quantizers = tuple(dict.fromkeys(label(p.quantize) for p in inside if p.quantize is not None))
+        layer = Layer(" + ".join(nodes), kernel.kind, nodes, quantizers, tuple(reads), (), "", why=tuple(why))
+        made = tuple(t.name for n in kernel.nodes for t in n.outputs if t.name)
+        self.memory.generate(layer, tuple(reversed(made)), form)
+
+    def _pairs_inside(self, kernel: Kernel, uses: list[Use], reads: list[Tensor]) -> list[Pair]:
+        """The pairs that a generated kernel computes: between its nodes, and of values that it reads unquantized."""
+        floats = FLOATS.values()
+        found = [u.pair for u, t in zip(uses, reads, strict=True) if u.pair is not None and t.precision in floats]
+        read = {(id(u.reader.node), u.reader.index) for u in uses}
+        for node in kernel.nodes:
+            for index, tensor in enumerate(node.inputs):
+                pair = self.table.made(tensor.name) if tensor.name and (id(node), index) not in read else None
+                found += [pair] if pair is not None and not self.graph.is_constant(tensor.name) else []
+        return found
+
     def _computing(self, kernel: Kernel, uses: list[Use]) -> None:
         """A layer without weights: INT8 between DQ and Q, else floating point (R17, R18, R28)."""
         first = kernel.nodes[0]
@@ -212,6 +299,7 @@ class _Forecast:
         touched = int8 or wanted.scale is not None or any(u.pair is not None for u in data)
         why = [reason(r) for r in kernel.rules]
         why += [reason(rule, "" if int8 or not able else self._float_reason(data, wanted))] if touched else []
+        why += [reason("F9")] if first.op in self.graph.target.unmoved else []
         absorbs = set() if int8 or kernel.kind != POINTWISE else {id(u) for u in data if self.memory.is_int8(u)}
         why += [reason("F4")] if absorbs else []
         whole = [self.memory.offered(u) if (int8 and u in data) or id(u) in absorbs else FLOATING for u in uses]
@@ -230,3 +318,13 @@ class _Forecast:
         return (
             f"it runs in floating point, because its input '{unquantized[0]}' is not quantized" if unquantized else ""
         )
+
+
+def _names(kernels: tuple[tuple[gs.Node, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(map(label, nodes)) for nodes in kernels)
+
+
+def _undecided(kernels: tuple[tuple[str, ...], ...]) -> Reason:
+    """The reason for a kernel that TensorRT may form otherwise."""
+    said = " and ".join(f"[{' + '.join(nodes)}]" for nodes in kernels)
+    return reason("T1", f"TensorRT decides by timing; it may form {said} instead")

@@ -17,6 +17,10 @@ from .forecast import forecast
 class Judge:
     """The forecasts of one repair; a graph that several steps ask for is forecast once.
 
+    Refusals use the rules that hold for every generation: as if only element-wise operators had generated kernels, and
+    with everything fused that TensorRT decides by timing. TensorRT 10 builds some networks of convolutions without its
+    compiler (`docs/engines.md`), and a repair is not refused for what only some builds do.
+
     Attributes:
         shares: what runs in INT8 in the first and in the last graph that it saw.
     """
@@ -27,7 +31,7 @@ class Judge:
 
     def price(self, graph: Graph, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """Returns the remaining findings of a repaired graph with what each costs."""
-        engine = self._engine(graph)
+        engine = forecast(graph, "")
         self._saw(Int8Share.of(engine))
         return priced(findings, engine)
 
@@ -49,12 +53,13 @@ class Judge:
             applied: the findings that were repaired.
             illegal: the findings for which the target refuses `before`; bytes of a refused file are not compared.
         """
-        old = Int8Share.of(self._engine(before), (f.code for f in illegal))
-        self._saw(old)
+        refused = [f.code for f in illegal]
+        if not self.shares:
+            self._saw(Int8Share.of(forecast(before, ""), refused))
         free = [f for f in applied if f.severity is not Severity.ERROR]
         if not free or after is before:
             return {}
-        new = Int8Share.of(self._engine(after))
+        old, new = Int8Share.of(self._engine(before), refused), Int8Share.of(self._engine(after))
         if not new.worse_than(old):
             return {}
         costs = blamed((before, self._engine(before)), (after, self._engine(after)), applied, stored=not illegal)
@@ -70,5 +75,6 @@ class Judge:
         for known, engine in self._known:
             if known is graph:
                 return engine
-        self._known = [*self._known[-1:], (graph, forecast(graph, ""))]
-        return self._known[-1][1]
+        engine = forecast(graph.aimed_at(graph.target.of_libraries), "", together=True)
+        self._known = [*self._known[-1:], (graph, engine)]
+        return engine

@@ -11,6 +11,7 @@ from ...graph.graph import Graph, key
 from ...graph.moves import move_of
 from ...graph.normalizations import normalizations
 from ...graph.pair import pairs
+from ...model.protos import is_standard
 from ...operators import (
     BINARY,
     CONVOLUTIONS,
@@ -25,13 +26,20 @@ from ...operators import (
     UNARY,
     VIEWS,
     WEIGHTED,
+    members,
 )
+from .generated import groups, in_order
+from .patterns import grouped, is_tanh_gelu, padding
 from .propagation import values
 
 NORMALIZATION = "Normalization"
 """What engines call the kernel of a normalization that is written as several nodes."""
 POINTWISE = "PointWise"
 """What engines call the kernel of element-wise nodes."""
+GENERATED = "kgen"
+"""What engines call a kernel that is generated for nodes of several kinds."""
+VIEW = "View"
+"""A view in the order of execution: no kernel, the same memory with another shape."""
 FUNCTION_STEPS = 16
 """Upper bound of the number of nodes of a function of one tensor; exporters write fewer."""
 QUIET = PAIRS | VIEWS | {"Constant"}
@@ -48,6 +56,9 @@ class Kernel:
         core: the weighted node; None for any other kernel.
         add: the residual Add that fuses with it.
         rules: the rules that join the nodes.
+        pad: the Pad upstream that fuses with it.
+        generated: it is generated for its nodes, so that Q and DQ run inside it.
+        alternative: the kernels that TensorRT may form instead of it and its neighbors, each as its nodes.
     """
 
     kind: str
@@ -55,6 +66,9 @@ class Kernel:
     core: gs.Node | None = None
     add: gs.Node | None = None
     rules: tuple[str, ...] = ()
+    pad: gs.Node | None = None
+    generated: bool = False
+    alternative: tuple[tuple[gs.Node, ...], ...] = ()
 
     @property
     def end(self) -> str:
@@ -63,27 +77,70 @@ class Kernel:
 
 
 class Partition:
-    """The nodes of a graph, divided into kernels; without views and shape arithmetic."""
+    """The nodes of a graph, divided into kernels; without views and shape arithmetic.
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph, self.table = graph, pairs(graph)
+    Args:
+        together: where TensorRT decides by timing whether nodes fuse, they do; otherwise they do not (T1).
+    """
+
+    def __init__(self, graph: Graph, *, together: bool = False) -> None:
+        self.graph, self.table, self.together = graph, pairs(graph), together
         self.ends = {self.table.root(name) for name in graph.outputs}
         self.shapes = _shape_arithmetic(graph)
         self.taken: set[int] = set()
         found = [self._block(node) for node in self._cores()]
-        found += self._normalizations()
+        generates = graph.target.joined != "elementwise"
+        found += () if generates else self._normalizations()
         rest = [n for n in graph.nodes() if id(n) not in self.taken and self.computes(n)]
-        found += self._pointwise([n for n in rest if self.elementwise(n)])
-        found += [
-            Kernel(KERNELS.get(n.op, "Move" if move_of(graph, n) else n.op), (n,))
-            for n in rest
-            if not self.elementwise(n)
-        ]
-        self.kernels = tuple(sorted(found, key=lambda k: graph.position(k.nodes[-1])))
+        joined = members(graph.target.joined)
+        alone = [n for n in rest if not (n.op in joined and is_standard(n))]
+        found += [Kernel(KERNELS.get(n.op, "Move" if move_of(graph, n) else n.op), (n,)) for n in alone]
+        apart = {id(n) for n in alone}
+        mine = [n for n in rest if id(n) not in apart]
+        found += self._generated(found, mine) if generates else self._pointwise(mine)
+        views = [n for n in graph.nodes() if self._is_view(n)]
+        self.kernels = self._ordered([*found, *(Kernel(VIEW, (n,)) for n in views)])
 
     def computes(self, node: gs.Node) -> bool:
         """Whether the node computes or moves data: not a Q or DQ, view, constant or arithmetic on shapes."""
         return node.op not in QUIET and id(node) not in self.shapes and not self.graph.is_constant(key(node))
+
+    def _is_view(self, node: gs.Node) -> bool:
+        return (
+            node.op in VIEWS
+            and id(node) not in self.taken
+            and id(node) not in self.shapes
+            and not self.graph.is_constant(key(node))
+        )
+
+    def _readers(self, kernels: Sequence[Kernel], through: frozenset[str]) -> dict[int, list[int]]:
+        """Kernel → the kernels that read a result of it, both as indices, seen through these operators."""
+        owner = {id(n): i for i, kernel in enumerate(kernels) for n in kernel.nodes}
+        found: dict[int, list[int]] = {}
+        inputs = [(n, t.name) for kernel in kernels for n in kernel.nodes for t in n.inputs if t.name]
+        inputs += [(r.node, name) for name, r in self.graph.captures if id(r.node) in owner]
+        for node, name in inputs:
+            origin = self.origin(name)
+            if origin is not None and owner.get(id(origin)) == owner[id(node)]:
+                continue  # also a view between two nodes of a kernel
+            source = self.graph.producer(name)
+            while source is not None and id(source) not in owner and source.op in through and source.inputs:
+                source = self.graph.producer(source.inputs[0].name)
+            if source is not None and id(source) in owner:
+                found.setdefault(owner[id(source)], []).append(owner[id(node)])
+        return found
+
+    def origin(self, tensor: str) -> gs.Node | None:
+        """The node that computes a tensor, seen through pairs and views."""
+        node = self.graph.producer(tensor)
+        while node is not None and node.op in QUIET and node.inputs:
+            node = self.graph.producer(node.inputs[0].name)
+        return node
+
+    def _ordered(self, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
+        """In the order of execution: each after what it reads, else in file order."""
+        listed = sorted(kernels, key=lambda k: self.graph.position(k.nodes[-1]))
+        return tuple(listed[i] for i in in_order(len(listed), self._readers(listed, PAIRS)))
 
     def elementwise(self, node: gs.Node) -> bool:
         """Whether the node is element-wise."""
@@ -106,17 +163,44 @@ class Partition:
     def _block(self, core: gs.Node) -> Kernel:
         """The kernel around a weighted node."""
         nodes, rules = [core], ["R11"]
+        pad = padding(self.graph, core)
+        rules += ["F8"] if pad is not None else []
         nodes += self._linear(core, rules)
+        before = len(nodes)
         nodes += self._activation(key(nodes[-1]), core, rules)
         add = self._residual(key(nodes[-1]), core)
+        alternative: tuple[tuple[gs.Node, ...], ...] = ()
         if add is not None:
-            rules.append(
-                "R13" if len(nodes) > 1 and nodes[-1].op not in BINARY - {"Mul"} and self._acts(nodes) else "R12"
-            )
-            nodes.append(add)
-            nodes += self._activation(key(add), core, rules)
+            acts = len(nodes) > 1 and nodes[-1].op not in BINARY - {"Mul"} and self._acts(nodes)
+            rules.append("R13" if acts else "R12")
+            behind = [add, *self._activation(key(add), core, rules)]
+            if acts and len(nodes) > before and nodes[-1].op in BINARY | GATES:
+                alternative = ((*nodes, *behind),)
+            elif other := self._bare(add, key(nodes[-1])):
+                alternative = ((*other, *behind), tuple(nodes))
+            if len(alternative) == 1 and not self.together:
+                nodes, add, rules = nodes[:before], None, [r for r in rules if r not in ("R13", "R20", "R21")]
+            else:
+                nodes += behind
+            rules += ["T1"] if alternative else []
+        nodes = [*([pad] if pad is not None else []), *nodes]
         self.taken.update(map(id, nodes))
-        return Kernel(KERNELS[core.op], tuple(nodes), core, add, tuple(dict.fromkeys(rules)))
+        unique = tuple(dict.fromkeys(rules))
+        return Kernel(KERNELS[core.op], tuple(nodes), core, add, unique, pad, alternative=alternative)
+
+    def _bare(self, add: gs.Node, tensor: str) -> list[gs.Node]:
+        """The convolution whose result is the other operand of an Add, unquantized, with the nodes between."""
+        found: list[gs.Node] = []
+        for name in (n for n in self.data(add) if n != tensor):
+            node = self.graph.producer(name)
+            while node is not None and self.only(key(node)) is (found[0] if found else add):
+                found.insert(0, node)
+                if node.op in CONVOLUTIONS:
+                    return found
+                names = self.data(node)
+                linear = node.op == "BatchNormalization" or (node.op in LINEAR and len(names) == 1)
+                node = self.graph.producer(names[0]) if linear else None
+        return []
 
     def _normalizations(self) -> Iterator[Kernel]:
         """Normalizations written as several nodes, whose result alone leaves them (F3)."""
@@ -148,7 +232,10 @@ class Partition:
         """The nodes of the activation that reads a tensor and fuses; empty if there is none."""
         node = self.only(tensor)
         gate = self._function(tensor) or ([node] if node is not None and node.op in GATES else [])
-        if gate and not _grouped(core) and not any(id(n) in self.taken for n in gate):
+        if is_tanh_gelu(gate or ([node] if node is not None else [])) and self.table.made(core.inputs[0].name):
+            rules.append("F11")
+            return []
+        if gate and not grouped(core) and not any(id(n) in self.taken for n in gate):
             rules.append("R20")
             tail = self.only(key(gate[-1])) if len(gate) > 1 else None
             if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
@@ -212,10 +299,23 @@ class Partition:
                     mine = [*theirs, *mine]
             for member in mine:
                 group[id(member)] = mine
-        for members in {id(m): m for m in group.values()}.values():
-            unique = {id(n): n for n in members}
+        for found in {id(m): m for m in group.values()}.values():
+            unique = {id(n): n for n in found}
             ordered = sorted(unique.values(), key=self.graph.position)
             yield Kernel(POINTWISE, tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
+
+    def _generated(self, others: Iterable[Kernel], nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
+        """The kernels that are generated for these nodes, beside the other kernels of the graph (F6)."""
+        alone = [Kernel(KERNELS.get(n.op, "Move" if move_of(self.graph, n) else n.op), (n,)) for n in nodes]
+        mine = set(map(id, alone))
+        items = sorted([*others, *alone], key=lambda k: self.graph.position(k.nodes[-1]))
+        joined = frozenset(i for i, kernel in enumerate(items) if id(kernel) in mine)
+        for group in groups(len(items), self._readers(items, QUIET), joined):
+            if group[0] in joined:
+                found = tuple(items[i].nodes[0] for i in group)
+                plain = all(map(self.elementwise, found))
+                kind = POINTWISE if plain else items[group[0]].kind if len(found) == 1 else GENERATED
+                yield Kernel(kind, found, rules=("F6",) if len(found) > 1 else (), generated=True)
 
     def _inside(self, group: list[gs.Node], node: gs.Node) -> bool:
         """Whether only the group itself and this node read the group's results, unquantized."""
@@ -225,13 +325,6 @@ class Partition:
             if made in self.ends or any(u.pair is not None or id(u.reader.node) not in members for u in uses):
                 return False
         return True
-
-
-def _grouped(core: gs.Node) -> bool:
-    """Whether a convolution is depthwise: one input channel per group; assumed if the weight shape is unknown."""
-    group = int(core.attrs.get("group", 1))
-    weights = core.inputs[1].shape if len(core.inputs) > 1 else None
-    return group > 1 and (weights is None or len(weights) < 2 or weights[1] == 1)
 
 
 def _shape_arithmetic(graph: Graph) -> frozenset[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -10,28 +10,12 @@ import onnx_graphsurgeon as gs
 from ...graph.graph import Graph, Reader, key, label
 from ...graph.pair import Pair, pairs
 from ...graph.sites import Use
-from ..layers import UNKNOWN, Layer, Reason, Tensor
+from ...operators import members
+from ..layers import EIGHT_BITS, UNKNOWN, Layer, Reason, Tensor
 from .evidence import reason
-from .propagation import Propagation, ScaleKey, passes, scale_key, values
+from .propagation import Propagation, ScaleKey, passes, scale_key, site_of, values
+from .stored import FLOATING, FLOATS, StoredType
 
-FLOATS = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP32"}
-"""Floating-point types of ONNX, as engines call them."""
-
-
-@dataclass(frozen=True)
-class StoredType:
-    """How a tensor is stored: as INT8 with a scale, or as floating point if `scale` is None.
-
-    Attributes:
-        scale: the scale of the integers.
-        pair: a pair with that scale.
-    """
-
-    scale: ScaleKey | None = None
-    pair: Pair | None = None
-
-
-FLOATING = StoredType()
 LEAVES = -2
 """In place of an input's index: no node reads the tensor, it is a network output."""
 
@@ -52,23 +36,33 @@ class Memory:
         self._views: dict[str, str] = {}
         self._copies: dict[str, Tensor] = {}
         self._converted: dict[tuple[str, ScaleKey | None, ScaleKey | None, str], Tensor] = {}
+        self._halves: set[str] = set()
+        self._writers: dict[str, int] = {}
+        self._versions: dict[tuple[str, ScaleKey | None, str], Tensor] = {}
 
     # What is stored, and what is wanted
 
     def source(self, tensor: str) -> str:
         """The stored tensor of a site, seen through pairs and views."""
-        site = self.table.root(tensor)
+        site = site_of(self.graph, tensor)
         while site in self._views:
-            site = self.table.root(self._views[site])
+            site = site_of(self.graph, self._views[site])
         return site
 
     def storage(self, tensor: str) -> StoredType:
         """How a tensor's site is stored."""
-        return self._storage.get(self.source(tensor), FLOATING)
+        site = site_of(self.graph, tensor)
+        while site not in self._storage and site in self._views:
+            site = site_of(self.graph, self._views[site])
+        return self._storage.get(site, FLOATING)
+
+    def is_generated(self, tensor: str) -> bool:
+        """Whether a generated kernel writes the tensor: in every type that its readers want."""
+        return self.source(tensor) in self._writers
 
     def offered(self, use: Use) -> StoredType:
         """The type that a use can read as INT8: that of its pair, or as stored."""
-        return self.storage(use.tensor) if use.pair is None else StoredType(scale_key(use.pair), use.pair)
+        return self.storage(use.tensor) if use.pair is None else StoredType.of(use.pair)
 
     def is_int8(self, use: Use) -> bool:
         """Whether the tensor is stored as the integers that the use can read."""
@@ -98,18 +92,90 @@ class Memory:
 
     # Writing
 
-    def write(self, layer: Layer, made: tuple[str, ...], storage: StoredType) -> None:
-        """Adds a layer that writes these tensors as this type, with the Q that it absorbs."""
+    def write(self, layer: Layer, made: tuple[str, ...], storage: StoredType, *, half: bool = False) -> None:
+        """Adds a layer that writes these tensors as this type, with the Q that it absorbs.
+
+        Args:
+            half: it computes and writes FP16; a network output in FP32 is converted after it (F12).
+        """
         for name in made:
             self._storage[name] = storage
         quantize = storage.pair.quantize if storage.pair is not None else None
         absorbed = (label(quantize),) if quantize is not None and layer.kind not in ("Concat", "Move") else ()
         outputs = tuple(self.stored(name, storage) for name in made)
         precision = layer.precision or _data_type((*layer.inputs, *outputs))
+        wide = outputs if half else ()
+        narrow = tuple(replace(t, name=f"{t.name} as FP16", precision="FP16") for t in wide if t.precision == "FP32")
+        self._halves.update(made if half else ())
+        outputs = narrow or outputs
         self.layers.append(replace(layer, outputs=outputs, precision=precision, quantizers=absorbed))
+        for before, after in zip(narrow, wide, strict=False):
+            self._convert(before, after)
+
+    def _convert(self, stored: Tensor, out: Tensor) -> None:
+        """Adds a conversion between two floating-point types."""
+        name = f"{stored.precision} to {out.precision}: {out.name}"
+        self.layers.append(
+            Layer(name, "Reformat", (), (), (stored,), (out,), out.precision, "type", why=(reason("F12"),))
+        )
+
+    def generate(self, layer: Layer, made: tuple[str, ...], form: StoredType) -> None:
+        """Adds a generated kernel. Each reader of a tensor that it makes adds the type that it reads to the outputs.
+
+        Args:
+            form: the type in which a reader without a pair reads the results.
+        """
+        for name in made:
+            self._writers[name] = len(self.layers)
+            if form.scale is not None:
+                self._storage[name] = form
+        self.layers.append(layer)
+
+    def _version(self, source: str, storage: StoredType, apart: str = "") -> Tensor:
+        """A generated tensor in one type, as an output of its kernel; `apart`: as the network output of this name."""
+        step = (source, storage.scale, apart)
+        if step not in self._versions:
+            quantize = storage.pair.quantize if storage.pair is not None else None
+            other = key(quantize) if quantize is not None else f"{source} as {storage.precision}"
+            made = replace(
+                self.stored(apart or source, storage), name=apart or (other if storage.precision else source)
+            )
+            layer = self.layers[self._writers[source]]
+            absorbed = (label(quantize),) if quantize is not None and label(quantize) not in layer.quantizers else ()
+            inside = storage.scale is not None and "F7" not in {r.rule for r in layer.why}
+            self.layers[self._writers[source]] = replace(
+                layer,
+                outputs=(*layer.outputs, made),
+                quantizers=(*layer.quantizers, *absorbed),
+                why=(*layer.why, *((reason("F7"),) if inside else ())),
+            )
+            self._versions[step] = made
+        return self._versions[step]
+
+    def finished(self) -> tuple[Layer, ...]:
+        """All layers; a generated tensor that is stored once has its own name, whatever its type."""
+        for name, index in self._writers.items():
+            if not self.layers[index].outputs:
+                self._version(name, FLOATING)
+        kinds: dict[str, list[Tensor]] = {}
+        for (source, *_), made in self._versions.items():
+            kinds.setdefault(source, []).append(made)
+        names = {made[0].name: source for source, made in kinds.items() if len(made) == 1}
+        names = {old: new for old, new in names.items() if old not in self.graph.outputs}
+
+        def named(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(replace(t, name=names[t.name]) if t.name in names else t for t in tensors)
+
+        found = [replace(x, inputs=named(x.inputs), outputs=named(x.outputs)) for x in self.layers]
+        return tuple(x if x.precision else replace(x, precision=_data_type((*x.inputs, *x.outputs))) for x in found)
 
     def view(self, made: str, use: Use) -> None:
         """Adds a view: another shape of the same memory; a pair before it moves over it."""
+        if self.is_generated(use.tensor):
+            self._views[made] = use.tensor
+            if use.pair is not None:
+                self._storage[made] = StoredType.of(use.pair)
+            return
         storage = self.offered(use)
         if storage.scale is None or storage.scale == self.storage(use.tensor).scale:
             self._views[made] = use.tensor
@@ -122,22 +188,59 @@ class Memory:
         if node is None:
             return
         source = self.source(name)
-        if pair is not None or self.storage(name).scale is not None:
+        if source in self._writers:
+            self._version(source, FLOATING, "" if source == name else name)
+        elif pair is not None or self.storage(name).scale is not None:
             self.read(Use(Reader(node, LEAVES), name, pair), FLOATING)
         elif source != name:
             stored = self.stored(source, FLOATING)
+            if source in self._halves and stored.precision == "FP16" and self.precision(name) == "FP32":
+                self._convert(stored, self.stored(name, FLOATING))
+                return
             out = replace(self.stored(name, FLOATING), precision=stored.precision)
             self.layers.append(Layer(label(node), "NoOp", (label(node),), (), (stored,), (out,), stored.precision))
 
     # Reading
 
+    def taken(self, use: Use) -> Tensor:
+        """The tensor as a generated kernel reads it: as it is stored, with Q and DQ inside the kernel.
+
+        Measured on TensorRT-RTX 1.7.1: of another generated kernel it reads INT8 if all readers want that scale, or a
+        library kernel does; otherwise it quantizes inside.
+        """
+        source = self.source(use.tensor)
+        if source not in self._writers:
+            return self.stored(source, self._storage.get(source, FLOATING))
+        offered = self.offered(use)
+        joined = members(self.graph.target.joined)
+        others = [u.pair for u in values(self.graph, source) if u.reader.node.op not in joined]
+        shared = any(pair is not None and scale_key(pair) == offered.scale for pair in others)
+        wanted = self.propagation.wanted.get(source) == offered.scale
+        return self._version(source, offered if shared or wanted or use.pair is None else FLOATING)
+
+    def read_float(self, use: Use, half: bool) -> Tensor:
+        """The tensor in floating point; `half`: as FP16, so that an FP32 network input is converted (F12)."""
+        found = self.read(use, FLOATING)
+        if not half or found.precision != "FP32" or self.source(use.tensor) not in self.graph.inputs:
+            return found
+        made = replace(found, name=f"{found.name} as FP16", precision="FP16")
+        step = (found.name, None, None, "FP16")
+        if step not in self._converted:
+            self._convert(found, made)
+            self._converted[step] = made
+        return made
+
     def read(self, use: Use, storage: StoredType, *, clone: bool = False) -> Tensor:
         """The tensor as a kernel reads it; adds a reformat if it is stored otherwise."""
         source = self.source(use.tensor)
+        if source in self._writers:
+            return self._version(source, storage)
         have = self._storage.get(source, FLOATING)
         if have.scale is None and storage.scale is None and use.pair is not None:
+            if self.graph.target.pairs_inside:
+                return self._both(use, source)
             # No kernel absorbs the pair: Q and DQ both run as reformats.
-            there = StoredType(scale_key(use.pair), use.pair)
+            there = StoredType.of(use.pair)
             self._as(use, source, have, there, clone=clone)
             have = there
         return (
@@ -145,6 +248,20 @@ class Memory:
             if have.scale == storage.scale
             else self._as(use, source, have, storage, clone=clone)
         )
+
+    def _both(self, use: Use, source: str) -> Tensor:
+        """The result of a Q and its DQ in one kernel, floating point on both sides, for a library kernel (F7)."""
+        assert use.pair is not None
+        apart = use.tensor if use.reader.index == LEAVES else ""
+        step = (source, None, scale_key(use.pair), apart or use.tensor)
+        if step not in self._converted:
+            stored = self.stored(source, FLOATING)
+            out = replace(self.stored(apart or source, FLOATING), name=apart or use.tensor)
+            out = out if apart else replace(out, precision=self._float(source, inside=True))
+            quantizers = tuple(label(n) for n in use.pair.nodes if n is use.pair.quantize or key(n) == use.tensor)
+            self._copy(quantizers, stored, out, reason("F7"))
+            self._converted[step] = out
+        return self._converted[step]
 
     def _as(self, use: Use, source: str, have: StoredType, storage: StoredType, *, clone: bool) -> Tensor:
         """The result of a reformat, added once for all readers that want the same type."""
@@ -157,7 +274,7 @@ class Memory:
             )
             if have.pair is not None and storage.scale is not None:
                 quantizers = (*map(label, have.pair.dequantizes[:1]), *quantizers)
-            made = made or f"{source} as {'INT8' if storage.scale is not None else 'floating point'}"
+            made = made or f"{source} as {storage.precision or 'floating point'}"
             made = f"{made}_clone" if clone and storage.pair is not use.pair else made
             out = replace(self.stored(apart or source, storage), name=apart or made)
             if storage.scale is None and not apart:  # a dequantized network input is inside the network
@@ -198,7 +315,7 @@ class Memory:
             return self._copies[name]
         shape = self.graph.shape(name)
         dims = (-1,) if shape is None else tuple((-1 if i else 1) if d is None else d for i, d in enumerate(shape))
-        return Tensor(name, dims, "INT8" if storage.scale is not None else self.precision(name))
+        return Tensor(name, dims, storage.precision or self.precision(name))
 
     def precision(self, name: str) -> str:
         """The type of a tensor that is not stored as INT8: the file's, but FP16 for FP32 inside a weakly typed net."""
@@ -219,7 +336,7 @@ def _data_type(tensors: tuple[Tensor, ...]) -> str:
     """
     found = [t.precision for t in tensors]
     floats = [t for t in found if t in FLOATS.values()]
-    return next(iter([*floats, *(t for t in found if t == "INT8"), *found]), UNKNOWN)
+    return next(iter([*floats, *(t for t in found if t in EIGHT_BITS), *found]), UNKNOWN)
 
 
 def _names(pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:

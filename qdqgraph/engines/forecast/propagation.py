@@ -31,9 +31,31 @@ def scale_key(pair: Pair) -> ScaleKey:
     return pair.scale.astype(np.float32).tobytes() + b"|" + zero + b"|" + pair.types[1].encode()
 
 
+def site_of(graph: Graph, tensor: str) -> str:
+    """The tensor whose values these are, seen through the pairs upstream of it: plain INT8 ones and those of FP8."""
+    table = pairs(graph)
+    site = table.root(tensor)
+    while (pair := table.made(site)) is not None and _is_fp8(pair):
+        site = table.root(pair.tensor)
+    return site
+
+
+def _is_fp8(pair: Pair) -> bool:
+    known = pair.kind == "activation" and pair.quantize is not None and pair.scale is not None and pair.symmetric
+    return known and pair.types[1].startswith("float8")
+
+
 def values(graph: Graph, site: str) -> list[Use]:
-    """The uses of a site that read its values, without those that read only its shape."""
-    return [u for u in sites(graph).uses(site) if u.reader.node.op not in SHAPES]
+    """The uses of a site that read its values, without those that read only its shape; seen through FP8 pairs too."""
+    found: list[Use] = []
+    for use in sites(graph).uses(site):
+        pair = pairs(graph).of(use.reader.node) if use.reader.node.op == "QuantizeLinear" else None
+        if pair is not None and _is_fp8(pair):
+            made = [use for d in pair.dequantizes for use in sites(graph).uses(d.outputs[0].name)]
+            found += [Use(u.reader, u.tensor, pair) for u in made if u.pair is pair]
+        elif use.reader.node.op not in SHAPES:
+            found.append(use)
+    return found
 
 
 class Propagation:
@@ -58,7 +80,7 @@ class Propagation:
         """Sites that are network outputs, with the pair between site and output, None without one."""
         found: dict[str, list[Pair | None]] = {}
         for name in sorted(self.graph.outputs):
-            found.setdefault(self.table.root(name), []).append(self.table.made(name))
+            found.setdefault(site_of(self.graph, name), []).append(self.table.made(name))
         return found
 
     def _settle(self, tensor: str) -> None:
@@ -89,9 +111,9 @@ def passes(graph: Graph, node: gs.Node) -> Move | None:
     """Data inputs and outputs of a node over which Q and DQ move; None if they do not.
 
     A Pad of dimensions other than the last two becomes a Slice with fill; in NVIDIA's TensorFlow ResNet-50 engine the Q
-    stays downstream of it.
+    stays downstream of it. The target lists operators over which no engine of its generation moved a Q.
     """
-    move = move_of(graph, node)
+    move = None if node.op in graph.target.unmoved else move_of(graph, node)
     if move is None or node.op != "Pad":
         return move
     amounts = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("pads")

@@ -52,6 +52,12 @@ class LayerForm(Struct, frozen=True, forbid_unknown_fields=True):
     tactic: str
     why: tuple[ReasonForm, ...]
     fields: Annotated[dict[str, Any], Meta(description="All other fields of the source, unchanged.")]
+    alternative: Annotated[
+        tuple[tuple[str, ...], ...],
+        Meta(
+            description="Kernels that TensorRT may form instead, where it decides by timing: the names of their nodes."
+        ),
+    ] = ()
 
 
 class TimesForm(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,65 @@
+"""What the forecast recognizes around one weighted node: the Pad upstream of it, groups, a GELU by Tanh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_graphsurgeon as gs
+
+from ...graph.graph import Graph, key
+from ...graph.pair import pairs
+from .propagation import passes, scale_key, values
+
+OTHER_TANH = frozenset({"Softplus", "Exp"})
+"""Operators that Mish has beside its Tanh, and a GELU by Tanh has not."""
+
+
+def grouped(core: gs.Node) -> bool:
+    """Whether a convolution is depthwise: one input channel per group; assumed if the weight shape is unknown."""
+    group = int(core.attrs.get("group", 1))
+    weights = core.inputs[1].shape if len(core.inputs) > 1 else None
+    return group > 1 and (weights is None or len(weights) < 2 or weights[1] == 1)
+
+
+def is_tanh_gelu(nodes: Iterable[gs.Node]) -> bool:
+    """Whether an activation is a GELU by Tanh, as one operator or written as several nodes."""
+    listed = list(nodes)
+    if len(listed) == 1:
+        return bool(listed[0].op == "Gelu" and listed[0].attrs.get("approximate") == "tanh")
+    found = {n.op for n in listed}
+    return "Tanh" in found and not found & OTHER_TANH
+
+
+def padding(graph: Graph, core: gs.Node) -> gs.Node | None:
+    """The Pad that fuses with a convolution downstream (F8).
+
+    It adds zeros along spatial dimensions, and the convolution alone reads it: without a pair between them, or with one
+    where the target fuses over it.
+    """
+    if core.op != "Conv" or not core.inputs:
+        return None
+    table, name = pairs(graph), core.inputs[0].name
+    pair = table.made(name)
+    node = graph.producer(table.root(name))
+    if node is None or node.op != "Pad" or node.attrs.get("mode", "constant") != "constant":
+        return None
+    uses = values(graph, key(node))
+    if passes(graph, node) is None or len(uses) != 1 or uses[0].reader.node is not core or key(node) in graph.outputs:
+        return None
+    if not _spatial(graph, node):
+        return None
+    outer = table.made(node.inputs[0].name)
+    if pair is None:
+        return node
+    alike = outer is None or scale_key(outer) == scale_key(pair)
+    return node if graph.target.padding_over_pair and pair.tieable and alike else None
+
+
+def _spatial(graph: Graph, pad: gs.Node) -> bool:
+    """Whether a Pad adds to spatial dimensions only, and removes nothing."""
+    amounts = graph.value(pad.inputs[1].name) if len(pad.inputs) > 1 else pad.attrs.get("pads")
+    if amounts is None:
+        return False
+    listed = [int(a) for a in (amounts.tolist() if hasattr(amounts, "tolist") else amounts)]
+    half = len(listed) // 2
+    return min(listed) >= 0 and not any(a for i, a in enumerate(listed) if i % half < 2)

@@ -1,0 +1,45 @@
+"""`StoredType`: how a tensor is stored between kernels: as quantized values with a scale, or as floating point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...graph.pair import Pair
+from .propagation import ScaleKey, scale_key
+
+FLOATS = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP32"}
+"""Floating-point types of ONNX, as engines call them."""
+QUANTIZED = {"FLOAT8": "FP8", "FLOAT4": "FP4", "INT4": "INT4", "UINT4": "INT4"}
+"""How the types of a pair's values begin in ONNX, as engines call them; all other pairs are INT8."""
+
+
+@dataclass(frozen=True)
+class StoredType:
+    """How a tensor is stored: quantized with a scale, or as floating point if `scale` is None.
+
+    Attributes:
+        scale: the scale of the stored values, with their type.
+        pair: a pair with that scale.
+    """
+
+    scale: ScaleKey | None = None
+    pair: Pair | None = None
+
+    @classmethod
+    def of(cls, pair: Pair) -> StoredType:
+        """The type of a pair's values."""
+        return cls(scale_key(pair), pair)
+
+    @property
+    def precision(self) -> str:
+        """What engines call the type of the stored values; "" for floating point, whose type the tensor has."""
+        return "" if self.scale is None else precision_of(self.pair)
+
+
+FLOATING = StoredType()
+
+
+def precision_of(pair: Pair | None) -> str:
+    """What engines call the type of a pair's values: INT8 unless it is known to be another."""
+    kind = "" if pair is None else pair.types[1].upper()
+    return next((name for begin, name in QUANTIZED.items() if kind.startswith(begin)), "INT8")
