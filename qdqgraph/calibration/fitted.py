@@ -12,7 +12,7 @@ from ..graph.pair import Pair
 from ..model.corrected import uncorrected
 from ..proposals.proposal import SetPair
 from .data.samples import Samples
-from .layers.least import least_error
+from .layers.least import least_at_layers
 from .methods.percentile import DEFAULT_PERCENTILE
 from .statistics.floating import float_model
 from .statistics.running import DEFAULT_MEMORY
@@ -112,7 +112,7 @@ class Fitted:
             graph = Graph(original, graph.folder, target=graph.target)
         network = float_model(graph.model, graph.folder)
         scales = [[choice.scale for choice in each] for each in candidates]
-        best = least_error(
+        best = least_at_layers(
             graph,
             network,
             list(sites.values()),

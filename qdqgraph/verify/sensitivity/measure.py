@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Self
 
 import numpy as np
 
 from ...calibration.layers.switched import Switched
+from ...calibration.sqnr import EXACT
 from ...errors import ModelError
 from ...model import runtime
+from ..kept import Kept
 from ..scores import Evaluate, Run, score_of
-from .levels import EXACT, Kept, Level, Noise
+from .levels import Level, Noise
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -48,8 +49,7 @@ class Measuring:
             raise ModelError("onnxruntime is not installed, and sensitivity runs the network: install qdqgraph[ort]")
         self.graph, self.feeds, self.evaluate, self.progress = graph, feeds, evaluate, progress
         self._session = runtime.Session(graph.model, folder, runtime.provider(provider)[0])
-        self._file = TemporaryFile()  # noqa: SIM115 - closed in __exit__
-        self._reference = Kept(self._file)
+        self._reference = Kept()
 
     def __enter__(self) -> Self:
         try:
@@ -57,12 +57,12 @@ class Measuring:
                 self.progress(f"float network, sample {number}")
                 self._reference.add(self._outputs(feed, self.graph.on()))
         except BaseException:
-            self._file.close()
+            self._reference.__exit__()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self._reference.__exit__()
 
     def level(self, switches: Inputs) -> Level:
         """The outputs with these switches against the float network.
@@ -80,7 +80,7 @@ class Measuring:
 
     def unquantized(self) -> Level:
         """The level of the float network: no noise."""
-        first = next(iter(self._reference), [])
+        first = next(iter(self._reference), list[Any]())
         names = [n for n, array in zip(self.graph.outputs, first, strict=False) if array.dtype.kind == "f"]
         score = None if self.evaluate is None else score_of(self.evaluate, self._run(self.graph.on()))
         return Level(EXACT if names else None, dict.fromkeys(names, EXACT), score)
