@@ -18,11 +18,13 @@ from ..calibration.statistics.floating import FloatModel, float_model
 from ..calibration.statistics.measure import measure
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
+from ..calibration.statistics.sites import inside, sites_of
 from ..calibration.statistics.statistics import Statistics
 from ..calibration.tables import stored
 from ..calibration.tables.first import TableFirst
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
+from ..graph.pair import pairs
 from ..model.files import refuse_to_overwrite
 from ..model.protos import names as tensor_names
 from ..repair.measured import Measured
@@ -107,7 +109,7 @@ def measuring(
 
     def run(graph: Graph) -> Measured:
         network = network_of(graph.model, graph.folder, calibration.reference)
-        found = _statistics(network, data, calibration, provider, progress)
+        found = _statistics(network, data, calibration, _likely(graph, network, calibration.method), provider, progress)
         progress("choosing scales")
         known = {} if calibration.reference is None else network.matched()
         fitted = Fitted(
@@ -166,10 +168,24 @@ def network_of(model: onnx.ModelProto, folder: Path, reference: given.Model | No
     return float_model(model, folder, reference=proto, reference_folder=place)
 
 
+def _likely(graph: Graph, network: FloatModel, method: str) -> tuple[str, ...]:
+    """The sites whose histograms a repair probably needs: those of the graph's pairs unless the method is max, which
+    needs ranges alone, and those outside layers and their activations, whose scales ties may change."""
+    paired = set() if method == "max" else {network.tensor(pair.site) for pair in pairs(graph)}
+    unlikely = inside(network) - paired
+    return tuple(name for name in sites_of(network) if name not in unlikely)
+
+
 def _statistics(
-    network: FloatModel, data: Samples, calibration: Calibration, provider: str, progress: Callable[[str], None]
+    network: FloatModel,
+    data: Samples,
+    calibration: Calibration,
+    counted: Sequence[str],
+    provider: str,
+    progress: Callable[[str], None],
 ) -> Statistics:
-    """The statistics in the file if it exists, else measured, and kept in the file if one is named.
+    """The statistics in the file if it exists, else measured, and kept in the file, with all histograms, if one is
+    named.
 
     Raises:
         CalibrationError: the file is of another network or other samples, or cannot be read or written.
@@ -180,7 +196,8 @@ def _statistics(
         return Statistics.load(path, network=network.digest, data=data.digest)
     if path is not None:
         refuse_to_overwrite(path, force=False)  # before the work, not after it
-    found = measure(network, data, memory=calibration.memory, provider=provider, progress=progress)
+    first = counted if path is None else None
+    found = measure(network, data, counted=first, memory=calibration.memory, provider=provider, progress=progress)
     if path is not None:
         found.save(path)
     return found

@@ -179,7 +179,7 @@ class Steps:
         if ranges is None and self.numerics and runtime.available():
             self.progress("measuring ranges in ONNX Runtime")
             models = (repair.model,) if done.kept else (repair.start, repair.exact, repair.model)
-            ranges, note = _ranges(models, feeds, place)
+            ranges, note = _ranges(models, feeds, place, self.calibration.memory)
         self.progress("converting to FP16")
         skip = self.options.skip
         return *with_fp16(found, repair, place, repair=again, keep_io=self.keep_io, ranges=ranges, skip=skip), note
@@ -238,13 +238,14 @@ def _once(measure: Measure) -> Measure:
 
 
 def _ranges(
-    models: Sequence[onnx.ModelProto], feeds: Feeds | None, folder: Path
+    models: Sequence[onnx.ModelProto], feeds: Feeds | None, folder: Path, memory: int
 ) -> tuple[Mapping[str, float] | None, str]:
     """Returns the range of each tensor, in the first of the models that onnxruntime runs; a note if it runs none."""
     reason = ""
     for model in models:
         try:
-            return measured_ranges(model, run_on_noise(model, folder).feeds if feeds is None else feeds, folder), ""
+            given_or_noise = run_on_noise(model, folder).feeds if feeds is None else feeds
+            return measured_ranges(model, given_or_noise, folder, memory), ""
         except ModelError as error:
             reason = reason or str(error)
     return None, f"no ranges were measured, so nothing stays FP32 because of an overflow of FP16: {reason}"

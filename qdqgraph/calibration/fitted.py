@@ -12,11 +12,11 @@ from ..graph.pair import Pair
 from ..model.corrected import uncorrected
 from ..proposals.proposal import SetPair
 from .data.samples import Samples
-from .layers.least import least_error
+from .layers.least import least_at_layers
 from .methods.percentile import DEFAULT_PERCENTILE
 from .statistics.floating import float_model
 from .statistics.running import DEFAULT_MEMORY
-from .statistics.scales import AUTO, Choice, best_scale, chosen, error
+from .statistics.scales import AUTO, Choice, best_scale, chosen, error, widest
 from .statistics.spread import Spread
 from .statistics.statistics import Statistics
 from .weights.fit import fitted_weights
@@ -68,8 +68,7 @@ class Fitted:
         """What the method chooses for these sites together; None if none was measured, or all values are zero."""
         known = self._known(sites)
         if known not in self._choices:
-            spreads = self._spreads(known)
-            found = best_scale(spreads, self.name, percentile=self.percentile) if spreads else None
+            found = self._best(known) if known else None
             self._choices[known] = found if found is not None and found.scale > 0 else None
         return self._choices[known]
 
@@ -89,11 +88,12 @@ class Fitted:
 
     def loss(self, site: str, scale: float) -> float:
         """Half the log2 of the growth of the squared error at a site, compared with its own best scale, in bits."""
-        spread, best_at_layers = self.statistics.get(self._name(site)), self.choice([site])
-        if spread is None or best_at_layers is None or scale == best_at_layers.scale:
+        best_at_layers = self.choice([site])
+        if best_at_layers is None or scale == best_at_layers.scale:
             return 0.0
+        spread = self.statistics[self._name(site)]
         if (name := self._name(site)) not in self._least:
-            self._least[name] = best_scale([spread], self.name, percentile=self.percentile).error
+            self._least[name] = error(spread, self._best(frozenset((name,))).scale)
         exact, best, found = EXACT * spread.energy(), self._least[name], error(spread, scale)
         return 0.0 if found <= exact else max(0.0, 0.5 * math.log2(found / max(best, exact)))
 
@@ -112,7 +112,7 @@ class Fitted:
             graph = Graph(original, graph.folder, target=graph.target)
         network = float_model(graph.model, graph.folder)
         scales = [[choice.scale for choice in each] for each in candidates]
-        best = least_error(
+        best = least_at_layers(
             graph,
             network,
             list(sites.values()),
@@ -143,9 +143,17 @@ class Fitted:
         return f"{self.name}; {found.samples} samples; sha256 {found.data}"
 
     def _candidates(self, known: frozenset[str], own: Choice) -> list[Choice]:
-        spreads = self._spreads(known)
-        others = [chosen(spreads, f"{own.method} x {f:g}", own.scale * f) for f in FRACTIONS]
-        return [own, best_scale(spreads, "max"), *others]
+        others = [chosen(f"{own.method} x {f:g}", own.scale * f) for f in FRACTIONS]
+        return [own, self._widest(known), *others]
+
+    def _best(self, known: frozenset[str]) -> Choice:
+        """What the method chooses; max needs no histograms."""
+        if self.name == "max":
+            return self._widest(known)
+        return best_scale(self._spreads(known), self.name, percentile=self.percentile)
+
+    def _widest(self, known: frozenset[str]) -> Choice:
+        return widest(max(self.statistics.amax[name] for name in known))
 
     def _spreads(self, known: frozenset[str]) -> list[Spread]:
         return [self.statistics[name] for name in sorted(known)]

@@ -7,7 +7,7 @@ ONNX Runtime's own Q/DQ fusions change the least significant bits of the outputs
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -121,15 +121,17 @@ class Session:
         Raises:
             ModelError: onnxruntime cannot run the model on them.
         """
-        outputs: list[list[Any]] = []
+        return list(self.each(feeds))
+
+    def each(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> Iterator[list[Any]]:
+        """Yields what `run` returns, sample by sample."""
         try:
-            for feed in feeds:  # no comprehension, and no list(): these ask for the length, which may take a pass
-                outputs.append(self._session.run(None, self._cast(feed)))
+            for feed in feeds:
+                yield self._session.run(None, self._cast(feed))
         except QdqgraphError:
             raise
         except Exception as error:  # as above
             raise _refused(error) from error
-        return outputs
 
     def _cast(self, feed: Mapping[str, np.ndarray]) -> Feed:
         real = self._real

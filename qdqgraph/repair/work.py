@@ -14,6 +14,7 @@ from ..model.content import same
 from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.rule import Rule, scan
+from .applied import told
 from .carry_out import carry_out
 from .corrections import Correction, Corrections, correct
 from .draft import Draft
@@ -233,7 +234,7 @@ class Work:
             start=start.graph.model if changed else model,
             functions=tuple(f.name for f in start.graph.functions) if changed else (),
             opset=start.opset,
-            applied=tuple(self.applied) if changed else (),
+            applied=told(self.applied) if changed else (),
             left=self.price(final, left),
             changes=self._changes((legal, start.graph), final, solution) if changed else (),
             pairs_before=len(old),

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..verify.sensitivity.levels import EXACT, Level
+from ..calibration.sqnr import EXACT
+from ..verify.sensitivity.levels import Level
 from ..verify.sensitivity.ranking import Sensitivity, UnitRow
 from .lines import say, tabulate
 

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..calibration.sqnr import EXACT
 from ..errors import counted
 from ..search.decisions import FLOAT
 from ..search.outcome import Built, Outcome, Point, Progress
 from ..search.start import quality
-from ..verify.sensitivity.levels import EXACT, Level
+from ..verify.sensitivity.levels import Level
 from .lines import say, tabulate
 
 SHOWN = 10

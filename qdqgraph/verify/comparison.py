@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..model.runtime import PROVIDERS, Feeds, run
+from ..calibration.sqnr import sqnr
+from ..model.runtime import PROVIDERS, Feeds, Session
 
 
 @dataclass(frozen=True)
@@ -49,46 +50,87 @@ def compare(
     Raises:
         ModelError: ONNX Runtime cannot run one of the models.
     """
-    ours, theirs = (run(m, feeds, folder, provider) for m in (reference, model))
-    names = [o.name for o in reference.graph.output]
-    return {n: agreement([o[i] for o in ours], [o[i] for o in theirs]) for i, n in enumerate(names)}
+    ours, theirs = (Session(m, folder, provider).each(feeds) for m in (reference, model))
+    return compared([o.name for o in reference.graph.output], ours, theirs)
 
 
-def agreement(reference: Sequence[Any], found: Sequence[Any]) -> Agreement:
+def compared(
+    names: Sequence[str], ours: Iterable[Sequence[Any]], theirs: Iterable[Sequence[Any]]
+) -> dict[str, Agreement]:
+    """Returns the agreement of each output, by name, from the outputs of each sample."""
+    comparisons = {name: Comparison() for name in names}
+    for a, b in zip(ours, theirs, strict=True):
+        for comparison, x, y in zip(comparisons.values(), a, b, strict=True):
+            comparison.add(x, y)
+    return {name: comparison.agreement() for name, comparison in comparisons.items()}
+
+
+def agreement(reference: Iterable[Any], found: Iterable[Any]) -> Agreement:
     """Returns the agreement of the samples of one output. FP16 is compared with FP32 by value.
 
     Outputs that are not numeric are compared for equality only.
     """
-    caveat = _caveat([np.asarray(a) for a in reference])
-    identical, signal, error = True, 0.0, 0.0
+    comparison = Comparison()
     for a, b in zip(reference, found, strict=True):
-        x, y = np.asarray(a), np.asarray(b)
+        comparison.add(a, b)
+    return comparison.agreement()
+
+
+class Comparison:
+    """One output of two models, compared sample by sample as in `agreement`."""
+
+    def __init__(self) -> None:
+        self._identical, self._signal, self._error = True, 0.0, 0.0
+        self._unlike: str | None = None
+        """What differs beside the values; "" for the type."""
+        self._values = 0
+        self._first: Any = None
+        self._constant = self._nan = True
+        """Whether all values of the reference are equal, and whether all are NaN."""
+
+    def add(self, reference: Any, found: Any) -> None:
+        """Compares the output of the next sample."""
+        x, y = np.asarray(reference), np.asarray(found)
+        self._look(x.reshape(-1))
+        if self._unlike is not None:
+            return
         if x.shape != y.shape:
-            return Agreement(-math.inf, False, f"its shape is {[*y.shape]} instead of {[*x.shape]}")
+            self._unlike = f"its shape is {[*y.shape]} instead of {[*x.shape]}"
+            return
         if x.dtype != y.dtype and (x.dtype.kind, y.dtype.kind) != ("f", "f"):
-            return Agreement(-math.inf, False, caveat)
-        identical = identical and x.dtype == y.dtype and x.tobytes() == y.tobytes()
+            self._unlike = ""
+            return
+        self._identical = self._identical and x.dtype == y.dtype and x.tobytes() == y.tobytes()
         if x.dtype.kind in "fiub":
             wide = x.astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):  # an output may be infinite or NaN
-                signal += float(np.sum(wide**2))
-                error += float(np.sum((wide - y.astype(np.float64)) ** 2))
-    if identical:
-        return Agreement(math.inf, True, caveat)
-    if not math.isfinite(signal) or not math.isfinite(error):
-        return Agreement(math.nan, False, caveat)
-    if error == 0:
-        return Agreement(math.inf, False, caveat)
-    return Agreement(10 * math.log10(signal / error) if signal else -math.inf, False, caveat)
+                self._signal += float(np.sum(wide**2))
+                self._error += float(np.sum((wide - y.astype(np.float64)) ** 2))
 
+    def agreement(self) -> Agreement:
+        """The agreement of the samples so far."""
+        if self._unlike is not None:
+            return Agreement(-math.inf, False, self._unlike or self._caveat())
+        ratio = math.inf if self._identical else sqnr(self._signal, self._error)
+        return Agreement(ratio, self._identical, self._caveat())
 
-def _caveat(samples: Sequence[np.ndarray]) -> str:
-    """Returns why the values of one output show nothing or little; "" if they differ among themselves."""
-    values = np.concatenate([a.reshape(-1) for a in samples]) if samples else np.zeros(0)
-    if not values.size:
-        return "empty, compares nothing"
-    if values.dtype.kind == "f" and np.isnan(values).all():
-        return "all values are NaN, compares nothing"
-    if values.size > 1 and values.dtype.kind in "fiub" and np.all(values == values[0]):
-        return f"all values are {values[0]:.6g}, compares little"
-    return ""
+    def _look(self, values: np.ndarray) -> None:
+        """Notes whether the values of the reference differ among themselves."""
+        if not values.size:
+            return
+        if not self._values:
+            self._first = values[0]
+        self._values += values.size
+        real = values.dtype.kind in "fiub"
+        self._constant = self._constant and real and bool(np.all(values == self._first))
+        self._nan = self._nan and values.dtype.kind == "f" and bool(np.isnan(values).all())
+
+    def _caveat(self) -> str:
+        """Returns why the values of the reference show nothing or little; "" if they differ among themselves."""
+        if not self._values:
+            return "empty, compares nothing"
+        if self._nan:
+            return "all values are NaN, compares nothing"
+        if self._values > 1 and self._constant:
+            return f"all values are {self._first:.6g}, compares little"
+        return ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..calibration.trial import Run, run_on_noise
+from ..calibration.trial import run_on_noise
 from ..errors import ModelError, QdqgraphError, RepairError
 from ..model import runtime
 from ..model.protos import reads
@@ -18,8 +19,9 @@ from ..model.runtime import Feeds
 from ..model.seeds import random_nodes
 from ..repair.repair import Repair
 from ..rulekit.rule import Rule
-from .comparison import Agreement, agreement
+from .comparison import Agreement, compared
 from .floats import float_reference
+from .kept import Kept
 
 NOISY = 30.0
 """Below this SQNR in dB, both models are compared with the float values."""
@@ -98,84 +100,128 @@ def verify(
     """
     if not runtime.available():
         return Verification({}, skipped="onnxruntime is not installed (qdqgraph[ort])")
-    name, note = runtime.provider(provider)
-    try:
-        reference, model, first, reason = _reference(model, result, data, folder, name)
-    except ModelError as error:
-        if data is not None:
-            raise
-        return Verification({}, skipped=str(error))
-    if reason and model is result.model:
-        return Verification({}, skipped=f"{reason}; the repaired model runs, and is {reference}")
-    note = "; ".join(filter(None, (note, reason)))
-    names, random = [o.name for o in model.graph.output], any(random_nodes(model.graph))
-
-    def outputs(other: onnx.ModelProto) -> list[list[Any]]:
-        return first.outputs if other is model else runtime.run(other, first.feeds, folder, name)
-
-    exact_outputs = outputs(result.exact)
-    exact = _compared(names, first.outputs, exact_outputs)
-    broken = [f"{o} ({a.sqnr:.1f} dB)" for o, a in exact.items() if not a.identical]
-    again = _compared(names, first.outputs, runtime.run(model, first.feeds, folder, name)) if broken else {}
-    if broken and (random or any(not a.identical for a in again.values())):
-        return Verification({}, skipped="the model's outputs are random, and differ from run to run")
-    if broken:
-        codes = ", ".join(sorted({f.code for f in result.applied if f.safety.value == "exact"}))
-        raise RepairError(f"repairs declared bit-exact ({codes}) change the outputs {', '.join(broken)}")
-    same = result.model is result.exact
-    final_outputs = exact_outputs if same else outputs(result.model)
-    final = exact if same else _compared(names, first.outputs, final_outputs)
-    loose = _independent(model)
-    final = {
-        n: replace(a, caveat=a.caveat or "does not depend on the inputs") if n in loose else a for n, a in final.items()
-    }
-    alike = [np.shape(a) == np.shape(b) for a, b in zip(first.outputs[0], final_outputs[0], strict=True)]
-    noisy = [n for n, same_shape in zip(names, alike, strict=True) if same_shape and final[n].sqnr < NOISY]
-    floats = _floats(model, rules, folder, name, first, final_outputs, noisy) if noisy else {}
-    if random:
-        note = "; ".join(filter(None, (note, "the model draws random numbers; both models drew the same ones")))
-    return Verification(
-        final,
-        len(first.outputs),
-        data is not None,
-        note,
-        getattr(data, "description", ""),
-        floats=floats,
-        reference=reference,
-    )
+    with ExitStack() as files:
+        return _Check(result, folder, data, provider, rules, files).run(model)
 
 
-def _reference(
-    model: onnx.ModelProto, result: Repair, data: Feeds | None, folder: Path, provider: str
-) -> tuple[str, onnx.ModelProto, Run, str]:
-    """Returns the reference's description, the reference, its run, and why it is not the original, else "".
+@dataclass(frozen=True)
+class _Run:
+    """Samples, and what a model computed from each."""
 
-    Raises:
-        ModelError: onnxruntime runs neither the original nor what equals it.
-    """
-    raised = "" if result.opset is None else f" in opset {result.opset.after}"
-    candidates = {
-        "the input": model,
-        f"the input{raised}{' with its functions inlined' if result.functions else ''}": result.start,
-        "the input after its exact repairs": result.exact,
-    }
-    first: ModelError | None = None
-    for what, candidate in candidates.items():
+    feeds: Feeds
+    outputs: Kept
+
+
+class _Check:
+    """A numeric check; arguments as `verify`, and what closes the files of outputs."""
+
+    def __init__(
+        self,
+        result: Repair,
+        folder: Path,
+        data: Feeds | None,
+        provider: str,
+        rules: Sequence[Rule],
+        files: ExitStack,
+    ) -> None:
+        self.result, self.folder, self.data, self.rules, self.files = result, folder, data, rules, files
+        self.provider, self.note = runtime.provider(provider)
+
+    def run(self, model: onnx.ModelProto) -> Verification:
         try:
-            if data is None:
-                run = run_on_noise(candidate, folder, provider)
-            else:
-                run = Run(data, runtime.run(candidate, data, folder, provider))
+            reference, model, first, reason = self._reference(model)
         except ModelError as error:
-            first = first or error
-        else:
-            return what, candidate, run, "" if first is None else f"the input does not run: {first}"
-    assert first is not None
-    raise first
+            if self.data is not None:
+                raise
+            return Verification({}, skipped=str(error))
+        result = self.result
+        if reason and model is result.model:
+            return Verification({}, skipped=f"{reason}; the repaired model runs, and is {reference}")
+        note = "; ".join(filter(None, (self.note, reason)))
+        names, random = [o.name for o in model.graph.output], any(random_nodes(model.graph))
 
+        def against(other: onnx.ModelProto) -> tuple[dict[str, Agreement], Kept]:
+            found = first.outputs if other is model else self._kept(self._outputs(other, first.feeds))
+            return compared(names, first.outputs, found), found
 
-def _compared(names: Sequence[str], ours: list[list[Any]], theirs: list[list[Any]]) -> dict[str, Agreement]:
-    return {n: agreement([o[i] for o in ours], [o[i] for o in theirs]) for i, n in enumerate(names)}
+        exact, final_outputs = against(result.exact)
+        broken = [f"{o} ({a.sqnr:.1f} dB)" for o, a in exact.items() if not a.identical]
+        again = compared(names, first.outputs, self._outputs(model, first.feeds)) if broken else {}
+        if broken and (random or any(not a.identical for a in again.values())):
+            return Verification({}, skipped="the model's outputs are random, and differ from run to run")
+        if broken:
+            codes = ", ".join(sorted({f.code for f in result.applied if f.safety.value == "exact"}))
+            raise RepairError(f"repairs declared bit-exact ({codes}) change the outputs {', '.join(broken)}")
+        final = exact
+        if result.model is not result.exact:
+            final, final_outputs = against(result.model)
+        loose = _independent(model)
+        final = {
+            n: replace(a, caveat=a.caveat or "does not depend on the inputs") if n in loose else a
+            for n, a in final.items()
+        }
+        shown = next(zip(first.outputs, final_outputs, strict=True))
+        alike = [np.shape(a) == np.shape(b) for a, b in zip(*shown, strict=True)]
+        noisy = [n for n, same_shape in zip(names, alike, strict=True) if same_shape and final[n].sqnr < NOISY]
+        floats = self._floats(model, first, final_outputs, noisy) if noisy else {}
+        if random:
+            note = "; ".join(filter(None, (note, "the model draws random numbers; both models drew the same ones")))
+        return Verification(
+            final,
+            len(first.outputs),
+            self.data is not None,
+            note,
+            getattr(self.data, "description", ""),
+            floats=floats,
+            reference=reference,
+        )
+
+    def _outputs(self, model: onnx.ModelProto, feeds: Feeds) -> Iterator[list[Any]]:
+        return runtime.Session(model, self.folder, self.provider).each(feeds)
+
+    def _kept(self, outputs: Iterable[Sequence[Any]]) -> Kept:
+        return self.files.enter_context(Kept(outputs))
+
+    def _reference(self, model: onnx.ModelProto) -> tuple[str, onnx.ModelProto, _Run, str]:
+        """Returns the reference's description, the reference, its run, and why it is not the original, else "".
+
+        Raises:
+            ModelError: onnxruntime runs neither the original nor what equals it.
+        """
+        result = self.result
+        raised = "" if result.opset is None else f" in opset {result.opset.after}"
+        candidates = {
+            "the input": model,
+            f"the input{raised}{' with its functions inlined' if result.functions else ''}": result.start,
+            "the input after its exact repairs": result.exact,
+        }
+        first: ModelError | None = None
+        for what, candidate in candidates.items():
+            try:
+                if self.data is None:
+                    noise = run_on_noise(candidate, self.folder, self.provider)
+                    run = _Run(noise.feeds, self._kept(noise.outputs))
+                else:
+                    run = _Run(self.data, self._kept(self._outputs(candidate, self.data)))
+            except ModelError as error:
+                first = first or error
+            else:
+                return what, candidate, run, "" if first is None else f"the input does not run: {first}"
+        assert first is not None
+        raise first
+
+    def _floats(
+        self, model: onnx.ModelProto, first: _Run, final: Iterable[Sequence[Any]], noisy: Sequence[str]
+    ) -> dict[str, Sides]:
+        """Returns how far both models are from the float values; nothing if the model cannot be computed in float."""
+        try:
+            floats = float_reference(model, self.rules, self.folder)
+            real = self._kept(self._outputs(floats, first.feeds))
+        except QdqgraphError:
+            return {}
+        names = [o.name for o in model.graph.output]
+        before, after = compared(names, real, first.outputs), compared(names, real, final)
+        return {n: Sides(before[n].sqnr, after[n].sqnr) for n in noisy}
 
 
 def _independent(model: onnx.ModelProto) -> set[str]:
@@ -186,22 +232,3 @@ def _independent(model: onnx.ModelProto) -> set[str]:
         if any(name in reached for name in reads(node)):
             reached.update(node.output)
     return {o.name for o in model.graph.output} - reached
-
-
-def _floats(
-    model: onnx.ModelProto,
-    rules: Sequence[Rule],
-    folder: Path,
-    provider: str,
-    first: Run,
-    final: list[list[Any]],
-    noisy: Sequence[str],
-) -> dict[str, Sides]:
-    """Returns how far both models are from the float values; nothing if the model cannot be computed in float."""
-    try:
-        real = runtime.run(float_reference(model, rules, folder), first.feeds, folder, provider)
-    except QdqgraphError:
-        return {}
-    names = [o.name for o in model.graph.output]
-    before, after = _compared(names, real, first.outputs), _compared(names, real, final)
-    return {n: Sides(before[n].sqnr, after[n].sqnr) for n in noisy}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx.parser
 
-from qdqgraph.calibration.layers.least import least_error
+from qdqgraph.calibration.layers.least import least_at_layers
 from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.graph.graph import Graph
 
@@ -28,7 +28,7 @@ QUIET = np.array([[0.4, -0.3, 0.2, 0.1]], np.float32)
 def best(*samples: np.ndarray) -> int:
     model = onnx.parser.parse_model(NETWORK)
     network = float_model(model, Path())
-    return least_error(Graph(model), network, [["x"]], [[COARSE, FINE]], [{"x": sample} for sample in samples])[0]
+    return least_at_layers(Graph(model), network, [["x"]], [[COARSE, FINE]], [{"x": sample} for sample in samples])[0]
 
 
 def test_one_sample_with_large_values_does_not_decide_for_many_with_small_ones() -> None:

@@ -282,3 +282,24 @@ def test_a_program_without_a_function_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "loader.py").write_text("")
     with pytest.raises(ModelError, match=r"loader.py is a program: name its function that yields samples"):
         samples_of(tmp_path / "loader.py", model(IMAGE))
+
+
+def test_a_later_pass_decodes_only_the_pictures_that_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import PIL.Image
+
+    for index in range(3):
+        picture(tmp_path / f"{index}.png", (8, 6))
+    opened: list[str] = []
+    opens = PIL.Image.open
+
+    def recorded(path: Path) -> Any:
+        opened.append(path.name)
+        return opens(path)
+
+    monkeypatch.setattr(PIL.Image, "open", recorded)
+    monkeypatch.setattr("qdqgraph.calibration.data.pictures.KEPT", 2 * 8 * 6 * 3)
+    samples = samples_of(tmp_path, model(IMAGE), preprocess="yolo,order=bgr")
+    first, second = ([feed["x"] for feed in samples] for _ in range(2))
+    assert np.array_equal(first, second) and opened == ["0.png", "1.png", "2.png", "2.png"]

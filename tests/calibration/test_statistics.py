@@ -19,7 +19,7 @@ from qdqgraph.calibration.statistics.counting import Counter
 from qdqgraph.calibration.statistics.floating import FloatModel, float_model
 from qdqgraph.calibration.statistics.measure import measure
 from qdqgraph.calibration.statistics.segments import segments
-from qdqgraph.calibration.statistics.sites import sites_of
+from qdqgraph.calibration.statistics.sites import inside, sites_of
 from qdqgraph.calibration.statistics.spread import BINS, Spread, union
 from qdqgraph.calibration.statistics.statistics import Statistics
 from qdqgraph.errors import CalibrationError
@@ -128,6 +128,25 @@ def test_statistics_are_those_of_every_value_also_in_many_segments(
     for name in statistics:
         whole = [a["x"] for a in arrays()] if name == "x" else [r[names.index(name)] for r in runs]
         assert same(statistics[name], brute(np.concatenate([w.reshape(-1) for w in whole]))), name
+
+
+def test_tensors_inside_a_layer_and_its_activation() -> None:
+    text = """g (float[N,4,8,8] x) => (float[N,4,8,8] y, float[N,4,8,8] k) {
+        a = t.conv4 (x, s1) b = Relu (a) c = t.conv4 (b, s2) d = Sigmoid (c) e = Mul (c, d) f = Add (b, e)
+        g = Relu (f) h = t.conv4 (g, s3) i = Relu (h) k = Tanh (h) y = Sigmoid (i) }"""
+    found = float_model(build(text), Path())
+    assert inside(found) & set("abcdefghi") == set("acdf"), "Relu and Tanh read h: it may be quantized"
+
+
+def test_histograms_that_were_not_counted_at_first_are_counted_in_one_more_pass() -> None:
+    model, found = network()
+    lines: list[str] = []
+    whole = measure(found, samples_of(arrays(), model))
+    part = measure(found, samples_of(arrays(), model), counted=("x", "v"), progress=lines.append)
+    assert part.amax == whole.amax and "b" in part and "none" not in part and len(lines) == 3
+    assert all(same(part[name], whole[name]) for name in ("x", "y", "v") if name != "y") and len(lines) == 3
+    assert list(part) == list(whole) and all(same(part[name], whole[name]) for name in whole)
+    assert lines[3:] == [f"counting values of sample {i} of 3" for i in (1, 2, 3)]
 
 
 def test_segments_keep_to_the_budget_and_compute_nothing_twice() -> None:

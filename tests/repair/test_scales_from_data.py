@@ -1,6 +1,7 @@
 """`fix` with data: missing scales are measured, groups get the best scale of all their values, the guard is measured."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from qdqgraph.errors import CalibrationError, ModelError
 from qdqgraph.graph.graph import Graph
 from qdqgraph.graph.pair import pairs
 from qdqgraph.model.text import parse
+from qdqgraph.repair.applied import told
+from qdqgraph.rulekit.finding import Finding, Safety, Severity, Tie
 from tests.support.graphs import nets
 from tests.support.marks import unmarked
+from tests.support.models import build
 from tests.support.samples import uniform as data
 
 PRODUCT = """
@@ -55,6 +59,9 @@ JOINED = """
 """A Concat of two tensors with different scales (QDQ101)."""
 
 
+X = "float[1,4,8,8]"
+
+
 def scales(model: onnx.ModelProto) -> dict[str, float]:
     return {p.site: p.value for p in pairs(Graph(model)) if p.kind == "activation"}
 
@@ -74,6 +81,28 @@ def test_a_missing_scale_is_the_reason_of_a_refusal_until_there_are_data() -> No
     found = scales(result.model)
     assert found["a"] == pytest.approx(amax / 127, rel=0.05)
     assert found["t"] > 0
+
+
+def test_an_applied_repair_says_what_was_done_and_each_finding_once() -> None:
+    result = qdqgraph.fix(parse(PRODUCT), data=data(parse(PRODUCT)), calibrate="max")
+    assert [f.help for f in result.applied if f.code == "QDQ208"] == [
+        "give 'a' a pair with its measured scale, give 't' a pair with its measured scale"
+    ]
+    model = build(
+        f"""g ({X} x, {X} z) => ({X} y, {X} u) {{
+        p = Relu (x) r = Relu (z) u = t.conv4 (p, s1) a = Add (p, r) y = t.conv4 (a, s2) }}"""
+    )
+    result = qdqgraph.fix(model, data=data(model), calibrate="max", also=("QDQ201",))
+    (skips,) = (f for f in result.applied if f.code == "QDQ201")
+    assert skips.message == "the operands 'p' and 'r' of the residual Add are read as float"
+    assert skips.help == "read 'p' through its pair, give 'r' a pair with its measured scale" and not result.left
+
+
+def test_a_tie_that_two_stages_apply_is_reported_once_with_the_last_scale() -> None:
+    tie, other = (Finding("MY101", "n", Severity.WARNING, Safety.LOSSY, p, p, "m", "first") for p in "ab")
+    tie = replace(tie, tie=Tie(("a", "c")))
+    again = replace(tie, message="its group", help="give all the scale 0.2", bits_lost=0.5)
+    assert told((tie, other, again)) == (replace(tie, help=again.help, bits_lost=0.5), other)
 
 
 def test_max_is_the_largest_magnitude_and_a_percentile_clips_outliers() -> None:

@@ -17,12 +17,12 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 import qdqgraph
+from qdqgraph.calibration.sqnr import EXACT
 from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.cli.main import main
 from qdqgraph.model.runtime import run
 from qdqgraph.verify.comparison import agreement
 from qdqgraph.verify.scores import Run
-from qdqgraph.verify.sensitivity.levels import EXACT
 from qdqgraph.verify.sensitivity.ranking import Mode
 from qdqgraph.verify.sensitivity.units import By
 from tests.support.models import build

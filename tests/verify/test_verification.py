@@ -13,6 +13,7 @@ from qdqgraph.model.runtime import run
 from qdqgraph.repair.rounds import fix
 from qdqgraph.rulekit import Graph, Rewire, Rule
 from qdqgraph.verify.floats import float_reference
+from qdqgraph.verify.kept import Kept
 from qdqgraph.verify.verification import Verification, verify
 from tests.support.models import CONCAT, build
 
@@ -97,6 +98,36 @@ def test_both_sides_are_compared_with_float_where_they_disagree() -> None:
     found = verify(model, fix(model, qdqgraph.rules()), Path(), data=data, rules=qdqgraph.rules())
     assert found.outputs["y"].sqnr < 30
     assert found.floats["y"].original < 10 < 60 < found.floats["y"].repaired
+
+
+def test_outputs_of_any_kind_can_be_read_again() -> None:
+    runs = [[np.full(4, index, np.float32), np.array(["a", "b"], object), [np.ones(2, bool)]] for index in range(3)]
+    with Kept(iter(runs)) as outputs:
+        assert len(outputs) == 3
+        for _ in range(2):
+            found = list(outputs)
+            assert [o[0].tolist() for o in found] == [[index] * 4 for index in range(3)]
+            assert found[2][1].tolist() == ["a", "b"] and found[0][2][0].tolist() == [True, True]
+
+
+def test_the_outputs_of_many_samples_do_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tracemalloc
+
+    size = 1 << 18
+    monkeypatch.setattr("qdqgraph.verify.kept.MEMORY", size)
+    text = f"g (float[{size}] x) => (float[{size}] y) <uint8 z = {{0}}, float s = {{0.1}}, float t = {{0.07}}> {{"
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> {text} a = QuantizeLinear (x, s, z) b = DequantizeLinear (a, s, z)'
+        " c = Identity (b) d = QuantizeLinear (c, t, z) y = DequantizeLinear (d, t, z) }"
+    )
+    repair = fix(model, qdqgraph.rules())
+    data = [{"x": np.full(size, index % 7, np.float32)} for index in range(4)] * 10
+    tracemalloc.start()
+    found = verify(model, repair, Path(), data=data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.samples == 40 and "y" in found.outputs
+    assert peak < 20 * 4 * size < 40 * 4 * size, "fewer than half of the outputs of one model"
 
 
 FOLDED = """g (float[1,4] x) => (float[1,4] y) <uint8 z = {0}, float s = {0.1}> {

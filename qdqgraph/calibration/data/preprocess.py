@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ModelError, guess
 from .form import Input
@@ -112,13 +113,24 @@ class Preprocess:
         Args:
             picture: a `PIL.Image.Image`.
         """
+        return self.scaled(self.pixels(picture))
+
+    def pixels(self, picture: Any) -> NDArray[np.uint8]:
+        """The pixels of one picture in the size of the input: [height, width, 1 or 3], gray or RGB.
+
+        Args:
+            picture: a `PIL.Image.Image`.
+        """
         assert self.size is not None
         picture = picture.convert("L" if self.order == "gray" else "RGB")
-        pixels = np.asarray(_FITTED[self.fit](picture, *self.size, self.pad), np.float32)
-        pixels = pixels.reshape(*self.size, -1)
+        return np.asarray(_FITTED[self.fit](picture, *self.size, self.pad), np.uint8).reshape(*self.size, -1)
+
+    def scaled(self, pixels: NDArray[np.uint8]) -> np.ndarray:
+        """The input for the pixels of a picture, float32 with a batch of one."""
+        real = pixels.astype(np.float32)
         if self.order == "bgr":
-            pixels = pixels[..., ::-1]
-        made = (pixels * np.float32(self.scale) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+            real = real[..., ::-1]
+        made = (real * np.float32(self.scale) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(made.transpose(2, 0, 1) if self.layout == "nchw" else made)[None]
 
 

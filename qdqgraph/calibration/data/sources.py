@@ -12,7 +12,7 @@ import onnx
 from ...errors import ModelError
 from .archives import read_npy, read_npz
 from .form import Input, inputs_of
-from .pictures import PICTURES, read_picture, refuse_without_pillow
+from .pictures import PICTURES, Pictures, refuse_without_pillow
 from .preprocess import PRESETS, Preprocess
 from .samples import Piece, Samples
 
@@ -106,9 +106,11 @@ def _folder(
     refuse_without_pillow(folder)
     steps = (Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess).of(inputs[0])
 
+    reading = Pictures(steps)
+
     def shown() -> Iterator[Piece]:
         for path in pictures:
-            yield str(path), {inputs[0].name: read_picture(path, steps)}
+            yield str(path), {inputs[0].name: reading.read(path)}
 
     rows, all_of_them = inputs[0].rows, len(pictures)
     used = all_of_them if limit is None else min(all_of_them, limit * rows)

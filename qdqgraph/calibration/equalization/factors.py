@@ -19,7 +19,7 @@ from .channels import Channels
 
 MOST = 16.0
 """The largest factor between two channels of a link."""
-WORTH = 0.63
+LINK_ERROR_SHARE = 0.63
 """Factors change only if the expected error falls to this share: 2 dB. So a network that was equalized mostly stays as
 it is on other samples."""
 POWERS = (0.25, 0.5, 0.75, 1.0)
@@ -65,7 +65,7 @@ def factors(blocks: NDArray[np.floating], channels: Channels) -> Factors | None:
         largest, scaled = channels.largest / values, reach * values
         tried = [_limited(values * step, live) for step in _candidates(largest, scaled, live)]
         best = min(tried, key=lambda each: _noise(weights, channels, each))
-        if not _noise(weights, channels, best) < WORTH * noise:
+        if not _noise(weights, channels, best) < LINK_ERROR_SHARE * noise:
             break
         values, noise = best, _noise(weights, channels, best)
     if (values == 1).all():

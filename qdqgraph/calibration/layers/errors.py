@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sqnr import sqnr
 from ..statistics.running import DEFAULT_MEMORY, Running
 from .twin import Compared, Twin
 
@@ -123,8 +124,7 @@ def _error(signal: float, noise: float, found: float, product: float, largest: f
     if not all(map(math.isfinite, (signal, noise, found, product))):
         return LayerError(math.nan, math.nan, largest)
     norms = math.sqrt(signal) * math.sqrt(found)
-    ratio = math.inf if not noise else -math.inf if not signal else 10 * math.log10(signal / noise)
-    return LayerError(ratio, product / norms if norms else math.nan, largest)
+    return LayerError(sqnr(signal, noise), product / norms if norms else math.nan, largest)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from ...errors import ModelError
 from ...model import runtime
 from ...model.runtime import Feeds
+from ..sqnr import EXACT, limited, sqnr
 from ..statistics.floating import FloatModel
-
-MOST = 200.0
-"""dB: the value of an output without a difference; the negative of it, of one without a signal or a finite value."""
 
 
 def output_sqnr(
@@ -52,13 +50,12 @@ def _mean(wanted: Sequence[object], got: Sequence[object]) -> float:
     real = [pair for pair in pairs if pair[0].dtype.kind == "f"] or [p for p in pairs if p[0].dtype.kind in "iub"]
     if not real:
         raise ModelError("the network has no numeric output, so its error cannot be measured")
-    return float(np.mean([_sqnr(a.astype(np.float64), b.astype(np.float64)) for a, b in real]))
+    return float(np.mean([_ratio(a.astype(np.float64), b.astype(np.float64)) for a, b in real]))
 
 
-def _sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
-    if wanted.shape != got.shape:  # detections, whose number may differ
-        return -MOST
-    signal, noise = np.sum(wanted**2), np.sum((got - wanted) ** 2)
-    if not noise:
-        return MOST
-    return float(np.clip(10 * np.log10(signal / noise), -MOST, MOST)) if signal and np.isfinite(noise) else -MOST
+def _ratio(wanted: np.ndarray, got: np.ndarray) -> float:
+    """The SQNR of one output, limited; that of another shape, as of detections whose number varies, is the least."""
+    if wanted.shape != got.shape:
+        return -EXACT
+    with np.errstate(over="ignore", invalid="ignore"):  # an output may be infinite or NaN
+        return limited(sqnr(float(np.sum(wanted**2)), float(np.sum((got - wanted) ** 2))))

@@ -19,11 +19,11 @@ from ..statistics.running import DEFAULT_MEMORY
 from .errors import runs
 from .twin import layers, twin
 
-WORTH = 0.95
+LAYER_ERROR_SHARE = 0.95
 """A candidate replaces the first one if its error is at most this share of the first one's."""
 
 
-def least_error(
+def least_at_layers(
     graph: Graph,
     network: FloatModel,
     groups: Sequence[Sequence[str]],
@@ -86,4 +86,4 @@ def _readers(graph: Graph) -> dict[str, set[str]]:
 def _best(noise: Sequence[np.ndarray], count: int) -> int:
     errors = np.sum(noise, axis=0) if noise else np.zeros(count)
     index = int(np.argmin(errors))
-    return index if errors[index] < WORTH * errors[0] else 0
+    return index if errors[index] < LAYER_ERROR_SHARE * errors[0] else 0

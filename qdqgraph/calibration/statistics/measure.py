@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from ..data.samples import Samples
-from .counting import Counter
+from .counting import Counter, Extent
 from .floating import FloatModel
 from .running import DEFAULT_MEMORY, Running
 from .sites import reshaped, sites_of
+from .spread import Spread
 from .statistics import Statistics
 
 
@@ -20,6 +22,7 @@ def measure(
     data: Samples,
     sites: Sequence[str] | None = None,
     *,
+    counted: Collection[str] | None = None,
     memory: int = DEFAULT_MEMORY,
     provider: str = "cpu",
     progress: Callable[[str], None] = lambda message: None,
@@ -30,6 +33,8 @@ def measure(
         network: the network without quantization.
         data: the samples.
         sites: the tensors to measure, of type FP32 or FP16; those of `sites_of` by default.
+        counted: the sites with histograms; all by default. The histograms of the others are counted in one more pass,
+            when one of them is asked for; what they contain does not depend on this.
         memory: the limit for the peak resident memory of the process, in bytes; independent of the number of samples.
         provider: "cpu" or "cuda".
         progress: called with one line before each sample.
@@ -41,11 +46,49 @@ def measure(
     """
     names = sites_of(network) if sites is None else tuple(dict.fromkeys(sites))
     same = reshaped(network)
-    counters = {same.get(name, name): Counter() for name in names}
-    observe(network, data, counters, memory=memory, provider=provider, progress=progress)
-    found = {name: counter.spread() for name, counter in counters.items()}
-    spreads = {name: found[same.get(name, name)] for name in names}
-    return Statistics(spreads, network.digest, data.digest, len(data), data.description)
+    sources = {name: same.get(name, name) for name in names}
+    first = set(sources.values()) if counted is None else {sources.get(name, name) for name in counted}
+    observers: dict[str, Extent] = {s: Counter() if s in first else Extent() for s in sources.values()}
+    passed = partial(observe, network, data, memory=memory, provider=provider, progress=progress)
+    passed(observers)
+    counters = {name: each for name, each in observers.items() if isinstance(each, Counter)}
+    late = tuple(name for name in observers if name not in counters)
+
+    def rest() -> dict[str, Counter]:
+        found = {name: Counter() for name in late}
+        passed(found, what="counting values of")
+        return found
+
+    amax = {name: observers[source].amax for name, source in sources.items()}
+    spreads = _Spreads(sources, {name: counter.spread() for name, counter in counters.items()}, rest)
+    return Statistics(spreads, amax, network.digest, data.digest, len(data), data.description)
+
+
+class _Spreads(Mapping[str, Spread]):
+    """The values of sites; those without a histogram are counted together when one of them is asked for.
+
+    Args:
+        sources: the tensor that has the values of each site.
+        counted: the values of tensors, by name.
+        rest: counts the other tensors.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, str], counted: Mapping[str, Spread], rest: Callable[[], Mapping[str, Counter]]
+    ) -> None:
+        self._sources, self._counted, self._rest = sources, dict(counted), rest
+
+    def __getitem__(self, site: str) -> Spread:
+        source = self._sources[site]
+        if source not in self._counted:
+            self._counted.update({name: counter.spread() for name, counter in self._rest().items()})
+        return self._counted[source]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
 
 
 class Observer(Protocol):

@@ -93,7 +93,7 @@ class Running:
             except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
                 raise ModelError(f"onnxruntime cannot run the network: {first_line(error)}") from error
             # Each OrtValue of a result keeps all of them in memory; an array keeps only its own.
-            values.update({name: _shared(value) for name, value in zip(segment.outputs, made, strict=True)})
+            values.update({name: self._array(name, value) for name, value in zip(segment.outputs, made, strict=True)})
             del made, given
             for name in segment.outputs:
                 if name in self.taps:
@@ -102,6 +102,11 @@ class Running:
                     del values[name]
             for name in segment.last.intersection(segment.inputs):
                 del values[name]
+
+    def _array(self, name: str, value: Any) -> np.ndarray:
+        """The values of a result: of floating-point tensors in the memory of the CPU without a copy, read-only."""
+        here = self.provider == runtime.PROVIDERS["cpu"] or value.device_name() == "cpu"
+        return np.from_dlpack(value) if here and self.types.get(name) in runtime.REAL else value.numpy()
 
     def _typed(self, name: str, array: np.ndarray) -> np.ndarray:
         wanted = np.dtype(helper.tensor_dtype_to_np_dtype(self.types[name]))
@@ -189,12 +194,6 @@ def _trim() -> None:
     Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html"""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _shared(value: Any) -> np.ndarray:
-    """The values of an OrtValue: of floating-point tensors without a copy, read-only."""
-    here = value.device_name() == "cpu" and value.element_type() in runtime.REAL
-    return np.from_dlpack(value) if here else value.numpy()
 
 
 def _bytes(dims: Iterable[int | None], kind: int) -> int:

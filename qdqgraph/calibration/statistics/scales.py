@@ -32,14 +32,10 @@ class Choice:
         scale: ONNX's scale of symmetric INT8, amax / 127, a float32 value in the units of the tensors; 0 if all values
             are zero.
         method: the method that chose it.
-        error: the sum over the sites of the mean squared error at that scale.
-        clipped: the share of all values beyond 127 steps, 0 to 1.
     """
 
     scale: float
     method: str
-    error: float
-    clipped: float
 
     @property
     def amax(self) -> float:
@@ -132,29 +128,33 @@ def best_scale(spreads: Sequence[Spread], method: str = AUTO, *, percentile: flo
     if method != AUTO:
         find_method(method)
     refuse_percentile(percentile)
-    whole = union(spreads)
-    if whole.amax == 0:
-        return Choice(0.0, method, 0.0, 0.0)
+    largest = max(spread.amax for spread in spreads)
+    if largest == 0:
+        return Choice(0.0, method)
     if method == AUTO:
         found = [best_scale(spreads, name, percentile=percentile) for name in ("max", "mse")]
-        return min(found, key=lambda choice: choice.error)
+        return min(found, key=lambda choice: sum(error(s, choice.scale) for s in spreads))
     if method == "max":
-        amax = whole.amax
-    elif method == "mse":
-        amax = _least_error(spreads, whole.amax)
+        return widest(largest)
+    if method == "mse":
+        amax = _least_squares(spreads, largest)
     else:
-        found_amax = methods()[method].amax(_filled(whole), percentile=percentile, bound=INT8_BOUND)
-        amax = min(found_amax, whole.amax) or whole.amax
-    return chosen(spreads, method, scale_from_amax(amax))
+        found_amax = methods()[method].amax(_filled(union(spreads)), percentile=percentile, bound=INT8_BOUND)
+        amax = min(found_amax, largest) or largest
+    return chosen(method, scale_from_amax(amax))
 
 
-def chosen(spreads: Sequence[Spread], method: str, scale: float) -> Choice:
-    """What a scale, rounded to float32, means for sites together."""
-    scale = float(np.float32(scale))
-    return Choice(scale, method, float(sum(error(s, scale) for s in spreads)), clipped(union(spreads), scale))
+def widest(largest: float) -> Choice:
+    """The choice of the method max for a largest magnitude; the scale 0 for 0."""
+    return chosen("max", scale_from_amax(largest))
 
 
-def _least_error(spreads: Sequence[Spread], largest: float) -> float:
+def chosen(method: str, scale: float) -> Choice:
+    """A choice with its scale rounded to float32."""
+    return Choice(float(np.float32(scale)), method)
+
+
+def _least_squares(spreads: Sequence[Spread], largest: float) -> float:
     """The amax, at most `largest`, with the least sum of errors; of several the largest."""
     top = float(scale_from_amax(largest))
     low, high = np.log2(LEAST_RATIO), 0.0
@@ -166,14 +166,6 @@ def _least_error(spreads: Sequence[Spread], largest: float) -> float:
         reach = abs(high - low) / (STEPS - 1)
         low, high = best - reach, min(0.0, best + reach)
     return largest * 2.0**best
-
-
-def clipped(spread: Spread, scale: float) -> float:
-    """The share of the values beyond 127 steps of a scale, 0 to 1; in whole bins."""
-    if spread.amax <= scale * INT8_BOUND:
-        return 0.0
-    centers = (np.arange(-BINS, BINS) + 0.5) * spread.width
-    return float(spread.counts[np.abs(centers) > scale * INT8_BOUND].sum()) / max(1, spread.values)
 
 
 def _filled(spread: Spread) -> Histogram:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from ...graph.graph import Graph
+from ...graph.elementwise import activation, inner_inputs
+from ...graph.graph import Graph, key
 from ...model.protos import is_standard
-from ...operators import RESHAPES
+from ...operators import RESHAPES, SUMS, WEIGHTED
 from .floating import FloatModel
 
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -38,3 +39,24 @@ def reshaped(network: FloatModel) -> dict[str, str]:
             source: gs.Tensor = node.inputs[0]
             found[node.outputs[0].name] = found.get(source.name, source.name)
     return found
+
+
+def inside(network: FloatModel) -> frozenset[str]:
+    """The tensors inside an activation, and between a weighted layer, normalization or sum and its activation.
+
+    No repair leaves a pair there unless the user asks for it, so their histograms are hardly ever needed.
+    """
+    graph = Graph(network.model, network.folder)
+    found: set[str] = set()
+    for node in graph.nodes():
+        source = activation(graph, node)
+        if source is None:
+            continue
+        inner = {r.node.inputs[r.index].name for r in inner_inputs(graph, node)}
+        own = {key(node), *inner}
+        maker = graph.producer(source)
+        fuses = maker is not None and maker.op in WEIGHTED | SUMS | {"BatchNormalization"}
+        if fuses and source not in graph.outputs and all(key(r.node) in own for r in graph.readers(source)):
+            inner.add(source)
+        found |= inner
+    return frozenset(found)

@@ -24,7 +24,8 @@ class Statistics(Mapping[str, Spread]):
     """What data show of a float network: site name → values of that tensor.
 
     Attributes:
-        spreads: the values of each measured tensor, by name.
+        spreads: the values of each measured tensor, by name; `measure` may count some of them on request only.
+        amax: the largest magnitude of each measured tensor, by name.
         network: the digest of the float network, `FloatModel.digest`.
         data: the digest of the samples.
         samples: number of samples.
@@ -32,6 +33,7 @@ class Statistics(Mapping[str, Spread]):
     """
 
     spreads: Mapping[str, Spread]
+    amax: Mapping[str, float]
     network: str
     data: str
     samples: int
@@ -39,6 +41,9 @@ class Statistics(Mapping[str, Spread]):
 
     def __getitem__(self, site: str) -> Spread:
         return self.spreads[site]
+
+    def __contains__(self, site: object) -> bool:
+        return site in self.amax  # asking for the values may count them
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.spreads)
@@ -127,4 +132,5 @@ def _statistics(file: Mapping[str, Any], path: Path) -> Statistics:
         for (low, high, exponent), count, (zeros, broken) in zip(columns, counts, integers, strict=True)
     ]
     spreads = {name: rows[index] for name, index in zip(header["sites"], file["rows"].tolist(), strict=True)}
-    return Statistics(spreads, header["network"], header["data"], header["samples"], header["description"])
+    amax = {name: spread.amax for name, spread in spreads.items()}
+    return Statistics(spreads, amax, header["network"], header["data"], header["samples"], header["description"])

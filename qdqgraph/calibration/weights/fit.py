@@ -11,9 +11,9 @@ from ...graph.pair import Pair
 from ...proposals.proposal import SetPair
 from ...proposals.weights import rescale
 from .known import Known, known_weights
-from .scales import fitting, least_error
+from .scales import fitting, least_squares
 
-METHODS = {"max": fitting, "mse": least_error, "auto": least_error}
+METHODS = {"max": fitting, "mse": least_squares, "auto": least_squares}
 """What each calibration method means for weights. The others are defined on the histogram of many values, which a
 channel of weights has not: percentile and entropy would clip some of nine weights."""
 LEARNED = 0.01

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,13 +13,11 @@ from ...graph.graph import Graph, key
 from ...graph.pair import Pair
 from ...proposals.weights import pair_readers
 from ..data.samples import Samples
+from ..sqnr import limited, sqnr
 from ..statistics.floating import FloatModel
 from .inputs import Inputs, inputs_of
 from .known import known_weights
 from .rounding import output_error, rounded
-
-MOST = 200.0
-"""dB: the value of an output without an error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +100,6 @@ def _better(inputs: Inputs) -> RoundedWeights | None:
     before, after = (output_error(each * scales, columns, held).sum() for each in (nearest, integers))
     if not after < before or not signal > 0:
         return None
+    ratios = (limited(sqnr(signal, max(0.0, noise))) for noise in (before, after))
     weights = np.ascontiguousarray(product.weights(integers).astype(np.int8))
-    return RoundedWeights(inputs.known.pair, key(product.node), weights, _db(signal, before), _db(signal, after))
-
-
-def _db(signal: float, noise: float) -> float:
-    return 10 * math.log10(signal / noise) if noise > 0 else MOST
+    return RoundedWeights(inputs.known.pair, key(product.node), weights, *ratios)

@@ -10,18 +10,18 @@ from ...proposals.weights import symmetric_scale
 
 FRACTIONS = np.linspace(1, 0.5, 21)
 """Scales to try, relative to the one without clipping."""
-WORTH = 0.8
+WEIGHT_ERROR_SHARE = 0.8
 """A channel keeps its scale unless the squared error at another one is at most this share of its own. Scales that are
 almost alike round weights differently by chance: on ResNet-50 (opennsfw), 2 * amax / 255 and amax / 127 differ by 2 dB
 at the outputs, and by nothing in the error of the weights."""
 
 
 def fitting(reals: np.ndarray, axis: int | None, own: np.ndarray) -> np.ndarray:
-    """The symmetric INT8 scales that fit weights without clipping; arguments and result as `least_error`."""
+    """The symmetric INT8 scales that fit weights without clipping; arguments and result as `least_squares`."""
     return symmetric_scale(reals, axis, own.dtype)
 
 
-def least_error(reals: np.ndarray, axis: int | None, own: np.ndarray) -> np.ndarray:
+def least_squares(reals: np.ndarray, axis: int | None, own: np.ndarray) -> np.ndarray:
     """The symmetric INT8 scales with the least squared error of the weights.
 
     Args:
@@ -39,7 +39,7 @@ def least_error(reals: np.ndarray, axis: int | None, own: np.ndarray) -> np.ndar
         found = _error(reals, scale, axis)
         best, least = np.where(found < least, scale, best), np.minimum(found, least)
     now = np.broadcast_to(own.reshape(-1) if own.size > 1 else own.reshape(()), top.shape)
-    return np.asarray(np.where(least < WORTH * _error(reals, now, axis), best, now), own.dtype)
+    return np.asarray(np.where(least < WEIGHT_ERROR_SHARE * _error(reals, now, axis), best, now), own.dtype)
 
 
 def _error(reals: np.ndarray, scale: np.ndarray, axis: int | None) -> NDArray[np.float64]:

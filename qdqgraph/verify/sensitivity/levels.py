@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta
 
-EXACT = 144.0
-"""dB: the SQNR of an output without a difference, and the most that is told apart: the resolution of FP32 (2**-24). An
-output with values that are not finite, or of another shape, counts as minus this."""
+from ...calibration.sqnr import limited, sqnr
 
 
 @dataclass(frozen=True)
@@ -57,39 +55,8 @@ class Noise:
 
     def level(self, score: float | None) -> Level:
         """The level over all samples, with this score."""
-        each = {name: decibels(self.signal[name], noise) for name, noise in self.noise.items()}
+        each = {name: limited(sqnr(self.signal[name], noise)) for name, noise in self.noise.items()}
         return Level(sum(each.values()) / len(each) if each else None, each, score)
-
-
-def decibels(signal: float, noise: float) -> float:
-    """The SQNR in dB, from -`EXACT` to `EXACT`."""
-    if not math.isfinite(signal) or not math.isfinite(noise):
-        return -EXACT
-    if noise == 0:
-        return EXACT
-    return max(-EXACT, min(EXACT, 10 * math.log10(signal / noise))) if signal else -EXACT
-
-
-class Kept:
-    """Outputs of samples in a temporary file, because those of many samples may not fit into the memory.
-
-    Args:
-        file: the file, open for reading and writing.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._samples = file, list[int]()
-
-    def add(self, outputs: Sequence[Any]) -> None:
-        """Keeps the outputs of the next sample."""
-        for output in outputs:
-            np.save(self._file, np.asarray(output), allow_pickle=False)
-        self._samples.append(len(outputs))
-
-    def __iter__(self) -> Iterator[list[np.ndarray]]:
-        self._file.seek(0)
-        for count in self._samples:
-            yield [np.load(self._file, allow_pickle=False) for _ in range(count)]
 
 
 def gain(quantized: Level, off: Level) -> float:

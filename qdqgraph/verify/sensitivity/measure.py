@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Self
 
 import numpy as np
 import onnx
 
 from ...calibration.layers.switched import Switched
+from ...calibration.sqnr import EXACT
 from ...errors import ModelError
 from ...model import runtime
+from ..kept import Kept
 from ..scores import Evaluate, Run, run_of, score_of
-from .levels import EXACT, Kept, Level, Noise
+from .levels import Level, Noise
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -50,8 +51,7 @@ class Measuring:
         self.graph, self.feeds, self.evaluate, self.progress = graph, feeds, evaluate, progress
         self._provider = provider
         self._session = runtime.Session(graph.model, folder, runtime.provider(provider)[0])
-        self._file = TemporaryFile()  # noqa: SIM115 - closed in __exit__
-        self._reference = Kept(self._file)
+        self._reference = Kept()
 
     def __enter__(self) -> Self:
         try:
@@ -59,12 +59,12 @@ class Measuring:
                 self.progress(f"float network, sample {number}")
                 self._reference.add(self._outputs(feed, self.graph.on()))
         except BaseException:
-            self._file.close()
+            self._reference.__exit__()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self._reference.__exit__()
 
     def level(self, switches: Inputs) -> Level:
         """The outputs with these switches against the float network.
@@ -107,7 +107,7 @@ class Measuring:
 
     def unquantized(self) -> Level:
         """The level of the float network: no noise."""
-        first = next(iter(self._reference), [])
+        first = next(iter(self._reference), list[Any]())
         names = [n for n, array in zip(self.graph.outputs, first, strict=False) if array.dtype.kind == "f"]
         score = None if self.evaluate is None else score_of(self.evaluate, self._run(self.graph.on()))
         return Level(EXACT if names else None, dict.fromkeys(names, EXACT), score)
