@@ -23,8 +23,8 @@ from ..calibration.tables import stored
 from ..calibration.tables.first import TableFirst
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
-from ..model.files import refuse_to_overwrite
 from ..model.protos import names as tensor_names
+from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.measured import Measured
 from ..repair.work import Measure
 from . import given

@@ -114,7 +114,7 @@ def sensitivity(args: Namespace) -> int:
     from ..report import sensitivity as shown  # each way of printing loads what it needs
 
     if args.output is not None and args.output != state:
-        from ..model.files import write_text
+        from ..model.writing.texts import write_text
 
         write_text(shown.table(found) + "\n", args.output, force=True)
     if args.format == "json":

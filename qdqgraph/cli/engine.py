@@ -9,7 +9,8 @@ from ..engines.compare.storage import Storage
 from ..engines.layers import Engine
 from ..engines.read.saved import to_json
 from ..errors import ModelError
-from ..model.files import refuse_to_overwrite, write_text
+from ..model.writing.outputs import refuse_to_overwrite
+from ..model.writing.texts import write_text
 from ..report import engine as report
 from ..report import engine_drawing as pictures
 from ..report.drawing import Drawing, svg

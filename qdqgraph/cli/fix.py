@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from .. import api
@@ -15,7 +14,6 @@ from ..report.lines import say
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation, split_codes
-from .written import so_far
 
 
 def fix(args: Namespace) -> int:
@@ -38,7 +36,7 @@ def fix(args: Namespace) -> int:
         raise ModelError("--round-weights stores integers itself, from float weights: omit --weights")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
-    with so_far(_files(args)), steps() as step:
+    with steps() as step:
         result = api.fix(args.model, **_arguments(args), reference=args.reference, progress=step)
     return _shown(args, result)
 
@@ -47,7 +45,7 @@ def quantize(args: Namespace) -> int:
     """`qdqgraph quantize FLOAT.onnx -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
     if args.data is None and args.table is None:
         raise ModelError("quantize needs the ranges of the activations: give --data, --ranges, or both")
-    with so_far(_files(args)), steps() as step:
+    with steps() as step:
         result = api.quantize(args.model, **_arguments(args), progress=step)
     return _shown(args, result)
 
@@ -93,12 +91,6 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "allow_worse": args.allow_worse,
         "globs": (*args.only, *args.skip),
     }
-
-
-def _files(args: Namespace) -> list[Path]:
-    """Returns the files that the command writes."""
-    files = (args.statistics, *(() if args.dry_run else (args.output, args.plan)))
-    return [Path(file) for file in files if file is not None]
 
 
 def _shown(args: Namespace, result: api.Result) -> int:

@@ -17,7 +17,7 @@ from ..report import formats
 from . import accuracy_arguments, engine_arguments, torch_arguments
 from .data_arguments import add_calibration, add_data
 from .invocation import add_options
-from .written import Terminated
+from .written import Terminated, outputs, so_far
 
 VERBS = {
     "apply": "plans",
@@ -214,7 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
     try:
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
-        return int(command(args))
+        with so_far(outputs(args)):
+            return int(command(args))
     except QdqgraphError as error:
         print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the only place that prints errors
         return 2

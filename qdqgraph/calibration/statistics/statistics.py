@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CalibrationError, reason
-from ...model.files import whole
+from ...model.writing.texts import write_file
 from .spread import BINS, Spread
 
 FORMAT = 1
@@ -73,8 +73,7 @@ class Statistics(Mapping[str, Spread]):
             "counts": np.array([s.counts for s in distinct], np.int64).reshape(len(distinct), 2 * BINS),
         }
         try:
-            with whole(path) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays)
+            write_file(path, lambda file: np.savez_compressed(file, **arrays))
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be written: {reason(error)}") from error
 
