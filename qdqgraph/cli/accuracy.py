@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import api
 from ..api.measuring import byte_count
 from ..errors import ModelError
-from ..report.lines import say
+from ..report.lines import say_json, say_lines
 from ..verify.scores import Evaluate, Run
 from .console import steps, terminal, warn
 from .data import data_of
@@ -39,11 +39,11 @@ def error(args: Namespace) -> int:
     if args.format == "json":
         from ..report import layer_records, records  # each way of printing loads what it needs
 
-        say(terminal(), records.encoded(layer_records.AccuracyRecord.of(str(args.model), found)))
+        say_json(terminal(), records.encoded(layer_records.AccuracyRecord.of(str(args.model), found)))
     elif args.format == "csv":
         from ..report import layer_records
 
-        say(terminal(), layer_records.table(found))
+        say_lines(terminal(), layer_records.table(found))
     else:
         from ..report import accuracy
 
@@ -118,9 +118,9 @@ def sensitivity(args: Namespace) -> int:
 
         write_text(shown.table(found) + "\n", args.output, force=True)
     if args.format == "json":
-        say(terminal(), found.to_json().rstrip("\n"))
+        say_json(terminal(), found.to_json().rstrip("\n"))
     elif args.format == "csv":
-        say(terminal(), shown.table(found))
+        say_lines(terminal(), shown.table(found))
     else:
         shown.show(terminal(), str(args.model), found)
     warn(*found.notes)

@@ -10,7 +10,7 @@ from .. import api
 from ..api.measuring import NONE, byte_count
 from ..errors import ModelError
 from ..report import text
-from ..report.lines import say
+from ..report.lines import say_json, say_lines
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation, split_codes
@@ -100,7 +100,7 @@ def _shown(args: Namespace, result: api.Result) -> int:
         from ..report import records  # each way of printing loads what it needs
 
         written = None if args.dry_run else str(args.output)
-        say(console, records.result_json(str(args.model), written, result))
+        say_json(console, records.result_json(str(args.model), written, result))
     else:
         text.show_result(console, str(args.model), result, result.numbers)
         text.show_floats(console, str(args.model), result)
@@ -112,7 +112,7 @@ def _shown(args: Namespace, result: api.Result) -> int:
             engines.show_proof(console, result.engines)
         text.show_share(console, str(args.model), result)
         if args.diff:
-            say(console, result.plan.diff())
+            say_lines(console, result.plan.diff())
     warn(*result.notes)
     return 0
 

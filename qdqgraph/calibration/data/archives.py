@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,22 @@ from ...errors import ModelError
 from .form import Input
 from .samples import Piece
 
-FAULTS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What reading a damaged archive raises."""
+FAULTS = (
+    OSError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged archive raises; of an encrypted one, RuntimeError."""
+LARGE, RATIO = 1 << 28, 200
+"""A compressed array of more bytes, and compressed more than that, is refused: measured data compress 2 to 20 times."""
+AT_ONCE = 4 << 30
+"""The most bytes of an array that are read at once: those of one sample, or of an array that is stored by columns."""
 
 
 def read_npz(path: Path, inputs: tuple[Input, ...]) -> Iterator[Piece]:
@@ -29,9 +44,13 @@ def read_npz(path: Path, inputs: tuple[Input, ...]) -> Iterator[Piece]:
         try:
             archive = open_files.enter_context(zipfile.ZipFile(path))
             members = {n.removesuffix(".npy"): n for n in archive.namelist() if n.endswith(".npy")}
+            _refuse_damage(archive)
             _refuse_missing(path, members, inputs)
+            for form in inputs:
+                _refuse_bomb(archive.getinfo(members[form.name]))
             streams = {i.name: open_files.enter_context(archive.open(members[i.name])) for i in inputs}
-            arrays = {i.name: _Rows(streams[i.name], i) for i in inputs}
+            sizes = {i.name: archive.getinfo(members[i.name]).file_size for i in inputs}
+            arrays = {i.name: _Rows(streams[i.name], i, sizes[i.name]) for i in inputs}
         except FAULTS as error:
             raise ModelError(f"{path}: not an .npz file of input arrays ({error})") from error
         counts = {rows.samples for rows in arrays.values() if not rows.whole}
@@ -64,12 +83,15 @@ def read_npy(path: Path, inputs: tuple[Input, ...]) -> Iterator[Piece]:
 class _Rows:
     """An array in an open file, read from its first row on; whole if it has no rows, or one sample only."""
 
-    def __init__(self, stream: IO[bytes], form: Input) -> None:
+    def __init__(self, stream: IO[bytes], form: Input, size: int) -> None:
         version = np.lib.format.read_magic(stream)
         reader: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         self.shape, fortran, self.dtype = reader(stream)
         if self.dtype.hasobject:
             raise ValueError("an array of Python objects")
+        wanted = math.prod(self.shape) * self.dtype.itemsize
+        if any(d < 0 for d in self.shape) or wanted + stream.tell() != size:
+            raise ValueError(f"the array of {form.name!r} has shape {self.shape}, and its data have another size")
         self.stream, self.form = stream, form
         self.whole = form.rows == 0 or len(self.shape) < len(form.dims)
         self.samples = 1 if self.whole else max(1, self.shape[0] // form.rows)
@@ -95,9 +117,23 @@ class _Rows:
         return part
 
     def _read(self, shape: tuple[int, ...]) -> np.ndarray:
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
+        if count * self.dtype.itemsize > AT_ONCE:
+            raise ValueError(f"{count * self.dtype.itemsize:,} bytes at once; at most {AT_ONCE:,} are read")
         data = self.stream.read(count * self.dtype.itemsize)
         return np.frombuffer(data, self.dtype, count).reshape(shape)
+
+
+def _refuse_damage(archive: zipfile.ZipFile) -> None:
+    names = archive.namelist()
+    if len(set(names)) < len(names):
+        raise ValueError(f"it contains {max(names, key=names.count)!r} more than once")
+
+
+def _refuse_bomb(member: zipfile.ZipInfo) -> None:
+    if member.file_size > LARGE and member.file_size > RATIO * member.compress_size:
+        what = f"{member.filename!r} has {member.file_size:,} bytes in {member.compress_size:,}"
+        raise ValueError(f"{what}: such arrays are refused; save it with numpy.savez")
 
 
 def _refuse_missing(path: Path, members: Mapping[str, str], inputs: tuple[Input, ...]) -> None:

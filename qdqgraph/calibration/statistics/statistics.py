@@ -17,6 +17,8 @@ from .spread import BINS, Spread
 
 FORMAT = 1
 """The version of the file format."""
+LARGEST = 4 << 30
+"""The most bytes of a file's arrays: 64 KiB for each of 65,536 tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,9 @@ class Statistics(Mapping[str, Spread]):
                 other samples.
         """
         try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                    raise ValueError("too large")
             with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
                 found = _statistics(file, path)
         except OSError as error:
