@@ -74,6 +74,8 @@ def read_npy(path: Path, inputs: tuple[Input, ...]) -> Iterator[Piece]:
         names = sorted(i.name for i in inputs)
         raise ModelError(f"{path}: one array, but the model's inputs are {names}: use .npz files with these names")
     try:
+        with path.open("rb") as file:
+            _header(file, path.stat().st_size, inputs[0].name)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FAULTS as error:
         raise ModelError(f"{path}: not an .npy file of numbers ({error})") from error
@@ -84,14 +86,7 @@ class _Rows:
     """An array in an open file, read from its first row on; whole if it has no rows, or one sample only."""
 
     def __init__(self, stream: IO[bytes], form: Input, size: int) -> None:
-        version = np.lib.format.read_magic(stream)
-        reader: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        self.shape, fortran, self.dtype = reader(stream)
-        if self.dtype.hasobject:
-            raise ValueError("an array of Python objects")
-        wanted = math.prod(self.shape) * self.dtype.itemsize
-        if any(d < 0 for d in self.shape) or wanted + stream.tell() != size:
-            raise ValueError(f"the array of {form.name!r} has shape {self.shape}, and its data have another size")
+        self.shape, fortran, self.dtype = _header(stream, size, form.name)
         self.stream, self.form = stream, form
         self.whole = form.rows == 0 or len(self.shape) < len(form.dims)
         self.samples = 1 if self.whole else max(1, self.shape[0] // form.rows)
@@ -134,6 +129,22 @@ def _refuse_bomb(member: zipfile.ZipInfo) -> None:
     if member.file_size > LARGE and member.file_size > RATIO * member.compress_size:
         what = f"{member.filename!r} has {member.file_size:,} bytes in {member.compress_size:,}"
         raise ValueError(f"{what}: such arrays are refused; save it with numpy.savez")
+
+
+def _header(stream: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Reads the header of an .npy file: shape, whether it is stored by columns, and type.
+
+    Raises:
+        ValueError: it is none, its array is one of Python objects, or the file has another size than its array.
+    """
+    version = np.lib.format.read_magic(stream)
+    reader: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = reader(stream)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    if any(d < 0 for d in shape) or math.prod(shape) * dtype.itemsize + stream.tell() != size:
+        raise ValueError(f"the array of {name!r} has shape {shape}, and its data have another size")
+    return shape, fortran, dtype
 
 
 def _refuse_missing(path: Path, members: Mapping[str, str], inputs: tuple[Input, ...]) -> None:
