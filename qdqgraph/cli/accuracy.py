@@ -77,11 +77,11 @@ def _engine_error(args: Namespace) -> int:
     if args.format == "json":
         from ..report import kernel_records, records  # each way of printing loads what it needs
 
-        say(terminal(), records.encoded(kernel_records.EngineNumbersRecord.of(str(args.model), numbers)))
+        say_json(terminal(), records.encoded(kernel_records.EngineNumbersRecord.of(str(args.model), numbers)))
     elif args.format == "csv":
         from ..report import kernel_records
 
-        say(terminal(), kernel_records.table(numbers))
+        say_lines(terminal(), kernel_records.table(numbers))
         warn(*numbers.notes)
     else:
         from ..report import kernels
