@@ -164,7 +164,7 @@ def row(
     model = onnx.load(path)
     name = model_inputs(model)[0].name
     start = time.process_time()
-    measured = qdqgraph.fix(path, data=[{name: image} for image in calibrate], output=keep).model
+    measured = qdqgraph.fix(path, data=[{name: image} for image in calibrate], output=keep, force=True).model
     seconds = time.process_time() - start
     files = (model, legal(path), qdqgraph.fix(path).model, measured)
     found = [ratios(reference, outputs(m, judge, path.parent, names)) for m in files]

@@ -89,7 +89,7 @@ def main() -> None:
             out, data = (args.keep or Path(temporary)) / network.name, f"{network.stem}.npz"
             start, reference = time.perf_counter(), onnx.load(network)
             try:
-                qdqgraph.quantize(network, data=args.calibration / data, output=out)
+                qdqgraph.quantize(network, data=args.calibration / data, output=out, force=True)
             except qdqgraph.QdqgraphError as error:
                 print(line(network.stem, f"FAILED: {str(error).splitlines()[0]}"), flush=True)
                 continue

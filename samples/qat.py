@@ -111,7 +111,7 @@ class Flow:
 
     def repaired(self, method: str, path: Path) -> Made:
         """The plain file after `fix`: tied pairs get the largest of their scales."""
-        result = qdqgraph.fix(self.record.path(f"{method}-plain", "onnx"), output=path)
+        result = qdqgraph.fix(self.record.path(f"{method}-plain", "onnx"), output=path, force=True)
         most = max((change.lost for change in result.changes), default=0.0)
         return Made(None, f"{result.groups} groups, {len(result.changes)} scales changed by at most {most:.2f} bits")
 
@@ -160,7 +160,7 @@ class Flow:
         self.calibrated(model, method, bare)
         note = self._train(model, f"{method}-late")
         side.export(model, self.example, bare)
-        qdqgraph.fix(bare, output=path)
+        qdqgraph.fix(bare, output=path, force=True)
         return Made(None, f"{note}; before the repair {accuracy(model, self.data.test):.2f} %")
 
     def _train(self, model: nn.Module, name: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import qdqgraph
-from qdqgraph.model.files import write_text
+from qdqgraph.model.writing.texts import write_text
 from qdqgraph.rulekit import Graph, pairs
 from samples import demo, digits
 

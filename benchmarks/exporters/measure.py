@@ -23,7 +23,7 @@ from qdqgraph.engines.builders import builder
 from qdqgraph.engines.builders.how import Build
 from qdqgraph.errors import EngineError
 from qdqgraph.model import runtime
-from qdqgraph.model.files import write_model
+from qdqgraph.model.writing.models import Source, placed, write_model
 from qdqgraph.rulekit import catalog
 from qdqgraph.rulekit.finding import Safety
 from qdqgraph.verify import comparison
@@ -187,7 +187,8 @@ def cell(path: Path, wheels: Path, folder: Path) -> Cell:
     if result is None:
         return Cell(path.name, own, before, Built(refused=reason), failed=reason, seconds=seconds, code=code())
     out = folder / path.name
-    write_model(result.model, out, path, force=True)
+    source = Source(path, path.parent, onnx.load(path, load_external_data=False))
+    write_model(placed(result.model, out, source, force=True), out, source, force=True)
     after = built(out)
     measured = Cell(
         path.name,

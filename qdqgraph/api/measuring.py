@@ -25,8 +25,8 @@ from ..calibration.tables.first import TableFirst
 from ..errors import CalibrationError, ModelError, counted
 from ..graph.graph import Graph
 from ..graph.pair import pairs
-from ..model.files import refuse_to_overwrite
 from ..model.protos import names as tensor_names
+from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.measured import Measured
 from ..repair.work import Measure
 from . import given
@@ -213,6 +213,9 @@ def byte_count(text: str) -> int:
     number = text.strip().lower().removesuffix("b").removesuffix("i")
     unit = number[-1:] if number[-1:].isalpha() else ""
     try:
-        return int(float(number.removesuffix(unit)) * (1 << units[unit]))
+        count = int(float(number.removesuffix(unit)) * (1 << units[unit]))
+        if not 0 < count < 1 << 63:
+            raise ValueError(text)
+        return count
     except (KeyError, ValueError, OverflowError) as error:
-        raise ModelError(f"{text!r} is not a size in bytes: write 2GiB or 500MiB") from error
+        raise ModelError(f"{text[:40]!r} is not a size in bytes: write 2GiB or 500MiB") from error

@@ -8,7 +8,8 @@ import onnx
 
 from ..errors import PlanError, reason
 from ..graph.graph import Graph
-from ..model.files import write_model
+from ..model.writing.models import Source, placed, write_model
+from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.plan import Plan
 from ..verify.difference import differences
 from . import given
@@ -20,7 +21,7 @@ def apply(
     model: Model,
     *,
     output: File | None = None,
-    force: bool = True,
+    force: bool = False,
     note: Progress = lambda sentence: None,
 ) -> onnx.ModelProto:
     """Applies a plan to the model it was made for, and returns the new model.
@@ -36,6 +37,7 @@ def apply(
         PlanError: the plan is damaged, or belongs to another model.
         ModelError: the model cannot be read or written.
     """
+    _refuse(plan, output, force)
     return _edited(_plan(plan), model, output, force, note, restored=False)
 
 
@@ -44,7 +46,7 @@ def undo(
     model: Model,
     *,
     output: File | None = None,
-    force: bool = True,
+    force: bool = False,
     note: Progress = lambda sentence: None,
 ) -> onnx.ModelProto:
     """Undoes a plan and returns the original model.
@@ -55,6 +57,7 @@ def undo(
     Raises:
         PlanError, ModelError: as `apply`.
     """
+    _refuse(plan, output, force)
     return _edited(_plan(plan).inverse(), model, output, force, note, restored=True)
 
 
@@ -71,13 +74,22 @@ def diff(a: Model, b: Model) -> tuple[str, ...]:
 def _edited(
     plan: Plan, model: Model, output: File | None, force: bool, note: Progress, *, restored: bool
 ) -> onnx.ModelProto:
-    found, _, source = given.read(model, None)
+    found, place, file = given.read(model, None)
     new = plan.apply(found)
     if output is None:
         return new
-    if sentence := write_model(new, Path(output), source, force=force, restored=restored):
+    source = Source.restoring(file, place, found, new)
+    located = placed(new, Path(output), source, force=force, keep_locations=True)
+    for sentence in write_model(located, Path(output), source, force=force, restored=restored):
         note(sentence)
     return new
+
+
+def _refuse(plan: Plan | File, output: File | None, force: bool) -> None:
+    """Rejects an output that cannot be written, or that is the file of the plan."""
+    if output is not None:
+        inputs = () if isinstance(plan, Plan) else (Path(plan),)
+        refuse_to_overwrite(Path(output), force=force, inputs=inputs)
 
 
 def _plan(plan: Plan | File) -> Plan:

@@ -29,7 +29,7 @@ def quantize(
     table: File | None = None,
     output: File | None = None,
     plan: File | None = None,
-    force: bool = True,
+    force: bool = False,
     folder: File | None = None,
     fp16: bool = False,
     keep_io: bool = False,

@@ -19,8 +19,9 @@ from ..errors import ModelError, counted
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
-from ..model.files import refuse_to_overwrite, write_text
 from ..model.protos import nested
+from ..model.writing.outputs import refuse_to_overwrite
+from ..model.writing.texts import write_text
 from ..repair.options import Options
 from ..repair.rounds import stripped
 from ..rulekit.rule import Rule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
-from ..model.files import write_model
+from ..model.writing.models import Source, placed, write_model
+from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..repair.options import Options
 from ..rulekit.rule import Rule
@@ -31,7 +33,7 @@ def fix(
     *,
     output: File | None = None,
     plan: File | None = None,
-    force: bool = True,
+    force: bool = False,
     folder: File | None = None,
     fp16: bool = False,
     keep_io: bool = False,
@@ -64,9 +66,10 @@ def fix(
         rules: the rules to repair by; the built-in and installed rules by default.
         options: the settings of the repair. They can also be given by name, such as `max_bits_lost=1.5` or
             `target="trt-11"`.
-        output: the file of the result, written atomically.
+        output: the file of the result, written completely or not at all. In another folder than that of the model,
+            external data are copied under a new name, OUTPUT.DIGEST.data, which the result contains.
         plan: the file of the plan, for `apply` and `undo`.
-        force: overwrite existing files.
+        force: overwrite existing files, and remove external data that only the overwritten model used.
         folder: the folder that contains the external data; the folder of the file by default.
         fp16: convert everything outside INT8 to FP16 as the last step, as `to_fp16`.
         keep_io: with `fp16`, graph inputs and outputs keep their types.
@@ -132,7 +135,7 @@ def to_fp16(
     model: Model,
     *,
     output: File | None = None,
-    force: bool = True,
+    force: bool = False,
     folder: File | None = None,
     note: Progress = lambda sentence: None,
     keep_io: bool = False,
@@ -159,11 +162,17 @@ def to_fp16(
             converted to the opset of FP16 Q/DQ.
     """
     refuse_outputs(output, None, force)
-    found, place, source = given.read(model, folder)
+    found, place, file = given.read(model, folder)
+    if output is not None:
+        refuse_collisions(found, place, file, [Path(output)])
     feeds = given.samples(data, found, preprocess, samples)
     if ranges is None and feeds is not None:
         ranges = measured_ranges(found, feeds, place)
     made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
-    if output is not None and (sentence := write_model(made.model, Path(output), source, force=force)):
+    if output is None:
+        return made
+    source = Source(file, place, found)
+    new = placed(made.model, Path(output), source, force=force)
+    for sentence in write_model(new, Path(output), source, force=force):
         note(sentence)
-    return made
+    return replace(made, model=new.model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,13 @@ import onnx
 from ..engines.share import Int8Share
 from ..errors import ModelError
 from ..fp16 import Fp16Model
-from ..model.files import is_canonical, refuse_to_overwrite, write_model, writing_text
+from ..model.files import is_canonical
 from ..model.protos import names as tensor_names
+from ..model.writing.models import Source, placed, write_model
+from ..model.writing.outputs import refuse_to_overwrite
+from ..model.writing.texts import write_text
+from ..model.writing.users import same_file
+from ..repair.plan import Plan
 from ..repair.repair import Repair
 from ..verify.verification import Verification
 from .given import File, Progress
@@ -54,11 +58,16 @@ def refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:
     Raises:
         ModelError: as `refuse_to_overwrite`; or both are the same file.
     """
-    if output is not None and plan is not None and Path(output).resolve() == Path(plan).resolve():
+    paths = output_paths(output, plan)
+    if len(paths) == 2 and same_file(*paths):
         raise ModelError(f"{plan} is given for both the model and its plan: use two files")
-    for path in (output, plan):
-        if path is not None:
-            refuse_to_overwrite(Path(path), force=force)
+    for path in paths:
+        refuse_to_overwrite(path, force=force)
+
+
+def output_paths(*files: File | None) -> list[Path]:
+    """Returns the files that a call writes, the model first."""
+    return [Path(file) for file in files if file is not None]
 
 
 def refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
@@ -75,22 +84,24 @@ def refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
 
 def written(
     result: Result,
-    model: onnx.ModelProto,
-    source: Path,
+    source: Source,
     output: File | None,
     plan: File | None,
     force: bool,
     progress: Progress = lambda message: None,
 ) -> Result:
-    """Writes the files of a result, and returns the result with notes about them."""
+    """Writes the files of a result, and returns the result as it was written, with notes about the files."""
     notes: list[str] = []
-    with ExitStack() as both:
-        if plan is not None:  # written first and named last, so that no model exists without its plan
-            both.enter_context(writing_text(result.plan.to_json(), Path(plan), force=force))
-        if output is not None:
-            progress("checking and writing")
-            notes.append(write_model(result.model, Path(output), source, force=force))
-    if plan is not None and source.is_file() and not is_canonical(source, model):
+    if plan is not None and source.path.is_file() and not is_canonical(source.path, source.original):
         effect = "undo restores an equal model, but not the same bytes"
-        notes.append(f"{source} is not protobuf's deterministic serialization; {effect}")
-    return replace(result, notes=(*result.notes, *filter(None, notes)))
+        notes.append(f"{source.path} is not protobuf's deterministic serialization; {effect}")
+    if output is not None:
+        progress("checking and writing")
+        new = placed(result.model, Path(output), source, force=force)
+        if new.model is not result.model:
+            result = replace(result, model=new.model, plan=Plan.between(source.original, new.model))
+        text = None if plan is None else (Path(plan), result.plan.to_json())
+        notes += write_model(new, Path(output), source, force=force, plan=text)
+    elif plan is not None:
+        write_text(result.plan.to_json(), Path(plan), force=force)
+    return replace(result, notes=(*result.notes, *notes))

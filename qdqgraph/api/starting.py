@@ -46,6 +46,7 @@ class Asked:
     Attributes:
         model: the model, or its path.
         proto: the same, read.
+        source: its path, or the name that messages have for it.
         folder: where external data lie.
         rules: the rules to repair by.
         options: the settings of the repair.
@@ -61,6 +62,7 @@ class Asked:
 
     model: Model
     proto: onnx.ModelProto
+    source: Path
     folder: Path
     rules: Sequence[Rule]
     options: Options

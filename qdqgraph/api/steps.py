@@ -23,8 +23,9 @@ from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
 from ..model.corrected import unmatched
-from ..model.files import external_files
 from ..model.runtime import Feeds
+from ..model.writing.models import Source
+from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..repair.mark import is_result, marked
 from ..repair.measured import Measured
@@ -40,7 +41,7 @@ from .correcting import correcting
 from .equalizing import Equalizing, Make, equalized, refuse_options
 from .given import File, Model, Progress
 from .measuring import NONE, Calibration, measuring, table_notes
-from .results import Result, refuse_outputs, refuse_unknown, written
+from .results import Result, output_paths, refuse_outputs, refuse_unknown, written
 
 SAME = "the model is the result of the same run, with the same data and options: nothing changes"
 
@@ -57,7 +58,7 @@ class Steps:
     options: Options
     output: File | None = None
     plan: File | None = None
-    force: bool = True
+    force: bool = False
     folder: File | None = None
     fp16: bool = False
     keep_io: bool = False
@@ -93,7 +94,8 @@ class Steps:
         found, place, source = given.read(model, self.folder)
         if self.engines and isinstance(model, onnx.ModelProto):
             raise ModelError("engines are built from files: give the path of the model")
-        external_files(found, place)
+        kept = self.calibration.statistics
+        refuse_collisions(found, place, source, output_paths(self.output, self.plan, kept))
         refuse_unknown(found, (*self.options.only, *self.options.skip) if self.globs is None else self.globs)
         feeds = given.samples(self.data, found, self.preprocess, self.samples)
         if self.numerics and runtime.available():
@@ -116,7 +118,7 @@ class Steps:
             repair = marked(repair, found, place, run) if run is not None and repair.plan.edits else repair
             shares = attempt.judge.shares[:1] + done.attempt.judge.shares[-1:]
             result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note))
-        return written(result, found, source, self.output, self.plan, self.force, self.progress)
+        return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress)
 
     def _attempt(
         self,
@@ -211,7 +213,7 @@ class Steps:
             proof = prove(source, found, repair.model, target)
             if proof.worse and not self.allow_worse:
                 built = "TensorRT-RTX builds a worse engine from the repaired model"
-                raise RepairError(f"{built}: {proof.worse}; nothing was written: use --allow-worse to write it")
+                raise RepairError(f"{built}: {proof.worse}; the result was not written: use --allow-worse to write it")
         gone = unmatched(found, place)
         measured = feeds is not None and not self.options.exact and self.calibration.method != NONE
         device = runtime.provider(self.provider, "the calibration")[1] if measured and runtime.available() else ""

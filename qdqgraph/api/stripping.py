@@ -10,13 +10,15 @@ import onnx
 
 from ..errors import ModelError
 from ..model.content import content
+from ..model.writing.models import Source
+from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..rulekit.rule import Rule
 from ..verify.sensitivity.ranking import Sensitivity
 from ..verify.sensitivity.worst import layers_of, worst_layers
 from . import given
 from .given import File, Model
-from .results import Result, refuse_outputs, written
+from .results import Result, output_paths, refuse_outputs, written
 
 
 def strip(
@@ -29,7 +31,7 @@ def strip(
     min_gain: float | None = None,
     output: File | None = None,
     plan: File | None = None,
-    force: bool = True,
+    force: bool = False,
     folder: File | None = None,
 ) -> Result:
     """Removes the pairs at the inputs of chosen layers, so that these run in floating point, as `qdqgraph strip` does.
@@ -58,9 +60,10 @@ def strip(
         raise ModelError("give a ranking (--from FILE) together with --top K, --min-gain GAIN, or both")
     refuse_outputs(output, plan, force)
     found, place, source = given.read(model, folder)
+    refuse_collisions(found, place, source, output_paths(output, plan))
     worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
     result = Result.of(rounds.strip(found, (*nodes, *worst), given.rule_list(rules), folder=place))
-    return written(result, found, source, output, plan, force)
+    return written(result, Source(source, place, found), output, plan, force)
 
 
 def _layers(

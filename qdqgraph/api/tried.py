@@ -18,7 +18,7 @@ from ..engines.compare.storage import Storage
 from ..engines.layers import Engine
 from ..errors import EngineError
 from ..model.content import content
-from ..model.files import write_model
+from ..model.writing.models import Source, placed, write_model
 from ..search.decisions import Candidate
 from ..search.front import Measured
 from ..search.outcome import Built
@@ -105,7 +105,8 @@ class Builds:
     def _build(self, model: onnx.ModelProto) -> Built:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "candidate.onnx"
-            write_model(model, path, self._asked.folder / "model.onnx", force=True)
+            source = Source(self._asked.source, self._asked.folder, self._asked.proto)
+            write_model(placed(model, path, source), path, source)
             try:
                 engine = built(path, self.library, Build("qdq", {}, LIMITS, Path(folder) / "kept"))
             except EngineError as error:

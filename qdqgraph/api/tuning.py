@@ -20,6 +20,8 @@ from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
+from ..model.writing.models import Source
+from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..repair.options import Options
 from ..repair.repair import joined
@@ -35,7 +37,7 @@ from . import given
 from .engines import shares_of
 from .given import File, Model
 from .ranking import function_name
-from .results import Result, refuse_outputs, written
+from .results import Result, output_paths, refuse_outputs, written
 from .starting import Asked, Repaired, starting
 from .tried import Builds
 
@@ -80,7 +82,7 @@ def tune(
     storage: str | None = None,
     output: File | None = None,
     plan: File | None = None,
-    force: bool = True,
+    force: bool = False,
     folder: File | None = None,
     reference: Model | None = None,
     preprocess: str | None = None,
@@ -131,6 +133,7 @@ def tune(
         raise ModelError("give a number of trials of 0 or more, and of builds of 1 or more")
     refuse_outputs(output, plan, force)
     found, place, source = given.read(model, folder)
+    refuse_collisions(found, place, source, output_paths(output, plan))
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None or not runtime.available():
         raise ModelError("tune measures candidates on samples in onnxruntime: give --data, and install qdqgraph[ort]")
@@ -143,6 +146,7 @@ def tune(
     asked = Asked(
         model=model,
         proto=found,
+        source=source,
         folder=place,
         rules=asked_rules,
         options=chosen,
@@ -191,7 +195,7 @@ def tune(
             builds=0 if tried is None else tried.count,
             notes=() if tried is None else tried.notes,
         )
-    return Tuned(written(result, found, source, output, plan, force, progress), outcome)
+    return Tuned(written(result, Source(source, place, found), output, plan, force, progress), outcome)
 
 
 def tune_status(storage: str) -> Progress:

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import api
 from ..api.measuring import byte_count
 from ..errors import ModelError
-from ..report.lines import say
+from ..report.lines import say_json, say_lines
 from ..verify.scores import Evaluate, Run
 from .console import steps, terminal, warn
 from .data import data_of
@@ -39,11 +39,11 @@ def error(args: Namespace) -> int:
     if args.format == "json":
         from ..report import layer_records, records  # each way of printing loads what it needs
 
-        say(terminal(), records.encoded(layer_records.AccuracyRecord.of(str(args.model), found)))
+        say_json(terminal(), records.encoded(layer_records.AccuracyRecord.of(str(args.model), found)))
     elif args.format == "csv":
         from ..report import layer_records
 
-        say(terminal(), layer_records.table(found))
+        say_lines(terminal(), layer_records.table(found))
     else:
         from ..report import accuracy
 
@@ -77,11 +77,11 @@ def _engine_error(args: Namespace) -> int:
     if args.format == "json":
         from ..report import kernel_records, records  # each way of printing loads what it needs
 
-        say(terminal(), records.encoded(kernel_records.EngineNumbersRecord.of(str(args.model), numbers)))
+        say_json(terminal(), records.encoded(kernel_records.EngineNumbersRecord.of(str(args.model), numbers)))
     elif args.format == "csv":
         from ..report import kernel_records
 
-        say(terminal(), kernel_records.table(numbers))
+        say_lines(terminal(), kernel_records.table(numbers))
         warn(*numbers.notes)
     else:
         from ..report import kernels
@@ -114,13 +114,13 @@ def sensitivity(args: Namespace) -> int:
     from ..report import sensitivity as shown  # each way of printing loads what it needs
 
     if args.output is not None and args.output != state:
-        from ..model.files import write_text
+        from ..model.writing.texts import write_text
 
         write_text(shown.table(found) + "\n", args.output, force=True)
     if args.format == "json":
-        say(terminal(), found.to_json().rstrip("\n"))
+        say_json(terminal(), found.to_json().rstrip("\n"))
     elif args.format == "csv":
-        say(terminal(), shown.table(found))
+        say_lines(terminal(), shown.table(found))
     else:
         shown.show(terminal(), str(args.model), found)
     warn(*found.notes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..verify.sensitivity.units import BYS
 from .data_arguments import add_data, add_memory
+from .numbers import count, finite
 
 
 def add_error(verb: ArgumentParser) -> None:
@@ -57,9 +58,9 @@ def add_worst(verb: ArgumentParser) -> None:
     """Adds the options of `strip` that take layers from a ranking."""
     help = "a file of `sensitivity`, or of `error --json`: its worst units or layers"
     verb.add_argument("--from", dest="ranking", type=Path, metavar="FILE", help=help)
-    verb.add_argument("--top", type=int, metavar="K", help="with --from: at most the K worst")
+    verb.add_argument("--top", type=count, metavar="K", help="with --from: at most the K worst")
     help = "with --from: only units that gain at least this in float, in dB, or in the score of --eval"
-    verb.add_argument("--min-gain", type=float, metavar="GAIN", help=help)
+    verb.add_argument("--min-gain", type=finite, metavar="GAIN", help=help)
 
 
 def _measured(verb: ArgumentParser) -> None:

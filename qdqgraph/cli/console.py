@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..printable import printable, printable_message
+
 WIDE = 200
 """Columns of tables if stdout is not a terminal; rich's default of 80 would wrap names."""
 
@@ -21,7 +23,9 @@ def terminal() -> Console:
 def warn(*sentences: str) -> None:
     """Prints each sentence on stderr."""
     for sentence in sentences:
-        Console(stderr=True).print(f"qdqgraph: {sentence}", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"qdqgraph: {printable_message(sentence)}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 @contextmanager
@@ -34,4 +38,4 @@ def steps() -> Iterator[Callable[[str], None]]:
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading")
-        yield lambda message: bar.update(task, description=message)
+        yield lambda message: bar.update(task, description=printable(message))

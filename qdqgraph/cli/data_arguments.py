@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, _ArgumentGroup
 
+from .numbers import count, percent
+
 
 def add_data(verb: ArgumentParser, help: str) -> None:
     """Adds the options to a command.
@@ -24,7 +26,7 @@ def add_data(verb: ArgumentParser, help: str) -> None:
         help="how pictures become inputs: imagenet, imagenet-tf, yolo, unit, raw, or entries such as "
         "size=224,scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,order=bgr,layout=nhwc,fit=crop",
     )
-    group.add_argument("--samples", type=int, metavar="N", help="use the first N samples of the data (default: all)")
+    group.add_argument("--samples", type=count, metavar="N", help="use the first N samples of the data (default: all)")
 
 
 def add_calibration(verb: ArgumentParser) -> None:
@@ -38,7 +40,7 @@ def add_calibration(verb: ArgumentParser) -> None:
         "scales of the file",
     )
     group.add_argument(
-        "--percentile", type=float, default=99.99, metavar="P", help="for --calibrate percentile (default 99.99)"
+        "--percentile", type=percent, default=99.99, metavar="P", help="for --calibrate percentile (default 99.99)"
     )
     add_memory(group)
     group.add_argument(

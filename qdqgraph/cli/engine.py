@@ -9,11 +9,12 @@ from ..engines.compare.storage import Storage
 from ..engines.layers import Engine
 from ..engines.read.saved import to_json
 from ..errors import ModelError
-from ..model.files import refuse_to_overwrite, write_text
+from ..model.writing.outputs import refuse_to_overwrite
+from ..model.writing.texts import write_text
 from ..report import engine as report
 from ..report import engine_drawing as pictures
 from ..report.drawing import Drawing, svg
-from ..report.lines import say
+from ..report.lines import say, say_json
 from ..report.records import DiffRecord, encoded
 from ..report.timing import TimesRecord, show_times
 from .console import terminal, warn
@@ -90,7 +91,7 @@ def _time(args: Namespace) -> int:
     measured = None if args.measured is None else tuple(args.measured)
     found = api.estimate(args.engines, device=args.device, target=args.target, fp16=args.fp16, measured=measured)
     if args.json:
-        say(terminal(), encoded(TimesRecord.of(found)))
+        say_json(terminal(), encoded(TimesRecord.of(found)))
     else:
         show_times(terminal(), found)
     return 0
@@ -101,7 +102,7 @@ def _show(args: Namespace, found: Engine) -> int:
     if args.output is not None:
         write_text(to_json(found), args.output, force=args.force)
     if args.json:
-        say(terminal(), to_json(found))
+        say_json(terminal(), to_json(found))
     else:
         report.show_engine(terminal(), found)
     return 0
@@ -111,7 +112,7 @@ def _diff(args: Namespace) -> int:
     """Returns 0 if B is not worse than A, 1 if it is."""
     found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
     if args.json:
-        say(terminal(), encoded(DiffRecord.of(found)))
+        say_json(terminal(), encoded(DiffRecord.of(found)))
     else:
         report.show_diff(terminal(), found)
     return int(bool(found.worse))

@@ -11,6 +11,7 @@ from ..engines.builders import LIBRARIES, MODES
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import NAMES as DEVICES
 from ..targets.target import DEFAULT, NAMES
+from .numbers import count, positive
 
 Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
 
@@ -29,9 +30,9 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     help = "shape of a dynamic input (default: batch 1, images of 320 x 320 pixels)"
     build.add_argument("--shape", action="append", default=[], metavar="NAME:1x3x224x224", help=help)
     help = "stop the build after this time (default: 600)"
-    build.add_argument("--time-limit", type=float, default=600, metavar="SECONDS", help=help)
+    build.add_argument("--time-limit", type=positive, default=600, metavar="SECONDS", help=help)
     help = "stop the build if it uses more memory (default: 8192)"
-    build.add_argument("--memory-limit", type=int, default=8192, metavar="MIB", help=help)
+    build.add_argument("--memory-limit", type=count, default=8192, metavar="MIB", help=help)
     build.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the log and all exports here")
     _saving(build)
     read = make(

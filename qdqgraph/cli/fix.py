@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from .. import api
 from ..api.measuring import NONE, byte_count
 from ..errors import ModelError
 from ..report import text
-from ..report.lines import say
+from ..report.lines import say_json, say_lines
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation, split_codes
-from .written import so_far
 
 
 def fix(args: Namespace) -> int:
@@ -38,7 +36,7 @@ def fix(args: Namespace) -> int:
         raise ModelError("--round-weights stores integers itself, from float weights: omit --weights")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
-    with so_far(_files(args)), steps() as step:
+    with steps() as step:
         result = api.fix(args.model, **_arguments(args), reference=args.reference, progress=step)
     return _shown(args, result)
 
@@ -47,7 +45,7 @@ def quantize(args: Namespace) -> int:
     """`qdqgraph quantize FLOAT.onnx -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
     if args.data is None and args.table is None:
         raise ModelError("quantize needs the ranges of the activations: give --data, --ranges, or both")
-    with so_far(_files(args)), steps() as step:
+    with steps() as step:
         result = api.quantize(args.model, **_arguments(args), progress=step)
     return _shown(args, result)
 
@@ -95,12 +93,6 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
     }
 
 
-def _files(args: Namespace) -> list[Path]:
-    """Returns the files that the command writes."""
-    files = (args.statistics, *(() if args.dry_run else (args.output, args.plan)))
-    return [Path(file) for file in files if file is not None]
-
-
 def _shown(args: Namespace, result: api.Result) -> int:
     """Prints a result; returns 0."""
     console = terminal()
@@ -108,7 +100,7 @@ def _shown(args: Namespace, result: api.Result) -> int:
         from ..report import records  # each way of printing loads what it needs
 
         written = None if args.dry_run else str(args.output)
-        say(console, records.result_json(str(args.model), written, result))
+        say_json(console, records.result_json(str(args.model), written, result))
     else:
         text.show_result(console, str(args.model), result, result.numbers)
         text.show_floats(console, str(args.model), result)
@@ -120,7 +112,7 @@ def _shown(args: Namespace, result: api.Result) -> int:
             engines.show_proof(console, result.engines)
         text.show_share(console, str(args.model), result)
         if args.diff:
-            say(console, result.plan.diff())
+            say_lines(console, result.plan.diff())
     warn(*result.notes)
     return 0
 

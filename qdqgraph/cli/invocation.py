@@ -11,6 +11,7 @@ from ..repair.options import Options
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 from .console import warn
+from .numbers import not_negative
 from .settings import Settings
 
 
@@ -98,7 +99,7 @@ def add_options(verb: ArgumentParser, *, all_of_them: bool, floats: bool = False
                 flag, dest=field, action="append", default=[], metavar=known.metavar or None, help=known.help
             )
         else:
-            kind = float if known.kind == "number" else str
+            kind = not_negative if known.kind == "number" else str
             choices = known.choices or None
             metavar = known.metavar or None
             verb.add_argument(flag, dest=field, type=kind, choices=choices, metavar=metavar, help=known.help)

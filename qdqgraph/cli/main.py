@@ -7,17 +7,21 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from .. import __version__
 from ..errors import QdqgraphError, reason
+from ..printable import printable_lines, printable_message
 from ..report import formats
+from ..rulekit.naming import NO_PACKS
 from . import accuracy_arguments, engine_arguments, torch_arguments, tune_arguments
 from .data_arguments import add_calibration, add_data
 from .invocation import add_options
-from .written import Terminated
+from .written import Terminated, outputs, so_far
 
 VERBS = {
     "apply": "plans",
@@ -40,9 +44,17 @@ VERBS = {
 """For each command the module that runs it; only that one is loaded."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that escapes control characters of arguments in its messages."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Prints the message and ends the process."""
+        super().exit(status, message and printable_lines(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the argument parser, with one example per command."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="qdqgraph",
         description="Finds, explains and repairs Q/DQ scales and placements in quantized ONNX graphs, for TensorRT.",
         epilog="exit codes: 0 no findings, or file written; 1 findings or differences; 2 invalid input or rule",
@@ -128,6 +140,8 @@ def _rules(verb: argparse.ArgumentParser) -> None:
 
 def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    help = "do not load the rules of installed packs"
+    verb.add_argument("--no-packs", action="store_true", default=argparse.SUPPRESS, help=help)
     return verb
 
 
@@ -220,9 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
     try:
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
-        return int(command(args))
+        with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)):
+            return int(command(args))
     except QdqgraphError as error:
-        print(f"qdqgraph: {error}", file=sys.stderr)  # noqa: T201 - the only place that prints errors
+        print(f"qdqgraph: {printable_message(str(error))}", file=sys.stderr)  # noqa: T201 - the only place that prints errors
         return 2
     except OSError as error:
         if error.filename is not None:
@@ -231,8 +246,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         number = stop.number if isinstance(stop, Terminated) else signal.SIGINT
         how = "interrupted" if number == signal.SIGINT else "terminated"
-        print(f"qdqgraph: {how}, {str(stop) or 'nothing was written'}", file=sys.stderr)  # noqa: T201
+        print(f"qdqgraph: {how}, {printable_message(str(stop) or 'nothing was written')}", file=sys.stderr)  # noqa: T201
         return 128 + number
+
+
+@contextmanager
+def _packs(without: bool) -> Iterator[None]:
+    """Lets this process, and the processes that it starts, load no installed rule pack."""
+    before = os.environ.get(NO_PACKS)
+    if without:
+        os.environ[NO_PACKS] = "1"
+    try:
+        yield
+    finally:
+        if without and before is None:
+            del os.environ[NO_PACKS]
 
 
 def terminated(number: int, frame: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import api
 from ..authoring import scaffold, testing
 from ..errors import ModelError, counted, reason
-from ..model.files import write_text
+from ..model.writing.texts import write_text
 from ..report import pages, text
 from ..report.lines import say
 from ..rulekit import catalog

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..calibration.methods import methods
 from ..errors import TorchError
 from . import training_arguments
-from .numbers import count, not_negative, real
+from .numbers import count, not_negative, percent
 
 BACKENDS = ("pytorch-quantization", "modelopt")
 """The libraries of quantizers; those of `qdqgraph.torch`, which is imported only when a command runs."""
@@ -53,7 +53,7 @@ def add(verb: Verb) -> None:
         help = "; ".join(f"{name}: {method.summary.replace('%', '%%')}" for name, method in known.items())
         help = f"how calibration chooses amax (default: the configuration's); {help}"
         parser.add_argument("--method", choices=tuple(known), default="", help=help)
-        parser.add_argument("--percentile", type=_percent, help="for method percentile (default: 99.99)")
+        parser.add_argument("--percentile", type=percent, help="for method percentile (default: 99.99)")
         parser.add_argument("--no-link", action="store_true", help="do not tie, add or disable quantizers")
         parser.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help="additional rules")
         parser.add_argument("--load", type=Path, metavar="FILE", help="start from a saved state, without calibration")
@@ -64,7 +64,7 @@ def add(verb: Verb) -> None:
         parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
         parser.add_argument("--force", action="store_true", help="overwrite existing files")
     for parser in (quantize, tune):
-        parser.add_argument("--opset", type=int, help="opset of the ONNX file (default: 17, with --dynamo 18)")
+        parser.add_argument("--opset", type=count, help="opset of the ONNX file (default: 17, with --dynamo 18)")
         parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")
         parser.add_argument("--dynamic-batch", action="store_true", help="export a dynamic batch dimension")
         help = "write quantizers that received only zeros, with a scale of 1, instead of refusing them"
@@ -101,7 +101,3 @@ def outputs(args: Namespace) -> list[Path]:
         return list(ranking_files(args.output))
     found = [args.output, args.save_ptq, getattr(args, "save_qat", None), getattr(args, "resume", None)]
     return [path for path in found if path is not None]
-
-
-def _percent(text: str) -> float:
-    return real(text, "number above 0, at most 100", lambda x: 0 < x <= 100)

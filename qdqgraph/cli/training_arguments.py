@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .numbers import count, fraction, not_negative, positive
+from .numbers import count, fraction, not_negative, positive, whole
 
 if TYPE_CHECKING:
     from ..torch import Training
@@ -53,7 +53,7 @@ def add(tune: ArgumentParser) -> None:
     tune.add_argument("--patience", type=count, metavar="EPOCHS", help=help)
     help = "autocast to this type (default: float32)"
     tune.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32", help=help)
-    tune.add_argument("--seed", type=int, help="of the random generators")
+    tune.add_argument("--seed", type=whole, help="of the random generators")
     help = "written after each epoch; the same command goes on from it (default: OUT with the ending .training.pt)"
     tune.add_argument("--resume", type=Path, metavar="FILE", help=help)
     tune.add_argument("--restart", action="store_true", help="begin again even if an interrupted run could go on")

@@ -12,9 +12,10 @@ from pathlib import Path
 from .. import api
 from ..api.measuring import byte_count
 from ..errors import ModelError, counted
-from ..model.files import refuse_to_overwrite, write_text
+from ..model.writing.outputs import refuse_to_overwrite
+from ..model.writing.texts import write_text
 from ..report import tune as report
-from ..report.lines import say
+from ..report.lines import say_json
 from .accuracy import evaluate_of
 from .console import steps, terminal, warn
 from .data import data_of
@@ -33,8 +34,6 @@ def tune(args: Namespace) -> int:
     data = data_of(args.data)
     if data is None:
         raise ModelError("tune measures candidates on samples of the inputs: give --data")
-    if args.workers < 1:
-        raise ModelError(f"--workers {args.workers}: give 1 or more")
     if args.picture is not None:
         refuse_to_overwrite(args.picture, force=args.force)
     run = Invocation.of(args)
@@ -69,7 +68,7 @@ def tune(args: Namespace) -> int:
     if args.picture is not None:
         write_text(report.svg(found.outcome), args.picture, force=args.force)
     if args.json:
-        say(terminal(), report.to_json(found.outcome))
+        say_json(terminal(), report.to_json(found.outcome))
     else:
         report.show(terminal(), found.outcome)
     warn(*found.outcome.notes, *found.result.notes)

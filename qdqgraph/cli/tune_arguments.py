@@ -9,6 +9,7 @@ from ..engines.builders import LIBRARIES
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import NAMES as DEVICES
 from .data_arguments import add_data, add_memory
+from .numbers import count, finite, not_negative, positive, whole
 
 
 def add(verb: ArgumentParser) -> None:
@@ -23,11 +24,11 @@ def add(verb: ArgumentParser) -> None:
     )
     which = verb.add_mutually_exclusive_group()
     help = "the least SQNR of the outputs against the float network: the fastest such model"
-    which.add_argument("--budget-db", type=float, metavar="DB", help=help)
+    which.add_argument("--budget-db", type=finite, metavar="DB", help=help)
     help = "with --eval: the most that the score may be below float: the fastest such model"
-    which.add_argument("--max-drop", type=float, metavar="SCORE", help=help)
+    which.add_argument("--max-drop", type=not_negative, metavar="SCORE", help=help)
     help = "the least speed in times that of the float network: the most accurate such model"
-    which.add_argument("--min-speed", type=float, metavar="TIMES", help=help)
+    which.add_argument("--min-speed", type=positive, metavar="TIMES", help=help)
     help = f"estimated times are of this device: {', '.join(DEVICES)} (default: {DEVICE})"
     verb.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
     help = "what is not quantized runs in FP32 (default: FP16, as in an engine built with --fp16)"
@@ -36,13 +37,13 @@ def add(verb: ArgumentParser) -> None:
     verb.add_argument("--measured", type=Path, nargs=2, metavar=("LAYERS.json", "PROFILE.json"), help=help)
     help = "build the best candidates; openvino, tensorrt and trtexec measure times, which then choose"
     verb.add_argument("--with", dest="library", choices=LIBRARIES, help=help)
-    verb.add_argument("--builds", type=int, default=10, metavar="N", help="at most so many engines (default: 10)")
+    verb.add_argument("--builds", type=count, default=10, metavar="N", help="at most so many engines (default: 10)")
     help = "changes of the best candidates that are tried (default: 40)"
-    verb.add_argument("--trials", type=int, default=40, metavar="N", help=help)
-    verb.add_argument("--seed", type=int, default=0, help="of these changes; the same seed gives the same result")
+    verb.add_argument("--trials", type=whole, default=40, metavar="N", help=help)
+    verb.add_argument("--seed", type=whole, default=0, help="of these changes; the same seed gives the same result")
     help = "URL of Optuna's storage; the same command goes on, processes with the same URL share the work (default: "
     verb.add_argument("--storage", metavar="URL", help=help + "sqlite file beside the output, or beside the model)")
-    verb.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    verb.add_argument("--workers", type=count, default=1, metavar="N", help="processes on this machine (default: 1)")
     verb.add_argument("--status", action="store_true", help="show how far the search in the storage is, and stop")
     help = "the chosen model; without it the search only prints, and shares the work of others"
     verb.add_argument("-o", "--output", type=Path, metavar="OUT", help=help)

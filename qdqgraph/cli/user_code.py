@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TorchError
+from ..printable import printable_lines
 
 OURS = str(Path(__file__).parent.parent) + os.sep
 """The folder of our own code; with a separator, because a folder next to it may begin with the same name."""
@@ -118,5 +119,6 @@ def failed(name: str, error: BaseException) -> TorchError:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(LOADERS):
         frames = frames.tb_next
-    print("".join(traceback.format_exception(type(error), error, frames)), file=sys.stderr, end="")  # noqa: T201
+    lines = "".join(traceback.format_exception(type(error), error, frames))
+    print(printable_lines(lines), file=sys.stderr, end="")  # noqa: T201
     return TorchError(f"{name} failed with the {type(error).__name__} above")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,15 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
+def outputs(args: Namespace) -> list[Path]:
+    """The files and folders that a command writes; the commands for PyTorch list theirs themselves."""
+    if args.verb == "torch":
+        return []
+    named = (getattr(args, name, None) for name in ("output", "plan", "statistics", "keep"))
+    found = [Path(file) for file in named if file is not None]
+    return [*found, *(path.with_suffix(".json") for path in found if path.suffix.lower() == ".csv")]
+
+
 @contextmanager
 def so_far(paths: Iterable[Path]) -> Iterator[None]:
     """Adds the files that were written to the message of an error, and of an interrupt.
@@ -32,17 +42,24 @@ def so_far(paths: Iterable[Path]) -> Iterator[None]:
     try:
         yield
     except (QdqgraphError, KeyboardInterrupt) as error:
-        if found := _written_since(ages):
-            error.args = (f"{error}; {found}" if isinstance(error, QdqgraphError) else found,)
+        found = _written_since(ages)
+        if found and isinstance(error, QdqgraphError):
+            error.args = (f"{error}; {found}",)
+        elif found and not error.args:  # a sentence that says how to continue names the file
+            error.args = (found,)
         raise
 
 
-def _age(path: Path) -> int | None:
-    """When a file was written; None if it does not exist."""
-    return path.stat().st_mtime_ns if path.exists() else None
+def _age(path: Path) -> tuple[int, int] | None:
+    """Which file this is, and when it was written; None if there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # no such file, or no file name
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
-def _written_since(ages: Mapping[Path, int | None]) -> str:
+def _written_since(ages: Mapping[Path, tuple[int, int] | None]) -> str:
     """The text that lists the files written since then; "" if there are none."""
     new = [str(path) for path, age in ages.items() if _age(path) not in (age, None)]
     return f"written so far: {', '.join(new)}" if new else ""

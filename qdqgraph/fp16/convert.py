@@ -12,7 +12,7 @@ import onnx
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
-from ..model.files import external_files
+from ..model.external import external_files
 from ..model.functions import inlined
 from ..model.opset import raised
 from ..model.protos import key, names, refill, subgraphs

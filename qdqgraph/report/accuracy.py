@@ -7,10 +7,9 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ..verify.layers import Accuracy, LayerRow
-from .lines import say, tabulate
+from .lines import cell, say, tabulate
 
 COLUMNS = (
     "alone dB",
@@ -39,7 +38,7 @@ def show(console: Console, path: str, found: Accuracy) -> None:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
     for row in found.layers:
-        table.add_row(*map(Text, _cells(row)))
+        table.add_row(*map(cell, _cells(row)))
     tabulate(console, table)
     say(console, f"{path}: {len(found.layers)} layers on {found.samples} samples of {found.data}")
     if found.scores is not None:

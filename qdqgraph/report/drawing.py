@@ -14,6 +14,7 @@ from html import escape
 from ..graph.graph import Graph, Node, key
 from ..graph.pair import pairs
 from ..operators import MOVES_WEIGHTS, PAIRS, SAME_CONSTANT
+from ..printable import printable
 
 STORED = MOVES_WEIGHTS | SAME_CONSTANT | PAIRS | {"Constant"}
 """Operators on constants that are left out, as TensorRT stores their results."""
@@ -198,7 +199,7 @@ def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -
         start = left + (wide - len(row) * width - (len(row) - 1) * GAP_X) // 2
         for index, box in enumerate(row):
             where[box.name] = (start + index * (width + GAP_X), MARGIN + 20 + level * (height + GAP_Y))
-    body = [f'<text x="{left + wide // 2}" y="{MARGIN + 6}" text-anchor="middle" fill="#555555">{escape(title)}</text>']
+    body = [f'<text x="{left + wide // 2}" y="{MARGIN + 6}" text-anchor="middle" fill="#555555">{_xml(title)}</text>']
     boxes = [box for row in drawing.layers for box in row]
     for box in boxes:
         for source, thick in box.lines:
@@ -218,7 +219,7 @@ def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -
                 f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" fill="{fill}" stroke="#666666"/>'
             )
         body.append(
-            f'<text x="{x + width // 2}" y="{y + 19}" text-anchor="middle" fill="#111111">{escape(box.text)}</text>'
+            f'<text x="{x + width // 2}" y="{y + 19}" text-anchor="middle" fill="#111111">{_xml(box.text)}</text>'
         )
     return body, wide, MARGIN + 20 + len(drawing.layers) * (height + GAP_Y)
 
@@ -226,7 +227,7 @@ def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -
 def _looking(box: Box, look: Look, x: int, y: int, drawing: Drawing) -> list[str]:
     """The SVG elements of a box with a `Look`."""
     wide, high = drawing.width, drawing.height
-    found = [f"<g><title>{escape(look.tip)}</title>"] if look.tip else ["<g>"]
+    found = [f"<g><title>{_xml(look.tip)}</title>"] if look.tip else ["<g>"]
     if look.outline:
         found.append(
             f'<rect x="{x - 5}" y="{y - 5}" width="{wide + 10}" height="{high + 10}" rx="7" fill="none" '
@@ -242,9 +243,14 @@ def _looking(box: Box, look: Look, x: int, y: int, drawing: Drawing) -> list[str
         short = shortened(line, round(wide / (size * 0.56)))
         found.append(
             f'<text x="{x + wide // 2}" y="{y + 15 + index * 13}" text-anchor="middle" font-size="{size}" '
-            f'fill="#111111">{escape(short)}</text>'
+            f'fill="#111111">{_xml(short)}</text>'
         )
     return [*found, "</g>"]
+
+
+def _xml(text: str) -> str:
+    """A name as XML text; tooltips have line breaks."""
+    return escape(printable(text, keep="\n"))
 
 
 def shortened(text: str, most: int) -> str:

@@ -16,6 +16,7 @@ from ..engines.layers import Engine, Layer
 from ..graph.graph import Graph
 from ..graph.pair import pairs
 from ..model.files import read_model
+from ..printable import printable
 from ..repair.options import Options
 from ..repair.resolve import resolve
 from ..rulekit.finding import Finding
@@ -171,5 +172,5 @@ def dot(parts: Sequence[tuple[str, Drawing]]) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = printable(text, keep="\n").replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

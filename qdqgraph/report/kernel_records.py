@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from ..engines.execute.kinds import KINDS, LABEL
 from ..engines.execute.numbers import Difference, EngineNumbers, KernelRow
+from ..printable import printable
 
 FORMAT: Final = 1
 """Version of these records."""
@@ -146,13 +147,13 @@ def table(found: EngineNumbers) -> str:
     for row in found.kernels:
         values = (
             row.kernel,
-            " ".join(row.nodes),
+            printable(" ".join(row.nodes)),
             row.kind,
             row.precision,
             row.stored,
             row.scale,
             *(v for d in (row.alone, row.accumulated) for v in (d.differ, d.steps, d.sqnr, d.largest)),
-            " ".join(row.reasons),
+            printable(" ".join(row.reasons)),
         )
         writer.writerow("?" if value is None else value for value in values)
     return text.getvalue().rstrip("\n")

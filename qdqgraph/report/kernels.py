@@ -7,12 +7,11 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ..engines.execute.kinds import KINDS, LABEL
 from ..engines.execute.numbers import Difference, EngineNumbers, KernelRow
 from .accuracy import decibels
-from .lines import say, tabulate
+from .lines import cell, say, tabulate
 
 PAIRED = ("INT8 that differ", "steps", "SQNR dB")
 """Columns that each kernel has alone and accumulated."""
@@ -33,7 +32,7 @@ def show(console: Console, path: str, found: EngineNumbers) -> None:
     table.add_column("reasons", overflow="fold")
     differing = [row for row in found.kernels if any(d.largest for d in (row.alone, row.accumulated))]
     for row in differing:
-        table.add_row(*map(Text, _cells(row)))
+        table.add_row(*map(cell, _cells(row)))
     if differing:
         tabulate(console, table)
     same = len(found.kernels) - len(differing)

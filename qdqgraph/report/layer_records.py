@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from ..calibration.layers.errors import LayerError
+from ..printable import printable
 from ..verify.layers import Accuracy, LayerRow, QuantizedInput
 
 FORMAT: Final = 1
@@ -150,18 +151,18 @@ def table(found: Accuracy) -> str:
         both = (row.alone, row.accumulated)
         writer.writerow(
             (
-                row.layer,
-                row.node,
+                printable(row.layer),
+                printable(row.node),
                 row.op,
                 *(e.sqnr for e in both),
                 *(e.cosine for e in both),
                 *(e.largest for e in both),
-                " ".join(i.site for i in row.inputs),
+                printable(" ".join(i.site for i in row.inputs)),
                 " ".join("?" if i.scale is None else str(i.scale) for i in row.inputs),
                 " ".join("?" if i.clipped is None else str(i.clipped) for i in row.inputs),
                 " ".join(row.findings),
                 row.bytes,
-                " ".join(i.group.name for i in row.inputs),
+                printable(" ".join(i.group.name for i in row.inputs)),
                 " ".join(str(i.group.sites) for i in row.inputs),
             )
         )

@@ -7,15 +7,50 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engines.share import Int8Share
+from ..printable import printable, printable_json, printable_lines, printable_message
 from ..rulekit.finding import Finding, Severity
 
 
 def say(console: Console, line: Text | str) -> None:
-    """Prints one line without wrapping it; with rich's styles on a terminal only."""
+    """Prints one line without wrapping it, its control characters escaped; with rich's styles on a terminal only.
+
+    A line may continue on lines that are indented by two spaces or more.
+    """
+    if isinstance(line, str):
+        _put(console, printable_message(line))
+    elif console.is_terminal:
+        parts = line.render(console)
+        safe = Text.assemble(*((printable(part.text), part.style or "") for part in parts if part.text))
+        _put(console, safe if printable_message(safe.plain) == safe.plain else printable_message(safe.plain))
+    else:
+        _put(console, printable_message(line.plain))
+
+
+def say_command(console: Console, line: str) -> None:
+    """Prints a workflow command of GitHub Actions: a line that begins with `::`."""
+    _put(console, printable(line))
+
+
+def say_json(console: Console, text: str) -> None:
+    """Prints JSON; it stays the same for its readers."""
+    _put(console, printable_json(text))
+
+
+def say_lines(console: Console, text: str) -> None:
+    """Prints a text of several lines."""
+    _put(console, printable_lines(text))
+
+
+def cell(text: str) -> Text:
+    """Returns a cell of a table."""
+    return Text(printable(text))
+
+
+def _put(console: Console, line: Text | str) -> None:
     if console.is_terminal:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     else:
-        console.file.write(f"{line.plain if isinstance(line, Text) else line}\n")
+        console.file.write(f"{line}\n")
 
 
 def tabulate(console: Console, table: Table) -> None:

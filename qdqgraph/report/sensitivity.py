@@ -8,12 +8,12 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from ..calibration.sqnr import EXACT
+from ..printable import printable
 from ..verify.sensitivity.levels import Level
 from ..verify.sensitivity.ranking import Sensitivity, UnitRow
-from .lines import say, tabulate
+from .lines import cell, say, tabulate
 
 COLUMNS = (
     "rank",
@@ -44,7 +44,7 @@ def show(console: Console, path: str, found: Sensitivity) -> None:
         table.add_column(column, justify="right")
     table.add_column("layers", overflow="fold")
     for row in found.units:
-        table.add_row(*map(Text, _cells(row, scored)))
+        table.add_row(*map(cell, _cells(row, scored)))
     tabulate(console, table)
     data = f" on {found.samples} samples of {found.data}" if found.samples else ""
     say(console, f"{path}: {len(found.units)} units{data}; {_level(found.quantized)} quantized")
@@ -77,15 +77,15 @@ def table(found: Sensitivity) -> str:
         writer.writerow(
             (
                 rank,
-                row.name,
+                printable(row.name),
                 row.gain,
                 row.cost,
                 *(None if level is None else level.sqnr_db for level in both),
                 *(None if level is None else level.score for level in both),
                 row.bytes,
-                " ".join(row.layers),
-                " ".join(row.nodes),
-                " ".join(row.sites),
+                printable(" ".join(row.layers)),
+                printable(" ".join(row.nodes)),
+                printable(" ".join(row.sites)),
             )
         )
     return text.getvalue().rstrip("\n")

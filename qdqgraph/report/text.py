@@ -25,7 +25,7 @@ from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule
 from ..verify.verification import Sides, Verification
 from .drawing import Drawing, lines
-from .lines import colored_line, finding_line, say, share_line, tabulate
+from .lines import cell, colored_line, finding_line, say, say_lines, share_line, tabulate
 
 SHOWN = 20
 """Number of rows in the table of changed scales; --json has all."""
@@ -95,7 +95,7 @@ def _changes(result: Repair) -> Table:
     for change in worst[:SHOWN]:
         lost = f"{change.lost:.2f}" if change.lost >= 0 else f"clips {2**-change.lost:.2f}x"
         method = (change.method,) if measured else ()
-        table.add_row(Text(change.site), f"{change.own:.6g}", f"{change.new:.6g}", lost, *method)
+        table.add_row(cell(change.site), f"{change.own:.6g}", f"{change.new:.6g}", lost, *method)
     if len(worst) > SHOWN:
         table.add_row(f"... {len(worst) - SHOWN} more, all with --json", "", "", "")
     return table
@@ -119,10 +119,10 @@ def _summary(result: Repair, verification: Verification | None) -> Table:
         "findings left": _counted(result.left) or "none",
     }
     for name, value in rows.items():
-        table.add_row(Text(name), Text(value))
+        table.add_row(cell(name), cell(value))
     if verification is not None:
         for row in _numbers(verification):
-            table.add_row(*map(Text, row))
+            table.add_row(*map(cell, row))
     return table
 
 
@@ -192,16 +192,17 @@ def _counted(findings: Iterable[Finding]) -> str:
 def show_rule(console: Console, rule: Rule) -> None:
     """A rule's documentation and its examples."""
     say(console, Text(f"{rule.code} {rule.name} ({rule.safety.value})", "bold"))
-    say(console, "\n".join(line.strip() for line in (rule.__doc__ or "").strip().splitlines()))
+    say_lines(console, "\n".join(line.strip() for line in (rule.__doc__ or "").strip().splitlines()))
     for example in rule.examples:
         counter = isinstance(example, Counterexample)
-        say(console, Text(f"\n{'Counterexample' if counter else 'Example'}: {example.title}", "bold"))
+        say(console, "")
+        say(console, Text(f"{'Counterexample' if counter else 'Example'}: {example.title}", "bold"))
         for part in ("model",) if counter else ("before", "after"):
             model: str | None = getattr(example, part)
             say(console, Text(f"{part}:" if model else "after: reported only, nothing is applied", "dim"))
             if model:
                 picture = [] if counter else ["", *lines(Drawing.of(Graph(parse(model)))), ""]
-                say(console, "\n".join("    " + line for line in (*picture, *dedented(model))))
+                say_lines(console, "\n".join("    " + line for line in (*picture, *dedented(model))))
 
 
 def dedented(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
+from html import escape
 
 import msgspec
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ..calibration.sqnr import EXACT
 from ..errors import counted
+from ..printable import printable
 from ..search.decisions import FLOAT
 from ..search.outcome import Built, Outcome, Point, Progress
 from ..search.start import quality
@@ -82,7 +83,7 @@ def _cells(point: Point, real: Sequence[Level] | None = None) -> list[str]:
     found = point.found
     searched, held = (found.searched, found.held) if real is None else real
     return [
-        point.name,
+        printable(point.name),
         f"{found.ms:.4g}",
         _level(searched),
         "" if held is None else _level(held),
@@ -126,7 +127,7 @@ def svg(found: Outcome) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '
         'font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{EDGE}" y="20">{escape(f"{found.file}: {found.budget.text}")}</text>',
+        f'<text x="{EDGE}" y="20">{escape(printable(f"{found.file}: {found.budget.text}"))}</text>',
         f'<path d="M{EDGE} {EDGE} V{HEIGHT - EDGE} H{WIDTH - EDGE}" fill="none" stroke="black"/>',
         f'<text x="{WIDTH - EDGE}" y="{HEIGHT - 12}" text-anchor="end">estimated ms on {escape(found.device)}</text>',
         f'<text x="12" y="{EDGE - 12}">{what}</text>',
@@ -143,10 +144,8 @@ def svg(found: Outcome) -> str:
         for point in mine:
             x = _at(point.found.ms, times, EDGE + 20, WIDTH - EDGE - 20)
             y = _at(point.found.quality, levels, HEIGHT - EDGE - 20, EDGE + 20)
-            title = f"{point.name}: {point.found.ms:.4g} ms, {point.found.quality:.4g}"
-            lines.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{color}"><title>{escape(title)}</title></circle>'
-            )
+            title = escape(printable(f"{point.name}: {point.found.ms:.4g} ms, {point.found.quality:.4g}"))
+            lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{color}"><title>{title}</title></circle>')
     return "\n".join([*lines, "</svg>", ""])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
@@ -18,7 +19,7 @@ from pathlib import Path
 from ..errors import RuleError, guess
 from .codes import LOCK, Lock
 from .finding import Safety
-from .naming import CODE, NAME, OPERATOR
+from .naming import CODE, NAME, NO_PACKS, OPERATOR
 from .rule import Counterexample, Example, Rule
 from .text import TextRule
 
@@ -36,12 +37,14 @@ def builtin_folder() -> Path:
 
 
 def packs() -> tuple[Path, ...]:
-    """The folders of the installed rule packs, by name.
+    """The folders of the installed rule packs, by name; none if the environment variable `NO_PACKS` is set.
 
     Raises:
         RuleError: a pack's package cannot be found.
     """
     found: list[Path] = []
+    if os.environ.get(NO_PACKS):
+        return ()
     for entry in sorted(entry_points(group=PACKS), key=lambda e: e.name):
         spec = importlib.util.find_spec(entry.value)
         if spec is None or not spec.submodule_search_locations:

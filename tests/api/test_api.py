@@ -27,6 +27,8 @@ RULES = {"rules", "config", "no-config", "select", "ignore"}
 """Options that choose rules and settings: `rules` of a call."""
 SHOWN = {"help", "json", "format", "diff"}
 """Options that say what is printed."""
+PROCESS = {"no-packs"}
+"""Options for the whole process: a program sets QDQGRAPH_NO_PACKS, or gives the rules."""
 CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "check": (api.check, {}, set()),
     "fix": (api.fix, {"verify": "engines", "no-numerics": "numerics", "except": "skip"}, {"dry-run"}),
@@ -63,7 +65,7 @@ def test_every_option_of_a_command_is_an_argument_of_its_call(command: str) -> N
     takes = set(inspect.signature(call).parameters)
     if "options" in takes:
         takes |= set(Options.__dataclass_fields__)
-    asked = options_of(command) - SHOWN - needless - (RULES if "rules" in takes else set())
+    asked = options_of(command) - SHOWN - PROCESS - needless - (RULES if "rules" in takes else set())
     assert {renamed.get(name, name).replace("-", "_") for name in asked} <= takes
 
 

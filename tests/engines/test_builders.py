@@ -279,7 +279,7 @@ def test_fix_verify_writes_nothing_whose_engine_is_worse_unless_that_is_allowed(
     assert not out.exists() and not plan.exists()
     why = "TensorRT-RTX builds a worse engine from the repaired model: 0 convolutions read INT8 instead of 2, "
     assert str(error.value).startswith(why)
-    assert str(error.value).endswith("; nothing was written: use --allow-worse to write it")
+    assert str(error.value).endswith("; the result was not written: use --allow-worse to write it")
     result = qdqgraph.fix(file, [Illegal()], engines=True, allow_worse=True, output=out)
     assert out.exists() and result.engines is not None
     console = Console(file=StringIO(), width=200)

@@ -203,7 +203,7 @@ def test_external_data(tmp_path: Path) -> None:
     onnx.save(chain(), path, save_as_external_data=True, location="data", size_threshold=0)
     for given in (path, onnx.load(path, load_external_data=False)):
         result = qdqgraph.quantize(
-            given, data=normal(), equalize=True, bias_correction=True, folder=tmp_path, output=out
+            given, data=normal(), equalize=True, bias_correction=True, folder=tmp_path, output=out, force=True
         )
         assert result.corrections[0].kept and sqnr(onnx.load(out), chain()) > 30
 

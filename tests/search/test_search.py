@@ -54,6 +54,7 @@ def starts() -> Iterator[tuple[Repaired, ...]]:
     asked = Asked(
         model=model,
         proto=model,
+        source=Path("model.onnx"),
         folder=Path(),
         rules=qdqgraph.rules(),
         options=Options(),
@@ -343,9 +344,7 @@ def test_a_killed_search_goes_on_and_workers_find_the_same(folder: Path, capsys:
         (["--budget-db", "900"], "no candidate has at least 900 dB"),
         (["--max-drop", "1"], "a drop of the score needs the function that scores: give --eval"),
         (["--samples", "3"], "the data have 3 samples; the search needs 4"),
-        (["--workers", "0"], "--workers 0: give 1 or more"),
         (["--device", "h900"], "unknown device 'h900'"),
-        (["--trials", "-1"], "give a number of trials of 0 or more"),
         (["-o", "model.onnx"], "model.onnx exists; use --force to overwrite it"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,12 @@ def _pixels(path: Path, preprocess: Preprocess) -> NDArray[np.uint8]:
     import PIL.Image
 
     try:
-        with PIL.Image.open(path) as picture:
-            return preprocess.pixels(picture)
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(path) as picture:
+                return preprocess.pixels(picture)
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        limit = f"more than {PIL.Image.MAX_IMAGE_PIXELS:,} pixels, the limit of Pillow"
+        raise ModelError(f"{path}: {limit}: scale it down, or remove it") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise ModelError(f"{path}: not a picture, or damaged ({error}): remove it") from error

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import CalibrationError, reason
-from ...model.files import whole
+from ...model.writing.texts import write_file
 from .spread import BINS, Spread
 
 FORMAT = 1
 """The version of the file format."""
+LARGEST = 4 << 30
+"""The most bytes of a file's arrays: 64 KiB for each of 65,536 tensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +80,7 @@ class Statistics(Mapping[str, Spread]):
             "counts": np.array([s.counts for s in distinct], np.int64).reshape(len(distinct), 2 * BINS),
         }
         try:
-            with whole(path) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays)
+            write_file(path, lambda file: np.savez_compressed(file, **arrays))
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be written: {reason(error)}") from error
 
@@ -97,6 +98,9 @@ class Statistics(Mapping[str, Spread]):
                 other samples.
         """
         try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                    raise ValueError("too large")
             with path.open("rb") as stored, np.load(stored, allow_pickle=False) as file:
                 found = _statistics(file, path)
         except OSError as error:

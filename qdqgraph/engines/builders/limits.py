@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -23,10 +24,20 @@ TAIL = 4096
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, and MiB of resident memory, for the program and its child processes."""
+    """Seconds, and MiB of resident memory, for the program and its child processes.
+
+    Raises:
+        EngineError: a limit is not a number above 0.
+    """
 
     seconds: float = 600.0
     mebibytes: int = 8192
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise EngineError(f"the time limit is {self.seconds!r}; use a number of seconds above 0")
+        if self.mebibytes < 1:
+            raise EngineError(f"the memory limit is {self.mebibytes!r}; use a number of MiB, 1 or more")
 
 
 def run(

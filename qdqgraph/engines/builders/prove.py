@@ -10,7 +10,7 @@ import onnx
 
 from ...errors import EngineError
 from ...graph.graph import Graph
-from ...model.files import write_model
+from ...model.writing.models import Source, placed, write_model
 from ...targets.target import Target
 from ..compare.diff import Diff, diff
 from ..compare.storage import Storage
@@ -84,7 +84,8 @@ def prove(path: Path, model: onnx.ModelProto, fixed: onnx.ModelProto, target: Ta
     )
     with tempfile.TemporaryDirectory(prefix="qdqgraph-") as folder:
         file = Path(folder) / path.name
-        write_model(fixed, file, path)
+        source = Source(path, path.parent, model)
+        write_model(placed(fixed, file, source), file, source)
         new = replace(built(file, "tensorrt-rtx", Build()), name="after")
         try:
             old = replace(built(path, "tensorrt-rtx", Build()), name="before")

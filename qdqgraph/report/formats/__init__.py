@@ -1,7 +1,8 @@
 """Formats of findings.
 
 Each module of this package is a format: its name is an argument of `check --format`, and its function
-`render(files: Sequence[FileFindings]) -> Iterator[str | rich.text.Text]` yields the lines. To add a format, add a
+`render(files: Sequence[FileFindings]) -> Iterator[str | rich.text.Text]` yields the lines, control
+characters included: `show` escapes them. A `Command` may begin with `::`, a `Document` is JSON. To add a format, add a
 module.
 """
 
@@ -16,7 +17,15 @@ from rich.console import Console
 
 from ...engines.share import Int8Share
 from ...rulekit.finding import Finding
-from ..lines import say
+from ..lines import say, say_command, say_json
+
+
+class Command(str):
+    """A line that begins with `::`, a workflow command of GitHub Actions."""
+
+
+class Document(str):
+    """JSON."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,12 @@ def show(name: str, console: Console, files: Sequence[FileFindings]) -> None:
         ModuleNotFoundError: there is no such format.
     """
     for line in importlib.import_module(f".{name}", __name__).render(files):
-        say(console, line)
+        if isinstance(line, Command):
+            say_command(console, line)
+        elif isinstance(line, Document):
+            say_json(console, line)
+        else:
+            say(console, line)
 
 
-__all__ = ["FileFindings", "names", "show"]
+__all__ = ["Command", "Document", "FileFindings", "names", "show"]

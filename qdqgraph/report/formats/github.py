@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from . import FileFindings
+from . import Command, FileFindings
 
 
-def render(files: Sequence[FileFindings]) -> Iterator[str]:
+def render(files: Sequence[FileFindings]) -> Iterator[Command]:
     """A workflow command for each finding, and one for what runs in INT8: a warning if nothing does."""
     for file in files:
         for finding in file.here:
             title = _escaped(f"{finding.code} {finding.name}", ",:")
             parts = (f"{finding.place}: {finding.message}", finding.price, finding.advice)
             message = _escaped("; ".join(filter(None, parts)), "")
-            yield f"::{finding.severity.value} file={_escaped(file.path, ',:')},title={title}::{message}"
+            yield Command(f"::{finding.severity.value} file={_escaped(file.path, ',:')},title={title}::{message}")
         if file.int8 is not None:
             level, title = "warning" if file.int8.warning else "notice", _escaped("INT8, by the forecast", ",:")
-            yield f"::{level} file={_escaped(file.path, ',:')},title={title}::{_escaped(file.int8.sentence, '')}"
+            yield Command(
+                f"::{level} file={_escaped(file.path, ',:')},title={title}::{_escaped(file.int8.sentence, '')}"
+            )
 
 
 def _escaped(text: str, also: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..records import FORMAT, FileRecord, FindingRecord, FindingsRecord, Int8Record, encoded
-from . import FileFindings
+from . import Document, FileFindings
 
 
-def render(files: Sequence[FileFindings]) -> Iterator[str]:
+def render(files: Sequence[FileFindings]) -> Iterator[Document]:
     """The document, as `FindingsRecord`."""
-    yield encoded(FindingsRecord(FORMAT, tuple(map(_record, files))))
+    yield Document(encoded(FindingsRecord(FORMAT, tuple(map(_record, files)))))
 
 
 def _record(file: FileFindings) -> FileRecord:

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map
 from ...errors import TorchError
 from ...graph.graph import Graph
 from ...graph.selectors import quantizers as known_paths
-from ...model.files import whole
+from ...model.writing.texts import write_file
 from ...repair.paths import record_paths
 from ...repair.rounds import fix
 from ...rulekit import catalog
@@ -104,8 +104,8 @@ def export(
         model_proto = record_paths(Graph(model_proto), paths).model
     onnx.checker.check_model(model_proto)
     try:
-        with whole(Path(path)) as temporary:
-            temporary.write_bytes(model_proto.SerializeToString(deterministic=True))
+        content = model_proto.SerializeToString(deterministic=True)
+        write_file(Path(path), lambda file: file.write(content))
     except OSError as error:
         raise TorchError(f"{path}: cannot be written: {error.strerror or error}") from error
     return model_proto

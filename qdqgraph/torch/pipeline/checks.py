@@ -11,7 +11,7 @@ from torch import empty
 from ...calibration.methods import find_method
 from ...calibration.methods.percentile import refuse_percentile
 from ...errors import TorchError
-from ...model.files import refuse_to_overwrite
+from ...model.writing.outputs import refuse_to_overwrite
 from ..exporting.export import refuse_missing_exporter, resolve_opset
 from ..quantization.config import Config
 from ..quantizer.backend import find_backend

@@ -14,7 +14,7 @@ import onnx
 from torch import nn
 
 from ...errors import TorchError
-from ...model.files import write_text
+from ...model.writing.texts import write_text
 from ...repair.rounds import check
 from ...rulekit import catalog
 from ...rulekit.finding import Finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
+from ...printable import printable
 from .ranking import Sensitivity
 
 ROW, NAME, BAR = 18, 420, 360
@@ -22,16 +23,20 @@ def svg(result: Sensitivity) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{NAME + BAR + 90}" height="{height}" '
         'font-family="sans-serif" font-size="11">',
-        f'<text x="4" y="{ROW - 5}" font-size="12">{escape(title)}</text>',
+        f'<text x="4" y="{ROW - 5}" font-size="12">{_xml(title)}</text>',
     ]
     for row, unit in enumerate(result.units, start=1):
         width = abs(unit.cost) / largest * length
         left = axis if unit.cost >= 0 else axis - width
         more = f" + {len(unit.layers) - 1}" if len(unit.layers) > 1 else ""
         y = row * ROW
-        lines.append(f'<text x="{NAME - 8}" y="{y + 13}" text-anchor="end">{escape(unit.name + more)}</text>')
+        lines.append(f'<text x="{NAME - 8}" y="{y + 13}" text-anchor="end">{_xml(unit.name + more)}</text>')
         lines.append(
             f'<rect x="{left:.1f}" y="{y + 3}" width="{max(width, 0.5):.1f}" height="{ROW - 6}" fill="#4477aa"/>'
         )
         lines.append(f'<text x="{axis + length + 6}" y="{y + 13}">{unit.cost:.4g}</text>')
     return "\n".join([*lines, "</svg>", ""])
+
+
+def _xml(text: str) -> str:
+    return escape(printable(text))

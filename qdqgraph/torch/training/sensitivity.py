@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import TorchError
-from ...model.files import write_text
+from ...model.writing.texts import write_text
 from ...rulekit.rule import Rule
 from ..linking.link import Linked, link
 from ..quantizer.quantizer import Quantizer, isolated_run, quantizer_paths, quantizers

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
-from ...model.files import whole
+from ...model.writing.texts import write_file
 from ..calls.places import places
 from ..calls.source import has_call
 from ..calls.treated import TreatedModule
@@ -158,8 +158,7 @@ def write_content(content: Mapping[str, Any], path: Path) -> None:
         TorchError: it cannot be written.
     """
     try:
-        with whole(path) as temporary:
-            torch.save(content, temporary)
+        write_file(path, lambda file: torch.save(content, file))
     except (OSError, RuntimeError) as error:
         raise TorchError(f"{path}: cannot be written: {error}") from error
 

@@ -1,0 +1,141 @@
+"""External data: the tensors of a model that are stored in files beside it, and these files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+
+from ..errors import ModelError
+
+
+def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yields every tensor with external data: initializers and attributes, also in subgraphs and local functions."""
+    graphs = [model.graph]
+    graphs += [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
+    found = [tensor for graph in graphs for tensor in _of_graph(graph)]
+    for function in model.functions:
+        found += _of_attributes(function.attribute_proto)
+        found += [tensor for node in function.node for tensor in _of_attributes(node.attribute)]
+    yield from found
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from filter(_is_external, graph.initializer)
+    for sparse in graph.sparse_initializer:
+        yield from filter(_is_external, (sparse.values, sparse.indices))
+    for node in graph.node:
+        yield from _of_attributes(node.attribute)
+
+
+def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield from filter(_is_external, (attribute.t,))
+        yield from filter(_is_external, attribute.tensors)
+        one = (attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()
+        for sparse in (*one, *attribute.sparse_tensors):
+            yield from filter(_is_external, (sparse.values, sparse.indices))
+        for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+            yield from _of_graph(graph)
+
+
+def _is_external(tensor: onnx.TensorProto) -> bool:
+    return bool(tensor.data_location == TensorProto.EXTERNAL)
+
+
+def location(tensor: onnx.TensorProto) -> str:
+    """Returns the file of a tensor's external data, relative to the folder of the model; "" if there is none."""
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def locations(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Returns the distinct locations of a model's external data, in order."""
+    return tuple(dict.fromkeys(map(location, external_tensors(model))))
+
+
+def relocated(model: onnx.ModelProto, names: Mapping[str, str]) -> onnx.ModelProto:
+    """Returns a copy of a model with other locations of its external data; the model itself if none changes."""
+    if not names:
+        return model
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    for tensor in external_tensors(new):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = names.get(entry.value, entry.value)
+    return new
+
+
+def external_files(model: onnx.ModelProto, folder: Path, stored: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """Returns the path of each external data file, by its location as written in the model.
+
+    Args:
+        model: the model.
+        folder: the folder that contains the external data.
+        stored: the names of files in `folder` that differ from the locations in the model, by location.
+
+    Raises:
+        ModelError: a location is outside the model's folder, also through a symbolic link; its file is missing or too
+            short; or offset or length of a tensor are not integers of 0 or more.
+    """
+    found: dict[str, Path] = {}
+    for tensor in external_tensors(model):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        place = entries.get("location", "")
+        path = folder / (stored or {}).get(place, place)
+        if Path(place).is_absolute() or ".." in Path(place).parts:
+            raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {place}")
+        if not _is_file(path):
+            raise ModelError(f"external data file {path} of {tensor.name!r} is missing")
+        if path.is_symlink() or len(Path(place).parts) > 1:
+            real = path.resolve()
+            if not real.is_relative_to(folder.resolve()):
+                link = f"{place} leads to {real}; copy the file into the folder"
+                raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {link}")
+        if _number(tensor, entries, "offset") + _number(tensor, entries, "length") > path.stat().st_size:
+            raise ModelError(f"external data file {path} is too short for {tensor.name!r}; it may be truncated")
+        found[place] = path
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name of more than 255 bytes
+        return False
+
+
+def _number(tensor: onnx.TensorProto, entries: Mapping[str, str], name: str) -> int:
+    text = entries.get(name) or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise ModelError(f"external data of {tensor.name!r}: {name} {text[:40]!r} is not an integer of 0 or more")
+    return int(text)
+
+
+def renamed(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, str]:
+    """Returns the locations of `before` that tensors of `after` have under another name, by that name.
+
+    Tensors are matched by name, offset and length; a model with one file of external data needs no match.
+    """
+    old: dict[tuple[str, ...], str] = {}
+    for tensor in external_tensors(before):
+        name = _identity(tensor)
+        old[name] = location(tensor) if old.get(name, location(tensor)) == location(tensor) else ""
+    known = set(old.values()) - {""}
+    found: dict[str, str] = {}
+    for tensor in external_tensors(after):
+        place = location(tensor)
+        if place not in known and (was := old.get(_identity(tensor))):
+            found.setdefault(place, was)
+    missing = set(locations(after)) - known - set(found)
+    if len(missing) == len(known) == 1:
+        found[missing.pop()] = known.pop()
+    return found
+
+
+def _identity(tensor: onnx.TensorProto) -> tuple[str, ...]:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    return tensor.name, entries.get("offset", ""), entries.get("length", "")

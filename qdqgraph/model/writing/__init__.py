@@ -1,0 +1,1 @@
+"""Writing files: all of them go through `transaction.Transaction`, which calls the system only through `steps`."""

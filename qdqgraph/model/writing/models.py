@@ -1,0 +1,220 @@
+"""`write_model`: a model, its external data and its plan, as one transaction."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import onnx
+
+from ...errors import ModelError, first_line, reason
+from ..external import external_files, relocated, renamed
+from . import steps
+from .leftovers import recover, remove_data
+from .outputs import beside, refuse_collisions, refuse_to_overwrite
+from .transaction import Staged, Transaction
+from .users import same_file
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    Attributes:
+        path: the file that it was read from; it need not exist.
+        folder: the folder that contains its external data.
+        original: the model as it was read.
+        stored: the files in `folder` whose names differ from the locations in the model that is written, by location.
+    """
+
+    path: Path
+    folder: Path
+    original: onnx.ModelProto
+    stored: Mapping[str, str] | None = None
+
+    @classmethod
+    def restoring(cls, path: Path, folder: Path, original: onnx.ModelProto, model: onnx.ModelProto) -> Source:
+        """The source of a model that a plan makes from another: it names the same data as before a copy, or after."""
+        return cls(path, folder, original, renamed(original, model))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model with the locations that its external data will have.
+
+    Attributes:
+        model: the model; the given one if no location changes.
+        copies: the files of external data to write, with the files that they are copies of.
+    """
+
+    model: onnx.ModelProto
+    copies: Mapping[Path, Path]
+
+
+def placed(
+    model: onnx.ModelProto, path: Path, source: Source, *, force: bool = False, keep_locations: bool = False
+) -> Placed:
+    """Returns a model as it will be written: in another folder, its external data are copies with new names.
+
+    The names contain that of the model and the digest of the data, so a copy never replaces the data of another model.
+
+    Args:
+        model: the model to write.
+        path: the file to write.
+        source: where the model comes from.
+        force: overwrite an existing file.
+        keep_locations: external data keep the names in the model, because a plan has recorded them.
+
+    Raises:
+        ModelError: as `refuse_to_overwrite`; or external data are missing or cannot be read.
+    """
+    refuse_to_overwrite(path, force=force)
+    data = external_files(model, source.folder, source.stored)
+    if not data:
+        return Placed(model, {})
+    try:
+        folder = beside(path)
+        if folder.samefile(source.folder) and not source.stored:
+            return Placed(model, {})
+        names = {place: place if keep_locations else _name(path, file) for place, file in data.items()}
+    except OSError as error:
+        raise ModelError(f"{path}: external data cannot be copied: {reason(error)}") from error
+    changed = {old: new for old, new in names.items() if old != new}
+    return Placed(relocated(model, changed), {folder / names[place]: file for place, file in data.items()})
+
+
+def write_model(
+    new: Placed,
+    path: Path,
+    source: Source,
+    *,
+    force: bool = False,
+    restored: bool = False,
+    plan: tuple[Path, str] | None = None,
+) -> tuple[str, ...]:
+    """Writes a model with its external data and its plan, once onnx.checker has accepted it.
+
+    An error, a full disk or a kill at any moment leaves the model that was there with its own data, or the new one with
+    its own: the copies of external data get their names first, the model last. Data that only the replaced model used
+    are then removed.
+
+    Args:
+        new: the model to write.
+        path: the file to write.
+        source: where the model comes from.
+        force: overwrite existing files.
+        restored: the model is an original, which is written also if onnx.checker rejects it.
+        plan: a file that gets its name just before the model, and its text.
+
+    Returns:
+        What the user should know, one sentence each, such as that onnx.checker rejects the model although it is
+        written: if it is restored, or if the source is rejected as well.
+
+    Raises:
+        ModelError: as `refuse_to_overwrite` and `refuse_collisions`; or a file cannot be written, or onnx.checker
+            rejects the model.
+    """
+    outputs = [path, *(() if plan is None else (plan[0],))]
+    refuse_collisions(source.original, source.folder, source.path, outputs)
+    for output in outputs:
+        refuse_to_overwrite(output, force=force)
+    recover(output.resolve().parent for output in outputs)
+    kept = (*external_files(source.original, source.folder).values(), *new.copies)
+    made: list[Path] = []
+    try:
+        with _named(path), Transaction(keeps=same_file(path, source.path)) as files:
+            copies = [_copied(files, data, target, made) for target, data in new.copies.items()]
+            if plan is not None:
+                text = plan[1].encode()
+                with _named(plan[0]):
+                    files.stage(plan[0], lambda file: file.write(text))
+            content = new.model.SerializeToString(deterministic=True)
+            last = files.stage(path, lambda file: file.write(content))
+            for copy in filter(None, copies):
+                files.name(copy)
+            notes = [_checked(last.temporary, path, source, restored), files.commit()]
+            if last.old is not None and last.old.suffix == ".old":
+                notes.append(remove_data(last.old, [last.old], kept))
+    finally:
+        _remove_empty(made)
+    return tuple(filter(None, notes))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the file that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def _name(path: Path, data: Path) -> str:
+    """The name of a copy of external data beside a model: that of the model with the digest of the data.
+
+    A file of this name with other content belongs to somebody else: the next digest is taken.
+    """
+    with data.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256")
+    while True:
+        name = f"{path.name[:150]}.{found.hexdigest()[:16]}.data"
+        if not (path.parent / name).exists() or filecmp.cmp(path.parent / name, data, shallow=False):
+            return name
+        found.update(b"again")
+
+
+def _copied(files: Transaction, data: Path, target: Path, made: list[Path]) -> Staged | None:
+    """Stages a copy of external data; None if the file exists.
+
+    Raises:
+        ModelError: it exists with other content.
+    """
+    if target.exists():
+        if target.samefile(data) or filecmp.cmp(data, target, shallow=False):
+            return None
+        raise ModelError(f"{target} exists and differs from {data}: give another folder, because its name is fixed")
+    if not target.parent.exists():
+        made.append(target.parent)
+        steps.make_folder(target.parent)
+
+    def fill(file: IO[bytes]) -> None:
+        with data.open("rb") as old:
+            shutil.copyfileobj(old, file, 1 << 20)
+
+    return files.stage(target, fill)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:  # the data are in it
+            continue
+
+
+def _checked(temporary: Path, path: Path, source: Source, restored: bool) -> str:
+    """Returns a note if onnx.checker rejects a model that is written nevertheless.
+
+    Raises:
+        ModelError: it rejects the model, and accepts the source.
+    """
+    fault = _fault(temporary)
+    if fault and not restored and not _fault(source.path):
+        raise ModelError(f"onnx.checker rejects the repaired model, so {path} was not written: {fault}")
+    what = "rejects the restored original" if restored else f"also rejects the original {source.path}"
+    return f"onnx.checker {what}: {fault}" if fault else ""
+
+
+def _fault(path: Path) -> str:
+    """Returns the first line of the onnx.checker error on a file; "" if it accepts the file."""
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        return first_line(error)
+    return ""
