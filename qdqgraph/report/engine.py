@@ -17,7 +17,7 @@ from ..engines.layers import Engine, Layer, Tensor
 from ..engines.share import Int8Share
 from .lines import say
 
-LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
+LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow", "unknown": "yellow"}
 
 
 def show_engine(console: Console, engine: Engine) -> None:
