@@ -18,7 +18,9 @@ import numpy as np
 import onnx
 
 import qdqgraph
+from qdqgraph.engines.compare.match import KernelGroup
 from qdqgraph.engines.layers import Engine
+from qdqgraph.engines.read.layer_info import WEIGHTED
 from qdqgraph.engines.read.saved import open_engine, to_json
 from qdqgraph.errors import EngineError, QdqgraphError
 from qdqgraph.model.runtime import run
@@ -47,7 +49,7 @@ class Result:
         untimed: why there are no times.
         sqnr_db: of the outputs against ONNX Runtime on the same file; infinite if they are equal.
         unchecked: why they were not compared.
-        same: kernels with the same nodes as in the forecast.
+        same: kernels with the same nodes as in the forecast; in TensorRT-RTX's build also with a separate epilogue.
         predicted: kernels of the forecast, without reformats.
         quantizers: reformats by Q and DQ in the engine, and in the forecast.
         misses: what the engine does differently, the largest cost first.
@@ -86,12 +88,17 @@ def measured(model: Path, library: str) -> Result:
     folder.mkdir(exist_ok=True)
     try:
         found = _measured(model, library, folder)
-    except QdqgraphError as error:
-        found = Result(failed=str(error).splitlines()[0][:300])
+    except Exception as error:  # noqa: BLE001, any failure is recorded, and the other files are measured
+        found = Result(failed=_reason(error))
     part = done.with_suffix(".part")
     part.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
     part.replace(done)
     return found
+
+
+def _reason(error: Exception) -> str:
+    said = (str(error).splitlines() or [""])[0][:300]
+    return said if isinstance(error, QdqgraphError) else f"{type(error).__name__}: {said}"
 
 
 def _measured(model: Path, library: str, folder: Path) -> Result:
@@ -101,8 +108,13 @@ def _measured(model: Path, library: str, folder: Path) -> Result:
     ours, real = found.totals
     runs = _runs(folder / "times.json")
     timed = statistics.quantiles(runs, n=10) if len(runs) > 1 else None
-    sqnr, unchecked = _checked(model, library, folder)
-    misses = [f"fused differently: {', '.join(x.name for x in g.b)}"[:200] for g in found.regrouped]
+    try:
+        sqnr, unchecked = _checked(model, library, folder)
+    except Exception as error:  # noqa: BLE001, the times remain
+        sqnr, unchecked = None, _reason(error)
+    epilogues = library == "tensorrt-rtx"
+    other = [g for g in found.regrouped if not (epilogues and _with_epilogue(g))]
+    misses = [f"fused differently: {', '.join(x.name for x in g.b)}"[:200] for g in other]
     misses += [f"{title}: [{x.cause or x.kind}] {x.name}"[:200] for title, layers in (
         ("new", found.come), ("missing", found.gone), ("only in the engine", found.added), ("only forecast", found.lost)
     ) for x in layers]  # fmt: skip
@@ -117,11 +129,20 @@ def _measured(model: Path, library: str, folder: Path) -> Result:
         untimed="" if runs else NO_GPU if library == "tensorrt-rtx" else "; ".join(engine.notes)[:200],
         sqnr_db=sqnr,
         unchecked=unchecked,
-        same=found.same,
+        same=found.same + len(found.regrouped) - len(other),
         predicted=ours.layers - ours.reformats,
         quantizers=(real.quantizers, ours.quantizers),
         misses=tuple(misses),
     )
+
+
+def _with_epilogue(group: KernelGroup) -> bool:
+    """Whether the engine has the forecast kernel as a weighted layer and kernels that read it: in TensorRT-RTX's CPU
+    build a convolution always writes float, and the next kernel does the rest."""
+    weighted = [layer for layer in group.b if layer.kind in WEIGHTED]
+    written = {t.name for layer in weighted for t in layer.outputs}
+    rest = [layer for layer in group.b if layer.kind not in WEIGHTED]
+    return len(group.a) == len(weighted) == 1 and all(any(t.name in written for t in x.inputs) for x in rest)
 
 
 def _engine(model: Path, library: str, folder: Path) -> Engine:
@@ -173,6 +194,7 @@ def _checked(model: Path, library: str, folder: Path) -> tuple[float | None, str
         array.tofile(folder / f"{name.replace('/', '_')}.bin")
     given = ",".join(f"{name}:{folder / (name.replace('/', '_') + '.bin')}" for name in feeds)
     outputs = folder / "outputs.json"
+    shapes = [f"{name}:{'x'.join(map(str, feeds[name].shape))}" for name in _dynamic(graph) if name in feeds]
     command = [
         program,
         f"--loadEngine={folder / 'model.engine'}",
@@ -181,6 +203,7 @@ def _checked(model: Path, library: str, folder: Path) -> tuple[float | None, str
         "--duration=0",
     ]
     command += ["--iterations=1", f"--exportOutput={outputs}"]
+    command += [f"--shapes={','.join(shapes)}"] if shapes else []
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode or not outputs.is_file():
         return None, f"trtexec could not run the engine: exit code {done.returncode}"
@@ -196,3 +219,8 @@ def _checked(model: Path, library: str, folder: Path) -> tuple[float | None, str
     if not signal:
         return None, "no output of the engine has a counterpart in ONNX Runtime"
     return (math.inf if not noise else 10 * math.log10(signal / noise)), ""
+
+
+def _dynamic(model: onnx.ModelProto) -> list[str]:
+    """Returns the inputs with a dimension that the file leaves open."""
+    return [i.name for i in model.graph.input if any(d.dim_value < 1 for d in i.type.tensor_type.shape.dim)]
