@@ -192,6 +192,13 @@ def test_other_nodes_are_no_aliases(a: list[str], b: list[str]) -> None:
     assert aliases(a, b) == {}
 
 
+def test_nodes_without_a_name_are_called_by_their_output() -> None:
+    forecast, built = ["Conv(363)", "Relu(365)", "Conv(y)"], ["node_of_363", "node_of_365", "node_of_z"]
+    expected = {"Conv(363)": "node_of_363", "Relu(365)": "node_of_365"}
+    assert aliases(forecast, built) == expected
+    assert aliases(built, forecast) == {y: x for x, y in expected.items()}
+
+
 def test_a_shared_name_is_never_an_alias() -> None:
     assert aliases(["x.a.w", "x.b.w", "w"], ["a.w", "b.w", "w"]) == {"x.a.w": "a.w", "x.b.w": "b.w"}
 

@@ -15,6 +15,8 @@ from typing import Literal
 
 SEPARATORS = "/._:"
 SPLIT = re.compile(rf"([{SEPARATORS}]+)")
+UNNAMED = re.compile(r"^[A-Za-z][A-Za-z0-9]*\((.+)\)$")
+"""How a forecast calls a node without a name: its operator and output."""
 SUBSTITUTED = 3
 """The least names that show that one prefix stands in place of another, or that a prefix has a number."""
 INSIDE, AT_END = 2, 2
@@ -45,7 +47,9 @@ def aliases(a: Collection[str], b: Collection[str]) -> dict[str, str]:
     """
     shared = set(a) & set(b)
     left, right = set(a) - shared, set(b) - shared
-    found: dict[str, str] = {}
+    found = dict(_unnamed(left, right)) | {y: x for x, y in _unnamed(right, left)}
+    left -= set(found)
+    right -= set(found.values())
     votes = _votes(sorted(left), sorted(right))
     for cuts in sorted(votes, key=lambda c: (-len(votes[c]), len(c[0].text) + len(c[1].text), str(c))):
         pairs = {x: y for x, y in votes[cuts].items() if x in left and y in right}
@@ -54,6 +58,16 @@ def aliases(a: Collection[str], b: Collection[str]) -> dict[str, str]:
             left -= set(pairs)
             right -= set(pairs.values())
     return found
+
+
+def _unnamed(a: Collection[str], b: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yields the nodes of a forecast without a name, "Conv(363)", with their names in an engine, "node_of_363".
+
+    Measured on TensorRT-RTX 1.7.1, whose parser is NVIDIA's.
+    """
+    for name in a:
+        if (output := UNNAMED.match(name)) and f"node_of_{output[1]}" in b:
+            yield name, f"node_of_{output[1]}"
 
 
 def _credible(cuts: tuple[Cut, Cut], count: int, most: int) -> bool:
