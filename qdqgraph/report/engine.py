@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from ..engines.builders.prove import Proof
 from ..engines.builders.tensorrt import PROOF
-from ..engines.compare.diff import Diff, Totals
+from ..engines.compare.diff import Diff
 from ..engines.compare.match import KernelGroup
 from ..engines.compare.storage import Storage
+from ..engines.compare.totals import Totals, percent
 from ..engines.layers import Engine, Layer, Tensor
 from ..engines.share import Int8Share
+from ..errors import counted
 from .lines import say
 
-LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow"}
+LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow", "unknown": "yellow"}
 
 
 def show_engine(console: Console, engine: Engine) -> None:
@@ -75,7 +77,8 @@ def _line(layer: Layer) -> Text:
 
 def _totals(totals: Totals) -> str:
     time = "" if totals.time_ms is None else f", {totals.time_ms:.3f} ms (sum of layer times)"
-    return f"{totals.layers} layers, {totals.reformats} reformats, {totals.bytes:,} bytes read and written{time}"
+    counts = f"{counted(totals.layers, 'layer')}, {counted(totals.reformats, 'reformat')}"
+    return f"{counts}, {totals.bytes:,} bytes read and written{time}"
 
 
 def _share(engine: Engine) -> str:
@@ -89,37 +92,77 @@ def _counted(counts: Counter[str]) -> str:
 
 
 def show_diff(console: Console, found: Diff, verdict: str = "") -> None:
-    """What differs, from fusion down to layouts, then the totals and the verdict: its own, or the given one."""
-    for title, layers in (("Reformats gone", found.gone), ("Reformats new", found.come)):
-        _head(console, title, len(layers))
-        for layer in layers:
-            say(console, f"  [{layer.cause}] {layer.name}: {_moved(layer)}{_cost((layer,))}")
-    _head(console, "Fused differently", len(found.regrouped))
-    for group in found.regrouped:
-        say(console, f"  {_side(group.a)}\n    -> {_side(group.b)}")
-    _head(console, "Precision changed", len(found.retyped))
-    for group in found.retyped:
-        say(console, f"  {group.b[0].name}: {_types(group.a[0])} -> {_types(group.b[0])}{_change(group)}")
-    _head(console, "Layout changed", len(found.reshaped))
-    for group in found.reshaped:
-        say(console, f"  {group.b[0].name}: {_layouts(group.a[0])} -> {_layouts(group.b[0])}{_change(group)}")
-    for title, layers in ((f"Only in {found.a.name}", found.lost), (f"Only in {found.b.name}", found.added)):
-        if layers:
-            _head(console, title, len(layers))
-            for layer in layers:
-                say(console, f"  {layer.name}{_cost((layer,))}")
+    """The totals, what differs with the largest cost first, and the verdict: its own, or the given one."""
     say(console, Text("Totals", "bold"))
     for engine, totals in zip((found.a, found.b), found.totals, strict=True):
         say(console, f"  {engine.name} ({engine.source}): {_totals(totals)}{_share(engine)}")
         for note in engine.notes:
             say(console, f"    note: {note}")
-    say(console, f"  {found.same} kernels compute the same nodes in both")
-    own = f"{found.b.name} is worse: {found.worse}" if found.worse else f"{found.b.name} is not worse"
-    say(console, verdict or own)
+    say(console, f"  change: {_delta(*found.totals)}")
+    say(console, f"  {counted(found.same, 'kernel')} with the same nodes in both")
+    if not found.comparable:
+        say(console, "    note: their tensors have other sizes, so bytes and times cannot be compared")
+    for title, layers in (("Reformats gone", found.gone), ("Reformats new", found.come)):
+        _head(console, title, layers)
+        for layer in layers:
+            say(console, f"  [{layer.cause}] {layer.name}: {_moved(layer)}{_cost((layer,))}")
+    if found.altered:
+        _head(console, "Reformats between the same kernels that convert something else", found.altered)
+        for group in found.altered:
+            say(console, f"  {_conversion(group.a[0])} -> {_conversion(group.b[0])}: {group.b[0].name}{_change(group)}")
+    _head(console, "Fused differently", found.regrouped)
+    for group in found.regrouped:
+        say(console, f"  {_side(group.a)}\n    -> {_side(group.b)}")
+    _head(console, "Precision changed", found.retyped)
+    for group in found.retyped:
+        say(console, f"  {group.b[0].name}: {_types(group.a[0])} -> {_types(group.b[0])}{_change(group)}")
+    _head(console, "Layout changed", found.reshaped)
+    for group in found.reshaped:
+        say(console, f"  {group.b[0].name}: {_layouts(group.a[0])} -> {_layouts(group.b[0])}{_change(group)}")
+    for title, layers in ((f"Only in {found.a.name}", found.lost), (f"Only in {found.b.name}", found.added)):
+        if layers:
+            _head(console, title, layers)
+            for layer in layers:
+                say(console, f"  {layer.name}{_cost((layer,))}")
+    say(console, verdict or _verdict(found))
 
 
-def _head(console: Console, title: str, count: int) -> None:
-    say(console, Text(f"{title}: {count or 'none'}", "bold"))
+def _verdict(found: Diff) -> str:
+    sign, reason = found.verdict
+    word = {1: "is worse", -1: "is better", 0: "is not worse"}[sign]
+    return f"{found.b.name} {word}: {reason}" if reason else f"{found.b.name} {word}"
+
+
+def _delta(before: Totals, after: Totals) -> str:
+    """The changes of the totals, with per cent."""
+
+    def change(old: float, new: float, text: str) -> str:
+        share = percent(old, new)
+        return f"{text} ({share})" if share else text
+
+    parts = [
+        change(before.layers, after.layers, f"{after.layers - before.layers:+} layers"),
+        change(before.reformats, after.reformats, f"{after.reformats - before.reformats:+} reformats"),
+        change(before.bytes, after.bytes, f"{after.bytes - before.bytes:+,} bytes"),
+    ]
+    if before.time_ms is not None and after.time_ms is not None:
+        parts.append(change(before.time_ms, after.time_ms, f"{after.time_ms - before.time_ms:+.3f} ms"))
+    return ", ".join(parts)
+
+
+def _conversion(layer: Layer) -> str:
+    return f"[{layer.cause}] {'+'.join(t.precision for t in layer.inputs)} to {layer.precision}"
+
+
+def _head(console: Console, title: str, found: Sequence[Layer] | Sequence[KernelGroup]) -> None:
+    """A title with the number of its entries and their change of bytes and time."""
+    text = f"{title}: {len(found) or 'none'}"
+    if found and isinstance(found[0], Layer):
+        text += _cost(layer for layer in found if isinstance(layer, Layer))
+    elif found:
+        groups = [group for group in found if isinstance(group, KernelGroup)]
+        text += _change(KernelGroup(tuple(x for g in groups for x in g.a), tuple(y for g in groups for y in g.b)))
+    say(console, Text(text, "bold"))
 
 
 def _moved(layer: Layer) -> str:

@@ -19,8 +19,9 @@ from msgspec import Meta
 from ..api import Result
 from ..engines.builders.prove import Proof
 from ..engines.builders.tensorrt import PROOF
-from ..engines.compare.diff import Diff, Totals
+from ..engines.compare.diff import Diff
 from ..engines.compare.match import KernelGroup
+from ..engines.compare.totals import Totals
 from ..engines.layers import Engine, Layer
 from ..engines.share import Int8Share
 from ..rulekit.finding import Finding, Safety, Severity
@@ -143,14 +144,46 @@ class KernelsRecord:
 
 
 @dataclass(frozen=True)
+class ChangeOfTotalsRecord:
+    """The totals of engine `b` minus those of engine `a`, and the change in per cent; null if unknown."""
+
+    layers: int
+    reformats: int
+    bytes: int
+    bytes_percent: float | None
+    time_ms: float | None
+    time_percent: float | None
+
+    @classmethod
+    def of(cls, before: Totals, after: Totals) -> ChangeOfTotalsRecord:
+        """The record of two totals."""
+        times = (before.time_ms, after.time_ms)
+        spent = None if None in times else (after.time_ms or 0.0) - (before.time_ms or 0.0)
+        return cls(
+            layers=after.layers - before.layers,
+            reformats=after.reformats - before.reformats,
+            bytes=after.bytes - before.bytes,
+            bytes_percent=100 * (after.bytes / before.bytes - 1) if before.bytes else None,
+            time_ms=spent,
+            time_percent=None if spent is None or not before.time_ms else 100 * spent / before.time_ms,
+        )
+
+
+@dataclass(frozen=True)
 class DiffRecord:
-    """The output of `qdqgraph engine diff --json`: layer names, totals, and why `b` is worse, "" if it is not."""
+    """The output of `qdqgraph engine diff --json`: totals, layer names with the largest cost first, and why `b` is
+    worse, "" if it is not."""
 
     format: Literal[1]
     a: EngineRecord
     b: EngineRecord
+    change: ChangeOfTotalsRecord
+    comparable: Annotated[
+        bool, Meta(description="Whether the kernels write tensors of equal sizes, so that bytes and times compare.")
+    ]
     reformats_gone: tuple[str, ...]
     reformats_new: tuple[str, ...]
+    reformats_changed: tuple[KernelsRecord, ...]
     fused_differently: tuple[KernelsRecord, ...]
     precision_changed: tuple[KernelsRecord, ...]
     layout_changed: tuple[KernelsRecord, ...]
@@ -173,8 +206,11 @@ class DiffRecord:
             format=FORMAT,
             a=EngineRecord.of(found.a, found.totals[0]),
             b=EngineRecord.of(found.b, found.totals[1]),
+            change=ChangeOfTotalsRecord.of(*found.totals),
+            comparable=found.comparable,
             reformats_gone=names(found.gone),
             reformats_new=names(found.come),
+            reformats_changed=groups(found.altered),
             fused_differently=groups(found.regrouped),
             precision_changed=groups(found.retyped),
             layout_changed=groups(found.reshaped),

@@ -264,6 +264,8 @@ def test_the_forecast_of_nvidias_resnet_18_has_its_kernels_and_its_reformats(nam
     measured = [x for x in found.come if x.cause != "Q/DQ"]
     assert found.come == tuple(measured)
     assert len(measured) == (0 if residual else 2)
+    assert not found.reshaped, "a forecast has no layouts"
+    assert not found.worse
     if NVIDIA.is_dir():
         assert not found.lost and not found.gone
         assert found.same == (22 if residual else 23)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
-WARM, RUNS = 10, 50
+WARM, RUNS = 50, 200
 
 
 def measure(trt: Any, engine: Any, context: Any, folder: Path) -> str:

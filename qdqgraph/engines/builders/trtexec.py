@@ -22,6 +22,8 @@ NODE = re.compile(r"In node (-?\d+) with name: (.*?) and operator: (\w+) \((\w+)
 OLD_NODE = re.compile(r"While parsing node number (\d+) \[(\w+)")
 OLD_TEXT = re.compile(r"In function (\w+):\s*(?:\[[^\]]*\]\s*)*\[\d+\] (.*)")
 """The parser error of 8.x, in two messages."""
+RUNS = ("--warmUp=500", "--iterations=200")
+"""At least 200 runs after 500 ms of warm-up."""
 EXPORTS = {"--exportLayerInfo": "layers.json", "--exportProfile": "profile.json", "--exportTimes": "times.json"}
 
 
@@ -45,7 +47,7 @@ def build(graph: Graph, model: Path, how: Build) -> Engine:
     version = _version(program, folder)
     chosen = shapes(graph, how.shapes)
     command = [program, f"--onnx={model}", f"--saveEngine={folder / 'model.engine'}", *_types(version, how.mode)]
-    command += ["--profilingVerbosity=detailed", "--dumpLayerInfo", "--dumpProfile"]
+    command += ["--profilingVerbosity=detailed", "--dumpLayerInfo", "--dumpProfile", *RUNS]
     command += [] if version >= (11, 0) else ["--separateProfileRun"]  # 11.x always does
     command += [f"{option}={folder / name}" for option, name in EXPORTS.items()]
     if chosen:

@@ -1,4 +1,4 @@
-"""Compares two engines: fusion, precision, formats, reformats, bytes and times."""
+"""Compares two engines: totals, fusion, precision, formats and reformats, each with the largest cost first."""
 
 from __future__ import annotations
 
@@ -8,48 +8,28 @@ from dataclasses import dataclass
 from ..layers import Engine, Layer, Tensor
 from ..share import Int8Share
 from .match import KernelGroup, match
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over the layers of one engine.
-
-    Attributes:
-        layers: number of layers that access tensors.
-        reformats: number of layers that only copy or convert a tensor.
-        bytes: bytes of activations read and written.
-        time_ms: sum of the layer times in milliseconds; None if no time was measured.
-    """
-
-    layers: int
-    reformats: int
-    bytes: int
-    time_ms: float | None
-
-    @classmethod
-    def of(cls, layers: Iterable[Layer]) -> Totals:
-        """Returns the sums over these layers."""
-        working = [layer for layer in layers if layer.works]
-        times = [layer.time_ms for layer in working if layer.time_ms is not None]
-        copies = sum(bool(layer.cause) for layer in working)
-        return cls(len(working), copies, sum(layer.bytes for layer in working), sum(times) if times else None)
+from .totals import Totals, judged, same_shapes
 
 
 @dataclass(frozen=True)
 class Diff:
-    """The differences of two engines.
+    """The differences of two engines. Layers and groups are ordered by what they cost: time if both engines have
+    times, else bytes.
 
     Attributes:
         a: the first engine.
         b: the second engine.
         regrouped: nodes that are fused into different kernels.
         retyped: kernels of the same nodes with another compute, input or output precision.
-        reshaped: kernels of the same nodes with another tensor layout.
+        reshaped: kernels of the same nodes with another tensor layout, where both engines give layouts.
         gone: reformats in a only.
         come: reformats in b only.
-        lost: computing layers in a only, without NoOps.
-        added: computing layers in b only, without NoOps.
+        altered: reformats between the same kernels, with another cause or other precisions.
+        lost: computing layers in a only.
+        added: computing layers in b only.
         same: number of kernels that compute the same nodes in both engines, in any precision.
+        int8: of these, how many compute in INT8 in a, and in b.
+        comparable: whether the kernels write tensors of the same sizes, so that bytes and times can be compared.
     """
 
     a: Engine
@@ -59,9 +39,12 @@ class Diff:
     reshaped: tuple[KernelGroup, ...]
     gone: tuple[Layer, ...]
     come: tuple[Layer, ...]
+    altered: tuple[KernelGroup, ...]
     lost: tuple[Layer, ...]
     added: tuple[Layer, ...]
     same: int
+    int8: tuple[int, int]
+    comparable: bool
 
     @property
     def totals(self) -> tuple[Totals, Totals]:
@@ -77,52 +60,64 @@ class Diff:
     @property
     def different(self) -> bool:
         """Whether the engines differ."""
-        parts = (self.regrouped, self.retyped, self.reshaped, self.gone, self.come, self.lost, self.added)
+        parts = (self.regrouped, self.retyped, self.reshaped, self.gone, self.come, self.altered, self.lost, self.added)
         return any(parts) or self.totals[0] != self.totals[1]
 
     @property
     def worse(self) -> str:
-        """Why b is worse than a; "" if it is not.
+        """Why b is worse than a, by the totals; "" if it is not."""
+        return self.verdict[1] if self.verdict[0] > 0 else ""
 
-        Compares measured times if both engines have them; else, of forecasts, the weighted layers in INT8; else the
-        bytes moved, else the number of reformats.
+    @property
+    def verdict(self) -> tuple[int, str]:
+        """1 if b is worse than a, -1 if it is better, 0 if neither; and the totals that decide.
+
+        These are the measured times if both engines have them; else, of forecasts, the weighted layers in INT8 if b has
+        fewer; else the bytes moved, else the number of reformats. A forecast and a real engine are compared by what a
+        forecast states, kernels in INT8 and reformats by Q and DQ; engines of other shapes by kernels in INT8 and
+        reformats.
         """
-        before, after = self.totals
-        if before.time_ms is not None and after.time_ms is not None:
-            slower = after.time_ms > before.time_ms
-            return f"it takes {after.time_ms:.3f} ms instead of {before.time_ms:.3f}" if slower else ""
-        if self.shares is not None and self.shares[1].int8 < self.shares[0].int8:
+        fewer = self.shares is not None and self.shares[1].int8 < self.shares[0].int8
+        if self.shares is not None and fewer:
             old, new = self.shares
-            return f"it runs {new.int8} of {new.weighted} weighted layers in INT8 instead of {old.int8}"
-        if after.bytes != before.bytes and before.bytes and after.bytes:
-            more = after.bytes > before.bytes
-            return f"it moves {after.bytes:,} bytes instead of {before.bytes:,}" if more else ""
-        if after.reformats > before.reformats:
-            return f"it has {after.reformats} reformats instead of {before.reformats}"
-        return ""
+            return 1, f"it runs {new.int8} of {new.weighted} weighted layers in INT8 instead of {old.int8}"
+        mixed = self.a.predicted != self.b.predicted
+        return judged(*self.totals, self.int8, sizes=self.comparable and not mixed, quantizers_only=mixed)
 
 
 def diff(a: Engine, b: Engine) -> Diff:
     """Returns the differences of two engines from any sources."""
     found = match(a, b)
+    timed = a.time_ms is not None and b.time_ms is not None
     ones = [g for g in found.groups if g.one]
     retyped = [g for g in ones if _types(g.a[0]) != _types(g.b[0])]
-    reshaped = [g for g in ones if g not in retyped and _layouts(g.a[0]) != _layouts(g.b[0])]
+    reshaped = [g for g in ones if g not in retyped and _other_layout(g.a[0], g.b[0])]
+    altered = [KernelGroup((x,), (y,)) for x, y in found.reformats.both if (x.cause, _types(x)) != (y.cause, _types(y))]
 
-    def real(layers: Iterable[Layer], copies: bool) -> tuple[Layer, ...]:
-        return tuple(x for x in layers if bool(x.cause) is copies and x.kind != "NoOp")
+    def weight(layers: Iterable[Layer]) -> float:
+        totals = Totals.of(layers)
+        return (totals.time_ms or 0.0) if timed else float(totals.bytes)
+
+    def groups(given: Iterable[KernelGroup]) -> tuple[KernelGroup, ...]:
+        return tuple(sorted(given, key=lambda g: -abs(weight(g.b) - weight(g.a))))
+
+    def layers(given: Iterable[Layer]) -> tuple[Layer, ...]:
+        return tuple(sorted(given, key=lambda layer: -weight((layer,))))
 
     return Diff(
         a=a,
         b=b,
-        regrouped=tuple(g for g in found.groups if not g.one),
-        retyped=tuple(retyped),
-        reshaped=tuple(reshaped),
-        gone=real(found.only_a, copies=True),
-        come=real(found.only_b, copies=True),
-        lost=real(found.only_a, copies=False),
-        added=real(found.only_b, copies=False),
+        regrouped=groups(g for g in found.groups if not g.one),
+        retyped=groups(retyped),
+        reshaped=groups(reshaped),
+        gone=layers(found.reformats.only_a),
+        come=layers(found.reformats.only_b),
+        altered=groups(altered),
+        lost=layers(found.only_a),
+        added=layers(found.only_b),
         same=len(ones),
+        int8=(sum(g.a[0].precision == "INT8" for g in ones), sum(g.b[0].precision == "INT8" for g in ones)),
+        comparable=same_shapes((g.a[0], g.b[0]) for g in ones),
     )
 
 
@@ -130,6 +125,12 @@ def _types(layer: Layer) -> tuple[object, ...]:
     return layer.precision, *(sorted(t.precision for t in side) for side in (layer.inputs, layer.outputs))
 
 
+def _other_layout(a: Layer, b: Layer) -> bool:
+    """Whether both layers give the layouts of all tensors, and these differ."""
+    ours, theirs = _layouts(a), _layouts(b)
+    return all(ours) and all(theirs) and ours != theirs
+
+
 def _layouts(layer: Layer) -> list[str]:
     tensors: tuple[Tensor, ...] = (*layer.inputs, *layer.outputs)
-    return [t.layout for t in tensors if t.layout]
+    return [t.layout for t in tensors]

@@ -2,7 +2,8 @@
 
 Old exporters number all nodes of a file ("Conv_47"), Q and DQ included, so a convolution has different numbers in two
 exports. Weights and scopes identify it reliably. If they show that the numbers disagree, a number is replaced by its
-rank among the nodes of that operator, which is equal in both files if the networks are equal.
+rank among the nodes of that operator, which is equal in both files if the networks are equal. Scopes that a framework
+adds are seen through (`aliases`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from dataclasses import dataclass
 
 from ...graph.components import components
 from ..layers import Engine, Layer
+from .aliases import aliases
+from .reformats import Reformats, paired
 
 NUMBERED = re.compile(r"^([A-Za-z][A-Za-z0-9]*)_(\d+)$")
 """A node name that consists of the operator and a number, without a scope."""
-TENSOR_NUMBER = re.compile(r"(^|[._:/])\d+$")
+Nodes = Sequence[str]
+"""The nodes of a kernel."""
 
 
 @dataclass(frozen=True)
@@ -44,39 +48,44 @@ class Matching:
 
     Attributes:
         groups: computing layers that share nodes.
-        only_a: layers in a without a counterpart, including reformats.
-        only_b: layers in b without a counterpart, including reformats.
+        only_a: computing layers in a without a counterpart.
+        only_b: computing layers in b without a counterpart.
+        reformats: the reformats of both.
     """
 
     groups: tuple[KernelGroup, ...]
     only_a: tuple[Layer, ...]
     only_b: tuple[Layer, ...]
+    reformats: Reformats
 
 
 def match(a: Engine, b: Engine) -> Matching:
     """Returns the layers of two engines that compute the same."""
     left, right = _computing(a), _computing(b)
-    names, numbers_agree = _renamed(left, right)
+    names, numbers_agree = _renamed([layer.nodes for layer in left], [layer.nodes for layer in right])
     ours = [frozenset(names[n] for n in layer.nodes if n in names) for layer in left]
     theirs = [frozenset(layer.nodes) for layer in right]
     common = frozenset().union(*ours) & frozenset().union(*theirs) if ours and theirs else frozenset()
     groups, rest_a, rest_b = _joined(left, right, [s & common for s in ours], [s & common for s in theirs])
     near, rest_a, rest_b = _neighbours(a, b, groups, rest_a, rest_b)
-    over_a, over_b = _unmatched_copies(a, b, numbers_agree)
-    return Matching((*groups, *near), (*rest_a, *over_a), (*rest_b, *over_b))
+    every = (*groups, *near)
+    member = {id(layer): i for i, g in enumerate(every) for layer in (*g.a, *g.b)}
+    return Matching(every, tuple(rest_a), tuple(rest_b), paired(a, b, member, numbers_agree))
 
 
 def _computing(engine: Engine) -> list[Layer]:
     return [layer for layer in engine.working if not layer.cause]
 
 
-def _renamed(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[Mapping[str, str], bool]:
+def _renamed(a: Sequence[Nodes], b: Sequence[Nodes]) -> tuple[Mapping[str, str], bool]:
     """Returns the names of a's nodes in b, and whether equal numbers denote the same node in both."""
+    scoped = aliases(*({n for nodes in side for n in nodes if not NUMBERED.match(n)} for side in (a, b)))
+    a = [tuple(scoped.get(n, n) for n in nodes) for nodes in a]
     ours, theirs = _by_operator(a), _by_operator(b)
     agree, disagree = _evidence(a, b)
     numbers_agree = not disagree or agree > 9 * disagree
     known = bool(agree or disagree)
-    names = {n: n for layer in a for n in layer.nodes if not NUMBERED.match(n)}
+    names = {n: n for nodes in a for n in nodes if not NUMBERED.match(n)} | scoped
     for operator, mine in ours.items():
         other = theirs.get(operator, [])
         if (known and numbers_agree) or set(mine) <= set(other) or set(other) <= set(mine):
@@ -88,23 +97,23 @@ def _renamed(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[Mapping[str, str],
     return names, numbers_agree
 
 
-def _by_operator(layers: Sequence[Layer]) -> dict[str, list[str]]:
+def _by_operator(kernels: Sequence[Nodes]) -> dict[str, list[str]]:
     """Returns the numbered nodes in the order of their numbers, by operator."""
     found: dict[str, set[tuple[int, str]]] = defaultdict(set)
-    for layer in layers:
-        for node in layer.nodes:
+    for nodes in kernels:
+        for node in nodes:
             if numbered := NUMBERED.match(node):
                 found[numbered[1]].add((int(numbered[2][:18]), node))
     return {operator: [node for _, node in sorted(nodes)] for operator, nodes in found.items()}
 
 
-def _evidence(a: Sequence[Layer], b: Sequence[Layer]) -> tuple[int, int]:
+def _evidence(a: Sequence[Nodes], b: Sequence[Nodes]) -> tuple[int, int]:
     """Counts how often layers with a common weight give a node of one operator equal numbers, and different numbers."""
-    where = {n: layer for layer in b for n in layer.nodes if not NUMBERED.match(n)}
+    where = {n: nodes for nodes in b for n in nodes if not NUMBERED.match(n)}
     agree = disagree = 0
-    for layer in a:
-        other = next((where[n] for n in layer.nodes if n in where), None)
-        mine, theirs = _by_operator([layer]), _by_operator([other] if other else [])
+    for nodes in a:
+        other = next((where[n] for n in nodes if n in where), None)
+        mine, theirs = _by_operator([nodes]), _by_operator([other] if other else [])
         for operator in mine.keys() & theirs.keys():
             if len(mine[operator]) == len(theirs[operator]) == 1:
                 agree += mine[operator] == theirs[operator]
@@ -153,31 +162,3 @@ def _neighbours(
     taken = {id(layer) for pair in pairs for layer in pair}
     near = [KernelGroup((x,), (y,)) for x, y in pairs]
     return near, [x for x in rest_a if id(x) not in taken], [x for x in rest_b if id(x) not in taken]
-
-
-def _unmatched_copies(a: Engine, b: Engine, numbers_agree: bool) -> tuple[list[Layer], list[Layer]]:
-    """Returns the reformats of each engine without a counterpart of the same tensor, Q or DQ."""
-    ends = set(a.bindings) & set(b.bindings)
-
-    def marks(layer: Layer) -> set[tuple[str, str]]:
-        sides = (("from", layer.inputs), ("to", layer.outputs))
-        named = {(side, t.name) for side, tensors in sides for t in tensors if not t.name.startswith("Reformatted ")}
-        named |= {("by", q) for q in layer.quantizers}
-        return {m for m in named if numbers_agree or m[1] in ends or not _numbered(m[1])}
-
-    free: dict[tuple[str, str], list[Layer]] = defaultdict(list)
-    for layer in b.reformats:
-        for mark in marks(layer):
-            free[mark].append(layer)
-    taken: dict[int, Layer] = {}
-    for layer in a.reformats:
-        shared = [other for mark in marks(layer) for other in free[mark] if id(other) not in taken]
-        if shared:
-            best = max(shared, key=lambda other: len(marks(layer) & marks(other)))
-            taken[id(best)] = layer
-    used = {id(layer) for layer in taken.values()}
-    return [x for x in a.reformats if id(x) not in used], [y for y in b.reformats if id(y) not in taken]
-
-
-def _numbered(name: str) -> bool:
-    return NUMBERED.match(name) is not None or TENSOR_NUMBER.search(name) is not None or "::" in name

@@ -11,6 +11,8 @@ import re
 from ..layers import UNKNOWN
 
 TYPES = {
+    "fp64": "FP64",
+    "double": "FP64",
     "fp32": "FP32",
     "float": "FP32",
     "float32": "FP32",
@@ -23,11 +25,13 @@ TYPES = {
     "e4m3": "FP8",
     "int8": "INT8",
     "uint8": "UINT8",
+    "int16": "INT16",
     "int32": "INT32",
     "int64": "INT64",
     "bool": "BOOL",
     "int4": "INT4",
     "fp4": "FP4",
+    "fp4e2m1": "FP4",
 }
 WIDTHS = {"two": 2, "four": 4, "eight": 8, "sixteen": 16, "thirty-two": 32}
 WORD = re.compile(r"[A-Za-z]+\d*")

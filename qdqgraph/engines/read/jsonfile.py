@@ -28,10 +28,24 @@ def load(path: Path, what: str) -> object:
     """The content of a JSON file.
 
     Args:
+        path: the file.
         what: the expected content, for messages, with its article.
 
     Raises:
         EngineError: the file cannot be read, is too large or too deeply nested, or is not JSON.
+    """
+    return parsed(read_text(path, what), path, what)
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file.
+
+    Args:
+        path: the file.
+        what: the expected content, for messages, with its article.
+
+    Raises:
+        EngineError: the file cannot be read or is too large.
     """
     try:
         with path.open("rb") as file:
@@ -40,11 +54,20 @@ def load(path: Path, what: str) -> object:
         raise EngineError(f"{path}: cannot be read: {reason(error)}") from error
     if len(raw) > MAX_BYTES:
         raise EngineError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, so it is not {what}")
-    if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:
+    return raw.decode("utf-8-sig", "replace")
+
+
+def parsed(text: str, path: Path, what: str) -> object:
+    """The value of a JSON text from a file; arguments as in `load`.
+
+    Raises:
+        EngineError: the text has too many values, is too deeply nested, or is not JSON.
+    """
+    if sum(text.count(sign) for sign in ",[{") > MAX_VALUES:
         raise EngineError(f"{path}: contains more than {MAX_VALUES:,} values, so it is not {what}")
     try:
         # Not strict: the inspector does not escape the separator of Metadata, \x1e.
-        return json.loads(raw.decode("utf-8-sig", "replace"), strict=False)
+        return json.loads(text, strict=False)
     except json.JSONDecodeError as error:
         end = error.pos >= len(error.doc.rstrip())
         cut = end or "Unterminated" in error.msg

@@ -1,7 +1,8 @@
 """Reads the exports of trtexec and the engine inspector into an `Engine`: layer info of 8.x, 10.x and 11.x, and times.
 
 The versions differ in words, not in structure: `Format/Datatype` in one field or in two, `Bindings` (names) or
-`I/O Tensors` (objects), Metadata or none. Unknown fields are kept in `Layer.fields`.
+`I/O Tensors` (objects), Metadata or none. Unknown fields are kept in `Layer.fields`. An engine built without detailed
+verbosity lists names only: its layers have nodes and reformats, but no tensors, precisions or bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ HALF_TACTIC = re.compile(r"(?:^|_)(?:f16f16|hmma|h16816|h1688|fp16|bf16bf16)", r
 COPIES = frozenset({"reformat", "noop", "scale", "quantize", "dequantize", "kgen", "myelin", "shuffle", "copy"})
 """LayerTypes, in lower case, that only copy if they contain no nodes except Q and DQ."""
 WEIGHTED = frozenset({"correlation", "gemm", "conv", "deconv"})
-"""LayerTypes of Myelin whose result a following kgen scales and quantizes: it counts as part of the same kernel."""
+"""LayerTypes of Myelin whose sums, written in 16 or 32 bits, a following kgen scales and quantizes: it counts as part
+of the same kernel. What reads an INT8 or FP8 output is a kernel of its own: that output is already quantized."""
+EIGHT = frozenset({"INT8", "FP8"})
 
 
 class TensorRow(Struct, frozen=True):
@@ -81,8 +84,15 @@ class Run(Struct, frozen=True, rename="camel"):
     latency_ms: Duration
 
 
-def engine_of(content: object, name: str, *, place: str, source: str = "trtexec") -> Engine:
+def engine_of(content: object, name: str, *, place: str, source: str = "trtexec", bare: bool = False) -> Engine:
     """The engine that the JSON of the engine inspector describes.
+
+    Args:
+        content: the JSON.
+        name: the name of the engine.
+        place: how messages begin.
+        source: where the layers come from.
+        bare: layer names without details are accepted, because a profile gives their times.
 
     Raises:
         EngineError: it is not layer info, or contains layer names only; the message begins with `place`.
@@ -90,20 +100,32 @@ def engine_of(content: object, name: str, *, place: str, source: str = "trtexec"
     if not isinstance(content, dict) or "Layers" not in content:
         raise EngineError(f"{place}: {_mistaken(content)}")
     rows = content["Layers"]
-    if isinstance(rows, list) and rows and all(isinstance(row, str) for row in rows):
-        raise EngineError(f"{place}: it contains layer names only; {DETAILED}")
     if isinstance(rows, list) and len(rows) > MAX_LAYERS:
         raise EngineError(f"{place}: Layers contains {len(rows):,} layers; no engine has more than {MAX_LAYERS:,}")
-    info = as_form(content, LayerInfo, place)
+    notes: list[str] = []
+    if isinstance(rows, list) and rows and all(isinstance(row, str) for row in rows):
+        if not bare:
+            raise EngineError(f"{place}: it contains layer names only; give a profile with --profile, or {DETAILED}")
+        rows = [{"Name": row} for row in rows]
+        notes.append(f"the export contains layer names only: no tensors, types or bytes; {DETAILED}")
+    info = as_form({**content, "Layers": rows}, LayerInfo, place)
     found = settled_all([_layer(row, given) for row, given in zip(info.layers, rows, strict=True)])
     first = [layer for layer in found if _profile(layer.name) in (None, 0)]
-    notes: list[str] = []
     if len(first) < len(found):
         notes.append(f"the engine has several optimization profiles; these are the {len(first)} layers of the first")
-    if any(-1 in t.dims for layer in first for t in (*layer.inputs, *layer.outputs)):
+    if any(d < 0 for layer in first for t in (*layer.inputs, *layer.outputs) for d in t.dims):
         notes.append("shapes are dynamic: tensors with a dynamic dimension count as 0 bytes")
     bindings = info.bindings if info.tensors is UNSET else tuple(tensor.name for tensor in info.tensors)
     return Engine(name, source, tuple(first), bindings, notes=tuple(notes))
+
+
+def layers_of(rows: Sequence[Mapping[str, Any]], place: str) -> tuple[Layer, ...]:
+    """The layers of rows of the inspector's JSON.
+
+    Raises:
+        EngineError: a row has another form; the message begins with `place`.
+    """
+    return settled_all([_layer(as_form(row, LayerRow, f"{place}: [{i}]"), row) for i, row in enumerate(rows)])
 
 
 def _mistaken(content: object) -> str:
@@ -152,17 +174,22 @@ def settled_all(layers: Sequence[Layer]) -> tuple[Layer, ...]:
         for node in layer.nodes:
             if node not in owner or _claim(layer) > _claim(layers[owner[node]]):
                 owner[node] = index
-    epilogues = {t.name for layer in layers if layer.kind in WEIGHTED for t in layer.outputs}
+    sums = {t.name for layer in layers if layer.kind in WEIGHTED for t in layer.outputs if t.precision not in EIGHT}
     found = []
     for index, layer in enumerate(layers):
         mine = layer.nodes
         if layer.kind.lower() in COPIES:
             mine = tuple(n for n in mine if owner[n] == index)
         own = replace(layer, nodes=mine)
-        if not any(t.name in epilogues for t in layer.inputs):
+        if _dequantizes(layer) or not any(t.name in sums for t in layer.inputs):
             own = replace(own, cause=cause(own))
         found.append(replace(own, precision=precision(own)))
     return tuple(found)
+
+
+def _dequantizes(layer: Layer) -> bool:
+    """Whether a layer contains nothing but DQs: after a product that is already complete, not its epilogue."""
+    return bool(layer.quantizers) and not layer.nodes and all("dequant" in q.lower() for q in layer.quantizers)
 
 
 def _claim(layer: Layer) -> tuple[bool, float]:
@@ -172,13 +199,22 @@ def _claim(layer: Layer) -> tuple[bool, float]:
 
 
 def cause(layer: Layer) -> Cause:
-    """Why a layer only copies; "" if it computes or does nothing (NoOp)."""
+    """Why a layer only copies; "" if it computes or does nothing (NoOp). A layer without a kind is judged by name."""
     kind = layer.kind.lower()
+    if not kind:
+        return "Q/DQ" if layer.quantizers and not layer.nodes else _named_cause(layer.name)
     if kind not in COPIES or layer.nodes or kind == "noop":
         return _copied(layer) if kind == "reformat" else ""
     if layer.fields.get("Origin") == "QDQ" or layer.quantizers:
         return "Q/DQ"
     return _copied(layer) if kind in ("reformat", "copy") else ""
+
+
+def _named_cause(name: str) -> Cause:
+    """The cause that a layer's name gives."""
+    if name.endswith(" copy"):
+        return "copy"
+    return "unknown" if names.REFORMATTING.match(name) else ""
 
 
 def _copied(layer: Layer) -> Cause:

@@ -14,6 +14,8 @@ OWN = re.compile(
 """Names of layers that TensorRT adds."""
 REFORMATTING = re.compile(r"^Reformatting CopyNode for (Input|Output) Tensor \d+ to ")
 FOREIGN = re.compile(r"^\{ForeignNode\[(.*)\]\}$", re.DOTALL)
+BETWEEN = re.compile(r" (?:\+|\|\|) (?![^{}]*\]\})")
+"""What separates the layers that TensorRT joined, also at the ends of a ForeignNode; but not the ForeignNode itself."""
 PROFILE = re.compile(r"\s*\[profile (\d+)\]$")
 QUANTIZER = re.compile(r"quant(ize)?_?(linear|scale_node)", re.IGNORECASE)
 
@@ -47,9 +49,9 @@ def parts(name: str) -> tuple[str, ...]:
     if REFORMATTING.match(name):
         return ()
     found: list[str] = []
-    for piece in re.split(r" \+ | \|\| ", PROFILE.sub("", name)):
+    for piece in BETWEEN.split(PROFILE.sub("", name)):
         if foreign := FOREIGN.match(piece):
-            found += foreign[1].split("...")
+            found += [node for end in foreign[1].split("...") for node in parts(end)]
         elif piece.startswith("PWN("):
             found += _pointwise(piece)
         elif not OWN.search(piece):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +13,13 @@ from msgspec import Meta, Struct
 
 from ...errors import EngineError
 from ..layers import Cause, Engine
-from .jsonfile import MAX_LAYERS, Duration, as_form, load
+from . import log
+from .jsonfile import MAX_LAYERS, Duration, as_form, load, parsed, read_text
 from .layer_info import engine_of, runs, timed
 
 FORMAT = 1
 """Version of the JSON format."""
+LAYERS, PROFILE = "layer info of an engine", "a profile of an engine"
 SCHEMA = Path(__file__).with_name("engine.schema.json")
 
 
@@ -86,30 +89,55 @@ def to_json(engine: Engine) -> str:
 
 
 def open_engine(path: Path, *, profile: Path | None = None, times: Path | None = None) -> Engine:
-    """The engine in a file: layer info of trtexec, or the output of `to_json`.
+    """The engine in a file: layer info of trtexec, the output of `to_json`, or a log that lists the layers.
 
-    A profile next to it (`x.graph.json`, `x.profile.json`: the names that NVIDIA's tools write) is read too.
+    A profile next to it (`x.graph.json`, `x.profile.json`: the names that NVIDIA's tools write) is read too, and the
+    profile that a log contains.
 
     Args:
-        profile: the output of `--exportProfile`; times: the output of `--exportTimes`.
+        path: the file.
+        profile: the output of `--exportProfile`, or a log with the output of `--dumpProfile`.
+        times: the output of `--exportTimes`.
 
     Raises:
         EngineError: a file cannot be read, or has different content.
     """
-    content = load(path, "layer info of an engine")
+    notes: tuple[str, ...] = ()
+    text = read_text(path, LAYERS)
+    neighbor = path.with_name(path.name.removesuffix(".graph.json") + ".profile.json")
+    if profile is None and path.name.endswith(".graph.json") and neighbor.is_file():
+        profile, notes = neighbor, (f"times are from {neighbor.name}, in the same folder",)
+    measured = None if profile is None else _profile(read_text(profile, PROFILE), profile)
+    if listed := () if text.lstrip().startswith("{") else _listed(text, path):
+        content: object = {"Layers": list(listed)}
+        notes = (*notes, "the layers are from a log")
+        if profile is None and (rows := log.profile(text)):
+            measured, profile = rows, path
+    else:
+        content = parsed(text, path, LAYERS)
     if isinstance(content, dict) and "qdqgraph_engine" in content:
         engine = _from_json(content, path)
     else:
-        engine = engine_of(content, path.name, place=str(path))
-    neighbor = path.with_name(path.name.removesuffix(".graph.json") + ".profile.json")
-    if profile is None and path.name.endswith(".graph.json") and neighbor.is_file():
-        profile = neighbor
-        engine = replace(engine, notes=(*engine.notes, f"times are from {neighbor.name}, in the same folder"))
-    if profile is not None:
-        engine = timed(engine, load(profile, "a profile of an engine"), str(profile))
+        engine = engine_of(content, path.name, place=str(path), bare=measured is not None)
+    engine = replace(engine, notes=(*engine.notes, *notes))
+    if measured is not None:
+        engine = timed(engine, measured, str(profile))
     if times is not None:
         engine = replace(engine, times=runs(load(times, "a list of run times"), str(times)))
     return engine
+
+
+def _listed(text: str, path: Path) -> tuple[Mapping[str, Any] | str, ...]:
+    """The layers that a log lists; empty if the file is no such log."""
+    try:
+        return log.rows(text)
+    except EngineError as error:
+        raise EngineError(f"{path}: {error}") from error
+
+
+def _profile(text: str, path: Path) -> object:
+    """The rows of a profile, from JSON or from the table in a log."""
+    return log.profile(text) or parsed(text, path, PROFILE)
 
 
 def _from_json(content: dict[str, Any], path: Path) -> Engine:

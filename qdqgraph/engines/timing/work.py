@@ -13,8 +13,6 @@ from ...graph.graph import Graph, input_name, key, label
 from ...operators import WEIGHTED
 from ..layers import BITS, Engine, Layer, Tensor
 
-NO_KERNEL = frozenset({"noop", "constant"})
-"""LayerTypes, in lower case, without a kernel."""
 WIDE = "FP32"
 
 
@@ -48,8 +46,6 @@ def works(engine: Engine, graph: Graph | None = None, floats: str = "") -> tuple
     nodes = {} if graph is None else {label(node): node for node in graph.nodes(*WEIGHTED)}
     found = []
     for layer in engine.working:
-        if layer.kind.lower() in NO_KERNEL:
-            continue
         stored = _narrowed(layer, floats)
         mine = [node for name in stored.nodes if (node := nodes.get(name)) is not None]
         multiplied, weights = _recorded(stored.fields, stored.inputs)
