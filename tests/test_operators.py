@@ -13,8 +13,9 @@ from pathlib import Path
 import onnx
 import pytest
 
+from qdqgraph.categories import CATEGORIES
 from qdqgraph.graph.moves import CONDITIONS
-from qdqgraph.operators import CATEGORIES, MOVES, OPERATORS, Operator, members
+from qdqgraph.operators import MOVES, OPERATORS, Operator, members
 from tests.support.paths import ROOT
 
 NAMES = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}

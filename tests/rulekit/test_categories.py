@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 from qdqgraph import RuleError
-from qdqgraph.operators import CATEGORIES, members
+from qdqgraph.categories import CATEGORIES
+from qdqgraph.operators import members
 from qdqgraph.rulekit import Graph
 from qdqgraph.rulekit.text import TextRule
 from tests.support.models import build

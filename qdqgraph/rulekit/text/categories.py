@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...categories import CATEGORIES
 from ...errors import guess
-from ...operators import CATEGORIES, members
+from ...operators import members
 from ...toml.file import TextError, TomlFile
 from .form import RuleForm
 
