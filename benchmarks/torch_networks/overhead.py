@@ -35,8 +35,10 @@ def _milliseconds(models: list[nn.Module], x: Tensor) -> list[float]:
 
 
 def row(name: str, edge: int) -> str:
-    """One line of the table: a batch of one, on one core. *library*: with the quantizers of pytorch-quantization itself;
-    *quantized*: as `quantize` leaves the model."""
+    """One line of the table: a batch of one, on one core.
+
+    *library* is the model with the quantizers of pytorch-quantization itself, *quantized* as `quantize` leaves it.
+    """
     bare = architectures.network(name)
     x = nn.functional.interpolate(architectures.image(edge, 0), size=(edge, edge))
     side.fold_norms(bare, x)

@@ -65,7 +65,20 @@ def test_modules_that_compute_in_float_by_functions_are_named_and_layers_are_not
     assert "1 Conv" in found[2] and "1 MatMul" in found[2]
 
 
-def test_a_network_of_quantized_layers_has_none() -> None:
-    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+class Position(nn.Module):
+    """Adds a product of parameters, as networks compute a position bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.matrix = nn.Parameter(torch.rand(6, 8)), nn.Parameter(torch.rand(8, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + functional.linear(self.table, self.matrix)
+
+
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+def test_quantized_layers_and_products_of_constants_are_not_named(dynamo: bool) -> None:
+    dynamo_or_skip(dynamo)
+    model = nn.Sequential(nn.Linear(8, 8), Position(), nn.ReLU(), nn.Linear(8, 4)).eval()
     quantize(model)
-    assert link(model, X).in_float == ()
+    assert link(model, X, dynamo=dynamo).in_float == ()

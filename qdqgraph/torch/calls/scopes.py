@@ -112,10 +112,7 @@ class Scopes(TorchFunctionMode):
 
     @property
     def _stack(self) -> list[Scope]:
-        own = self._threads.__dict__
-        if "stack" not in own:
-            own["stack"] = []
-        found: list[Scope] = own["stack"]
+        found: list[Scope] = self._threads.__dict__.setdefault("stack", [])
         return found
 
     def open(self, scope: Scope) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from ...graph.graph import Graph, Node, input_name
+from ...graph.pair import is_pair
 from ...graph.selectors import quantizer_path
 from ...operators import RECURRENT, WEIGHTED
 from ...proposals.readers import is_quantized
@@ -28,15 +29,25 @@ def functions_in_float(model: nn.Module, graph: Graph) -> tuple[str, ...]:
     layers = (*LAYERS, *backend_of(model).recurrent)
     found: dict[str, tuple[nn.Module, list[str]]] = {}
     for node in graph.nodes():
-        if (node.op in WEIGHTED and not _is_int8(graph, node)) or node.op in RECURRENT:
+        if (node.op in WEIGHTED and not _is_int8_or_constant(graph, node)) or node.op in RECURRENT:
             path, module = _owner(model, quantizer_path(graph, node))
             if not isinstance(module, layers):
                 found.setdefault(path, (module, []))[1].append(node.op)
     return tuple(_message(path, module, operators) for path, (module, operators) in found.items())
 
 
-def _is_int8(graph: Graph, node: Node) -> bool:
-    return all(is_quantized(graph, input_name(node, index)) for index in (0, 1))
+def _is_int8_or_constant(graph: Graph, node: Node) -> bool:
+    operands = [input_name(node, index) for index in (0, 1)]
+    return all(map(graph.is_constant, operands)) or all(_is_operand_int8(graph, tensor) for tensor in operands)
+
+
+def _is_operand_int8(graph: Graph, tensor: str) -> bool:
+    if not graph.is_constant(tensor):
+        return is_quantized(graph, tensor)
+    node = graph.producer(tensor)
+    while node is not None and node.inputs and not is_pair(node):  # a weight may be transposed after its pair
+        node = graph.producer(input_name(node, 0))
+    return node is not None and is_pair(node)
 
 
 def _owner(model: nn.Module, path: str) -> tuple[str, nn.Module]:
