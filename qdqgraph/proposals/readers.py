@@ -30,7 +30,7 @@ def feeds_int8(graph: Graph, pair: Pair) -> bool:
             continue
         seen.add(reader.key)
         if node.op in WEIGHTED and reader.index in (0, 1):
-            if _quantized(graph, input_name(node, 1 - reader.index)):
+            if is_quantized(graph, input_name(node, 1 - reader.index)):
                 return True
         elif (
             graph.is_constant(key(node)) or node.op in JOINS or (node.op in MOVES | SAME_CONSTANT and not reader.index)
@@ -39,7 +39,7 @@ def feeds_int8(graph: Graph, pair: Pair) -> bool:
     return False
 
 
-def _quantized(graph: Graph, tensor: str) -> bool:
+def is_quantized(graph: Graph, tensor: str) -> bool:
     """Whether a tensor is quantized, or will be: its values come from a pair through data-movement ops, or its range is
     known from one."""
     pending, seen = [tensor], set[str]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,65 @@ def test_inputs_of_every_form_are_linked_exported_and_named_and_their_batch_may_
     for ours, theirs in zip(tensors, found, strict=True):
         np.testing.assert_allclose(theirs, ours.numpy(), atol=0.03)
     assert "forward" not in vars(model)
+
+
+@dataclass
+class Boxes:
+    """Tensors in a class that torch does not know."""
+
+    boxes: Tensor
+    scores: list[Tensor]
+
+
+class Objects(Block):
+    """Tensors in every kind of container, and what is no tensor."""
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.a(x)
+        return y, Boxes(self.b(y), [y + 1]), {"z": y - 1, "note": "text"}, None, 3
+
+
+class Hidden:
+    """An object with a tensor."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_tensors_of_every_container_are_outputs_of_the_file_in_order(dynamo: bool, tmp_path: Path) -> None:
+    dynamo_or_skip(dynamo)
+    model = Objects().eval()
+    quantize(model)
+    link(model, X, dynamo=dynamo)
+    calibrate(model, [X])
+    export(model, X, tmp_path / "m.onnx", dynamo=dynamo)
+    with torch.no_grad():
+        y, found, more, _, _ = model(X)
+    expected = [y, found.boxes, *found.scores, more["z"]]
+    for ours, theirs in zip(expected, answers(tmp_path / "m.onnx", X), strict=True):
+        np.testing.assert_allclose(theirs, ours.numpy(), atol=0.03)
+    assert "forward" not in vars(model)
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_an_output_whose_tensors_cannot_be_found_is_refused(dynamo: bool, tmp_path: Path) -> None:
+    dynamo_or_skip(dynamo)
+
+    class Opaque(Block):
+        def forward(self, x: Tensor) -> Any:
+            return Hidden(self.a(x))
+
+    class Empty(Block):
+        def forward(self, x: Tensor) -> Any:
+            self.a(x)
+            return {"note": "text", "count": 3}
+
+    for kind, message in ((Opaque, "returns a Hidden, whose tensors cannot be found"), (Empty, "returns no tensor")):
+        model = kind().eval()
+        quantize(model)
+        with pytest.raises(TorchError, match=message):
+            link(model, X, dynamo=dynamo)
 
 
 class Encoder(nn.Module):
@@ -252,7 +312,7 @@ def test_weights_of_inference_mode_are_exported(tmp_path: Path) -> None:
     assert export(model, X, tmp_path / "m.onnx").graph.node
 
 
-def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(TorchError, match=r"DataParallel.*\.module"):
         quantize(nn.DataParallel(residual()))
     wrapped = residual()
@@ -275,7 +335,10 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(tmp_path: Path) -> None
     calibrate(strange, [X])
     with pytest.raises(TorchError, match=r"^torch cannot export the model: .*; try the dynamo exporter$"):
         export(strange, X, tmp_path / "m.onnx")
-    assert not list(tmp_path.iterdir())
+    uneven = nn.Sequential(nn.Conv2d(4, 4, 1), nn.AdaptiveAvgPool2d(3))
+    with pytest.raises(TorchError, match=r"not factor of input size[^\[]*; try the dynamo exporter$"):
+        export(uneven, X, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir()) and not capfd.readouterr().out, "nor is its graph printed"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

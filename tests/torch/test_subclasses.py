@@ -152,6 +152,30 @@ def test_padding_computed_weights_norms_and_activations_are_kept_and_their_convo
     assert not [f for f in qdqgraph.check(file, qdqgraph.rules()) if f.code[3] in "1234"]
 
 
+class PaddedStandardized(Standardized):
+    """A computed weight after padding, as in the first layer of a network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.pad(x, (1, 0, 1, 0)))
+
+
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+def test_a_computed_weight_in_the_first_layer_does_not_cost_its_input_quantizer(dynamo: bool, tmp_path: Path) -> None:
+    """The run that computes the weight reads the same input tensor as the export."""
+    dynamo_or_skip(dynamo)
+    torch.manual_seed(0)
+    model = nn.Sequential(PaddedStandardized(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 3, 1)).eval()
+    quantize(model)
+    assert not link(model, IMAGE, dynamo=dynamo).disabled
+    calibrate(model, [IMAGE])
+    file = export(model, IMAGE, tmp_path / "m.onnx", dynamo=dynamo)
+    convolutions = [n for n in Graph(file).nodes() if n.op == "Conv"]
+    assert len(convolutions) == 2
+    assert all(pairs(Graph(file)).made(n.inputs[0].name) is not None for n in convolutions)
+    with torch.no_grad():
+        np.testing.assert_allclose(answers(file, IMAGE), model(IMAGE).numpy(), atol=0.02)
+
+
 def test_gradients_reach_the_parameters_of_a_computed_weight() -> None:
     model = network()
     quantize(model)

@@ -432,3 +432,40 @@ def test_training_that_cannot_begin_or_breaks_is_an_error_and_leaves_the_weights
     quantizers(student)["0._input_quantizer"].set_amax(None)
     with pytest.raises(TorchError, match=r"calibrate first: 0._input_quantizer"):
         finetune(student, teacher, batches)
+
+
+class Caching(nn.Module):
+    """Keeps, in eval mode, a tensor that it computes from a parameter, as timm's LeViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.bias = nn.Linear(4, 4), nn.Parameter(torch.zeros(4))
+        self.kept: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.kept is None or not self.kept.requires_grad:
+            self.kept = self.bias * 2
+        out: Tensor = self.layer(x) + self.kept
+        return out
+
+
+def test_a_backward_pass_that_fails_is_one_sentence_and_another_mode_works() -> None:
+    torch.manual_seed(0)
+    student, teacher, batches = Caching(), Caching(), [torch.rand(2, 4), torch.rand(2, 4)]
+    quantize(student)
+    calibrate(student, batches)
+    with pytest.raises(
+        TorchError, match=r"^the backward pass fails: Trying to backward .* a second time.*another mode"
+    ):
+        finetune(student, teacher, batches, training=Training(epochs=1))
+    assert finetune(student, teacher, batches, training=Training(epochs=1, mode="train")).best == 1
+
+
+def test_weights_of_half_precision_that_break_are_told_how_to_train() -> None:
+    torch.manual_seed(0)
+    student, teacher = (nn.Sequential(nn.Conv2d(4, 4, 3)).half() for _ in range(2))
+    x = torch.rand(2, 4, 8, 8).half()
+    quantize(student)
+    calibrate(student, [x])
+    with pytest.raises(TorchError, match=r"the loss is nan in step 2 .*: train float32 weights with precision float16"):
+        finetune(student, teacher, [x, x * float("nan")], training=Training(epochs=1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -88,9 +90,57 @@ def tensor_names(model: nn.Module, example: Any) -> list[str]:
     return found
 
 
+def output_tensors(output: Any) -> tuple[Tensor, ...]:
+    """The tensors in what a model returns, in the order of the graph's outputs: of mappings, lists, tuples, dataclasses
+    and classes that are registered with torch's pytree. Numbers, text and None are no outputs.
+
+    Raises:
+        TorchError: it contains an object of another class, whose tensors cannot be found, or no tensor.
+    """
+    found = tuple(_tensors(output))
+    if not found:
+        raise TorchError("the model returns no tensor")
+    return found
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    for x in tree_leaves(output):
+        if isinstance(x, Tensor):
+            yield x
+        elif is_dataclass(x) and not isinstance(x, type):
+            yield from _tensors([getattr(x, f.name) for f in fields(x)])
+        elif x is not None and not isinstance(x, str | int | float | complex):
+            raise TorchError(
+                f"the model returns a {type(x).__name__}, whose tensors cannot be found: return tensors, "
+                "dictionaries, lists, tuples or dataclasses of them"
+            )
+
+
+@contextmanager
+def flattened_outputs(model: nn.Module) -> Iterator[None]:
+    """Lets the model's forward return a tuple of its tensors if it returns an object that torch.export does not know,
+    until the block ends."""
+    forward, own = model.forward, "forward" in vars(model)
+
+    @wraps(forward)
+    def flat_forward(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        known = all(x is None or isinstance(x, Tensor) for x in tree_leaves(output))
+        return output if known else output_tensors(output)
+
+    model.forward = flat_forward
+    try:
+        yield
+    finally:
+        if own:
+            model.forward = forward
+        else:
+            del model.forward
+
+
 @contextmanager
 def flattened_arguments(model: nn.Module, example: Any) -> Iterator[tuple[Any, ...]]:
-    """Lets the model's forward accept only the example's tensors, which are yielded, and return no mappings, until the
+    """Lets the model's forward accept only the example's tensors, which are yielded, and return only tensors, until the
     block ends: torch's tracer supports neither keyword arguments nor mappings."""
     args, kwargs = arguments(example)
     leaves, spec = tree_flatten((args, kwargs))
@@ -100,9 +150,7 @@ def flattened_arguments(model: nn.Module, example: Any) -> Iterator[tuple[Any, .
         left = iter(tensors)
         args, kwargs = tree_unflatten([next(left) if isinstance(x, Tensor) else x for x in leaves], spec)
         output = forward(*args, **kwargs)
-        if isinstance(output, Tensor | list | tuple):
-            return output
-        return tuple(x for x in tree_leaves(output) if isinstance(x, Tensor))
+        return output if isinstance(output, Tensor) else output_tensors(output)
 
     model.forward = flat_forward
     try:

@@ -41,8 +41,10 @@ class FunctionalQuantizers(nn.Module):
 
     def find(self, call: Call) -> CallQuantizers | None:
         """The quantizers of a call; None if it has none."""
-        found = (m for m in self.children() if isinstance(m, CallQuantizers) and m.call == call)
-        return next(found, None)
+        for module in self._modules.values():
+            if isinstance(module, CallQuantizers) and module.call == call:
+                return module
+        return None
 
     def find_or_add(self, call: Call) -> CallQuantizers:
         """The quantizers of a call; a new, empty module if it has none."""
@@ -65,7 +67,7 @@ def quantizer_at(scope: Scope, call: Call, operand: int) -> Callable[[Tensor], T
 def has_quantizer_at(scope: Scope, site: str) -> bool:
     """Whether a call at this site, or a part of one, has a quantizer."""
     holder = None if scope.children is None else scope.children.get(HOLDER)
-    found = holder.children() if isinstance(holder, FunctionalQuantizers) else ()
+    found = holder._modules.values() if isinstance(holder, FunctionalQuantizers) else ()
     return any(isinstance(m, CallQuantizers) and m.call.site == site for m in found)
 
 

@@ -118,22 +118,24 @@ class Scopes(TorchFunctionMode):
     def open(self, scope: Scope) -> None:
         """Called when a module's forward begins."""
         self.close_interrupted()
-        if not self._stack:
+        stack = self._stack
+        if not stack:
             CHECKPOINTS.enter(self.bind_here)
             self.__enter__()  # type: ignore[no-untyped-call]
         scope.children = hide_functional_quantizers(scope.module)
         if scope.children is not None:
             scope.children.frames.append(scope.frame)
-        around = self._stack[-1].reachable if self._stack else frozenset()
+        around = stack[-1].reachable if stack else frozenset()
         scope.reachable = around | scope.operators if scope.operators else around
-        self._stack.append(scope)
+        stack.append(scope)
 
     def close_interrupted(self) -> None:
         """Closes the scopes that an interrupt left open in this thread: torch runs the hooks after a forward for
         exceptions, not for Ctrl-C."""
-        while self._stack and not runs_in_this_thread(self._stack[-1].frame):
+        stack = self._stack
+        while stack and not runs_in_this_thread(stack[-1].frame):
             self._close_innermost()
-        if not self._stack:
+        if not stack:
             _remove_mode(self)  # during a call the mode is not on the stack, so it may still be there
 
     def close(self, module: nn.Module) -> None:

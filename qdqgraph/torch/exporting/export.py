@@ -24,7 +24,7 @@ from ...repair.paths import record_paths
 from ...repair.rounds import fix
 from ...rulekit import catalog
 from ..calls.checkpoints import CHECKPOINTS
-from ..calls.example import arguments, call_model, example_tensors, flattened_arguments, tensor_names
+from ..calls.example import arguments, call_model, example_tensors, flattened_arguments, flattened_outputs, tensor_names
 from ..calls.treated import constant_computed_weights
 from ..quantizer.pairing import INTEGER_TYPES, TYPED_OPSET, Encoding, PairWriter, preserve_attributes
 from ..quantizer.quantizer import Quantizer, evaluating, isolated_run, quantizers, refuse_meta_tensors
@@ -142,7 +142,7 @@ def export_proto(
     }
     writer = writer or PairWriter(opset, dynamo)
     mode = export_mode(model, example, writer, allow_zero=allow_zero)
-    with mode, torch.no_grad(), warnings.catch_warnings():
+    with mode, torch.no_grad(), _without_graph_log(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about shapes that the tracer treats as constants, and deprecated exporters
         try:
             proto = (_export_by_dynamo if dynamo else _export_by_tracing)(model, example, dynamic_batch, options)
@@ -151,6 +151,19 @@ def export_proto(
         except Exception as error:  # whatever the exporter raises
             raise TorchError(_explain(model, error, dynamo)) from error
     return name_pairs(proto, writer.paths_by_pair)
+
+
+@contextmanager
+def _without_graph_log() -> Iterator[None]:
+    """Keeps the TorchScript exporter from printing the whole graph if it fails: it turns its log on even if it is not
+    verbose. Source: `setup_onnx_logging` in torch/onnx/_internal/torchscript_exporter/utils.py of torch 2.13."""
+    core: Any = torch._C
+    log = core._jit_onnx_log
+    core._jit_onnx_log = lambda *text: None
+    try:
+        yield
+    finally:
+        core._jit_onnx_log = log
 
 
 def _export_by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, options: dict[str, Any]) -> onnx.ModelProto:
@@ -163,7 +176,9 @@ def _export_by_dynamo(model: nn.Module, example: Any, dynamic_batch: bool, optio
         )
     if args and not kwargs and isinstance(args[-1], dict):
         args = (*args, {})  # torch treats a dictionary at the end as keyword arguments
-    program = torch.onnx.export(_with_plain_class(model), args, kwargs=kwargs, dynamo=True, verbose=False, **options)
+    exported = _with_plain_class(model)
+    with flattened_outputs(exported):
+        program = torch.onnx.export(exported, args, kwargs=kwargs, dynamo=True, verbose=False, **options)
     assert program is not None
     return program.model_proto
 
@@ -202,7 +217,8 @@ def _explain(model: nn.Module, error: BaseException, dynamo: bool) -> str:
     advice = f"try the {'TorchScript' if dynamo else 'dynamo'} exporter"
     if any(isinstance(m, torch.jit.ScriptModule) for m in model.modules()):
         advice = "it contains scripted modules, which no exporter supports inside other modules"
-    return f"torch cannot export the model: {type(error).__name__}: {lines[0][:300]}; {advice}"
+    reason = lines[0].partition("  [Caused by")[0][:300]  # a value of the exporter's own graph
+    return f"torch cannot export the model: {type(error).__name__}: {reason}; {advice}"
 
 
 @contextmanager
@@ -221,6 +237,7 @@ def export_mode(model: nn.Module, example: Any, writer: PairWriter, *, allow_zer
             constant_weights(model),
             constant_computed_weights(model, lambda: call_model(model, "the example", *args, **kwargs)),
         ):
+            writer.forget()
             every = found.items()
             zero = [p[0] for p, q in every if q.amax is not None and q.amax.numel() == 1 and not float(q.amax)]
             for paths, quantizer in every:

@@ -34,6 +34,7 @@ from ..calls.places import insert_quantizer
 from ..quantizer.fast_paths import disable_fast_paths
 from ..quantizer.provenance import provenance
 from ..quantizer.quantizer import Quantizer, backend_of, parent_module, quantizer_paths, quantizers
+from .floats import functions_in_float
 from .probe import Probe, probe, scale_of
 
 ROUNDS = 10
@@ -54,6 +55,8 @@ class Linked:
         unmapped: inputs that the repaired graph reads quantized but no quantizer can be added for, one message each;
             one message for a quantized LSTM, whose gates stay in float.
         left: findings that remain on the probe, refused or without a repair.
+        in_float: modules, other than layers, whose own forward computes convolutions, matrix products or GRUs in float,
+            one message each: weights that are passed to functions, and products for which no rule requests pairs.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -61,6 +64,7 @@ class Linked:
     disabled: tuple[str, ...]
     unmapped: tuple[str, ...]
     left: tuple[Finding, ...]
+    in_float: tuple[str, ...] = ()
 
 
 def link(
@@ -272,7 +276,8 @@ def _change_model(model: nn.Module, demands: _Demands, repair: Repair, add: bool
             groups.append((*known, *fresh))
     for path in demands.unread:
         found[path].disable()
-    return Linked(tuple(groups), tuple(added), demands.unread, demands.unmapped, repair.left)
+    in_float = functions_in_float(model, Graph(repair.model))
+    return Linked(tuple(groups), tuple(added), demands.unread, demands.unmapped, repair.left, in_float)
 
 
 def _joined(groups: Sequence[Collection[str | Place]]) -> list[set[str | Place]]:

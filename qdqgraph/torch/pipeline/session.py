@@ -202,6 +202,8 @@ class Session:
         self.progress(f"linked: {len(done.groups)} groups, {added} quantizers added, {disabled} disabled")
         for sentence in done.unmapped:
             self.progress(f"not linked: {sentence}")
+        for sentence in done.in_float:
+            self.progress(f"in float: {sentence}")
 
     def _calibrate(self, model: nn.Module, how: Preparation) -> Calibrated:
         data, method, percentile, batches = self.network.data(), how.method, how.percentile, how.batches

@@ -67,6 +67,11 @@ class PairWriter:
         """The writer of the same export for the quantizer at these paths."""
         return replace(self, paths=paths)
 
+    def forget(self) -> None:
+        """Forgets the pairs of a run before the export, whose tensors the exporter does not know."""
+        for kept in (self._pairs, self._numbers, self._outputs, self.paths_by_pair):
+            kept.clear()
+
     def pair(self, x: Tensor, encoding: Encoding) -> Tensor:
         """The tensor after its pair, of the same shape and type."""
         at = (id(x), _version(x), encoding.scale.tobytes(), encoding.axis)

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from absl import logging
-from torch import nn
+from torch import Tensor, nn
 
 from .base import Quantizer
 
@@ -30,6 +31,10 @@ QUANTIZER = re.compile(r"\._(input\d*|weight)_quantizers?(\.\d+)?$")
 """How the library names the quantizers of a module."""
 
 
+LEAST_AMAX = 2.0**-24
+"""The library treats an amax up to this as zero. Source: `_tensor_quant` in pytorch_quantization/tensor_quant.py."""
+
+
 class ToolkitQuantizer(Quantizer, qnn.TensorQuantizer):
     """A TensorQuantizer of pytorch-quantization."""
 
@@ -37,6 +42,31 @@ class ToolkitQuantizer(Quantizer, qnn.TensorQuantizer):
     def amax_scale(self) -> float:
         """The library's `scale_amax`."""
         return float(self._scale_amax or 1.0)
+
+    def _quant_forward(self, inputs: Tensor) -> Tensor:
+        """The library's fake quantization, by the same operations without gradients, logs and temporary tensors where
+        no gradient is computed."""
+        amax = self._buffers.get("_amax")
+        if amax is None or torch.is_grad_enabled() or not self._is_plain(inputs, amax):
+            found: Tensor = super()._quant_forward(inputs)
+            return found
+        bound = self.bound
+        scale = torch.div(amax.new_full((), bound), amax)  # a number / a tensor is rounded twice
+        low = -bound if self._narrow_range else -bound - 1
+        return torch.mul(inputs, scale).round_().clamp_(low, bound).div_(scale)
+
+    def _is_plain(self, inputs: Tensor, amax: Tensor) -> bool:
+        """Whether the library would compute nothing else: signed, float32, and no amax that it treats as zero."""
+        return (
+            self._fake_quant
+            and not self._learn_amax
+            and not self._unsigned
+            and self._scale_amax is None
+            and not qnn.TensorQuantizer.use_fb_fake_quant
+            and inputs.dtype == amax.dtype == torch.get_default_dtype() == torch.float32
+            and not torch.compiler.is_compiling()
+            and float(amax if amax.numel() == 1 else amax.min()) > LEAST_AMAX
+        )
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Suppresses the warning for each amax."""

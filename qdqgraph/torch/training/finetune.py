@@ -236,7 +236,9 @@ def _epoch(
         value = objective.value(batch)
         if not bool(torch.isfinite(value)):
             shown = float(value.detach())
-            raise TorchError(f"the loss is {shown} in step {step + 1} of epoch {epoch}: lower the rate")
+            half = any(x.dtype == torch.float16 for x in objective.model.parameters())
+            advice = "train float32 weights with precision float16, not float16 weights" if half else "lower the rate"
+            raise TorchError(f"the loss is {shown} in step {step + 1} of epoch {epoch}: {advice}")
         optimization.step(value)
         total, count = total + float(value.detach()), count + 1
     if not count:

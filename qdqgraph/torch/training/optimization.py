@@ -93,10 +93,17 @@ class Optimization:
         """One step down the gradient of a scalar loss.
 
         Raises:
-            TorchError: the optimizer does not support these gradients.
+            TorchError: torch cannot compute the gradients, or the optimizer does not support them.
         """
         self._optimizer.zero_grad()
-        torch.autograd.backward(self._scaler.scale(loss))
+        try:
+            torch.autograd.backward(self._scaler.scale(loss))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0].partition(". ")[0]
+            raise TorchError(
+                f"the backward pass fails: {reason}; try another mode: in one of them the network may keep tensors of "
+                "the last batch or change them in place"
+            ) from error
         if self._how.clip is not None:
             self._scaler.unscale_(self._optimizer)
             torch.nn.utils.clip_grad_norm_(self._parameters, self._how.clip)
