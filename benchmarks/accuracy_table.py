@@ -5,8 +5,9 @@
 
 For each network and exporter: the median over the judging photographs, a mean over the outputs where there are several,
 of the exported file; of the same with no repairs but those that TensorRT needs to read it, which has no UINT8 and no
-zero-points ("legal"); after `fix`; and after `fix --data`, with its difference to the legal file and the standard error
-of that over the photographs. PREPROCESS is as for `--preprocess`; it contains the size if
+zero-points ("legal"); after `fix`; after `fix --data`, with its difference to the legal file; and after
+`fix --data --bias-correction`, with its difference to `fix --data`. Differences have their standard error, the
+photographs of both files drawn together. PREPROCESS is as for `--preprocess`; it contains the size if
 that of the network is dynamic. Half of `--samples` photographs calibrate, both in the exporter and in `fix --data`; the
 other half judge. Missing exported files are written to FOLDER by the recipes of docs/recipes.md; `--python` names the
 interpreter that has an exporter. Needs qdqgraph[ort,pictures].
@@ -42,7 +43,10 @@ from qdqgraph.calibration.inputs import model_inputs
 from qdqgraph.model import runtime
 
 EXPORTED = ("ort-default", "ort-s8sym-perchannel", "pq", "nncf")
-HEAD = ("network", "exporter", "exported", "legal", "`fix`", "`fix --data`", "`fix --data` − legal", "CPU s")
+HEAD = (
+    *("network", "exporter", "exported", "legal", "`fix`", "`fix --data`", "`fix --data` − legal"),
+    *("`--bias-correction`", "− `fix --data`", "CPU s"),
+)
 LEAST_SIDE = 160
 """Smaller pictures are icons."""
 LARGEST = 150.0
@@ -59,15 +63,15 @@ class Row:
     """One exported file.
 
     Attributes:
-        values: SQNR in dB of the exported file, made legal, after `fix` and after `fix --data`.
-        gain: how far `fix --data` is above the legal file, in dB.
-        doubt: the standard error of that.
+        values: SQNR in dB of the exported file, made legal, after `fix`, after `fix --data`, and with biases corrected.
+        gain: how far `fix --data` is above the legal file, in dB, and the standard error of that.
+        correction: how far the corrected biases raise `fix --data`, likewise.
         seconds: processor time of `fix --data`.
     """
 
     values: tuple[float, ...]
-    gain: float
-    doubt: float
+    gain: tuple[float, float]
+    correction: tuple[float, float]
     seconds: float
 
 
@@ -163,12 +167,14 @@ def row(
     """Measures an exported file; writes the calibrated one to `keep`."""
     model = onnx.load(path)
     name = model_inputs(model)[0].name
+    data = [{name: image} for image in calibrate]
     start = time.process_time()
-    measured = qdqgraph.fix(path, data=[{name: image} for image in calibrate], output=keep, force=True).model
+    measured = qdqgraph.fix(path, data=data, output=keep, force=True).model
     seconds = time.process_time() - start
-    files = (model, legal(path), qdqgraph.fix(path).model, measured)
+    corrected = qdqgraph.fix(path, data=data, bias_correction=True).model
+    files = (model, legal(path), qdqgraph.fix(path).model, measured, corrected)
     found = [ratios(reference, outputs(m, judge, path.parent, names)) for m in files]
-    return Row(tuple(map(typical, found)), *difference(found[1], found[3]), seconds)
+    return Row(tuple(map(typical, found)), difference(found[1], found[3]), difference(found[3], found[4]), seconds)
 
 
 def main() -> int:
@@ -197,11 +203,13 @@ def main() -> int:
             out = args.folder / f"{network}.{exporter}.onnx"
             reason = exported(exporter, out, model, calibrate, interpreter(args.python, exporter))
             if reason:
-                print(f"| {network} | {exporter} | no file: {reason} | | | | | |", flush=True)
+                print(f"| {network} | {exporter} | no file: {reason} |{' |' * (len(HEAD) - 3)}", flush=True)
                 continue
             found = row(out, reference, names, calibrate, judge, args.folder / "data" / out.name)
-            failed |= found.gain < -WORSE
-            cells = [*(f"{value:.2f}" for value in found.values), f"{found.gain:+.2f} ± {found.doubt:.2f}"]
+            failed |= found.gain[0] < -WORSE
+            cells = [f"{value:.2f}" for value in found.values]
+            cells[4:4] = ["{:+.2f} ± {:.2f}".format(*found.gain)]
+            cells.append("{:+.2f} ± {:.2f}".format(*found.correction))
             print(f"| {network} | {exporter} | {' | '.join(cells)} | {found.seconds:.0f} |", flush=True)
     return failed
 

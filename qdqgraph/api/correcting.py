@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
-
-import numpy as np
 
 from ..calibration.data.samples import Samples
 from ..calibration.halves import Half
 from ..calibration.layers.biases import bias_corrections
-from ..calibration.layers.gain import output_sqnr
+from ..calibration.layers.gain import change, output_sqnr
 from ..calibration.weights.rounded import rounded_weights
 from ..errors import ModelError
 from ..graph.graph import Graph
@@ -78,9 +75,7 @@ def compared(
     """
     network = network_of(before.model, before.folder, calibration.reference)
     found = output_sqnr([before.model, after.model], network, held, before.folder, provider)
-    change = found[1] - found[0]
-    noise = float(np.std(change, ddof=1)) / math.sqrt(change.size) if change.size > 1 else 0.0
-    return Gain(float(found[0].mean()), float(found[1].mean()), noise, strict)
+    return Gain(float(found[0].mean()), float(found[1].mean()), change(found[0], found[1])[1], strict)
 
 
 def _rounding(

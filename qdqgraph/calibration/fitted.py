@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import Pair
 from ..model.corrected import uncorrected
 from ..proposals.proposal import SetPair
 from .data.samples import Samples
+from .layers.gain import change, output_sqnr
 from .layers.least import least_at_layers
 from .methods.percentile import DEFAULT_PERCENTILE
 from .statistics.floating import float_model
@@ -23,6 +25,8 @@ from .weights.fit import fitted_weights
 
 EXACT = 1e-12
 """Squared error relative to the energy up to which rounding counts as exact: values that are multiples of the scale."""
+LEAST = 2
+"""Samples from which a change has a standard error."""
 FRACTIONS = (0.5, 0.6, 0.71, 0.85)
 """Scales that `auto` tries at the layers, relative to that of the least squared error."""
 
@@ -135,6 +139,25 @@ class Fitted:
             choices=better,
             reference=self._reference,
         )
+
+    def worse(self, before: Graph, after: Graph) -> bool:
+        """Whether the mean SQNR of the outputs, over outputs and samples, falls by more than its standard error.
+
+        Layers alone do not show how their errors add up. False if the outputs cannot be compared, or there are fewer
+        samples than `LEAST`.
+        """
+        if self.samples is None or len(self.samples) < LEAST:
+            return False
+        network = float_model(before.model, before.folder)
+        try:  # one after the other: each session has its own memory
+            old, new = (
+                output_sqnr([graph.model], network, self.samples, graph.folder, self.provider)[0]
+                for graph in (before, after)
+            )
+        except ModelError:
+            return False
+        mean, noise = change(old, new)
+        return mean < -noise
 
     @property
     def provenance(self) -> str:

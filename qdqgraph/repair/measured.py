@@ -37,6 +37,10 @@ class Measured(Protocol):
     def refined(self, graph: Graph, groups: Sequence[Sequence[str]]) -> Measured:
         """The same with better scales for these groups of sites, judged by the layers of the graph that read them."""
 
+    def worse(self, before: Graph, after: Graph) -> bool:
+        """Whether the outputs of `after` have clearly more error than those of `before`, two Q/DQ graphs of one network
+        with other scales. False if there are no samples to compare them on."""
+
     @property
     def provenance(self) -> str:
         """Method, number of samples and digest of the data, for the metadata of the repaired model."""

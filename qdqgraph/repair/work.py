@@ -86,8 +86,7 @@ class Work:
         measured, self._legal = self.measure(legal), legal
         if self._unseeded:
             legal = self.seeded(legal, measured)
-        final = self.guarded(self.calibrated(legal, measured), "all")
-        return exact, self.guarded(self.refined(final), "all")
+        return exact, self.refined(self.guarded(self.calibrated(legal, measured), "all"))
 
     def resolve(self, graph: Graph) -> None:
         """Looks up the sites that rules name in the graph before the first round; repairs may merge what has the names.
@@ -121,6 +120,17 @@ class Work:
         return graph if self.options.keep_scales else self.best(graph, measured)
 
     def refined(self, graph: Graph) -> Graph:
+        """The graph with scales of its groups that have the least error at the layers that read them; the given graph
+        if the outputs are worse with these."""
+        known, done, changes, refused = self.data, tuple(self.applied), dict(self.changes), self.refused
+        final = self.guarded(self.at_layers(graph), "all")
+        assert known.measured is not None
+        if final is graph or self.data is known or not known.measured.worse(graph, final):
+            return final
+        self.data, self.applied, self.changes, self.refused = known, [*done], changes, refused
+        return graph
+
+    def at_layers(self, graph: Graph) -> Graph:
         """Measures the scales of the final groups again, at the layers that read them."""
         if self.data.measured is None or self.options.keep_scales:
             return graph

@@ -321,3 +321,28 @@ def test_on_random_graphs_it_settles_and_undoes(model: onnx.ModelProto) -> None:
     assert result.plan.inverse().apply(result.model).SerializeToString() == before
     assert all(np.isfinite(numpy_helper.to_array(i)).all() for i in result.model.graph.initializer)
     assert all(change.lost <= 3.0 for change in result.changes)
+
+
+LOUD_AND_QUIET = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[1,4] x) => (float[1,1] y)
+    <float s = {0.8}, int8 z = {0}, float[4,1] loud = {1, 0, 0, 0}, float[4,1] quiet = {0, 1, 1, 1}, float few = {0.001}>
+    {
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        a = MatMul (d, loud)
+        b = MatMul (d, quiet)
+        c = Mul (SMALL, few)
+        y = Add (LARGE, c)
+    }"""
+"""Clipping the loud channel costs the first layer less than rounding the quiet ones to zero costs the second."""
+
+
+@pytest.mark.parametrize(("large", "small", "clips"), [("b", "a", True), ("a", "b", False)])
+def test_auto_keeps_scales_of_layers_only_where_the_outputs_do_not_get_worse(
+    large: str, small: str, clips: bool
+) -> None:
+    """The layers are the same in both networks, and what the output makes of them is not."""
+    model = parse(LOUD_AND_QUIET.replace("LARGE", large).replace("SMALL", small))
+    samples = [{"x": np.array([[100 + k, 0.3, 0.32, 0.34]], np.float32)} for k in range(4)]
+    assert (scales(qdqgraph.fix(model, data=samples).model)["x"] < 0.7) is clips

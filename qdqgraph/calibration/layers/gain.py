@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def output_sqnr(
         wanted = exact.run([feed])[0]
         found.append([_mean(wanted, session.run([feed])[0]) for session in sessions])
     return np.array(found, np.float64).T
+
+
+def change(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float]:
+    """How far the mean of `after` is above that of `before`, in dB, and its standard error over the samples.
+
+    Args:
+        before, after: the SQNR for each sample, [samples]. With one sample the standard error is 0.
+    """
+    each = after - before
+    return float(each.mean()), float(np.std(each, ddof=1)) / math.sqrt(each.size) if each.size > 1 else 0.0
 
 
 def _mean(wanted: Sequence[object], got: Sequence[object]) -> float:

@@ -52,5 +52,9 @@ class TableFirst:
         better = self.rest.refined(graph, measured)
         return self if better is self.rest else TableFirst(self.table, better)
 
+    def worse(self, before: Graph, after: Graph) -> bool:
+        """As measured."""
+        return self.rest.worse(before, after)
+
     def _others(self, sites: Sequence[str]) -> list[str]:
         return [site for site in sites if site not in self.table.scales]

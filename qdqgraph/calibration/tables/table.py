@@ -36,6 +36,10 @@ class Table:
         """Itself: the scales are given."""
         return self
 
+    def worse(self, before: Graph, after: Graph) -> bool:
+        """False: there are no samples."""
+        return False
+
     def weights(self, graph: Graph) -> tuple[tuple[Pair, SetPair], ...]:
         """None: a table has the scales of activations."""
         return ()
