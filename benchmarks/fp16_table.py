@@ -21,12 +21,12 @@ import numpy as np
 import onnx
 
 import qdqgraph
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.calibration.data.sources import samples_of
 from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.ranges import measured_ranges
 from qdqgraph.fp16 import Fp16Model, to_fp16
 from qdqgraph.model import runtime
-from qdqgraph.verify import comparison
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -42,7 +42,7 @@ def worst(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> f
     """The smallest SQNR of any floating-point output."""
     columns = range(len(reference[0]))
     wide = [[[np.asarray(o[i], np.float64) for o in side] for side in (reference, found)] for i in columns]
-    return min(comparison.agreement(*sides).sqnr for i, sides in enumerate(wide) if reference[0][i].dtype.kind == "f")
+    return min(agreement(*sides).sqnr for i, sides in enumerate(wide) if reference[0][i].dtype.kind == "f")
 
 
 def in_half(feeds: list[runtime.Feed]) -> list[runtime.Feed]:

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.calibration.data.sources import samples_of
 from qdqgraph.model import runtime, shapes
-from qdqgraph.verify import comparison
 
 Values = dict[str, list[np.ndarray]]
 """The values of each tensor for each sample, by tensor name."""
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     wanted = values(reference, names, feeds, source.parent)
     found = [values(m, names, feeds, p.parent) for m, p in zip(models, paths, strict=True)]
     for name in names:
-        row = [f"{comparison.agreement(wanted[name], other[name]).sqnr:7.2f}" for other in found]
+        row = [f"{agreement(wanted[name], other[name]).sqnr:7.2f}" for other in found]
         sys.stdout.write(f"{name:40} {' '.join(row)}\n")
 
 

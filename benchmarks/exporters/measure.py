@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 import qdqgraph
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.engines.builders import builder
 from qdqgraph.engines.builders.how import Build
 from qdqgraph.errors import EngineError
@@ -26,7 +27,6 @@ from qdqgraph.model import runtime
 from qdqgraph.model.writing.models import Source, placed, write_model
 from qdqgraph.rulekit import catalog
 from qdqgraph.rulekit.finding import Safety
-from qdqgraph.verify import comparison
 
 from .networks import NETWORKS, original, photos, prepared
 
@@ -146,7 +146,7 @@ def worst(reference: Outputs | None, found: Outputs) -> float:
     if reference is None:
         return math.nan
     each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
-    return min(comparison.agreement(_wide(r), _wide(f)).sqnr for r, f in each)
+    return min(agreement(_wide(r), _wide(f)).sqnr for r, f in each)
 
 
 def _wide(arrays: Sequence[Any]) -> list[np.ndarray]:
@@ -156,7 +156,7 @@ def _wide(arrays: Sequence[Any]) -> list[np.ndarray]:
 def identical(reference: Outputs, found: Outputs) -> bool:
     """Whether every output is bit-identical."""
     each = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
-    return all(comparison.agreement(r, f).identical for r, f in each)
+    return all(agreement(r, f).identical for r, f in each)
 
 
 def fixed(path: Path) -> tuple[qdqgraph.Result | None, tuple[str, ...], str]:

@@ -14,8 +14,8 @@ from torch import nn
 import qdqgraph
 from benchmarks.placement_table import judged
 from qdqgraph import torch as side
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.torch.training.sensitivity import units
-from qdqgraph.verify import comparison
 
 from . import trained
 
@@ -100,9 +100,7 @@ class Flow:
 
 def pooled(reference: list[list[np.ndarray]], found: list[list[np.ndarray]]) -> float:
     """SQNR in dB of the worst output, over all inputs."""
-    return min(
-        comparison.agreement([r[i] for r in reference], [f[i] for f in found]).sqnr for i in range(len(reference[0]))
-    )
+    return min(agreement([r[i] for r in reference], [f[i] for f in found]).sqnr for i in range(len(reference[0])))
 
 
 def rows(flow: Flow, method: str, top: int, epochs: int, say: Say) -> Iterator[str]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import qdqgraph
 from qdqgraph import torch as side
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.engines.share import WEIGHTED_KERNELS
 from qdqgraph.graph.selectors import path_of
 from qdqgraph.model.runtime import run
@@ -27,7 +28,6 @@ from qdqgraph.operators import WEIGHTED
 from qdqgraph.rulekit import Graph
 from qdqgraph.torch.calls.example import arguments, example_tensors, output_tensors
 from qdqgraph.torch.linking.floats import LAYERS
-from qdqgraph.verify.comparison import agreement
 
 AGREES = 30.0
 """dB of the file against the quantized model, below which the difference is reported: rounding differs on ties."""

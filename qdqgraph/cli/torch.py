@@ -142,7 +142,7 @@ def _exporting(args: Namespace) -> dict[str, Any]:
     arguments.check_off(args)
     ranking = None if args.off is None else Sensitivity.read(args.off)
     return {
-        "exporting": Exporting(args.opset, args.dynamo, args.dynamic_batch, args.allow_zero),
+        "exporting": Exporting(args.opset, args.dynamo, args.dynamic_batch, args.allow_zero, args.compare),
         "off": None if ranking is None else FloatUnits(ranking, args.top, args.budget),
         "save_ptq": args.save_ptq,
     }

@@ -69,6 +69,11 @@ def add(verb: Verb) -> None:
         parser.add_argument("--dynamic-batch", action="store_true", help="export a dynamic batch dimension")
         help = "write quantizers that received only zeros, with a scale of 1, instead of refusing them"
         parser.add_argument("--allow-zero", action="store_true", help=help)
+        some = parser.add_mutually_exclusive_group()
+        help = "batches on which ONNX Runtime runs the file, to compare it with the network (default: 2)"
+        some.add_argument("--compare", type=count, metavar="N", default=2, help=help)
+        help = "do not compare the file with the network"
+        some.add_argument("--no-compare", dest="compare", action="store_const", const=0, help=help)
         help = "a ranking of `sensitivity`: its most expensive units run in float, and the rest is linked again"
         parser.add_argument("--off", type=Path, metavar="RANKING.json", help=help)
         many = parser.add_mutually_exclusive_group()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ..verify.comparison import Agreement
+from ..calibration.agreement import Agreement
 from ..verify.verification import Sides, Verification
 
 

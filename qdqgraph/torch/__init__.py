@@ -14,6 +14,7 @@ of the library. In qdqgraph only the command line imports it.
 
 from .calibration.calibrate import Calibrated, calibrate
 from .calls.places import QuantAdd, QuantConcat
+from .comparison.compare import Comparison, compare_export
 from .exporting.export import export
 from .linking.link import Linked, link, tie
 from .linking.probe import Probe, probe
@@ -33,6 +34,7 @@ from .training.state import Loaded, load, save
 
 __all__ = [
     "Calibrated",
+    "Comparison",
     "Config",
     "ExportedNetwork",
     "Exporting",
@@ -58,6 +60,7 @@ __all__ = [
     "Training",
     "apply_sensitivity",
     "calibrate",
+    "compare_export",
     "convert_quantizers",
     "export",
     "finetune",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..calibration.agreement import Agreement
 from ..calibration.trial import run_on_noise
 from ..errors import ModelError, QdqgraphError, RepairError
 from ..model import runtime
@@ -19,7 +20,7 @@ from ..model.runtime import Feeds
 from ..model.seeds import random_nodes
 from ..repair.repair import Repair
 from ..rulekit.rule import Rule
-from .comparison import Agreement, compared
+from .comparison import compared
 from .floats import float_reference
 from .kept import Kept
 

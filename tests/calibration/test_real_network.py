@@ -14,13 +14,13 @@ pytest.importorskip("torch")
 pytest.importorskip("pytorch_quantization")
 
 import qdqgraph
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.calibration.data.sources import samples_of
 from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.calibration.statistics.measure import measure
 from qdqgraph.calibration.statistics.scales import error
 from qdqgraph.calibration.statistics.spread import BINS
 from qdqgraph.model.runtime import run
-from qdqgraph.verify.comparison import agreement
 from samples.export import export
 
 SIZE = 64

@@ -10,32 +10,21 @@ from pathlib import Path
 import pytest
 
 from qdqgraph.rulekit.text.predicates import PREDICATES
+from tests.support.pages import FILE_BLOCK, commands, pattern
 from tests.support.paths import ROOT
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("pytorch_quantization")
 
-BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROGRAMS = {"qdqgraph": [sys.executable, "-m", "qdqgraph"], "python": [sys.executable]}
 ELSEWHERE = {"samples/export.py": str(ROOT / "samples" / "export.py")}
-
-
-def pattern(expected: str) -> str:
-    """What an output must look like: "..." stands for anything, and one number is as good as another."""
-    text = re.escape(re.sub(r"\d[\d,.]*", "#", expected)).replace(r"\#", r"\d[\d,.]*").replace("#", r"\d[\d,.]*")
-    return re.sub(r"(\\\.){3}\n?", lambda m: ".*", text)
-
-
-def commands(block: str) -> list[tuple[str, str]]:
-    parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
-    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = 0
-    for kind, name, body in BLOCK.findall((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")):
+    for kind, name, body in FILE_BLOCK.findall((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")):
         if name:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(body, encoding="utf-8")

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
 from qdqgraph import ModelError
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.ranges import measured_ranges
 from qdqgraph.cli.main import main
 from qdqgraph.fp16 import Fp16Model, to_fp16
 from qdqgraph.model import runtime
-from qdqgraph.verify import comparison
 from tests.support.models import build
 
 X = "float[1,4,8,8] x"
@@ -71,7 +71,7 @@ def outputs(model: onnx.ModelProto, feeds: list[runtime.Feed]) -> list[np.ndarra
 
 def sqnr(before: onnx.ModelProto, after: onnx.ModelProto, feeds: list[runtime.Feed] | None = None) -> float:
     feeds = feeds or noise(before, 2)
-    return comparison.agreement(outputs(before, feeds), outputs(after, feeds)).sqnr
+    return agreement(outputs(before, feeds), outputs(after, feeds)).sqnr
 
 
 RESIDUAL = build(

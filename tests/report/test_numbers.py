@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 import qdqgraph
+from qdqgraph.calibration.agreement import Agreement
 from qdqgraph.report.text import show_result
-from qdqgraph.verify.comparison import Agreement
 from qdqgraph.verify.verification import Sides, Verification
 from tests.support.models import build
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import qdqgraph
 from qdqgraph import ModelError, Options, RepairError, Safety
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.engines.builders.builder import built as engine
 from qdqgraph.engines.builders.how import Build, RefusedError
 from qdqgraph.model import runtime
@@ -207,7 +208,7 @@ def test_the_target_decides_the_axis_of_a_transposed_convolution(target: str, ax
         assert pair is not None and pair.axis == axis
         assert bool(result.applied) == (axis_given != axis)
         x = np.random.default_rng(1).uniform(-8, 8, (1, 2, 4, 4)).astype(np.float32)
-        assert comparison.agreement([outputs(model, x)], [outputs(result.model, x)]).sqnr > 35
+        assert agreement([outputs(model, x)], [outputs(result.model, x)]).sqnr > 35
 
 
 def test_initializers_that_stand_twice_are_left_once() -> None:

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
 from qdqgraph import RepairError
+from qdqgraph.calibration.agreement import Agreement
 from qdqgraph.calibration.noise import noise
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify import comparison
@@ -50,7 +51,7 @@ def settled(model: onnx.ModelProto, **options: Any) -> qdqgraph.Result:
     return result
 
 
-def agreement(before: onnx.ModelProto, after: onnx.ModelProto) -> comparison.Agreement:
+def agreement(before: onnx.ModelProto, after: onnx.ModelProto) -> Agreement:
     return comparison.compare(before, after, noise(before, 2), Path())["y"]
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("pytorch_quantization")
 pytest.importorskip("modelopt.torch.quantization")
 
 import modelopt.torch.quantization as mtq
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from torch.nn import functional
 
 import qdqgraph
 from qdqgraph.errors import TorchError
+from qdqgraph.graph.selectors import quantizers as known_paths
+from qdqgraph.rulekit import Graph
+from qdqgraph.rulekit import pairs as graph_pairs
 from qdqgraph.torch import (
     Config,
     Layers,
@@ -30,6 +34,7 @@ from qdqgraph.torch import (
     Preparation,
     Training,
     calibrate,
+    compare_export,
     export,
     finetune,
     link,
@@ -39,6 +44,7 @@ from qdqgraph.torch import (
     quantizers,
     save,
     sensitivity,
+    tie,
 )
 from qdqgraph.torch.quantizer.backend import MODELOPT
 from samples import networks
@@ -174,6 +180,78 @@ def test_a_model_of_modelopt_is_not_quantized_again() -> None:
         quantize(model)
 
 
+class Same(nn.Conv2d):
+    """A forward of its own, as timm's Conv2dSame has: TensorFlow's padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.pad(x, [0, 1, 0, 1])
+        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
+
+
+class Standardized(nn.Conv2d):
+    """A weight that the forward computes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = (self.weight - self.weight.mean()) / self.weight.std()
+        return functional.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+def with_subclasses() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(4, 4, 1), nn.ReLU(), Same(4, 4, 2), nn.ReLU(), Standardized(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+    ).eval()
+
+
+def test_subclasses_that_the_library_leaves_in_float_are_named_and_quantized_on_demand(tmp_path: Path) -> None:
+    """Model Optimizer converts a subclass only if it has the forward of its base class."""
+    model = by_modelopt(with_subclasses())
+    own = {name: q.amax.clone() for name, q in quantizers(model).items() if q.amax is not None}
+    (left,) = link(copy.deepcopy(model), X).unmapped
+    assert left.startswith("2 (Same), 4 (Standardized) stay in float: Model Optimizer does not convert")
+    with pytest.raises(TorchError, match="link and calibrate it; backend='modelopt' adds those of 2, 4"):
+        quantize(model)
+    done = quantize(model, backend=MODELOPT)
+    assert done.replaced == ("2", "4") and not done.left and not done.ignored
+    assert all(torch.equal(quantizers(model)[name].amax, amax) for name, amax in own.items())
+    assert not link(model, X).unmapped
+    calibrate(model, DATA)
+    proto = export(model, X, tmp_path / "m.onnx")
+    assert compare_export(model, proto, X, DATA).agrees
+    graph = Graph(proto)
+    convolutions = graph.nodes("Conv")
+    assert len(convolutions) == 4
+    assert all(graph_pairs(graph).made(conv.inputs[1].name) is not None for conv in convolutions)
+    assert not qdqgraph.check(proto, qdqgraph.rules())
+
+
+def test_a_subclass_with_the_forward_of_its_base_class_is_converted_by_the_library() -> None:
+    class Plain(nn.Conv2d):
+        """Another class, the same forward."""
+
+    model = by_modelopt(nn.Sequential(Plain(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)).eval())
+    assert "0.weight_quantizer" in quantizers(model) and not link(model, X).unmapped
+
+
+@pytest.mark.parametrize("dynamo", EXPORTERS)
+def test_a_tied_quantizer_is_exported_at_each_place(dynamo: bool, tmp_path: Path) -> None:
+    """An export gives each place a copy of its own; the copies share amax, and the pairs have one scale and all paths."""
+    dynamo_or_skip(dynamo)
+    model = by_modelopt(residual().eval())
+    calibrate(model, DATA)
+    tied = ("0.conv1.input_quantizer", "1.conv1.input_quantizer", "1.downsample.input_quantizer")
+    tie(model, [tied])
+    calibrate(model, DATA)
+    proto = export(model, X, tmp_path / "m.onnx", dynamo=dynamo)
+    assert compare_export(model, proto, X, DATA).agrees
+    graph = Graph(proto)
+    sites = known_paths(graph)
+    assert set(tied) <= set(sites)
+    scales = {p.value for path in tied for site in sites[path] for p in graph_pairs(graph).at(site)}
+    assert scales == {float(np.float32(float(model.get_submodule(tied[0]).amax) / 127))}  # type: ignore[arg-type]
+    assert model.get_submodule(tied[0]) is model.get_submodule(tied[2])
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
@@ -218,8 +296,6 @@ def test_a_tied_quantizer_of_a_recurrent_layer_is_used_by_its_function() -> None
     before = quantizers(model)
     lstm = model.get_submodule("lstm")
     path = next(n for n in before if n.startswith("lstm.layer_0"))
-    from qdqgraph.torch import tie
-
     tie(model, [("first.input_quantizer", path)])
     assert before[path] not in lstm._input_quantizers  # type: ignore[operator]
     assert before["first.input_quantizer"] in lstm._input_quantizers  # type: ignore[operator]

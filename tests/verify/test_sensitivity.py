@@ -17,11 +17,11 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 import qdqgraph
+from qdqgraph.calibration.agreement import agreement
 from qdqgraph.calibration.sqnr import EXACT
 from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.cli.main import main
 from qdqgraph.model.runtime import run
-from qdqgraph.verify.comparison import agreement
 from qdqgraph.verify.scores import Run
 from qdqgraph.verify.sensitivity.ranking import Mode
 from qdqgraph.verify.sensitivity.units import By

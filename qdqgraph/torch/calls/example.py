@@ -78,15 +78,20 @@ def example_tensors(example: Any) -> list[Tensor]:
 
 
 def tensor_names(model: nn.Module, example: Any) -> list[str]:
-    """A name for each tensor: the parameter, and the keys that lead to the tensor inside it, such as `batch_image`."""
-    args, kwargs = arguments(example)
+    """A name for each tensor of an example; see `named_tensors`."""
+    return [name for name, _ in named_tensors(model, *arguments(example))]
+
+
+def named_tensors(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
+    """The tensors in a call's arguments, each with a name: the parameter, and the keys that lead to the tensor inside
+    it, such as `batch_image`."""
     known = [n for n, p in inspect.signature(model.forward).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    given = {(known[i] if i < len(known) else f"input_{i}"): x for i, x in enumerate(args)} | kwargs
+    given = {(known[i] if i < len(known) else f"input_{i}"): x for i, x in enumerate(args)} | dict(kwargs)
     found = []
     for path, x in tree_flatten_with_path(given)[0]:
         if isinstance(x, Tensor):
             parts = [getattr(key, "key", getattr(key, "idx", getattr(key, "name", ""))) for key in path]
-            found.append("_".join(str(part) for part in parts))
+            found.append(("_".join(str(part) for part in parts), x))
     return found
 
 

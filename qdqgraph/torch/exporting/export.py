@@ -26,6 +26,7 @@ from ...rulekit import catalog
 from ..calls.checkpoints import CHECKPOINTS
 from ..calls.example import arguments, call_model, example_tensors, flattened_arguments, flattened_outputs, tensor_names
 from ..calls.treated import constant_computed_weights
+from ..quantizer.fast_paths import without_fast_attention
 from ..quantizer.pairing import INTEGER_TYPES, TYPED_OPSET, Encoding, PairWriter, preserve_attributes
 from ..quantizer.quantizer import Quantizer, evaluating, isolated_run, quantizers, refuse_meta_tensors
 from ..quantizer.wrapped import refuse_wrapped
@@ -226,10 +227,9 @@ def export_mode(model: nn.Module, example: Any, writer: PairWriter, *, allow_zer
     """Puts the model into eval mode and lets its quantizers write pairs, until the block ends."""
     args, kwargs = arguments(example)
     CHECKPOINTS.enter(identity)  # without gradients a checkpointed function runs once
-    attention = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which ONNX does not have
     try:
         with (
+            without_fast_attention(),
             evaluating(model),
             separate_quantizers(model) as found,
             preserve_attributes(found.values(), "_writer", "_encoding"),
@@ -245,7 +245,6 @@ def export_mode(model: nn.Module, example: Any, writer: PairWriter, *, allow_zer
                 quantizer._encoding = _encoding_or_error(paths[0], quantizer, zero, allow_zero=allow_zero)
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(attention)
         CHECKPOINTS.leave(identity)
 
 

@@ -31,6 +31,9 @@ from ...rulekit.finding import Finding, Severity
 from ...rulekit.rule import Rule
 from ..calls.functional import Place
 from ..calls.places import insert_quantizer
+from ..calls.treated import WEIGHTED
+from ..exporting.export import shorten_list
+from ..quantizer.backend import MODELOPT
 from ..quantizer.fast_paths import disable_fast_paths
 from ..quantizer.provenance import provenance
 from ..quantizer.quantizer import Quantizer, backend_of, parent_module, quantizer_paths, quantizers
@@ -40,6 +43,8 @@ from .probe import Probe, probe, scale_of
 ROUNDS = 10
 """At most this many rounds of adding quantizers. A network needs two: the first adds all pairs that findings
 request, the second finds the scales that the new pairs make unequal."""
+WEIGHTED_CLASSES = tuple(getattr(nn.modules, name) for name in sorted(WEIGHTED))
+"""The layers of torch that have weights; those in torch.nn.modules: libraries patch those in torch.nn."""
 NO_GUARD = Options(max_bits_lost=math.inf)
 """No guard: the probe's scales say nothing about ranges. Calibration measures the union of a group."""
 
@@ -53,7 +58,8 @@ class Linked:
         added: new quantizers, at functional operators.
         disabled: quantizers that prevented a fusion.
         unmapped: inputs that the repaired graph reads quantized but no quantizer can be added for, one message each;
-            one message for a quantized LSTM, whose gates stay in float.
+            one message for a quantized LSTM, whose gates stay in float, and one for all subclasses that Model Optimizer
+            leaves in float.
         left: findings that remain on the probe, refused or without a repair.
         in_float: modules, other than layers, whose own forward computes convolutions, matrix products or GRUs in float,
             one message each: weights that are passed to functions, and products for which no rule requests pairs.
@@ -115,6 +121,7 @@ def _linked(
     model: nn.Module, example: Any, probed: Probe, used: Sequence[Rule], *, dynamo: bool, add: bool, opset: int | None
 ) -> Linked:
     backend = backend_of(model)
+    unknown = _unknown_subclasses(model)
     recurrent = {
         path: f"the gates of {path} ({type(module).__name__}) stay in float: {backend.name} quantizes only the inputs "
         "of its matrix products"
@@ -127,7 +134,30 @@ def _linked(
         probed = _probed(model, example, dynamo=dynamo, entries=probed.opaque, opset=opset)
         repair, _ = _repair(probed, used, add)
         demands = _Demands.of(probed, repair, recurrent)
-    return _change_model(model, demands, repair, add)
+    return _change_model(model, replace(demands, unmapped=(*demands.unmapped, *unknown)), repair, add)
+
+
+def _unknown_subclasses(model: nn.Module) -> tuple[str, ...]:
+    """A message for the layers of a model quantized by Model Optimizer itself that the library leaves in float: it
+    converts subclasses only if they have the forward of their base class.
+
+    Source: `_DMRegistryCls._get_registered_nn_class` in modelopt/torch/opt/dynamic.py, 0.47.
+    """
+    if backend_of(model).name != MODELOPT or provenance(model).config is not None:
+        return ()
+    found = [
+        f"{path} ({type(module).__name__})"
+        for path, module in model.named_modules()
+        if isinstance(module, WEIGHTED_CLASSES)
+        and type(module) not in WEIGHTED_CLASSES
+        and not any(isinstance(child, Quantizer) for child in module.children())
+    ]
+    if not found:
+        return ()
+    return (
+        f"{shorten_list(found)} stay in float: Model Optimizer does not convert classes with a forward of their own; "
+        f"quantize(model, backend={MODELOPT!r}) before link adds their quantizers",
+    )
 
 
 def _matching(rules: Sequence[Rule], probed: Probe) -> list[Rule]:

@@ -114,8 +114,11 @@ def refuse_exporting(exporting: Exporting) -> None:
     """Refuses an export that the exporter cannot write.
 
     Raises:
-        TorchError: it does not write the opset, or the dynamo exporter lacks onnxscript.
+        TorchError: it does not write the opset, the dynamo exporter lacks onnxscript, or the number of batches to
+            compare is negative.
     """
+    if exporting.compare < 0:
+        raise TorchError(f"compare {exporting.compare}: give the number of batches to compare, or 0")
     resolve_opset(exporting.opset, exporting.dynamo)
     refuse_missing_exporter(exporting.dynamo)
 

@@ -18,6 +18,7 @@ from ...model.writing.texts import write_text
 from ...repair.rounds import check
 from ...rulekit import catalog
 from ...rulekit.finding import Finding
+from ..comparison.compare import Comparison
 from ..exporting.export import export
 from ..quantizer.choice import Choice
 from ..training.checkpoint import read_checkpoint, run_of
@@ -50,6 +51,7 @@ class ExportedNetwork:
             that scores.
         path: the file; proto: its content.
         findings: the findings of `qdqgraph.check` in it.
+        comparison: how the file in ONNX Runtime agrees with the network; None if it was not compared.
         finetuned: the result of training; None without training.
     """
 
@@ -58,6 +60,7 @@ class ExportedNetwork:
     path: Path
     proto: onnx.ModelProto
     findings: tuple[Finding, ...]
+    comparison: Comparison | None = None
     finetuned: Finetuned | None = None
 
 
@@ -88,7 +91,7 @@ def quantize_network(
     progress: Progress = ignore_progress,
     bar: bool = False,
 ) -> ExportedNetwork:
-    """Quantizes, links, calibrates, scores, exports and checks a network, as `qdqgraph torch quantize` does.
+    """Quantizes, links, calibrates, scores, exports, checks and compares a network, as `qdqgraph torch quantize` does.
 
     Args:
         network: the functions that return the network, its data and its score.
@@ -277,7 +280,8 @@ def _exported(
         allow_zero=exporting.allow_zero,
     )
     findings = check(proto, catalog.load() if preparation.rules is None else preparation.rules)
-    return ExportedNetwork(prepared, dict(session.scores), output, proto, findings, finetuned)
+    comparison = session.compare(prepared.model, proto, exporting.compare) if exporting.compare else None
+    return ExportedNetwork(prepared, dict(session.scores), output, proto, findings, comparison, finetuned)
 
 
 def _paths(*files: Path | str | None) -> list[Path]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ...rulekit.rule import Rule
+from ..comparison.compare import BATCHES
 from ..quantization.config import Config
 from ..quantizer.backend import TOOLKIT
 from ..training.objective import Loss
@@ -83,12 +84,14 @@ class Exporting:
         dynamo: use torch.export instead of tracing.
         dynamic_batch: make the first dimension of every input and output dynamic.
         allow_zero: write quantizers that received only zeros, with a scale of 1.
+        compare: how many batches the file is compared with the network on, as by `compare_export`; 0: it is not.
     """
 
     opset: int | None = None
     dynamo: bool = False
     dynamic_batch: bool = False
     allow_zero: bool = False
+    compare: int = BATCHES
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 from torch import Tensor, nn
 
-from ...errors import TorchError
+from ...errors import ModelError, TorchError
 from ..calibration.calibrate import Calibrated, calibrate, first_entry, to_model
+from ..comparison.compare import Comparison, compare_export
 from ..linking.link import Linked, link
 from ..quantization.config import Config
 from ..quantization.fold import fold_norms
@@ -116,6 +118,19 @@ class Session:
         if self.network.evaluate is not None:
             self.scores[step] = self.evaluate(model)
             self.progress(f"{step}: {self.scores[step]:.6g}")
+
+    def compare(self, model: nn.Module, file: onnx.ModelProto, batches: int) -> Comparison | None:
+        """Compares the file with the network on the first batches, and reports it; None, with the reason reported, if
+        that is not possible."""
+        try:
+            found = compare_export(
+                model, file, self.example, self.network.data(), batches=batches, progress=self.progress
+            )
+        except (TorchError, ModelError) as error:
+            self.progress(f"not compared with ONNX Runtime: {error}")
+            return None
+        self.progress(str(found))
+        return found
 
     def prepare(
         self,

@@ -19,6 +19,7 @@ from ...errors import TorchError
 from ..calls.functional import CALLED
 from ..calls.places import places, remove_quantizers
 from ..calls.treated import INPUT, WEIGHT, WEIGHTED, TreatedModule, Treatment, untreat
+from ..exporting.export import shorten_list
 from ..quantizer.backend import MODELOPT, TOOLKIT, find_backend
 from ..quantizer.base import Quantizer
 from ..quantizer.choice import Choice, matches, select_modules
@@ -67,7 +68,8 @@ def quantize(
         example: an input, a tuple of inputs, or a mapping of keyword arguments, as for `export`; needed
             if the configuration lists functional operators.
         backend: the library whose quantizers the model gets, "pytorch-quantization" or "modelopt". With "modelopt",
-            modules that INT8_DEFAULT_CFG excludes by name are left in float too.
+            modules that INT8_DEFAULT_CFG excludes by name are left in float too; a model that Model Optimizer quantized
+            gets those of subclasses, which that library leaves in float, and keeps its own.
 
     Raises:
         TorchError: a pattern matches no module that can be quantized, the settings of a quantizer contradict each
@@ -83,16 +85,21 @@ def quantize(
         raise TorchError(f"the model is a single {name}: wrap it in a module, for example nn.Sequential")
     existing = quantizers(model)
     treated, reasons = treatments(model, config.treat, extended_classes())
+    extended = bool(existing) and backend == MODELOPT  # the library has converted every class that it knows
     modules = {
         n: m
         for n, m in model.named_modules()
-        if n in treated or (class_of(m) in QUANTIZED_CLASSES and _is_supported(m))
+        if n in treated or (class_of(m) in QUANTIZED_CLASSES and _is_supported(m) and not extended)
     }
     first = {m: n for n, m in modules.items()}
     every = {n: m for n, m in model.named_modules(remove_duplicate=False) if m in first}
     library = find_backend(backend)
     if existing and (not modules or any(q.library is not library for q in existing.values())):
-        raise TorchError("the model already contains quantizers: link and calibrate it")
+        theirs = {q.library.name for q in existing.values()}
+        more = (
+            f"; backend={MODELOPT!r} adds those of {shorten_list(treated)}" if treated and theirs == {MODELOPT} else ""
+        )
+        raise TorchError(f"the model already contains quantizers: link and calibrate it{more}")
     if config.operators and example is None:
         raise TorchError("functional operators are found by running the model: give an example input")
     ignored = {
@@ -107,7 +114,7 @@ def quantize(
         if path not in ignored
     }
     if backend == MODELOPT:
-        done = _quantize_by_modelopt(model, config, example, modules, treated, specs)
+        done = _quantize_by_modelopt(model, config, example, modules, treated, specs, extended)
         remember(model, config=config.plain(every, every_module))
         return replace(done, reasons=reasons)
     parts = {path: _quantizers(path, modules[path], treated.get(path), *found) for path, found in specs.items()}
@@ -149,8 +156,13 @@ def _quantize_by_modelopt(
     modules: Mapping[str, nn.Module],
     treated: Mapping[str, Treatment],
     specs: Mapping[str, tuple[Spec, Spec]],
+    extended: bool,
 ) -> Quantized:
-    """Quantizes the modules of `specs`, each with the specifications of its input and its weight."""
+    """Quantizes the modules of `specs`, each with the specifications of its input and its weight.
+
+    Args:
+        extended: the model has quantizers of the library, which stay as they are.
+    """
     library = find_backend(MODELOPT)
     parts: dict[str, dict[bool, Quantizer]] = {
         path: {
@@ -159,8 +171,10 @@ def _quantize_by_modelopt(
         }
         for path, (input, weight) in specs.items()
     }
-    convert_by_modelopt(model)
-    replaced = place_quantizers(model, parts)
+    replaced: tuple[str, ...] = ()
+    if not extended:
+        convert_by_modelopt(model)
+        replaced = place_quantizers(model, parts)
     own = [path for path in treated if path in parts and path not in replaced]
     for path in own:
         names = {True: WEIGHT, False: INPUT} if treated[path].treated_as in WEIGHTED else {False: INPUT}
@@ -231,6 +245,7 @@ def _resembles_supported(module: nn.Module) -> bool:
     if isinstance(module, torch.jit.ScriptModule):
         return getattr(module, "original_name", "") in {kind.__name__ for kind in QUANTIZED_CLASSES}
     quantized = isinstance(module, (TreatedModule, *QUANTIZED_CLASSES.values()))
+    quantized = quantized or any(isinstance(child, Quantizer) for child in module.children())
     return not quantized and isinstance(module, tuple(QUANTIZED_CLASSES))
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import nn
 
 from .base import Quantizer
@@ -16,3 +20,14 @@ def disable_fast_paths(model: nn.Module) -> None:
                 module.activation_relu_or_gelu = 0  # as for an activation that the fast path does not support
             elif isinstance(module, nn.TransformerEncoder):
                 module.use_nested_tensor = False
+
+
+@contextmanager
+def without_fast_attention() -> Iterator[None]:
+    """A block in which no layer runs as one operator of torch, which ONNX does not have."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

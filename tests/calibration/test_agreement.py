@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from qdqgraph.verify.comparison import Agreement, agreement
+from qdqgraph.calibration.agreement import Agreement, agreement
 
 HALVES = np.array([0.5, -0.5, 0.5, -0.5], np.float32)
 

@@ -1,0 +1,1 @@
+"""Compares an exported file in ONNX Runtime with the fake-quantized model."""
