@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,6 +76,8 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
         if not found:
             raise RuleError(f"{root} contains no rule; create one with: qdqgraph rules new NAME --text")
         for rule in found:
+            if root == builtin_folder():
+                rule.seconds = math.inf
             if rule.code in sources or rule.code in retired:
                 taken = sources.get(rule.code) or "a built-in rule of earlier versions"
                 raise RuleError(f"{rule.file}: code {rule.code} is taken by {taken}; give the rule its own")
@@ -151,7 +154,7 @@ def _rules(file: Path) -> list[Rule]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RuleError(f"{file}: the rule file does not load: {type(error).__name__}: {error}") from error
     classes = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Rule) and v is not Rule]
     return [_checked(cls, file) for cls in classes if cls.__module__ == module.__name__]
@@ -173,8 +176,8 @@ def _checked(cls: type[Rule], file: Path) -> Rule:
         raise RuleError(f"{file}: safety is {cls.safety!r}; write one of {', '.join(map(str, Safety))}")
     try:
         rule = cls()
-    except TypeError as error:
-        raise RuleError(f"{file}: class {cls.__name__} cannot be used: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise RuleError(f"{file}: class {cls.__name__} cannot be used: {type(error).__name__}: {error}") from error
     rule.file = file
     return _tested(rule, file)
 
