@@ -24,11 +24,14 @@ import numpy as np
 
 from ..graph.graph import Graph
 from ..graph.pair import Pair, bits_lost, pairs
-from ..rulekit.finding import Finding
+from ..rulekit.finding import Finding, Safety
 from ..rulekit.policy import DEFAULT, Policy, SiteScale, unknown_anchor
 from .measured import Measured
 from .originals import originals
 from .solution import Change, Group, Solution
+
+EXACT_TIE = "its rule labels this tie exact, but it changes a scale, and so the outputs: label it lossy"
+"""Why a tie between unequal sites is refused if its finding has `Safety.EXACT`."""
 
 
 @dataclass
@@ -120,6 +123,8 @@ class _Solver:
         group = self._merged(members, finding)
         if exact and len(group.values) > 1:
             return False
+        if finding.safety is Safety.EXACT and len(group.values) > 1:
+            raise _RefusedError(EXACT_TIE)
         self._check(group, guarded=not kept)
         for top in tops[1:]:
             self.parent[top] = tops[0]
