@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..repair.options import Options
 from ..rulekit import catalog
+from ..rulekit.profile import Profile
 from ..rulekit.rule import Rule
 from .console import warn
 from .numbers import not_negative
@@ -42,7 +43,11 @@ class Invocation:
         if args.config is not None:
             settings = Settings.read(args.config)
         paths = {path.resolve(): path for path in (*settings.rules, *args.rules)}.values()
-        return cls(catalog.load(paths), catalog.redirects(paths), settings, args)
+        loaded = catalog.load(paths)
+        if getattr(args, "profile_rules", False):
+            args.profile = Profile()
+            loaded = args.profile.timed(loaded)
+        return cls(loaded, catalog.redirects(paths), settings, args)
 
     def rules(self, model: Path) -> tuple[Rule, ...]:
         """Returns the rules to run on a model.

@@ -72,8 +72,8 @@ def proposals(edits: Any) -> tuple[Proposal, ...]:
 
 
 def work(found: Finding) -> int:
-    """Returns how many edits a finding proposes, each new node counted."""
-    return sum(len(edit.nodes) if isinstance(edit, Graft) else 1 for edit in found.edits) + (found.tie is not None)
+    """Returns how large a finding is: itself, its edits, and their new nodes."""
+    return 1 + sum(1 + len(edit.nodes) if isinstance(edit, Graft) else 1 for edit in found.edits)
 
 
 def _check_tie(graph: Graph, tie: Tie) -> None:

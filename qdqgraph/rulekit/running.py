@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .rule import Rule
 
 WORK_BASE, WORK_PER_NODE = 10_000, 100
-"""A rule may propose this many edits in one scan, and this many more for each node of the graph."""
+"""A rule may yield this many findings and edits in one scan, and this many more for each node of the graph."""
 
 
 class _OvertimeError(BaseException):
@@ -67,7 +67,7 @@ def _checked(graph: Graph, rule: Rule, most: int) -> Iterator[Finding]:
             check(graph, found)
             done += work(found)
             if done > most:
-                raise ProposalError(f"it was stopped after {done:,} edits in one scan of {len(graph.nodes()):,} nodes")
+                raise ProposalError(f"it was stopped after {done:,} findings and edits in one scan of {len(graph.nodes()):,} nodes")
         except ProposalError as error:
             line = _line(source, rule.file)
             raise _PlacedError(str(error), f"{rule.file}:{line}" if line else str(rule.file)) from error

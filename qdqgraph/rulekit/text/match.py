@@ -157,10 +157,18 @@ class _Matcher:
             return
         names = [t.name for t in node.inputs]
         swap = node.op in COMMUTATIVE and len(names) == 2
-        for inputs in (names, names[::-1]) if swap else (names,):
+        orders = [names, names[::-1]] if swap else [names]
+        if swap and self.trace is not None:  # of two reasons for which matching stops, the first is kept
+            orders.sort(key=lambda inputs: self._constants_first(wanted, inputs))
+        for inputs in orders:
             bound = self._bound(match, wanted, node, inputs)
             if bound is not None:
                 yield Match(bound, attributes, {**match.nodes, index: node})
+
+    def _constants_first(self, wanted: PatternNode, inputs: Sequence[str]) -> int:
+        """The number of inputs that the pattern produces, and that are constants in this order."""
+        pattern = zip(wanted.inputs, inputs, strict=False)
+        return sum(v in self.pattern.made and self.graph.is_constant(name) for v, name in pattern)
 
     def _bound(
         self, match: Match, wanted: PatternNode, node: Node, inputs: Sequence[str]
