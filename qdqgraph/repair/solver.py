@@ -125,12 +125,22 @@ class _Solver:
             return False
         if finding.safety is Safety.EXACT and len(group.values) > 1:
             raise _RefusedError(EXACT_TIE)
+        self._check_anchor(group)
         self._check(group, guarded=not kept)
         for top in tops[1:]:
             self.parent[top] = tops[0]
             del self.sets[top]
         self.sets[tops[0]] = group
         return True
+
+    def _check_anchor(self, group: _Set) -> None:
+        """Refuses a group whose ties name an anchor that cannot give it a scale; the largest scale would be taken."""
+        anchor = "" if group.policy is None or len(group.values) < 2 else group.policy.anchor()
+        if anchor and anchor not in group.sites:
+            sites = ", ".join(f"'{site}'" for site in group.sites[:4])
+            raise _RefusedError(f"policy {group.policy}: '{anchor}' is not in the group, whose tensors are {sites}")
+        if anchor and not pairs(self.graph).at(anchor) and self.measured is None:
+            raise _RefusedError(f"policy {group.policy}: '{anchor}' has no pair, and so no scale")
 
     def _merged(self, members: Sequence[_Set], finding: Finding) -> _Set:
         tie = finding.tie

@@ -67,7 +67,9 @@ def _checked(graph: Graph, rule: Rule, most: int) -> Iterator[Finding]:
             check(graph, found)
             done += work(found)
             if done > most:
-                raise ProposalError(f"it was stopped after {done:,} findings and edits in one scan of {len(graph.nodes()):,} nodes")
+                raise ProposalError(
+                    f"it was stopped after {done:,} findings and edits in one scan of {len(graph.nodes()):,} nodes"
+                )
         except ProposalError as error:
             line = _line(source, rule.file)
             raise _PlacedError(str(error), f"{rule.file}:{line}" if line else str(rule.file)) from error
