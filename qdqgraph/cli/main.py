@@ -149,6 +149,8 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str)
 def _rules_option(verb: argparse.ArgumentParser) -> None:
     help = "add a rule file or folder; Python rules execute code"
     verb.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help=help)
+    help = "also load the Python rules that the settings file lists; they execute code"
+    verb.add_argument("--allow-python-rules", action="store_true", help=help)
     which = verb.add_mutually_exclusive_group()
     help = "read [tool.qdqgraph] from this file (default: the nearest pyproject.toml with that table)"
     which.add_argument("--config", type=Path, metavar="FILE", help=help)
