@@ -41,6 +41,8 @@ def _items(session: pytest.Session, paths: list[Path]) -> Iterator[pytest.Item]:
         for verdict in testing.verdicts(rule):
             name = f"{rule.code}[{verdict.title}]"
             yield RuleItem.from_parent(session, name=name, verdict=verdict)
+    for verdict in testing.lock_verdicts(paths, rules):
+        yield RuleItem.from_parent(session, name=verdict.title, verdict=verdict)
 
 
 class RuleItem(pytest.Item):

@@ -3,6 +3,7 @@
     QdqgraphError
     ├── ModelError       the file cannot be read, is not an ONNX model, or cannot be used
     ├── RuleError        a rule file cannot be loaded or is inconsistent
+    │   └── ProposalError  a rule proposes what the graph does not allow
     ├── PlanError        a plan is damaged or does not match the model (stale)
     ├── EngineError      an engine cannot be read, built or compared
     ├── CalibrationError a calibration method, its argument or measured statistics cannot be used
@@ -26,6 +27,22 @@ class ModelError(QdqgraphError):
 
 class RuleError(QdqgraphError):
     """A rule or a selection of rules cannot be used."""
+
+
+class ProposalError(RuleError):
+    """A rule proposes what the graph does not allow; the run adds the rule, with its file and line."""
+
+
+class NameClashError(ProposalError):
+    """Two new nodes of a proposal produce one tensor.
+
+    Attributes:
+        name: the name of the tensor.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"two new nodes produce '{name}': give each output its own name")
+        self.name = name
 
 
 class PlanError(QdqgraphError):

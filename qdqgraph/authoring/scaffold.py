@@ -12,7 +12,7 @@ from ..rulekit.naming import CODE, NAME
 from ..rulekit.rule import Rule
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILES = {"text": ("rule.toml", ".toml"), "python": ("rule.py.txt", ".py")}
+FILES = {"text": ("rule.toml", ".toml"), "python": ("rule.py.txt", "_rule.py")}
 
 
 def free_code(taken: Iterable[str]) -> str:
@@ -55,7 +55,7 @@ def scaffold(name: str, kind: str, folder: Path, code: str, rules: Iterable[Rule
     if same := next((c for c, known in taken.items() if known == name), ""):
         raise RuleError(f"the name {name!r} is taken by {same}; choose another")
     template, suffix = FILES[kind]
-    file = folder / f"{name.replace('-', '_')}{suffix}"
+    file = folder / f"{name.replace('-', '_').removesuffix('_rule' if kind == 'python' else '')}{suffix}"
     text = Template((TEMPLATES / template).read_text(encoding="utf-8")).substitute(
         code=code, name=name, file=file, class_name="".join(word.capitalize() for word in name.split("-"))
     )

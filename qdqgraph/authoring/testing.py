@@ -34,7 +34,9 @@ from ..repair.options import Options
 from ..repair.plan import Plan, digest
 from ..repair.repair import Repair
 from ..repair.rounds import fix
+from ..repair.solver import EXACT_TIE
 from ..rulekit import catalog
+from ..rulekit.codes import LOCK, Lock
 from ..rulekit.finding import Safety
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule, handled, scan
 from ..targets.target import DEFAULT, Target
@@ -72,6 +74,14 @@ def verdicts(rule: Rule) -> Iterator[Verdict]:
     yield Verdict("itself", _itself(rule), str(rule.file))
     for example in rule.examples:
         yield Verdict(example.title, judge(rule, example), rule.place_of(example))
+
+
+def lock_verdicts(paths: Sequence[Path], rules: Sequence[Rule]) -> Iterator[Verdict]:
+    """Yields a verdict for the `codes.lock` of each of these rule folders that has one: it lists exactly the rules."""
+    for folder in (path for path in paths if (path / LOCK).is_file()):
+        mine = [rule for rule in rules if rule.file.is_relative_to(folder)]
+        faults = "; ".join(Lock.read(folder / LOCK).differences(mine))
+        yield Verdict(LOCK, f"wrong: {faults}" if faults else "", str(folder / LOCK))
 
 
 def judge(rule: Rule, example: Example | Counterexample) -> str:
@@ -163,6 +173,8 @@ def _fingerprint(graph: Graph) -> tuple[object, ...]:
 
 
 def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Repair) -> str:
+    if any(f.refused == EXACT_TIE for f in result.left):
+        return f"not exact: {EXACT_TIE}"
     if example.after is None:
         return "wrong: `after` is None, but the rule applied:\n" + result.plan.diff() if result.applied else ""
     try:
@@ -184,12 +196,21 @@ def _applied(rule: Rule, example: Example, model: onnx.ModelProto, result: Repai
         )
     if result.left:
         return "not idempotent: " + "; ".join(f.message for f in result.left)
-    plan = Plan.from_json(result.plan.to_json())
-    if plan != result.plan:
-        return "not undone: the plan does not survive JSON"
-    if plan.inverse().apply(result.model).SerializeToString() != model.SerializeToString():
-        return "not undone: undo is not byte-identical"
+    if fault := _not_undone(model, result):
+        return f"not undone: {fault}"
     return _safe(rule, model, result) if runtime.available() else ""
+
+
+def _not_undone(model: onnx.ModelProto, result: Repair) -> str:
+    """Returns why the plan of a repair cannot be saved and undone; "" if it can."""
+    try:
+        plan = Plan.from_json(result.plan.to_json())
+        undone = plan.inverse().apply(result.model)
+    except QdqgraphError as error:
+        return str(error)
+    if plan != result.plan:
+        return "the plan does not survive JSON"
+    return "" if undone.SerializeToString() == model.SerializeToString() else "undo is not byte-identical"
 
 
 def _safe(rule: Rule, model: onnx.ModelProto, result: Repair) -> str:
@@ -204,8 +225,11 @@ def _safe(rule: Rule, model: onnx.ModelProto, result: Repair) -> str:
     for name, agreement in exact.items():
         if not agreement.identical:
             return f"not exact: output {name} changes, SQNR {agreement.sqnr:.1f} dB"
+    exactly = all(f.safety is Safety.EXACT for f in result.applied)
     for name, agreement in final.items():
-        if rule.safety is not Safety.EXACT and not agreement.sqnr >= LOSSY_FLOOR:
+        if exactly and not agreement.identical:
+            return f"not exact: output {name} changes in a lossy stage, SQNR {agreement.sqnr:.1f} dB"
+        if not agreement.sqnr >= LOSSY_FLOOR:
             return f"wrong: output {name} has an SQNR of {agreement.sqnr:.1f} dB only"
     return ""
 

@@ -7,6 +7,7 @@ Rules are pure, so each part of a condition can be evaluated again with the reco
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,11 +16,13 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from ..graph.graph import Graph
+from ..graph.graph import Graph, label
 from ..rulekit.rule import Rule
 
 DEPTH = 3
 """Depth of the search for the tensor in a value: a residual has sides, a side has a pair, a pair has nodes."""
+SHOWN = 8
+"""Items of a collection in a line."""
 INNER = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>")
 
 
@@ -109,7 +112,8 @@ class Stop:
 
 def stop(graph: Graph, rule: Rule, tensor: str) -> Stop | None:
     """Runs `rule.find` again; returns where it discarded `tensor`, None if it never handled it."""
-    follower = _Follower(str(rule.file), tensor)
+    file = inspect.unwrap(type(rule).find).__code__.co_filename  # `rule.file` may be relative
+    follower = _Follower(file, tensor)
     previous = sys.gettrace()
     sys.settrace(follower.call)
     try:
@@ -118,7 +122,7 @@ def stop(graph: Graph, rule: Rule, tensor: str) -> Stop | None:
     finally:
         sys.settrace(previous)
     seen = follower.seen
-    return None if seen.names is None else Stop(str(rule.file), seen.line, seen.function, follower.text, seen.names)
+    return None if seen.names is None else Stop(file, seen.line, seen.function, follower.text, seen.names)
 
 
 def source_lines(found: Stop) -> Iterator[str]:
@@ -162,6 +166,19 @@ def _evaluated(found: Stop, part: ast.expr) -> str:
         value = found.value(part)
     except Exception as error:  # noqa: BLE001 - a later operand may fail without an earlier one
         return f"not evaluated ({type(error).__name__})"
+    operands = [part.left, *part.comparators] if isinstance(part, ast.Compare) else []
+    operands += part.args if isinstance(part, ast.Call) else []
+    given = [f"{found.source(o)} is {_short(found.value(o))}" for o in operands if not isinstance(o, ast.Constant)]
+    return "; ".join([_short(value), *given])
+
+
+def _short(value: Any) -> str:
+    """Returns a value as text of one line: the name of a node, the items of a collection."""
     if isinstance(value, (bool, int, float, str)) or value is None:
         return repr(value)
+    if isinstance(value, gs.Node):
+        return f"'{label(value)}'"
+    if isinstance(value, (set, frozenset, tuple, list)) and all(isinstance(v, str) for v in value):
+        items = sorted(value)
+        return ", ".join(items[:SHOWN]) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "") or "empty"
     return f"{bool(value)} ({type(value).__name__})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from ..errors import RuleError, guess
 from ..graph.graph import Graph, Node, key, label
@@ -16,12 +17,16 @@ from ..graph.pair import pairs
 from ..graph.selectors import select_sites
 from ..repair.options import Options
 from ..repair.resolve import resolve
+from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule, scan
 from ..rulekit.text import TextRule
 from ..rulekit.text.match import Trace, matches_at
 from .trace import source_lines, stop
 from .words import condition_words, place_words
+
+SEVERAL = 20
+"""Most tensors of a glob that are explained."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Optio
     Args:
         graph: the graph.
         rule: the rule to explain.
-        at: the name of a tensor or node.
+        at: the name of a tensor or node, or a glob on such names.
         rules: all rules of the run.
         options: the settings of the run.
         trace: for the author of a Python rule: also the line of its file that discarded the tensor.
@@ -51,30 +56,41 @@ def why(graph: Graph, rule: Rule, at: str, rules: Sequence[Rule], options: Optio
     Raises:
         RuleError: the graph has no such tensor or node, or a rule crashed.
     """
-    tensor = _tensor(graph, at)
+    tensors = _named(graph, at)
+    if len(tensors) > 1:
+        answers = [why(graph, rule, tensor, rules, options, trace=trace) for tensor in tensors[:SEVERAL]]
+        more = [f"and {len(tensors) - SEVERAL} more tensors"] if len(tensors) > SEVERAL else []
+        lines = (line for answer in answers for line in answer.lines)
+        return Answer(any(a.applies for a in answers), (*lines, *more))
+    (tensor,) = tensors
     found = [f for f in scan(graph, [rule]) if tensor in _tensors(graph, f)]
     if found:
         together = (rule, *(r for r in rules if r.code != rule.code))
         settled = resolve(graph, scan(graph, together), options)[1]
         places = {f.identity: f for f in found}.values()
-        return Answer(True, tuple(line for f in places for line in _outcomes(rule, f, settled)))
+        reported = any(other.identity == f.identity for f in places for other in settled)
+        return Answer(reported, tuple(line for f in places for line in _outcomes(rule, f, settled)))
     head = f"{rule.code} finds nothing at '{tensor}'"
-    lines = _text(graph, rule, tensor) if isinstance(rule, TextRule) else _python(graph, rule, tensor, trace)
-    return Answer(False, (head, *lines))
+    said = _text(graph, rule, tensor) if isinstance(rule, TextRule) else _python(graph, rule, tensor, trace)
+    return Answer(False, (head, *said))
 
 
-def _tensor(graph: Graph, at: str) -> str:
-    """Returns the name of a tensor given its name, or the name of its producer.
+def _named(graph: Graph, at: str) -> list[str]:
+    """Returns the tensors of a name, of the name of their producer, or of a glob on such names.
 
     Raises:
         RuleError: the graph has neither a tensor nor a node of that name.
     """
     known = [*graph.inputs, *graph.initializers, *(t.name for n in graph.nodes() for t in n.outputs if t.name)]
     if at in known:
-        return at
+        return [at]
     for node in graph.nodes():
         if at in (node.name, label(node)):
-            return key(node)
+            return [key(node)]
+    globbed = [name for name in known if fnmatchcase(name, at)]
+    globbed += [key(node) for node in graph.nodes() if node.name and fnmatchcase(node.name, at)]
+    if globbed:
+        return list(dict.fromkeys(globbed))
     raise RuleError(f"the model has no tensor or node {at!r}{guess(at, known)}")
 
 
@@ -105,13 +121,16 @@ def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
         for kind, _, name in (named for _, tie in rule.ties for named in tie.named()):
             yield f"it ties other tensors: {kind} {name!r} matches {_few(select_sites(graph, kind, name))}"
         return
-    trace = Trace()
-    for start, node in _starts(graph, rule, tensor):
+    traces: dict[int, Trace] = {}
+    for role, start, node in _starts(graph, rule, tensor):
+        trace = traces.setdefault(role, Trace())
         for match in matches_at(graph, rule.pattern, start, node, rule.pattern.order(start), trace):
             if not rule.stops(graph, match, trace):
                 place = match.tensor(rule.at)
                 yield f"the tensor is part of a match, which is reported at '{place}'"
                 return
+    reached = (traces[role] for role in sorted(traces) if traces[role].match is not None)
+    trace = next(reached, Trace())
     if trace.match is None:
         yield f"no line of the pattern matches: {_around(graph, tensor)}; the pattern is"
         yield from (f"    {line}" for line in rule.pattern.nodes)
@@ -136,18 +155,21 @@ def _python(graph: Graph, rule: Rule, tensor: str, trace: bool) -> Iterator[str]
         yield "it does not report this tensor; it reports, for example:"
         yield from (f"  {example.title}" for example in rule.examples if not isinstance(example, Counterexample))
     yield from place_words(graph, tensor)
-    if trace and found is not None:
+    if trace and found is not None and not rule.file.resolve().is_relative_to(builtin_folder().resolve()):
         yield from source_lines(found)
 
 
-def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, Node]]:
-    """Yields each pattern line with the nodes at the tensor that may match it: the producer, then the consumers."""
+def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, int, Node]]:
+    """Yields each pattern line with the nodes at the tensor that may match it, and the role of the tensor: 0 if the
+    line produces it, 1 if the line consumes it."""
     producer = graph.producer(tensor)
-    nodes = ([producer] if producer is not None else []) + [r.node for r in graph.readers(tensor)]
-    for node in nodes:
+    for index, line in enumerate(rule.pattern.nodes):
+        if producer is not None and producer.op in line.ops:
+            yield 0, index, producer
+    for node in (r.node for r in graph.readers(tensor)):
         for index, line in enumerate(rule.pattern.nodes):
             if node.op in line.ops:
-                yield index, node
+                yield 1, index, node
 
 
 def _around(graph: Graph, tensor: str) -> str:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,41 @@ def _decisive(found: Stop, condition: ast.expr) -> Iterator[str]:
         decides = isinstance(condition.op, ast.Or) is bool(whole)
         for part in mine[:1] if decides else mine:
             yield from _decisive(found, part)
+    elif isinstance(condition, ast.Call) and (inner := _inside(found, condition)) is not None:
+        yield from _decisive(*inner)
     elif isinstance(condition, ast.Name) and (source := _assigned(found, condition.id)) is not None:
         yield from _decisive(found, source)
     else:
         yield _said(found, condition, bool(whole))
+
+
+def _inside(found: Stop, call: ast.Call) -> tuple[Stop, ast.expr] | None:
+    """Returns what a helper of the rule's file evaluates: one that only returns an expression, and whose docstring does
+    not say what its answer means; None for any other call."""
+    function = _value(found, call.func)
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if code is None or code.co_filename != found.file or PROMISE.match(inspect.getdoc(function) or ""):
+        return None
+    for node in ast.walk(ast.parse(found.text)):
+        if isinstance(node, ast.FunctionDef) and (node.name, node.lineno) == (code.co_name, code.co_firstlineno):
+            last = node.body[-1]
+            documented = [
+                s for s in node.body[:-1] if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+            ]
+            if documented or not isinstance(last, ast.Return) or last.value is None:
+                return None
+            try:
+                given = inspect.signature(function).bind(
+                    *map(found.value, call.args), **{k.arg: found.value(k.value) for k in call.keywords if k.arg}
+                )
+            except Exception:  # noqa: BLE001 - as above
+                return None
+            given.apply_defaults()
+            names = {**function.__globals__, **given.arguments}
+            if (owner := getattr(function, "__self__", None)) is not None:
+                names[code.co_varnames[0]] = owner
+            return replace(found, line=last.lineno, function=node.name, names=names), last.value
+    return None
 
 
 def _truth(found: Stop, part: ast.expr) -> bool | None:

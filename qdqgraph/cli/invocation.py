@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import RuleError
 from ..repair.options import Options
 from ..rulekit import catalog
+from ..rulekit.profile import Profile
 from ..rulekit.rule import Rule
 from .console import warn
 from .numbers import not_negative
 from .settings import Settings
+
+PYTHON_RULE = "_rule.py"
+"""How the name of a Python rule ends in a folder that a settings file lists."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,14 @@ class Invocation:
         settings = Settings() if args.no_config else Settings.near(Path.cwd())
         if args.config is not None:
             settings = Settings.read(args.config)
+        own = args.config is not None and not args.config.resolve().is_relative_to(checkout(Path.cwd()))
+        configured = configured_rules(settings.rules, allowed=own or args.allow_python_rules)
         paths = {path.resolve(): path for path in (*settings.rules, *args.rules)}.values()
-        return cls(catalog.load(paths), catalog.redirects(paths), settings, args)
+        loaded = catalog.load({path.resolve(): path for path in (*configured, *args.rules)}.values())
+        if getattr(args, "profile_rules", False):
+            args.profile = Profile()
+            loaded = args.profile.timed(loaded)
+        return cls(loaded, catalog.redirects(paths), settings, args)
 
     def rules(self, model: Path) -> tuple[Rule, ...]:
         """Returns the rules to run on a model.
@@ -52,7 +63,8 @@ class Invocation:
         """
         own = self.settings.of(model)
         selected, excluded = split_codes(self.args.select), split_codes(self.args.ignore)
-        chosen, ignored = selected or own.get("select", ()), [*own.get("ignore", ()), *excluded]
+        mine = () if selected else own.get("ignore", ())  # what the command line selects, a settings file cannot ignore
+        chosen, ignored = selected or own.get("select", ()), [*mine, *excluded]
         for name in (*chosen, *ignored):
             if now := self.moved.get(name.upper(), self.moved.get(name)):
                 warn(f"{name} is now {now}")
@@ -78,6 +90,38 @@ class Invocation:
             RuleError: a selector matches no rule.
         """
         return catalog.select(self.loaded, selectors, (), self.moved)
+
+
+def checkout(folder: Path) -> Path:
+    """Returns the root of the git checkout that contains a folder; the folder itself if there is none."""
+    folder = folder.resolve()
+    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), folder)
+
+
+def configured_rules(paths: Sequence[Path], *, allowed: bool) -> list[Path]:
+    """Returns the rule files of a settings file: text rules, and if allowed, Python rules that it lists one by one, or
+    named `*_rule.py` in a listed folder. Prints what is left out.
+
+    Raises:
+        RuleError: a Python rule is listed that is not allowed.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.suffix == ".py" and not allowed:
+            raise RuleError(
+                f"{path} is a Python rule, which runs code: to load it from a settings file, add --allow-python-rules"
+            )
+        if not path.is_dir():
+            found.append(path)
+            continue
+        for file in catalog.rule_files(path):
+            if file.suffix != ".py" or (allowed and file.name.endswith(PYTHON_RULE)):
+                found.append(file)
+            elif file.name.endswith(PYTHON_RULE):
+                warn(f"{file} is not loaded: a Python rule runs code; add --allow-python-rules")
+            else:
+                warn(f"{file} is not loaded: name it *{PYTHON_RULE}, or list the file itself in `rules`")
+    return found
 
 
 def split_codes(entries: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from ..printable import printable_lines, printable_message
 from ..report import formats
 from ..rulekit.naming import NO_PACKS
 from . import accuracy_arguments, engine_arguments, torch_arguments, tune_arguments
+from .console import warn
 from .data_arguments import add_calibration, add_data
 from .invocation import add_options
 from .written import Terminated, outputs, so_far
@@ -97,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     why = _verb(verbs, "why", text, "qdqgraph why QDQ101 model.onnx --at cat1")
     why.add_argument("code", metavar="CODE", help="a code or name of a rule")
     why.add_argument("model", type=Path, metavar="MODEL")
-    why.add_argument("--at", required=True, metavar="TENSOR", help="a tensor or node, by name")
+    why.add_argument("--at", required=True, metavar="TENSOR", help="a tensor or node, by name or glob")
     why.add_argument(
         "--trace", action="store_true", help="for rule authors: also the line of a Python rule that decided"
     )
@@ -148,6 +149,8 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str)
 def _rules_option(verb: argparse.ArgumentParser) -> None:
     help = "add a rule file or folder; Python rules execute code"
     verb.add_argument("--rules", type=Path, action="append", default=[], metavar="PATH", help=help)
+    help = "also load the Python rules that the settings file lists; they execute code"
+    verb.add_argument("--allow-python-rules", action="store_true", help=help)
     which = verb.add_mutually_exclusive_group()
     help = "read [tool.qdqgraph] from this file (default: the nearest pyproject.toml with that table)"
     which.add_argument("--config", type=Path, metavar="FILE", help=help)
@@ -158,6 +161,7 @@ def _common(verb: argparse.ArgumentParser, *, all_of_them: bool = False, floats:
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "run only these rules: codes, prefixes, names")
     _repeated(verb, "--ignore", "CODES", "do not run these rules")
+    verb.add_argument("--profile-rules", action="store_true", help="print the time that each rule took, to stderr")
     add_options(verb, all_of_them=all_of_them, floats=floats)
 
 
@@ -235,7 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
         with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)):
-            return int(command(args))
+            code = int(command(args))
+            warn(*(args.profile.lines() if hasattr(args, "profile") else ()))
+            return code
     except QdqgraphError as error:
         print(f"qdqgraph: {printable_message(str(error))}", file=sys.stderr)  # noqa: T201 - the only place that prints errors
         return 2

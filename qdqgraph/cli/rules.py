@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from itertools import chain
 from pathlib import Path
 
 from .. import api
@@ -54,12 +55,14 @@ def _new(args: Namespace) -> int:
 def _test(args: Namespace) -> int:
     """Returns 0 if all rules pass their tests, 1 if not."""
     console, failed, count = terminal(), 0, 0
-    for rule in _named(args.paths):
-        for verdict in testing.verdicts(rule):
-            count += 1
-            if verdict.fault:
-                failed += 1
-                say(console, f"{verdict.place}: {rule.code} {verdict.title}: {verdict.fault}")
+    chosen = _named(args.paths)
+    judged = ((f"{rule.code} ", verdict) for rule in chosen for verdict in testing.verdicts(rule))
+    locks = (("", verdict) for verdict in testing.lock_verdicts(args.paths, chosen))
+    for code, verdict in chain(judged, locks):
+        count += 1
+        if verdict.fault:
+            failed += 1
+            say(console, f"{verdict.place}: {code}{verdict.title}: {verdict.fault}")
     say(console, f"{count - failed} of {count} checks passed")
     return int(failed > 0)
 

@@ -17,7 +17,7 @@ import onnx
 
 from ..errors import guess
 from .graph import Graph, Node, label
-from .pair import pairs
+from .pair import is_pair, pairs
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 PATHS = "qdqgraph.quantizer."
@@ -89,12 +89,35 @@ def select_paths(graph: Graph, name: str) -> tuple[str, ...]:
     return tuple(path for path in quantizers(graph) if _inside(path, name))
 
 
+def merged(graph: Graph, name: str) -> tuple[tuple[str, str, str], ...]:
+    """The inputs of modules whose own quantizer an exporter merged with another's: (site, module, the other's path).
+
+    The name or glob must match the module, and the module must have another quantizer of its own: the second operand of
+    an addition, say.
+    """
+    paths = quantizers(graph)
+    modules = {module for path in paths if (module := path.rpartition(".")[0]) and fnmatch.fnmatchcase(module, name)}
+    known = {site for path in paths if path.rpartition(".")[0] in modules for site in paths[path]}
+    table, found = pairs(graph), dict[str, tuple[str, str, str]]()
+    for node in graph.nodes() if modules else ():
+        if is_pair(node) or (module := path_of(graph.proto(node))) not in modules:
+            continue
+        for tensor in node.inputs:
+            pair = table.made(tensor.name)
+            if pair is None or not pair.tieable or pair.quantize is None or pair.site in known:
+                continue
+            if other := quantizer_path(graph, pair.quantize):
+                found.setdefault(pair.site, (pair.site, module, other))
+    return tuple(found.values())
+
+
 def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
     """The sites that a name or glob of one of `KINDS` matches, in file order; empty if it matches nothing."""
     if kind == "tensors":
         return _sites(graph, (t for t in _tensors(graph) if fnmatch.fnmatchcase(t, name)))
     if kind == "quantizers":
-        return tuple(dict.fromkeys(site for path in select_paths(graph, name) for site in quantizers(graph)[path]))
+        own = [site for path in select_paths(graph, name) for site in quantizers(graph)[path]]
+        return tuple(dict.fromkeys((*own, *(site for site, _, _ in merged(graph, name)))))
     nodes = [n for n in graph.nodes() if fnmatch.fnmatchcase(label(n), name)]
     ends = (t.name for n in nodes for t in (n.inputs if kind == "inputs_of" else n.outputs))
     return _sites(graph, (t for t in ends if t))

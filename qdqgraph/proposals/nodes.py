@@ -12,6 +12,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import helper, numpy_helper
 
+from ..errors import NameClashError, ProposalError
 from ..graph.graph import Graph, key
 from ..model.protos import nested
 from .proposal import Graft, NodeInput, Rewire
@@ -25,7 +26,11 @@ def replace(nodes: Sequence[gs.Node], by: Sequence[onnx.NodeProto], *, unread: S
         by: the new nodes, in order. A Constant becomes an initializer. Names of outputs that `nodes` do not have are
             made unique.
         unread: upstream nodes that are removed too if nothing else reads them.
+
+    Raises:
+        NameClashError: two of the new nodes produce one tensor.
     """
+    _produced_once(by)
     made = dict.fromkeys(name for node in by for name in node.output if name)
     kept = {t.name for n in nodes for t in n.outputs}
     reads = [(key(n), i) for n in (*nodes, *unread) for i, t in enumerate(n.inputs) if t.name]
@@ -48,11 +53,25 @@ def insert_before(reader: NodeInput, by: Sequence[onnx.NodeProto], *more: NodeIn
         reader: the node input.
         by: the new nodes, in order; each produces one tensor, whose name is made unique.
         more: other node inputs that read the same tensor.
+
+    Raises:
+        ProposalError: there is no new node, or two of them produce one tensor.
     """
+    if not by:
+        raise ProposalError("insert_before has no node to insert")
+    _produced_once(by)
     readers = (reader, *more)
     data = tuple(node.SerializeToString(deterministic=True) for node in by)
     fresh = tuple(node.output[0] for node in by)
     return Graft(data, tuple(range(len(by))), fresh, (), (), tuple(Rewire(r, fresh[-1]) for r in readers), readers)
+
+
+def _produced_once(by: Sequence[onnx.NodeProto]) -> None:
+    seen = set[str]()
+    for name in (name for node in by for name in node.output if name):
+        if name in seen:
+            raise NameClashError(name)
+        seen.add(name)
 
 
 def make_constant(name: str, array: np.ndarray) -> onnx.NodeProto:

@@ -24,11 +24,14 @@ import numpy as np
 
 from ..graph.graph import Graph
 from ..graph.pair import Pair, bits_lost, pairs
-from ..rulekit.finding import Finding
+from ..rulekit.finding import Finding, Safety
 from ..rulekit.policy import DEFAULT, Policy, SiteScale, unknown_anchor
 from .measured import Measured
 from .originals import originals
 from .solution import Change, Group, Solution
+
+EXACT_TIE = "its rule labels this tie exact, but it changes a scale, and so the outputs: label it lossy"
+"""Why a tie between unequal sites is refused if its finding has `Safety.EXACT`."""
 
 
 @dataclass
@@ -120,12 +123,24 @@ class _Solver:
         group = self._merged(members, finding)
         if exact and len(group.values) > 1:
             return False
+        if finding.safety is Safety.EXACT and len(group.values) > 1:
+            raise _RefusedError(EXACT_TIE)
+        self._check_anchor(group)
         self._check(group, guarded=not kept)
         for top in tops[1:]:
             self.parent[top] = tops[0]
             del self.sets[top]
         self.sets[tops[0]] = group
         return True
+
+    def _check_anchor(self, group: _Set) -> None:
+        """Refuses a group whose ties name an anchor that cannot give it a scale; the largest scale would be taken."""
+        anchor = "" if group.policy is None or len(group.values) < 2 else group.policy.anchor()
+        if anchor and anchor not in group.sites:
+            sites = ", ".join(f"'{site}'" for site in group.sites[:4])
+            raise _RefusedError(f"policy {group.policy}: '{anchor}' is not in the group, whose tensors are {sites}")
+        if anchor and not pairs(self.graph).at(anchor) and self.measured is None:
+            raise _RefusedError(f"policy {group.policy}: '{anchor}' has no pair, and so no scale")
 
     def _merged(self, members: Sequence[_Set], finding: Finding) -> _Set:
         tie = finding.tie

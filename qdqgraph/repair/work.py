@@ -19,6 +19,7 @@ from .carry_out import carry_out
 from .corrections import Correction, Corrections, correct
 from .draft import Draft
 from .gate import BARE, is_bare, was_bared
+from .growth import Growth
 from .guard import Reasons, Refuse, guarded
 from .measured import Measured
 from .options import Options
@@ -179,7 +180,7 @@ class Work:
         scale of the final network. The stage "all" unifies the scales.
         """
         done: list[Finding] = []
-        keep = stage != "all"
+        keep, growth = stage != "all", Growth(graph)
         for number in range(1, ROUNDS + 1):
             self.progress(f"{STAGES[stage]}, round {number}")
             found = self.scan(graph)
@@ -192,6 +193,7 @@ class Work:
             model, done = carry_out(graph, solution, mine, exact=keep)
             if not done:
                 return graph
+            growth.note(graph, done)
             self.applied += done
             if not keep:
                 self._note(solution.changes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,22 +63,34 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
         installed: whether to load the rules of installed packs.
 
     Raises:
-        RuleError: a path does not exist, a file does not load, a rule is incomplete, or a code is used twice.
+        RuleError: a path does not exist, a file does not load, a rule is incomplete, a code or name is used twice, or a
+            code is retired.
     """
     rules: list[Rule] = []
     sources: dict[str, str] = {}
+    names: dict[str, Rule] = {}
     retired = Lock.read(builtin_folder() / LOCK).gone
     roots = ((builtin_folder(),) if builtin else ()) + (packs() if installed else ())
     for root in (*roots, *map(Path, paths)):
         if not root.exists():
             raise RuleError(f"there is no rule file or folder {root}")
-        found = [rule for file in _files(root) for rule in _rules(file)]
+        found = [rule for file in rule_files(root) for rule in _rules(file)]
         if not found:
             raise RuleError(f"{root} contains no rule; create one with: qdqgraph rules new NAME --text")
+        gone = Lock.read(root / LOCK).gone
         for rule in found:
+            if root == builtin_folder():
+                rule.seconds = math.inf
             if rule.code in sources or rule.code in retired:
                 taken = sources.get(rule.code) or "a built-in rule of earlier versions"
                 raise RuleError(f"{rule.file}: code {rule.code} is taken by {taken}; give the rule its own")
+            if rule.code in gone:
+                raise RuleError(f"{rule.file}: code {rule.code} is retired in {root / LOCK}; give the rule a new one")
+            if (same := names.get(rule.name)) is not None:
+                raise RuleError(
+                    f"{rule.file}: the name {rule.name!r} is taken by {same.code} ({same.file}); give the rule its own"
+                )
+            names[rule.name] = rule
             sources[rule.code] = str(rule.file)
             rules.append(rule)
     return tuple(sorted(rules, key=lambda r: r.code))
@@ -124,12 +137,14 @@ def select(
 
     for selector in (*chosen, *ignored):
         if not any(matches(rule, selector) for rule in rules):
+            if selector.upper() in Lock.read(builtin_folder() / LOCK).gone:
+                raise RuleError(f"{selector.upper()} is retired: no rule has this code any more; remove it")
             raise RuleError(f"no rule matches {selector!r}; see: qdqgraph rules list")
     kept = [r for r in rules if not chosen or any(matches(r, s) for s in chosen)]
     return tuple(r for r in kept if not any(matches(r, s) for s in ignored))
 
 
-def _files(root: Path) -> Iterator[Path]:
+def rule_files(root: Path) -> Iterator[Path]:
     """The rule files of a folder, or the file itself."""
     if not root.is_dir():
         yield root
@@ -151,7 +166,7 @@ def _rules(file: Path) -> list[Rule]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RuleError(f"{file}: the rule file does not load: {type(error).__name__}: {error}") from error
     classes = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Rule) and v is not Rule]
     return [_checked(cls, file) for cls in classes if cls.__module__ == module.__name__]
@@ -173,8 +188,8 @@ def _checked(cls: type[Rule], file: Path) -> Rule:
         raise RuleError(f"{file}: safety is {cls.safety!r}; write one of {', '.join(map(str, Safety))}")
     try:
         rule = cls()
-    except TypeError as error:
-        raise RuleError(f"{file}: class {cls.__name__} cannot be used: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise RuleError(f"{file}: class {cls.__name__} cannot be used: {type(error).__name__}: {error}") from error
     rule.file = file
     return _tested(rule, file)
 

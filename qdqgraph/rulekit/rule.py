@@ -8,7 +8,6 @@ evidence. Its examples are its tests (see `qdqgraph.authoring.testing`).
 from __future__ import annotations
 
 import re
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,15 @@ from pathlib import Path
 
 import onnx_graphsurgeon as gs
 
-from ..errors import QdqgraphError, RuleError
+from ..errors import ProposalError
 from ..graph.graph import Graph, key, label
 from ..graph.pair import PER_CHANNEL
 from ..model.protos import is_standard
 from ..proposals.proposal import Proposal
 from ..targets.target import DEFAULT
 from .finding import Finding, Safety, Severity, Tie
+from .proposed import proposals
+from .running import findings
 
 SECTIONS = ("Why", "When not", "Source")
 
@@ -93,6 +94,8 @@ class Rule(ABC):
     contains them to it."""
     by_target: bool = False
     """Whether the findings of the rule depend on the graph's target."""
+    seconds: float = 8.0
+    """The longest time of one scan; a rule that takes longer is stopped with an error. Built-in rules have no limit."""
     file: Path = Path()
     """The rule's file; set by the catalog."""
 
@@ -154,7 +157,12 @@ class Rule(ABC):
             place: the tensor of the finding, by default the node's first output. Report each place once: code and place
                 identify a finding.
             severity, safety: by default the rule's.
+
+        Raises:
+            ProposalError: it has a tie and edits, or the edits are not a sequence.
         """
+        if tie is not None and edits:
+            raise ProposalError("a finding has a tie and edits, at most one is possible: yield two findings")
         safety = (safety or self.safety) if tie is not None or edits else Safety.MANUAL
         place = place or key(at)
         return Finding(
@@ -169,7 +177,7 @@ class Rule(ABC):
             bytes,
             bits_lost,
             tie,
-            tuple(edits),
+            proposals(edits),
         )
 
 
@@ -195,36 +203,6 @@ def scan(graph: Graph, rules: Sequence[Rule]) -> tuple[Finding, ...]:
     """All findings of the rules, in an order independent of theirs. Changes nothing.
 
     Raises:
-        RuleError: a rule crashed (QDQ901).
+        RuleError: a rule crashed, exceeded its limits, or proposes what the graph does not allow (QDQ901).
     """
-    found: list[Finding] = []
-    for rule in rules:
-        try:
-            mine = list(rule.find(graph))
-        except QdqgraphError:
-            raise
-        except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            line = next((f.lineno for f in reversed(frames) if Path(f.filename).name == rule.file.name), None)
-            where = f" at {rule.file}:{line}" if line else ""
-            raise RuleError(f"QDQ901: rule {rule.code} crashed{where}: {type(error).__name__}: {error}") from error
-        for finding in mine:
-            _check_type(rule, finding)
-        found += mine
-    return tuple(sorted(found, key=lambda f: f.order))
-
-
-def _check_type(rule: Rule, finding: Finding) -> None:
-    """Checks that a Python rule yields findings with valid proposals.
-
-    Raises:
-        RuleError: it yields something else; with what to write.
-    """
-    if not isinstance(finding, Finding):
-        raise RuleError(f"QDQ901: rule {rule.code} yields {finding!r}; write: yield self.finding(node, message)")
-    for edit in finding.edits:
-        if not isinstance(edit, Proposal):
-            raise RuleError(
-                f"QDQ901: rule {rule.code} proposes {edit!r}; write Rewire(…), Retype(…), PlacePair(…), "
-                "SetPair(…) or replace(…)"
-            )
+    return tuple(sorted((f for rule in rules for f in findings(graph, rule)), key=lambda f: f.order))

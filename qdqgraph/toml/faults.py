@@ -53,11 +53,24 @@ def fault(table: object, form: type[msgspec.Struct], name: str) -> tuple[list[st
     error = best_match(Validator(schema(form)).iter_errors(table))
     if error is None:
         return None
+    while error.validator in ("anyOf", "oneOf") and (inner := _meant(error)) is not None:
+        error = inner
     place = [*error.absolute_path]
     unknown = _unknown(error)
     if unknown:
         return [*place, unknown[0]], _advice(unknown[0], error.schema["properties"])
     return place, _sentence(error, spelled(place) or name)
+
+
+def _meant(error: Any) -> Any:
+    """The error within the one of several alternatives whose type the value has; None if it has none of the types."""
+    inside: dict[int, list[Any]] = {}
+    for each in error.context:
+        inside.setdefault(each.relative_schema_path[0], []).append(each)
+    typed = [
+        found for found in inside.values() if not any(e.validator == "type" and not e.relative_path for e in found)
+    ]
+    return best_match(typed[0]) if typed else None
 
 
 def _unknown(error: Any) -> list[str]:

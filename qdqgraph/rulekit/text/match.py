@@ -157,10 +157,18 @@ class _Matcher:
             return
         names = [t.name for t in node.inputs]
         swap = node.op in COMMUTATIVE and len(names) == 2
-        for inputs in (names, names[::-1]) if swap else (names,):
+        orders = [names, names[::-1]] if swap else [names]
+        if swap and self.trace is not None:  # of two reasons for which matching stops, the first is kept
+            orders.sort(key=lambda inputs: self._constants_first(wanted, inputs))
+        for inputs in orders:
             bound = self._bound(match, wanted, node, inputs)
             if bound is not None:
                 yield Match(bound, attributes, {**match.nodes, index: node})
+
+    def _constants_first(self, wanted: PatternNode, inputs: Sequence[str]) -> int:
+        """The number of inputs that the pattern produces, and that are constants in this order."""
+        pattern = zip(wanted.inputs, inputs, strict=False)
+        return sum(v in self.pattern.made and self.graph.is_constant(name) for v, name in pattern)
 
     def _bound(
         self, match: Match, wanted: PatternNode, node: Node, inputs: Sequence[str]
@@ -249,7 +257,7 @@ class _Matcher:
         found = dict(match.attributes)
         mine = {a.name: a for a in self.graph.proto(node).attribute}
         for name, literal in wanted.attributes.items():
-            given = _attribute_value(mine[name]) if name in mine else self._default(node, name)
+            given = _value_or_none(mine[name] if name in mine else default_attribute(node, name, self.graph.opset))
             if given != _attribute_value(literal):
                 self._fail(
                     match, "'{}' has {} = {}, but the pattern has {}", node, name, given, _attribute_value(literal)
@@ -268,15 +276,6 @@ class _Matcher:
                 return None
         return found
 
-    def _default(self, node: Node, name: str) -> Any:
-        """ONNX's default of an attribute that the node omits; None if there is none."""
-        try:
-            schema = onnx.defs.get_schema(node.op, self.graph.opset, node.domain or "")
-            default = schema.attributes[name].default_value
-        except (onnx.defs.SchemaError, KeyError):
-            return None
-        return _attribute_value(default) if default.name else None
-
     def _fail(self, match: Match, text: str, *parts: object) -> None:
         """Notes why matching stops; formats the text only if there is a trace."""
         if self.trace is not None:
@@ -284,6 +283,15 @@ class _Matcher:
                 match,
                 text.format(*(label(p) if hasattr(p, "op") and not isinstance(p, PatternNode) else p for p in parts)),
             )
+
+
+def default_attribute(node: Node, name: str, opset: int) -> onnx.AttributeProto | None:
+    """ONNX's default of an attribute that the node omits; None if there is none."""
+    try:
+        default = onnx.defs.get_schema(node.op, opset, node.domain or "").attributes[name].default_value
+    except (onnx.defs.SchemaError, KeyError):
+        return None
+    return default if default.name else None
 
 
 def _attribute_value(attribute: onnx.AttributeProto) -> Any:

@@ -14,9 +14,12 @@ from functools import cached_property
 import onnx
 
 from ...graph.graph import Graph, Reader, key, label
+from ...model.protos import fresh
+from ...operators import PAIRS
 from ...proposals.proposal import Graft, Rewire
 from ...toml.file import TextError
-from .match import Match
+from ..proposed import tensor_names
+from .match import Match, default_attribute
 from .pattern import Pattern, PatternNode
 
 
@@ -49,6 +52,12 @@ class Rewrite:
         for index, node in enumerate(result.nodes):
             if node.op in ops and index not in rewrite.kept:
                 raise TextError(f"'{node}': which of {', '.join(ops[node.op])}? Give it the label of a pattern's node")
+            lost = None if index in rewrite.kept or node.ops & PAIRS else rewrite._lost(node)
+            if lost is not None:
+                raise TextError(
+                    f"'{node}' is a new node without the attributes of '{lost}': refer to that node by its label, "
+                    f"[{lost.label}] {node}, or write the attributes"
+                )
         return rewrite
 
     @cached_property
@@ -57,6 +66,13 @@ class Rewrite:
         known = {(n.label, n.op, n.domain): i for i, n in enumerate(self.pattern.nodes)}
         found = {j: known.get((n.label, n.op, n.domain)) for j, n in enumerate(self.result.nodes)}
         return {j: i for j, i in found.items() if i is not None}
+
+    def _lost(self, new: PatternNode) -> PatternNode | None:
+        """A node of the pattern that a new line without attributes replaces, and whose attributes would be lost."""
+        if new.attributes or new.parameters or not _has_attributes(new):
+            return None
+        gone = (n for i, n in enumerate(self.pattern.nodes) if i not in self.kept.values())
+        return next((n for n in gone if (n.op, n.domain) == (new.op, new.domain)), None)
 
     @cached_property
     def same(self) -> frozenset[int]:
@@ -100,8 +116,8 @@ class Rewrite:
     def graft(self, graph: Graph, match: Match) -> Graft:
         """The replacement for one match."""
         place = match.tensor(self.pattern.outputs[0])
-        fresh = {v: f"{place}_{v}" for n in self.result.nodes for v in n.outputs if v not in self.pattern.variables}
-        names = {**match.tensors, **{v: (name,) for v, name in fresh.items() if v}}
+        own = self._fresh(graph, match, place)
+        names = {**match.tensors, **{v: (name,) for v, name in own.items()}}
         renamed = self._renamed(graph, match)
         written = [j for j in range(len(self.result.nodes)) if self.kept.get(j) not in self.same and j not in renamed]
         still_made = set(self.pattern.outputs) - {self.result.nodes[j].outputs[0] for j in renamed}
@@ -111,7 +127,7 @@ class Rewrite:
         return Graft(
             nodes=tuple(self._node(graph, match, j, names).SerializeToString() for j in written),
             new=tuple(n for n, j in enumerate(written) if j not in self.kept),
-            fresh=tuple(name for v, name in fresh.items() if v),
+            fresh=tuple(own.values()),
             replaced=tuple(key(match.nodes[i]) for i in (*rebuilt, *taken)),
             unread=tuple(key(match.nodes[i]) for i in dropped if i not in taken),
             rewires=tuple(
@@ -121,6 +137,18 @@ class Rewrite:
             ),
             reads=tuple((key(n), slot) for n in match.nodes.values() for slot in range(len(n.inputs))),
         )
+
+    def _fresh(self, graph: Graph, match: Match, place: str) -> dict[str, str]:
+        """The names of new inner tensors by variable. None is that of a tensor of the match, which the new nodes may
+        read."""
+        inner = [v for n in self.result.nodes for v in n.outputs if v and v not in self.pattern.variables]
+        named = {v: f"{place}_{v}" for v in inner}
+        read = {t.name for n in match.nodes.values() for t in (*n.inputs, *n.outputs)}
+        read |= {name for n in match.nodes.values() for name in graph.proto(n).input}
+        if read.isdisjoint(named.values()):
+            return named
+        taken = set(graph.once(tensor_names))
+        return {v: fresh(name, taken) for v, name in named.items()}
 
     def _renamed(self, graph: Graph, match: Match) -> dict[int, tuple[Reader, ...]]:
         """Lines `y = Identity (x)` for outputs of the pattern, with the readers of y that then read x.
@@ -144,6 +172,8 @@ class Rewrite:
             new.CopyFrom(graph.proto(match.nodes[old]))
         else:
             new.op_type, new.domain = line.op, line.domain
+            if line.ops & PAIRS and (lost := self._lost(line)) is not None:  # the axis of its scales
+                new.attribute.extend(graph.proto(match.nodes[self.pattern.nodes.index(lost)]).attribute)
         inputs = [n for v in line.inputs for n in (names[v] if v else ("",))]
         if old is not None:
             inputs = self._unmoved(graph, match, old, line, inputs, new)
@@ -153,8 +183,19 @@ class Rewrite:
         new.input.extend(inputs)
         new.output.extend(n for v in line.outputs for n in (names[v] if v else ("",)))
         written = {**line.attributes, **{n: match.attributes[v] for n, v in line.parameters.items()}}
+        if old is None:  # what the matched node omits has the default of its operator, not of the new one
+            written.update(
+                (n, self._default(graph, match, line.parameters[n])) for n, a in written.items() if a is None
+            )
         _set_attributes(new, written)
         return new
+
+    def _default(self, graph: Graph, match: Match, variable: str) -> onnx.AttributeProto | None:
+        """ONNX's default of an attribute that a matched node omits; None if there is none."""
+        for index, line in enumerate(self.pattern.nodes):
+            for name in (n for n, v in line.parameters.items() if v == variable):
+                return default_attribute(match.nodes[index], name, graph.opset)
+        return None
 
     def _unmoved(
         self,
@@ -179,6 +220,13 @@ class Rewrite:
             for slot, (v, name) in enumerate(zip(line.inputs, inputs, strict=True))
         ]
         return made[::-1] if swapped else made
+
+
+def _has_attributes(line: PatternNode) -> bool:
+    """Whether the operator of a line may have attributes; one of another domain may."""
+    if line.domain:
+        return True
+    return onnx.defs.has(line.op) and bool(onnx.defs.get_schema(line.op).attributes)
 
 
 def _set_attributes(node: onnx.NodeProto, written: Mapping[str, onnx.AttributeProto | None]) -> None:

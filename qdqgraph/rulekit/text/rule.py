@@ -13,7 +13,7 @@ from ...errors import counted
 from ...graph.graph import Graph
 from ...graph.named import NamedSite, named_sites
 from ...graph.pair import pairs
-from ...graph.selectors import KINDS, nearest
+from ...graph.selectors import KINDS, merged, nearest, select_paths
 from ...graph.sites import scales_at
 from ...toml.file import TomlFile
 from ...toml.place import Place
@@ -174,7 +174,8 @@ class TextRule(Rule):
             line, tensors = self.source.line(place), counted(len(sites), "tensor")
             message = f"{self.file.name}:{line} ties {tensors} with different scales: "
             at = graph.producer(sites[0]) or graph.readers(sites[0])[0].node
-            yield self.finding(at, message + scales_at(graph, sites), tie=_tie(sites, tie), place=sites[0])
+            message += scales_at(graph, sites) + "".join(_merged(graph, tie, sites))
+            yield self.finding(at, message, tie=_tie(sites, tie), place=sites[0])
 
     # Reading
 
@@ -244,6 +245,14 @@ def _ties(data: RuleForm) -> tuple[tuple[Place, TieTable], ...]:
     if isinstance(data.tie, TieTable):
         return ((("tie",), data.tie),)
     return tuple((("tie", i), tie) for i, tie in enumerate(data.tie))
+
+
+def _merged(graph: Graph, tie: TieTable, sites: Sequence[str]) -> Iterator[str]:
+    """Says of each name in `quantizers` how many quantizers it matches, if an exporter merged others."""
+    for name in tie.quantizers:
+        for site, module, other in (entry for entry in merged(graph, name) if entry[0] in sites):
+            count = counted(len(select_paths(graph, name)), "quantizer")
+            yield f"; {name!r} matches {count}, and {module} reads '{site}' through {other}, merged with its own"
 
 
 def _unequal(graph: Graph, sites: Sequence[str]) -> bool:
