@@ -232,7 +232,8 @@ class Partition:
         """The nodes of the activation that reads a tensor and fuses; empty if there is none."""
         node = self.only(tensor)
         gate = self._function(tensor) or ([node] if node is not None and node.op in GATES else [])
-        if is_tanh_gelu(gate or ([node] if node is not None else [])) and self.table.made(core.inputs[0].name):
+        tanh = is_tanh_gelu(gate or ([node] if node is not None else [])) and self.table.made(core.inputs[0].name)
+        if tanh and not self.together:
             rules.append("F11")
             return []
         if gate and not grouped(core) and not any(id(n) in self.taken for n in gate):
