@@ -59,6 +59,11 @@ class Builds:
         self._memo, self._asked, self._starts, self._progress = memo, asked, starts, progress
         self._floats: Built | None = None
 
+    @property
+    def clocked(self) -> bool:
+        """Whether the library measures times."""
+        return self.library != STORED
+
     def built(self, candidates: Iterable[Measured]) -> list[Measured]:
         """The candidates of which there is an engine, with its time if the library measures one."""
         kept: list[Measured] = []
@@ -77,7 +82,7 @@ class Builds:
 
     def floats(self, found: Found) -> Found:
         """The float network, with its measured time if the library gives one."""
-        if self.library == STORED:
+        if not self.clocked:
             return found
         start = next(iter(self._starts.values())).start
         self._floats = self._of(start.float_model)

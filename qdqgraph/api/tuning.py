@@ -15,7 +15,7 @@ from ..engines.forecast.forecast import forecast
 from ..engines.share import Int8Share
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
-from ..engines.timing.roofline import Roofline
+from ..engines.timing.roofline import Roofline, close
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
@@ -38,7 +38,7 @@ from .engines import shares_of
 from .given import File, Model
 from .ranking import function_name
 from .results import Result, output_paths, refuse_outputs, written
-from .starting import Asked, Repaired, starting
+from .starting import BASE, Asked, Repaired, starting
 from .tried import Builds
 
 TRIALS = 40
@@ -189,11 +189,11 @@ def tune(
             real=real,
             base=Point.of(base, _of(tried, base.candidate)),
             floats=Point(FLOATS, Candidate(FLOATS), floats),
-            front=tuple(Point.of(m, _of(tried, m.candidate)) for m in front(points)),
+            front=tuple(Point.of(m, _of(tried, m.candidate)) for m in front(points, base.found)),
             left=_left(starts[0], asked),
             candidates=len(everything),
             builds=0 if tried is None else tried.count,
-            notes=() if tried is None else tried.notes,
+            notes=(*_close(base.found, floats, asked, tried), *(() if tried is None else tried.notes)),
         )
     return Tuned(written(result, Source(source, place, found), output, plan, force, progress), outcome)
 
@@ -206,7 +206,10 @@ def tune_status(storage: str) -> Progress:
     """
     study = opened(storage, STUDY, create=False)
     states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
-    points = tuple(Point.of(m) for m in front(Measured(c, f) for c, f in results(study)))
+    found = dict(results(study))
+    base = found.get(Candidate(BASE))
+    ahead = () if base is None else front((Measured(c, f) for c, f in found.items()), base)
+    points = tuple(map(Point.of, ahead))
     return Progress(storage, states.count("COMPLETE"), states.count("RUNNING"), states.count("WAITING"), points)
 
 
@@ -243,7 +246,7 @@ def _built(
     if tried is None:
         return list(everything)
     likely = budget.ranked(everything, base.found, floats)[: max(1, tried.most // 2)]
-    asked = (base, *likely, *spread_out(front(everything), tried.most))
+    asked = (base, *likely, *spread_out(front(everything, base.found), tried.most))
     return tried.built({m.candidate: m for m in asked}.values())
 
 
@@ -258,7 +261,7 @@ def _best(
     """The best candidate within the budget that, run as it is, is not worse than the repaired model."""
     own = next((m for m in points if m.candidate == base.candidate), base)
     speed = floats if tried is None else tried.floats(floats)
-    for measured in budget.ranked(points, own.found, speed):
+    for measured in budget.ranked(points, own.found, speed, clocked=tried is not None and tried.clocked):
         if dominated(measured.found, own.found):
             continue
         start = starts[measured.candidate.start].start
@@ -287,6 +290,17 @@ def _result(asked: Asked, chosen: Repaired, candidate: Candidate) -> Result:
         return before
     after = rounds.between(chosen.start.graph, graph, asked.rules, asked.options)
     return Result.of(joined(asked.proto, before, after), int8=(first, share), notes=before.notes)
+
+
+def _close(base: Found, floats: Found, asked: Asked, tried: Builds | None) -> tuple[str, ...]:
+    """What to say if the estimate cannot tell the repaired model from the float network."""
+    if (tried is not None and tried.clocked) or not close(base.ms, floats.ms):
+        return ()
+    return (
+        f"the estimates for {asked.roofline.device.name} of the repaired model ({base.ms:.4g} ms) and of float "
+        f"({floats.ms:.4g} ms) are too close to rank: only a clock tells whether INT8 gains anything there. "
+        "Build with --with trtexec, or name another --device",
+    )
 
 
 def _left(first: Repaired, asked: Asked) -> tuple[Left, ...]:

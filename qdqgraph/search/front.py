@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,6 +20,17 @@ class Measured:
 
     candidate: Candidate
     found: Found
+
+
+def gained(found: Found, base: Found) -> float:
+    """What a candidate gains over the repaired model in quality: the lesser of its gains on the two halves.
+
+    Decisions are chosen by the half that the search sees, so a gain there may be an accident of its samples.
+    """
+    gain = found.quality - base.quality
+    if found.held is None or base.held is None:
+        return gain
+    return min(gain, quality(found.held) - quality(base.held))
 
 
 @dataclass(frozen=True)
@@ -62,20 +74,25 @@ class Budget:
             return f"at least {self.least_speed:g} times as fast as float, the best quality"
         return "no slower than the repaired model, the best quality"
 
-    def ranked(self, found: Iterable[Measured], base: Found, floats: Found) -> tuple[Measured, ...]:
-        """What is within the budget on the samples of the search, best first.
+    def ranked(
+        self, found: Iterable[Measured], base: Found, floats: Found, *, clocked: bool = False
+    ) -> tuple[Measured, ...]:
+        """What is within the budget, best first.
 
         Args:
             found: the candidates.
             base: the repaired model.
             floats: the float network.
+            clocked: times were measured. An estimate is too rough to say alone that a candidate is no slower than the
+                repaired model: then it must move no more bytes either.
         """
         if self.least_db is None and self.most_drop is None:
             most = base.ms if self.least_speed is None else floats.ms / self.least_speed
-            within = [m for m in found if m.found.ms <= most]
-            return tuple(sorted(within, key=lambda m: (-m.found.quality, m.found.ms, m.candidate)))
+            most_bytes = base.bytes if self.least_speed is None and not clocked else math.inf
+            within = [m for m in found if m.found.ms <= most and m.found.bytes <= most_bytes]
+            return tuple(sorted(within, key=lambda m: (-gained(m.found, base), m.found.ms, m.candidate)))
         within = [m for m in found if self._kept(m.found, floats)]
-        return tuple(sorted(within, key=lambda m: (m.found.ms, -m.found.quality, m.candidate)))
+        return tuple(sorted(within, key=lambda m: (m.found.ms, -gained(m.found, base), m.candidate)))
 
     def _kept(self, found: Found, floats: Found) -> bool:
         """Whether both halves of the samples keep the budget on average: the search may have fitted its own half."""
@@ -87,11 +104,12 @@ class Budget:
         return bool(known) and self.least_db is not None and sum(known) / len(known) >= self.least_db
 
 
-def front(found: Iterable[Measured]) -> tuple[Measured, ...]:
-    """The candidates that no other one is at least as good as in time and quality, fastest first."""
+def front(found: Iterable[Measured], base: Found) -> tuple[Measured, ...]:
+    """The candidates that no other one is at least as good as in time and in what it gains over the repaired model,
+    fastest first."""
     best: list[Measured] = []
-    for measured in sorted(found, key=lambda m: (m.found.ms, -m.found.quality, m.candidate)):
-        if not best or measured.found.quality > best[-1].found.quality:
+    for measured in sorted(found, key=lambda m: (m.found.ms, -gained(m.found, base), m.candidate)):
+        if not best or gained(measured.found, base) > gained(best[-1].found, base):
             best.append(measured)
     return tuple(best)
 

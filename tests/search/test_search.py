@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from qdqgraph.engines.timing.roofline import Roofline, default_shares
 from qdqgraph.errors import ModelError
 from qdqgraph.repair.options import Options
 from qdqgraph.search.decisions import APART, FLOAT, Candidate, Decision
-from qdqgraph.search.front import Budget, Measured, dominated, front, spread_out
+from qdqgraph.search.front import Budget, Measured, dominated, front, gained, spread_out
 from qdqgraph.search.start import PARTS, Found, quality
 from qdqgraph.search.trials import Trials, choices
 from qdqgraph.verify.sensitivity.levels import Level
@@ -120,7 +121,7 @@ points = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, m
 
 @given(points)
 def test_the_front_has_all_that_nothing_dominates_once(found: list[Measured]) -> None:
-    ahead = front(found)
+    ahead = front(found, found[0].found)
     for one in found:
         better = [o for o in found if dominated(one.found, o.found)]
         same = [o for o in ahead if (o.found.ms, o.found.quality) == (one.found.ms, one.found.quality)]
@@ -130,7 +131,7 @@ def test_the_front_has_all_that_nothing_dominates_once(found: list[Measured]) ->
 
 @given(points, st.integers(1, 10))
 def test_a_choice_from_the_front_keeps_its_ends(found: list[Measured], count: int) -> None:
-    ahead = front(found)
+    ahead = front(found, found[0].found)
     chosen = spread_out(ahead, count)
     assert len(chosen) == min(count, len(ahead))
     assert chosen[0] == ahead[0] and (count == 1 or chosen[-1] == ahead[-1])
@@ -154,6 +155,21 @@ def test_a_budget_takes_the_fastest_or_the_most_accurate() -> None:
 def test_a_budget_is_kept_on_the_held_back_samples_too() -> None:
     lucky, sound = point(1, 1, 30, held=10), point(2, 2, 26, held=26)
     assert Budget(least_db=25).ranked((lucky, sound), sound.found, sound.found)[0] == sound
+
+
+def test_a_gain_counts_as_far_as_both_halves_have_it() -> None:
+    base, lucky, sound = point(1, 2, 20, held=18), point(2, 2, 26, held=17), point(3, 2, 21, held=19)
+    assert gained(lucky.found, base.found) == -1 and gained(sound.found, base.found) == 1
+    assert Budget().ranked((base, lucky, sound), base.found, base.found) == (sound, base, lucky)
+    assert front((base, lucky, sound), base.found) == (sound,)
+
+
+def test_without_a_clock_no_slower_means_no_more_bytes_either() -> None:
+    base, floats = point(1, 2.0, 20), point(2, 1.9, 40)
+    larger = replace(floats, found=replace(floats.found, bytes=1))
+    assert Budget().ranked((base, larger), base.found, floats.found) == (base,)
+    assert Budget().ranked((base, larger), base.found, floats.found, clocked=True)[0] == larger
+    assert Budget(least_speed=0.9).ranked((base, larger), base.found, floats.found)[0] == larger
 
 
 @pytest.mark.parametrize(
