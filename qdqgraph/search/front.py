@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 from msgspec import Meta
 
 from ..errors import ModelError
+from ..verify.sensitivity.levels import Sampled
 from .decisions import Candidate
 from .start import Found, quality
 
@@ -23,14 +25,27 @@ class Measured:
 
 
 def gained(found: Found, base: Found) -> float:
-    """What a candidate gains over the repaired model in quality: the lesser of its gains on the two halves.
+    """What a candidate surely gains over the repaired model in quality.
 
-    Decisions are chosen by the half that the search sees, so a gain there may be an accident of its samples.
+    Decisions are chosen by few samples, so a gain may be an accident of these. Of a score it is the gain; in dB the
+    least of the gains on the two halves, and of the mean over all samples less its standard error.
     """
     gain = found.quality - base.quality
-    if found.held is None or base.held is None:
+    if found.searched.score is not None or found.held is None or base.held is None:
         return gain
-    return min(gain, quality(found.held) - quality(base.held))
+    gains = [gain, quality(found.held) - quality(base.held)]
+    if (sure := surely((base.searched, base.held), (found.searched, found.held))) is not None:
+        gains.append(sure)
+    return min(gains)
+
+
+def surely(before: Sequence[Sampled], after: Sequence[Sampled]) -> float | None:
+    """The mean gain of the samples in dB, less its standard error; None if it is not known."""
+    old, new = (np.array([db for level in levels for db in level.samples_db]) for levels in (before, after))
+    if len(old) != len(new) or len(old) < 2:
+        return None
+    gains = new - old
+    return float(gains.mean() - gains.std(ddof=1) / math.sqrt(len(gains)))
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,9 @@ def _free(
     """The best candidate to begin with: the start with decisions that cost neither time nor quality, as far as that is
     true of them together."""
     base = Candidate(start.name)
-    free = [a for a in alone if a.slower <= SMALL and a.better >= 0 and (a.slower < -SMALL or a.better > WORTH)]
+    free = [
+        a for a in alone if a.slower <= SMALL and a.better >= 0 and (a.slower < -SMALL or (a.sure and a.better > WORTH))
+    ]
     candidates = [base, *_prefixes(base, free, lambda a: -a.better)]
     measure(candidates)
     within = [c for c in candidates if found[c].ms <= found[base].ms + SMALL]

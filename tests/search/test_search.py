@@ -34,7 +34,7 @@ from qdqgraph.search.decisions import APART, FLOAT, Candidate, Decision
 from qdqgraph.search.front import Budget, Measured, dominated, front, gained, spread_out
 from qdqgraph.search.start import PARTS, Found, quality
 from qdqgraph.search.trials import Trials, choices
-from qdqgraph.verify.sensitivity.levels import Level
+from qdqgraph.verify.sensitivity.levels import Sampled
 from tests.support.models import build
 from tests.support.paths import ROOT
 
@@ -106,8 +106,8 @@ def test_with_everything_in_float_the_outputs_are_those_of_the_float_network(sta
     assert all(quality(level) > 100 for level in first.run(first.made(everything)))
 
 
-def level(db: float) -> Level:
-    return Level(db, {"y": db}, None)
+def level(db: float, *samples: float) -> Sampled:
+    return Sampled(db, {"y": db}, None, samples)
 
 
 def point(number: int, ms: float, db: float, held: float | None = None) -> Measured:
@@ -162,6 +162,16 @@ def test_a_gain_counts_as_far_as_both_halves_have_it() -> None:
     assert gained(lucky.found, base.found) == -1 and gained(sound.found, base.found) == 1
     assert Budget().ranked((base, lucky, sound), base.found, base.found) == (sound, base, lucky)
     assert front((base, lucky, sound), base.found) == (sound,)
+
+
+def test_a_gain_that_its_standard_error_exceeds_is_none() -> None:
+    base, steady, chance = (
+        Found(1, 0, level(20, 20, 22), level(20, 18, 20)),
+        Found(1, 0, level(22, 22, 24), level(22, 20, 22)),
+        Found(1, 0, level(24, 40, 12), level(24, 15, 25)),
+    )
+    assert gained(steady, base) == 2
+    assert gained(chance, base) < 0 == gained(base, base)
 
 
 def test_without_a_clock_no_slower_means_no_more_bytes_either() -> None:
@@ -287,6 +297,35 @@ def test_a_score_is_a_budget() -> None:
         qdqgraph.tune(model, samples(), max_drop=0.02)
 
 
+def test_a_clock_replaces_every_estimate_and_builds_are_limited(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    model, data = build(MODEL), samples()
+    options = {"trials": 0, "library": "openvino", "builds": 3, "storage": storage(tmp_path)}
+    outcome = qdqgraph.tune(model, data, **options).outcome  # type: ignore[arg-type]
+    assert outcome.builds == 3 and outcome.base.built is not None
+    assert outcome.base.found.ms == outcome.base.built.ms
+    estimates = qdqgraph.tune(model, data, trials=0).outcome
+    assert outcome.floats.found.ms != estimates.floats.found.ms
+    assert outcome.chosen.found.ms <= outcome.base.found.ms
+    again = qdqgraph.tune(model, data, **options).outcome  # type: ignore[arg-type]
+    assert again.builds == 0 and again.chosen == outcome.chosen and again.floats == outcome.floats
+    with pytest.raises(ModelError, match="builds of 2 or more"):
+        qdqgraph.tune(model, data, library="openvino", builds=1)
+
+
+def test_what_tensorrt_rtx_builds_has_bytes_and_keeps_its_estimate() -> None:
+    pytest.importorskip("tensorrt_rtx")
+    outcome = qdqgraph.tune(build(MODEL), samples(), trials=0, library="tensorrt-rtx", builds=3).outcome
+    assert outcome.builds == 3 and outcome.base.built is not None and outcome.base.built.bytes
+    assert outcome.base.found.ms == qdqgraph.tune(build(MODEL), samples(), trials=0).outcome.base.found.ms
+
+
+def test_estimates_too_close_to_rank_are_said() -> None:
+    """On a large GPU the launches of these four layers take all the time."""
+    outcome = qdqgraph.tune(build(MODEL), samples(), trials=0, device="a100").outcome
+    assert any("too close to rank" in note for note in outcome.notes)
+
+
 def api_run(model: onnx.ModelProto) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
     from qdqgraph.verify.scores import run_of
 
@@ -361,7 +400,7 @@ def test_a_killed_search_goes_on_and_workers_find_the_same(folder: Path, capsys:
         (["--max-drop", "1"], "a drop of the score needs the function that scores: give --eval"),
         (["--samples", "3"], "the data have 3 samples; the search needs 4"),
         (["--device", "h900"], "unknown device 'h900'"),
-        (["-o", "model.onnx"], "model.onnx exists; use --force to overwrite it"),
+        (["-o", "model.onnx"], "model.onnx exists; use --force"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
