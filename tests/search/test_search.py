@@ -33,7 +33,7 @@ from qdqgraph.repair.options import Options
 from qdqgraph.search.decisions import APART, FLOAT, Candidate, Decision
 from qdqgraph.search.front import Budget, Measured, dominated, front, gained, spread_out
 from qdqgraph.search.start import PARTS, Found, quality
-from qdqgraph.search.trials import Trials, choices
+from qdqgraph.search.trials import Trials, choices, opened
 from qdqgraph.verify.sensitivity.levels import Sampled
 from tests.support.models import build
 from tests.support.paths import ROOT
@@ -228,6 +228,23 @@ def test_what_was_measured_is_not_measured_again_and_an_interrupted_search_goes_
     third: list[Candidate] = []
     assert Trials(storage(tmp_path), "t", "run", CHOICES).measured(candidates(), measure(third), held=True) == found
     assert not third
+
+
+def test_a_trial_that_another_process_has_finished_meanwhile_is_no_error(tmp_path: Path) -> None:
+    """SQLite locks no rows: two processes may be given the same waiting trial."""
+    trials = Trials(storage(tmp_path), "t", "run", CHOICES)
+
+    def run(candidate: Candidate, held: bool) -> Found:
+        other = opened(storage(tmp_path), "t", create=False)
+        for trial in other.get_trials(deepcopy=False):
+            if trial.state.name == "RUNNING":
+                other.tell(trial.number, [1.0, 1.0])
+        return measure([])(candidate, held)
+
+    found = trials.measured(candidates(3), run, held=True)
+    assert [f.ms for f in found] == [1.0, 2.0, 3.0]
+    later: list[Candidate] = []
+    assert trials.measured(candidates(3), measure(later), held=True) == found and not later
 
 
 def test_a_storage_of_another_run_is_refused(tmp_path: Path) -> None:
