@@ -27,16 +27,17 @@ class Measured:
 def gained(found: Found, base: Found) -> float:
     """What a candidate surely gains over the repaired model in quality.
 
-    Decisions are chosen by few samples, so a gain may be an accident of these. Of a score it is the gain; in dB the
-    least of the gains on the two halves, and of the mean over all samples less its standard error.
+    Decisions are chosen by few samples, so a gain may be an accident of these. In dB it is the least of the gains on
+    the two halves, and of the mean over all samples less its standard error. A gain of a score counts if that of the
+    samples in dB is sure too: a score alone does not say how sure it is.
     """
     gain = found.quality - base.quality
-    if found.searched.score is not None or found.held is None or base.held is None:
+    if found.held is None or base.held is None:
         return gain
-    gains = [gain, quality(found.held) - quality(base.held)]
-    if (sure := surely((base.searched, base.held), (found.searched, found.held))) is not None:
-        gains.append(sure)
-    return min(gains)
+    sure = surely((base.searched, base.held), (found.searched, found.held))
+    if found.searched.score is not None:
+        return gain if sure is None or sure > 0 else min(gain, 0.0)
+    return min(gain, quality(found.held) - quality(base.held), gain if sure is None else sure)
 
 
 def surely(before: Sequence[Sampled], after: Sequence[Sampled]) -> float | None:
@@ -105,7 +106,7 @@ class Budget:
             most = base.ms if self.least_speed is None else floats.ms / self.least_speed
             most_bytes = base.bytes if self.least_speed is None and not clocked else math.inf
             within = [m for m in found if m.found.ms <= most and m.found.bytes <= most_bytes]
-            return tuple(sorted(within, key=lambda m: (-gained(m.found, base), m.found.ms, m.candidate)))
+            return tuple(sorted(within, key=lambda m: (-gained(m.found, base), m.found.ms, *_plain(m, base))))
         within = [m for m in found if self._kept(m.found, floats)]
         return tuple(sorted(within, key=lambda m: (m.found.ms, -gained(m.found, base), m.candidate)))
 
@@ -117,6 +118,11 @@ class Budget:
             return max(drops) <= self.most_drop
         known = [level.sqnr_db for level in levels if level.sqnr_db is not None]
         return bool(known) and self.least_db is not None and sum(known) / len(known) >= self.least_db
+
+
+def _plain(measured: Measured, base: Found) -> tuple[bool, int, Candidate]:
+    """What decides among equals: the repaired model itself, then the fewest decisions."""
+    return measured.found != base, len(measured.candidate.decisions), measured.candidate
 
 
 def front(found: Iterable[Measured], base: Found) -> tuple[Measured, ...]:

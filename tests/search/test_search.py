@@ -174,6 +174,16 @@ def test_a_gain_that_its_standard_error_exceeds_is_none() -> None:
     assert gained(chance, base) < 0 == gained(base, base)
 
 
+def test_a_score_that_gains_while_the_samples_lose_is_an_accident() -> None:
+    def scored(number: int, score: float, *samples: float) -> Measured:
+        levels = (Sampled(20, {"y": 20}, score, samples), Sampled(20, {"y": 20}, score, samples))
+        return Measured(Candidate("s", (Decision(str(number), FLOAT),)), Found(1, 0, *levels))
+
+    base, lucky, sound = scored(2, 0.8, 20, 22), scored(1, 0.9, 19, 20), scored(3, 0.85, 21, 23)
+    assert gained(lucky.found, base.found) == 0 < gained(sound.found, base.found)
+    assert Budget().ranked((lucky, base), base.found, base.found) == (base, lucky)
+
+
 def test_without_a_clock_no_slower_means_no_more_bytes_either() -> None:
     base, floats = point(1, 2.0, 20), point(2, 1.9, 40)
     larger = replace(floats, found=replace(floats.found, bytes=1))
