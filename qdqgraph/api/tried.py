@@ -33,11 +33,12 @@ LIMITS = Limits(600.0, 8192)
 
 
 class Builds:
-    """Builds candidates, at most so many. The results are in the storage of the search, by the digest of the model.
+    """Builds candidates, at most so many. The results are in the storage of the search, by the digest of the model, and
+    those of an earlier run count too: a search that goes on, or is asked again, chooses among the same engines.
 
     Args:
         library: a name of `engines.builders.LIBRARIES`.
-        most: the most builds.
+        most: the most engines, built now or before.
         memo: the storage.
         asked: the models.
         starts: the starts, by name.
@@ -57,15 +58,21 @@ class Builds:
         self.found: dict[Candidate, Built] = {}
         self.notes: tuple[str, ...] = ()
         self._memo, self._asked, self._starts, self._progress = memo, asked, starts, progress
-        self._floats: Built | None = None
+        self._used: set[str] = set()
+
+    @property
+    def clocked(self) -> bool:
+        """Whether the library measures times."""
+        return self.library != STORED
 
     def built(self, candidates: Iterable[Measured]) -> list[Measured]:
         """The candidates of which there is an engine, with its time if the library measures one."""
         kept: list[Measured] = []
         for measured in candidates:
-            if self.count >= self.most and self._known(self._model(measured.candidate)) is None:
+            model = self._model(measured.candidate)
+            if len(self._used) >= self.most and self._key(model) not in self._used:
                 continue
-            own = self.found[measured.candidate] = self._of(self._model(measured.candidate))
+            own = self.found[measured.candidate] = self._of(model)
             if own.refused:
                 self.notes = (*self.notes, f"{self.library} refuses a candidate of the front: {own.refused}")
             else:
@@ -77,30 +84,28 @@ class Builds:
 
     def floats(self, found: Found) -> Found:
         """The float network, with its measured time if the library gives one."""
-        if self.library == STORED:
+        if not self.clocked:
             return found
         start = next(iter(self._starts.values())).start
-        self._floats = self._of(start.float_model)
-        return found if self._floats.ms is None else replace(found, ms=self._floats.ms)
+        own = self._of(start.float_model)
+        return found if own.ms is None else replace(found, ms=own.ms)
 
     def _model(self, candidate: Candidate) -> onnx.ModelProto:
         return self._starts[candidate.start].start.made(candidate).model
-
-    def _known(self, model: onnx.ModelProto) -> Built | None:
-        text = self._memo.note(self._key(model))
-        return None if text is None else msgspec.json.decode(text, type=Built)
 
     def _key(self, model: onnx.ModelProto) -> str:
         return f"{self.library} {content(model, self._asked.folder)}"
 
     def _of(self, model: onnx.ModelProto) -> Built:
-        known = self._known(model)
-        if known is None:
-            self.count += 1
-            self._progress(f"build {self.count} of at most {self.most}")
-            known = self._build(model)
-            self._memo.add_note(self._key(model), json.dumps(json.loads(msgspec.json.encode(known))))
-        return known
+        name = self._key(model)
+        self._used.add(name)
+        if (text := self._memo.note(name)) is not None:
+            return msgspec.json.decode(text, type=Built)
+        self.count += 1
+        self._progress(f"build {self.count} of at most {self.most}")
+        new = self._build(model)
+        self._memo.add_note(name, json.dumps(json.loads(msgspec.json.encode(new))))
+        return new
 
     def _build(self, model: onnx.ModelProto) -> Built:
         with TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from ..engines.forecast.forecast import forecast
 from ..engines.share import Int8Share
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
-from ..engines.timing.roofline import Roofline
+from ..engines.timing.roofline import Roofline, close
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
@@ -33,12 +33,13 @@ from ..search.start import HELD, SEARCHED, Found, quality
 from ..search.trials import Trials, choices, opened, results
 from ..search.walk import searched
 from ..verify.scores import Evaluate
+from ..verify.sensitivity.levels import Sampled
 from . import given
 from .engines import shares_of
 from .given import File, Model
 from .ranking import function_name
 from .results import Result, output_paths, refuse_outputs, written
-from .starting import Asked, Repaired, starting
+from .starting import BASE, Asked, Repaired, starting
 from .tried import Builds
 
 TRIALS = 40
@@ -46,6 +47,8 @@ TRIALS = 40
 STUDY = "tune"
 LEAST = 4
 """Samples: two that the search sees, and two that judge its result."""
+LEAST_BUILDS = 2
+"""The repaired model, and the float network, whose time is measured if the library measures times."""
 FLOATS = "float"
 
 
@@ -113,7 +116,7 @@ def tune(
         measured: layer info and profile of an engine on the device, as in `estimate`.
         library: builds the best candidates: "tensorrt-rtx" (what is legal, and bytes), or "openvino", "trtexec",
             "tensorrt", whose measured times then choose.
-        builds: at most so many engines.
+        builds: at most so many engines, the repaired model and the float network among them; 2 or more.
         trials: changes of the best candidates that are tried.
         seed: of these; the same seed gives the same result.
         storage: an URL of Optuna, such as "sqlite:///tune.db", that keeps what was measured: a later call goes on, and
@@ -129,8 +132,8 @@ def tune(
     budget = Budget(budget_db, max_drop, min_speed)
     if max_drop is not None and evaluate is None:
         raise ModelError("a drop of the score needs the function that scores: give --eval")
-    if trials < 0 or builds < 1:
-        raise ModelError("give a number of trials of 0 or more, and of builds of 1 or more")
+    if trials < 0 or builds < LEAST_BUILDS:
+        raise ModelError(f"give a number of trials of 0 or more, and of builds of {LEAST_BUILDS} or more")
     refuse_outputs(output, plan, force)
     found, place, source = given.read(model, folder)
     refuse_collisions(found, place, source, output_paths(output, plan))
@@ -174,8 +177,11 @@ def tune(
         base = next(m for m in everything if m.candidate == Candidate(starts[0].start.name))
         floats = _floats(starts[0], asked)
         tried = None if library is None else Builds(library, builds, memo, asked, by_name, progress)
+        speed = floats if tried is None else tried.floats(floats)
         points = _built(everything, base, budget, floats, tried)
-        best, real = _best(points, base, budget, floats, by_name, tried)
+        own = next((m for m in points if m.candidate == base.candidate), base)
+        clocked = tried is not None and tried.clocked
+        best, real = _best(points, own.found, budget, speed, by_name, clocked=clocked)
         result = _result(asked, by_name[best.candidate.start], best.candidate)
         outcome = Outcome(
             format=1,
@@ -187,13 +193,13 @@ def tune(
             seed=seed,
             chosen=Point.of(best, _of(tried, best.candidate)),
             real=real,
-            base=Point.of(base, _of(tried, base.candidate)),
-            floats=Point(FLOATS, Candidate(FLOATS), floats),
-            front=tuple(Point.of(m, _of(tried, m.candidate)) for m in front(points)),
+            base=Point.of(own, _of(tried, base.candidate)),
+            floats=Point(FLOATS, Candidate(FLOATS), speed),
+            front=tuple(Point.of(m, _of(tried, m.candidate)) for m in front(points, own.found)),
             left=_left(starts[0], asked),
             candidates=len(everything),
             builds=0 if tried is None else tried.count,
-            notes=() if tried is None else tried.notes,
+            notes=(*(() if clocked else _close(own.found, speed, asked)), *(() if tried is None else tried.notes)),
         )
     return Tuned(written(result, Source(source, place, found), output, plan, force, progress), outcome)
 
@@ -206,7 +212,10 @@ def tune_status(storage: str) -> Progress:
     """
     study = opened(storage, STUDY, create=False)
     states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
-    points = tuple(Point.of(m) for m in front(Measured(c, f) for c, f in results(study)))
+    found = dict(results(study))
+    base = found.get(Candidate(BASE))
+    ahead = () if base is None else front((Measured(c, f) for c, f in found.items()), base)
+    points = tuple(map(Point.of, ahead))
     return Progress(storage, states.count("COMPLETE"), states.count("RUNNING"), states.count("WAITING"), points)
 
 
@@ -232,7 +241,8 @@ def _floats(first: Repaired, asked: Asked) -> Found:
         first.start.measuring,
         Graph(first.start.float_model, asked.folder, target=first.start.graph.target),
     )
-    engine, level = forecast(graph, FLOATS), measuring.unquantized()
+    engine, exact = forecast(graph, FLOATS), measuring.unquantized()
+    level = Sampled(exact.sqnr_db, exact.outputs_db, exact.score)
     return Found(asked.roofline.estimate(engine, graph, asked.floats).ms, engine.bytes, level, level)
 
 
@@ -243,28 +253,27 @@ def _built(
     if tried is None:
         return list(everything)
     likely = budget.ranked(everything, base.found, floats)[: max(1, tried.most // 2)]
-    asked = (base, *likely, *spread_out(front(everything), tried.most))
+    asked = (base, *likely, *spread_out(front(everything, base.found), tried.most))
     return tried.built({m.candidate: m for m in asked}.values())
 
 
 def _best(
     points: Sequence[Measured],
-    base: Measured,
+    base: Found,
     budget: Budget,
     floats: Found,
     starts: dict[str, Repaired],
-    tried: Builds | None,
+    *,
+    clocked: bool,
 ) -> tuple[Measured, tuple[Any, Any]]:
     """The best candidate within the budget that, run as it is, is not worse than the repaired model."""
-    own = next((m for m in points if m.candidate == base.candidate), base)
-    speed = floats if tried is None else tried.floats(floats)
-    for measured in budget.ranked(points, own.found, speed):
-        if dominated(measured.found, own.found):
+    for measured in budget.ranked(points, base, floats, clocked=clocked):
+        if dominated(measured.found, base):
             continue
         start = starts[measured.candidate.start].start
         levels = start.run(start.made(measured.candidate))
         real = replace(measured.found, searched=levels[SEARCHED], held=levels[HELD])
-        if not dominated(real, own.found):
+        if not dominated(real, base):
             return Measured(measured.candidate, measured.found), (levels[SEARCHED], levels[HELD])
     most = max(points, key=lambda m: m.found.quality)
     fastest = min(points, key=lambda m: m.found.ms)
@@ -272,7 +281,7 @@ def _best(
     raise ModelError(
         f"no candidate has {budget.text}: the most accurate has {most.found.quality:.4g}{unit} at "
         f"{most.found.ms:.4g} ms, the fastest {fastest.found.quality:.4g}{unit} at {fastest.found.ms:.4g} ms "
-        f"(float {speed.ms:.4g} ms); "
+        f"(float {floats.ms:.4g} ms); "
         "nothing was written"
     )
 
@@ -287,6 +296,17 @@ def _result(asked: Asked, chosen: Repaired, candidate: Candidate) -> Result:
         return before
     after = rounds.between(chosen.start.graph, graph, asked.rules, asked.options)
     return Result.of(joined(asked.proto, before, after), int8=(first, share), notes=before.notes)
+
+
+def _close(base: Found, floats: Found, asked: Asked) -> tuple[str, ...]:
+    """What to say if the estimate cannot tell the repaired model from the float network."""
+    if not close(base.ms, floats.ms):
+        return ()
+    return (
+        f"the estimates for {asked.roofline.device.name} of the repaired model ({base.ms:.4g} ms) and of float "
+        f"({floats.ms:.4g} ms) are too close to rank: only a clock tells whether INT8 gains anything there. "
+        "Build with --with trtexec, or name another --device",
+    )
 
 
 def _left(first: Repaired, asked: Asked) -> tuple[Left, ...]:

@@ -21,8 +21,10 @@ from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation
 
-OURS = {"-o": 1, "--output": 1, "--plan": 1, "--picture": 1, "--workers": 1, "--storage": 1, "--json": 0, "--force": 0}
-"""Options that other workers do not get, and the number of their values."""
+ALONE = ("-o", "--output", "--plan", "--picture", "--workers", "--storage", "--with")
+OURS = dict.fromkeys(ALONE, 1) | {"--json": 0, "--force": 0}
+"""Options that other workers do not get, and the number of their values: they measure candidates, and one process
+builds and writes."""
 
 
 def tune(args: Namespace) -> int:

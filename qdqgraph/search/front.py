@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 from msgspec import Meta
 
 from ..errors import ModelError
+from ..verify.sensitivity.levels import Sampled
 from .decisions import Candidate
 from .start import Found, quality
 
@@ -19,6 +22,31 @@ class Measured:
 
     candidate: Candidate
     found: Found
+
+
+def gained(found: Found, base: Found) -> float:
+    """What a candidate surely gains over the repaired model in quality.
+
+    Decisions are chosen by few samples, so a gain may be an accident of these. In dB it is the least of the gains on
+    the two halves, and of the mean over all samples less its standard error. A gain of a score counts if that of the
+    samples in dB is sure too: a score alone does not say how sure it is.
+    """
+    gain = found.quality - base.quality
+    if found.held is None or base.held is None:
+        return gain
+    sure = surely((base.searched, base.held), (found.searched, found.held))
+    if found.searched.score is not None:
+        return gain if sure is None or sure > 0 else min(gain, 0.0)
+    return min(gain, quality(found.held) - quality(base.held), gain if sure is None else sure)
+
+
+def surely(before: Sequence[Sampled], after: Sequence[Sampled]) -> float | None:
+    """The mean gain of the samples in dB, less its standard error; None if it is not known."""
+    old, new = (np.array([db for level in levels for db in level.samples_db]) for levels in (before, after))
+    if len(old) != len(new) or len(old) < 2:
+        return None
+    gains = new - old
+    return float(gains.mean() - gains.std(ddof=1) / math.sqrt(len(gains)))
 
 
 @dataclass(frozen=True)
@@ -62,20 +90,25 @@ class Budget:
             return f"at least {self.least_speed:g} times as fast as float, the best quality"
         return "no slower than the repaired model, the best quality"
 
-    def ranked(self, found: Iterable[Measured], base: Found, floats: Found) -> tuple[Measured, ...]:
-        """What is within the budget on the samples of the search, best first.
+    def ranked(
+        self, found: Iterable[Measured], base: Found, floats: Found, *, clocked: bool = False
+    ) -> tuple[Measured, ...]:
+        """What is within the budget, best first.
 
         Args:
             found: the candidates.
             base: the repaired model.
             floats: the float network.
+            clocked: times were measured. An estimate is too rough to say alone that a candidate is no slower than the
+                repaired model: then it must move no more bytes either.
         """
         if self.least_db is None and self.most_drop is None:
             most = base.ms if self.least_speed is None else floats.ms / self.least_speed
-            within = [m for m in found if m.found.ms <= most]
-            return tuple(sorted(within, key=lambda m: (-m.found.quality, m.found.ms, m.candidate)))
+            most_bytes = base.bytes if self.least_speed is None and not clocked else math.inf
+            within = [m for m in found if m.found.ms <= most and m.found.bytes <= most_bytes]
+            return tuple(sorted(within, key=lambda m: (-gained(m.found, base), m.found.ms, *_plain(m, base))))
         within = [m for m in found if self._kept(m.found, floats)]
-        return tuple(sorted(within, key=lambda m: (m.found.ms, -m.found.quality, m.candidate)))
+        return tuple(sorted(within, key=lambda m: (m.found.ms, -gained(m.found, base), m.candidate)))
 
     def _kept(self, found: Found, floats: Found) -> bool:
         """Whether both halves of the samples keep the budget on average: the search may have fitted its own half."""
@@ -87,11 +120,17 @@ class Budget:
         return bool(known) and self.least_db is not None and sum(known) / len(known) >= self.least_db
 
 
-def front(found: Iterable[Measured]) -> tuple[Measured, ...]:
-    """The candidates that no other one is at least as good as in time and quality, fastest first."""
+def _plain(measured: Measured, base: Found) -> tuple[bool, int, Candidate]:
+    """What decides among equals: the repaired model itself, then the fewest decisions."""
+    return measured.found != base, len(measured.candidate.decisions), measured.candidate
+
+
+def front(found: Iterable[Measured], base: Found) -> tuple[Measured, ...]:
+    """The candidates that no other one is at least as good as in time and in what it gains over the repaired model,
+    fastest first."""
     best: list[Measured] = []
-    for measured in sorted(found, key=lambda m: (m.found.ms, -m.found.quality, m.candidate)):
-        if not best or measured.found.quality > best[-1].found.quality:
+    for measured in sorted(found, key=lambda m: (m.found.ms, -gained(m.found, base), m.candidate)):
+        if not best or gained(measured.found, base) > gained(best[-1].found, base):
             best.append(measured)
     return tuple(best)
 

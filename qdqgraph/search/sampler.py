@@ -7,20 +7,22 @@ from collections.abc import Mapping, Sequence
 
 from .alone import Alone
 from .decisions import Candidate
-from .front import Measured
-from .trials import AS_IS, START, choices, parameter, parameters, values
+from .front import Measured, gained
+from .start import Found
+from .trials import AS_IS, START, choices, parameter, parameters
 
 SUBJECTS = 24
 """The decisions that are sampled: those that matter most alone."""
 
 
 def proposed(
-    measured: Sequence[Measured], alone: Mapping[str, Sequence[Alone]], seed: int, count: int
+    measured: Sequence[Measured], base: Found, alone: Mapping[str, Sequence[Alone]], seed: int, count: int
 ) -> list[Candidate]:
     """Candidates that are likely to be ahead of the front.
 
     Args:
         measured: what was measured so far.
+        base: what was measured of the repaired model.
         alone: what each decision changes alone, by start.
         seed: of the sampler.
         count: the number of candidates.
@@ -40,7 +42,8 @@ def proposed(
         given = parameters(each.candidate)
         sampled = {name: value for name, value in given.items() if value in known.get(name, ())}
         full = dict.fromkeys(known, AS_IS) | sampled
-        study.add_trial(optuna.trial.create_trial(params=full, distributions=distributions, values=values(each.found)))
+        goals = [each.found.ms, -gained(each.found, base)]
+        study.add_trial(optuna.trial.create_trial(params=full, distributions=distributions, values=goals))
     made = []
     for _ in range(count):
         trial = study.ask(distributions)

@@ -21,7 +21,7 @@ from ..graph.pair import pairs
 from ..proposals.proposal import Constant, SetPair
 from ..repair.corrections import edited, released
 from ..repair.rounds import stripped
-from ..verify.sensitivity.levels import Level
+from ..verify.sensitivity.levels import Level, Sampled
 from ..verify.sensitivity.measure import Measuring
 from .decisions import APART, FLOAT, Candidate, Decision, Space
 
@@ -43,8 +43,8 @@ class Found:
 
     ms: Annotated[float, Meta(description="The estimated time of a run; it ranks, it does not predict.")]
     bytes: int
-    searched: Level
-    held: Level | None
+    searched: Sampled
+    held: Sampled | None
 
     @property
     def quality(self) -> float:
@@ -116,7 +116,7 @@ class Start:
         """The quality on the samples of the search with other scales of sites."""
         return self.measuring.levels(self.built.off() | self.built.scaled(scales), PARTS, (SEARCHED,))[0]
 
-    def run(self, graph: Graph) -> tuple[Level, ...]:
+    def run(self, graph: Graph) -> tuple[Sampled, ...]:
         """The quality of a model as it is, without switches, on both halves of the samples."""
         return self.measuring.of(graph.model, graph.folder, PARTS)
 
@@ -137,7 +137,7 @@ class Start:
             self._costs[same] = self.roofline.estimate(engine, graph, self.floats).ms, engine.bytes
         return self._costs[same]
 
-    def _levels(self, candidate: Candidate, parts: Collection[int]) -> tuple[Level, ...]:
+    def _levels(self, candidate: Candidate, parts: Collection[int]) -> tuple[Sampled, ...]:
         off = [self._index[d.subject] for d in candidate.decisions if d.option == FLOAT]
         scales = {s: v for s, v in self.space.scaled(candidate.decisions).items() if s in self.built.scales}
         return self.measuring.levels(self.built.off(*off) | self.built.scaled(scales), PARTS, parts)

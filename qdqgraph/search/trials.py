@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -80,7 +80,9 @@ class Trials:
             key = str(trial.user_attrs[KEY])
             begun += 1
             progress(f"candidate {begun} of {count}")
-            self._tell(trial, by_key[key], measure(by_key[key], held))
+            found = measure(by_key[key], held)
+            if not self._told(trial, by_key[key], found) and key not in self._known():
+                self._add(key, by_key[key], found)
         known = self._known()
         for key in keys:
             if key not in known:  # another process began it and has not finished
@@ -121,14 +123,31 @@ class Trials:
             if trial.user_attrs.get(KEY) in keys:
                 return trial
             # Another process was faster, so this trial is nobody's; or a trial of an earlier batch waited.
-            self.study.tell(trial, state=TrialState.FAIL)
+            self._tell(trial, state=TrialState.FAIL)
         return None
 
-    def _tell(self, trial: optuna.Trial, candidate: Candidate, found: Found) -> None:
-        for name in parameters(candidate):
-            trial.suggest_categorical(name, self.choices[name])
-        trial.set_user_attr(FOUND, json.loads(msgspec.json.encode(found)))
-        self.study.tell(trial, values(found))
+    def _told(self, trial: optuna.Trial, candidate: Candidate, found: Found) -> bool:
+        """Whether the trial has the result; not if another process has finished it."""
+        from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+
+        try:
+            for name in parameters(candidate):
+                trial.suggest_categorical(name, self.choices[name])
+            trial.set_user_attr(FOUND, json.loads(msgspec.json.encode(found)))
+        except (UpdateFinishedTrialError, StorageInternalError):
+            return False
+        return self._tell(trial, values=values(found))
+
+    def _tell(self, trial: optuna.Trial, **how: Any) -> bool:
+        """Finishes a trial unless another process has: SQLite locks no rows, so `ask` may give two processes the same
+        trial."""
+        from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+
+        try:
+            self.study.tell(trial, **how)
+        except (UpdateFinishedTrialError, StorageInternalError, ValueError):
+            return False
+        return True
 
     def _add(self, key: str, candidate: Candidate, found: Found) -> None:
         from optuna.distributions import CategoricalDistribution

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .alone import Alone, Ask, alone_of
 from .decisions import FLOAT, Candidate
-from .front import Measured, front
+from .front import Measured, front, gained
 from .sampler import proposed
 from .start import Found, Start
 
@@ -49,19 +49,21 @@ def searched(starts: Sequence[Start], ask: Ask, *, seed: int, trials: int) -> tu
         measure(_prefixes(best, [a for a in alone[start.name] if a.better > 0 and a.slower > SMALL], _by_ratio))
         measure(_prefixes(best, [a for a in alone[start.name] if a.better <= 0 and a.slower < -SMALL], _by_loss))
     known = {start.name: start for start in starts if start.name in alone}
+    base = found[Candidate(starts[0].name)]
     for generation in range(-(-trials // BATCH)):
         count = min(BATCH, trials - generation * BATCH)
         measured = tuple(Measured(c, f) for c, f in found.items() if c.start in known)
         own = random.Random(int.from_bytes(hashlib.sha256(f"{seed} {generation}".encode()).digest()[:8]))
-        changes = _changes(front(measured), known, own, count - count // 4)
-        measure([*changes, *proposed(measured, alone, own.randrange(2**31), count // 4)])
+        changes = _changes(front(measured, base), known, own, count - count // 4)
+        measure([*changes, *proposed(measured, base, alone, own.randrange(2**31), count // 4)])
     return tuple(Measured(candidate, each) for candidate, each in found.items())
 
 
 def promising(starts: Sequence[Start], found: dict[Candidate, Found]) -> tuple[Start, ...]:
     """The starts whose decisions are worth measuring: the front of the starts, the most accurate first, at most two."""
-    ahead = front(Measured(Candidate(s.name), found[Candidate(s.name)]) for s in starts)
-    names = [m.candidate.start for m in sorted(ahead, key=lambda m: -m.found.quality)]
+    base = found[Candidate(starts[0].name)]
+    ahead = front((Measured(Candidate(s.name), found[Candidate(s.name)]) for s in starts), base)
+    names = [m.candidate.start for m in sorted(ahead, key=lambda m: -gained(m.found, base))]
     return tuple(s for name in names[:2] for s in starts if s.name == name)
 
 
@@ -74,11 +76,13 @@ def _free(
     """The best candidate to begin with: the start with decisions that cost neither time nor quality, as far as that is
     true of them together."""
     base = Candidate(start.name)
-    free = [a for a in alone if a.slower <= SMALL and a.better >= 0 and (a.slower < -SMALL or a.better > WORTH)]
+    free = [
+        a for a in alone if a.slower <= SMALL and a.better >= 0 and (a.slower < -SMALL or (a.sure and a.better > WORTH))
+    ]
     candidates = [base, *_prefixes(base, free, lambda a: -a.better)]
     measure(candidates)
     within = [c for c in candidates if found[c].ms <= found[base].ms + SMALL]
-    return max(within, key=lambda c: (found[c].quality, -found[c].ms))
+    return max(within, key=lambda c: (gained(found[c], found[base]), -found[c].ms))
 
 
 def _by_ratio(alone: Alone) -> float:

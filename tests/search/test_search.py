@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,10 @@ from qdqgraph.engines.timing.roofline import Roofline, default_shares
 from qdqgraph.errors import ModelError
 from qdqgraph.repair.options import Options
 from qdqgraph.search.decisions import APART, FLOAT, Candidate, Decision
-from qdqgraph.search.front import Budget, Measured, dominated, front, spread_out
+from qdqgraph.search.front import Budget, Measured, dominated, front, gained, spread_out
 from qdqgraph.search.start import PARTS, Found, quality
-from qdqgraph.search.trials import Trials, choices
-from qdqgraph.verify.sensitivity.levels import Level
+from qdqgraph.search.trials import Trials, choices, opened
+from qdqgraph.verify.sensitivity.levels import Sampled
 from tests.support.models import build
 from tests.support.paths import ROOT
 
@@ -105,8 +106,8 @@ def test_with_everything_in_float_the_outputs_are_those_of_the_float_network(sta
     assert all(quality(level) > 100 for level in first.run(first.made(everything)))
 
 
-def level(db: float) -> Level:
-    return Level(db, {"y": db}, None)
+def level(db: float, *samples: float) -> Sampled:
+    return Sampled(db, {"y": db}, None, samples)
 
 
 def point(number: int, ms: float, db: float, held: float | None = None) -> Measured:
@@ -120,7 +121,7 @@ points = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, m
 
 @given(points)
 def test_the_front_has_all_that_nothing_dominates_once(found: list[Measured]) -> None:
-    ahead = front(found)
+    ahead = front(found, found[0].found)
     for one in found:
         better = [o for o in found if dominated(one.found, o.found)]
         same = [o for o in ahead if (o.found.ms, o.found.quality) == (one.found.ms, one.found.quality)]
@@ -130,7 +131,7 @@ def test_the_front_has_all_that_nothing_dominates_once(found: list[Measured]) ->
 
 @given(points, st.integers(1, 10))
 def test_a_choice_from_the_front_keeps_its_ends(found: list[Measured], count: int) -> None:
-    ahead = front(found)
+    ahead = front(found, found[0].found)
     chosen = spread_out(ahead, count)
     assert len(chosen) == min(count, len(ahead))
     assert chosen[0] == ahead[0] and (count == 1 or chosen[-1] == ahead[-1])
@@ -154,6 +155,41 @@ def test_a_budget_takes_the_fastest_or_the_most_accurate() -> None:
 def test_a_budget_is_kept_on_the_held_back_samples_too() -> None:
     lucky, sound = point(1, 1, 30, held=10), point(2, 2, 26, held=26)
     assert Budget(least_db=25).ranked((lucky, sound), sound.found, sound.found)[0] == sound
+
+
+def test_a_gain_counts_as_far_as_both_halves_have_it() -> None:
+    base, lucky, sound = point(1, 2, 20, held=18), point(2, 2, 26, held=17), point(3, 2, 21, held=19)
+    assert gained(lucky.found, base.found) == -1 and gained(sound.found, base.found) == 1
+    assert Budget().ranked((base, lucky, sound), base.found, base.found) == (sound, base, lucky)
+    assert front((base, lucky, sound), base.found) == (sound,)
+
+
+def test_a_gain_that_its_standard_error_exceeds_is_none() -> None:
+    base, steady, chance = (
+        Found(1, 0, level(20, 20, 22), level(20, 18, 20)),
+        Found(1, 0, level(22, 22, 24), level(22, 20, 22)),
+        Found(1, 0, level(24, 40, 12), level(24, 15, 25)),
+    )
+    assert gained(steady, base) == 2
+    assert gained(chance, base) < 0 == gained(base, base)
+
+
+def test_a_score_that_gains_while_the_samples_lose_is_an_accident() -> None:
+    def scored(number: int, score: float, *samples: float) -> Measured:
+        levels = (Sampled(20, {"y": 20}, score, samples), Sampled(20, {"y": 20}, score, samples))
+        return Measured(Candidate("s", (Decision(str(number), FLOAT),)), Found(1, 0, *levels))
+
+    base, lucky, sound = scored(2, 0.8, 20, 22), scored(1, 0.9, 19, 20), scored(3, 0.85, 21, 23)
+    assert gained(lucky.found, base.found) == 0 < gained(sound.found, base.found)
+    assert Budget().ranked((lucky, base), base.found, base.found) == (base, lucky)
+
+
+def test_without_a_clock_no_slower_means_no_more_bytes_either() -> None:
+    base, floats = point(1, 2.0, 20), point(2, 1.9, 40)
+    larger = replace(floats, found=replace(floats.found, bytes=1))
+    assert Budget().ranked((base, larger), base.found, floats.found) == (base,)
+    assert Budget().ranked((base, larger), base.found, floats.found, clocked=True)[0] == larger
+    assert Budget(least_speed=0.9).ranked((base, larger), base.found, floats.found)[0] == larger
 
 
 @pytest.mark.parametrize(
@@ -202,6 +238,23 @@ def test_what_was_measured_is_not_measured_again_and_an_interrupted_search_goes_
     third: list[Candidate] = []
     assert Trials(storage(tmp_path), "t", "run", CHOICES).measured(candidates(), measure(third), held=True) == found
     assert not third
+
+
+def test_a_trial_that_another_process_has_finished_meanwhile_is_no_error(tmp_path: Path) -> None:
+    """SQLite locks no rows: two processes may be given the same waiting trial."""
+    trials = Trials(storage(tmp_path), "t", "run", CHOICES)
+
+    def run(candidate: Candidate, held: bool) -> Found:
+        other = opened(storage(tmp_path), "t", create=False)
+        for trial in other.get_trials(deepcopy=False):
+            if trial.state.name == "RUNNING":
+                other.tell(trial.number, [1.0, 1.0])
+        return measure([])(candidate, held)
+
+    found = trials.measured(candidates(3), run, held=True)
+    assert [f.ms for f in found] == [1.0, 2.0, 3.0]
+    later: list[Candidate] = []
+    assert trials.measured(candidates(3), measure(later), held=True) == found and not later
 
 
 def test_a_storage_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -269,6 +322,35 @@ def test_a_score_is_a_budget() -> None:
     assert found.outcome.real[0].score is not None and found.outcome.real[0].score >= 0.98
     with pytest.raises(ModelError, match="give --eval"):
         qdqgraph.tune(model, samples(), max_drop=0.02)
+
+
+def test_a_clock_replaces_every_estimate_and_builds_are_limited(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    model, data = build(MODEL), samples()
+    options = {"trials": 0, "library": "openvino", "builds": 3, "storage": storage(tmp_path)}
+    outcome = qdqgraph.tune(model, data, **options).outcome  # type: ignore[arg-type]
+    assert outcome.builds == 3 and outcome.base.built is not None
+    assert outcome.base.found.ms == outcome.base.built.ms
+    estimates = qdqgraph.tune(model, data, trials=0).outcome
+    assert outcome.floats.found.ms != estimates.floats.found.ms
+    assert outcome.chosen.found.ms <= outcome.base.found.ms
+    again = qdqgraph.tune(model, data, **options).outcome  # type: ignore[arg-type]
+    assert again.builds == 0 and again.chosen == outcome.chosen and again.floats == outcome.floats
+    with pytest.raises(ModelError, match="builds of 2 or more"):
+        qdqgraph.tune(model, data, library="openvino", builds=1)
+
+
+def test_what_tensorrt_rtx_builds_has_bytes_and_keeps_its_estimate() -> None:
+    pytest.importorskip("tensorrt_rtx")
+    outcome = qdqgraph.tune(build(MODEL), samples(), trials=0, library="tensorrt-rtx", builds=3).outcome
+    assert outcome.builds == 3 and outcome.base.built is not None and outcome.base.built.bytes
+    assert outcome.base.found.ms == qdqgraph.tune(build(MODEL), samples(), trials=0).outcome.base.found.ms
+
+
+def test_estimates_too_close_to_rank_are_said() -> None:
+    """On a large GPU the launches of these four layers take all the time."""
+    outcome = qdqgraph.tune(build(MODEL), samples(), trials=0, device="a100").outcome
+    assert any("too close to rank" in note for note in outcome.notes)
 
 
 def api_run(model: onnx.ModelProto) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
@@ -345,7 +427,7 @@ def test_a_killed_search_goes_on_and_workers_find_the_same(folder: Path, capsys:
         (["--max-drop", "1"], "a drop of the score needs the function that scores: give --eval"),
         (["--samples", "3"], "the data have 3 samples; the search needs 4"),
         (["--device", "h900"], "unknown device 'h900'"),
-        (["-o", "model.onnx"], "model.onnx exists; use --force to overwrite it"),
+        (["-o", "model.onnx"], "model.onnx exists; use --force"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(

@@ -93,8 +93,13 @@ class Estimate:
 
     def close_to(self, other: Estimate) -> bool:
         """Whether the two times are too close to be ranked."""
-        least, most = sorted((self.ms, other.ms))
-        return most <= least * (1 + CLOSE)
+        return close(self.ms, other.ms)
+
+
+def close(one: float, other: float) -> bool:
+    """Whether two estimated times, in milliseconds, are too close to be ranked."""
+    least, most = sorted((one, other))
+    return most <= least * (1 + CLOSE)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,16 @@ class Level:
     score: Annotated[float | None, Meta(description="The score of the task, higher is better; null without --eval.")]
 
 
+@dataclass(frozen=True)
+class Sampled(Level):
+    """A level, and that of each sample."""
+
+    samples_db: Annotated[
+        tuple[float, ...],
+        Meta(description="The SQNR of each sample, in order: the mean of the floating-point outputs."),
+    ] = ()
+
+
 @dataclass(eq=False)
 class Noise:
     """The noise of outputs, added up over samples.
@@ -36,27 +46,34 @@ class Noise:
         names: the outputs, in order.
         signal: Σ float², by output.
         noise: Σ difference², by output; not a number if a value is not finite or a shape differs.
+        samples_db: the SQNR of each sample.
     """
 
     names: Sequence[str]
     signal: dict[str, float] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
+    samples_db: list[float] = field(default_factory=list)
 
     def add(self, reference: Sequence[Any], found: Sequence[Any]) -> None:
         """Adds a sample: the outputs of the float network, and those of the network to compare."""
+        levels = []
         for name, a, b in zip(self.names, map(np.asarray, reference), map(np.asarray, found), strict=True):
             if a.dtype.kind != "f":
                 continue
             wide = a.astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):  # an output may be infinite or NaN
                 noise = math.nan if a.shape != b.shape else float(np.sum((b.astype(np.float64) - wide) ** 2))
-                self.signal[name] = self.signal.get(name, 0.0) + float(np.sum(wide**2))
+                signal = float(np.sum(wide**2))
+            self.signal[name] = self.signal.get(name, 0.0) + signal
             self.noise[name] = self.noise.get(name, 0.0) + noise
+            levels.append(limited(sqnr(signal, noise)))
+        if levels:
+            self.samples_db.append(sum(levels) / len(levels))
 
-    def level(self, score: float | None) -> Level:
+    def level(self, score: float | None) -> Sampled:
         """The level over all samples, with this score."""
         each = {name: limited(sqnr(self.signal[name], noise)) for name, noise in self.noise.items()}
-        return Level(sum(each.values()) / len(each) if each else None, each, score)
+        return Sampled(sum(each.values()) / len(each) if each else None, each, score, tuple(self.samples_db))
 
 
 def gain(quantized: Level, off: Level) -> float:

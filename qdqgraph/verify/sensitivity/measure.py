@@ -15,7 +15,7 @@ from ...errors import ModelError
 from ...model import runtime
 from ..kept import Kept
 from ..scores import Evaluate, Run, run_of, score_of
-from .levels import Level, Noise
+from .levels import Level, Noise, Sampled
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -72,10 +72,11 @@ class Measuring:
         Args:
             switches: as `Switched.off` and `Switched.on` return them.
         """
-        return self.levels(switches, 1)[0]
+        found = self.levels(switches, 1)[0]
+        return Level(found.sqnr_db, found.outputs_db, found.score)
 
-    def levels(self, switches: Inputs, parts: int, wanted: Collection[int] | None = None) -> tuple[Level, ...]:
-        """The same for parts of the samples: every so-many-th one, beginning with the part's number.
+    def levels(self, switches: Inputs, parts: int, wanted: Collection[int] | None = None) -> tuple[Sampled, ...]:
+        """The same for parts of the samples (every so-many-th, beginning with the number of the part), and each sample.
 
         Args:
             switches: as `level`.
@@ -84,7 +85,7 @@ class Measuring:
         """
         return self._levels(self._run(switches), range(parts) if wanted is None else sorted(wanted), parts)
 
-    def of(self, model: onnx.ModelProto, folder: Path, parts: int) -> tuple[Level, ...]:
+    def of(self, model: onnx.ModelProto, folder: Path, parts: int) -> tuple[Sampled, ...]:
         """The same for another model of the network, as it is.
 
         Args:
@@ -94,7 +95,7 @@ class Measuring:
         """
         return self._levels(run_of(model, folder, self._provider), range(parts), parts)
 
-    def _levels(self, run: Run, asked: Iterable[int], parts: int) -> tuple[Level, ...]:
+    def _levels(self, run: Run, asked: Iterable[int], parts: int) -> tuple[Sampled, ...]:
         noise = {part: Noise(self.graph.outputs) for part in asked}
         for index, (feed, reference) in enumerate(zip(self._samples(), self._reference, strict=True)):
             if index % parts in noise:
