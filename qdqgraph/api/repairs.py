@@ -12,6 +12,7 @@ from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
+from ..crash import guarded
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..model.writing.models import Source, placed, write_model
@@ -26,6 +27,7 @@ from .results import Result, refuse_outputs
 from .steps import Steps
 
 
+@guarded
 def fix(
     model: Model,
     rules: Sequence[Rule] | None = None,
@@ -131,6 +133,7 @@ def fix(
     ).run(model, rounds.fix)
 
 
+@guarded
 def to_fp16(
     model: Model,
     *,
