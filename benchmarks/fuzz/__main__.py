@@ -1,13 +1,14 @@
-"""Mutated models, plans, rules, settings, engines and tables through every command: no traceback, no unsound output, no hang.
+"""Mutated models, plans, rules, settings, engines and tables through every command.
 
     python -m benchmarks.fuzz --minutes 60 --seed 1
     python -m benchmarks.fuzz --only 1:1234 --keep FOLDER
 
-Each input follows from its number: `SEED:NUMBER`. Its commands run in one process, which ends after some inputs, or when
-a command takes the process with it (memory, a crash in a library). Prints each new fault once, with its input, and at the
-end the counts; exits with 1 if there is a fault. `corpus.txt` lists inputs that once failed; the tests run them.
-Counted are tracebacks (exit code 3, and crashed rules), outputs that onnx.checker or ONNX Runtime refuses while it accepts
-the input, second runs that change bytes, undo that does not restore, commands of more than 20 s, and dead processes.
+Each input follows from its number: `SEED:NUMBER`. Its commands run in one process, which ends after some inputs, or
+when a command takes the process with it (memory, a crash in a library). Prints each new fault once, with its input, and
+at the end the counts; exits with 1 if there is a fault. `corpus.txt` lists inputs that once failed; the tests run them.
+Counted are tracebacks (exit code 3, and crashed rules), outputs that onnx.checker or ONNX Runtime refuse while it
+accepts the input, second runs that change bytes, undo that does not restore, commands of more than 20 s, and dead
+processes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ os.environ["QDQGRAPH_TRACEBACK"] = "1"
 from qdqgraph.cli import accuracy, check, engine, fix, plans, rules  # noqa: F401 - loaded once, before the forks
 
 from .inputs import judged
-from .judge import LIMIT, Fault
+from .judge import LIMIT, Fault, warm
 from .seeds import seeds
 
 BATCH = 40
@@ -103,6 +104,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="keep the files of each input in this folder")
     args = parser.parse_args()
     seeds()
+    warm()
     begin, number, seen = time.monotonic(), args.start, Counter[tuple[str, str]]()
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)

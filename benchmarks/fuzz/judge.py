@@ -14,12 +14,22 @@ from typing import Any
 
 import onnx
 
+from qdqgraph.cli import main as commands
 from qdqgraph.cli.main import main
+from qdqgraph.rulekit import catalog
 
 LIMIT = 20
 """Seconds for one command."""
 FRAME = re.compile(r'File "[^"]*?((?:qdqgraph|rules)/[^"]*)", line (\d+), in (\S+)')
 ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Warning|Iteration|Interrupt)\w*)(?::|$)", re.MULTILINE)
+
+
+def warm() -> None:
+    """Reads the built-in rules and builds the argument parser once for all commands: they are not what is tested."""
+    load, parser = catalog._rules, commands.parser()
+    known = {path: list(load(path)) for path in catalog._files(catalog.builtin_folder())}
+    setattr(catalog, "_rules", lambda path: known[path] if path in known else load(path))  # noqa: B010
+    setattr(commands, "parser", lambda: parser)  # noqa: B010
 
 
 class Hang(BaseException):

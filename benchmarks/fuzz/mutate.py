@@ -1,4 +1,4 @@
-"""Mutations: of the structure of an ONNX model, of JSON documents, of text, of bytes. All are drawn from one generator."""
+"""Mutations: of the structure of an ONNX model, of JSON documents, of text, of bytes; drawn from one generator."""
 
 from __future__ import annotations
 

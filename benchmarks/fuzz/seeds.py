@@ -19,7 +19,8 @@ from tests.support.models import build
 from tests.support.paths import ROOT
 
 GRAPHS = (
-    "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }",
+    "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) "
+    "v = t.conv4 (a, s2) }",
     "g (float[1,4,8,8] x) => (float[1,8,8,8] y) { a = t.conv4 (x, s1) b = t.conv4 (x, s2) c = Concat <axis = 1> (a, b) "
     "y = Relu (c) }",
 )
@@ -75,5 +76,9 @@ def arrays(folder: Path, model: onnx.ModelProto) -> Path:
     }
     path = folder / "data.npz"
     with path.open("wb") as file:
-        np.savez(file, **{name.replace("/", "_"): np.ones(shape, np.float32) for name, shape in shapes.items()})
+        np.savez(
+            file,
+            allow_pickle=False,
+            **{name.replace("/", "_"): np.ones(shape, np.float32) for name, shape in shapes.items()},
+        )
     return path
