@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -14,7 +15,6 @@ from typing import Any
 
 import onnx
 
-from qdqgraph.cli import main as commands
 from qdqgraph.cli.main import main
 from qdqgraph.rulekit import catalog
 
@@ -26,10 +26,11 @@ ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Warning|Iteration|Interrupt)\w
 
 def warm() -> None:
     """Reads the built-in rules and builds the argument parser once for all commands: they are not what is tested."""
+    commands: Any = importlib.import_module("qdqgraph.cli.main")
     load, parser = catalog._rules, commands.parser()
     known = {path: list(load(path)) for path in catalog._files(catalog.builtin_folder())}
     setattr(catalog, "_rules", lambda path: known[path] if path in known else load(path))  # noqa: B010
-    setattr(commands, "parser", lambda: parser)  # noqa: B010
+    commands.parser = lambda: parser
 
 
 class Hang(BaseException):
