@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -37,6 +38,8 @@ STEPS = {
     "verify": "comparing outputs",
 }
 """For each folder of the package what it does, as a step in a message."""
+LIBRARIES = {"onnxruntime": "ONNX Runtime"}
+"""Libraries whose errors are about the model: they refuse it, or cannot run it."""
 TRACEBACK = "QDQGRAPH_TRACEBACK"
 """The environment variable that lets the command line print the traceback of an internal error."""
 
@@ -87,10 +90,23 @@ def expected(error: Exception, call: str) -> QdqgraphError | None:
     if isinstance(error, OSError):
         name = error.filename if error.filename is not None else call
         return ModelError(f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {reason(error)}")
+    library = type(error).__module__.partition(".")[0]
+    if library in LIBRARIES or isinstance(error, onnx_errors()):
+        who = LIBRARIES.get(library, "onnx")
+        return ModelError(f"{call}: {who} refuses the model while {_step(error)}: {first_line(error)}")
     if isinstance(error, MemoryError):
         detail = f": {first_line(error)}" if str(error).strip() else ""
         return ModelError(f"{call}: there is not enough memory while {_step(error)}{detail}")
     return None
+
+
+def onnx_errors() -> tuple[type[Exception], ...]:
+    """The errors by which onnx rejects a model, if it is loaded."""
+    if "onnx" not in sys.modules:
+        return ()
+    import onnx
+
+    return onnx.checker.ValidationError, onnx.shape_inference.InferenceError
 
 
 def rule_folders() -> tuple[Path, ...]:

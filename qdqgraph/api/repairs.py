@@ -24,6 +24,7 @@ from . import given
 from .given import File, Model, Progress
 from .measuring import Calibration
 from .results import Result, refuse_outputs
+from .soundness import refuse_unsound
 from .steps import Steps
 
 
@@ -172,6 +173,7 @@ def to_fp16(
     if ranges is None and feeds is not None:
         ranges = measured_ranges(found, feeds, place)
     made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+    refuse_unsound(found, made.model)
     if output is None:
         return made
     source = Source(file, place, found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -18,31 +19,37 @@ from onnx import AttributeProto, TensorProto
 
 from ..errors import ModelError
 from ..operators import PAIRS
+from .protos import STANDARD
 
-FIELDS: Mapping[int, tuple[str, int]] = {
-    TensorProto.FLOAT: ("float_data", 32),
-    TensorProto.DOUBLE: ("double_data", 64),
-    TensorProto.INT64: ("int64_data", 64),
-    TensorProto.UINT64: ("uint64_data", 64),
-    TensorProto.INT32: ("int32_data", 32),
-    TensorProto.UINT32: ("uint64_data", 32),
-    TensorProto.INT16: ("int32_data", 16),
-    TensorProto.UINT16: ("int32_data", 16),
-    TensorProto.INT8: ("int32_data", 8),
-    TensorProto.UINT8: ("int32_data", 8),
-    TensorProto.BOOL: ("int32_data", 8),
-    TensorProto.FLOAT16: ("int32_data", 16),
-    TensorProto.BFLOAT16: ("int32_data", 16),
-    TensorProto.FLOAT8E4M3FN: ("int32_data", 8),
-    TensorProto.FLOAT8E4M3FNUZ: ("int32_data", 8),
-    TensorProto.FLOAT8E5M2: ("int32_data", 8),
-    TensorProto.FLOAT8E5M2FNUZ: ("int32_data", 8),
+ONE, HALF, TWO = Fraction(1), Fraction(1, 2), Fraction(2)
+BYTES = ("BOOL", "INT8", "UINT8", *(name for name, _ in TensorProto.DataType.items() if name.startswith("FLOAT8")))
+WORDS = ("INT16", "UINT16", "FLOAT16", "BFLOAT16")
+FIELDS: Mapping[int, tuple[str, int, Fraction]] = {
+    **{TensorProto.DataType.Value(name): ("int32_data", 8, ONE) for name in BYTES},
+    **{TensorProto.DataType.Value(name): ("int32_data", 16, ONE) for name in WORDS},
+    TensorProto.INT32: ("int32_data", 32, ONE),
+    TensorProto.UINT32: ("uint64_data", 32, ONE),
+    TensorProto.INT64: ("int64_data", 64, ONE),
+    TensorProto.UINT64: ("uint64_data", 64, ONE),
+    TensorProto.FLOAT: ("float_data", 32, ONE),
+    TensorProto.DOUBLE: ("double_data", 64, ONE),
+    TensorProto.COMPLEX64: ("float_data", 64, TWO),
+    TensorProto.COMPLEX128: ("double_data", 128, TWO),
+    TensorProto.INT4: ("int32_data", 4, HALF),
+    TensorProto.UINT4: ("int32_data", 4, HALF),
+    TensorProto.FLOAT4E2M1: ("int32_data", 4, HALF),
+    TensorProto.STRING: ("string_data", 0, ONE),
 }
-"""Per element type: the TensorProto field with one entry per element (without raw_data), and bits per element."""
+"""Per element type: the TensorProto field that is used without raw_data, bits per element, and entries of the field per
+element. Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto"""
 MOST = 1 << 60
 """Elements beyond which no tensor can exist, whatever its type."""
 KINDS = {number: name for name, number in AttributeProto.AttributeType.items()}
-STANDARD = ("", "ai.onnx")
+TYPES = frozenset(TensorProto.DataType.values())
+TYPED = ("to", "dtype", "output_dtype")
+"""Attributes that contain an element type."""
+NEWEST = 2**31 - 1
+"""The largest version of an opset: onnx stores it in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,18 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
     Raises:
         ModelError: names the tensor or node, and what is wrong.
     """
+    for entry in model.opset_import:
+        least = 1 if entry.domain in STANDARD else 0
+        if not least <= entry.version <= NEWEST:
+            raise ModelError(f"the model imports opset {entry.version} of domain {entry.domain!r}; there is none")
     try:
         _graph(model.graph)
         for function in model.functions:
             for node in function.node:
                 _node(node)
             _attributes("function", function.name, function.attribute_proto, {})
-        for entry in model.metadata_props:
-            _ = entry.key, entry.value
+        for prop in model.metadata_props:
+            _ = prop.key, prop.value
     except UnicodeDecodeError as error:
         text = bytes(error.object)[:40] if isinstance(error.object, bytes | bytearray) else b""
         raise ModelError(f"a text in the model is not UTF-8 ({text!r}): the file is damaged") from error
@@ -87,6 +98,9 @@ def _graph(graph: onnx.GraphProto) -> None:
         _sparse(sparse, f"sparse initializer '{sparse.values.name}'")
     for info in (*graph.input, *graph.output, *graph.value_info):
         _ = info.name, [dim.dim_param for dim in info.type.tensor_type.shape.dim]
+        if info.type.tensor_type.elem_type not in TYPES:
+            kind = info.type.tensor_type.elem_type
+            raise ModelError(f"tensor '{info.name}' has the unknown element type {kind}: the file is damaged")
     for node in graph.node:
         _node(node)
 
@@ -116,6 +130,9 @@ def _attributes(
             found = KINDS.get(attribute.type, str(attribute.type))
             what = f"attribute {attribute.name} of type {found}, and it is {wanted}"
             raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
+        if known and attribute.name in TYPED and attribute.type == AttributeProto.INT and attribute.i not in TYPES:
+            what = f"attribute {attribute.name} = {attribute.i}, which is no element type"
+            raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         where = f"attribute {attribute.name} of '{name}' ({operator})"
         if attribute.HasField("t"):
             _tensor(attribute.t, where)
@@ -135,18 +152,18 @@ def _sparse(sparse: onnx.SparseTensorProto, where: str) -> None:
 def _tensor(tensor: onnx.TensorProto, where: str) -> None:
     """Compares the data of a tensor with its type and dimensions."""
     _ = tensor.name
-    if tensor.data_type not in TensorProto.DataType.values() or not tensor.data_type:
+    if tensor.data_type not in TYPES or not tensor.data_type:
         raise ModelError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
     if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MOST:
         raise ModelError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
-    field, bits = FIELDS.get(tensor.data_type, ("", 0))
-    wanted, unit = math.prod(tensor.dims), "elements"
+    field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))
+    elements, unit = math.prod(tensor.dims), "elements"
     if not field or tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
         return
     if tensor.HasField("raw_data"):
-        wanted, found, unit = wanted * bits // 8, len(tensor.raw_data), "bytes"
+        wanted, found, unit = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
     else:
-        found = len(getattr(tensor, field))
+        wanted, found = math.ceil(elements * entries), len(getattr(tensor, field))
     if found != wanted:
         raise ModelError(f"{where} needs {wanted} {unit} and has {found}: the file is damaged")
 
