@@ -21,11 +21,16 @@ def test_inputs_that_once_failed_get_a_sentence() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_a_short_run_finds_nothing() -> None:
+    done = run("--only", *(f"short:{number}" for number in range(80)))
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_fuzzer_reports_a_traceback(tmp_path: Path) -> None:
     fault = "import qdqgraph.graph.graph as g\ng.Graph.opened = classmethod(lambda *a, **k: {}['no'])\n"
     code = (
         fault
-        + "import sys\nfrom benchmarks.fuzz.__main__ import main\nsys.argv[1:] = ['--only', 'p:1']\nsys.exit(main())"
+        + "import sys\nfrom benchmarks.fuzz.__main__ import main\nsys.argv[1:] = ['--only', 'p:0', 'p:2', 'p:4', 'p:5']\nsys.exit(main())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
