@@ -90,7 +90,7 @@ FAULTS = (
     Fault(
         "two findings of one round change the same input",
         "repair/carry_out.py",
-        "if any(reader in self.taken for reader in wanted):",
+        "if any(reader in self.taken for reader in wanted) or any(reader in self.relied for reader in changes):",
         "if not wanted:",
         ("repair", "rules/test_placement.py"),
     ),

@@ -8,12 +8,13 @@
     ├── EngineError      an engine cannot be read, built or compared
     ├── CalibrationError a calibration method, its argument or measured statistics cannot be used
     ├── TorchError       the PyTorch model, its configuration or its calibration cannot be used
-    └── RepairError      the repair was refused: illegal graph, not bit-exact, no fixpoint
+    ├── RepairError      the repair was refused: illegal graph, not bit-exact, no fixpoint
+    └── InternalError    a defect of qdqgraph; `__cause__` is the error itself
 
-The command line prints the message of any of these errors as one sentence and exits with code 2.
+The command line prints the message of any of these errors as one sentence and exits with code 2, with code 3 for an
+`InternalError`.
 """
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -65,6 +66,10 @@ class RepairError(QdqgraphError):
     """The repair was refused and nothing was written."""
 
 
+class InternalError(QdqgraphError):
+    """A defect of qdqgraph; the message names file and step, and the cause is the unexpected error."""
+
+
 def reason(error: OSError | UnicodeDecodeError) -> str:
     """Returns why a file cannot be read or written, for a message that already names the file."""
     if isinstance(error, UnicodeDecodeError):
@@ -90,5 +95,7 @@ def counted(number: int, noun: str) -> str:
 
 def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Returns the suffix of a message about an unknown name: "; did you mean 'x'?", or "" if no known name is close."""
+    import difflib  # only here: most runs need no guess, and `python -m qdqgraph` loads this module first
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -13,6 +13,7 @@ import onnx.inliner
 from ..calibration.data.sources import Data
 from ..calibration.statistics.floating import FloatModel
 from ..calibration.statistics.running import DEFAULT_MEMORY
+from ..crash import guarded
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
@@ -27,6 +28,7 @@ from .given import File, Model, Progress
 from .measuring import network_of
 
 
+@guarded
 def error(
     model: Model,
     data: Data | None,

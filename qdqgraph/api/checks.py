@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 
+from ..crash import guarded
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
 from ..engines.layers import Engine
@@ -55,6 +56,7 @@ class Examined:
     groups: Solution
 
 
+@guarded
 def check(
     model: Model,
     rules: Sequence[Rule] | None = None,
@@ -81,6 +83,7 @@ def check(
     return checked(model, rules, options, folder=folder, other_targets=other_targets, **settings).findings
 
 
+@guarded
 def checked(
     model: Model,
     rules: Sequence[Rule] | None = None,

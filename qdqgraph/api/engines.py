@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from ..crash import guarded
 from ..engines.builders.builder import built
 from ..engines.builders.how import Build
 from ..engines.builders.limits import Limits
@@ -36,6 +37,7 @@ Source: TypeAlias = Engine | File
 """An engine, or a file: layer info from trtexec, a saved engine, or an ONNX model to forecast."""
 
 
+@guarded
 def forecast(model: Model, target: str = DEFAULT, *, folder: File | None = None) -> Engine:
     """Returns the kernels that a generation of TensorRT will form, by its documented rules.
 
@@ -70,6 +72,7 @@ def forecast_for(model: Model, target: str, folder: File | None) -> tuple[Engine
     return forecast_graph(graph, source.name), graph, refused
 
 
+@guarded
 def build(
     model: File,
     library: str = "tensorrt-rtx",
@@ -99,6 +102,7 @@ def build(
     return built(Path(model), library, Build(mode, dict(shapes or {}), Limits(time_limit, memory_limit), where))
 
 
+@guarded
 def read_engine(layers: File, *, profile: File | None = None, times: File | None = None) -> Engine:
     """Reads an engine that trtexec exported, or that was saved.
 
@@ -114,6 +118,7 @@ def read_engine(layers: File, *, profile: File | None = None, times: File | None
     return open_engine(Path(layers), profile=layer_times, times=run_times)
 
 
+@guarded
 def compare(
     a: Source,
     b: Source,
@@ -137,6 +142,7 @@ def compare(
     return diff(opened(a, target, profile_a), opened(b, target, profile_b))
 
 
+@guarded
 def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -> Engine:
     """Returns the engine in a file, or the forecast of a model file; of one that the target refuses, with a note.
 
@@ -157,6 +163,7 @@ def _opened(source: Source, target: str, profile: File | None = None) -> tuple[E
     return read_engine(source, profile=profile), None
 
 
+@guarded
 def estimate(
     sources: Iterable[Source],
     *,

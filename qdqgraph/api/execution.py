@@ -8,6 +8,7 @@ import onnx.inliner
 
 from ..calibration.data.sources import Data
 from ..calibration.statistics.running import DEFAULT_MEMORY
+from ..crash import guarded
 from ..engines.execute.numbers import EngineNumbers, EngineScores, numbers
 from ..engines.execute.standalone import standalone
 from ..engines.forecast.forecast import forecast
@@ -20,6 +21,7 @@ from .engines import forecast_for
 from .given import File, Model, Progress
 
 
+@guarded
 def engine_error(
     model: Model,
     data: Data | None,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from ..crash import guarded
 from ..errors import PlanError, reason
 from ..graph.graph import Graph
 from ..model.writing.models import Source, placed, write_model
@@ -16,6 +17,7 @@ from . import given
 from .given import File, Model, Progress
 
 
+@guarded
 def apply(
     plan: Plan | File,
     model: Model,
@@ -41,6 +43,7 @@ def apply(
     return _edited(_plan(plan), model, output, force, note, restored=False)
 
 
+@guarded
 def undo(
     plan: Plan | File,
     model: Model,
@@ -61,6 +64,7 @@ def undo(
     return _edited(_plan(plan).inverse(), model, output, force, note, restored=True)
 
 
+@guarded
 def diff(a: Model, b: Model) -> tuple[str, ...]:
     """Returns the pairs, scales and placements that differ between two models, one line each.
 

@@ -9,6 +9,7 @@ from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
+from ..crash import guarded
 from ..errors import ModelError
 from ..repair import rounds
 from ..repair.options import Options
@@ -20,6 +21,7 @@ from .results import Result
 from .steps import Steps
 
 
+@guarded
 def quantize(
     model: Model,
     rules: Sequence[Rule] | None = None,

@@ -14,6 +14,7 @@ import onnx.inliner
 
 from ..calibration.data.sources import Data
 from ..calibration.layers.switched import sets_of, switched
+from ..crash import guarded
 from ..engines.forecast.forecast import forecast
 from ..errors import ModelError, counted
 from ..graph.graph import Graph
@@ -39,6 +40,7 @@ from .measuring import network_of
 MODES = ("off", "on", "both")
 
 
+@guarded
 def sensitivity(
     model: Model,
     data: Data | None = None,

@@ -12,6 +12,7 @@ from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
+from ..crash import guarded
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..model.writing.models import Source, placed, write_model
@@ -23,9 +24,11 @@ from . import given
 from .given import File, Model, Progress
 from .measuring import Calibration
 from .results import Result, refuse_outputs
+from .soundness import refuse_unsound
 from .steps import Steps
 
 
+@guarded
 def fix(
     model: Model,
     rules: Sequence[Rule] | None = None,
@@ -131,6 +134,7 @@ def fix(
     ).run(model, rounds.fix)
 
 
+@guarded
 def to_fp16(
     model: Model,
     *,
@@ -169,6 +173,7 @@ def to_fp16(
     if ranges is None and feeds is not None:
         ranges = measured_ranges(found, feeds, place)
     made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+    refuse_unsound(found, made.model)
     if output is None:
         return made
     source = Source(file, place, found)

@@ -26,6 +26,7 @@ from .given import File, Progress
 
 if TYPE_CHECKING:
     from ..engines.builders.prove import Proof
+from .soundness import refuse_unsound
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,13 @@ def written(
     force: bool,
     progress: Progress = lambda message: None,
 ) -> Result:
-    """Writes the files of a result, and returns the result as it was written, with notes about the files."""
+    """Writes the files of a result, and returns the result as it was written, with notes about the files.
+
+    Raises:
+        RepairError: as `refuse_unsound`.
+        ModelError: a file cannot be written.
+    """
+    refuse_unsound(source.original, result.model)
     notes: list[str] = []
     if plan is not None and source.path.is_file() and not is_canonical(source.path, source.original):
         effect = "undo restores an equal model, but not the same bytes"

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..authoring.why import Answer
 from ..authoring.why import why as answer
+from ..crash import guarded
 from ..graph.graph import Graph
 from ..repair.options import Options
 from ..rulekit import catalog
@@ -17,6 +18,7 @@ from . import given
 from .given import File, Model
 
 
+@guarded
 def rules(
     paths: Sequence[File] = (),
     *,
@@ -43,6 +45,7 @@ def rules(
     return catalog.select(found, select, ignore, catalog.redirects(places))
 
 
+@guarded
 def why(
     code: str,
     model: Model,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 
+from ..crash import guarded
 from ..errors import ModelError
 from ..model.content import content
 from ..model.writing.models import Source
@@ -21,6 +22,7 @@ from .given import File, Model
 from .results import Result, output_paths, refuse_outputs, written
 
 
+@guarded
 def strip(
     model: Model,
     nodes: Sequence[str] = (),

@@ -11,6 +11,7 @@ from .. import __version__
 from ..calibration.data.sources import Data
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import best_scale
+from ..crash import guarded
 from ..engines.forecast.forecast import forecast
 from ..engines.share import Int8Share
 from ..engines.timing.device import DEFAULT as DEVICE
@@ -65,6 +66,7 @@ class Tuned:
     outcome: Outcome
 
 
+@guarded
 def tune(
     model: Model,
     data: Data,
@@ -204,6 +206,7 @@ def tune(
     return Tuned(written(result, Source(source, place, found), output, plan, force, progress), outcome)
 
 
+@guarded
 def tune_status(storage: str) -> Progress:
     """How far the search in a storage is; it may be running.
 

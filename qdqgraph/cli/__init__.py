@@ -1,5 +1,6 @@
 """The command line: parses arguments, calls `qdqgraph.api`, prints the result."""
 
-from .main import entry, main
+from .console_script import entry
+from .main import main
 
 __all__ = ["entry", "main"]

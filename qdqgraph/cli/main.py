@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import signal
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__
-from ..errors import QdqgraphError, reason
-from ..printable import printable_lines, printable_message
+from ..printable import printable_lines
 from ..report import formats
 from ..rulekit.naming import NO_PACKS
+from ..stop import STOP
 from . import accuracy_arguments, engine_arguments, torch_arguments, tune_arguments
 from .console import warn
 from .data_arguments import add_calibration, add_data
+from .failures import failed, stopped
 from .invocation import add_options
-from .written import Terminated, outputs, so_far
+from .written import outputs, so_far
 
 VERBS = {
     "apply": "plans",
@@ -58,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="qdqgraph",
         description="Finds, explains and repairs Q/DQ scales and placements in quantized ONNX graphs, for TensorRT.",
-        epilog="exit codes: 0 no findings, or file written; 1 findings or differences; 2 invalid input or rule",
+        epilog="exit codes: 0 no findings, or file written; 1 findings or differences; 2 invalid input or rule; "
+        "3 a defect of qdqgraph; 128 + N ended by signal N",
     )
     top.add_argument("--version", action="version", version=f"qdqgraph {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
@@ -143,6 +145,8 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, example: str)
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, epilog=f"example: {example}")
     help = "do not load the rules of installed packs"
     verb.add_argument("--no-packs", action="store_true", default=argparse.SUPPRESS, help=help)
+    help = "print the traceback of an internal error, for a report"
+    verb.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=help)
     return verb
 
 
@@ -233,27 +237,20 @@ def _strip(verb: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    args = parser().parse_args(arguments)
-    args.given = tuple(sys.argv[1:] if arguments is None else arguments)
+    args = Namespace(verb="", traceback=False)
     gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
     try:
+        args = parser().parse_args(arguments)
+        args.given = tuple(sys.argv[1:] if arguments is None else arguments)
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
         with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)):
             code = int(command(args))
             warn(*(args.profile.lines() if hasattr(args, "profile") else ()))
             return code
-    except QdqgraphError as error:
-        print(f"qdqgraph: {printable_message(str(error))}", file=sys.stderr)  # noqa: T201 - the only place that prints errors
-        return 2
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        return _unprinted(error)
+    except Exception as error:  # noqa: BLE001 - the last resort
+        return failed(error, args)
     except KeyboardInterrupt as stop:
-        number = stop.number if isinstance(stop, Terminated) else signal.SIGINT
-        how = "interrupted" if number == signal.SIGINT else "terminated"
-        print(f"qdqgraph: {how}, {printable_message(str(stop) or 'nothing was written')}", file=sys.stderr)  # noqa: T201
-        return 128 + number
+        return stopped(stop, getattr(stop, "number", STOP.number))
 
 
 @contextmanager
@@ -267,32 +264,3 @@ def _packs(without: bool) -> Iterator[None]:
     finally:
         if without and before is None:
             del os.environ[NO_PACKS]
-
-
-def terminated(number: int, frame: object) -> None:
-    """Handles a signal that ends the process.
-
-    Raises:
-        Terminated: always.
-    """
-    raise Terminated(number)
-
-
-def entry() -> None:
-    """Runs the console script. A signal that asks to end leaves no temporary file, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, terminated)
-    code = main()
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        code = _unprinted(error)
-    sys.exit(code)
-
-
-def _unprinted(error: OSError) -> int:
-    """Returns the exit code if stdout cannot be written: the pipe is closed (head, a pager), or the disk is full."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # prevents another flush at interpreter exit
-    if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE
-    print(f"qdqgraph: the output cannot be printed: {reason(error)}", file=sys.stderr)  # noqa: T201
-    return 2

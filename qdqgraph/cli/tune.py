@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .. import api
 from ..api.measuring import byte_count
+from ..children import ends_with_us
 from ..errors import ModelError, counted
 from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
@@ -90,8 +91,10 @@ def _helped(count: int, given: Sequence[str], storage: str) -> Iterator[None]:
     """Runs so many other processes of the same command, which share the storage and write nothing."""
     command = [sys.executable, "-m", "qdqgraph", *_shared(given), "--storage", storage]
     none = subprocess.DEVNULL
-    others = [subprocess.Popen(command, stdin=none, stdout=none, stderr=none) for _ in range(count)]
+    others: list[subprocess.Popen[bytes]] = []
     try:
+        for _ in range(count):
+            others.append(subprocess.Popen(command, stdin=none, stdout=none, stderr=none, preexec_fn=ends_with_us()))
         yield
     finally:
         failed = [code for other in others if (code := other.poll())]

@@ -10,18 +10,6 @@ from pathlib import Path
 from ..errors import QdqgraphError
 
 
-class Terminated(KeyboardInterrupt):
-    """A signal asks the process to end.
-
-    Attributes:
-        number: the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
 def outputs(args: Namespace) -> list[Path]:
     """The files and folders that a command writes; the commands for PyTorch list theirs themselves."""
     if args.verb == "torch":

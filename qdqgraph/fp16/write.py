@@ -104,6 +104,10 @@ class Writer:
         net, held = self.net, self.net.scales[position]
         if node.op_type == "QuantizeLinear":
             source = net.source(node.input[0])
+            if source not in net.types:  # the output of a call or of a custom operator: nobody knows its type
+                node.input[1] = self._scale(position, net.types[node.input[1]])
+                yield node
+                return
             want = self.types.wants.get((position, 0), self.types.native.get(source, FLOAT))
             node.input[0] = self._name((source, want))
             node.input[1] = self._scale(position, want)

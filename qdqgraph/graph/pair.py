@@ -16,6 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
+from ..errors import ModelError
 from ..model.protos import is_standard
 from ..operators import PAIRS
 from .graph import Graph, input_name, key
@@ -246,6 +247,8 @@ class Pairs:
         same = [d for d in mine if (_parameters(d), _channels(d)) == alike] if quantize is None else list(mine)
         dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
+        if scale is not None and scale.dtype.kind in "biuc":
+            raise ModelError(f"the scale of '{tensor}' has the type {scale.dtype}; scales are floating-point numbers")
         zero_name = input_name(node, 2)
         zero_point = graph.value(zero_name) if zero_name else _default_zero_point(graph, node, integers)
         constant = graph.is_constant(tensor)

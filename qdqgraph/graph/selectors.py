@@ -78,7 +78,7 @@ def _recorded(graph: Graph) -> Iterator[tuple[str, list[str]]]:
         if entry.key.startswith(PATHS):
             try:
                 sites = json.loads(entry.value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(sites, list):
                 yield entry.key[len(PATHS) :], [site for site in sites if isinstance(site, str)]

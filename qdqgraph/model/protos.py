@@ -122,7 +122,7 @@ def _bind(node: onnx.NodeProto, opset: int, types: dict[str, int]) -> None:
         if name in types and schema.inputs:
             bound.setdefault(schema.inputs[min(index, len(schema.inputs) - 1)].type_str, types[name])
     if node.op_type == "Cast":
-        bound[schema.outputs[0].type_str] = next(int(a.i) for a in node.attribute if a.name == "to")
+        bound[schema.outputs[0].type_str] = next((int(a.i) for a in node.attribute if a.name == "to"), 0)
     for index, name in enumerate(node.output):
         kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str if schema.outputs else ""
         if name and name not in types:

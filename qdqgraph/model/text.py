@@ -26,7 +26,7 @@ def parse(text: str) -> onnx.ModelProto:
 
 def parse_fault(error: onnx.parser.ParseError) -> tuple[str, int]:
     """Returns the onnx.parser error as one line, and the zero-based line of the text that it refers to."""
-    said = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+    said = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
     found = re.search(r"line: (\d+)", said)
     detail = said.split("\n")[-1].strip() or said
     context = re.search(r"Error context: (.*)", said)

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 import onnx
-from onnx import TensorProto
 
 from ..errors import ModelError
 from .protos import key, reads
-
-FIELDS: Mapping[int, tuple[str, int]] = {
-    TensorProto.FLOAT: ("float_data", 4),
-    TensorProto.DOUBLE: ("double_data", 8),
-    TensorProto.INT64: ("int64_data", 8),
-    TensorProto.INT32: ("int32_data", 4),
-    TensorProto.INT8: ("int32_data", 1),
-    TensorProto.UINT8: ("int32_data", 1),
-    TensorProto.FLOAT16: ("int32_data", 2),
-}
-"""Per element type: the TensorProto field with one entry per element (without raw_data), and bytes per element."""
-SMALL = 4096
-"""Largest initializer that is checked, in elements: scales and shapes. Reading the weights would copy them."""
+from .wellformed import refuse_malformed
 
 
 def validate(model: onnx.ModelProto) -> None:
-    """Checks nodes, duplicate outputs, cycles, and the sizes of small initializers.
+    """Checks nodes, duplicate outputs and cycles, and what `refuse_malformed` checks.
 
     Raises:
-        ModelError: a node has no operator, a tensor has two producers, the graph has a cycle, or the data of an
-            initializer do not match its dimensions.
+        ModelError: a node has no operator, a tensor has two producers, the graph has a cycle; or as `refuse_malformed`.
     """
+    refuse_malformed(model)
     nodes = list(model.graph.node)
     outputs = [list(node.output) for node in nodes]
     producer = {name: position for position, names in enumerate(outputs) for name in names}
@@ -44,8 +30,6 @@ def validate(model: onnx.ModelProto) -> None:
             raise ModelError(f"tensor '{duplicate}' has two producers; ONNX allows one")
     if any(producer.get(name, -1) >= position for position, node in enumerate(nodes) for name in node.input):
         _refuse_cycle(nodes, producer)
-    for tensor in model.graph.initializer:
-        _refuse_wrong_size(tensor)
 
 
 def validate_references(graph: onnx.GraphProto) -> None:
@@ -71,17 +55,3 @@ def _refuse_cycle(nodes: Sequence[onnx.NodeProto], producer: Mapping[str, int]) 
     except CycleError as error:
         names = " -> ".join(f"'{key(nodes[position])}'" for position in error.args[1][:6])
         raise ModelError(f"the graph has a cycle: {names}") from error
-
-
-def _refuse_wrong_size(tensor: onnx.TensorProto) -> None:
-    field, size = FIELDS.get(tensor.data_type, ("", 0))
-    wanted, unit = math.prod(tensor.dims), "elements"
-    if not field or wanted > SMALL or tensor.external_data:
-        return
-    if tensor.HasField("raw_data"):
-        wanted, found, unit = wanted * size, len(tensor.raw_data), "bytes"
-    else:
-        found = len(getattr(tensor, field))
-    if found != wanted:
-        what = f"needs {wanted} {unit} and has {found}"
-        raise ModelError(f"initializer '{tensor.name}' {what}: the file is damaged")

@@ -131,3 +131,12 @@ def touched(proposal: Proposal) -> tuple[NodeInput, ...]:
     if isinstance(proposal, Graft):
         return tuple(dict.fromkeys((*proposal.reads, *(r.reader for r in proposal.rewires))))
     return tuple((node, index) for node in proposal.nodes for index in (0, 1, 2))
+
+
+def changed(proposal: Proposal) -> tuple[NodeInput, ...]:
+    """The node inputs of `touched` that the proposal changes or removes; on the others it relies, as others may."""
+    if not isinstance(proposal, Graft):
+        return touched(proposal)
+    gone = {*proposal.replaced, *proposal.unread}
+    reads = [read for read in proposal.reads if read[0] in gone]
+    return tuple(dict.fromkeys((*reads, *(r.reader for r in proposal.rewires))))

@@ -25,7 +25,9 @@ def remove_pair(graph: Graph, pair: Pair) -> tuple[Proposal, ...]:
         return ()
     edits: list[Proposal] = []
     if not pair_readers(graph, pair) and not graph.outputs & {key(n) for n in pair.nodes}:
-        return (replace(pair.nodes, []),)
+        others = any(r.node not in pair.dequantizes for r in graph.readers(key(pair.quantize)))
+        gone = pair.dequantizes if others else pair.nodes  # what else reads the integers keeps the Q
+        return (replace(gone, []),) if gone else ()
     for dequantize in pair.dequantizes:
         mine = graph.readers(key(dequantize))
         cutting = clips_negatives(graph, pair)

@@ -15,7 +15,7 @@ import onnx
 from ..graph.graph import Graph, key
 from ..graph.pair import Pair, pairs
 from ..graph.sites import only_quantized
-from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Retype, Rewire, SetPair, touched
+from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Retype, Rewire, SetPair, changed, touched
 from ..rulekit.finding import Finding
 from .draft import Draft
 from .originals import ORIGINAL, originals
@@ -121,6 +121,7 @@ class _Round:
         self.scales = Scales(graph, solution)
         self.draft = Draft(graph.model, graph)
         self.taken: set[NodeInput] = set()
+        self.relied: set[NodeInput] = set()
         self.shared: dict[int, tuple[str, str]] = {}
         self.placed: dict[tuple[str, float], str] = {}
         self.zero_points: dict[Constant, str] = {}
@@ -128,9 +129,11 @@ class _Round:
     def carry_out(self, finding: Finding) -> bool:
         """Applies all edits of a finding, or none and returns False if an earlier finding changed one of its inputs."""
         wanted = [reader for edit in finding.edits for reader in touched(edit)]
-        if any(reader in self.taken for reader in wanted):
+        changes = [reader for edit in finding.edits for reader in changed(edit)]
+        if any(reader in self.taken for reader in wanted) or any(reader in self.relied for reader in changes):
             return False
-        self.taken.update(wanted)
+        self.taken.update(changes)
+        self.relied.update(wanted)
         for edit in finding.edits:
             if isinstance(edit, SetPair):
                 self.write(edit)

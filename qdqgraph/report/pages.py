@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..graph.graph import Graph
-from ..model.text import parse
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule
 from ..rulekit.text import TextRule
 from ..targets.target import DEFAULT, Target
 from .drawing import Drawing, svg
+from .examples import example_graph
 from .text import dedented, source
 
 BANDS = {"1": "Scales", "2": "Placement", "3": "Fusion", "4": "Legality"}
@@ -27,7 +26,7 @@ def pages(rules: Iterable[Rule]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     rows = []
     for rule in rules:
-        pictures = {f"{rule.code}-{n}.svg": _picture(e) for n, e in enumerate(_examples(rule), start=1)}
+        pictures = {f"{rule.code}-{n}.svg": _picture(rule, e) for n, e in enumerate(_examples(rule), start=1)}
         found |= pictures
         found[f"{rule.code}.md"] = "\n".join(_page(rule)) + "\n"
         rows.append(rule)
@@ -39,9 +38,9 @@ def _examples(rule: Rule) -> list[Example]:
     return [e for e in rule.examples if isinstance(e, Example)]
 
 
-def _picture(example: Example) -> str:
+def _picture(rule: Rule, example: Example) -> str:
     parts = [("before", example.before)] + ([("after", example.after)] if example.after else [])
-    return svg([(title, Drawing.of(Graph(parse(text)))) for title, text in parts])
+    return svg([(title, Drawing.of(example_graph(rule, example.title, text))) for title, text in parts])
 
 
 def _page(rule: Rule) -> Iterator[str]:

@@ -15,8 +15,6 @@ from rich.text import Text
 from ..api import Result
 from ..errors import counted
 from ..fp16 import Fp16Model
-from ..graph.graph import Graph
-from ..model.text import parse
 from ..repair.corrections import Correction
 from ..repair.repair import Repair
 from ..repair.seed import CODE
@@ -25,6 +23,7 @@ from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule
 from ..verify.verification import Sides, Verification
 from .drawing import Drawing, lines
+from .examples import example_graph
 from .lines import cell, colored_line, finding_line, say, say_lines, share_line, tabulate
 
 SHOWN = 20
@@ -201,7 +200,7 @@ def show_rule(console: Console, rule: Rule) -> None:
             model: str | None = getattr(example, part)
             say(console, Text(f"{part}:" if model else "after: reported only, nothing is applied", "dim"))
             if model:
-                picture = [] if counter else ["", *lines(Drawing.of(Graph(parse(model)))), ""]
+                picture = [] if counter else ["", *lines(Drawing.of(example_graph(rule, example.title, model))), ""]
                 say_lines(console, "\n".join("    " + line for line in (*picture, *dedented(model))))
 
 

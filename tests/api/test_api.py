@@ -27,7 +27,7 @@ RULES = {"rules", "config", "no-config", "select", "ignore"}
 """Options that choose rules and settings: `rules` of a call."""
 SHOWN = {"help", "json", "format", "diff"}
 """Options that say what is printed."""
-PROCESS = {"no-packs"}
+PROCESS = {"no-packs", "traceback"}
 """Options for the whole process: a program sets QDQGRAPH_NO_PACKS, or gives the rules."""
 CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "check": (api.check, {}, set()),

@@ -48,5 +48,5 @@ def read(path: Path) -> Table:
 def _document(text: str) -> object | None:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

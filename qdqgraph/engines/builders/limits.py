@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from ...children import ends_with_us
 from ...errors import EngineError, reason
 
 POLL = 0.1
@@ -60,6 +61,7 @@ def run(
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=ends_with_us(),
                 env={**os.environ, **(environment or {})},
             )
     except OSError as error:

@@ -56,7 +56,7 @@ class _Groups:
         self.below: dict[int, int] = {}
         self.open: set[int] = set()
         for item in reversed(range(count)):
-            after = sorted({self.group[r] for r in readers.get(item, ())})
+            after = sorted({self.group[r] for r in readers.get(item, ()) if r > item})
             self._place(item, after, item in joined)
         self.found = [sorted(members) for members in self.members.values()]
 

@@ -310,6 +310,8 @@ class Partition:
         alone = [Kernel(KERNELS.get(n.op, "Move" if move_of(self.graph, n) else n.op), (n,)) for n in nodes]
         mine = set(map(id, alone))
         items = sorted([*others, *alone], key=lambda k: self.graph.position(k.nodes[-1]))
+        order = in_order(len(items), self._readers(items, QUIET))  # nodes of a file may be in another one
+        items = [items[i] for i in order] if len(order) == len(items) else items
         joined = frozenset(i for i, kernel in enumerate(items) if id(kernel) in mine)
         for group in groups(len(items), self._readers(items, QUIET), joined):
             if group[0] in joined:

@@ -65,7 +65,7 @@ class Sensitivity:
             units = [Unit(u["name"], tuple(u["layers"]), float(u["score"]), float(u["cost"])) for u in data["units"]]
             scores = float(data["quantized"]), float(data["unquantized"])
             return cls(data["direction"], str(data["model"]), *scores, tuple(units), str(data.get("weights", "")))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TorchError(f"this is not a sensitivity result: {type(error).__name__}: {error}") from error
 
     @classmethod

@@ -113,7 +113,7 @@ class Sensitivity:
             return msgspec.json.decode(path.read_bytes(), type=cls)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-        except msgspec.DecodeError as error:  # also of its fields
+        except (msgspec.DecodeError, RecursionError) as error:  # also of its fields
             raise ModelError(f"{path} is not a file of `qdqgraph sensitivity`: {field_fault(error)}") from error
 
     def worst(self, top: int | None = None, least: float | None = None) -> tuple[UnitRow, ...]:

@@ -43,7 +43,7 @@ def worst_layers(path: Path, model: str, top: int | None, least: float | None) -
         errors = msgspec.json.decode(path.read_bytes(), type=_Errors)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-    except msgspec.DecodeError:  # no output of `error`
+    except (msgspec.DecodeError, RecursionError):  # no output of `error`
         return layers_of(Sensitivity.read(path), str(path), model, top, least)
     if least is not None:
         raise ModelError(f"{path} is the output of `error`, which measures no gain: use --top without --min-gain")

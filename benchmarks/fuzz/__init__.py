@@ -1,0 +1,1 @@
+"""Fuzzing of every command: see `__main__`."""

@@ -1,0 +1,148 @@
+"""Runs the commands on one input in this process, and judges exit codes, outputs, time."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from qdqgraph.cli.main import main
+from qdqgraph.rulekit import catalog
+
+LIMIT = 20
+"""Seconds for one command."""
+FRAME = re.compile(r'File "[^"]*?((?:qdqgraph|rules)/[^"]*)", line (\d+), in (\S+)')
+ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Warning|Iteration|Interrupt)\w*)(?::|$)", re.MULTILINE)
+
+
+def warm() -> None:
+    """Reads the built-in rules and builds the argument parser once for all commands: they are not what is tested."""
+    commands: Any = importlib.import_module("qdqgraph.cli.main")
+    load, parser = catalog._rules, commands.parser()
+    known = {path: list(load(path)) for path in catalog._files(catalog.builtin_folder())}
+    setattr(catalog, "_rules", lambda path: known[path] if path in known else load(path))  # noqa: B010
+    commands.parser = lambda: parser
+
+
+class Hang(BaseException):
+    """A command took more than `LIMIT`."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a command on an input.
+
+    Attributes:
+        kind: "traceback", "unsound", "hang" or "died".
+        place: what identifies it: error and line, or the check that failed.
+        command: the command line.
+    """
+
+    kind: str
+    place: str
+    command: str
+
+
+@contextlib.contextmanager
+def limited(seconds: int = LIMIT) -> Iterator[None]:
+    """Raises `Hang` after so many seconds."""
+
+    def late(number: int, frame: object) -> None:
+        raise Hang
+
+    old = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def command(arguments: Sequence[str]) -> tuple[int, str, Fault | None]:
+    """Runs a command; returns its exit code, stderr, and its fault."""
+    out, err = io.StringIO(), io.StringIO()
+    line = " ".join(arguments)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), limited():
+            code = main(list(arguments))
+    except Hang:
+        return 124, "", Fault("hang", arguments[0], line)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException as error:  # noqa: BLE001 - anything that the last resort let through
+        return 3, "", Fault("traceback", f"escaped: {type(error).__name__}", line)
+    text = err.getvalue()
+    if code == 3 or "Traceback" in text:
+        return code, text, Fault("traceback", _place(text), line)
+    if "QDQ901" in text and "crashed" in text and "--rules" not in arguments:
+        crash = re.search(r"rule (\w+) crashed(?: at \S*?(\w+\.py:\d+))?: (\w+)", text)
+        return code, text, Fault("traceback", " ".join(filter(None, crash.groups())) if crash else text[:200], line)
+    return code, text, None
+
+
+def _place(text: str) -> str:
+    cause = text.partition("The above exception was the direct cause")[0]
+    frames, errors = FRAME.findall(cause), ERROR.findall(cause)
+    where = "{}:{} {}".format(*frames[-1]) if frames else "?"
+    return f"{errors[-1] if errors else '?'} at {where}"
+
+
+def refused(path: Path) -> str:
+    """Why onnx.checker refuses a file, "" if it does not."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:  # noqa: BLE001 - onnx raises several
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:160] if str(error).strip() else ''}"
+    return ""
+
+
+def loads(path: Path) -> str:
+    """Why ONNX Runtime does not load a file, "" if it does."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises several
+        return str(error).strip().splitlines()[0][:200]
+    return ""
+
+
+class Judged:
+    """The faults of one input."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def run(self, *arguments: Any) -> int:
+        """Runs a command and keeps its fault; returns the exit code."""
+        code, _, fault = command([str(a) for a in arguments])
+        if fault is not None:
+            self.faults.append(fault)
+        return code
+
+    def unsound(self, place: str, *arguments: Any) -> None:
+        """Notes an unsound output."""
+        self.faults.append(Fault("unsound", place, " ".join(map(str, arguments))))
+
+    def result(self, source: Path, made: Path, arguments: Sequence[Any]) -> None:
+        """Compares an output with its input: what accepts the input accepts the output."""
+        if not made.exists():
+            self.unsound("exit 0 without an output", *arguments)
+        elif not refused(source):
+            if fault := refused(made):
+                self.unsound(f"full_check: {re.sub(r'[(].*', '', fault)[:90]}", *arguments)
+            elif os.environ.get("FUZZ_ORT", "1") == "1" and not loads(source) and (fault := loads(made)):
+                self.unsound(f"ONNX Runtime: {fault[:100]}", *arguments)

@@ -1,0 +1,54 @@
+"""`refuse_unsound`: no call returns or writes a model that ONNX rejects, unless it rejects the original too."""
+
+from __future__ import annotations
+
+import onnx
+
+from ..errors import ModelError, RepairError
+from ..model.conformance import faults
+from ..model.validate import validate, validate_references
+
+
+def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
+    """Rejects a result that is damaged, or that type and shape inference rejects while it accepts the original.
+
+    Needs no weights, so it also works for more than 2 GiB; what is written is checked once more by onnx.checker.
+
+    Args:
+        original: the model as it was given.
+        new: the result.
+
+    Raises:
+        RepairError: the result is not a valid model: a defect of a rule or of qdqgraph.
+    """
+    if new is original:
+        return
+    try:
+        validate(new)
+        validate_references(new.graph)
+        _refuse_unordered(original, new)
+    except ModelError as error:
+        raise RepairError(f"the result would not be a valid model, so it is not returned: {error}; {REPORT}") from error
+    found = faults(new)
+    if found and not faults(original):
+        place, fault = next(iter(found.items()))
+        raise RepairError(f"onnx rejects the result at '{place}', so it is not returned: {fault}; {REPORT}")
+
+
+REPORT = "please report it with the model; --ignore CODE leaves out the rule that causes it"
+
+
+def _refuse_unordered(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
+    name = _unordered(new)
+    if name and not _unordered(original):
+        raise ModelError(f"a node reads '{name}' before the node that produces it")
+
+
+def _unordered(model: onnx.ModelProto) -> str:
+    """A tensor that a node reads before its producer; "" if the nodes are in topological order."""
+    made = {name for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if name := next((name for name in node.input if name in made), ""):
+            return name
+        made.difference_update(node.output)
+    return ""

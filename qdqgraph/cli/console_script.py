@@ -1,0 +1,43 @@
+"""`entry`: the console script: signals, streams, one command, the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..stop import STOP
+from .failures import stopped, unprinted
+from .main import main
+
+
+def entry() -> None:
+    """Runs the console script. A signal leaves no temporary file and no child; after the end it changes nothing."""
+    _open_streams()
+    STOP.listen()
+    STOP.start()
+    try:
+        try:
+            code: int | str | None = main()
+        except SystemExit as end:
+            code = end.code
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            code = unprinted(error)
+    except KeyboardInterrupt as stop:  # between two of these lines
+        code = stopped(stop, STOP.number)
+    STOP.done()
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Opens stdin, stdout and stderr where the caller closed them: a file would get their numbers, and the output."""
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):  # nothing can be written to stdout
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor, for the whole process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115

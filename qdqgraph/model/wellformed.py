@@ -1,0 +1,193 @@
+"""`refuse_malformed`: rejects what no ONNX file may contain: in the graph, subgraphs, constants and local functions.
+
+Checked are texts (UTF-8), the data of tensors against their type and dimensions, and for operators of ONNX's own
+domain the types of attributes, required inputs, and outputs, against every version of the operator: nodes in the form
+of another opset are repaired later. Source: onnx.defs and https://github.com/onnx/onnx/blob/main/docs/IR.md
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx import AttributeProto, TensorProto
+
+from ..errors import ModelError
+from ..operators import PAIRS
+from .protos import STANDARD
+
+ONE, HALF, TWO = Fraction(1), Fraction(1, 2), Fraction(2)
+BYTES = ("BOOL", "INT8", "UINT8", *(name for name, _ in TensorProto.DataType.items() if name.startswith("FLOAT8")))
+WORDS = ("INT16", "UINT16", "FLOAT16", "BFLOAT16")
+FIELDS: Mapping[int, tuple[str, int, Fraction]] = {
+    **{TensorProto.DataType.Value(name): ("int32_data", 8, ONE) for name in BYTES},
+    **{TensorProto.DataType.Value(name): ("int32_data", 16, ONE) for name in WORDS},
+    TensorProto.INT32: ("int32_data", 32, ONE),
+    TensorProto.UINT32: ("uint64_data", 32, ONE),
+    TensorProto.INT64: ("int64_data", 64, ONE),
+    TensorProto.UINT64: ("uint64_data", 64, ONE),
+    TensorProto.FLOAT: ("float_data", 32, ONE),
+    TensorProto.DOUBLE: ("double_data", 64, ONE),
+    TensorProto.COMPLEX64: ("float_data", 64, TWO),
+    TensorProto.COMPLEX128: ("double_data", 128, TWO),
+    TensorProto.INT4: ("int32_data", 4, HALF),
+    TensorProto.UINT4: ("int32_data", 4, HALF),
+    TensorProto.FLOAT4E2M1: ("int32_data", 4, HALF),
+    TensorProto.STRING: ("string_data", 0, ONE),
+}
+"""Per element type: the TensorProto field that is used without raw_data, bits per element, and entries of the field per
+element. Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto"""
+MOST = 1 << 60
+"""Elements beyond which no tensor can exist, whatever its type."""
+KINDS = {number: name for name, number in AttributeProto.AttributeType.items()}
+TYPES = frozenset(TensorProto.DataType.values())
+TYPED = ("to", "dtype", "output_dtype")
+"""Attributes that contain an element type."""
+NEWEST = 2**31 - 1
+"""The largest version of an opset: onnx stores it in 32 bits."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all versions of an operator have in common.
+
+    Attributes:
+        inputs: the least number of inputs; none of these is left out.
+        outputs: the least number of outputs.
+        attributes: for each attribute its types, `AttributeProto.AttributeType`.
+    """
+
+    inputs: int
+    outputs: int
+    attributes: Mapping[str, frozenset[int]]
+
+
+def refuse_malformed(model: onnx.ModelProto) -> None:
+    """Rejects a model that is damaged in the sense of this module.
+
+    Raises:
+        ModelError: names the tensor or node, and what is wrong.
+    """
+    for entry in model.opset_import:
+        least = 1 if entry.domain in STANDARD else 0
+        if not least <= entry.version <= NEWEST:
+            raise ModelError(f"the model imports opset {entry.version} of domain {entry.domain!r}; there is none")
+    try:
+        _graph(model.graph)
+        for function in model.functions:
+            for node in function.node:
+                _node(node)
+            _attributes("function", function.name, function.attribute_proto, {})
+        for prop in model.metadata_props:
+            _ = prop.key, prop.value
+    except UnicodeDecodeError as error:
+        text = bytes(error.object)[:40] if isinstance(error.object, bytes | bytearray) else b""
+        raise ModelError(f"a text in the model is not UTF-8 ({text!r}): the file is damaged") from error
+
+
+def _graph(graph: onnx.GraphProto) -> None:
+    _ = graph.name
+    for tensor in graph.initializer:
+        _tensor(tensor, f"initializer '{tensor.name}'")
+    for sparse in graph.sparse_initializer:
+        _sparse(sparse, f"sparse initializer '{sparse.values.name}'")
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        _ = info.name, [dim.dim_param for dim in info.type.tensor_type.shape.dim]
+        if info.type.tensor_type.elem_type not in TYPES:
+            kind = info.type.tensor_type.elem_type
+            raise ModelError(f"tensor '{info.name}' has the unknown element type {kind}: the file is damaged")
+    for node in graph.node:
+        _node(node)
+
+
+def _node(node: onnx.NodeProto) -> None:
+    known = node.domain in STANDARD or node.op_type in PAIRS
+    form = form_of(node.op_type) if known else None
+    name = node.name or next(iter(node.output), "")
+    _ = list(node.input), list(node.output)
+    if form is not None:
+        given = len(node.input)
+        if given < form.inputs or not all(node.input[: form.inputs]):
+            missing = next((i for i, each in enumerate(node.input) if not each and i < form.inputs), given)
+            raise ModelError(f"node '{name}' ({node.op_type}) has no input {missing}: the file is damaged")
+        if len(node.output) < form.outputs:
+            raise ModelError(f"node '{name}' ({node.op_type}) has no output: the file is damaged")
+    _attributes(node.op_type, name, node.attribute, {} if form is None else form.attributes)
+
+
+def _attributes(
+    operator: str, name: str, attributes: Iterable[AttributeProto], known: Mapping[str, frozenset[int]]
+) -> None:
+    for attribute in attributes:
+        types = known.get(attribute.name)
+        if types is not None and not attribute.ref_attr_name and attribute.type not in types:
+            wanted = " or ".join(sorted(KINDS[kind] for kind in types))
+            found = KINDS.get(attribute.type, str(attribute.type))
+            what = f"attribute {attribute.name} of type {found}, and it is {wanted}"
+            raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
+        if known and attribute.name in TYPED and attribute.type == AttributeProto.INT and attribute.i not in TYPES:
+            what = f"attribute {attribute.name} = {attribute.i}, which is no element type"
+            raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
+        where = f"attribute {attribute.name} of '{name}' ({operator})"
+        if attribute.HasField("t"):
+            _tensor(attribute.t, where)
+        if attribute.HasField("sparse_tensor"):
+            _sparse(attribute.sparse_tensor, where)
+        for tensor in attribute.tensors:
+            _tensor(tensor, where)
+        for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+            _graph(graph)
+
+
+def _sparse(sparse: onnx.SparseTensorProto, where: str) -> None:
+    _tensor(sparse.values, where)
+    _tensor(sparse.indices, where)
+
+
+def _tensor(tensor: onnx.TensorProto, where: str) -> None:
+    """Compares the data of a tensor with its type and dimensions."""
+    _ = tensor.name
+    if tensor.data_type not in TYPES or not tensor.data_type:
+        raise ModelError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
+    if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MOST:
+        raise ModelError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
+    field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))
+    elements, unit = math.prod(tensor.dims), "elements"
+    if not field or tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
+        return
+    if tensor.HasField("raw_data"):
+        wanted, found, unit = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
+    else:
+        wanted, found = math.ceil(elements * entries), len(getattr(tensor, field))
+    if found != wanted:
+        raise ModelError(f"{where} needs {wanted} {unit} and has {found}: the file is damaged")
+
+
+@cache
+def form_of(operator: str) -> Form | None:
+    """What the versions of a standard operator have in common; None if ONNX has no such operator."""
+    schemas = []
+    version = onnx.defs.onnx_opset_version()
+    while version > 0:
+        try:
+            schemas.append(onnx.defs.get_schema(operator, version, ""))
+        except onnx.defs.SchemaError:
+            break
+        version = schemas[-1].since_version - 1
+    if not schemas:
+        return None
+    types: dict[str, set[int]] = {}
+    for schema in schemas:
+        for name, attribute in schema.attributes.items():
+            kind: Any = attribute.type
+            types.setdefault(name, set()).add(int(kind.value))
+    return Form(
+        min(schema.min_input for schema in schemas),
+        min(schema.min_output for schema in schemas),
+        {name: frozenset(found) for name, found in types.items()},
+    )
