@@ -28,7 +28,7 @@ def warm() -> None:
     """Reads the built-in rules and builds the argument parser once for all commands: they are not what is tested."""
     commands: Any = importlib.import_module("qdqgraph.cli.main")
     load, parser = catalog._rules, commands.parser()
-    known = {path: list(load(path)) for path in catalog._files(catalog.builtin_folder())}
+    known = {path: list(load(path)) for path in catalog.rule_files(catalog.builtin_folder())}
     setattr(catalog, "_rules", lambda path: known[path] if path in known else load(path))  # noqa: B010
     commands.parser = lambda: parser
 
