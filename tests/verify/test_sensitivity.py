@@ -339,8 +339,6 @@ def test_strip_takes_the_worst_layers_of_error(place: Path, capsys: pytest.Captu
         (["other.onnx", "--from", "errors.json", "--top", "1"], "errors.json is of another model"),
         (["model.onnx", "--from", "parts.json"], "--top K"),
         (["model.onnx", "--top", "2"], "--from FILE"),
-        (["model.onnx", "--from", "parts.json", "--top", "0"], "1 or more"),
-        (["model.onnx", "--from", "errors.json", "--top", "0"], "1 or more"),
         (["model.onnx", "--from", "parts.json", "--min-gain", "500"], "no unit gains 500 or more"),
         (["model.onnx", "--from", "errors.json", "--min-gain", "1"], "measures no gain"),
         (["model.onnx", "--from", "on.json", "--min-gain", "1"], "--mode on"),
