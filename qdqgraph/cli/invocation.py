@@ -51,8 +51,8 @@ class Invocation:
         paths = {path.resolve(): path for path in (*settings.rules, *args.rules)}.values()
         loaded = catalog.load({path.resolve(): path for path in (*configured, *args.rules)}.values())
         if getattr(args, "profile_rules", False):
-            args.profile = Profile()
-            loaded = args.profile.timed(loaded)
+            args.rule_profile = Profile()
+            loaded = args.rule_profile.timed(loaded)
         return cls(loaded, catalog.redirects(paths), settings, args)
 
     def rules(self, model: Path) -> tuple[Rule, ...]:

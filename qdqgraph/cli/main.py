@@ -245,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
         with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)):
             code = int(command(args))
-            warn(*(args.profile.lines() if hasattr(args, "profile") else ()))
+            warn(*(args.rule_profile.lines() if hasattr(args, "rule_profile") else ()))
             return code
     except Exception as error:  # noqa: BLE001 - the last resort
         return failed(error, args)
