@@ -23,7 +23,7 @@ from tests.support.models import build
 MODEL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
     a = Relu (x)  b = t.pair (a, s1)  c = t.pair (a, s2)  d = t.conv4 (b, s1)  e = t.conv4 (c, s2)  y = Add (d, e) }"""
 
-RULES = {"rules", "config", "no-config", "select", "ignore"}
+RULES = {"rules", "config", "no-config", "select", "ignore", "allow-python-rules", "profile-rules"}
 """Options that choose rules and settings: `rules` of a call."""
 SHOWN = {"help", "json", "format", "diff"}
 """Options that say what is printed."""

@@ -26,5 +26,5 @@ def test_a_rule_that_places_a_pair_at_a_captured_tensor_is_stopped() -> None:
             o = If <then_branch = yes () => (float[1,4,8,8] a) { a = Relu (p) },
                     else_branch = no () => (float[1,4,8,8] b) { b = Neg (p) }> (t) }"""
     )
-    with pytest.raises(RuleError, match=r"input -1 of 'o' \(If\), which it does not have"):
+    with pytest.raises(RuleError, match=r"'o' \(If\) has no input -1: a subgraph captures the tensor"):
         qdqgraph.fix(model, [Captures()])
