@@ -146,8 +146,8 @@ FAULTS = (
     Fault(
         "a file of layer info may be larger than its limit",
         "engines/read/jsonfile.py",
-        'if sum(raw.count(sign) for sign in (b",", b"[", b"{")) > MAX_VALUES:',
-        'if raw.count(b",") > MAX_BYTES:',
+        'if sum(text.count(sign) for sign in ",[{") > MAX_VALUES:',
+        'if text.count(",") > MAX_BYTES:',
         ("engines/test_read.py",),
     ),
     Fault(

@@ -22,6 +22,7 @@ NAMES = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if s
 OWN = {
     ("qdqgraph/calibration/uses.py", "COMPARES"): "how each comparison is computed",
     ("qdqgraph/model/shapes.py", "FOLDS"): "how each operator of shape arithmetic is computed",
+    ("qdqgraph/torch/comparison/diagnosis.py", "REORDERING"): "what changes the order of nearly equal values",
     ("qdqgraph/repair/draft.py", "SWEPT"): "what a draft promises to remove once nothing reads it",
     ("rules/legality/bias_quantized.py", "REFUSED"): "operators whose quantized constants TensorRT was seen to refuse",
     ("rules/legality/bias_quantized.py", "TABLES"): "operators whose quantized constants are weights for this rule",

@@ -214,13 +214,20 @@ def test_a_text_rule_that_names_them_otherwise_is_refused(tmp_path: Path) -> Non
 def test_every_quantized_operator_of_onnxruntime_is_one_rules_own() -> None:
     """What onnxruntime can write in no other form than its own: each is named by exactly one built-in rule."""
     state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
-    names = {(schema.domain, schema.name) for schema in state.get_all_operator_schema()}
+    schemas = state.get_all_operator_schema()
+    names = {(schema.domain, schema.name) for schema in schemas}
+    newest = sorted(schemas, key=lambda schema: schema.since_version)
+    inputs = {(s.domain, s.name): max(1, s.min_input) for s in newest}
+    outputs = {(s.domain, s.name): max(1, s.min_output) for s in newest}
     marks = r"^Q(Linear|Gemm|MoE|Attention|Embed|Ordered)|Integer|NBits|Bnb4|FpQ4|BlockQuantized|DynamicQuantize"
     foreign = {name for name in names if re.search(rf"{marks}|WithOrder|NhwcMaxPool", name[1])}
     foreign |= {(domain, op) for domain, op in names if domain and op in ("QuantizeLinear", "DequantizeLinear")}
     assert len(foreign) > 40
     rules = [rule for rule in load(installed=False) if rule.quantized]
     for domain, op in sorted(foreign):
-        text = f'<ir_version: 8, opset_import: ["" : 17]> g (float x) => (float y) {{ y = {domain or "ai.onnx"}.{op} (x) }}'
+        read = ", ".join(["x"] * inputs[domain, op])
+        made = ", ".join(["y", "z", "u", "v", "w"][: outputs[domain, op]])
+        node = f"{made} = {domain or 'ai.onnx'}.{op} ({read})"
+        text = f'<ir_version: 8, opset_import: ["" : 17]> g (float x) => (float y) {{ {node} }}'
         graph = Graph(onnx.parser.parse_model(text))
         assert len([rule.code for rule in rules if rule.quantized_nodes(graph)]) == 1, (domain, op)

@@ -17,6 +17,7 @@ from ...graph.graph import key, label
 from ...graph.pair import Pair
 from ...graph.selectors import path_of
 from ...model.runtime import Session
+from ...operators import PAIRS
 from ..quantizer.base import Quantizer
 from .calls import Call
 from .forcing import Forced, integer_input, integer_type
@@ -215,7 +216,7 @@ class _Diagnosing:
         only. A module that runs several times has one of them, which no run is compared with."""
         nodes: dict[str, list[str]] = {}
         for node in self.file.graph.node:
-            if node.op_type not in ("QuantizeLinear", "DequantizeLinear", "Constant"):
+            if node.op_type not in PAIRS and node.op_type != "Constant":
                 nodes.setdefault(path_of(node), []).append(node.output[0])
         leaves: Iterator[str] = (
             path
