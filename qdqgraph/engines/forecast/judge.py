@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...graph.graph import Graph
-from ...repair.guard import Reasons
+from ...repair.guard import Identity, Reasons
 from ...rulekit.finding import Finding, Severity
+from ...targets.target import Target
 from ..layers import Engine
 from ..share import Int8Share
-from .blame import blamed, reason
+from .blame import Cost, blamed, reason
 from .cost import priced
 from .forecast import forecast
 
@@ -17,9 +18,10 @@ from .forecast import forecast
 class Judge:
     """The forecasts of one repair; a graph that several steps ask for is forecast once.
 
-    Refusals use the rules that hold for every generation: as if only element-wise operators had generated kernels, and
-    with everything fused that TensorRT decides by timing. TensorRT 10 builds some networks of convolutions without its
-    compiler (`docs/engines.md`), and a repair is not refused for what only some builds do.
+    A repair is refused if it makes the engine worse by two readings of the rules: those that hold for every generation,
+    as if only element-wise operators had generated kernels, and the target's own; both with everything fused that
+    TensorRT decides by timing. TensorRT 10 builds some networks of convolutions without its compiler
+    (`docs/engines.md`), and a repair is not refused for what only some builds do.
 
     Attributes:
         shares: what runs in INT8 in the first and in the last graph that it saw.
@@ -27,7 +29,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.shares: tuple[Int8Share, ...] = ()
-        self._known: list[tuple[Graph, Engine]] = []
+        self._known: list[tuple[Graph, Target, Engine]] = []
 
     def price(self, graph: Graph, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """Returns the remaining findings of a repaired graph with what each costs."""
@@ -59,22 +61,38 @@ class Judge:
         free = [f for f in applied if f.severity is not Severity.ERROR]
         if not free or after is before:
             return {}
-        old, new = Int8Share.of(self._engine(before), refused), Int8Share.of(self._engine(after))
-        if not new.worse_than(old):
+        readings = dict.fromkeys((before.target.of_libraries, before.target))
+        changes = [self._change(before, after, target, refused) for target in readings]
+        if not changes[0]:
             return {}
-        costs = blamed((before, self._engine(before)), (after, self._engine(after)), applied, stored=not illegal)
-        found = {f.identity: reason(costs[f.identity], new.weighted) for f in free if f.identity in costs}
-        if not costs:
-            found = {f.identity: f"together with others, {new.worse_than(old)}" for f in free}
+        costs = [self._blamed(before, after, target, applied, stored=not illegal) for target in readings]
+        weighted = Int8Share.of(self._engine(after, after.target)).weighted
+        mine = [f.identity for f in free]
+        found = {i: reason(costs[0][i], weighted) for i in mine if all(i in each for each in costs)}
+        if not found and all(changes):  # each reading blames other repairs
+            found = {i: reason(costs[0][i], weighted) for i in mine if i in costs[0]}
+        if not found and all(changes):
+            found = dict.fromkeys(mine, f"together with others, {changes[0]}")
         return {known: f"{why}, by the forecast; --also {known[0]} applies it" for known, why in found.items()}
+
+    def _change(self, before: Graph, after: Graph, target: Target, refused: Sequence[str]) -> str:
+        """What is worse after the repairs by the rules of a target; "" if nothing is."""
+        old = Int8Share.of(self._engine(before, target), refused)
+        return Int8Share.of(self._engine(after, target)).worse_than(old)
+
+    def _blamed(
+        self, before: Graph, after: Graph, target: Target, applied: Sequence[Finding], *, stored: bool
+    ) -> Mapping[Identity, Cost]:
+        old, new = ((graph, self._engine(graph, target)) for graph in (before, after))
+        return blamed(old, new, applied, stored=stored)
 
     def _saw(self, share: Int8Share) -> None:
         self.shares = (self.shares[0] if self.shares else share, share)
 
-    def _engine(self, graph: Graph) -> Engine:
-        for known, engine in self._known:
-            if known is graph:
+    def _engine(self, graph: Graph, target: Target) -> Engine:
+        for known, aim, engine in self._known:
+            if known is graph and aim == target:
                 return engine
-        engine = forecast(graph.aimed_at(graph.target.of_libraries), "", together=True)
-        self._known = [*self._known[-1:], (graph, engine)]
+        engine = forecast(graph.aimed_at(target), "", together=True)
+        self._known = [*self._known[-3:], (graph, target, engine)]
         return engine
