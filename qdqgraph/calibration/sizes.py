@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from ..graph.channels import groups_of
 from ..graph.graph import Graph, Reader, key
 from ..graph.pair import is_pair
 from ..operators import CONVOLUTIONS, ELEMENTWISE, RECURRENT, WEIGHTED
@@ -149,7 +150,7 @@ def _demanded(graph: Graph, reader: Reader, rank: int) -> Iterator[tuple[int, in
             continue
         known = [d for d in dims if d is not None]
         if node.op == "Conv" and reader.index == 0 and index == 1 and len(known) == rank:
-            yield 1, known[1] * int(node.attrs.get("group", 1))
+            yield 1, known[1] * groups_of(node)
         elif node.op == "ConvTranspose" and reader.index == 0 and index == 1 and len(known) == rank:
             yield 1, known[0]
         elif node.op == "MatMul" and len(known) > 1 and rank > 1:

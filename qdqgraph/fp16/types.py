@@ -87,7 +87,8 @@ def _unpaired(net: Net, position: int, wants: Mapping[Slot, int], keep_io: bool)
     if net.scales[position].half is None:
         return net.types[name]
     found = {wants[r] for r in net.readers.get(name, []) if r in wants}
-    kept = any(net.source(o) == name for o in net.outputs) or any(net.source(c) == name for c in net.captured)
-    if kept:
+    if any(net.source(c) == name for c in net.captured):
+        found.add(net.types[name])  # subgraphs keep their types
+    elif any(net.source(o) == name for o in net.outputs):
         found.add(FLOAT if keep_io else HALF)
     return FLOAT if found == {FLOAT} else HALF

@@ -34,14 +34,15 @@ class Quantization:
 
     @classmethod
     def of(cls, pair: Pair) -> Quantization | None:
-        """The quantization of a pair; None if scale or zero-point are not constant, the pair is blocked, or its type is
-        not a whole-byte integer (FP8, INT4)."""
+        """The quantization of a pair; None if scale or zero-point are not constant or of different sizes, the pair is
+        blocked, or its type is not a whole-byte integer (FP8, INT4)."""
         if pair.scale is None or pair.scale.ndim > 1 or pair.blocked:
             return None
         zero_point = np.zeros((), np.uint8) if pair.zero_point is None else pair.zero_point
         if len(pair.nodes[0].inputs) > 2 and pair.nodes[0].inputs[2].name and pair.zero_point is None:
             return None
-        if zero_point.dtype.kind not in "iu":
+        unfit = pair.scale.size > 1 and zero_point.size not in (1, pair.scale.size)
+        if zero_point.dtype.kind not in "iu" or unfit:
             return None
         return cls(pair.scale, zero_point, pair.channels)
 
@@ -62,9 +63,10 @@ class Quantization:
             return np.clip(moved, bounds.min, bounds.max).astype(self.zero_point.dtype)
 
     def fits(self, array: np.ndarray) -> bool:
-        """Whether it has one scale, or one for every channel of the array."""
+        """Whether it has one scale and zero-point, or one for every channel of the array."""
         inside = -array.ndim <= self.axis < array.ndim
-        return self.scale.size == 1 or (inside and array.shape[self.axis] == self.scale.size)
+        channels = array.shape[self.axis] if inside else 1
+        return {self.scale.size, self.zero_point.size} <= {1, channels}
 
     def amax(self) -> np.ndarray:
         """The largest magnitude of each channel's range, float64; of the whole tensor's range for one scale."""

@@ -48,6 +48,7 @@ KINDS = {number: name for name, number in AttributeProto.AttributeType.items()}
 TYPES = frozenset(TensorProto.DataType.values())
 TYPED = ("to", "dtype", "output_dtype")
 """Attributes that contain an element type."""
+NOT_UTF8 = "a text in the model is not UTF-8 ({!r}): the file is damaged"
 NEWEST = 2**31 - 1
 """The largest version of an opset: onnx stores it in 32 bits."""
 
@@ -83,21 +84,29 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
             for node in function.node:
                 _node(node)
             _attributes("function", function.name, function.attribute_proto, {})
+            _texts(function.name, function.domain, *function.input, *function.output)
         for prop in model.metadata_props:
-            _ = prop.key, prop.value
+            _texts(prop.key, prop.value)
     except UnicodeDecodeError as error:
         text = bytes(error.object)[:40] if isinstance(error.object, bytes | bytearray) else b""
-        raise ModelError(f"a text in the model is not UTF-8 ({text!r}): the file is damaged") from error
+        raise ModelError(NOT_UTF8.format(text)) from error
+
+
+def _texts(*texts: str | bytes) -> None:
+    """Rejects what is not UTF-8: depending on its version, protobuf returns it as bytes, or raises an error."""
+    for text in texts:
+        if isinstance(text, bytes):
+            raise ModelError(NOT_UTF8.format(text[:40]))
 
 
 def _graph(graph: onnx.GraphProto) -> None:
-    _ = graph.name
+    _texts(graph.name)
     for tensor in graph.initializer:
         _tensor(tensor, f"initializer '{tensor.name}'")
     for sparse in graph.sparse_initializer:
         _sparse(sparse, f"sparse initializer '{sparse.values.name}'")
     for info in (*graph.input, *graph.output, *graph.value_info):
-        _ = info.name, [dim.dim_param for dim in info.type.tensor_type.shape.dim]
+        _texts(info.name, *(dim.dim_param for dim in info.type.tensor_type.shape.dim))
         if info.type.tensor_type.elem_type not in TYPES:
             kind = info.type.tensor_type.elem_type
             raise ModelError(f"tensor '{info.name}' has the unknown element type {kind}: the file is damaged")
@@ -109,7 +118,7 @@ def _node(node: onnx.NodeProto) -> None:
     known = node.domain in STANDARD or node.op_type in PAIRS
     form = form_of(node.op_type) if known else None
     name = node.name or next(iter(node.output), "")
-    _ = list(node.input), list(node.output)
+    _texts(node.name, node.op_type, node.domain, *node.input, *node.output)
     if form is not None:
         given = len(node.input)
         if given < form.inputs or not all(node.input[: form.inputs]):
@@ -124,6 +133,7 @@ def _attributes(
     operator: str, name: str, attributes: Iterable[AttributeProto], known: Mapping[str, frozenset[int]]
 ) -> None:
     for attribute in attributes:
+        _texts(attribute.name)
         types = known.get(attribute.name)
         if types is not None and not attribute.ref_attr_name and attribute.type not in types:
             wanted = " or ".join(sorted(KINDS[kind] for kind in types))
@@ -151,7 +161,7 @@ def _sparse(sparse: onnx.SparseTensorProto, where: str) -> None:
 
 def _tensor(tensor: onnx.TensorProto, where: str) -> None:
     """Compares the data of a tensor with its type and dimensions."""
-    _ = tensor.name
+    _texts(tensor.name)
     if tensor.data_type not in TYPES or not tensor.data_type:
         raise ModelError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
     if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MOST:

@@ -9,6 +9,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..graph.amax import INT8_BOUND, amax_from_scale, scale_from_amax
+from ..graph.channels import groups_of
 from ..graph.graph import Graph, Reader, key, label
 from ..graph.pair import PER_CHANNEL, Pair, bits_lost
 from ..graph.quantization import Quantization
@@ -36,8 +37,7 @@ def channel_axis(graph: Graph, pair: Pair) -> int | None:
 
     Conv: 0. Gemm: 0 with transB, else 1. MatMul with 2-D weights: 1, or 0 if the weights are the left operand.
     ConvTranspose: as the target defines, without groups only (with groups, no axis has the size of the output
-    channels). A Transpose, Cast or element-wise operator with another
-    constant in between is seen through. Source:
+    channels). A Transpose, Cast or element-wise operator with another constant in between is seen through. Source:
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html
     """
     shape = graph.shape(pair.tensor)
@@ -68,7 +68,7 @@ def reader_axis(graph: Graph, reader: Reader, rank: int) -> int | None:
     if node.op == "MatMul":
         return rank - 1 if rank == 2 else None
     if node.op == "ConvTranspose":
-        return graph.target.deconvolution_axis if node.attrs.get("group", 1) == 1 else None
+        return graph.target.deconvolution_axis if groups_of(node) == 1 else None
     return None
 
 
@@ -282,7 +282,7 @@ def why_locked(graph: Graph, pair: Pair) -> str:
     if pair.blocked:
         return "its scales are blocked (block_size)"
     if Quantization.of(pair) is None:
-        return "its scale or zero-point is not constant, or its type is not a whole-byte integer"
+        return "its scale and zero-point are not constant, differ in size, or are not of a whole-byte integer type"
     if not pair.agrees:
         return "its nodes disagree (QDQ408)"
     integers = pair.tensor if pair.quantize is None else key(pair.quantize)

@@ -213,8 +213,10 @@ class Options:
         return {f.name: cast(Option, f.metadata["option"]) for f in fields(cls)}
 
     def wants(self, finding: Finding) -> bool:
-        """Returns whether to apply the finding's repair: automatically, or because `also` requests it."""
-        return self.covers(finding) and (finding.repairable or (finding.code in self.also and bool(finding.edits)))
+        """Returns whether to apply the finding's repair: automatically, or because `also` requests it. What cannot be
+        done, such as a pair without a known scale, `also` does not change."""
+        requested = finding.code in self.also and bool(finding.edits) and not finding.refused
+        return self.covers(finding) and (finding.repairable or requested)
 
     def covers(self, finding: Finding) -> bool:
         """Returns whether `only` and `skip` select the finding for repair."""

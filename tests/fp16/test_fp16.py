@@ -183,6 +183,16 @@ def test_what_a_subgraph_reads_keeps_its_name_and_type() -> None:
     assert sqnr(model, made.model, feeds) > 60
 
 
+def test_weights_that_only_a_subgraph_reads_are_dequantized_once() -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    g ({X}, bool which) => ({Y}) <int8[1,4,8,8] w = {{{", ".join(["3"] * 256)}}}, float s = {{0.1}}> {{
+        d = DequantizeLinear (w, s)  q = QuantizeLinear (x, s)  p = DequantizeLinear (q, s)
+        y = If (which) <then_branch = t () => ({Y[:-1]}u) {{ u = Add (p, d) }}, else_branch = e () => ({Y[:-1]}v) {{ v = Neg (p) }}> }}"""
+    made = half(onnx.parser.parse_model(text)).model
+    assert [n.output[0] for n in made.graph.node if n.op_type == "DequantizeLinear"] == ["d", "p"]
+    assert half(made).model == made
+
+
 # Numbers
 
 

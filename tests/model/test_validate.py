@@ -49,3 +49,30 @@ def test_nodes_out_of_order_are_not_a_cycle() -> None:
     del model.graph.node[:]
     model.graph.node.extend(reversed(nodes))
     assert not qdqgraph.check(model)
+
+
+@pytest.mark.parametrize("name", ["entered", "between", "leaving", "scale_of_it"])
+def test_a_name_that_is_not_utf8_is_refused_wherever_it_is(name: str) -> None:
+    """Of an input, a tensor, an output and an initializer; protobuf does not check texts when it reads a file."""
+    text = """g (float[1,4,8,8] entered) => (float[1,4,8,8] leaving) <float scale_of_it = {0.1}> {
+        between = Relu (entered) leaving = t.conv4 (between, scale_of_it) }"""
+    content = build(text).SerializeToString().replace(name.encode(), b"\xff" * len(name))
+    with pytest.raises(qdqgraph.ModelError, match=r"a text in the model is not UTF-8 \(b'.xff"):
+        qdqgraph.check(onnx.ModelProto.FromString(content))
+
+
+def test_an_attribute_that_an_operator_does_not_have_means_nothing() -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ d = t.pair (x, s1) y = MatMul (d, d) }}")
+    product = next(n for n in model.graph.node if n.op_type == "MatMul")
+    product.attribute.append(onnx.helper.make_attribute("group", [0, 1]))
+    assert qdqgraph.forecast(model).layers
+
+
+def test_zero_points_of_another_number_than_the_scales_are_named() -> None:
+    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y)
+        <int8[4,4,1,1] w = {1,2,3,4,1,2,3,4,1,2,3,4,1,2,3,4}, float[4] s = {0.1,0.1,0.1,0.1}, int8[4] z = {0,0,0,0}> {
+        k = DequantizeLinear <axis = 0> (w, s, z) y = Conv (x, k) }"""
+    model = build(text)
+    zero = next(t for t in model.graph.initializer if t.name == "z")
+    zero.CopyFrom(onnx.helper.make_tensor("z", onnx.TensorProto.INT8, [16], range(16)))
+    assert "'w' has 16 zero-points and 4 scales" in " ".join(f.message for f in qdqgraph.check(model))

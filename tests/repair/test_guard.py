@@ -120,3 +120,17 @@ def test_attempts_that_do_not_end_are_an_error_that_names_the_rules() -> None:
             lambda refused: (Graph(build(TWO)), [finding(next(names))]),
             lambda after, applied: {f.identity: "worse" for f in applied},
         )
+
+
+def test_also_does_not_apply_what_has_no_scale() -> None:
+    """A Concat between INT8 layers runs in float, and the file has no scale for it (QDQ207)."""
+    model = build(
+        """g (float[1,4,8,8] x) => (float[1,4,8,8] y)
+        <float[8] one = {1,1,1,1,1,1,1,1}, float[8] nil = {0,0,0,0,0,0,0,0}> {
+        a = t.conv4 (x, s1) b = t.conv4 (x, s1) c = Concat <axis = 1> (a, b)
+        n = BatchNormalization (c, one, nil, nil, one) r = Relu (n) y = t.conv8 (r, s2) }"""
+    )
+    plain, asked = qdqgraph.fix(model), qdqgraph.fix(model, also=("QDQ207",))
+    (left,) = [f for f in asked.left if f.code == "QDQ207"]
+    assert "the graph has no scale for 'c'" in left.refused
+    assert asked.model == plain.model

@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from ...graph.channels import groups_of
 from ...model.protos import is_standard
 
 LEAST_ROWS = 1024
@@ -61,7 +62,7 @@ class Product:
     @property
     def groups(self) -> int:
         """Number of groups of a convolution."""
-        return int(self.node.attrs.get("group", 1)) if self.node.op in ("Conv", "ConvTranspose") else 1
+        return groups_of(self.node)
 
     @property
     def depth(self) -> int:

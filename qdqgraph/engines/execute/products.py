@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from ...graph.channels import groups_of
 from ...graph.graph import Graph, input_name, label
 from .network import FLOAT, Network
 from .operands import Operand, operand
@@ -161,7 +162,7 @@ class _Product:
             return scale
         if self.node.op == "Conv":
             return _one_scale(scale.reshape(len(scale), -1), 1).reshape(-1)
-        groups = int(self.node.attrs.get("group", 1))
+        groups = groups_of(self.node)
         grouped = scale.reshape(groups, scale.shape[0] // groups, scale.shape[1], -1)
         return _one_scale(np.moveaxis(grouped, 2, 1).reshape(groups * scale.shape[1], -1), 1).reshape(-1)
 

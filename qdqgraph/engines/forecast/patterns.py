@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import onnx_graphsurgeon as gs
 
+from ...graph.channels import groups_of
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
 from .propagation import passes, scale_key, values
@@ -16,7 +17,7 @@ OTHER_TANH = frozenset({"Softplus", "Exp"})
 
 def grouped(core: gs.Node) -> bool:
     """Whether a convolution is depthwise: one input channel per group; assumed if the weight shape is unknown."""
-    group = int(core.attrs.get("group", 1))
+    group = groups_of(core)
     weights = core.inputs[1].shape if len(core.inputs) > 1 else None
     return group > 1 and (weights is None or len(weights) < 2 or weights[1] == 1)
 
