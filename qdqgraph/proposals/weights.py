@@ -117,6 +117,9 @@ def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
     if array is None or scale is None or zero is None or pair.quantize is not None or scale.ndim != array.ndim:
         return None
     axis, size = pair.channels, int(pair.nodes[0].attrs["block_size"])
+    if not -array.ndim <= axis < array.ndim or size < 1 or zero.shape not in ((), (1,), scale.shape):
+        return None
+    size = min(size, array.shape[axis])
     whole = tuple(slice(n) for n in array.shape)
     spread = [np.repeat(a.astype(np.float32), size, axis)[whole] for a in (scale, np.broadcast_to(zero, scale.shape))]
     if any(a.shape != array.shape for a in spread):
