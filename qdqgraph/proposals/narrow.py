@@ -13,7 +13,7 @@ FP8_BOUND = 448.0
 
 
 def fp8_values(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
-    """Dequantized FP8 weights, None if the file does not tell them: each value times its scale; a QuantizeLinear saturates."""
+    """Dequantized FP8 weights, each value times its scale; None if they are unknown. A QuantizeLinear saturates."""
     if array is None or pair.scale is None or pair.zero_point is None or not (pair.agrees and (pair.scale > 0).all()):
         return None
     quantization = Quantization(pair.scale.astype(np.float32), np.zeros((), np.int8), pair.channels)
