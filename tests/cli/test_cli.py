@@ -348,7 +348,7 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
-    assert f"example: qdqgraph {command}" in " ".join(capsys.readouterr().out.split())
+    assert f"qdqgraph {command} " in " ".join(capsys.readouterr().out.partition("\nexample")[2].split())
 
 
 RULE = '''

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from ...errors import ModelError, counted, field_fault, reason
+from . import By
 from .levels import Level
-from .units import By
 
 FORMAT: Final = 1
 """Version of the file."""
