@@ -42,11 +42,11 @@ def steps() -> Iterator[Step]:
     if not _is_terminal(sys.stderr) or _is_dumb():
         yield lambda message: None
         return
-    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
-    from rich.progress import TextColumn as Column
-    from rich.table import Column as Layout
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    text = Column("{task.description}", markup=False, table_column=Layout(no_wrap=True, overflow="ellipsis", ratio=1))
+    layout = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    text = TextColumn("{task.description}", markup=False, table_column=layout)
     columns = SpinnerColumn(), text, TimeElapsedColumn()
     console = _console(sys.stderr)
     with Progress(*columns, console=console, transient=True, expand=True, redirect_stdout=False) as bar:
