@@ -109,7 +109,7 @@ class Statistics(Mapping[str, Spread]):
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be read: {reason(error)}") from error
         except FAULTS as error:
-            other = mistaken(path, "a file of statistics", accepts=(kinds.STATISTICS,))
+            other = mistaken(path, "a file of statistics", accepts=(kinds.STATISTICS, kinds.DAMAGED_ZIP))
             fault = other or "not a file of statistics, or damaged; measure again"
             raise CalibrationError(f"{path}: {fault}") from error
         if network and found.network != network:
