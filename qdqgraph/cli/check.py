@@ -15,8 +15,8 @@ def check(args: Namespace) -> int:
     run = Invocation.of(args)
     files: list[formats.FileFindings] = []
     with steps() as step:
-        for path in args.models:
-            step(f"{path}: checking")
+        for number, path in enumerate(args.models, 1):
+            step(f"checking file {number} of {len(args.models)}: {path}")
             found = api.checked(path, run.rules(path), run.options(path), other_targets=True)
             files.append(formats.FileFindings(str(path), found.findings, found.int8))
     formats.show(args.format, terminal(), files)

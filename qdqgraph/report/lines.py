@@ -9,6 +9,7 @@ from rich.text import Text
 from ..engines.share import Int8Share
 from ..printable import printable, printable_json, printable_lines, printable_message
 from ..rulekit.finding import Finding, Severity
+from .fitting import show_fitting
 
 
 def say(console: Console, line: Text | str) -> None:
@@ -20,7 +21,8 @@ def say(console: Console, line: Text | str) -> None:
         _put(console, printable_message(line))
     elif console.is_terminal:
         parts = line.render(console)
-        safe = Text.assemble(*((printable(part.text), part.style or "") for part in parts if part.text))
+        styled = ((printable(part.text), part.style or "") for part in parts if part.text)
+        safe = Text.assemble(*styled, style=line.style)
         _put(console, safe if printable_message(safe.plain) == safe.plain else printable_message(safe.plain))
     else:
         _put(console, printable_message(line.plain))
@@ -54,9 +56,9 @@ def _put(console: Console, line: Text | str) -> None:
 
 
 def tabulate(console: Console, table: Table) -> None:
-    """Prints a table; in a pipe without trailing spaces."""
+    """Prints a table in the width of the terminal, without cutting a number; in a pipe without trailing spaces."""
     if console.is_terminal:
-        console.print(table)
+        show_fitting(console, table)
         return
     with console.capture() as shown:
         console.print(table)
