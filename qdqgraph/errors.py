@@ -9,6 +9,7 @@
     ├── CalibrationError a calibration method, its argument or measured statistics cannot be used
     ├── TorchError       the PyTorch model, its configuration or its calibration cannot be used
     ├── RepairError      the repair was refused: illegal graph, not bit-exact, no fixpoint
+    ├── ArgumentError    a function has no argument of this name, or lacks one; also a TypeError
     └── InternalError    a defect of qdqgraph; `__cause__` is the error itself
 
 The command line prints the message of any of these errors as one sentence and exits with code 2, with code 3 for an
@@ -64,6 +65,10 @@ class TorchError(QdqgraphError):
 
 class RepairError(QdqgraphError):
     """The repair was refused and nothing was written."""
+
+
+class ArgumentError(QdqgraphError, TypeError):
+    """A function has no argument or option of a name, or a required argument is missing."""
 
 
 class InternalError(QdqgraphError):

@@ -8,13 +8,12 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import onnx.inliner
 
 from ..calibration.data.sources import Data
 from ..calibration.layers.switched import sets_of, switched
-from ..crash import guarded
 from ..engines.forecast.forecast import forecast
 from ..errors import ModelError, counted
 from ..graph.graph import Graph
@@ -33,20 +32,24 @@ from ..verify.sensitivity.ranking import FORMAT, Asked, Mode, Sensitivity, UnitR
 from ..verify.sensitivity.units import BYS, By, Unit, units
 from . import given
 from .accuracy import reference_notes
+from .call import public
 from .checks import examined
-from .given import File, Model, Progress
+from .given import SILENT, File, Model, Progress
 from .measuring import network_of
+from .settings import CheckOptions
 
 MODES = ("off", "on", "both")
 
 
-@guarded
+@public(CheckOptions)
 def sensitivity(
     model: Model,
     data: Data | None = None,
     rules: Sequence[Rule] | None = None,
     options: Options | None = None,
     *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     by: By = "group",
     mode: Mode = "off",
     evaluate: Evaluate | None = None,
@@ -57,8 +60,8 @@ def sensitivity(
     preprocess: str | None = None,
     samples: int | None = None,
     provider: str = "cpu",
-    progress: Progress = lambda message: None,
-    **settings: Any,
+    progress: Progress = SILENT,
+    **settings: Unpack[CheckOptions],
 ) -> Sensitivity:
     """Measures what the quantization of each unit of a model costs at its outputs, as `qdqgraph sensitivity` does.
 
@@ -70,6 +73,7 @@ def sensitivity(
         data: samples of the inputs, as in `fix`: the SQNR of the outputs is measured on them. None with `evaluate`
             measures scores alone.
         rules: the rules whose ties make the groups; the built-in and installed rules by default.
+        select, ignore: run only these of the rules, or not these: codes, prefixes of codes, names or globs.
         options: the settings of a repair, for the groups. They can also be given by name, such as `target="trt-11"`.
         by: what is a unit: "group" (sites that share a scale, with the layers that read them), "block" (a weighted
             layer with what fuses with it), "layer".
@@ -106,7 +110,7 @@ def sensitivity(
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None and evaluate is None:
         raise ModelError("units are measured on samples, or by a score: give --data, --eval, or both")
-    known = examined(found, place, source.name, rules, options, settings)
+    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), options, settings)
     graph = known.graph
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), place, target=graph.target)

@@ -17,7 +17,7 @@ def check(args: Namespace) -> int:
     with steps() as step:
         for path in args.models:
             step(f"{path}: checking")
-            found = api.checked(path, run.rules(path), run.options(path), other_targets=True)
+            found = api.check(path, run.rules(path), run.options(path), other_targets=True)
             files.append(formats.FileFindings(str(path), found.findings, found.int8))
     formats.show(args.format, terminal(), files)
     return int(any(file.here for file in files))

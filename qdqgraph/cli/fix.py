@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import api
-from ..api.measuring import NONE, byte_count
+from ..api.measuring import NONE
 from ..errors import ModelError
 from ..report import text
 from ..report.lines import say_json, say_lines
@@ -83,11 +83,11 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "samples": args.samples,
         "calibrate": args.calibrate,
         "percentile": args.percentile,
-        "memory": byte_count(args.memory),
+        "memory": args.memory,
         "statistics": args.statistics,
-        "table": args.table,
+        "ranges": args.table,
         "provider": args.provider,
-        "engines": args.verify,
+        "verify": args.verify,
         "allow_worse": args.allow_worse,
         "globs": (*args.only, *args.skip),
     }
@@ -102,15 +102,7 @@ def _shown(args: Namespace, result: api.Result) -> int:
         written = None if args.dry_run else str(args.output)
         say_json(console, records.result_json(str(args.model), written, result))
     else:
-        text.show_result(console, str(args.model), result, result.numbers)
-        text.show_floats(console, str(args.model), result)
-        if result.fp16 is not None:
-            text.show_fp16(console, str(args.model), result.fp16)
-        if result.engines is not None:
-            from ..report import engine as engines
-
-            engines.show_proof(console, result.engines)
-        text.show_share(console, str(args.model), result)
+        text.show_all(console, str(args.model), result)
         if args.diff:
             say_lines(console, result.plan.diff())
     warn(*result.notes)
@@ -121,11 +113,12 @@ def strip(args: Namespace) -> int:
     """`qdqgraph strip MODEL --nodes GLOB… -o OUT`: removes the pairs of the chosen layers."""
     if not args.nodes and not args.select and args.ranking is None and args.top is None and args.min_gain is None:
         raise ModelError("no layers chosen: use --nodes GLOB, --select CODES or --from FILE")
-    rules = Invocation.of(args).named(split_codes(args.select)) if args.select else ()
+    rules = Invocation.of(args).named(split_codes(args.select)) if args.select else None
     result = api.strip(
         args.model,
         args.nodes,
         rules,
+        select=[rule.code for rule in rules or ()],
         ranking=args.ranking,
         top=args.top,
         min_gain=args.min_gain,

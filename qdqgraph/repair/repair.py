@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from ..errors import counted
 from ..rulekit.finding import Finding
 from .corrections import Correction
 from .plan import Plan
@@ -67,6 +68,10 @@ class Repair:
     corrections: tuple[Correction, ...]
     groups: int
     floats: tuple[FloatLayer, ...] = ()
+
+    def __repr__(self) -> str:
+        found = f"{counted(len(self.applied), 'finding')} repaired, {len(self.left)} left"
+        return f"<{type(self).__name__}: {found}, {self.plan!r}>"
 
 
 def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: bool = False) -> Repair:

@@ -7,12 +7,12 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..api import Result
 from ..errors import counted
 from ..fp16 import Fp16Model
 from ..repair.corrections import Correction
@@ -26,12 +26,28 @@ from .drawing import Drawing, lines
 from .examples import example_graph
 from .lines import cell, colored_line, finding_line, say, say_lines, share_line, tabulate
 
+if TYPE_CHECKING:
+    from .results import Result
+
 SHOWN = 20
 """Number of rows in the table of changed scales; --json has all."""
 FAR = 10.0
 """Below this SQNR in dB against float values on both sides, quantization fails on the inputs: no value is typical."""
 NEARER = 3.0
 """The least difference in dB that makes one side the noisy one: twice the noise power."""
+
+
+def show_all(console: Console, path: str, result: Result) -> None:
+    """Everything that a repair of a file has to say, except its notes."""
+    show_result(console, path, result, result.numbers)
+    show_floats(console, path, result)
+    if result.fp16 is not None:
+        show_fp16(console, path, result.fp16)
+    if result.engines is not None:
+        from . import engine  # only here: most repairs build no engine
+
+        engine.show_proof(console, result.engines)
+    show_share(console, path, result)
 
 
 def show_result(console: Console, path: str, result: Repair, verification: Verification | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...calibration.statistics.running import DEFAULT_MEMORY, Running
+from ...errors import counted
 from ...graph.graph import Graph, label
 from ..layers import Engine
 from .comparison import Compared, Comparison, Sums, comparison
@@ -91,6 +92,9 @@ class EngineNumbers:
     data: str
     notes: tuple[str, ...]
     scores: EngineScores | None = None
+
+    def __repr__(self) -> str:
+        return f"<EngineNumbers {self.engine}: {counted(len(self.kernels), 'kernel')} on {counted(self.samples, 'sample')}>"
 
 
 def numbers(

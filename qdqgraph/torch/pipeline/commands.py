@@ -118,8 +118,8 @@ def quantize_network(
     session = Session(network, progress, bar=bar)
     prepared = session.prepare(preparation, exporting, off)
     if save_ptq is not None:
-        save(prepared.model, save_ptq)
-    return _exported(session, prepared, output, preparation, exporting)
+        save(prepared.model, save_ptq, force=force)
+    return _exported(session, prepared, output, preparation, exporting, force=force)
 
 
 def rank_layers(
@@ -231,7 +231,7 @@ def finetune_network(
     if restart:
         resume.unlink(missing_ok=True)
     if save_ptq is not None and not goes_on:
-        save(prepared.model, save_ptq)
+        save(prepared.model, save_ptq, force=force)
     finetuned = finetune(
         prepared.model,
         prepared.float_model,
@@ -243,11 +243,12 @@ def finetune_network(
         stride=stride,
         checkpoint=None if save_qat is None else Path(save_qat),
         resume=resume,
+        force=force or goes_on,
         identity=identity,
         progress=progress,
     )
     session.score("fine-tuned", prepared.model)
-    done = _exported(session, prepared, output, preparation, exporting, finetuned)
+    done = _exported(session, prepared, output, preparation, exporting, finetuned, force=force)
     resume.unlink(missing_ok=True)
     return done
 
@@ -269,6 +270,8 @@ def _exported(
     preparation: Preparation,
     exporting: Exporting,
     finetuned: Finetuned | None = None,
+    *,
+    force: bool,
 ) -> ExportedNetwork:
     proto = export(
         prepared.model,
@@ -278,6 +281,7 @@ def _exported(
         dynamo=exporting.dynamo,
         dynamic_batch=exporting.dynamic_batch,
         allow_zero=exporting.allow_zero,
+        force=force,
     )
     findings = check(proto, catalog.load() if preparation.rules is None else preparation.rules)
     comparison = session.compare(prepared.model, proto, exporting.compare) if exporting.compare else None

@@ -1,0 +1,9 @@
+"""The logger of the package, `qdqgraph`: steps of long calls at INFO, decisions of a repair at DEBUG.
+
+The package prints nothing and adds no handler that does; `logging.basicConfig(level="INFO")` shows the steps.
+"""
+
+import logging
+
+LOG = logging.getLogger("qdqgraph")
+LOG.addHandler(logging.NullHandler())

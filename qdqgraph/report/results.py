@@ -1,0 +1,78 @@
+"""`Result`: what `fix`, `quantize` and `strip` return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from ..engines.share import Int8Share
+from ..errors import counted
+from ..fp16 import Fp16Model
+from ..repair.repair import Repair
+from ..verify.verification import Verification
+
+if TYPE_CHECKING:
+    from ..engines.builders.prove import Proof
+
+
+@dataclass(frozen=True, repr=False)
+class Result(Repair):
+    """The result of `fix`, `quantize` or `strip`; see `Repair` for the other attributes.
+
+    Attributes:
+        numbers: the agreement of the outputs with the original model; None without `numerics`.
+        fp16: the FP16 conversion; None without `fp16`.
+        engines: the engines before and after the repair; None without `verify`.
+        int8: what runs in INT8 before and after the repair, by the forecast; None for `strip`.
+        notes: notes for the user, one sentence each.
+        file: the model, as it was given; "model.onnx" for one in memory.
+        written: the file that was written; None if none was.
+    """
+
+    numbers: Verification | None = None
+    fp16: Fp16Model | None = None
+    engines: Proof | None = None
+    int8: tuple[Int8Share, Int8Share] | None = None
+    notes: tuple[str, ...] = ()
+    file: str = "model.onnx"
+    written: str | None = None
+
+    @classmethod
+    def of(cls, repair: Repair, **more: Any) -> Result:
+        """Returns a repair with the results of the later steps."""
+        return cls(**{f.name: getattr(repair, f.name) for f in fields(Repair)}, **more)
+
+    def summary(self) -> str:
+        """The text of `qdqgraph fix`."""
+        from . import text  # each way of showing a result loads what it needs
+        from .notebook import plain
+
+        return plain(lambda console: text.show_all(console, self.file, self))
+
+    def to_json(self) -> str:
+        """The document of `qdqgraph fix --json`; its schema is `report/schemas/result.schema.json`."""
+        from .records import result_json
+
+        return result_json(self.file, self.written, self)
+
+    def __repr__(self) -> str:
+        return f"<Result {self.file!r}: {'; '.join(f'{name} {value}' for name, value in self._rows())}>"
+
+    def _repr_html_(self) -> str:
+        """The figures of the repair, one a row."""
+        from .notebook import table
+
+        return table(self.file, (), self._rows(), self.notes)
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        yield "repaired", counted(len(self.applied), "finding")
+        yield "left", counted(len(self.left), "finding")
+        yield "scales changed", f"{len(self.changes):,}"
+        yield "plan", counted(len(self.plan.edits), "edit")
+        if self.int8 is not None:
+            before, after = self.int8
+            yield "weighted layers in INT8", f"{before.int8} -> {after.int8} of {after.weighted}"
+            yield "bytes a run", f"{before.bytes:,} -> {after.bytes:,}"
+        if self.written is not None:
+            yield "written", self.written
