@@ -118,4 +118,5 @@ def left_findings(first: Repaired, asked: Asked) -> tuple[Left, ...]:
 
 
 def engine_of(tried: Builds | None, candidate: Candidate) -> Built | None:
+    """What a library built of a candidate; None if none did."""
     return None if tried is None else tried.found.get(candidate)

@@ -94,7 +94,8 @@ class EngineNumbers:
     scores: EngineScores | None = None
 
     def __repr__(self) -> str:
-        return f"<EngineNumbers {self.engine}: {counted(len(self.kernels), 'kernel')} on {counted(self.samples, 'sample')}>"
+        found = f"{counted(len(self.kernels), 'kernel')} on {counted(self.samples, 'sample')}"
+        return f"<EngineNumbers {self.engine}: {found}>"
 
 
 def numbers(
