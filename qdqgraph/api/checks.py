@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -11,12 +11,14 @@ import onnx
 
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
+from ..engines.forecast.judge import Judge
 from ..engines.layers import Engine
 from ..engines.share import Int8Share
 from ..graph.graph import Graph
 from ..repair import rounds
 from ..repair.gate import opened
 from ..repair.options import Options
+from ..repair.rehearsal import rehearsed
 from ..repair.solution import Solution
 from ..report.checked import Checked
 from ..rulekit.finding import Finding, Severity
@@ -55,6 +57,7 @@ def check(
     ignore: Sequence[str] = (),
     folder: File | None = None,
     other_targets: bool = False,
+    rehearse: bool = False,
     **settings: Unpack[CheckOptions],
 ) -> Checked:
     """Returns what prevents TensorRT from building or fusing a model, with the predicted cost of each finding in bytes.
@@ -68,6 +71,8 @@ def check(
         options: the settings of a repair. They can also be given by name, such as `target="trt-11"`.
         folder: the folder that contains the external data; the folder of the file by default.
         other_targets: also report findings that occur on other targets only; such a finding has a `target`.
+        rehearse: also say what a repair with the same options would do: it is carried out in memory, without data and
+            without a numeric check, and takes one to three times as long as the check.
         settings: fields of `Options` by name.
 
     Raises:
@@ -82,7 +87,14 @@ def check(
     here = known.findings
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
     away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
-    return Checked(str(source), (*here, *away), share)
+    found_now = Checked(str(source), known.graph.target.name, (*here, *away), share, known.engine)
+    if not rehearse:
+        return found_now
+    judge = Judge()
+    asked = given.option_values(options, settings, rules)
+    done = rehearsed(known.graph, here, chosen, asked, price=judge.price, refuse=judge.refuse)
+    after = judge.shares[-1] if here and not done.failed else None
+    return replace(found_now, rehearsal=done, after=after)
 
 
 def examined(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
+from ..engines.layers import Engine
 from ..engines.share import Int8Share
 from ..errors import counted
+from ..repair.rehearsal import Rehearsal
 from ..rulekit.finding import Finding
 
 if TYPE_CHECKING:
@@ -20,13 +22,21 @@ class Checked(Sequence[Finding]):
 
     Attributes:
         file: the model, as it was given; "model.onnx" for one in memory.
+        target: the name of the requested target, "trt-10".
         findings: the findings; those of other targets last.
         int8: what runs in INT8, by the forecast for the requested target.
+        engine: that forecast.
+        rehearsal: what a repair would do; None unless `rehearse` asked for it.
+        after: what would run in INT8 after it; None if there was none, or it failed.
     """
 
     file: str
+    target: str
     findings: tuple[Finding, ...]
     int8: Int8Share
+    engine: Engine
+    rehearsal: Rehearsal | None = None
+    after: Int8Share | None = None
 
     @overload
     def __getitem__(self, index: int) -> Finding: ...
@@ -68,13 +78,14 @@ class Checked(Sequence[Finding]):
         return f"<Checked {self.file!r}: {found}; {self.int8.sentence}>"
 
     def _repr_html_(self) -> str:
-        """One row per code: findings, how many of them `fix` repairs, and the bytes that they cost in a run."""
+        """The verdict, and a row per rule, those that cost most first."""
         from .notebook import table
+        from .summary import checking, words
 
-        codes = sorted({(finding.code, finding.name) for finding in self})
-        rows = []
-        for code, name in codes:
-            own = [finding for finding in self if finding.code == code]
-            rows.append((code, name, len(own), sum(f in self.repairable for f in own), sum(f.bytes for f in own)))
-        head = ("code", "rule", "findings", "repairable", "bytes a run")
-        return table(f"{self.file}: {counted(len(self), 'finding')}", head, rows, [self.int8.sentence])
+        found = checking.summary(self.file, self.target, self)
+        head = ("code", "rule", "findings", "repairable", "bytes a run", "share")
+        rows = [
+            (row.code, row.name, row.findings, row.repairable, row.bytes, words.percent(row.share))
+            for row in found.codes
+        ]
+        return table(f"{self.file}: {found.verdict}", head, rows, [found.total])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -57,22 +56,19 @@ class Result(Repair):
         return result_json(self.file, self.written, self)
 
     def __repr__(self) -> str:
-        return f"<Result {self.file!r}: {'; '.join(f'{name} {value}' for name, value in self._rows())}>"
+        found = f"{counted(len(self.applied), 'finding')} repaired, {len(self.left)} left, {self.plan!r}"
+        share = "" if self.int8 is None else f"; {self.int8[0].int8} -> {self.int8[1].int8} weighted layers in INT8"
+        return (
+            f"<Result {self.file!r}: {found}{share}{'' if self.written is None else f'; written to {self.written!r}'}>"
+        )
 
     def _repr_html_(self) -> str:
-        """The figures of the repair, one a row."""
+        """The model before and after, a figure a row, and what was written."""
         from .notebook import table
+        from .summary import fixing
 
-        return table(self.file, (), self._rows(), self.notes)
-
-    def _rows(self) -> Iterator[tuple[str, str]]:
-        yield "repaired", counted(len(self.applied), "finding")
-        yield "left", counted(len(self.left), "finding")
-        yield "scales changed", f"{len(self.changes):,}"
-        yield "plan", counted(len(self.plan.edits), "edit")
-        if self.int8 is not None:
-            before, after = self.int8
-            yield "weighted layers in INT8", f"{before.int8} -> {after.int8} of {after.weighted}"
-            yield "bytes a run", f"{before.bytes:,} -> {after.bytes:,}"
-        if self.written is not None:
-            yield "written", self.written
+        found = fixing.summary(self.file, self.written, None, self)
+        rows = [(row.name, row.before, row.after, row.note) for row in found.rows]
+        title = f"{self.file}: {counted(found.count, 'finding')} repaired, {found.remaining} left"
+        wrote = "" if self.written is None else f"Wrote {self.written}"
+        return table(title, ("", "before", "after", ""), rows, [wrote, *self.notes])
