@@ -7,3 +7,8 @@ import logging
 
 LOG = logging.getLogger("qdqgraph")
 LOG.addHandler(logging.NullHandler())
+
+
+def log_step(line: str) -> None:
+    """Logs one step of a long call; what functions call that are given nothing to call."""
+    LOG.info("%s", line)

@@ -76,7 +76,7 @@ def error(
     Raises:
         ModelError: the model is not quantized, cannot be read or imported, or no layer can be compared; there are no
             data, or they do not fit the inputs; the reference has none of the model's weights; onnxruntime is missing,
-            or cannot run the network; the score is not a number; or an option name is unknown.
+            or cannot run the network; or the score is not a number.
         RuleError: `rules` contains an object that is not a rule, or a rule crashed.
     """
     found, place, source = given.read(model, folder)

@@ -97,7 +97,7 @@ def sensitivity(
     Raises:
         ModelError: the model is not quantized, cannot be read or imported; there are neither data nor a function that
             scores, or the data do not fit the inputs; the output exists and is of another run, or cannot be written;
-            the score is not a number; onnxruntime is missing, or cannot run the network; or an option name is unknown.
+            the score is not a number; or onnxruntime is missing, or cannot run the network.
         RuleError: `rules` contains an object that is not a rule, or a rule crashed.
         KeyboardInterrupt: with a sentence that says how to go on.
     """

@@ -106,9 +106,11 @@ def fix(
         settings: fields of `Options` by name.
 
     Raises:
-        ModelError: the model is not quantized, or cannot be read, imported or written; or an option name is unknown, a
-            glob matches nothing, or the target does not support FP16 in the file.
-        RuleError: `rules` contains an object that is not a rule, a rule crashed, or the policy is unknown.
+        ModelError: the model is not quantized, or cannot be read, imported or written; or a glob matches nothing, or
+            the target does not support FP16 in the file.
+        RuleError: `rules` contains an object that is not a rule, a selector matches no rule, a rule crashed, or the
+            policy is unknown.
+        ArgumentError: there is no option of this name.
         RepairError: TensorRT would refuse the graph and no rule repairs that (the message lists the nodes); or a
             repair declared bit-exact is not; or, with `verify`, the engine became worse: fewer convolutions read INT8,
             or more bytes, or more in floating point, are stored between convolution blocks.

@@ -72,7 +72,7 @@ def why(
 
     Raises:
         RuleError: the rule, tensor or node is unknown, or a rule crashed.
-        ModelError: the model cannot be read or imported, or an option name is unknown.
+        ModelError: the model cannot be read or imported.
     """
     found, place, _ = given.read(model, folder)
     known, asked = given.rule_list(rules), given.option_values(options, settings, rules)

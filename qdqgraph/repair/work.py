@@ -10,6 +10,7 @@ import onnx
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
+from ..log import LOG
 from ..model.content import same
 from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
@@ -196,6 +197,8 @@ class Work:
             return {known: why for known, why in reasons.items() if known[0] not in self.options.also}
 
         after, refused = guarded(attempt, refuse)
+        for (code, place), why in refused.items():
+            LOG.debug("%s: refused %s at %r: %s", STAGES[stage], code, place, why)
         self._left_out, self.refused = {}, {**self.refused, **refused}
         return after
 
@@ -220,6 +223,8 @@ class Work:
             if not done:
                 return graph
             growth.note(graph, done)
+            for finding in done:
+                LOG.debug("%s, round %d: applied %r", STAGES[stage], number, finding)
             self.applied += done
             if not keep:
                 self._note(solution.changes)
@@ -263,6 +268,8 @@ class Work:
         if (self.data.measured is not None or self.corrections) and start.opset is None:
             changed = changed and not same(start.graph.model, final.model, final.folder)  # scales went, and came back
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
+        for finding in left:
+            LOG.debug("left %r: %s", finding, finding.refused or finding.safety.value)
         before, after = pairs(start.graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
         return Repair(

@@ -14,6 +14,7 @@ import onnx
 from torch import nn
 
 from ...errors import TorchError
+from ...log import log_step
 from ...model.writing.texts import write_text
 from ...repair.rounds import check
 from ...rulekit import catalog
@@ -37,7 +38,7 @@ from .checks import (
     refuse_ranking,
     run_identity,
 )
-from .options import Exporting, FloatUnits, Network, Preparation, Progress, ignore_progress
+from .options import Exporting, FloatUnits, Network, Preparation, Progress
 from .session import EpochData, Prepared, Session
 
 
@@ -88,7 +89,7 @@ def quantize_network(
     off: FloatUnits | None = None,
     save_ptq: Path | str | None = None,
     force: bool = False,
-    progress: Progress = ignore_progress,
+    progress: Progress = log_step,
     bar: bool = False,
 ) -> ExportedNetwork:
     """Quantizes, links, calibrates, scores, exports, checks and compares a network, as `qdqgraph torch quantize` does.
@@ -130,7 +131,7 @@ def rank_layers(
     direction: Direction = "disable",
     blocks: Sequence[str] | None = None,
     force: bool = False,
-    progress: Progress = ignore_progress,
+    progress: Progress = log_step,
     bar: bool = False,
 ) -> RankedLayers:
     """Measures the cost of each layer's quantization, as `qdqgraph torch sensitivity` does.
@@ -189,7 +190,7 @@ def finetune_network(
     resume: Path | str | None = None,
     restart: bool = False,
     force: bool = False,
-    progress: Progress = ignore_progress,
+    progress: Progress = log_step,
     bar: bool = False,
 ) -> ExportedNetwork:
     """Quantizes a network as `quantize_network` does and trains it, with the float network as teacher, before it is

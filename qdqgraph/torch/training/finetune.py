@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ...errors import TorchError
+from ...log import log_step
 from ...model.writing.outputs import refuse_to_overwrite
 from ..calibration.calibrate import Feed, run_first_input
 from ..quantizer.choice import Choice
@@ -64,7 +65,7 @@ def finetune(
     resume: Path | None = None,
     force: bool = False,
     identity: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Callable[[str], None] = log_step,
 ) -> Finetuned:
     """Trains a calibrated model in place; amax stays as calibrated, unless `Training.learn_amax` is set.
 
