@@ -13,6 +13,7 @@ import onnx
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data, samples_of
 from ..errors import ModelError, RuleError
+from ..model.external import refuse_beyond_protobuf
 from ..model.files import read_model
 from ..repair.options import Options
 from ..rulekit import catalog
@@ -43,9 +44,10 @@ def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path
     """Returns the model, the folder of its external data, and its path.
 
     Raises:
-        ModelError: the file cannot be read, or is not an ONNX model.
+        ModelError: the file cannot be read, or is not an ONNX model; or a model in memory is too large to be serialized.
     """
     if isinstance(model, onnx.ModelProto):
+        refuse_beyond_protobuf(model)
         place = Path(folder or ".")
         return model, place, place / "model.onnx"
     path = Path(model)

@@ -8,6 +8,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import ModelError, reason
+from .external import LIMIT
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -18,6 +19,11 @@ def read_model(path: Path) -> onnx.ModelProto:
     """
     model = onnx.ModelProto()
     try:
+        if (size := path.stat().st_size) > LIMIT:
+            raise ModelError(
+                f"{path}: the file has {size / 1e9:.2f} GB, and protobuf reads at most 2 GiB: export the model again "
+                "with external data (onnx.save_model with save_as_external_data=True)"
+            )
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise ModelError(f"{path}: not an ONNX model, or truncated ({error})") from error
