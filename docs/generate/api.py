@@ -79,7 +79,7 @@ def _names() -> Iterator[str]:
     yield "\nThese are no arguments:\n"
     yield "| command line | in Python |\n| --- | --- |"
     for option, instead in LEFT_OUT.items():
-        yield f"| `--{option}` | {instead} |"
+        yield f"| `{option if ' ' in option else f'--{option}'}` | {instead} |"
     yield ""
 
 

@@ -11,6 +11,7 @@ RENAMED: Mapping[str, tuple[str, str]] = {
     "as": ("target", "`error --as TARGET` is the function `engine_error`"),
     "eval": ("evaluate", "`eval` is a function of Python; takes the function instead of its name"),
     "no-numerics": ("numerics", "off by default: it needs ONNX Runtime"),
+    "no-rehearsal": ("rehearse", "off by default: a repair of a copy takes longer than the check"),
     "shape": ("shapes", "one mapping of all dynamic inputs instead of an option for each"),
 }
 """For each option the argument that does the same, and the reason for its name."""
@@ -18,6 +19,11 @@ RENAMED: Mapping[str, tuple[str, str]] = {
 LEFT_OUT: Mapping[str, str] = {
     "json": "`to_json()` of the result",
     "format": "`summary()` and `to_json()` of the result",
+    "quiet": "`repr()` of the result",
+    "verbose": "the fields of the result",
+    "full": "the findings are the elements of the result",
+    "check --statistics": "`summary()` of the result; `statistics` of `fix` is a file",
+    "exit-non-zero-if-left": "`bool(result.left)`",
     "diff": "`result.plan.diff()`",
     "dry-run": "leave `output` out",
     "picture": "`qdqgraph tune --picture`",

@@ -22,7 +22,7 @@ from ..repair.rehearsal import rehearsed
 from ..repair.solution import Solution
 from ..report.checked import Checked
 from ..rulekit.finding import Finding, Severity
-from ..rulekit.rule import Rule
+from ..rulekit.rule import Rule, scan
 from ..targets.target import Target
 from . import given
 from .call import public
@@ -39,12 +39,14 @@ class Examined:
         engine: its forecast.
         findings: its findings with their predicted cost.
         groups: the groups of its sites.
+        scanned: what the rules found, before the ties are solved.
     """
 
     graph: Graph
     engine: Engine
     findings: tuple[Finding, ...]
     groups: Solution
+    scanned: tuple[Finding, ...]
 
 
 @public(CheckOptions)
@@ -82,8 +84,8 @@ def check(
         ArgumentError: there is no option of this name.
     """
     found, place, source = given.read(model, folder)
-    chosen = given.rule_list(rules, select, ignore)
-    known = examined(found, place, source.name, chosen, options, settings)
+    chosen, asked = given.rule_list(rules, select, ignore), given.option_values(options, settings, rules)
+    known = examined(found, place, source.name, chosen, asked, {})
     here = known.findings
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
     away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
@@ -91,8 +93,8 @@ def check(
     if not rehearse:
         return found_now
     judge = Judge()
-    asked = given.option_values(options, settings, rules)
-    done = rehearsed(known.graph, here, chosen, asked, price=judge.price, refuse=judge.refuse)
+    judge.shares = (share,)
+    done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
     after = judge.shares[-1] if here and not done.failed else None
     return replace(found_now, rehearsal=done, after=after)
 
@@ -113,5 +115,6 @@ def examined(
     asked = given.option_values(options, settings, rules)
     graph = opened(model, rules, Target.named(asked.target), folder)
     engine = forecast(graph, name)
-    groups, findings = rounds.examined(graph, rules, asked)
-    return Examined(graph, engine, priced(findings, engine), groups)
+    scanned = scan(graph, rules)
+    groups, findings = rounds.settled(graph, scanned, asked)
+    return Examined(graph, engine, priced(findings, engine), groups, scanned)

@@ -44,7 +44,7 @@ def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path
     """Returns the model, the folder of its external data, and its path.
 
     Raises:
-        ModelError: the file cannot be read, or is not an ONNX model; or a model in memory is too large to be serialized.
+        ModelError: the file cannot be read, or is not an ONNX model; or a model in memory is too large for protobuf.
     """
     if isinstance(model, onnx.ModelProto):
         refuse_beyond_protobuf(model)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from ..errors import ModelError
+from ..errors import ModelError, guess
 from ..model.files import is_canonical
 from ..model.protos import names as tensor_names
 from ..model.writing.models import Source, placed, write_model
@@ -49,7 +49,7 @@ def refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
     names = {*(node.name for node in model.graph.node), *tensor_names(model.graph)}
     for glob in globs:
         if not fnmatch.filter(names, glob):
-            raise ModelError(f"no node or tensor matches {glob!r}")
+            raise ModelError(f"no node or tensor matches {glob!r}{guess(glob, sorted(filter(None, names)))}")
 
 
 def written(

@@ -57,10 +57,13 @@ class Checked(Sequence[Finding]):
 
     def summary(self) -> str:
         """The text of `qdqgraph check`."""
-        from . import formats  # each way of showing a result loads what it needs
-        from .notebook import plain
+        from .notebook import plain  # each way of showing a result loads what it needs
+        from .screens import checking as screen
+        from .summary import checking
 
-        return plain(lambda console: formats.show("text", console, [self._as_file()]))
+        found = checking.summary(self.file, self.target, self)
+        command = ("qdqgraph", "fix", self.file, "-o", "fixed.onnx")
+        return plain(lambda console: screen.show(console, found, screen.Detail.NORMAL, command))
 
     def to_json(self) -> str:
         """The document of `qdqgraph check --json`; its schema is `report/schemas/findings.schema.json`."""

@@ -12,6 +12,8 @@ from ..repair.repair import Repair
 from ..verify.verification import Verification
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..engines.builders.prove import Proof
 
 
@@ -46,8 +48,17 @@ class Result(Repair):
         """The text of `qdqgraph fix`."""
         from . import text  # each way of showing a result loads what it needs
         from .notebook import plain
+        from .screens import fixing as screen
+        from .summary import fixing
 
-        return plain(lambda console: text.show_all(console, self.file, self))
+        found = fixing.summary(self.file, self.written, None, self)
+
+        def show(console: Console) -> None:
+            screen.show(console, found, self, screen.Detail.NORMAL)
+            text.show_more(console, self.file, self)
+            screen.show_written(console, found, dry=False)
+
+        return plain(show)
 
     def to_json(self) -> str:
         """The document of `qdqgraph fix --json`; its schema is `report/schemas/result.schema.json`."""
