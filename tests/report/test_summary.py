@@ -35,7 +35,7 @@ ZERO = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float s 
 
 def summary(text: str | onnx.ModelProto, **settings: Any) -> CheckSummary:
     model = build(text) if isinstance(text, str) else text
-    found = api.checked(model, other_targets=True, rehearse=True, **settings)
+    found = api.check(model, other_targets=True, rehearse=True, **settings)
     return checking.summary("m.onnx", "trt-10", found)
 
 
@@ -81,12 +81,12 @@ def test_a_rehearsal_is_what_fix_does() -> None:
 
 
 def test_without_a_rehearsal_a_finding_speaks_for_itself() -> None:
-    found = checking.summary("m.onnx", "trt-10", api.checked(build(UNSIGNED)))
+    found = checking.summary("m.onnx", "trt-10", api.check(build(UNSIGNED)))
     assert {j.outcome for j in found.findings} == {Outcome.REPAIRABLE, Outcome.LEFT} and found.after is None
 
 
 def test_bytes_of_one_tensor_count_once() -> None:
-    found = api.checked(build(TWICE))
+    found = api.check(build(TWICE))
     (finding,) = found.findings
     again, elsewhere = replace(finding, code="QDQ999"), replace(finding, place="none", tie=None, bytes=7)
     assert together([finding, again], excess_of(found.engine)) == finding.bytes > 0

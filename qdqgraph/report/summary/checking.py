@@ -158,7 +158,7 @@ def summary(path: str, target: str, checked: Checked) -> CheckSummary:
     Args:
         path: the file, as the user wrote it.
         target: the name of the requested target, "trt-10".
-        checked: what `api.checked` returned, best with a rehearsal: without one, the outcome of each finding is what it
+        checked: what `api.check` returned, best with a rehearsal: without one, the outcome of each finding is what it
             says of itself.
     """
     here = [finding for finding in checked.findings if not finding.target]
