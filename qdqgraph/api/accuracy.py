@@ -18,12 +18,12 @@ from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
 from ..repair.options import Options
+from ..report.examined import examined
 from ..rulekit.rule import Rule
 from ..verify.layers import Accuracy, Scores, accuracy
 from ..verify.scores import Evaluate, run_of, score_of
 from . import given
 from .call import public
-from .checks import examined
 from .given import SILENT, File, Memory, Model, Progress
 from .measuring import network_of
 from .settings import CheckOptions
@@ -83,7 +83,8 @@ def error(
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None:
         raise ModelError("errors are measured on samples of the model's inputs: give them with --data")
-    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), options, settings)
+    asked = given.option_values(options, settings, rules)
+    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), asked)
     graph = known.graph
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), place)

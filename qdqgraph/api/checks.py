@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Unpack
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Unpack
 
-import onnx
-
-from ..engines.forecast.cost import priced
-from ..engines.forecast.forecast import forecast
 from ..engines.forecast.judge import Judge
-from ..engines.layers import Engine
 from ..engines.share import Int8Share
-from ..graph.graph import Graph
 from ..repair import rounds
-from ..repair.gate import opened
 from ..repair.options import Options
 from ..repair.rehearsal import rehearsed
-from ..repair.solution import Solution
 from ..report.checked import Checked
-from ..rulekit.finding import Finding, Severity
-from ..rulekit.rule import Rule, scan
-from ..targets.target import Target
+from ..report.examined import examined
+from ..rulekit.finding import Severity
+from ..rulekit.rule import Rule
 from . import given
 from .call import public
 from .given import File, Model
 from .settings import CheckOptions
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What rules and forecast say of a model.
-
-    Attributes:
-        graph: the view of the model that the rules see.
-        engine: its forecast.
-        findings: its findings with their predicted cost.
-        groups: the groups of its sites.
-        scanned: what the rules found, before the ties are solved.
-    """
-
-    graph: Graph
-    engine: Engine
-    findings: tuple[Finding, ...]
-    groups: Solution
-    scanned: tuple[Finding, ...]
 
 
 @public(CheckOptions)
@@ -85,7 +57,7 @@ def check(
     """
     found, place, source = given.read(model, folder)
     chosen, asked = given.rule_list(rules, select, ignore), given.option_values(options, settings, rules)
-    known = examined(found, place, source.name, chosen, asked, {})
+    known = examined(found, place, source.name, chosen, asked)
     here = known.findings
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
     away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
@@ -97,24 +69,3 @@ def check(
     done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
     after = judge.shares[-1] if here and not done.failed else None
     return replace(found_now, rehearsal=done, after=after)
-
-
-def examined(
-    model: onnx.ModelProto,
-    folder: Path,
-    name: str,
-    rules: Sequence[Rule],
-    options: Options | None,
-    settings: Mapping[str, Any],
-) -> Examined:
-    """What rules and forecast say of a model with this name.
-
-    Raises:
-        ModelError, RuleError: as `check`.
-    """
-    asked = given.option_values(options, settings, rules)
-    graph = opened(model, rules, Target.named(asked.target), folder)
-    engine = forecast(graph, name)
-    scanned = scan(graph, rules)
-    groups, findings = rounds.settled(graph, scanned, asked)
-    return Examined(graph, engine, priced(findings, engine), groups, scanned)

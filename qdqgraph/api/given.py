@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,11 @@ import onnx
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data, samples_of
 from ..errors import ModelError, RuleError
-from ..model.external import refuse_beyond_protobuf
-from ..model.files import read_model
+from ..model.given import File, Model, read
 from ..repair.options import Options
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 
-File: TypeAlias = str | os.PathLike[str]
-Model: TypeAlias = onnx.ModelProto | File
 Progress: TypeAlias = Callable[[str], None]
 """Called with one line before each step."""
 Memory: TypeAlias = int | str
@@ -38,20 +34,6 @@ class Silent:
 
 
 SILENT = Silent()
-
-
-def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path]:
-    """Returns the model, the folder of its external data, and its path.
-
-    Raises:
-        ModelError: the file cannot be read, or is not an ONNX model; or a model in memory is too large for protobuf.
-    """
-    if isinstance(model, onnx.ModelProto):
-        refuse_beyond_protobuf(model)
-        place = Path(folder or ".")
-        return model, place, place / "model.onnx"
-    path = Path(model)
-    return read_model(path), Path(folder or path.parent), path
 
 
 def path(file: File | None) -> Path | None:
@@ -133,3 +115,19 @@ def byte_count(size: Memory) -> int:
         return count
     except (KeyError, ValueError, OverflowError) as error:
         raise ModelError(f"{size[:40]!r} is not a size in bytes: write 2GiB or 500MiB") from error
+
+
+__all__ = [
+    "SILENT",
+    "File",
+    "Memory",
+    "Model",
+    "Progress",
+    "Silent",
+    "byte_count",
+    "option_values",
+    "path",
+    "read",
+    "rule_list",
+    "samples",
+]

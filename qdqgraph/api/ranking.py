@@ -24,6 +24,7 @@ from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..repair.options import Options
 from ..repair.rounds import stripped
+from ..report.examined import examined
 from ..rulekit.rule import Rule
 from ..verify.scores import Evaluate
 from ..verify.sensitivity.levels import cost, gain
@@ -33,7 +34,6 @@ from ..verify.sensitivity.units import BYS, By, Unit, units
 from . import given
 from .accuracy import reference_notes
 from .call import public
-from .checks import examined
 from .given import SILENT, File, Model, Progress
 from .measuring import network_of
 from .settings import CheckOptions
@@ -110,7 +110,8 @@ def sensitivity(
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None and evaluate is None:
         raise ModelError("units are measured on samples, or by a score: give --data, --eval, or both")
-    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), options, settings)
+    wanted = given.option_values(options, settings, rules)
+    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), wanted)
     graph = known.graph
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), place, target=graph.target)

@@ -11,9 +11,8 @@ import onnx
 import pytest
 
 import qdqgraph
-from qdqgraph.api import given
 from qdqgraph.errors import ModelError
-from qdqgraph.model import external
+from qdqgraph.model import external, given
 from tests.support.models import build
 
 CALLS: Mapping[str, Callable[..., Any]] = {
