@@ -95,7 +95,7 @@ OPERATORS = [
 ]
 NOT_UTF8 = (b"\xff\xfe\x80", b"\xc3\x28\xa0")
 MARK = "fuzzmark"
-"""Stands in for a text that is no UTF-8 until the model is serialized: protobuf refuses to set one."""
+"""Marks a text that becomes invalid UTF-8 when the model is serialized: protobuf refuses to set one."""
 
 
 def model(seed: onnx.ModelProto, random: Random) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,7 @@ from ..errors import CalibrationError
 from ..graph.graph import Graph
 from ..model.content import content
 from ..repair import rounds
+from ..repair.gate import is_float
 from ..repair.options import Options
 from ..rulekit.rule import Rule
 from ..search.decisions import shared, space
@@ -36,7 +38,7 @@ from .results import Result
 
 WIDE_GUARD = 6.0
 """Bits: the guard of the start that takes more ties than `fix` does."""
-BASE = "fix"
+BASE, CORRECTED = "fix", "corrections"
 
 
 @dataclass(frozen=True)
@@ -94,39 +96,39 @@ def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
     Raises:
         ModelError, RuleError, RepairError, CalibrationError: as `fix`.
     """
+    floats = is_float(asked.proto, asked.rules, Target.named(asked.options.target), asked.folder)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         found: dict[str, Repaired] = {}
         for name, options in _variants(asked.options).items():
             asked.progress(f"{name}: repairing")
-            result = _result(asked, options, folder / "statistics.npz")
+            kept = folder / "statistics.npz"
+            result = _result(asked, options, kept, floats=floats)
             digest = content(result.model, asked.folder)
             if digest not in found:
-                found[digest] = stack.enter_context(_opened(asked, name, result, folder / "statistics.npz"))
+                found[digest] = stack.enter_context(_opened(asked, name, result, kept, floats=floats))
         yield tuple(found.values())
 
 
 def _variants(options: Options) -> dict[str, Options]:
-    better = replace(options, bias_correction=True)
-    found = {BASE: options, "bias correction": better}
+    """The settings of each start: as asked, and with all corrections that these allow, which cost no time."""
+    if options.exact:
+        return {BASE: options}
+    better = replace(
+        options,
+        bias_correction=True,
+        round_weights=options.round_weights or options.weights is None,
+        equalize=not options.keep_scales,
+    )
+    found = {BASE: options, CORRECTED: better}
     if options.max_bits_lost is None:
-        found["wide guard, bias correction"] = replace(better, max_bits_lost=WIDE_GUARD)
+        found[f"wide guard, {CORRECTED}"] = replace(better, max_bits_lost=WIDE_GUARD)
     return found
 
 
-def _result(asked: Asked, options: Options, statistics: Path) -> Result:
-    if not is_quantized(asked.proto):
-        return quantize(
-            asked.model,
-            asked.rules,
-            options,
-            data=asked.samples,
-            folder=asked.folder,
-            statistics=statistics,
-            memory=asked.memory,
-            provider=asked.provider,
-        )
-    return fix(
+def _result(asked: Asked, options: Options, statistics: Path, *, floats: bool) -> Result:
+    repair = quantize if floats else partial(fix, reference=asked.reference)
+    return repair(
         asked.model,
         asked.rules,
         options,
@@ -134,25 +136,18 @@ def _result(asked: Asked, options: Options, statistics: Path) -> Result:
         folder=asked.folder,
         statistics=statistics,
         memory=asked.memory,
-        reference=asked.reference,
         provider=asked.provider,
     )
 
 
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether a model has pairs, or integers of weights, at its top level or in a function."""
-    graphs = (model.graph.node, *(function.node for function in model.functions))
-    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for nodes in graphs for node in nodes)
-
-
 @contextmanager
-def _opened(asked: Asked, name: str, result: Result, kept: Path) -> Iterator[Repaired]:
+def _opened(asked: Asked, name: str, result: Result, kept: Path, *, floats: bool) -> Iterator[Repaired]:
     asked.progress(f"{name}: making the graph with switches")
     target = Target.named(asked.options.target)
     graph = Graph(result.model, asked.folder, target=target)
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), asked.folder, target=target)
-    reference = asked.model if asked.reference is None and not is_quantized(asked.proto) else asked.reference
+    reference = asked.model if asked.reference is None and floats else asked.reference
     network = network_of(graph.model, asked.folder, reference)
     statistics = _statistics(asked, network, kept)
     groups = rounds.examined(graph, asked.rules, asked.options)[0]

@@ -114,7 +114,11 @@ class Writer:
             yield node
             return
         name = node.output[0]
-        native = self.types.native[name]
+        native = self.types.native.get(name)
+        if native is None:  # the file declares another type than FP32 and FP16 for it
+            node.input[1] = self._scale(position, net.types[node.input[1]])
+            yield node
+            return
         kinds = [native]
         if held.half is not None:
             kinds += [k for k in sorted(self._wanted(name)) if k != native]

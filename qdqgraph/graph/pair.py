@@ -35,6 +35,9 @@ LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, Tenso
 SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
 """Types of scales; float32 represents the values of all of them."""
 
+NO_SCALES = ("int", "uint", "bool", "complex", "str", "object")
+"""How the names of types begin that are no floating-point numbers, the 2- and 4-bit ones of ml_dtypes included."""
+
 HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Types of 16 bits that a scale may have from opset 19."""
 
@@ -247,7 +250,7 @@ class Pairs:
         same = [d for d in mine if (_parameters(d), _channels(d)) == alike] if quantize is None else list(mine)
         dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
-        if scale is not None and scale.dtype.kind in "biuc":
+        if scale is not None and scale.dtype.name.startswith(NO_SCALES):
             raise ModelError(f"the scale of '{tensor}' has the type {scale.dtype}; scales are floating-point numbers")
         zero_name = input_name(node, 2)
         zero_point = graph.value(zero_name) if zero_name else _default_zero_point(graph, node, integers)

@@ -58,7 +58,7 @@ def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
 
     onnx infers the nodes in the order of the file, so a model whose nodes are not in topological order has none.
     """
-    producer = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
+    producer = {name: i for i, node in enumerate(model.graph.node) for name in node.output if name}
     if any(producer.get(name, -1) >= i for i, node in enumerate(model.graph.node) for name in reads(node)):
         return {}
     try:

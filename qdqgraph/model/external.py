@@ -83,8 +83,7 @@ def external_files(model: onnx.ModelProto, folder: Path, stored: Mapping[str, st
     """
     found: dict[str, Path] = {}
     for tensor in external_tensors(model):
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        place = entries.get("location", "")
+        place = location(tensor)
         path = folder / (stored or {}).get(place, place)
         if Path(place).is_absolute() or ".." in Path(place).parts:
             raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {place}")
@@ -95,7 +94,7 @@ def external_files(model: onnx.ModelProto, folder: Path, stored: Mapping[str, st
             if not real.is_relative_to(folder.resolve()):
                 link = f"{place} leads to {real}; copy the file into the folder"
                 raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {link}")
-        if _number(tensor, entries, "offset") + _number(tensor, entries, "length") > path.stat().st_size:
+        if _number(tensor, "offset") + _number(tensor, "length") > path.stat().st_size:
             raise ModelError(f"external data file {path} is too short for {tensor.name!r}; it may be truncated")
         found[place] = path
     return found
@@ -108,8 +107,20 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _number(tensor: onnx.TensorProto, entries: Mapping[str, str], name: str) -> int:
-    text = entries.get(name) or "0"
+def refuse_entries(tensor: onnx.TensorProto) -> None:
+    """Rejects a tensor with external data whose entries do not say where the data are; reads no file.
+
+    Raises:
+        ModelError: there is no location, or offset or length are not integers of 0 or more.
+    """
+    if not location(tensor):
+        raise ModelError(f"external data of {tensor.name!r} have no location: the file is damaged")
+    for name in ("offset", "length"):
+        _number(tensor, name)
+
+
+def _number(tensor: onnx.TensorProto, name: str) -> int:
+    text = next((entry.value for entry in tensor.external_data if entry.key == name), "") or "0"
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise ModelError(f"external data of {tensor.name!r}: {name} {text[:40]!r} is not an integer of 0 or more")
     return int(text)

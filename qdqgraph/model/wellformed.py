@@ -19,14 +19,17 @@ from onnx import AttributeProto, TensorProto
 
 from ..errors import ModelError
 from ..operators import PAIRS
+from .external import refuse_entries
 from .protos import STANDARD
 
 ONE, HALF, TWO = Fraction(1), Fraction(1, 2), Fraction(2)
 BYTES = ("BOOL", "INT8", "UINT8", *(name for name, _ in TensorProto.DataType.items() if name.startswith("FLOAT8")))
+CRUMBS = ("INT2", "UINT2")
 WORDS = ("INT16", "UINT16", "FLOAT16", "BFLOAT16")
 FIELDS: Mapping[int, tuple[str, int, Fraction]] = {
     **{TensorProto.DataType.Value(name): ("int32_data", 8, ONE) for name in BYTES},
     **{TensorProto.DataType.Value(name): ("int32_data", 16, ONE) for name in WORDS},
+    **{number: ("int32_data", 2, Fraction(1, 4)) for name, number in TensorProto.DataType.items() if name in CRUMBS},
     TensorProto.INT32: ("int32_data", 32, ONE),
     TensorProto.UINT32: ("uint64_data", 32, ONE),
     TensorProto.INT64: ("int64_data", 64, ONE),
@@ -79,11 +82,11 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
         if not least <= entry.version <= NEWEST:
             raise ModelError(f"the model imports opset {entry.version} of domain {entry.domain!r}; there is none")
     try:
-        _graph(model.graph)
+        _graph(model.graph, inside=False)
         for function in model.functions:
             for node in function.node:
-                _node(node)
-            _attributes("function", function.name, function.attribute_proto, {})
+                _node(node, inside=True)
+            _attributes("function", function.name, function.attribute_proto, {}, inside=True)
             _texts(function.name, function.domain, *function.input, *function.output)
         for prop in model.metadata_props:
             _texts(prop.key, prop.value)
@@ -99,7 +102,8 @@ def _texts(*texts: str | bytes) -> None:
             raise ModelError(NOT_UTF8.format(text[:40]))
 
 
-def _graph(graph: onnx.GraphProto) -> None:
+def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
+    """Checks a graph; `inside` a local function, attributes may refer to those of the function."""
     _texts(graph.name)
     for tensor in graph.initializer:
         _tensor(tensor, f"initializer '{tensor.name}'")
@@ -111,14 +115,14 @@ def _graph(graph: onnx.GraphProto) -> None:
             kind = info.type.tensor_type.elem_type
             raise ModelError(f"tensor '{info.name}' has the unknown element type {kind}: the file is damaged")
     for node in graph.node:
-        _node(node)
+        _node(node, inside=inside)
 
 
-def _node(node: onnx.NodeProto) -> None:
+def _node(node: onnx.NodeProto, *, inside: bool) -> None:
+    _texts(node.name, node.op_type, node.domain, *node.input, *node.output)
     known = node.domain in STANDARD or node.op_type in PAIRS
     form = form_of(node.op_type) if known else None
     name = node.name or next(iter(node.output), "")
-    _texts(node.name, node.op_type, node.domain, *node.input, *node.output)
     if form is not None:
         given = len(node.input)
         if given < form.inputs or not all(node.input[: form.inputs]):
@@ -126,14 +130,28 @@ def _node(node: onnx.NodeProto) -> None:
             raise ModelError(f"node '{name}' ({node.op_type}) has no input {missing}: the file is damaged")
         if len(node.output) < form.outputs:
             raise ModelError(f"node '{name}' ({node.op_type}) has no output: the file is damaged")
-    _attributes(node.op_type, name, node.attribute, {} if form is None else form.attributes)
+    _attributes(node.op_type, name, node.attribute, {} if form is None else form.attributes, inside=inside)
 
 
 def _attributes(
-    operator: str, name: str, attributes: Iterable[AttributeProto], known: Mapping[str, frozenset[int]]
+    operator: str,
+    name: str,
+    attributes: Iterable[AttributeProto],
+    known: Mapping[str, frozenset[int]],
+    *,
+    inside: bool,
 ) -> None:
+    found: set[str] = set()
     for attribute in attributes:
-        _texts(attribute.name)
+        _texts(attribute.name, attribute.ref_attr_name)
+        if attribute.name in found:
+            raise ModelError(
+                f"node '{name}' ({operator}) has the attribute {attribute.name} twice: the file is damaged"
+            )
+        found.add(attribute.name)
+        if attribute.ref_attr_name and not inside:
+            what = f"attribute {attribute.name} that refers to an attribute of a function, and is in none"
+            raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         types = known.get(attribute.name)
         if types is not None and not attribute.ref_attr_name and attribute.type not in types:
             wanted = " or ".join(sorted(KINDS[kind] for kind in types))
@@ -151,7 +169,7 @@ def _attributes(
         for tensor in attribute.tensors:
             _tensor(tensor, where)
         for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-            _graph(graph)
+            _graph(graph, inside=inside)
 
 
 def _sparse(sparse: onnx.SparseTensorProto, where: str) -> None:
@@ -168,7 +186,11 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
         raise ModelError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
     field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))
     elements, unit = math.prod(tensor.dims), "elements"
-    if not field or tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
+    if tensor.data_location == TensorProto.EXTERNAL:
+        _texts(*(text for entry in tensor.external_data for text in (entry.key, entry.value)))
+        refuse_entries(tensor)
+        return
+    if not field or tensor.external_data:
         return
     if tensor.HasField("raw_data"):
         wanted, found, unit = -(-elements * bits // 8), len(tensor.raw_data), "bytes"

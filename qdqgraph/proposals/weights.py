@@ -15,11 +15,10 @@ from ..graph.pair import PER_CHANNEL, Pair, bits_lost
 from ..graph.quantization import Quantization
 from ..operators import BINARY, UNARY
 from .clipping import clip_nodes, clips_negatives
+from .narrow import blocked_values, fp8_values
 from .nodes import attributes, make_constant, make_dequantize, make_node, replace
 from .proposal import Constant, Graft, SetPair
 
-FP8_BOUND = 448.0
-"""The largest value of FP8 E4M3."""
 FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
 """Smallest and largest integer of the 4-bit types, by name."""
 ALONG = BINARY | {"Identity", "Cast"}
@@ -86,43 +85,15 @@ def real_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
 def dequantized_weights(graph: Graph, pair: Pair) -> np.ndarray | None:
     """What the DequantizeLinears of a constant pair produce; None as for `real_weights`, or if its nodes disagree."""
     if pair.blocked:
-        return _in_blocks(graph, pair)
+        return blocked_values(graph, pair)
     if (steps := _four_bits(graph, pair)) is not None and pair.scale is not None:
         return Quantization(pair.scale, np.zeros((), np.int8), pair.channels).dequantize(steps)
     array, quantization = graph.array(pair.tensor), Quantization.of(pair)
     if pair.types[1] == "float8_e4m3fn":
-        return _of_fp8(pair, array)
+        return fp8_values(pair, array)
     if array is None or quantization is None or not quantization.fits(array) or not pair.agrees:
         return None
     return quantization.dequantize(array if pair.quantize is None else quantization.quantize(array))
-
-
-def _of_fp8(pair: Pair, array: np.ndarray | None) -> np.ndarray | None:
-    """Dequantized FP8 weights: each value times its scale; a QuantizeLinear saturates."""
-    if array is None or pair.scale is None or pair.zero_point is None or not (pair.agrees and (pair.scale > 0).all()):
-        return None
-    quantization = Quantization(pair.scale.astype(np.float32), np.zeros((), np.int8), pair.channels)
-    if pair.scale.ndim > 1 or not quantization.fits(array):
-        return None
-    scale = quantization.along(quantization.scale, array.ndim)
-    with np.errstate(all="ignore"):  # a scale may be zero, subnormal or not finite
-        if pair.quantize is not None:
-            array = np.clip(array.astype(np.float32) / scale, -FP8_BOUND, FP8_BOUND).astype(pair.zero_point.dtype)
-        return np.asarray(array.astype(np.float32) * scale).astype(pair.scale.dtype)
-
-
-def _in_blocks(graph: Graph, pair: Pair) -> np.ndarray | None:
-    """Dequantized integers of the file whose scales are blocked along one axis."""
-    array, scale, zero = graph.array(pair.tensor), pair.scale, pair.zero_point
-    if array is None or scale is None or zero is None or pair.quantize is not None or scale.ndim != array.ndim:
-        return None
-    axis, size = pair.channels, int(pair.nodes[0].attrs["block_size"])
-    whole = tuple(slice(n) for n in array.shape)
-    spread = [np.repeat(a.astype(np.float32), size, axis)[whole] for a in (scale, np.broadcast_to(zero, scale.shape))]
-    if any(a.shape != array.shape for a in spread):
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray((array.astype(np.float32) - spread[1]) * spread[0]).astype(scale.dtype)
 
 
 def rescale(

@@ -69,6 +69,16 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
     )
 
 
+def is_float(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, folder: Path | None = None) -> bool:
+    """Returns whether `quantize` takes a model, not `fix`; as `opened`.
+
+    Raises:
+        ModelError: as `opened`.
+    """
+    graph = Graph.opened(model, folder, target=target, keeps=handled(rules))
+    return is_bare(graph, catalog.load()) and is_bare(graph, rules) and not was_bared(graph)
+
+
 def is_bare(graph: Graph, rules: Sequence[Rule]) -> bool:
     """Returns whether the graph has neither a pair nor an operator that a rule treats as quantized."""
     return not len(pairs(graph)) and not any(rule.quantized_nodes(graph) for rule in rules)

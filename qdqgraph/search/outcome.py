@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ..errors import counted
 from ..verify.sensitivity.levels import Level
 from .decisions import Candidate
 from .front import Budget, Measured
@@ -40,7 +41,7 @@ class Point:
     def of(cls, measured: Measured, built: Built | None = None) -> Point:
         """The point of a candidate, named after its start and the number of its decisions."""
         count = len(measured.candidate.decisions)
-        more = f" + {count} decision{'s' * (count != 1)}" if count else ""
+        more = f" + {counted(count, 'decision')}" if count else ""
         return cls(f"{measured.candidate.start}{more}", measured.candidate, measured.found, built)
 
 

@@ -48,6 +48,7 @@ def searched(starts: Sequence[Start], ask: Ask, *, seed: int, trials: int) -> tu
         best = _free(start, alone[start.name], found, measure)
         measure(_prefixes(best, [a for a in alone[start.name] if a.better > 0 and a.slower > SMALL], _by_ratio))
         measure(_prefixes(best, [a for a in alone[start.name] if a.better <= 0 and a.slower < -SMALL], _by_loss))
+        measure([Candidate(start.name).with_(*(d for d in start.decisions if d.option == FLOAT))])
     known = {start.name: start for start in starts if start.name in alone}
     base = found[Candidate(starts[0].name)]
     for generation in range(-(-trials // BATCH)):

@@ -39,8 +39,8 @@ def compared(
     names: Sequence[str], ours: Iterable[Sequence[Any]], theirs: Iterable[Sequence[Any]]
 ) -> dict[str, Agreement]:
     """Returns the agreement of each output, by name, from the outputs of each sample."""
-    comparisons = {name: Comparison() for name in names}
+    comparisons = [Comparison() for _ in names]
     for a, b in zip(ours, theirs, strict=True):
-        for comparison, x, y in zip(comparisons.values(), a, b, strict=True):
+        for comparison, x, y in zip(comparisons, a, b, strict=True):
             comparison.add(x, y)
-    return {name: comparison.agreement() for name, comparison in comparisons.items()}
+    return {name: comparison.agreement() for name, comparison in zip(names, comparisons, strict=True)}

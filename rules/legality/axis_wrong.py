@@ -247,7 +247,10 @@ def _repair(graph: Graph, pair: Pair) -> tuple[SetPair | None, bool]:
     wanted, shape, quantization = channel_axis(graph, pair), graph.shape(pair.tensor), Quantization.of(pair)
     if wanted is None or shape is None or quantization is None or not pair.symmetric or pair.types[1] != "int8":
         return None, False
-    fits = quantization.axis < len(shape) and shape[quantization.axis] == quantization.scale.size
+    rank = len(shape)
+    if wanted >= rank:
+        return None, False
+    fits = -rank <= quantization.axis < rank and shape[quantization.axis] == quantization.scale.size
     if quantization.axis == wanted or (not fits and shape[wanted] == quantization.scale.size):
         nodes, zeros = tuple(key(n) for n in pair.nodes), Constant.of(np.zeros(quantization.scale.size, np.int8))
         return SetPair(nodes, Constant.of(quantization.scale), zeros, wanted), fits

@@ -31,7 +31,7 @@ SILENT = MODEL % "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) r 
 
 
 class Good(Rule):
-    """An Identity stands behind a pair.
+    """An Identity after a pair.
 
     Why: it says nothing.
     Source: measured

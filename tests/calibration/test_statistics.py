@@ -196,6 +196,8 @@ def test_a_file_of_another_network_or_other_samples_or_damaged_is_refused(tmp_pa
     model, found = network()
     path = tmp_path / "s.npz"
     measure(found, samples_of(arrays(), model)).save(path)
+    with np.load(path) as file:
+        np.savez(tmp_path / "plain.npz", **file)
     with pytest.raises(CalibrationError, match=r"s\.npz: these statistics are of another network"):
         Statistics.load(path, network="other")
     with pytest.raises(CalibrationError, match=r"of other samples \(3: 3 given samples\)"):
@@ -205,6 +207,10 @@ def test_a_file_of_another_network_or_other_samples_or_damaged_is_refused(tmp_pa
         Statistics.load(path)
     with pytest.raises(CalibrationError, match="cannot be read: No such file"):
         Statistics.load(tmp_path / "none.npz")
+    content = (tmp_path / "plain.npz").read_bytes()
+    path.write_bytes(content.replace(b"{'descr'", b"{'descr\xd5"))
+    with pytest.raises(CalibrationError, match="not a file of statistics, or damaged"):
+        Statistics.load(path)
     np.savez(path, x=np.zeros(3))
     with pytest.raises(CalibrationError, match="not a file of statistics"):
         Statistics.load(path)

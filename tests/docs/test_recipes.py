@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes.md whose exporters the tests have, run as they stand, with the page's last step behind them."""
+"""The recipes of docs/recipes.md whose exporters the tests have, run unchanged, followed by the page's last step."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def test_every_reformat_says_why() -> None:
 
 @given(nets)
 def test_any_graph_is_forecast_whole(model: onnx.ModelProto) -> None:
-    """Every tensor is made before it is read, and reformats stand only where two forms meet."""
+    """Every tensor is produced before it is read, and reformats are only where two formats meet."""
     graph = Graph(model)
     layers = forecast(graph, "m").layers
     made = set(graph.inputs)
@@ -257,7 +257,7 @@ def against(name: str, residual: bool) -> Diff:
 
 @pytest.mark.parametrize(("name", "residual"), [("qat", False), ("qat-residual", True)])
 def test_the_forecast_of_nvidias_resnet_18_has_its_kernels_and_its_reformats(name: str, residual: bool) -> None:
-    """All but two copies that depend on tactics: FP32 to FP16 behind a pool, a layout in front of another."""
+    """All but two copies that depend on tactics: FP32 to FP16 after a pool, one layout before another."""
     found = against(name, residual)
     assert not found.regrouped, "every convolution kernel holds the same nodes"
     assert not found.added

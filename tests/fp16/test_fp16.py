@@ -1,4 +1,4 @@
-"""FP16 around INT8: what becomes FP16, what stays FP32 and why, and where Casts stand."""
+"""FP16 around INT8: what becomes FP16, what stays FP32 and why, and where the Casts are."""
 
 from __future__ import annotations
 

@@ -27,6 +27,35 @@ def cut(graph: onnx.GraphProto) -> None:
     tensor.raw_data = b"\0"
 
 
+def outside(**entries: str) -> Callable[[onnx.GraphProto], None]:
+    """External data with these entries for the first initializer."""
+
+    def change(graph: onnx.GraphProto) -> None:
+        tensor = next(t for t in graph.initializer if t.name == "s1")
+        tensor.ClearField("float_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for name, value in entries.items():
+            tensor.external_data.add(key=name, value=value)
+
+    return change
+
+
+def referring(graph: onnx.GraphProto) -> None:
+    node = next(n for n in graph.node if n.op_type == "DequantizeLinear")
+    node.attribute.add(name="axis", ref_attr_name="outer", type=onnx.AttributeProto.INT)
+
+
+def repeated(graph: onnx.GraphProto) -> None:
+    node = next(n for n in graph.node if n.op_type == "DequantizeLinear")
+    node.attribute.extend([onnx.helper.make_attribute("axis", 0), onnx.helper.make_attribute("axis", 1)])
+
+
+def crumbs(graph: onnx.GraphProto) -> None:
+    tensor = next(t for t in graph.initializer if t.name == "s1")
+    tensor.ClearField("float_data")
+    tensor.data_type = onnx.TensorProto.INT2
+
+
 @pytest.mark.parametrize(
     "change, said",
     [
@@ -35,8 +64,16 @@ def cut(graph: onnx.GraphProto) -> None:
         (lambda g: g.node[-1].output.__setitem__(0, "a"), "tensor 'a' has two producers; ONNX allows one"),
         (lambda g: g.node[-1].input.__setitem__(0, "nowhere"), "reads 'nowhere', which has no producer"),
         (cut, "initializer 's1' needs 4 bytes and has 1: the file is damaged"),
+        (crumbs, "initializer 's1' needs 1 elements and has 0: the file is damaged"),
+        (outside(), "external data of 's1' have no location: the file is damaged"),
+        (outside(location="w.bin", length="-1"), "external data of 's1': length '-1' is not an integer of 0 or more"),
+        (referring, "attribute axis that refers to an attribute of a function, and is in none: the file is damaged"),
+        (repeated, "has the attribute axis twice: the file is damaged"),
     ],
-    ids=["cycle", "no operator", "duplicate output", "no producer", "truncated"],
+    ids=[
+        *("cycle", "no operator", "duplicate output", "no producer", "truncated", "2 bits without data"),
+        *("external without a file", "external of negative length", "reference outside a function", "attribute twice"),
+    ],
 )
 def test_a_damaged_graph_is_refused(change: Callable[[onnx.GraphProto], object], said: str) -> None:
     with pytest.raises(qdqgraph.ModelError, match=said):
@@ -76,3 +113,11 @@ def test_zero_points_of_another_number_than_the_scales_are_named() -> None:
     zero = next(t for t in model.graph.initializer if t.name == "z")
     zero.CopyFrom(onnx.helper.make_tensor("z", onnx.TensorProto.INT8, [16], range(16)))
     assert "'w' has 16 zero-points and 4 scales" in " ".join(f.message for f in qdqgraph.check(model))
+
+
+def test_a_scale_of_two_bits_is_no_scale() -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ y = t.pair (x, s1) }}")
+    tensor = next(t for t in model.graph.initializer if t.name == "s1")
+    tensor.CopyFrom(onnx.TensorProto(name="s1", data_type=onnx.TensorProto.INT2, int32_data=[1]))
+    with pytest.raises(qdqgraph.ModelError, match="has the type int2; scales are floating-point numbers"):
+        qdqgraph.check(model)

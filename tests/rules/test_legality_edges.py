@@ -53,7 +53,7 @@ def test_many_products_may_share_one_dynamic_quantization() -> None:
 
 
 def test_without_a_zero_point_nothing_is_decided_for_the_user() -> None:
-    """ONNX reads UINT8, TensorRT INT8: the scale behind the Identity does not change that."""
+    """ONNX reads UINT8, TensorRT INT8: the scale after the Identity does not change that."""
     model = build(f"g ({X} x) => ({X} y) {{ i = Identity (s1) q = QuantizeLinear (x, i) y = DequantizeLinear (q, i) }}")
     result = qdqgraph.fix(model)
     assert not result.applied and {f.code for f in result.left} == {"QDQ402", "QDQ409"}

@@ -204,7 +204,7 @@ def test_weights_that_two_operators_read_along_different_axes_keep_one_scale() -
 
 
 def test_a_clip_inside_a_hardswish_stays_one_when_its_pair_goes() -> None:
-    """quantize_static takes Clip(0, 6) out in front of the pair; the pair stands inside a block and goes: the six stays."""
+    """quantize_static removes Clip(0, 6) before the pair; QDQ301 removes the pair inside the block: the limit of six remains."""
     model = build(
         f"""g ({IMAGE} x) => ({IMAGE} y) <float three = {{3}}, float six = {{6}}, float big = {{0.5}}, float s = {{{6 / 255!r}}},
             uint8 u = {{0}}> {{
@@ -220,7 +220,7 @@ def test_a_clip_inside_a_hardswish_stays_one_when_its_pair_goes() -> None:
 
 @pytest.mark.parametrize("kind", ["uint8", "int8"])
 def test_a_clip_that_a_hardswish_left_to_the_pair_behind_its_relu_is_written_as_the_pair_goes(kind: str) -> None:
-    """The Relu is the lower limit; the six stands in the range of the pair alone, and outlives it."""
+    """The Relu is the lower limit; the upper limit of six is only in the range of the pair, and remains without it."""
     scale = 6 / (255 if kind == "uint8" else 127)
     model = build(
         f"""g ({IMAGE} x) => ({IMAGE} y) <float three = {{3}}, float six = {{6}}, float big = {{0.5}}, float s = {{{scale!r}}},

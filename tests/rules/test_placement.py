@@ -174,7 +174,7 @@ def test_a_head_that_read_raw_values_still_does() -> None:
 
 
 def test_a_pair_is_placed_exactly_only_with_the_scale_behind() -> None:
-    """The pool's group has a scale of its own; the Concat behind rounds with another one until both are tied."""
+    """The pool's group has a scale of its own; the Concat downstream rounds with another one until both are tied."""
     text = f"""g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,4,4,4] head) {{
         a = Relu (x)  y = t.conv4 (a, s1)
         p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (a)

@@ -60,7 +60,7 @@ ONE_GROUP = {
             c = Concat <axis = 1> (m, a)
             y = t.conv8 (c, s1)  v = t.conv4 (m, s2)
         }}""",
-    "a MaxPool with two Qs behind it": f"""
+    "a MaxPool with two Qs after it": f"""
         g ({X}) => (float[1,4,8,8] y, float[1,4,8,8] v) {{
             a = t.conv4 (x, s5)
             m = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (a)

@@ -308,6 +308,29 @@ def test_a_float_model_is_quantized_first() -> None:
     assert 20 < found.outcome.base.found.quality < 60
 
 
+def test_a_model_of_integer_operators_is_repaired_not_quantized() -> None:
+    """It has no pairs before its repair."""
+    model = build(
+        """g (float[1,4,32,32] x) => (float[1,4,32,32] y)
+        <float s = {0.1}, uint8 z = {128}, int8[4,4,1,1] w = {WEIGHTS}, float sw = {0.01}, int8 zw = {0}> {
+            q = QuantizeLinear (x, s, z)  c = QLinearConv (q, s, z, w, sw, zw, s, z)  y = DequantizeLinear (c, s, z) }
+        """.replace("WEIGHTS", ", ".join(str(7 * i % 50 - 25) for i in range(16)))
+    )
+    found = qdqgraph.tune(model, samples(), trials=0)
+    assert found.outcome.base.found.bytes == forecast_bytes(qdqgraph.fix(model, data=samples()).model)
+
+
+def test_exact_repairs_have_one_start() -> None:
+    found = qdqgraph.tune(build(MODEL), samples(), options=Options(exact=True), trials=0, budget_db=5)
+    assert {point.candidate.start for point in (found.outcome.chosen, *found.outcome.front)} == {"fix"}
+
+
+def test_everything_in_float_is_a_candidate() -> None:
+    found = qdqgraph.tune(build(MODEL), samples(), trials=0, budget_db=90)
+    assert found.outcome.chosen.found.quality >= 90
+    assert found.result.int8 is not None and found.result.int8[1].int8 == 0 < found.result.int8[0].int8
+
+
 def test_a_score_is_a_budget() -> None:
     """The score is the share of outputs near those of the float network; everything in float has 1."""
     model = build(MODEL)

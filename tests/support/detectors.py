@@ -1,4 +1,4 @@
-"""Stand-ins for detectors: heads whose outputs in train mode differ from those in eval mode, as in real detectors."""
+"""Small detectors: heads whose outputs in train mode differ from those in eval mode, as in real detectors."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BLOCK = re.compile(FILE_BLOCK.pattern + r"(?:\n\n```text\n(.*?)^```)?", re.MULTI
 
 
 def pattern(expected: str) -> str:
-    """What an output must look like: "..." stands for anything, and one number is as good as another."""
+    """What an output must look like: "..." matches anything, and any number matches any other."""
     text = re.escape(re.sub(r"\d[\d,.]*", "#", expected)).replace(r"\#", r"\d[\d,.]*").replace("#", r"\d[\d,.]*")
     return re.sub(r"(\\\.){3}\n?", lambda m: ".*", text)
 

@@ -303,7 +303,7 @@ def test_calls_inside_of_autograd_functions_are_no_places() -> None:
 
 
 class Pool(nn.Module):
-    """One operator, behind an autograd function."""
+    """One operator, after an autograd function."""
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = Opaque.apply(x)  # type: ignore[no-untyped-call]

@@ -82,7 +82,7 @@ def test_an_interrupt_leaves_nothing_that_the_next_run_would_stumble_over() -> N
         model(X)
     handle.remove()
     assert len(places(model)) == 4 and set(places(model)) <= set(quantizers(model))
-    with torch.device("cpu"):  # a mode of its own, which stands above what the interrupt left
+    with torch.device("cpu"):  # a mode of its own, which is above what the interrupt left
         assert torch.equal(model(X), expected)
         assert len(_get_current_function_mode_stack()) == 1  # type: ignore[no-untyped-call]
     assert not _get_current_function_mode_stack()  # type: ignore[no-untyped-call]

@@ -46,7 +46,7 @@ from tests.support.torch_networks import X, residual
 
 
 class Normed(nn.Module):
-    """BatchNorms that can be folded, and one whose input has another reader, one used twice, one behind a ReLU."""
+    """BatchNorms that can be folded, and one whose input has another reader, one used twice, one after a ReLU."""
 
     def __init__(self) -> None:
         super().__init__()

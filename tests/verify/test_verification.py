@@ -12,6 +12,7 @@ from qdqgraph import Finding, RepairError, Safety
 from qdqgraph.model.runtime import run
 from qdqgraph.repair.rounds import fix
 from qdqgraph.rulekit import Graph, Rewire, Rule
+from qdqgraph.verify.comparison import compared
 from qdqgraph.verify.floats import float_reference
 from qdqgraph.verify.kept import Kept
 from qdqgraph.verify.verification import Verification, verify
@@ -148,6 +149,11 @@ RANDOM = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float 
     i = Identity (x) q = QuantizeLinear (i, s, z) d = DequantizeLinear (q, s, z)
     r = QuantizeLinear (d, s, z) e = DequantizeLinear (r, s, z)
     n = RandomNormalLike (e) y = Add (e, n) p = Sigmoid (e) v = Bernoulli (p) }"""
+
+
+def test_an_output_that_is_listed_twice_is_compared_twice() -> None:
+    values = [[np.ones(2), np.full(2, 3.0)]]
+    assert list(compared(["y", "y"], values, values)) == ["y"]
 
 
 def test_random_numbers_are_the_same_in_both_models() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,17 +18,21 @@ from .form import Input
 from .samples import Piece
 
 FAULTS = (
-    OSError,
-    ValueError,
-    TypeError,
-    OverflowError,
+    ArithmeticError,
+    AttributeError,
     EOFError,
-    KeyError,
+    LookupError,
+    OSError,
     RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a damaged archive raises; of an encrypted one, RuntimeError."""
+"""What reading a damaged archive raises: of an encrypted or deeply nested one, RuntimeError; of a damaged
+header of NumPy, SyntaxError and TokenError too."""
 LARGE, RATIO = 1 << 28, 200
 """A compressed array of more bytes, and compressed more than that, is refused: measured data compress 2 to 20 times."""
 AT_ONCE = 4 << 30

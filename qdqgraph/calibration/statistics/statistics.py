@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,11 @@ import numpy as np
 
 from ...errors import CalibrationError, reason
 from ...model.writing.texts import write_file
+from ..data.archives import FAULTS
 from .spread import BINS, Spread
 
 FORMAT = 1
 """The version of the file format."""
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What reading a damaged archive raises; of an encrypted or deeply nested one, a RuntimeError."""
 LARGEST = 4 << 30
 """The most bytes of a file's arrays: 64 KiB for each of 65,536 tensors."""
 
@@ -118,7 +106,7 @@ class Statistics(Mapping[str, Spread]):
                 found = _statistics(file, path)
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be read: {reason(error)}") from error
-        except DAMAGED as error:
+        except FAULTS as error:
             raise CalibrationError(f"{path}: not a file of statistics, or damaged; measure again") from error
         if network and found.network != network:
             raise CalibrationError(

@@ -40,7 +40,7 @@ def read(path: Path) -> Table:
             return checked(onnxruntime.scales_of_text(text), f"{onnxruntime.NAME} {path.name}")
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path}: an entry has an unexpected form: {error}") from error
     raise ModelError(f"{path}: unknown format; --ranges accepts {FORMATS}")
 

@@ -18,7 +18,7 @@ SPLIT = re.compile(rf"([{SEPARATORS}]+)")
 UNNAMED = re.compile(r"^[A-Za-z][A-Za-z0-9]*\((.+)\)$")
 """How a forecast calls a node without a name: its operator and output."""
 SUBSTITUTED = 3
-"""The least names that show that one prefix stands in place of another, or that a prefix has a number."""
+"""The fewest names that show that one prefix replaces another, or that a prefix has a number."""
 INSIDE, AT_END = 2, 2
 """The most words removed inside a name, and at its end."""
 AMBIGUOUS = 4
