@@ -140,11 +140,11 @@ def test_reasons_that_differ_in_names_and_numbers_are_one_kind() -> None:
 
 
 def test_short_names_keep_their_end_and_stay_different() -> None:
-    names = ["/model.2/cv1/Conv_output_0", "/model.3/cv1/Conv_output_0", "images"]
+    names = ["/backbone/stage/model.2/cv1/Conv_output_0", "/backbone/stage/model.3/cv1/Conv_output_0", "images"]
     forms = shortened(names, 18)
     assert forms["images"] == "images" and len(set(forms.values())) == 3
     assert all(form.startswith("…") and name.endswith(form[1:]) for name, form in forms.items() if name != "images")
-    assert shortened(names, 40) == {name: name for name in names}
+    assert shortened(names, 60) == {name: name for name in names}
     assert shortened(["/a/very/long/path/Add_output_0"], 16) == {"/a/very/long/path/Add_output_0": "…/Add_output_0"}
 
 
