@@ -80,7 +80,7 @@ def test_a_rehearsal_is_what_fix_does() -> None:
         assert [f.identity for f in result.found] == sorted(j.finding.identity for j in found.findings)
 
 
-def test_without_a_rehearsal_a_finding_speaks_for_itself() -> None:
+def test_without_a_rehearsal_the_fields_of_a_finding_decide() -> None:
     found = checking.summary("m.onnx", "trt-10", api.checked(build(UNSIGNED)))
     assert {j.outcome for j in found.findings} == {Outcome.REPAIRABLE, Outcome.LEFT} and found.after is None
 
