@@ -23,7 +23,7 @@ def terminal(width: int) -> tuple[Console, StringIO]:
 @pytest.mark.parametrize("width", [60, 120])
 def test_lines_fit_the_terminal_but_for_the_command(width: int) -> None:
     console, file = terminal(width)
-    found = checking.summary("model.onnx", "trt-10", api.checked(build(TWICE), rehearse=True))
+    found = checking.summary("model.onnx", "trt-10", api.check(build(TWICE), rehearse=True))
     screen.show(console, found, screen.Detail.NORMAL, COMMAND)
     *lines, last = file.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
@@ -43,7 +43,7 @@ def test_a_name_cannot_begin_a_line_or_a_command() -> None:
             for place, name in enumerate(names):
                 names[place] = evil if name == "a" else name
     file = StringIO()
-    found = checking.summary("m.onnx", "trt-10", api.checked(model, rehearse=True))
+    found = checking.summary("m.onnx", "trt-10", api.check(model, rehearse=True))
     for detail in screen.Detail:
         screen.show(Console(file=file), found, detail, COMMAND)
     assert "\x1b" not in file.getvalue()
