@@ -7,8 +7,8 @@ from functools import wraps
 from pathlib import Path
 
 from .. import api
-from ..api.measuring import byte_count
 from ..errors import ModelError
+from ..model.writing.outputs import refuse_to_overwrite
 from ..report.lines import say_json, say_lines
 from ..verify.scores import Evaluate, Run
 from .console import steps, terminal, warn
@@ -32,7 +32,7 @@ def error(args: Namespace) -> int:
             preprocess=args.preprocess,
             samples=args.samples,
             evaluate=evaluate_of(args.eval),
-            memory=byte_count(args.memory),
+            memory=args.memory,
             provider=args.provider,
             progress=step,
         )
@@ -71,7 +71,7 @@ def _engine_error(args: Namespace) -> int:
             preprocess=args.preprocess,
             samples=args.samples,
             evaluate=evaluate_of(args.eval),
-            memory=byte_count(args.memory),
+            memory=args.memory,
             progress=step,
         )
     if args.format == "json":
@@ -93,6 +93,8 @@ def _engine_error(args: Namespace) -> int:
 def sensitivity(args: Namespace) -> int:
     """`qdqgraph sensitivity MODEL --data DATA`: returns 0 if every unit was measured."""
     state = None if args.output is None else _state(args.output)
+    if state is not None and args.output != state:
+        refuse_to_overwrite(args.output, force=args.force or state.exists())
     run = Invocation.of(args)
     with steps() as step:
         found = api.sensitivity(

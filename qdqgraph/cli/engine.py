@@ -56,7 +56,7 @@ def _picture(args: Namespace, parts: list[tuple[str, Drawing]]) -> int:
 
 
 def _forecast(args: Namespace) -> int:
-    return _show(args, api.forecast(args.model, args.target))
+    return _show(args, api.forecast(args.model, args.target, output=args.output, force=args.force))
 
 
 def _build(args: Namespace) -> int:
@@ -71,6 +71,8 @@ def _build(args: Namespace) -> int:
             time_limit=args.time_limit,
             memory_limit=args.memory_limit,
             keep=args.keep,
+            output=args.output,
+            force=args.force,
         )
     if args.library == "tensorrt-rtx" and not args.json:
         report.show_storage(terminal(), Storage.of(found))
@@ -87,7 +89,8 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _read(args: Namespace) -> int:
-    return _show(args, api.read_engine(args.layers, profile=args.profile, times=args.times))
+    found = api.read_engine(args.layers, profile=args.profile, times=args.times, output=args.output, force=args.force)
+    return _show(args, found)
 
 
 def _time(args: Namespace) -> int:
@@ -101,9 +104,7 @@ def _time(args: Namespace) -> int:
 
 
 def _show(args: Namespace, found: Engine) -> int:
-    """Prints an engine, and saves it if an output file is given."""
-    if args.output is not None:
-        write_text(to_json(found), args.output, force=args.force)
+    """Prints an engine."""
     if args.json:
         say_json(terminal(), to_json(found))
     else:

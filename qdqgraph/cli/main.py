@@ -218,12 +218,11 @@ def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _check(verb: argparse.ArgumentParser) -> None:
-    from ..report import formats
+    from . import check_arguments
 
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=MODEL)
-    verb.add_argument("--format", choices=formats.names(), default="text", help="what is printed")
-    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     _common(verb)
+    check_arguments.add_shown(verb)
 
 
 def _fix(verb: argparse.ArgumentParser) -> None:
@@ -246,24 +245,13 @@ def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -
         data: what the samples are for.
         floats: the model has no scales yet.
     """
-    from .data_arguments import add_calibration, add_data
+    from . import fix_arguments
 
-    _output(verb, required=False)
+    fix_arguments.add_written(verb)
     _common(verb, all_of_them=True, floats=floats)
-    verb.add_argument("--fp16", action="store_true", help="convert the non-INT8 part to FP16, for strong typing")
-    verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
-    verb.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
-    verb.add_argument("--diff", action="store_true", help="print every edit")
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
-    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    add_data(verb, data)
-    add_calibration(verb)
-    verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
-    help = "build original and result with TensorRT-RTX and compare them before writing"
-    verb.add_argument("--verify", action="store_true", help=help)
-    help = "with --verify: write the result even if its engine is worse than that of the original"
-    verb.add_argument("--allow-worse", action="store_true", help=help)
-    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the numeric check")
+    fix_arguments.add_samples(verb, data)
+    fix_arguments.add_checks(verb)
+    fix_arguments.add_printed(verb)
 
 
 def _strip(verb: argparse.ArgumentParser) -> None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import api
-from ..api.measuring import byte_count
 from ..children import ends_with_us
 from ..errors import ModelError, counted
 from ..model.writing.outputs import refuse_to_overwrite
@@ -64,7 +63,7 @@ def tune(args: Namespace) -> int:
             reference=args.reference,
             preprocess=args.preprocess,
             samples=args.samples,
-            memory=byte_count(args.memory),
+            memory=args.memory,
             provider=args.provider,
             progress=step,
         )

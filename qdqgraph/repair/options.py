@@ -174,8 +174,11 @@ class Options:
         if lost is not None and (not isinstance(lost, int | float) or not lost >= 0):
             raise ModelError(f"max_bits_lost is {self.max_bits_lost!r}; use a number of bits, 0 or more")
         for name in ("only", "skip", "also"):
-            if isinstance(getattr(self, name), str):
-                raise ModelError(f"{name} is a string; use a tuple of strings: ({getattr(self, name)!r},)")
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise ModelError(f"{name} is a string; use a tuple of strings: ({given!r},)")
+            if not isinstance(given, tuple | list):
+                raise ModelError(f"{name} is {given!r}; use a tuple of strings")
         Policy.parse(self.policy)
 
     def limit(self, measured: bool) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from ..errors import PlanError
+from ..errors import PlanError, counted
 from ..model.protos import key, refill
 from .edits import ITEM, NAMED_BY, OF_MODEL, Edit, Field, Insert, Remove, SetInput, SetVersion, describe
 from .plan_file import plan_text, read_plan
@@ -42,6 +42,9 @@ class Plan:
     base: str
     result: str
     edits: tuple[Edit, ...]
+
+    def __repr__(self) -> str:
+        return f"<Plan: {counted(len(self.edits), 'edit')}, {self.base[:12]} -> {self.result[:12]}>"
 
     @classmethod
     def between(cls, before: onnx.ModelProto, after: onnx.ModelProto) -> Plan:

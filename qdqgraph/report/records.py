@@ -11,12 +11,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ..api import Result
 from ..engines.builders.prove import Proof
 from ..engines.builders.tensorrt import PROOF
 from ..engines.compare.diff import Diff
@@ -31,6 +30,9 @@ from .kernel_records import EngineNumbersRecord
 from .layer_records import AccuracyRecord
 from .numbers import NumbersRecord
 from .timing import TimesRecord
+
+if TYPE_CHECKING:
+    from .results import Result
 
 FORMAT: Final = 1
 """Version of these records."""

@@ -16,7 +16,7 @@ from ..calibration.sqnr import EXACT
 from ..errors import counted
 from ..printable import printable
 from ..search.decisions import FLOAT
-from ..search.outcome import Built, Outcome, Point, Progress
+from ..search.outcome import Built, Outcome, Point, SearchStatus
 from ..search.start import quality
 from ..verify.sensitivity.levels import Level
 from .lines import say, tabulate
@@ -59,7 +59,7 @@ def show(console: Console, found: Outcome) -> None:
     say(console, f"Times are estimates for {found.device} unless built: they rank, they do not predict")
 
 
-def show_status(console: Console, found: Progress) -> None:
+def show_status(console: Console, found: SearchStatus) -> None:
     """How far a search is."""
     counts = f"{found.measured} measurements done, {found.begun} begun, {found.waiting} waiting"
     say(console, f"{found.storage}: {counts}")

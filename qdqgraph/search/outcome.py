@@ -96,7 +96,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchStatus:
     """How far a search is, from its storage."""
 
     storage: str

@@ -185,7 +185,7 @@ def test_statistics_are_kept_of_the_given_network(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
     results = [qdqgraph.quantize(chain(), data=normal(), equalize=True, statistics=path) for _ in range(2)]
     assert results[0].corrections[0].kept and results[0].model == results[1].model
-    assert qdqgraph.quantize(chain(), table=path).model.graph.node
+    assert qdqgraph.quantize(chain(), ranges=path).model.graph.node
 
 
 def test_constants_that_are_inputs_too_as_in_old_files() -> None:

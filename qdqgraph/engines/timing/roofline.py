@@ -86,6 +86,10 @@ class Estimate:
     low: float
     high: float
 
+    def __repr__(self) -> str:
+        times = f"{self.ms:.4g} ms ({self.low:.4g} to {self.high:.4g})"
+        return f"<Estimate of {self.engine.name!r} on {self.device.name}: {times}>"
+
     @property
     def ms(self) -> float:
         """Milliseconds of all kernels."""

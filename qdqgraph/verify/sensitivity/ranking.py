@@ -95,6 +95,10 @@ class Sensitivity:
     units: tuple[UnitRow, ...]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        first = f", worst {self.units[0].name!r} with {self.units[0].worth:+.4g}" if self.units else ""
+        return f"<Sensitivity {self.file!r}: {len(self.units)} of {counted(self.total, self.asked.by)}{first}>"
+
     @property
     def complete(self) -> bool:
         """Whether every unit was measured."""
