@@ -218,18 +218,17 @@ def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _check(verb: argparse.ArgumentParser) -> None:
-    from . import check_arguments
+    from .check_arguments import add_shown
 
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=MODEL)
+    add_shown(verb)
     _common(verb)
-    check_arguments.add_shown(verb)
 
 
 def _fix(verb: argparse.ArgumentParser) -> None:
     _model(verb)
     what = "samples of the inputs, which scales are measured on, and the numeric check runs on (default: seeded noise)"
     _repair(verb, what)
-    verb.add_argument("--reference", metavar="FLOAT.onnx", help="with --data: the float network, for the exact weights")
 
 
 def _quantize(verb: argparse.ArgumentParser) -> None:
@@ -249,7 +248,7 @@ def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -
 
     fix_arguments.add_written(verb)
     _common(verb, all_of_them=True, floats=floats)
-    fix_arguments.add_samples(verb, data)
+    fix_arguments.add_samples(verb, data, floats=floats)
     fix_arguments.add_checks(verb)
     fix_arguments.add_printed(verb)
 

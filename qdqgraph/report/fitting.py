@@ -15,12 +15,9 @@ LEAST = 12
 ANY = 100_000
 
 
-def show_fitting(console: Console, table: Table, width: int | None = None) -> None:
-    """Prints a table of this width, that of the console by default.
-
-    If its numbers and `LEAST` columns for each column of words do not fit into a line, each row is printed as lines:
-    its first cell, then the names and values of the others.
-    """
+def show_fitting(console: Console, table: Table) -> None:
+    """Prints a table. If its numbers and `LEAST` columns for each column of words do not fit into a line, each row is
+    printed as lines: its first cell, then the names and values of the others."""
     wide = console.options.update_width(ANY)
     numbers = [column for column in table.columns if column.justify == "right"]
     room = sum(LEAST for column in table.columns if column.justify != "right")
@@ -28,7 +25,7 @@ def show_fitting(console: Console, table: Table, width: int | None = None) -> No
         column.no_wrap = True
     needed = room + len(table.columns) + sum(_width(console, wide, column) for column in numbers)
     if needed <= console.width or Measurement.get(console, wide, table).maximum <= console.width:
-        console.print(table, width=width)
+        console.print(table)
         return
     if table.title is not None:
         console.print(Text(str(table.title), "italic"))

@@ -55,9 +55,10 @@ def _put(console: Console, line: Text | str) -> None:
 
 
 def tabulate(console: Console, table: Table, width: int | None = None) -> None:
-    """Prints a table of this width, that of the console by default; in a pipe without trailing spaces."""
+    """Prints a table in the width of the terminal, without cutting a number; in a pipe without trailing spaces, of this
+    width, that of the console by default."""
     if console.is_terminal:
-        show_fitting(console, table, width)
+        show_fitting(console, table)
         return
     with console.capture() as shown:
         console.print(table, width=width)
