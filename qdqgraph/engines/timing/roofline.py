@@ -1,7 +1,8 @@
 """`Roofline`: the time of a kernel on a device: the larger of moving and computing, and a constant for its launch.
 
-It ranks engines of one network. It does not predict times: see `Shares.spread`, and docs/measurements/forecast.md for the comparison
-with published engines. Source of the model: Williams et al., "Roofline: an insightful visual performance model", 2009.
+It ranks engines of one network. It does not predict times: see `Shares.spread`, and docs/measurements/forecast.md for
+the comparison with published engines. Source of the model: Williams et al.,
+"Roofline: an insightful visual performance model", 2009.
 """
 
 from __future__ import annotations
