@@ -54,6 +54,8 @@ WEIGHTS: Mapping[str, tuple[int, ...]] = {
 def network() -> onnx.ModelProto:
     """Returns the float network: a residual block, a branch, a Concat, a pool; seeded random weights."""
     model = onnx.parser.parse_model(NETWORK)
+    for node in model.graph.node:
+        node.name = f"/{node.output[0]}/{node.op_type}"
     generator = np.random.default_rng(0)
     for name, shape in WEIGHTS.items():
         spread = 1 / np.sqrt(np.prod(shape[1:]))
