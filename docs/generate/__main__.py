@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import PAGES
+from .pages import PAGES
 from .paths import ROOT
 
 for name, page in PAGES.items():

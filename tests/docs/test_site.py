@@ -17,8 +17,8 @@ from tests.support.paths import ROOT
 pytest.importorskip("material")
 pytest.importorskip("grimp")
 
-from docs.generate import PAGES
 from docs.generate.hook import rewritten
+from docs.generate.pages import PAGES
 
 
 @pytest.fixture(scope="module")
