@@ -65,9 +65,17 @@ def expanded(entry: Any) -> Any:
     return entry
 
 
+def named(entry: Any) -> set[str]:
+    """The pages that an entry of the navigation names."""
+    below = entry.values() if isinstance(entry, dict) else entry
+    return {entry} if isinstance(entry, str) else set().union(*map(named, below))
+
+
 def on_config(config: Any) -> Any:
-    """Called by mkdocs with its configuration."""
-    config.nav = expanded(config.nav)
+    """Called by mkdocs with its configuration. Pages that the navigation does not name come last, under More."""
+    nav = expanded(config.nav)
+    found = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    config.nav = [*nav, {"More": sorted(rest)}] if (rest := found - named(nav)) else nav
     return config
 
 
