@@ -1,4 +1,5 @@
-"""Every block of commands or Python on every page is run by a test, or says why not; what is not run is still valid."""
+"""Every block of commands or Python on every page is run by a test, or says why not; what is not run is still valid, and
+so are the examples of the CLI reference."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def test_no_command_hides_in_an_indented_block() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "words"), list(commands([block for block in NOT_RUN if not block.reason.startswith("excerpt")]))
+    ("page", "words"),
+    list(commands([b for b in NOT_RUN if not b.reason.startswith("excerpt")] + blocks(ROOT / "docs" / "cli.md"))),
 )
 def test_a_command_that_is_not_run_is_valid(page: str, words: list[str]) -> None:
     match words:

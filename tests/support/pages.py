@@ -21,8 +21,6 @@ from qdqgraph.cli.main import main
 from .documents import blocks
 from .paths import ROOT
 
-FILE_BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-"""A block of a page: its language, the name of a file, and the text."""
 OUTPUTS = ("-o", "--output", "--picture", "--plan", "--statistics")
 """Options before the name of a file that a command writes."""
 
