@@ -122,5 +122,7 @@ def passes(graph: Graph, node: gs.Node) -> Move | None:
         return None
     half = len(shape)
     inner = {half - 1, half - 2}
-    pads = [int(a) for a in (amounts.tolist() if hasattr(amounts, "tolist") else amounts)]
+    pads = np.ravel(amounts)
+    if pads.dtype.kind != "i" or len(pads) != 2 * half:
+        return None
     return move if all(not p for i, p in enumerate(pads) if i % half not in inner) else None
