@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from qdqgraph.cli.main import main
-
-from .documents import blocks
-from .paths import ROOT
+from tests.support.documents import blocks
+from tests.support.paths import ROOT
 
 OUTPUTS = ("-o", "--output", "--picture", "--plan", "--statistics")
 """Options before the name of a file that a command writes."""
