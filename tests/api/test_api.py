@@ -25,12 +25,12 @@ MODEL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
 
 RULES = {"rules", "config", "no-config", "select", "ignore", "allow-python-rules", "profile-rules"}
 """Options that choose rules and settings: `rules` of a call."""
-SHOWN = {"help", "json", "format", "diff"}
-"""Options that say what is printed."""
+SHOWN = {"help", "json", "format", "diff", "full", "quiet", "verbose", "no-rehearsal", "exit-non-zero-if-left"}
+"""Options that say what is printed, and the exit code."""
 PROCESS = {"no-packs", "traceback"}
 """Options for the whole process: a program sets QDQGRAPH_NO_PACKS, or gives the rules."""
 CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
-    "check": (api.check, {}, set()),
+    "check": (api.check, {}, {"statistics"}),
     "fix": (api.fix, {"verify": "engines", "no-numerics": "numerics", "except": "skip"}, {"dry-run"}),
     "quantize": (api.quantize, {"verify": "engines", "no-numerics": "numerics", "except": "skip"}, {"dry-run"}),
     "strip": (api.strip, {"from": "ranking"}, set()),
@@ -47,7 +47,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "engine time": (api.estimate, {}, set()),
 }
 """For each command its call, options of another name there, and options that need no argument: leave `output` out for
---dry-run, write the engine yourself for -o, call `engine_error` for --as."""
+--dry-run, make a table of the findings yourself, write the engine yourself for -o, call `engine_error` for --as."""
 
 
 def options_of(command: str) -> set[str]:

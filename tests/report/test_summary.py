@@ -80,7 +80,7 @@ def test_a_rehearsal_is_what_fix_does() -> None:
         assert [f.identity for f in result.found] == sorted(j.finding.identity for j in found.findings)
 
 
-def test_without_a_rehearsal_a_finding_speaks_for_itself() -> None:
+def test_without_a_rehearsal_the_fields_of_a_finding_decide() -> None:
     found = checking.summary("m.onnx", "trt-10", api.checked(build(UNSIGNED)))
     assert {j.outcome for j in found.findings} == {Outcome.REPAIRABLE, Outcome.LEFT} and found.after is None
 
@@ -140,11 +140,11 @@ def test_reasons_that_differ_in_names_and_numbers_are_one_kind() -> None:
 
 
 def test_short_names_keep_their_end_and_stay_different() -> None:
-    names = ["/model.2/cv1/Conv_output_0", "/model.3/cv1/Conv_output_0", "images"]
+    names = ["/backbone/stage/model.2/cv1/Conv_output_0", "/backbone/stage/model.3/cv1/Conv_output_0", "images"]
     forms = shortened(names, 18)
     assert forms["images"] == "images" and len(set(forms.values())) == 3
     assert all(form.startswith("…") and name.endswith(form[1:]) for name, form in forms.items() if name != "images")
-    assert shortened(names, 40) == {name: name for name in names}
+    assert shortened(names, 60) == {name: name for name in names}
     assert shortened(["/a/very/long/path/Add_output_0"], 16) == {"/a/very/long/path/Add_output_0": "…/Add_output_0"}
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from ...errors import counted
 from ...rulekit.finding import Finding
 from ..lines import finding_line, say, tabulate
-from ..summary.checking import CheckSummary, Place
+from ..summary.checking import CheckSummary, CodeRow, Place
 from ..summary.names import shortened
 from ..summary.outcomes import Judged, Outcome
 from ..summary.words import percent, size
@@ -83,21 +83,23 @@ def _as_it_ends(judged: Judged) -> Finding:
 def _rules(console: Console, found: CheckSummary) -> None:
     follows = found.count(Outcome.FOLLOWS) > 0
     costs = any(each.bytes for each in found.codes)
-    heads = ["code", "rule", "findings", "repairable", *(["follow"] if follows else [])]
-    heads += ["cost a run", "share"] if costs else []
+    heads = ["code", "rule", "findings", *(["repairable", "follow"] if follows else ["repairable"])]
+    heads += ["cost/run", "share"] if costs else []
+    rows = [_cells(each, follows=follows, costs=costs) for each in found.codes]
+    taken = sum(longest(column) for column in zip(heads, *rows, strict=True)) - longest(["rule", *(r[1] for r in rows)])
+    room = columns(console) - taken - 2 * len(heads)
     shown = table(*((head, "left" if place < 2 else "right") for place, head in enumerate(heads)))
-    for each in found.codes:
-        cost = [size(each.bytes), percent(each.share)] if each.bytes else ["", ""]
-        row(
-            shown,
-            Text(each.code, colour(each.severity)),
-            each.name,
-            f"{each.findings:,}",
-            f"{each.repairable:,}",
-            *([f"{each.follows:,}" if each.follows else ""] if follows else []),
-            *(cost if costs else []),
-        )
+    for each, (code, name, *numbers) in zip(found.codes, rows, strict=True):
+        row(shown, Text(code, colour(each.severity)), clipped(name, room), *numbers)
     tabulate(console, shown, columns(console))
+
+
+def _cells(of: CodeRow, *, follows: bool, costs: bool) -> tuple[str, ...]:
+    """The cells of a row of the table of rules."""
+    counts = [f"{of.findings:,}", f"{of.repairable:,}"]
+    counts += [f"{of.follows:,}" if of.follows else ""] if follows else []
+    counts += ([size(of.bytes), percent(of.share)] if of.bytes else ["", ""]) if costs else []
+    return (of.code, of.name, *counts)
 
 
 def _places(console: Console, found: CheckSummary, *, verbose: bool) -> None:
@@ -123,7 +125,7 @@ def _short(console: Console, places: Sequence[Place]) -> None:
     marks = [_mark(place) for place in places]
     room = columns(console) - longest(codes) - longest(marks) - 2 * (10 + 2) - 2
     names = shortened((place.tensor for place in places), max(room, 20))
-    shown = table(("most expensive places", "left"), ("cost a run", "right"), ("code", "left"), ("", "left"))
+    shown = table(("most expensive places", "left"), ("cost/run", "right"), ("code", "left"), ("", "left"))
     for place, code, mark in zip(places, codes, marks, strict=True):
         row(shown, names[place.tensor], size(place.bytes) if place.bytes else "", code, mark)
     tabulate(console, shown, columns(console))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -111,8 +111,3 @@ def by_reason(findings: Iterable[Finding]) -> tuple[Left, ...]:
         Left(f[0].code, f[0].name, f[0].severity, why(f[0]), all(map(on_request, f)), tuple(f)) for f in groups.values()
     ]
     return tuple(sorted(found, key=lambda left: left.severity is not Severity.ERROR))
-
-
-def codes_of(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """The codes of findings, each once, sorted."""
-    return tuple(sorted({finding.code for finding in findings}))
