@@ -2,6 +2,7 @@
 
     QdqgraphError
     ├── ModelError       the file cannot be read, is not an ONNX model, or cannot be used
+    │   └── GraphError     its graph is damaged, or not what the call takes
     ├── RuleError        a rule file cannot be loaded or is inconsistent
     │   └── ProposalError  a rule proposes what the graph does not allow
     ├── PlanError        a plan is damaged or does not match the model (stale)
@@ -25,6 +26,10 @@ class QdqgraphError(Exception):
 
 class ModelError(QdqgraphError):
     """The model cannot be read or used."""
+
+
+class GraphError(ModelError):
+    """The graph of a model cannot be used. The message is about the model, whose file only the caller knows."""
 
 
 class RuleError(QdqgraphError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,8 @@ from ..engines.timing.fit import fitted
 from ..engines.timing.roofline import Estimate, Roofline, Shares, default_shares
 from ..errors import EngineError
 from ..graph.graph import Graph
+from ..model import kinds
+from ..model.recognized import kind_of
 from ..repair.options import Options
 from ..repair.rounds import examine
 from ..rulekit import catalog
@@ -156,7 +157,9 @@ def _opened(source: Source, target: str, profile: File | None = None) -> tuple[E
     """Returns an engine, and the graph of a forecast."""
     if isinstance(source, Engine):
         return source, None
-    if os.fspath(source).lower().endswith(".onnx"):
+    path = Path(source)
+    kind = kind_of(path)
+    if kind is kinds.ONNX or (path.suffix.lower() == ".onnx" and kind not in (kinds.LAYERS, kinds.SAVED_ENGINE)):
         engine, graph, refused = forecast_for(source, target, None)
         note = f"no such engine exists: {refused}"
         return (replace(engine, notes=(note, *engine.notes)) if refused else engine), graph

@@ -9,6 +9,8 @@ import onnx
 from ..crash import guarded
 from ..errors import PlanError, reason
 from ..graph.graph import Graph
+from ..model import kinds
+from ..model.recognized import kind_of, mistaken
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.plan import Plan
@@ -99,7 +101,12 @@ def _refuse(plan: Plan | File, output: File | None, force: bool) -> None:
 def _plan(plan: Plan | File) -> Plan:
     if isinstance(plan, Plan):
         return plan
+    path = Path(plan)
     try:
-        return Plan.from_json(Path(plan).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{plan}: cannot be read: {reason(error)}") from error
+        return Plan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, PlanError) as error:
+        other = mistaken(path, "a plan of qdqgraph", accepts=(kinds.PLAN, kinds.JSON, kinds.TEXT))
+        if kind_of(path) is kinds.ONNX:
+            other = "this is an ONNX model, not a plan; the plan comes first: PLAN MODEL"
+        fault = error if isinstance(error, PlanError) else f"cannot be read: {reason(error)}"
+        raise PlanError(f"{plan}: {other or fault}") from error

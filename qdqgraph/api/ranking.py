@@ -27,10 +27,11 @@ from ..repair.options import Options
 from ..repair.rounds import stripped
 from ..rulekit.rule import Rule
 from ..verify.scores import Evaluate
+from ..verify.sensitivity import BYS, By
 from ..verify.sensitivity.levels import cost, gain
 from ..verify.sensitivity.measure import Measuring
 from ..verify.sensitivity.ranking import FORMAT, Asked, Mode, Sensitivity, UnitRow, ranked
-from ..verify.sensitivity.units import BYS, By, Unit, units
+from ..verify.sensitivity.units import Unit, units
 from . import given
 from .accuracy import reference_notes
 from .checks import examined

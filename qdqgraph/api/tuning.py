@@ -18,6 +18,7 @@ from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
 from ..engines.timing.roofline import Roofline, close
 from ..errors import ModelError
+from ..extras import install_hint
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
@@ -140,8 +141,10 @@ def tune(
     found, place, source = given.read(model, folder)
     refuse_collisions(found, place, source, output_paths(output, plan))
     feeds = given.samples(data, found, preprocess, samples)
-    if feeds is None or not runtime.available():
-        raise ModelError("tune measures candidates on samples in onnxruntime: give --data, and install qdqgraph[ort]")
+    if feeds is None:
+        raise ModelError("tune measures candidates on samples of the inputs: give data")
+    if not runtime.available():
+        raise ModelError(f"tune measures candidates in onnxruntime, which is not installed: {install_hint('ort')}")
     if len(feeds) < LEAST:
         raise ModelError(
             f"the data have {len(feeds)} samples; the search needs {LEAST}, half of which judge its result"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import CalibrationError
-from .histogram import Histogram
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .histogram import Histogram
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,15 @@ class Sums:
 
 
 def _means(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    import numpy as np  # the command line lists the methods without numpy
+
     return np.asarray(rows.mean(axis=1))
 
 
 def _divergence(p: NDArray[Any], q: NDArray[Any]) -> float:
     """Infinite where q is zero and p is not, NaN where one is NaN."""
+    import numpy as np
+
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.where(p == 0, np.where(np.isnan(q), q, 0.0), p * np.log(p / q)).sum())
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from ..verify.sensitivity.units import BYS
+from ..verify.sensitivity import BYS
 from .data_arguments import add_data, add_memory
 from .numbers import count, finite
 
 
 def add_error(verb: ArgumentParser) -> None:
     """Adds the arguments of `error`."""
-    verb.add_argument("model", type=Path, metavar="MODEL")
+    verb.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file with Q/DQ")
     add_data(verb, "samples of the inputs, which the errors are measured on (required)")
     verb.add_argument(
         "--as",
@@ -27,7 +27,7 @@ def add_error(verb: ArgumentParser) -> None:
 
 def add_sensitivity(verb: ArgumentParser) -> None:
     """Adds the arguments of `sensitivity`."""
-    verb.add_argument("model", type=Path, metavar="MODEL")
+    verb.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file with Q/DQ")
     add_data(verb, "samples of the inputs, which the SQNR of the outputs is measured on; may be left out with --eval")
     verb.add_argument(
         "--by",
@@ -71,5 +71,5 @@ def _measured(verb: ArgumentParser) -> None:
         help="scores a network: gets it as a function from arrays to arrays, by name; higher is better",
     )
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
-    verb.add_argument("--format", choices=["text", "json", "csv"], default="text")
+    verb.add_argument("--format", choices=["text", "json", "csv"], default="text", help="what is printed")
     verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")

@@ -29,8 +29,8 @@ def check(args: Namespace) -> int:
     rehearse = args.format == TEXT and args.detail != Detail.QUIET.value and not args.no_rehearsal
     codes = [0]
     with steps() as step:
-        for path in args.models:
-            step(f"{path}: checking")
+        for number, path in enumerate(args.models, 1):
+            step(f"checking file {number} of {len(args.models)}: {path}")
             rules, options = run.rules(path), run.options(path)
             try:
                 with _named(path):

@@ -17,7 +17,7 @@ from ..report.drawing import Drawing, svg
 from ..report.lines import say, say_json
 from ..report.records import DiffRecord, encoded
 from ..report.timing import TimesRecord, show_times
-from .console import terminal, warn
+from .console import steps, terminal, warn
 from .invocation import Invocation
 
 
@@ -60,15 +60,18 @@ def _forecast(args: Namespace) -> int:
 
 
 def _build(args: Namespace) -> int:
-    found = api.build(
-        args.model,
-        args.library,
-        mode=args.mode,
-        shapes=dict(map(_shape, args.shape)),
-        time_limit=args.time_limit,
-        memory_limit=args.memory_limit,
-        keep=args.keep,
-    )
+    shapes = dict(map(_shape, args.shape))
+    with steps() as step:
+        step(f"building with {args.library}, at most {args.time_limit:g} s")
+        found = api.build(
+            args.model,
+            args.library,
+            mode=args.mode,
+            shapes=shapes,
+            time_limit=args.time_limit,
+            memory_limit=args.memory_limit,
+            keep=args.keep,
+        )
     if args.library == "tensorrt-rtx" and not args.json:
         report.show_storage(terminal(), Storage.of(found))
     return _show(args, found)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..engines.builders import LIBRARIES, MODES
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import NAMES as DEVICES
 from ..targets.target import DEFAULT, NAMES
 from .numbers import count, positive
+from .parsers import add_command
 
-Verb = Callable[[Any, str, str, str], argparse.ArgumentParser]
 
-
-def add(verb: argparse.ArgumentParser, make: Verb) -> None:
-    """Adds the subcommands of `qdqgraph engine`; `make` creates a command from (verbs, name, text, example)."""
+def add(verb: argparse.ArgumentParser) -> None:
+    """Adds the subcommands of `qdqgraph engine`."""
     verbs = verb.add_subparsers(dest="what", required=True, metavar="WHAT")
-    build = make(
+    build = add_command(
         verbs, "build", "build an engine with a real TensorRT", "qdqgraph engine build model.onnx --with tensorrt-rtx"
     )
-    build.add_argument("model", type=Path, metavar="MODEL")
+    build.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
     help = "tensorrt-rtx and openvino run on any CPU; tensorrt and trtexec need a GPU"
     build.add_argument("--with", dest="library", choices=LIBRARIES, required=True, help=help)
     help = "qdq: INT8 where the file has Q/DQ (default); fp16: no INT8; best: TensorRT's own choice"
@@ -35,7 +32,7 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     build.add_argument("--memory-limit", type=count, default=8192, metavar="MIB", help=help)
     build.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the log and all exports here")
     _saving(build)
-    read = make(
+    read = add_command(
         verbs, "read", "show an engine that trtexec exported", "qdqgraph engine read layers.json --profile profile.json"
     )
     help = "layer info from trtexec --exportLayerInfo, or an engine saved with -o"
@@ -43,16 +40,16 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     read.add_argument("--profile", type=Path, metavar="FILE", help="layer times from trtexec --exportProfile")
     read.add_argument("--times", type=Path, metavar="FILE", help="times of whole runs from trtexec --exportTimes")
     _saving(read)
-    forecast = make(
+    forecast = add_command(
         verbs,
         "forecast",
         "list the kernels TensorRT will form, by its documented rules",
         "qdqgraph engine forecast model.onnx --target trt-10",
     )
-    forecast.add_argument("model", type=Path, metavar="MODEL")
+    forecast.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
     _target(forecast)
     _saving(forecast)
-    time = make(
+    time = add_command(
         verbs,
         "time",
         "rank engines of one network by estimated time on a device, fastest first",
@@ -68,17 +65,19 @@ def add(verb: argparse.ArgumentParser, make: Verb) -> None:
     time.add_argument("--measured", type=Path, nargs=2, metavar=("LAYERS.json", "PROFILE.json"), help=help)
     _target(time)
     time.add_argument("--json", action="store_true", help="print the estimates as JSON and nothing else")
-    diff = make(verbs, "diff", "compare two engines; exit 1 if B is worse", "qdqgraph engine diff a.json b.json")
+    diff = add_command(verbs, "diff", "compare two engines; exit 1 if B is worse", "qdqgraph engine diff a.json b.json")
     diff.add_argument("a", type=Path, metavar="A", help="layer info, a saved engine, or a model to forecast")
-    diff.add_argument("b", type=Path, metavar="B")
+    diff.add_argument("b", type=Path, metavar="B", help="the engine to compare it with")
     for side in "ab":
         diff.add_argument(f"--profile-{side}", type=Path, metavar="FILE", help=f"times of the layers of {side.upper()}")
     _target(diff)
     diff.add_argument("--json", action="store_true", help="print the differences as JSON and nothing else")
 
-    draw = make(verbs, "draw", "draw one engine, or two side by side", "qdqgraph engine draw a.json b.json -o both.svg")
+    draw = add_command(
+        verbs, "draw", "draw one engine, or two side by side", "qdqgraph engine draw a.json b.json -o both.svg"
+    )
     draw.add_argument("a", type=Path, metavar="A", help="layer info, a saved engine, or a model to forecast")
-    draw.add_argument("b", type=Path, metavar="B", nargs="?")
+    draw.add_argument("b", type=Path, metavar="B", nargs="?", help="a second engine, drawn beside it")
     for side in "ab":
         draw.add_argument(f"--profile-{side}", type=Path, metavar="FILE", help=f"times of the layers of {side.upper()}")
     draw.add_argument("--by", choices=["bytes", "time"], default="bytes", help="what the bars show (default: bytes)")

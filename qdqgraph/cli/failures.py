@@ -7,9 +7,10 @@ import signal
 import sys
 import traceback
 from argparse import Namespace
+from collections.abc import Sequence
 
 from ..crash import TRACEBACK, expected, sentence
-from ..errors import InternalError, QdqgraphError, reason
+from ..errors import GraphError, InternalError, QdqgraphError, reason
 from ..printable import printable_lines, printable_message
 from ..stop import STOP, word
 
@@ -35,7 +36,9 @@ def failed(error: Exception, args: Namespace) -> int:
         known = InternalError(sentence(error, args.verb, _files(args)))
     if isinstance(known, InternalError) and (getattr(args, "traceback", False) or os.environ.get(TRACEBACK)):
         _say(printable_lines("".join(traceback.format_exception(error))))
-    _say(f"qdqgraph: {printable_message(str(known))}")
+    files = _models(args) if isinstance(known, GraphError) else []
+    named = f"{files[0]}: {known}" if len(files) == 1 else str(known)
+    _say(f"qdqgraph: {printable_message(named)}")
     return DEFECT if isinstance(known, InternalError) else INVALID
 
 
@@ -55,8 +58,13 @@ def unprinted(error: OSError) -> int:
     return INVALID
 
 
-def _files(args: Namespace) -> list[str]:
-    found = [getattr(args, name, None) for name in FILES]
+def _models(args: Namespace) -> list[str]:
+    """The models that a command reads."""
+    return _files(args, ("models", "model", "a", "b", "engines"))
+
+
+def _files(args: Namespace, arguments: Sequence[str] = FILES) -> list[str]:
+    found = [getattr(args, name, None) for name in arguments]
     return [str(each) for entry in found if entry for each in (entry if isinstance(entry, list | tuple) else [entry])]
 
 

@@ -46,12 +46,16 @@ def add_printed(verb: ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
 
 
-def add_samples(verb: ArgumentParser, data: str) -> None:
+def add_samples(verb: ArgumentParser, data: str, *, floats: bool) -> None:
     """Adds the options on samples, and on scales from them.
 
     Args:
         verb: the command.
         data: what the samples are for.
+        floats: the model itself is the float network.
     """
-    add_data(verb, data)
+    group = add_data(verb, data)
+    if not floats:
+        help = "with --data: the float network, for the exact weights"
+        group.add_argument("--reference", metavar="FLOAT.onnx", help=help)
     add_calibration(verb)

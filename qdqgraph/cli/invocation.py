@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from ..rulekit import catalog
 from ..rulekit.profile import Profile
 from ..rulekit.rule import Rule
 from .console import warn
-from .numbers import not_negative
 from .settings import Settings
 
 PYTHON_RULE = "_rule.py"
@@ -127,23 +126,3 @@ def configured_rules(paths: Sequence[Path], *, allowed: bool) -> list[Path]:
 def split_codes(entries: Sequence[str]) -> list[str]:
     """Splits codes, prefixes or names of the command line, which may be repeated or separated by commas."""
     return [code for entry in entries for code in entry.split(",") if code]
-
-
-def add_options(verb: ArgumentParser, *, all_of_them: bool, floats: bool = False) -> None:
-    """Adds the options of `Options` to a command: all of them, or those with `check`; with `floats` without those that
-    have no effect on a float model."""
-    for field, known in Options.table().items():
-        if not (known.check or all_of_them) or (floats and known.scaled):
-            continue
-        flag = f"--{known.name}"
-        if known.kind == "flag":
-            verb.add_argument(flag, dest=field, action="store_true", help=known.help)
-        elif known.kind == "list":
-            verb.add_argument(
-                flag, dest=field, action="append", default=[], metavar=known.metavar or None, help=known.help
-            )
-        else:
-            kind = not_negative if known.kind == "number" else str
-            choices = known.choices or None
-            metavar = known.metavar or None
-            verb.add_argument(flag, dest=field, type=kind, choices=choices, metavar=metavar, help=known.help)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TorchError, counted
+from ..extras import install_hint
 from ..report.lines import say
 from . import torch_arguments as arguments
 from . import training_arguments
@@ -37,7 +38,7 @@ def torch(args: Namespace) -> int:
     try:
         importlib.import_module("qdqgraph.torch")
     except ImportError as error:
-        needed = "torch and pytorch-quantization: pip install 'qdqgraph[torch]'"
+        needed = f"torch and pytorch-quantization: {install_hint('torch')}"
         raise TorchError(f"`qdqgraph torch` needs {needed} ({error})") from error
     from ..torch import FirstInputError
 

@@ -11,32 +11,37 @@ The network and its data are the user's own functions, named as `package.module:
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 from pathlib import Path
 
 from ..calibration.methods import methods
 from ..errors import TorchError
 from . import training_arguments
 from .numbers import count, not_negative, percent
+from .parsers import add_command
 
 BACKENDS = ("pytorch-quantization", "modelopt")
 """The libraries of quantizers; those of `qdqgraph.torch`, which is imported only when a command runs."""
-Verb = Callable[[str, str, str], ArgumentParser]
 
 
-def add(verb: Verb) -> None:
-    """Adds the commands of `qdqgraph torch`; `verb` creates a command from (name, text, example)."""
+def add(side: ArgumentParser) -> None:
+    """Adds the commands of `qdqgraph torch`."""
+    verbs = side.add_subparsers(dest="what", required=True, metavar="WHAT")
     known = methods()
     common = "--model nets:build --data nets:batches --eval nets:accuracy"
-    quantize = verb(
-        "quantize", "link, calibrate, score and export a network", f"qdqgraph torch quantize {common} -o net.onnx"
+    quantize = add_command(
+        verbs,
+        "quantize",
+        "link, calibrate, score and export a network",
+        f"qdqgraph torch quantize {common} -o net.onnx",
     )
-    analyse = verb(
+    analyse = add_command(
+        verbs,
         "sensitivity",
         "measure what each layer's quantization costs",
         f"qdqgraph torch sensitivity {common} -o layers.json",
     )
-    tune = verb(
+    tune = add_command(
+        verbs,
         "finetune",
         "quantization-aware training with the float network as teacher",
         f"qdqgraph torch finetune {common} -o net.onnx --save-qat qat.pt",

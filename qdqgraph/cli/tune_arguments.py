@@ -14,7 +14,7 @@ from .numbers import count, finite, not_negative, positive, whole
 
 def add(verb: ArgumentParser) -> None:
     """Adds the arguments of `tune`."""
-    verb.add_argument("model", type=Path, metavar="MODEL")
+    verb.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file with Q/DQ")
     add_data(verb, "samples of the inputs (required); every second one is held back and judges the result")
     verb.add_argument("--reference", type=Path, metavar="FLOAT.onnx", help="the float network, for the exact weights")
     verb.add_argument(

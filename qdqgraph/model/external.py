@@ -9,6 +9,8 @@ import onnx
 from onnx import TensorProto
 
 from ..errors import ModelError
+from . import kinds
+from .recognized import kind_of, mistaken
 
 
 def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -88,14 +90,17 @@ def external_files(model: onnx.ModelProto, folder: Path, stored: Mapping[str, st
         if Path(place).is_absolute() or ".." in Path(place).parts:
             raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {place}")
         if not _is_file(path):
-            raise ModelError(f"external data file {path} of {tensor.name!r} is missing")
+            lies = "it lies beside the model: copy or download it too, under this name"
+            raise ModelError(f"external data file {path} of {tensor.name!r} is missing; {lies}")
         if path.is_symlink() or len(Path(place).parts) > 1:
             real = path.resolve()
             if not real.is_relative_to(folder.resolve()):
                 link = f"{place} leads to {real}; copy the file into the folder"
                 raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {link}")
         if _number(tensor, "offset") + _number(tensor, "length") > path.stat().st_size:
-            raise ModelError(f"external data file {path} is too short for {tensor.name!r}; it may be truncated")
+            pointer = mistaken(path, "the external data") if kind_of(path) in (kinds.LFS, kinds.ANNEX) else ""
+            fault = f": {pointer}" if pointer else f" is too short for {tensor.name!r}; it may be truncated"
+            raise ModelError(f"external data file {path}{fault}")
         found[place] = path
     return found
 

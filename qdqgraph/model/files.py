@@ -8,26 +8,36 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import ModelError, reason
+from . import kinds
+from .recognized import mistaken
+
+WANTED = "an ONNX file"
 
 
 def read_model(path: Path) -> onnx.ModelProto:
     """Reads a model; external data stay in their files.
 
     Raises:
-        ModelError: the file is missing, unreadable, or not an ONNX model.
+        ModelError: the file is missing, unreadable, or not an ONNX model; the message says what it is instead.
     """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise ModelError(f"{path}: not an ONNX model, or truncated ({error})") from error
+        raise ModelError(f"{path}: {_other(path) or f'not an ONNX model, or truncated ({error})'}") from error
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
+        raise ModelError(f"{path}: {_other(path) or f'cannot be read: {reason(error)}'}") from error
     except MemoryError as error:
-        raise ModelError(f"{path}: does not fit into memory") from error
+        raise ModelError(f"{path}: {_other(path) or 'does not fit into memory'}") from error
     if not model.opset_import or not model.HasField("graph"):
-        raise ModelError(f"{path}: not an ONNX model: it has no graph or no opset import")
+        fault = "not an ONNX model: it has no graph or no opset import"
+        raise ModelError(f"{path}: {_other(path) or fault}")
     return model
+
+
+def _other(path: Path) -> str:
+    """The sentence for a file that is something else than an ONNX model."""
+    return mistaken(path, WANTED, accepts=(kinds.ONNX,))
 
 
 def is_canonical(path: Path, model: onnx.ModelProto) -> bool:

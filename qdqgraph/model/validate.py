@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
-from ..errors import ModelError
+from ..errors import GraphError
 from .protos import key, reads
 from .wellformed import refuse_malformed
 
@@ -16,7 +16,7 @@ def validate(model: onnx.ModelProto) -> None:
     """Checks nodes, duplicate outputs and cycles, and what `refuse_malformed` checks.
 
     Raises:
-        ModelError: a node has no operator, a tensor has two producers, the graph has a cycle; or as `refuse_malformed`.
+        GraphError: a node has no operator, a tensor has two producers, the graph has a cycle; or as `refuse_malformed`.
     """
     refuse_malformed(model)
     nodes = list(model.graph.node)
@@ -24,10 +24,10 @@ def validate(model: onnx.ModelProto) -> None:
     producer = {name: position for position, names in enumerate(outputs) for name in names}
     for position, (node, names) in enumerate(zip(nodes, outputs, strict=True)):
         if not node.op_type:
-            raise ModelError(f"node {position} ('{node.name or key(node)}') has no operator: the file is damaged")
+            raise GraphError(f"node {position} ('{node.name or key(node)}') has no operator: the file is damaged")
         duplicate = next((name for name in names if name and producer[name] != position), None)
         if duplicate is not None:
-            raise ModelError(f"tensor '{duplicate}' has two producers; ONNX allows one")
+            raise GraphError(f"tensor '{duplicate}' has two producers; ONNX allows one")
     if any(producer.get(name, -1) >= position for position, node in enumerate(nodes) for name in node.input):
         _refuse_cycle(nodes, producer)
 
@@ -36,14 +36,14 @@ def validate_references(graph: onnx.GraphProto) -> None:
     """Checks that every node input exists. Called once on the user's graph, before rules change it.
 
     Raises:
-        ModelError: a node input is neither a node output, nor a graph input, nor an initializer.
+        GraphError: a node input is neither a node output, nor a graph input, nor an initializer.
     """
     known = {"", *(x.name for x in (*graph.input, *graph.initializer))}
     known |= {x.values.name for x in graph.sparse_initializer} | {name for node in graph.node for name in node.output}
     for node in graph.node:
         missing = next((name for name in node.input if name not in known), None)
         if missing is not None:
-            raise ModelError(
+            raise GraphError(
                 f"node '{node.name or key(node)}' reads '{missing}', which has no producer: the file is damaged"
             )
 
@@ -54,4 +54,4 @@ def _refuse_cycle(nodes: Sequence[onnx.NodeProto], producer: Mapping[str, int]) 
         TopologicalSorter(needs).prepare()
     except CycleError as error:
         names = " -> ".join(f"'{key(nodes[position])}'" for position in error.args[1][:6])
-        raise ModelError(f"the graph has a cycle: {names}") from error
+        raise GraphError(f"the graph has a cycle: {names}") from error

@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, TensorProto
 
-from ..errors import ModelError
+from ..errors import GraphError
 from ..operators import PAIRS
 from .external import refuse_entries
 from .protos import STANDARD
@@ -75,12 +75,12 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
     """Rejects a model that is damaged in the sense of this module.
 
     Raises:
-        ModelError: names the tensor or node, and what is wrong.
+        GraphError: names the tensor or node, and what is wrong.
     """
     for entry in model.opset_import:
         least = 1 if entry.domain in STANDARD else 0
         if not least <= entry.version <= NEWEST:
-            raise ModelError(f"the model imports opset {entry.version} of domain {entry.domain!r}; there is none")
+            raise GraphError(f"the model imports opset {entry.version} of domain {entry.domain!r}; there is none")
     try:
         _graph(model.graph, inside=False)
         for function in model.functions:
@@ -92,14 +92,14 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
             _texts(prop.key, prop.value)
     except UnicodeDecodeError as error:
         text = bytes(error.object)[:40] if isinstance(error.object, bytes | bytearray) else b""
-        raise ModelError(NOT_UTF8.format(text)) from error
+        raise GraphError(NOT_UTF8.format(text)) from error
 
 
 def _texts(*texts: str | bytes) -> None:
     """Rejects what is not UTF-8: depending on its version, protobuf returns it as bytes, or raises an error."""
     for text in texts:
         if isinstance(text, bytes):
-            raise ModelError(NOT_UTF8.format(text[:40]))
+            raise GraphError(NOT_UTF8.format(text[:40]))
 
 
 def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
@@ -113,7 +113,7 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
         _texts(info.name, *(dim.dim_param for dim in info.type.tensor_type.shape.dim))
         if info.type.tensor_type.elem_type not in TYPES:
             kind = info.type.tensor_type.elem_type
-            raise ModelError(f"tensor '{info.name}' has the unknown element type {kind}: the file is damaged")
+            raise GraphError(f"tensor '{info.name}' has the unknown element type {kind}: the file is damaged")
     for node in graph.node:
         _node(node, inside=inside)
 
@@ -127,9 +127,9 @@ def _node(node: onnx.NodeProto, *, inside: bool) -> None:
         given = len(node.input)
         if given < form.inputs or not all(node.input[: form.inputs]):
             missing = next((i for i, each in enumerate(node.input) if not each and i < form.inputs), given)
-            raise ModelError(f"node '{name}' ({node.op_type}) has no input {missing}: the file is damaged")
+            raise GraphError(f"node '{name}' ({node.op_type}) has no input {missing}: the file is damaged")
         if len(node.output) < form.outputs:
-            raise ModelError(f"node '{name}' ({node.op_type}) has no output: the file is damaged")
+            raise GraphError(f"node '{name}' ({node.op_type}) has no output: the file is damaged")
     _attributes(node.op_type, name, node.attribute, {} if form is None else form.attributes, inside=inside)
 
 
@@ -145,22 +145,22 @@ def _attributes(
     for attribute in attributes:
         _texts(attribute.name, attribute.ref_attr_name)
         if attribute.name in found:
-            raise ModelError(
+            raise GraphError(
                 f"node '{name}' ({operator}) has the attribute {attribute.name} twice: the file is damaged"
             )
         found.add(attribute.name)
         if attribute.ref_attr_name and not inside:
             what = f"attribute {attribute.name} that refers to an attribute of a function, and is in none"
-            raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
+            raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         types = known.get(attribute.name)
         if types is not None and not attribute.ref_attr_name and attribute.type not in types:
             wanted = " or ".join(sorted(KINDS[kind] for kind in types))
             found = KINDS.get(attribute.type, str(attribute.type))
             what = f"attribute {attribute.name} of type {found}, and it is {wanted}"
-            raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
+            raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         if known and attribute.name in TYPED and attribute.type == AttributeProto.INT and attribute.i not in TYPES:
             what = f"attribute {attribute.name} = {attribute.i}, which is no element type"
-            raise ModelError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
+            raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         where = f"attribute {attribute.name} of '{name}' ({operator})"
         if attribute.HasField("t"):
             _tensor(attribute.t, where)
@@ -181,9 +181,9 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
     """Compares the data of a tensor with its type and dimensions."""
     _texts(tensor.name)
     if tensor.data_type not in TYPES or not tensor.data_type:
-        raise ModelError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
+        raise GraphError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
     if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MOST:
-        raise ModelError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
+        raise GraphError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
     field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))
     elements, unit = math.prod(tensor.dims), "elements"
     if tensor.data_location == TensorProto.EXTERNAL:
@@ -197,7 +197,7 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
     else:
         wanted, found = math.ceil(elements * entries), len(getattr(tensor, field))
     if found != wanted:
-        raise ModelError(f"{where} needs {wanted} {unit} and has {found}: the file is damaged")
+        raise GraphError(f"{where} needs {wanted} {unit} and has {found}: the file is damaged")
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from ..errors import ModelError
+from ..errors import GraphError
 from ..graph.graph import Graph
 from ..graph.pair import pairs
 from ..model.protos import nested
@@ -26,7 +26,7 @@ def opened(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, folder
     """Returns the view of a model that rules see: with its local functions inlined, except those that a rule handles.
 
     Raises:
-        ModelError: as `quantized`; or the model cannot be imported, or a function with Q/DQ cannot be inlined.
+        GraphError: as `quantized`; or the model cannot be imported, or a function with Q/DQ cannot be inlined.
     """
     return quantized(Graph.opened(model, folder, target=target, keeps=handled(rules)), rules)
 
@@ -35,15 +35,15 @@ def unquantized(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, f
     """Returns the view of a float model that rules see; as `opened`.
 
     Raises:
-        ModelError: the model has Q/DQ pairs, or operators that compute with integers; or as `opened`.
+        GraphError: the model has Q/DQ pairs, or operators that compute with integers; or as `opened`.
     """
     graph = Graph.opened(model, folder, target=target, keeps=handled(rules))
     validate_references(graph.model.graph)
     inner = any(node.op_type in PAIRS for outer in graph.model.graph.node for node in nested(outer))
     if inner or not is_bare(graph, catalog.load()):
-        raise ModelError(
-            "the model is quantized already, and quantize takes a float network: "
-            "to measure its scales and repair it, use fix with --data or --ranges"
+        raise GraphError(
+            "this model is quantized already, and quantize takes a float network; what repairs a quantized model, and "
+            "measures its scales, is: qdqgraph fix MODEL -o OUT --data DATA"
         )
     return graph
 
@@ -52,7 +52,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
     """Returns the graph if it has, or had before a repair, a Q/DQ pair or an operator that a rule treats as quantized.
 
     Raises:
-        ModelError: it has none, or a node reads a tensor without a producer.
+        GraphError: it has none, or a node reads a tensor without a producer.
     """
     validate_references(graph.model.graph)
     if not is_bare(graph, rules) or was_bared(graph):
@@ -60,12 +60,12 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
     if not is_bare(graph, catalog.load()):  # unselected rules also define what is quantized
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
-        raise ModelError(
+        raise GraphError(
             f"all Q/DQ of the model are inside {PLACES} which qdqgraph does not change: export the model without them"
         )
-    raise ModelError(
-        "the model has no QuantizeLinear or DequantizeLinear, and no rule treats one of its operators as "
-        "quantized: quantize it first, with qdqgraph quantize or another tool"
+    raise GraphError(
+        "this is a float model: it has no QuantizeLinear or DequantizeLinear, and no rule treats one of its operators "
+        "as quantized; quantize it first: qdqgraph quantize MODEL -o OUT --data DATA"
     )
 
 

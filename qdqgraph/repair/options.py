@@ -8,13 +8,15 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import ModelError
-from ..rulekit.finding import Finding
 from ..rulekit.policy import Policy, usages
 from ..targets.target import DEFAULT, NAMES, Target
-from .requests import WeightFormat
+
+if TYPE_CHECKING:
+    from ..rulekit.finding import Finding
+    from .requests import WeightFormat
 
 LIMIT, MEASURED_LIMIT = 1.0, 3.0
 """The guard in bits, from scales alone and measured on data; see `Options.limit`."""

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..printable import printable, printable_json, printable_lines, printable_message
 from ..rulekit.finding import Finding, Severity
+from .fitting import show_fitting
 
 
 def say(console: Console, line: Text | str) -> None:
@@ -19,7 +20,8 @@ def say(console: Console, line: Text | str) -> None:
         _put(console, printable_message(line))
     elif console.is_terminal:
         parts = line.render(console)
-        safe = Text.assemble(*((printable(part.text), part.style or "") for part in parts if part.text))
+        styled = ((printable(part.text), part.style or "") for part in parts if part.text)
+        safe = Text.assemble(*styled, style=line.style)
         _put(console, safe if printable_message(safe.plain) == safe.plain else printable_message(safe.plain))
     else:
         _put(console, printable_message(line.plain))
@@ -53,9 +55,10 @@ def _put(console: Console, line: Text | str) -> None:
 
 
 def tabulate(console: Console, table: Table, width: int | None = None) -> None:
-    """Prints a table of this width, that of the console by default; in a pipe without trailing spaces."""
+    """Prints a table in the width of the terminal, without cutting a number; in a pipe without trailing spaces, of this
+    width, that of the console by default."""
     if console.is_terminal:
-        console.print(table, width=width)
+        show_fitting(console, table)
         return
     with console.capture() as shown:
         console.print(table, width=width)

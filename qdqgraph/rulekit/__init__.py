@@ -3,68 +3,115 @@
     from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
 
 docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy and the standard library,
-nothing else.
+nothing else. Names are loaded on first use: the command line reads options and codes without onnx.
 """
 
-from ..graph.amax import INT8_BOUND, scale_from_amax
-from ..graph.arguments import argument_name, argument_readers
-from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
-from ..graph.bounds import Bounds, bounds
-from ..graph.channels import missing_kernel
-from ..graph.elementwise import activation, inner_inputs, pointwise, self_gate
-from ..graph.graph import Graph, Node, Reader, input_name, key, label
-from ..graph.masks import Mask, mask
-from ..graph.moves import Move, move_at, move_of
-from ..graph.normalizations import Normalizations, normalizations
-from ..graph.operands import REAL, mixed_operands, numpy_type, read_type, type_name
-from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
-from ..graph.quantization import Quantization
-from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
-from ..operators import (
-    AVERAGES,
-    BINARY,
-    FLOAT_ONLY,
-    MOVES_WEIGHTS,
-    ONE_TO_ONE,
-    PAIRS,
-    RANGES,
-    SAME_CONSTANT,
-    UNBOUNDED,
-    WEIGHTED,
-)
-from ..proposals.clipping import clip_nodes, clips_negatives
-from ..proposals.folding import fold_integers, fold_moved, store_floats
-from ..proposals.nodes import (
-    attributes,
-    inner_nodes,
-    insert_before,
-    make_constant,
-    make_dequantize,
-    make_node,
-    replace,
-)
-from ..proposals.opset import in_opset, node_faults, written_for
-from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Retype, Rewire, SetPair
-from ..proposals.readers import FLOATS, feeds_int8, keep_exact
-from ..proposals.unpair import remove_pair
-from ..proposals.weights import (
-    INT4,
-    channel_axis,
-    dequantized_weights,
-    int4_to_int8,
-    is_locked,
-    make_symmetric,
-    pair_readers,
-    reader_axis,
-    real_weights,
-    refit,
-    rescale,
-    uint4_to_int4,
-    uint8_to_int8,
-    why_locked,
-)
-from .finding import Finding, Safety, Severity, Tie
-from .rule import Counterexample, Example, Rule
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..graph.amax import INT8_BOUND, scale_from_amax
+    from ..graph.arguments import argument_name, argument_readers
+    from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
+    from ..graph.bounds import Bounds, bounds
+    from ..graph.channels import missing_kernel
+    from ..graph.elementwise import activation, inner_inputs, pointwise, self_gate
+    from ..graph.graph import Graph, Node, Reader, input_name, key, label
+    from ..graph.masks import Mask, mask
+    from ..graph.moves import Move, move_at, move_of
+    from ..graph.normalizations import Normalizations, normalizations
+    from ..graph.operands import REAL, mixed_operands, numpy_type, read_type, type_name
+    from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
+    from ..graph.quantization import Quantization
+    from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
+    from ..operators import (
+        AVERAGES,
+        BINARY,
+        FLOAT_ONLY,
+        MOVES_WEIGHTS,
+        ONE_TO_ONE,
+        PAIRS,
+        RANGES,
+        SAME_CONSTANT,
+        UNBOUNDED,
+        WEIGHTED,
+    )
+    from ..proposals.clipping import clip_nodes, clips_negatives
+    from ..proposals.folding import fold_integers, fold_moved, store_floats
+    from ..proposals.nodes import (
+        attributes,
+        inner_nodes,
+        insert_before,
+        make_constant,
+        make_dequantize,
+        make_node,
+        replace,
+    )
+    from ..proposals.opset import in_opset, node_faults, written_for
+    from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Proposal, Retype, Rewire, SetPair
+    from ..proposals.readers import FLOATS, feeds_int8, keep_exact
+    from ..proposals.unpair import remove_pair
+    from ..proposals.weights import (
+        INT4,
+        channel_axis,
+        dequantized_weights,
+        int4_to_int8,
+        is_locked,
+        make_symmetric,
+        pair_readers,
+        reader_axis,
+        real_weights,
+        refit,
+        rescale,
+        uint4_to_int4,
+        uint8_to_int8,
+        why_locked,
+    )
+    from .finding import Finding, Safety, Severity, Tie
+    from .rule import Counterexample, Example, Rule
+
+LATE = {
+    "..graph.amax": "INT8_BOUND scale_from_amax",
+    "..graph.arguments": "argument_name argument_readers",
+    "..graph.blocks": "Residual Side block opens_block residual residuals skips_convolution",
+    "..graph.bounds": "Bounds bounds",
+    "..graph.channels": "missing_kernel",
+    "..graph.elementwise": "activation inner_inputs pointwise self_gate",
+    "..graph.graph": "Graph Node Reader input_name key label",
+    "..graph.masks": "Mask mask",
+    "..graph.moves": "Move move_at move_of",
+    "..graph.normalizations": "Normalizations normalizations",
+    "..graph.operands": "REAL mixed_operands numpy_type read_type type_name",
+    "..graph.pair": "PER_CHANNEL Pair bits_lost is_pair pairs required_opset",
+    "..graph.quantization": "Quantization",
+    "..graph.sites": "Use only_quantized scales_at shared_scale_sites sites",
+    "..operators": "AVERAGES BINARY FLOAT_ONLY MOVES_WEIGHTS ONE_TO_ONE PAIRS RANGES SAME_CONSTANT UNBOUNDED WEIGHTED",
+    "..proposals.clipping": "clip_nodes clips_negatives",
+    "..proposals.folding": "fold_integers fold_moved store_floats",
+    "..proposals.nodes": "attributes inner_nodes insert_before make_constant make_dequantize make_node replace",
+    "..proposals.opset": "in_opset node_faults written_for",
+    "..proposals.proposal": "Constant Graft NodeInput PlacePair Proposal Retype Rewire SetPair",
+    "..proposals.readers": "FLOATS feeds_int8 keep_exact",
+    "..proposals.unpair": "remove_pair",
+    "..proposals.weights": "INT4 channel_axis dequantized_weights int4_to_int8 is_locked make_symmetric pair_readers "
+    "reader_axis real_weights refit rescale uint4_to_int4 uint8_to_int8 why_locked",
+    ".finding": "Finding Safety Severity Tie",
+    ".rule": "Counterexample Example Rule",
+}
+"""The names of this package by the module that defines them."""
+_HOMES = {name: module for module, names in LATE.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        globals()[name] = found = getattr(import_module(_HOMES[name], __name__), name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 __all__ = [
     "AVERAGES",

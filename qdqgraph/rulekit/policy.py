@@ -10,10 +10,12 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import RuleError
-from ..graph.graph import Graph
+
+if TYPE_CHECKING:
+    from ..graph.graph import Graph
 
 
 @dataclass(frozen=True)

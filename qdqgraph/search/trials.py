@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ..errors import ModelError
+from ..extras import install_hint
 from .decisions import FLOAT, Candidate, Decision
 from .start import Found
 
@@ -173,7 +174,9 @@ def opened(storage: str, name: str, *, create: bool) -> optuna.Study:
     try:
         import optuna
     except ImportError as error:
-        raise ModelError("tune keeps its trials with optuna: install qdqgraph[tune]") from error
+        raise ModelError(
+            f"tune keeps its trials with optuna, which is not installed: {install_hint('tune')}"
+        ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:

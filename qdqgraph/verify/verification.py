@@ -14,6 +14,7 @@ import onnx
 from ..calibration.agreement import Agreement
 from ..calibration.trial import run_on_noise
 from ..errors import ModelError, QdqgraphError, RepairError
+from ..extras import install_hint
 from ..model import runtime
 from ..model.protos import reads
 from ..model.runtime import Feeds
@@ -100,7 +101,7 @@ def verify(
         ModelError: onnxruntime cannot run the model on `data`.
     """
     if not runtime.available():
-        return Verification({}, skipped="onnxruntime is not installed (qdqgraph[ort])")
+        return Verification({}, skipped=f"onnxruntime is not installed ({install_hint('ort')})")
     with ExitStack() as files:
         return _Check(result, folder, data, provider, rules, files).run(model)
 

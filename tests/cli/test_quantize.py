@@ -97,4 +97,4 @@ def test_what_is_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["quantize", str(files / "float.onnx"), "-o", str(files / "int8.onnx"), "--ranges", cache]) == 0
     capsys.readouterr()
     said = refused(files, capsys, "--data", data, model="int8.onnx")
-    assert "is quantized already" in said and "use fix with --data or --ranges" in said
+    assert "is quantized already" in said and "qdqgraph fix MODEL -o OUT --data DATA" in said

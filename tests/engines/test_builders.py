@@ -235,7 +235,7 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     file = written(model_of(CHAIN), tmp_path)
     assert main(["engine", "build", str(file), "--with", "tensorrt-rtx"]) == 2
-    assert "pip install 'qdqgraph[tensorrt]'" in capsys.readouterr().err
+    assert "pip install 'tensorrt-rtx-cu12" in capsys.readouterr().err
 
 
 def storage(int8: int, stored: int, floats: int, products: int = 0) -> Storage:

@@ -240,7 +240,7 @@ def test_a_saved_engine_comes_back_whole(tmp_path: Path) -> None:
     [
         ('{"Layers": ["a", "b"]}', "--profilingVerbosity=detailed"),
         ('[{"count": 1}, {"name": "a"}]', "give it with --profile"),
-        ('[{"computeMs": 1, "latencyMs": 2}]', "give them with --times"),
+        ('[{"computeMs": 1, "latencyMs": 2}]', "engine read LAYERS.json --times"),
         ("[]", "not layer info"),
         ('{"Layers": [{"Name": "a", "Inputs"', "was the export interrupted?"),
         ("Layers: nothing", "this is not JSON"),

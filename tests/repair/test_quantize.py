@@ -276,7 +276,7 @@ def test_arguments_that_make_no_sense(arguments: dict[str, object], message: str
 def test_a_model_with_pairs_is_for_fix(tmp_path: Path) -> None:
     cache = table(tmp_path, CACHE)
     result = qdqgraph.quantize(parse(BLOCK), table=cache)
-    with pytest.raises(ModelError, match=r"is quantized already.*use fix with --data or --ranges"):
+    with pytest.raises(ModelError, match=r"is quantized already.*: qdqgraph fix MODEL"):
         qdqgraph.quantize(result.model, table=cache)
     with pytest.raises(ModelError, match="no QuantizeLinear"):
         qdqgraph.fix(parse(BLOCK), data=samples(parse(BLOCK)))

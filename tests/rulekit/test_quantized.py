@@ -156,7 +156,7 @@ def test_the_rule_keeps_its_word_and_the_command_line_takes_it(file: Path, capsy
     assert "ACME401" in capsys.readouterr().out
     assert main(["fix", str(path), "--rules", str(file), "-o", str(path.with_name("fixed.onnx"))]) == 0
     assert main(["check", str(path)]) == 2
-    message = "no rule treats one of its operators as quantized: quantize it first"
+    message = "no rule treats one of its operators as quantized; quantize it first"
     assert message in " ".join(capsys.readouterr().err.split())
 
 

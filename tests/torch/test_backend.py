@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-from argparse import ArgumentParser
 
 import pytest
 
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from qdqgraph.cli import torch_arguments
+from qdqgraph.cli.parsers import Parser, commands_of
 from qdqgraph.errors import TorchError
 from qdqgraph.torch import Network, Preparation, calibrate, quantize, quantize_network, quantizers, tie
 from qdqgraph.torch.quantizer.backend import BACKENDS, MODELOPT, TOOLKIT, find_backend
@@ -101,14 +101,9 @@ def test_model_optimizer_is_imported_only_when_it_is_used() -> None:
 
 def test_the_command_line_offers_every_backend() -> None:
     assert torch_arguments.BACKENDS == BACKENDS
-    parsers = []
-
-    def verb(name: str, text: str, example: str) -> ArgumentParser:
-        parsers.append(ArgumentParser(name))
-        return parsers[-1]
-
-    torch_arguments.add(verb)
-    for parser in parsers:
+    side = Parser()
+    torch_arguments.add(side)
+    for parser in commands_of(side):
         given = ["--model", "a:b", "--data", "a:c", "--eval", "a:d", "-o", "m"]
         assert parser.parse_args(given).backend == TOOLKIT
         assert parser.parse_args([*given, "--backend", MODELOPT]).backend == MODELOPT

@@ -23,8 +23,8 @@ from qdqgraph.calibration.statistics.floating import float_model
 from qdqgraph.cli.main import main
 from qdqgraph.model.runtime import run
 from qdqgraph.verify.scores import Run
+from qdqgraph.verify.sensitivity import By
 from qdqgraph.verify.sensitivity.ranking import Mode
-from qdqgraph.verify.sensitivity.units import By
 from tests.support.models import build
 from tests.support.paths import ROOT
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ModelError
+from ...extras import install_hint
 from .preprocess import Preprocess
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
@@ -26,7 +27,7 @@ def refuse_without_pillow(folder: Path) -> None:
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise ModelError(f"{folder}: reading pictures needs Pillow: pip install qdqgraph[pictures]") from error
+        raise ModelError(f"{folder}: reading pictures needs Pillow: {install_hint('pictures')}") from error
 
 
 def read_picture(path: Path, preprocess: Preprocess) -> np.ndarray:

@@ -156,3 +156,9 @@ def _half(array: np.ndarray) -> np.ndarray:
         return array
     with np.errstate(over="ignore"):
         return array.astype(np.float16)
+
+
+def of_all(feeds: Iterable[object]) -> str:
+    """How many samples there are, for a message about one of them: " of 8"; "" if that is not known yet."""
+    count = (feeds.expected or feeds._seen.samples or feeds.limit) if isinstance(feeds, Samples) else None
+    return f" of {count}" if count else ""

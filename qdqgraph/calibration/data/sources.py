@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 import onnx
 
 from ...errors import ModelError
+from ...model import kinds
+from ...model.kinds import Kind
+from ...model.recognized import kind_of, mistaken
 from .archives import read_npy, read_npz
 from .form import Input, inputs_of
 from .pictures import PICTURES, Pictures, refuse_without_pillow
@@ -18,6 +21,9 @@ from .samples import Piece, Samples
 
 ARRAYS = (".npz", ".npy")
 """Files of arrays."""
+
+FORMS = ".npz or .npy, a folder of these or of pictures, module:function or file.py:function"
+"""What --data takes, for messages."""
 
 Data: TypeAlias = str | os.PathLike[str] | Iterable[Any] | Callable[[], Iterable[Any]] | Samples
 """Inputs of a model:
@@ -56,18 +62,21 @@ def samples_of(
         _refuse_preprocess(preprocess, path)
         if not path.exists():
             raise ModelError(f"{path}: no such file or folder; give .npz, a folder, or module:function")
-        read = _reader(path)
+        read = _reader(path, kind_of(path))
         return Samples(lambda: read(path, inputs), inputs, str(path), limit)
     _refuse_preprocess(preprocess, "data from Python")
     return _from_python(data, inputs_of(model, whole=True), limit)
 
 
-def _reader(path: Path) -> Callable[[Path, tuple[Input, ...]], Iterator[Piece]]:
-    if path.suffix.lower() in PICTURES:
+def _reader(path: Path, kind: Kind | None) -> Callable[[Path, tuple[Input, ...]], Iterator[Piece]]:
+    """The reader of a file, by its content; the reader reports a damaged one."""
+    if kind is kinds.PICTURE or path.suffix.lower() in PICTURES:
         raise ModelError(f"{path} is one picture: give its folder, and --preprocess")
     if path.suffix.lower() == ".py":
         raise ModelError(f"{path} is a program: name its function that yields samples, as in {path}:FUNCTION")
-    return read_npy if path.suffix.lower() == ".npy" else read_npz
+    if kind is None or kind in (kinds.ARRAY, kinds.ARRAYS, kinds.DAMAGED_ZIP):
+        return read_npy if kind is kinds.ARRAY or path.suffix.lower() == ".npy" else read_npz
+    raise ModelError(f"{path}: {mistaken(path, 'a file of samples')}; --data takes {FORMS}")
 
 
 def _folder(
@@ -91,7 +100,7 @@ def _folder(
 
         def chained() -> Iterator[Piece]:
             for path in arrays:
-                yield from _reader(path)(path, inputs)
+                yield from _reader(path, kind_of(path))(path, inputs)
 
         return Samples(chained, inputs, f"{len(arrays)} files of {folder}", limit)
     if preprocess is None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.samples import of_all
 from ..sqnr import sqnr
 from ..statistics.running import DEFAULT_MEMORY, Running
 from .twin import Compared, Twin
@@ -112,7 +113,7 @@ def layer_errors(
             found[compared][-1] = np.maximum(found[compared][-1], mine[-1])
         for clipping in twin.clipping:
             counts[clipping] += [float(results[name]) for name in clipping.sums]
-        progress(f"compared layers on sample {number}")
+        progress(f"compared layers on sample {number}{of_all(feeds)}")
     alone, accumulated = (
         {c.layer: _error(*map(float, found[c])) for c in each} for each in (twin.alone, twin.accumulated)
     )

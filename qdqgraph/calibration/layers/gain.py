@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ...errors import ModelError
+from ...extras import install_hint
 from ...model import runtime
 from ...model.runtime import Feeds
 from ..sqnr import EXACT, limited, sqnr
@@ -35,7 +36,7 @@ def output_sqnr(
         ModelError: onnxruntime is missing, or cannot run a model; or no output is numeric.
     """
     if not runtime.available():
-        raise ModelError("onnxruntime is not installed, and measuring errors runs the network: install qdqgraph[ort]")
+        raise ModelError(f"onnxruntime is not installed, and measuring errors runs the network: {install_hint('ort')}")
     device = runtime.provider(provider)[0]
     exact = runtime.Session(network.model, network.folder, device)
     sessions = [runtime.Session(model, folder, device) for model in models]

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
+from ..data.samples import of_all
 from ..statistics.floating import FloatModel
 from ..statistics.running import DEFAULT_MEMORY
 from .errors import runs
@@ -69,7 +70,7 @@ def least_at_layers(
             signal, difference = (float(results[name]) for name in compared.sums[:2])
             if signal > 0 and math.isfinite(difference):
                 noise[compared.layer][compared.variant] += difference / signal
-        progress(f"compared scales at the layers on sample {number}")
+        progress(f"compared scales at the layers on sample {number}{of_all(feeds)}")
     readers = _readers(graph)
     return [_best([noise[n] for s in sites for n in readers.get(s, ()) if n in noise], count) for sites in groups]
 

@@ -8,10 +8,12 @@ same elements, on the PyTorch side by the same function, scipy's `rel_entr`.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from ..histogram import Histogram
 from ..method import Method, Sums
+
+if TYPE_CHECKING:
+    from ..histogram import Histogram
 
 START = 128
 """The first candidate: the minimum number of bins within amax. The default of pytorch-quantization; INT8 has as many
@@ -21,6 +23,8 @@ levels."""
 def search(histogram: Histogram, *, percentile: float, bound: int, sums: Sums) -> float:
     """The edge at which the quantized distribution diverges least from the original one (Kullback-Leibler); of several
     the largest."""
+    import numpy as np  # the command line lists the methods without numpy
+
     levels = bound + 1
     bins = histogram.counts.copy()
     bins[0] = bins[1]  # otherwise zeros would dominate the search

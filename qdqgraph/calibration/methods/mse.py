@@ -7,12 +7,15 @@ another order. Here 64 candidates are a few array operations.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-from ...graph.amax import inverse_scale_from_amax
-from ..histogram import Histogram
 from ..method import Method, Sums
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..histogram import Histogram
 
 START = 128
 """The first candidate, a bin; pytorch-quantization's default."""
@@ -24,6 +27,8 @@ TINY = 2.0**-24
 
 def search(histogram: Histogram, *, percentile: float, bound: int, sums: Sums) -> float:
     """The center of the bin with the smallest mean squared error of rounding and clipping; of several the first."""
+    import numpy as np  # the command line lists the methods without numpy
+
     edges = histogram.edges.astype(np.float32)
     centers = (edges[1:] + edges[:-1]) / np.float32(2)
     weights = histogram.counts.astype(np.float32)
@@ -44,6 +49,10 @@ def _errors(
     Returns:
         [k, n].
     """
+    import numpy as np
+
+    from ...graph.amax import inverse_scale_from_amax
+
     with np.errstate(divide="ignore", over="ignore"):  # for candidates that count as zero
         scale = inverse_scale_from_amax(amax, bound)[:, None]
     tiny = (amax <= TINY)[:, None]

@@ -5,11 +5,13 @@ Bit-identical to pytorch-quantization 2.1.3 (`pytorch_quantization.calib.histogr
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ...errors import CalibrationError
-from ..histogram import Histogram
 from ..method import Method, Sums
+
+if TYPE_CHECKING:
+    from ..histogram import Histogram
 
 DEFAULT_PERCENTILE = 99.99
 """In percent; the default of pytorch-quantization."""
@@ -27,6 +29,8 @@ def refuse_percentile(percentile: object) -> None:
 
 def search(histogram: Histogram, *, percentile: float, bound: int, sums: Sums) -> float:
     """The lower edge of the bin in which the cumulative count reaches the percentile."""
+    import numpy as np  # the command line lists the methods without numpy
+
     counts, edges = histogram.counts, histogram.edges
     reached = np.searchsorted(np.cumsum(counts / counts.sum()), percentile / 100)
     return float(edges[min(int(reached), len(edges) - 1)])

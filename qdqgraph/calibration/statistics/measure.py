@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..data.samples import Samples
+from ..data.samples import Samples, of_all
 from .counting import Counter, Extent
 from .floating import FloatModel
 from .running import DEFAULT_MEMORY, Running
@@ -127,8 +127,7 @@ def observe(
     """
     reserved = sum(observer.nbytes for observer in observers.values())
     running = Running(network.model, network.folder, tuple(observers), memory, provider, reserved)
-    total = f" of {data.expected}" if data.expected else ""
     for index, feed in enumerate(data, 1):
-        progress(f"{what} sample {index}{total}")
+        progress(f"{what} sample {index}{of_all(data)}")
         for name, array in running.run(feed):
             observers[name].add(array)

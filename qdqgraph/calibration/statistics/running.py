@@ -15,6 +15,7 @@ import onnx
 from onnx import helper
 
 from ...errors import CalibrationError, ModelError, first_line
+from ...extras import install_hint
 from ...model import runtime, shapes
 from ...model.protos import element_types
 from ...model.rounding import rounded
@@ -59,7 +60,7 @@ class Running:
         reserved: int = 0,
     ) -> None:
         if not runtime.available():
-            raise ModelError("onnxruntime is not installed, and measuring runs the network: install qdqgraph[ort]")
+            raise ModelError(f"onnxruntime is not installed, and measuring runs the network: {install_hint('ort')}")
         self.folder, self.taps, self.memory, self.reserved = folder, dict.fromkeys(taps), memory, reserved
         self.provider = runtime.provider(provider)[0]
         self.model = seeded(rounded(model) if self.provider == runtime.PROVIDERS["cpu"] else model)

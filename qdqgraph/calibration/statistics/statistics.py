@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import CalibrationError, reason
+from ...model import kinds
+from ...model.recognized import mistaken
 from ...model.writing.texts import write_file
 from ..data.archives import FAULTS
 from .spread import BINS, Spread
@@ -107,7 +109,9 @@ class Statistics(Mapping[str, Spread]):
         except OSError as error:
             raise CalibrationError(f"{path}: cannot be read: {reason(error)}") from error
         except FAULTS as error:
-            raise CalibrationError(f"{path}: not a file of statistics, or damaged; measure again") from error
+            other = mistaken(path, "a file of statistics", accepts=(kinds.STATISTICS, kinds.DAMAGED_ZIP))
+            fault = other or "not a file of statistics, or damaged; measure again"
+            raise CalibrationError(f"{path}: {fault}") from error
         if network and found.network != network:
             raise CalibrationError(
                 f"{path}: these statistics are of another network; measure this one, and keep it in another file"

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 
 from ...errors import ModelError, reason
+from ...model import kinds
+from ...model.recognized import mistaken
 from . import aimet, onnxruntime, tensorrt
 from .table import Table, checked
 
@@ -28,7 +30,8 @@ def read(path: Path) -> Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}; --ranges accepts {FORMATS}") from error
+        fault = mistaken(path, "a file of ranges") or f"cannot be read: {reason(error)}"
+        raise ModelError(f"{path}: {fault}; --ranges accepts {FORMATS}") from error
     try:
         if tensorrt.recognizes(text):
             return checked(tensorrt.scales(text), f"{tensorrt.NAME} {path.name}")
@@ -42,7 +45,8 @@ def read(path: Path) -> Table:
         raise ModelError(f"{path}: {error}") from error
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{path}: an entry has an unexpected form: {error}") from error
-    raise ModelError(f"{path}: unknown format; --ranges accepts {FORMATS}")
+    fault = mistaken(path, "a file of ranges", accepts=(kinds.JSON, kinds.TEXT)) or "unknown format"
+    raise ModelError(f"{path}: {fault}; --ranges accepts {FORMATS}")
 
 
 def _document(text: str) -> object | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import EngineError
+from ...extras import install_hint
 from ...graph.graph import Graph
 from ..layers import UNKNOWN, Cause, Engine, Layer, Tensor, Times
 from ..read.formats import precision
@@ -34,7 +35,7 @@ def build(graph: Graph, model: Path, how: Build) -> Engine:
         EngineError: OpenVINO is not installed, refused the model, crashed or exceeded a limit.
     """
     if importlib.util.find_spec("openvino") is None:
-        raise EngineError("openvino is not installed: pip install 'qdqgraph[openvino]'")
+        raise EngineError(f"openvino is not installed: {install_hint('openvino')}")
     if how.mode != "qdq":
         raise EngineError(f"--mode {how.mode}: OpenVINO uses the types of the file; use --mode qdq")
     chosen = shapes(graph, how.shapes)

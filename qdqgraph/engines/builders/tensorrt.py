@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import EngineError
+from ...extras import install_hint
 from ...graph.graph import Graph
 from ..layers import Engine
 from ..read import listing
@@ -40,7 +41,7 @@ def build(graph: Graph, model: Path, library: str, how: Build) -> Engine:
     """
     module = library.replace("-", "_")
     if importlib.util.find_spec(module) is None:
-        advice = "pip install 'qdqgraph[tensorrt]'" if library == "tensorrt-rtx" else "pip install tensorrt"
+        advice = install_hint("tensorrt") if library == "tensorrt-rtx" else "pip install tensorrt"
         raise EngineError(f"{library} is not installed: {advice}")
     chosen = shapes(graph, how.shapes)
     with child.built("tensorrt_child", library, _job(model, module, how.mode, chosen), how) as (folder, result):

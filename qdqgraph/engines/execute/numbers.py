@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...calibration.data.samples import of_all
 from ...calibration.statistics.running import DEFAULT_MEMORY, Running
 from ...graph.graph import Graph, label
 from ..layers import Engine
@@ -132,7 +133,7 @@ def numbers(
                 sums[name] = max(sums[name], float(value)) if name in largest else sums[name] + float(value)
         for name, (reference, found) in both.outputs.items():
             ends[name].add(kept[reference], kept[found])
-        progress(f"compared kernels on sample {number}")
+        progress(f"compared kernels on sample {number}{of_all(feeds)}")
     rows = sorted((_row(graph, c, sums, both) for c in both.kernels), key=_order)
     outputs = {name: end.difference() for name, end in ends.items()}
     unfit = (f"{node} is computed in FP32: {why}" for node, why in both.unfit.items())

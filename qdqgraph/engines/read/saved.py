@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ...errors import EngineError
+from ...model import kinds
+from ...model.recognized import mistaken
 from ..layers import Cause, Engine
 from . import log
 from .jsonfile import MAX_LAYERS, Duration, as_form, load, parsed, read_text
@@ -19,7 +21,10 @@ from .layer_info import engine_of, runs, timed
 
 FORMAT = 1
 """Version of the JSON format."""
-LAYERS, PROFILE = "layer info of an engine", "a profile of an engine"
+LAYERS, PROFILE, TIMES = "layer info of an engine", "a profile of an engine", "a list of run times"
+_UNKNOWN = (kinds.JSON, kinds.TEXT, kinds.EMPTY)
+_LAYERS = (kinds.LAYERS, kinds.SAVED_ENGINE, kinds.LOG, *_UNKNOWN)
+_PROFILES, _TIMES = (kinds.PROFILE, kinds.LOG, *_UNKNOWN), (kinds.TIMES, *_UNKNOWN)
 SCHEMA = Path(__file__).with_name("engine.schema.json")
 
 
@@ -103,6 +108,9 @@ def open_engine(path: Path, *, profile: Path | None = None, times: Path | None =
         EngineError: a file cannot be read, or has different content.
     """
     notes: tuple[str, ...] = ()
+    for file, wanted, accepts in ((path, LAYERS, _LAYERS), (profile, PROFILE, _PROFILES), (times, TIMES, _TIMES)):
+        if file is not None and (other := mistaken(file, wanted, accepts=accepts)):
+            raise EngineError(f"{file}: {other}")
     text = read_text(path, LAYERS)
     neighbor = path.with_name(path.name.removesuffix(".graph.json") + ".profile.json")
     if profile is None and path.name.endswith(".graph.json") and neighbor.is_file():
@@ -123,7 +131,7 @@ def open_engine(path: Path, *, profile: Path | None = None, times: Path | None =
     if measured is not None:
         engine = timed(engine, measured, str(profile))
     if times is not None:
-        engine = replace(engine, times=runs(load(times, "a list of run times"), str(times)))
+        engine = replace(engine, times=runs(load(times, TIMES), str(times)))
     return engine
 
 

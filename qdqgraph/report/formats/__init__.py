@@ -12,12 +12,13 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
-from ...engines.share import Int8Share
-from ...rulekit.finding import Finding
-from ..lines import say, say_command, say_json
+    from ...engines.share import Int8Share
+    from ...rulekit.finding import Finding
 
 
 class Command(str):
@@ -65,6 +66,8 @@ def show(name: str, console: Console, files: Sequence[FileFindings]) -> None:
     Raises:
         ModuleNotFoundError: there is no such format.
     """
+    from ..lines import say, say_command, say_json  # the command line lists the formats without loading rich
+
     for line in importlib.import_module(f".{name}", __name__).render(files):
         if isinstance(line, Command):
             say_command(console, line)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...errors import ModelError, TorchError, counted
+from ...extras import install_hint
 from ...model import runtime
 from ...model.files import read_model
 from ..calibration.calibrate import run_first_input
@@ -118,7 +119,7 @@ def compare_export(
     if batches < 1:
         raise TorchError(f"batches {batches!r}: give the number of batches to compare, 1 or more")
     if not runtime.available():
-        raise ModelError("onnxruntime is not installed, which runs the file: pip install 'qdqgraph[ort]'")
+        raise ModelError(f"onnxruntime is not installed, which runs the file: {install_hint('ort')}")
     refuse_meta_tensors(model)
     refuse_wrapped(model)
     proto, folder = _read(file)

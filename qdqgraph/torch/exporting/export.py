@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map
 
 from ...errors import TorchError
+from ...extras import install_hint
 from ...graph.graph import Graph
 from ...graph.selectors import quantizers as known_paths
 from ...model.writing.texts import write_file
@@ -289,7 +290,7 @@ def refuse_missing_exporter(dynamo: bool) -> None:
         TorchError: the dynamo exporter lacks onnxscript.
     """
     if dynamo and importlib.util.find_spec("onnxscript") is None:
-        raise TorchError("the dynamo exporter needs onnxscript: pip install 'qdqgraph[dynamo]'")
+        raise TorchError(f"the dynamo exporter needs onnxscript: {install_hint('dynamo')}")
 
 
 def _refuse_unexportable(model: nn.Module, inputs: Sequence[Tensor], opset: int, uint8: bool) -> None:

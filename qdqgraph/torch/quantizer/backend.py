@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import nn
 
 from ...errors import TorchError
+from ...extras import install_hint
 from .base import Quantizer
 
 TOOLKIT, MODELOPT = "pytorch-quantization", "modelopt"
@@ -73,7 +74,7 @@ def find_backend(name: str) -> Backend:
         importlib.import_module(_LIBRARIES[name])
     except ImportError as error:
         extra = {TOOLKIT: "torch", MODELOPT: "modelopt"}[name]
-        raise TorchError(f"backend {name!r} needs its library: pip install 'qdqgraph[{extra}]' ({error})") from error
+        raise TorchError(f"backend {name!r} needs its library: {install_hint(extra)} ({error})") from error
     found: Backend = importlib.import_module(f".{_MODULES[name]}", __package__).BACKEND
     return found
 

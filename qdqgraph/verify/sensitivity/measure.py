@@ -12,6 +12,7 @@ import onnx
 from ...calibration.layers.switched import Switched
 from ...calibration.sqnr import EXACT
 from ...errors import ModelError
+from ...extras import install_hint
 from ...model import runtime
 from ..kept import Kept
 from ..scores import Evaluate, Run, run_of, score_of
@@ -47,7 +48,7 @@ class Measuring:
         progress: Callable[[str], None] = lambda message: None,
     ) -> None:
         if not runtime.available():
-            raise ModelError("onnxruntime is not installed, and sensitivity runs the network: install qdqgraph[ort]")
+            raise ModelError(f"onnxruntime is not installed, and sensitivity runs the network: {install_hint('ort')}")
         self.graph, self.feeds, self.evaluate, self.progress = graph, feeds, evaluate, progress
         self._provider = provider
         self._session = runtime.Session(graph.model, folder, runtime.provider(provider)[0])

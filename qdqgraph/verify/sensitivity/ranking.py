@@ -11,8 +11,10 @@ import msgspec
 from msgspec import Meta
 
 from ...errors import ModelError, counted, field_fault, reason
+from ...model import kinds
+from ...model.recognized import mistaken
+from . import By
 from .levels import Level
-from .units import By
 
 FORMAT: Final = 1
 """Version of the file."""
@@ -114,7 +116,9 @@ class Sensitivity:
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
         except (msgspec.DecodeError, RecursionError) as error:  # also of its fields
-            raise ModelError(f"{path} is not a file of `qdqgraph sensitivity`: {field_fault(error)}") from error
+            other = mistaken(path, "a file of qdqgraph sensitivity", accepts=(kinds.RANKING, kinds.JSON, kinds.TEXT))
+            fault = f": {other}" if other else f" is not a file of `qdqgraph sensitivity`: {field_fault(error)}"
+            raise ModelError(f"{path}{fault}") from error
 
     def worst(self, top: int | None = None, least: float | None = None) -> tuple[UnitRow, ...]:
         """The first units; without those whose layers are all in earlier ones.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import onnx_graphsurgeon as gs
 
@@ -14,11 +13,7 @@ from ...graph.graph import Graph, key, label
 from ...graph.pair import Pair, is_pair, pairs
 from ...repair.solution import Solution
 from ..groups import SiteGroup
-
-By = Literal["group", "block", "layer"]
-"""What is a unit: sites that share a scale, with the layers that read them; a weighted layer with what fuses with it; a
-layer."""
-BYS: tuple[str, ...] = get_args(By)
+from . import By
 
 
 @dataclass(frozen=True)
