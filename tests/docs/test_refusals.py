@@ -1,4 +1,5 @@
-"""Every message of docs/refusals.md is one that the code can print: each part between its names and numbers is in it."""
+"""Every message of docs/refusals.md and docs/troubleshooting.md is one that the code can print: each part between its
+names and numbers is in it."""
 
 from __future__ import annotations
 
@@ -10,8 +11,27 @@ import pytest
 
 from tests.support.paths import PACKAGE, ROOT
 
-PAGE = (ROOT / "docs" / "refusals.md").read_text(encoding="utf-8")
-MESSAGES = [text for text in re.findall(r"^\| ([^|]+) \|", PAGE, re.MULTILINE) if text not in ("message", "---")]
+WRONG_FILES, MODELS = '## "this is …, not …"', "## About the model"
+"""Sections of docs/troubleshooting.md whose tables begin with messages; those of the first with names of files."""
+
+
+def rows(text: str) -> list[str]:
+    """The first cells of the tables, headers left out."""
+    cells = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
+    return [cell for cell in cells if cell not in ("message", "the message says", "---")]
+
+
+def messages() -> list[str]:
+    """The messages of both pages."""
+    pages = {
+        name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("refusals", "troubleshooting")
+    }
+    sections = {part.split("\n")[0]: part for part in re.split(r"\n(?=## )", pages["troubleshooting"])}
+    files = [name for cell in rows(sections[WRONG_FILES]) for name in cell.split(", ") if name != "…"]
+    return [*rows(pages["refusals"]), *files, *rows(sections[MODELS])]
+
+
+MESSAGES = messages()
 
 
 @cache
@@ -27,8 +47,8 @@ def parts(message: str) -> list[str]:
     return [part for text in message.split("…") if len(part := text.strip(" '\"")) > 3]
 
 
-def test_the_page_has_messages() -> None:
-    assert len(MESSAGES) > 20
+def test_the_pages_have_messages() -> None:
+    assert len(MESSAGES) > 50
 
 
 @pytest.mark.parametrize("message", MESSAGES)
