@@ -3,7 +3,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo qat gpu test test-nightly clean
+.PHONY: help demo qat gpu docs test test-nightly clean
 
 # Debian's Fashion-MNIST package: installed, or unpacked here without root.
 FASHION ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist) build/fashion/usr/share/datasets/fashion-mnist)
@@ -13,6 +13,7 @@ help:
 	@echo "make qat    train a network on Fashion-MNIST, quantize, link, calibrate, fine-tune, score it (files in build/qat)"
 	@echo "make gpu    build, time and check engines of ten networks; continues; to send: build/gpu/results.tar.gz"
 	@echo "make test   run the tests; make test-nightly tries the properties on 1,000 new random graphs each"
+	@echo "make docs   build this documentation as a site, in build/site; its pages open from disk"
 	@echo "make clean  remove $(VENV), build and caches"
 	@echo "Each target first installs into $(VENV). Needs Python 3.11 to 3.13; to choose one: make PYTHON=python3.12"
 
@@ -49,6 +50,14 @@ $(VENV)/gpu.stamp: pyproject.toml constraints.txt
 
 gpu: $(VENV)/gpu.stamp
 	$(VENV)/bin/python -m benchmarks.gpu build/gpu
+
+$(VENV)/docs.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 # A worker for each core, at most 8; one that has nothing left to do takes tests from another. Alone: python -m pytest FILE
 PYTEST = $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal

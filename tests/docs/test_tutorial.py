@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from qdqgraph.rulekit.text.predicates import PREDICATES
-from tests.support.pages import FILE_BLOCK, commands, pattern
+from tests.support.documents import blocks
+from tests.support.pages import commands, pattern
 from tests.support.paths import ROOT
 
 pytest.importorskip("torch")
@@ -24,11 +25,12 @@ ELSEWHERE = {"samples/export.py": str(ROOT / "samples" / "export.py")}
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = 0
-    for kind, name, body in FILE_BLOCK.findall((ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")):
-        if name:
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text(body, encoding="utf-8")
-        for line, expected in commands(body) if kind == "console" else ():
+    for block in blocks(ROOT / "docs" / "tutorial.md"):
+        assert not block.reason
+        if block.name:
+            (tmp_path / block.name).parent.mkdir(exist_ok=True)
+            (tmp_path / block.name).write_text(block.body, encoding="utf-8")
+        for line, expected in commands(block.body) if block.kind == "console" else ():
             program, *words = (ELSEWHERE.get(word, word) for word in shlex.split(line))
             run = subprocess.run(
                 [*PROGRAMS[program], *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

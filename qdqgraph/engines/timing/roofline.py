@@ -1,7 +1,8 @@
 """`Roofline`: the time of a kernel on a device: the larger of moving and computing, and a constant for its launch.
 
-It ranks engines of one network. It does not predict times: see `Shares.spread`, and docs/engines.md for the comparison
-with published engines. Source of the model: Williams et al., "Roofline: an insightful visual performance model", 2009.
+It ranks engines of one network. It does not predict times: see `Shares.spread`, and docs/measurements/forecast.md for
+the comparison with published engines. Source of the model: Williams et al.,
+"Roofline: an insightful visual performance model", 2009.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .work import Work, works
 
 CLOSE = 0.15
 """Two times of which the larger exceeds the smaller by no more than this share are not ranked. Of the pairs in
-docs/engines.md, the one that is ranked wrong differs by 14 %."""
+docs/measurements/forecast.md, the one that is ranked wrong differs by 14 %."""
 
 
 @dataclass(frozen=True)
