@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Checked:
         engine: that forecast.
         rehearsal: what a repair would do; None unless `rehearse` asked for it.
         after: what would run in INT8 after it; None if there was none, or it failed.
+        known: the graph with its groups.
     """
 
     findings: tuple[Finding, ...]
@@ -45,6 +46,7 @@ class Checked:
     engine: Engine
     rehearsal: Rehearsal | None = None
     after: Int8Share | None = None
+    known: Examined = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,12 @@ def checked(
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
     away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
     if not rehearse:
-        return Checked((*here, *away), share, known.engine)
+        return Checked((*here, *away), share, known.engine, known=known)
     judge = Judge()
     judge.shares = (share,)
     done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
     after = judge.shares[-1] if here and not done.failed else None
-    return Checked((*here, *away), share, known.engine, done, after)
+    return Checked((*here, *away), share, known.engine, done, after, known=known)
 
 
 def examined(
