@@ -79,7 +79,7 @@ def test_a_wheel_ships_the_rules_inside_the_package(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     rules = {str(p.relative_to(ROOT)) for p in (ROOT / "rules").rglob("*.*") if p.suffix in (".py", ".toml", ".lock")}
     assert {f"qdqgraph/{name}" for name in rules} <= set(names)
-    kinds = (".toml", ".json", ".txt", ".typed")
+    kinds = (".toml", ".json", ".txt", ".typed", ".html", ".js", ".css", ".md")
     data = {str(p.relative_to(ROOT)) for p in PACKAGE.rglob("*") if p.suffix in kinds}
     assert data and data <= set(names)
     tops = {name.split("/")[0] for name in names}

@@ -13,7 +13,9 @@ HEAD = """# Licences of dependencies
 
 <!-- Generated from installed packages by `python -m docs.generate`. -->
 
-qdqgraph is Apache-2.0. It contains no code of these packages; pip installs them from their owners. The licence is
+qdqgraph is Apache-2.0. Its HTML report contains elkjs 0.12.1 (EPL-2.0,
+`qdqgraph/report/html/assets/elkjs-LICENSE.md`). It contains no code of the
+packages below; pip installs them from their owners. The licence is
 what the package declares in its metadata. `needed by` is the extra of `pip install 'qdqgraph[EXTRA]'`; *always*
 includes what the required packages require themselves. Extras install more packages than they name; `pip-licenses`
 lists those of an environment.

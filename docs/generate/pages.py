@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from . import architecture, cli, licences, notebook
+from . import api, architecture, cli, licences, notebook
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/cli.md": cli.page,
+    "docs/api.md": api.page,
     "docs/architecture.svg": architecture.picture,
     "docs/licences.md": licences.page,
     "docs/notebooks/repair.md": notebook.page,

@@ -61,7 +61,7 @@ def check(
     here = known.findings
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
     away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
-    found_now = Checked(str(source), known.graph.target.name, (*here, *away), share, known.engine)
+    found_now = Checked(str(source), known.graph.target.name, (*here, *away), share, known.engine, known=known)
     if not rehearse:
         return found_now
     judge = Judge()

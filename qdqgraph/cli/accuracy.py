@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from ..verify.scores import Evaluate, Run
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation
+from .report import refuse_report, write_report
 from .user_code import called, resolve_here
 
 
 def error(args: Namespace) -> int:
     """`qdqgraph error MODEL --data DATA`: returns 0 if the layers were compared."""
+    refuse_report(args, args.model, args.reference)
     if args.engine is not None:
         return _engine_error(args)
     run = Invocation.of(args)
@@ -36,6 +39,12 @@ def error(args: Namespace) -> int:
             provider=args.provider,
             progress=step,
         )
+    if args.report is not None:
+        from ..report.html import measured  # only the commands that write a page load this
+
+        rules, options = run.rules(args.model), run.options(args.model)
+        checked = api.check(args.model, rules, options)
+        write_report(args, measured.error_page(args.model, found, checked, rules))
     if args.format == "json":
         from ..report import layer_records, records  # each way of printing loads what it needs
 
@@ -74,6 +83,13 @@ def _engine_error(args: Namespace) -> int:
             memory=args.memory,
             progress=step,
         )
+    if args.report is not None:
+        from ..report.html import measured  # only the commands that write a page load this
+
+        run = Invocation.of(args)
+        rules, options = run.rules(args.model), replace(run.options(args.model), target=args.engine)
+        checked = api.check(args.model, rules, options)
+        write_report(args, measured.engine_error_page(args.model, numbers, checked, rules))
     if args.format == "json":
         from ..report import kernel_records, records  # each way of printing loads what it needs
 

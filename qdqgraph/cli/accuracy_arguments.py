@@ -8,6 +8,7 @@ from pathlib import Path
 from ..verify.sensitivity import BYS
 from .data_arguments import add_data, add_memory
 from .numbers import count, finite
+from .report_arguments import add_report
 
 
 def add_error(verb: ArgumentParser) -> None:
@@ -23,6 +24,7 @@ def add_error(verb: ArgumentParser) -> None:
     )
     _measured(verb)
     add_memory(verb)
+    add_report(verb)
 
 
 def add_sensitivity(verb: ArgumentParser) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .. import api
-from ..errors import QdqgraphError
+from ..errors import ModelError, QdqgraphError
 from ..report import formats
 from ..report.screens import checking as screen
 from ..report.screens.checking import Detail
@@ -17,16 +18,24 @@ from .check_arguments import TEXT, carried
 from .console import steps, terminal
 from .failures import failed
 from .invocation import Invocation
+from .report import refuse_report, write_report
 
 
 def check(args: Namespace) -> int:
     """`qdqgraph check MODEL…`: returns 0 if there is no finding, 1 if there are findings, 2 if a file cannot be read.
 
     A file that cannot be read does not keep the others from being reported.
+
+    Raises:
+        ModelError: a report is asked for that cannot be written, or of several files.
     """
+    refuse_report(args, *args.models)
+    if args.report is not None and len(args.models) > 1:
+        raise ModelError("--report is about one model: name one, or write a report for each")
     run = Invocation.of(args)
     reports = _Reports(args)
-    rehearse = args.format == TEXT and args.detail != Detail.QUIET.value and not args.no_rehearsal
+    shown = args.format == TEXT and args.detail != Detail.QUIET.value
+    rehearse = (shown or args.report is not None) and not args.no_rehearsal
     codes = [0]
     with steps() as step:
         for number, path in enumerate(args.models, 1):
@@ -39,6 +48,12 @@ def check(args: Namespace) -> int:
                 codes.append(failed(error, args))
                 continue
             reports.add(path, found, options.target)
+            if args.report is not None:
+                from ..report.html import pages  # only the commands that write a page load this
+
+                step("writing the report")
+                command = shlex.join(carried(args, path))
+                write_report(args, pages.check_page(path, found, rules, options.target, command))
             codes.append(int(any(not finding.target for finding in found.findings)))
     reports.show()
     return max(codes)

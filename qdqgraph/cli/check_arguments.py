@@ -6,12 +6,26 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..report import formats
+from .report_arguments import add_report
 
 TEXT = "text"
 """The format for reading."""
 FIXED = ".fixed.onnx"
 """How the name of the proposed output ends."""
-SHOWN = ("-q", "--quiet", "-v", "--verbose", "--full", "--statistics", "--no-rehearsal", "--json", "--profile-rules")
+SHOWN = (
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "--full",
+    "--statistics",
+    "--no-rehearsal",
+    "--json",
+    "--profile-rules",
+    "--force",
+)
+VALUED = ("--format", "--report")
+"""Options of `check` that the proposed command does not get: without a value, and with one."""
 
 
 def add_shown(verb: ArgumentParser) -> None:
@@ -30,6 +44,7 @@ def add_shown(verb: ArgumentParser) -> None:
     group.add_argument("--no-rehearsal", action="store_true", help=help)
     group.add_argument("--format", choices=(*formats.names(), TEXT), default=TEXT, help="what is printed")
     group.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    add_report(group)
 
 
 def carried(args: Namespace, path: Path) -> tuple[str, ...]:
@@ -38,9 +53,9 @@ def carried(args: Namespace, path: Path) -> tuple[str, ...]:
     options: list[str] = []
     words = iter(args.given[1:])
     for word in words:
-        if word == "--format":
+        if word in VALUED:
             next(words, None)
-        elif word not in models and word not in SHOWN and not word.startswith("--format="):
+        elif word not in models and word not in SHOWN and word.partition("=")[0] not in VALUED:
             options.append(word)
     out = path.with_name(f"{path.name.removesuffix('.onnx')}{FIXED}")
     return "qdqgraph", "fix", str(path), "-o", str(out), *options

@@ -19,6 +19,7 @@ from ..report.records import DiffRecord, encoded
 from ..report.timing import TimesRecord, show_times
 from .console import steps, terminal, warn
 from .invocation import Invocation
+from .report import refuse_report, write_report
 
 
 def engine(args: Namespace) -> int:
@@ -114,7 +115,12 @@ def _show(args: Namespace, found: Engine) -> int:
 
 def _diff(args: Namespace) -> int:
     """Returns 0 if B is not worse than A, 1 if it is."""
+    refuse_report(args, args.a, args.b)
     found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
+    if args.report is not None:
+        from ..report.html import pages  # only the commands that write a page load this
+
+        write_report(args, pages.diff_page((args.a, args.b), found))
     if args.json:
         say_json(terminal(), encoded(DiffRecord.of(found)))
     else:

@@ -17,6 +17,7 @@ from ..report.summary import fixing
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation, split_codes
+from .report import refuse_report, write_report
 
 
 def fix(args: Namespace) -> int:
@@ -73,6 +74,7 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         raise ModelError("--equalize changes the ranges of tensors, so it needs new scales: omit --calibrate none")
     if args.allow_worse and not args.verify:
         raise ModelError("--allow-worse has an effect only with --verify: give both")
+    refuse_report(args, args.model, args.reference if hasattr(args, "reference") else None)
     run = Invocation.of(args)
     return {
         "rules": run.rules(args.model),
@@ -99,7 +101,9 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
 
 
 def _shown(args: Namespace, result: api.Result) -> int:
-    """Prints a result; returns 1 if `--exit-non-zero-if-left` was given and a finding is left, else 0."""
+    """Writes the report of a result and prints it; returns 1 if --exit-non-zero-if-left was given and one is left."""
+    if args.report is not None:
+        _report(args, result)
     console = terminal()
     left = int(args.exit_non_zero_if_left and bool(result.left))
     if args.json:
@@ -119,6 +123,22 @@ def _shown(args: Namespace, result: api.Result) -> int:
     screen.show_written(console, found, dry=args.dry_run)
     warn(*result.notes)
     return left
+
+
+def _report(args: Namespace, result: api.Result) -> None:
+    """Writes the report of a result.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    from ..report.html import repairs  # only the commands that write a page load this
+
+    run = Invocation.of(args)
+    output = None if args.dry_run else args.output
+    with steps() as step:
+        step("writing the report")
+        rules, options = run.rules(args.model), run.options(args.model)
+        write_report(args, repairs.fix_page(args.verb, args.model, output, result, rules, options))
 
 
 def strip(args: Namespace) -> int:

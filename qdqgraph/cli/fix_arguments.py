@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from .data_arguments import add_calibration, add_data
+from .report_arguments import add_report
 
 
 def add_written(verb: ArgumentParser) -> None:
@@ -44,6 +45,7 @@ def add_printed(verb: ArgumentParser) -> None:
     group.set_defaults(detail="normal")
     group.add_argument("--diff", action="store_true", help="print every edit")
     group.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    add_report(group, force=False)
 
 
 def add_samples(verb: ArgumentParser, data: str, *, floats: bool) -> None:

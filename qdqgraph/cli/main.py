@@ -30,6 +30,7 @@ VERBS = {
     "explain": "rules",
     "fix": "fix",
     "quantize": "fix",
+    "report": "report",
     "rules": "rules",
     "sensitivity": "accuracy",
     "strip": "fix",
@@ -79,6 +80,9 @@ def _top() -> Parser:
     )
     text = "search for the fastest placement within an accuracy budget"
     add_command(verbs, "tune", text, "qdqgraph tune model.onnx --data photos/ --budget-db 25 -o tuned.onnx", _tune)
+    text = "write an HTML page: summary, graph, findings and kernels"
+    example = "qdqgraph report model.onnx -o report.html\nqdqgraph report model.onnx --fixed fixed.onnx -o report.html"
+    add_command(verbs, "report", text, example, _report)
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan, byte for byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         add_command(verbs, name, text, f"qdqgraph {name} plan.json {model}", _plan)
@@ -124,6 +128,14 @@ def _tune(verb: argparse.ArgumentParser) -> None:
     from . import tune_arguments
 
     tune_arguments.add(verb)
+    _common(verb)
+
+
+def _report(verb: argparse.ArgumentParser) -> None:
+    from . import report_arguments
+
+    _model(verb)
+    report_arguments.add(verb)
     _common(verb)
 
 

@@ -20,8 +20,9 @@ from .accuracy import evaluate_of
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation
+from .report import refuse_report, write_report
 
-ALONE = ("-o", "--output", "--plan", "--picture", "--workers", "--storage", "--with")
+ALONE = ("-o", "--output", "--plan", "--picture", "--report", "--workers", "--storage", "--with")
 OURS = dict.fromkeys(ALONE, 1) | {"--json": 0, "--force": 0}
 """Options that other workers do not get, and the number of their values: they measure candidates, and one process
 builds and writes."""
@@ -38,6 +39,7 @@ def tune(args: Namespace) -> int:
         raise ModelError("tune measures candidates on samples of the inputs: give --data")
     if args.picture is not None:
         refuse_to_overwrite(args.picture, force=args.force)
+    refuse_report(args, args.model, args.reference)
     run = Invocation.of(args)
     with _helped(args.workers - 1, args.given, storage), steps() as step:
         found = api.tune(
@@ -69,6 +71,11 @@ def tune(args: Namespace) -> int:
         )
     if args.picture is not None:
         write_text(report.svg(found.outcome), args.picture, force=args.force)
+    if args.report is not None:
+        from ..report.html import measured  # only the commands that write a page load this
+
+        rules, options = run.rules(args.model), run.options(args.model)
+        write_report(args, measured.tune_page(args.model, args.output, found, rules, options))
     if args.json:
         say_json(terminal(), report.to_json(found.outcome))
     else:

@@ -10,6 +10,7 @@ from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import NAMES as DEVICES
 from .data_arguments import add_data, add_memory
 from .numbers import count, finite, not_negative, positive, whole
+from .report_arguments import add_report
 
 
 def add(verb: ArgumentParser) -> None:
@@ -50,6 +51,7 @@ def add(verb: ArgumentParser) -> None:
     verb.add_argument("--plan", type=Path, metavar="FILE", help="write the plan here, for apply and undo")
     verb.add_argument("--picture", type=Path, metavar="FILE.svg", help="write a picture of the front here")
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_report(verb, force=False)
     add_memory(verb)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
     verb.add_argument("--json", action="store_true", help="print the outcome as JSON and nothing else")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
 from ..engines.layers import Engine
@@ -11,6 +11,7 @@ from ..engines.share import Int8Share
 from ..errors import counted
 from ..repair.rehearsal import Rehearsal
 from ..rulekit.finding import Finding
+from .examined import Examined
 
 if TYPE_CHECKING:
     from .formats import FileFindings
@@ -28,6 +29,7 @@ class Checked(Sequence[Finding]):
         engine: that forecast.
         rehearsal: what a repair would do; None unless `rehearse` asked for it.
         after: what would run in INT8 after it; None if there was none, or it failed.
+        known: the graph with its groups.
     """
 
     file: str
@@ -37,6 +39,7 @@ class Checked(Sequence[Finding]):
     engine: Engine
     rehearsal: Rehearsal | None = None
     after: Int8Share | None = None
+    known: Examined = field(kw_only=True)
 
     @overload
     def __getitem__(self, index: int) -> Finding: ...

@@ -21,7 +21,7 @@ from tests.support.documents import blocks, pages
 from tests.support.pages import run_page
 from tests.support.paths import DATA, ROOT
 
-ELSEWHERE = {"torch.md", "from-nvidia-scripts.md", "tutorial.md", "cli.md"}
+ELSEWHERE = {"torch.md", "from-nvidia-scripts.md", "tutorial.md", "cli.md", "api.md"}
 """Pages with tests of their own; the examples of the CLI reference are checked as commands."""
 NEEDS = {"engines.md": ("tensorrt_rtx", "openvino")}
 """Packages without which a page does not run."""

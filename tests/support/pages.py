@@ -20,7 +20,7 @@ from qdqgraph.cli.main import main
 from tests.support.documents import blocks
 from tests.support.paths import ROOT
 
-OUTPUTS = ("-o", "--output", "--picture", "--plan", "--statistics")
+OUTPUTS = ("-o", "--output", "--picture", "--plan", "--statistics", "--report")
 """Options before the name of a file that a command writes."""
 
 

@@ -86,7 +86,7 @@ class Partition:
     def __init__(self, graph: Graph, *, together: bool = False) -> None:
         self.graph, self.table, self.together = graph, pairs(graph), together
         self.ends = {self.table.root(name) for name in graph.outputs}
-        self.shapes = _shape_arithmetic(graph)
+        self.shapes = shape_arithmetic(graph)
         self.taken: set[int] = set()
         found = [self._block(node) for node in self._cores()]
         generates = graph.target.joined != "elementwise"
@@ -330,7 +330,7 @@ class Partition:
         return True
 
 
-def _shape_arithmetic(graph: Graph) -> frozenset[int]:
+def shape_arithmetic(graph: Graph) -> frozenset[int]:
     """Ids of nodes that compute shapes: all their inputs come from Shape, Size or constants."""
     found: set[int] = set()
     makers: set[str] = set()
