@@ -24,7 +24,7 @@ SHOWN = (
     "--profile-rules",
     "--force",
 )
-VALUED = ("--format", "--report")
+VALUED = ("--format", "--report", "--fail-on")
 """Options of `check` that the proposed command does not get: without a value, and with one."""
 
 
@@ -42,6 +42,8 @@ def add_shown(verb: ArgumentParser) -> None:
     group.set_defaults(detail="normal")
     help = "do not repair a copy in memory to see what fix would do; a finding is then repairable if it has a repair"
     group.add_argument("--no-rehearsal", action="store_true", help=help)
+    help = "the findings that end in exit code 1: errors, all (warning), or none (never); default: warning"
+    group.add_argument("--fail-on", choices=["error", "warning", "never"], default="warning", help=help)
     group.add_argument("--format", choices=(*formats.names(), TEXT), default=TEXT, help="what is printed")
     group.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     add_report(group)

@@ -148,10 +148,12 @@ def _plan(verb: argparse.ArgumentParser) -> None:
 def _diff(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("a", type=Path, metavar="A", help="an ONNX file")
     verb.add_argument("b", type=Path, metavar="B", help="the ONNX file to compare it with")
+    _json(verb)
 
 
 def _explain(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("code", metavar="CODE", help="a code or name, such as QDQ101 or concat-scales-differ")
+    _json(verb)
     _rules_option(verb)
 
 
@@ -161,6 +163,7 @@ def _why(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--at", required=True, metavar="TENSOR", help="a tensor or node, by name or glob")
     help = "for rule authors: also the line of a Python rule that decided"
     verb.add_argument("--trace", action="store_true", help=help)
+    _json(verb)
     _common(verb)
 
 
@@ -229,6 +232,10 @@ def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+
+
 def _check(verb: argparse.ArgumentParser) -> None:
     from .check_arguments import add_shown
 
@@ -277,6 +284,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
     _repeated(verb, "--select", "CODES", "the layers these rules report")
     accuracy_arguments.add_worst(verb)
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    _json(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

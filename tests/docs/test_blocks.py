@@ -53,6 +53,8 @@ def test_a_file_that_a_page_shows_is_used_by_the_page_or_says_why_not() -> None:
 
 def test_no_command_hides_in_an_indented_block() -> None:
     for page in pages():
+        if page.name == "ci.md":  # has a test of its own
+            continue
         assert re.findall(rf"(?:^|\n\n) {{4}}\$? ?{PROGRAMS}.*", prose(page)) == [], page
 
 

@@ -82,7 +82,7 @@ def test_a_file_in_the_folder_is_a_format_of_the_command_line(
 def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["check", "m.onnx", "--format", "tally"])
-    assert "there is no 'tally'; choose from github, json, text" in capsys.readouterr().err
+    assert "there is no 'tally'; choose from github, json, junit, markdown, sarif, text" in capsys.readouterr().err
 
 
 def test_github_tells_the_same() -> None:
@@ -111,7 +111,7 @@ def test_a_refused_repair_says_why_and_not_what_it_would_do() -> None:
 def test_what_another_target_alone_finds_is_no_finding_of_the_file() -> None:
     there = replace(FOUND, target="trt-8.6")
     assert shown("github", there) == ""
-    assert json.loads(shown("json", there))["files"] == [{"file": "m.onnx", "findings": [], "int8": None}]
+    assert json.loads(shown("json", there))["files"] == [{"file": "m.onnx", "findings": [], "int8": None, "error": ""}]
 
 
 SHARE = Int8Share("forecast for trt-10", weighted=5, int8=3, tensors=7, bytes=12345)
