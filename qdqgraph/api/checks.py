@@ -12,12 +12,14 @@ import onnx
 from ..crash import guarded
 from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import forecast
+from ..engines.forecast.judge import Judge
 from ..engines.layers import Engine
 from ..engines.share import Int8Share
 from ..graph.graph import Graph
 from ..repair import rounds
 from ..repair.gate import opened
 from ..repair.options import Options
+from ..repair.rehearsal import Rehearsal, rehearsed
 from ..repair.solution import Solution
 from ..rulekit.finding import Finding, Severity
 from ..rulekit.rule import Rule
@@ -33,10 +35,16 @@ class Checked:
     Attributes:
         findings: as `check` returns them.
         int8: what runs in INT8, by the forecast for the requested target.
+        engine: that forecast.
+        rehearsal: what a repair would do; None unless `rehearse` asked for it.
+        after: what would run in INT8 after it; None if there was none, or it failed.
     """
 
     findings: tuple[Finding, ...]
     int8: Int8Share
+    engine: Engine
+    rehearsal: Rehearsal | None = None
+    after: Int8Share | None = None
 
 
 @dataclass(frozen=True)
@@ -91,15 +99,27 @@ def checked(
     *,
     folder: File | None = None,
     other_targets: bool = False,
+    rehearse: bool = False,
     **settings: Any,
 ) -> Checked:
-    """Returns what `check` returns, and what of the model runs in INT8; arguments and errors as `check`."""
+    """Returns what `check` returns, what of the model runs in INT8, and with `rehearse` what a repair with the same
+    options would do; other arguments and errors as `check`.
+
+    A rehearsal carries the repair out in memory, without data and without a numeric check. It takes one to three times
+    as long as the check.
+    """
     found, place, source = given.read(model, folder)
     known = examined(found, place, source.name, rules, options, settings)
     here = known.findings
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
     away = rounds.elsewhere(known.graph, given.rule_list(rules), here) if other_targets else ()
-    return Checked((*here, *away), share)
+    if not rehearse:
+        return Checked((*here, *away), share, known.engine)
+    judge = Judge()
+    asked = given.option_values(options, settings)
+    done = rehearsed(known.graph, here, given.rule_list(rules), asked, price=judge.price, refuse=judge.refuse)
+    after = judge.shares[-1] if here and not done.failed else None
+    return Checked((*here, *away), share, known.engine, done, after)
 
 
 def examined(

@@ -49,6 +49,7 @@ class Repair:
         corrections: what the steps on data did to constants, in order (see `repair.corrections`).
         groups: number of groups of sites that share one scale after the repair.
         floats: the weighted layers that `quantize` left in floating point; empty for the other repairs.
+        found: the findings of the model before the repair, without costs; empty for `quantize` and `strip`.
     """
 
     model: onnx.ModelProto
@@ -67,6 +68,7 @@ class Repair:
     corrections: tuple[Correction, ...]
     groups: int
     floats: tuple[FloatLayer, ...] = ()
+    found: tuple[Finding, ...] = ()
 
 
 def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: bool = False) -> Repair:
@@ -85,6 +87,7 @@ def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: boo
         start=before.start,
         functions=before.functions,
         opset=before.opset,
+        found=before.found,
     )
     if floats:
         return joined

@@ -68,12 +68,38 @@ class Work:
         self.changes: dict[str, Change] = {}
         self.refused: Reasons = {}
         self.floats: tuple[FloatLayer, ...] = ()
+        self.found: tuple[Finding, ...] = ()
+        """The findings before the first round."""
         self.data = NO_DATA
         self.corrections: tuple[Correction, ...] = ()
         self._left_out: Reasons = {}
         self._legal: Graph | None = None
         """The graph before scales from data."""
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
+
+    def run(self, start: Start) -> tuple[Graph, Graph]:
+        """Repairs the graph of a start; returns the graphs after the exact and the last stage.
+
+        Raises:
+            RuleError: a rule crashed, or names something that the graph does not have.
+            RepairError: the rounds do not end (QDQ904, QDQ905).
+            ModelError: no layer of a float graph can be quantized.
+        """
+        graph, given = start.graph, start.given
+        self.resolve(graph)
+        if not self._unseeded:
+            here = self.scan(graph) if given is None else scan(given, self.rules)
+            self.found = resolve(given or graph, here, self.options)[1]
+        exact, final = self.stages(graph)
+        for _ in range(ROUNDS if self.refused else 0):  # a second run would try again on the repaired graph
+            last, final = final, self.stages(final)[1]
+            if final is last:
+                break
+        return exact, final
+
+    def left(self, final: Graph) -> tuple[Finding, ...]:
+        """Returns the findings that remain in the repaired graph, each refused one with its reason."""
+        return resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)[1]
 
     def stages(self, graph: Graph) -> tuple[Graph, Graph]:
         """Runs the stages, without what makes the engine worse; returns the graphs after the exact and the last one."""
@@ -256,6 +282,7 @@ class Work:
             corrections=self.corrections,
             groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
             floats=self.floats,
+            found=self.found,
         )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:
