@@ -22,7 +22,7 @@ from ..repair.options import Options
 from ..repair.rehearsal import Rehearsal, rehearsed
 from ..repair.solution import Solution
 from ..rulekit.finding import Finding, Severity
-from ..rulekit.rule import Rule
+from ..rulekit.rule import Rule, scan
 from ..targets.target import Target
 from . import given
 from .given import File, Model
@@ -56,12 +56,14 @@ class Examined:
         engine: its forecast.
         findings: its findings with their predicted cost.
         groups: the groups of its sites.
+        scanned: what the rules found, before the ties are solved.
     """
 
     graph: Graph
     engine: Engine
     findings: tuple[Finding, ...]
     groups: Solution
+    scanned: tuple[Finding, ...]
 
 
 @guarded
@@ -109,15 +111,16 @@ def checked(
     as long as the check.
     """
     found, place, source = given.read(model, folder)
-    known = examined(found, place, source.name, rules, options, settings)
+    chosen, asked = given.rule_list(rules), given.option_values(options, settings)
+    known = examined(found, place, source.name, chosen, asked, {})
     here = known.findings
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
-    away = rounds.elsewhere(known.graph, given.rule_list(rules), here) if other_targets else ()
+    away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
     if not rehearse:
         return Checked((*here, *away), share, known.engine)
     judge = Judge()
-    asked = given.option_values(options, settings)
-    done = rehearsed(known.graph, here, given.rule_list(rules), asked, price=judge.price, refuse=judge.refuse)
+    judge.shares = (share,)
+    done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
     after = judge.shares[-1] if here and not done.failed else None
     return Checked((*here, *away), share, known.engine, done, after)
 
@@ -138,5 +141,6 @@ def examined(
     chosen, asked = given.rule_list(rules), given.option_values(options, settings)
     graph = opened(model, chosen, Target.named(asked.target), folder)
     engine = forecast(graph, name)
-    groups, findings = rounds.examined(graph, chosen, asked)
-    return Examined(graph, engine, priced(findings, engine), groups)
+    scanned = scan(graph, chosen)
+    groups, findings = rounds.settled(graph, scanned, asked)
+    return Examined(graph, engine, priced(findings, engine), groups, scanned)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from ..engines.share import Int8Share
-from ..errors import ModelError
+from ..errors import ModelError, guess
 from ..fp16 import Fp16Model
 from ..model.files import is_canonical
 from ..model.protos import names as tensor_names
@@ -80,7 +80,7 @@ def refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
     names = {*(node.name for node in model.graph.node), *tensor_names(model.graph)}
     for glob in globs:
         if not fnmatch.filter(names, glob):
-            raise ModelError(f"no node or tensor matches {glob!r}")
+            raise ModelError(f"no node or tensor matches {glob!r}{guess(glob, sorted(filter(None, names)))}")
 
 
 def written(

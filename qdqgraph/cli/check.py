@@ -3,21 +3,79 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from .. import api
+from ..errors import QdqgraphError
 from ..report import formats
+from ..report.screens import checking as screen
+from ..report.screens.checking import Detail
+from ..report.summary import checking
+from .check_arguments import TEXT, carried
 from .console import steps, terminal
+from .failures import failed
 from .invocation import Invocation
 
 
 def check(args: Namespace) -> int:
-    """`qdqgraph check MODEL…`: returns 0 if there is no finding, 1 if there are findings."""
+    """`qdqgraph check MODEL…`: returns 0 if there is no finding, 1 if there are findings, 2 if a file cannot be read.
+
+    A file that cannot be read does not keep the others from being reported.
+    """
     run = Invocation.of(args)
-    files: list[formats.FileFindings] = []
+    reports = _Reports(args)
+    rehearse = args.format == TEXT and args.detail != Detail.QUIET.value and not args.no_rehearsal
+    codes = [0]
     with steps() as step:
         for path in args.models:
             step(f"{path}: checking")
-            found = api.checked(path, run.rules(path), run.options(path), other_targets=True)
-            files.append(formats.FileFindings(str(path), found.findings, found.int8))
-    formats.show(args.format, terminal(), files)
-    return int(any(file.here for file in files))
+            rules, options = run.rules(path), run.options(path)
+            try:
+                with _named(path):
+                    found = api.checked(path, rules, options, other_targets=True, rehearse=rehearse)
+            except QdqgraphError as error:
+                codes.append(failed(error, args))
+                continue
+            reports.add(path, found, options.target)
+            codes.append(int(any(not finding.target for finding in found.findings)))
+    reports.show()
+    return max(codes)
+
+
+class _Reports:
+    """The reports on the files of one call, in the format that it asks for."""
+
+    def __init__(self, args: Namespace) -> None:
+        self._args = args
+        self._files: list[formats.FileFindings] = []
+        self._summaries: list[tuple[Path, checking.CheckSummary]] = []
+
+    def add(self, path: Path, found: api.Checked, target: str) -> None:
+        """Adds a file."""
+        if self._args.format == TEXT:
+            self._summaries.append((path, checking.summary(str(path), target, found)))
+        else:
+            self._files.append(formats.FileFindings(str(path), found.findings, found.int8))
+
+    def show(self) -> None:
+        """Prints all; nothing if no file could be read."""
+        if self._files:
+            formats.show(self._args.format, terminal(), self._files)
+        console, detail = terminal(), Detail(self._args.detail)
+        for place, (path, found) in enumerate(self._summaries):
+            if place and detail is not Detail.QUIET:
+                console.print()
+            screen.show(console, found, detail, carried(self._args, path))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Puts the path into the message of an error that does not name it."""
+    try:
+        yield
+    except QdqgraphError as error:
+        if str(path) not in str(error):
+            error.args = (f"{path}: {error}", *error.args[1:])
+        raise

@@ -11,13 +11,17 @@ from ..api.measuring import NONE, byte_count
 from ..errors import ModelError
 from ..report import text
 from ..report.lines import say_json, say_lines
+from ..report.screens import fixing as screen
+from ..report.screens.fixing import Detail
+from ..report.summary import fixing
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation, split_codes
 
 
 def fix(args: Namespace) -> int:
-    """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
+    """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be; 1 if a
+    finding is left and `--exit-non-zero-if-left` was given."""
     if args.keep_scales and args.data is None and args.table is None:
         raise ModelError("--keep-scales has an effect only with --data or --ranges: give one of them")
     if args.equalize and args.exact:
@@ -42,7 +46,8 @@ def fix(args: Namespace) -> int:
 
 
 def quantize(args: Namespace) -> int:
-    """`qdqgraph quantize FLOAT.onnx -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
+    """`qdqgraph quantize FLOAT.onnx -o OUT`: returns 0 if the file was written, or with --dry-run would be; 1 if a
+    finding is left and `--exit-non-zero-if-left` was given."""
     if args.data is None and args.table is None:
         raise ModelError("quantize needs the ranges of the activations: give --data, --ranges, or both")
     with steps() as step:
@@ -94,15 +99,20 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
 
 
 def _shown(args: Namespace, result: api.Result) -> int:
-    """Prints a result; returns 0."""
+    """Prints a result; returns 1 if `--exit-non-zero-if-left` was given and a finding is left, else 0."""
     console = terminal()
+    left = int(args.exit_non_zero_if_left and bool(result.left))
     if args.json:
         from ..report import records  # each way of printing loads what it needs
 
         written = None if args.dry_run else str(args.output)
         say_json(console, records.result_json(str(args.model), written, result))
-    else:
-        text.show_result(console, str(args.model), result, result.numbers)
+        warn(*result.notes)
+        return left
+    written, plan = (None, None) if args.dry_run else (args.output, args.plan)
+    found, detail = fixing.summary(str(args.model), written, plan, result), Detail(args.detail)
+    if detail is not Detail.QUIET:
+        screen.show(console, found, result, detail)
         text.show_floats(console, str(args.model), result)
         if result.fp16 is not None:
             text.show_fp16(console, str(args.model), result.fp16)
@@ -110,11 +120,11 @@ def _shown(args: Namespace, result: api.Result) -> int:
             from ..report import engine as engines
 
             engines.show_proof(console, result.engines)
-        text.show_share(console, str(args.model), result)
-        if args.diff:
-            say_lines(console, result.plan.diff())
+    if args.diff:
+        say_lines(console, result.plan.diff())
+    screen.show_written(console, found, dry=args.dry_run)
     warn(*result.notes)
-    return 0
+    return left
 
 
 def strip(args: Namespace) -> int:

@@ -11,18 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..printable import printable_lines
-from ..report import formats
 from ..rulekit.naming import NO_PACKS
 from ..stop import STOP
-from . import accuracy_arguments, engine_arguments, torch_arguments, tune_arguments
+from . import accuracy_arguments, check_arguments, engine_arguments, fix_arguments, torch_arguments, tune_arguments
 from .console import warn
-from .data_arguments import add_calibration, add_data
 from .failures import failed, stopped
 from .invocation import add_options
+from .slips import unknown_choice, unknown_option
 from .written import outputs, so_far
 
 VERBS = {
@@ -47,7 +46,18 @@ VERBS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that escapes control characters of arguments in its messages."""
+    """A parser that escapes control characters of arguments in its messages, and suggests what a slip may mean."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `argparse`, but an unknown option of this command is an error here, with the nearest known one."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}{unknown_option(rest, self._option_string_actions)}")
+        return found, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown_choice(str(value), tuple(map(str, action.choices))))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Prints the message and ends the process."""
@@ -181,8 +191,7 @@ def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
 def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     _common(verb)
-    verb.add_argument("--format", choices=formats.names(), default="text")
-    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    check_arguments.add_shown(verb)
 
 
 def _fix(verb: argparse.ArgumentParser) -> None:
@@ -205,22 +214,11 @@ def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -
         data: what the samples are for.
         floats: the model has no scales yet.
     """
-    _output(verb, required=False)
+    fix_arguments.add_written(verb)
     _common(verb, all_of_them=True, floats=floats)
-    verb.add_argument("--fp16", action="store_true", help="convert the non-INT8 part to FP16, for strong typing")
-    verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
-    verb.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
-    verb.add_argument("--diff", action="store_true", help="print every edit")
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
-    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    add_data(verb, data)
-    add_calibration(verb)
-    verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
-    help = "build original and result with TensorRT-RTX and compare them before writing"
-    verb.add_argument("--verify", action="store_true", help=help)
-    help = "with --verify: write the result even if its engine is worse than that of the original"
-    verb.add_argument("--allow-worse", action="store_true", help=help)
-    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the numeric check")
+    fix_arguments.add_samples(verb, data)
+    fix_arguments.add_checks(verb)
+    fix_arguments.add_printed(verb)
 
 
 def _strip(verb: argparse.ArgumentParser) -> None:

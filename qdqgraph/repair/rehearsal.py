@@ -32,13 +32,20 @@ class Rehearsal:
 
 
 def rehearsed(
-    graph: Graph, findings: Sequence[Finding], rules: Sequence[Rule], options: Options, *, price: Price, refuse: Refuse
+    graph: Graph,
+    findings: Sequence[Finding],
+    scanned: tuple[Finding, ...],
+    rules: Sequence[Rule],
+    options: Options,
+    price: Price,
+    refuse: Refuse,
 ) -> Rehearsal:
     """Returns what a repair would do, by carrying it out in memory as `rounds.fix` does.
 
     Args:
         graph: the graph; it is not modified.
         findings: its findings, as `rounds.examine` returns them.
+        scanned: what the rules found in it.
         rules: the rules to repair by.
         options: what the repair may do.
         price: as `rounds.fix`.
@@ -47,6 +54,7 @@ def rehearsed(
     if not findings:
         return Rehearsal(frozenset(), ())
     work = Work(rules, options, price=price, refuse=refuse)
+    work.knows(graph, scanned)
     try:
         final = work.run(Start.at(graph, version(graph.model), rules))[1]
         left = price(final, work.left(final))

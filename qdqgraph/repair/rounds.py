@@ -54,8 +54,13 @@ def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Find
 
 def examined(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Solution, tuple[Finding, ...]]:
     """Returns the groups of sites, and the findings of `examine`; raises as `check`."""
+    return settled(graph, scan(graph, rules), options)
+
+
+def settled(graph: Graph, scanned: Sequence[Finding], options: Options) -> tuple[Solution, tuple[Finding, ...]]:
+    """Returns what `examined` returns, from what the rules found in the graph; raises as `check`."""
     _check_policy(graph, options.policy)
-    return resolve(graph, scan(graph, rules), options)
+    return resolve(graph, scanned, options)
 
 
 def _check_policy(graph: Graph, text: str) -> None:

@@ -88,14 +88,18 @@ class Work:
         graph, given = start.graph, start.given
         self.resolve(graph)
         if not self._unseeded:
-            here = self.scan(graph) if given is None else scan(given, self.rules)
-            self.found = resolve(given or graph, here, self.options)[1]
+            first = given or graph
+            self.found = resolve(first, self.scan(first), self.options)[1]
         exact, final = self.stages(graph)
         for _ in range(ROUNDS if self.refused else 0):  # a second run would try again on the repaired graph
             last, final = final, self.stages(final)[1]
             if final is last:
                 break
         return exact, final
+
+    def knows(self, graph: Graph, found: tuple[Finding, ...]) -> None:
+        """Takes the findings of the rules in a graph, so that it is not scanned again."""
+        self._scanned = (graph, found)
 
     def left(self, final: Graph) -> tuple[Finding, ...]:
         """Returns the findings that remain in the repaired graph, each refused one with its reason."""

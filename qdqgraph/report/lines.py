@@ -53,13 +53,13 @@ def _put(console: Console, line: Text | str) -> None:
         console.file.write(f"{line}\n")
 
 
-def tabulate(console: Console, table: Table) -> None:
-    """Prints a table; in a pipe without trailing spaces."""
+def tabulate(console: Console, table: Table, width: int | None = None) -> None:
+    """Prints a table of this width, that of the console by default; in a pipe without trailing spaces."""
     if console.is_terminal:
-        console.print(table)
+        console.print(table, width=width)
         return
     with console.capture() as shown:
-        console.print(table)
+        console.print(table, width=width)
     for line in shown.get().splitlines():
         say(console, line.rstrip())
 

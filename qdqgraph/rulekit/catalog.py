@@ -112,8 +112,7 @@ def find(rules: Sequence[Rule], name: str, moved: Mapping[str, str] | None = Non
     for rule in rules:
         if wanted.upper() == rule.code or wanted == rule.name:
             return rule
-    near = guess(name, (n for r in rules for n in (r.code, r.name)))
-    raise RuleError(f"there is no rule {name!r}{near or '.'} See: qdqgraph rules list")
+    raise RuleError(f"there is no rule {name!r}{_near(name, rules) or '.'} See: qdqgraph rules list")
 
 
 def select(
@@ -139,9 +138,17 @@ def select(
         if not any(matches(rule, selector) for rule in rules):
             if selector.upper() in Lock.read(builtin_folder() / LOCK).gone:
                 raise RuleError(f"{selector.upper()} is retired: no rule has this code any more; remove it")
-            raise RuleError(f"no rule matches {selector!r}; see: qdqgraph rules list")
+            near = _near(selector, rules)
+            raise RuleError(f"no rule matches {selector!r}{near}{' See' if near else '; see'}: qdqgraph rules list")
     kept = [r for r in rules if not chosen or any(matches(r, s) for s in chosen)]
     return tuple(r for r in kept if not any(matches(r, s) for s in ignored))
+
+
+def _near(name: str, rules: Sequence[Rule]) -> str:
+    """A hint for the message about a code or name that no rule has; of a code, one character may be wrong."""
+    if re.match(r"[A-Za-z]+\d", name):
+        return guess(name.upper(), (rule.code for rule in rules), cutoff=0.8)
+    return guess(name, (rule.name for rule in rules))
 
 
 def rule_files(root: Path) -> Iterator[Path]:

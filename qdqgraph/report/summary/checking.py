@@ -116,6 +116,12 @@ class CheckSummary:
         return "; ".join(f"{left.code} remains at {counted(len(left.findings), 'place')}: {left.why}" for left in stay)
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """The codes for `--also` without which `fix` writes nothing; empty if they are not what prevents it."""
+        stay = [left for left in self.kept if left.severity is Severity.ERROR]
+        return tuple(sorted({left.code for left in stay})) if all(left.asked for left in stay) else ()
+
+    @property
     def verdict(self) -> str:
         """The most important fact in one sentence without the path."""
         share = self.int8

@@ -49,6 +49,7 @@ class Left:
         name: the rule's name.
         severity: as the findings.
         why: the reason, of the first finding.
+        asked: whether `--also` with the code repairs them.
         findings: the findings, those that cost most first.
     """
 
@@ -56,6 +57,7 @@ class Left:
     name: str
     severity: Severity
     why: str
+    asked: bool
     findings: tuple[Finding, ...]
 
 
@@ -87,9 +89,14 @@ def why(finding: Finding) -> str:
     """Returns why a finding remains after a repair: what refuses it, or what the user has to do."""
     if finding.refused:
         return finding.refused
-    if finding.edits and finding.safety is Safety.MANUAL:
+    if on_request(finding):
         return f"{finding.help or 'repaired only on request'}: add --also {finding.code}"
     return finding.help or "no repair is known"
+
+
+def on_request(finding: Finding) -> bool:
+    """Whether `--also` with its code repairs it."""
+    return bool(finding.edits) and finding.safety is Safety.MANUAL and not finding.refused
 
 
 def by_reason(findings: Iterable[Finding]) -> tuple[Left, ...]:
@@ -100,7 +107,9 @@ def by_reason(findings: Iterable[Finding]) -> tuple[Left, ...]:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted(findings, key=cost_order):
         groups.setdefault((finding.code, QUOTED.sub("…", why(finding))), []).append(finding)
-    found = [Left(f[0].code, f[0].name, f[0].severity, why(f[0]), tuple(f)) for f in groups.values()]
+    found = [
+        Left(f[0].code, f[0].name, f[0].severity, why(f[0]), all(map(on_request, f)), tuple(f)) for f in groups.values()
+    ]
     return tuple(sorted(found, key=lambda left: left.severity is not Severity.ERROR))
 
 
