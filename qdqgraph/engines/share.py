@@ -87,11 +87,6 @@ class Int8Share:
         unless = f", if TensorRT did not refuse this file: {', '.join(self.refused)}" if self.refused else ""
         return "; ".join(filter(None, (f"{self.counts} ({self.source}{unless})", self.warning)))
 
-    def change(self, after: Int8Share) -> str:
-        """Returns the numbers of this file and of its repair, their source, and the warning about the repair."""
-        unless = f" if TensorRT did not refuse the file ({', '.join(self.refused)})" if self.refused else ""
-        return "; ".join(filter(None, (f"{self.counts}{unless} -> {after.counts} ({after.source})", after.warning)))
-
     def worse_than(self, before: Int8Share) -> str:
         """Returns why TensorRT runs this file worse than the file `before`; "" if it does not.
 

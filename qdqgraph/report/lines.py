@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..engines.share import Int8Share
 from ..printable import printable, printable_json, printable_lines, printable_message
 from ..rulekit.finding import Finding, Severity
 
@@ -76,8 +75,3 @@ def colored_line(path: str, finding: Finding, colour: str, advice: str, price: s
     line = Text(f"{path}: {finding.place}: ")
     line.append(finding.code, colour).append("; ".join(filter(None, (f" {finding.message}", price))))
     return line.append(f"; {advice}", "dim") if advice else line
-
-
-def share_line(path: str, sentence: str, share: Int8Share) -> Text:
-    """What runs in INT8 in a file, as one line; bold if there is a warning about it."""
-    return Text(f"{path}: {sentence}", "bold yellow" if share.warning else "")

@@ -147,7 +147,9 @@ def select(
 def _near(name: str, rules: Sequence[Rule]) -> str:
     """A hint for the message about a code or name that no rule has; of a code, one character may be wrong."""
     if re.match(r"[A-Za-z]+\d", name):
-        return guess(name.upper(), (rule.code for rule in rules), cutoff=0.8)
+        codes = [rule.code for rule in rules]
+        band = [code for code in codes if code[:-2] == name[:-2].upper()]
+        return guess(name.upper(), band or codes, cutoff=0.8)
     return guess(name, (rule.name for rule in rules))
 
 

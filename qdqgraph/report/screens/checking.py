@@ -64,7 +64,7 @@ def show(console: Console, found: CheckSummary, detail: Detail, command: Sequenc
     elif found.findings:
         _places(console, found, verbose=detail is Detail.VERBOSE)
     _elsewhere(console, found, verbose=detail in (Detail.VERBOSE, Detail.FULL))
-    _layers(console, found)
+    _layers(console, found, style="bold yellow" if found.int8.warning else "")
     _stays(console, found, verbose=detail in (Detail.VERBOSE, Detail.FULL))
     _last(console, found, command)
 
@@ -144,7 +144,7 @@ def _elsewhere(console: Console, found: CheckSummary, *, verbose: bool) -> None:
         say_wrapped(console, text if verbose else clipped(text, 2 * columns(console)), style="dim")
 
 
-def _layers(console: Console, found: CheckSummary) -> None:
+def _layers(console: Console, found: CheckSummary, style: str) -> None:
     """What runs in INT8, and after a repair if that changes it."""
     now, after = found.int8, found.after
     unknown = f" and {counted(now.unsized, 'tensor')} of unknown size" if now.unsized else ""
@@ -152,7 +152,7 @@ def _layers(console: Console, found: CheckSummary) -> None:
     unless = ", if TensorRT did not refuse this file" if now.refused else ""
     if after is not None and (after.int8, after.bytes) != (now.int8, now.bytes) and not found.unwritten:
         text += f"; after the repair {after.int8} of {after.weighted}, {size(after.bytes)}"
-    say_wrapped(console, f"{text} ({now.source}{unless})", style="bold yellow" if now.warning else "")
+    say_wrapped(console, f"{text} ({now.source}{unless})", style=style)
 
 
 def _stays(console: Console, found: CheckSummary, *, verbose: bool) -> None:

@@ -130,12 +130,13 @@ class CheckSummary:
             return f"{self.target} refuses this file: {counted(len(errors), 'error')} ({codes})"
         ratio = f"{share.int8} of {share.weighted} weighted layers in {share.kind}"
         if not self.findings:
-            return f"no findings: {share.warning or ratio}"
+            return f"no findings{f', but {share.warning}' if share.warning else f'; {ratio}'}"
         if share.warning:
             return f"{share.warning}: {counted(len(self.findings), 'finding')}"
         found = counted(len(self.findings), "finding")
         if self.bytes and share.bytes:
-            found += f" that cost {size(self.bytes)} a run ({percent(self.bytes / share.bytes)})"
+            verb = "costs" if len(self.findings) == 1 else "cost"
+            found += f" that {verb} {size(self.bytes)} a run ({percent(self.bytes / share.bytes)})"
         return f"{found}; {ratio}"
 
     @property

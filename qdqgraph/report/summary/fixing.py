@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ...errors import counted
 from ...repair.seed import CODE
 from ...repair.solution import Change
 from ...rulekit.finding import Finding, Severity
+from ...verify.verification import Verification
 from .outcomes import Left, by_reason, cost_order
 from .sides import Numbers, Row, Side, numbers, rows
 from .words import size
@@ -118,8 +119,15 @@ def summary(path: str, written: Path | str | None, plan: Path | str | None, resu
         groups=result.groups,
         numbers=checked,
         rows=tuple(rows(result, before, after, checked)),
-        remarks=() if result.numbers is None else tuple(filter(None, (result.numbers.source, result.numbers.note))),
+        remarks=() if result.numbers is None else tuple(_remarks(result.numbers)),
     )
+
+
+def _remarks(check: Verification) -> Iterator[str]:
+    if check.source:
+        yield f"samples: {check.source}"
+    if check.note:
+        yield f"numeric check: {check.note}"
 
 
 def _errors(findings: Iterable[Finding]) -> int:

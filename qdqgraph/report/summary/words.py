@@ -1,8 +1,6 @@
-"""Numbers and lists in words, for the summaries."""
+"""Numbers in words, for the summaries."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 STEP = 1000
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -22,9 +20,3 @@ def size(count: int) -> str:
 def percent(share: float) -> str:
     """Returns a share of 1 in per cent: "14.6 %", "<0.1 %", "0 %"."""
     return "<0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %" if share else "0 %"
-
-
-def listed(names: Sequence[str], most: int) -> str:
-    """Returns the first names and how many more there are: "a, b and 3 more"."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
