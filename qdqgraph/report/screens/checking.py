@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 
 from rich.console import Console
 from rich.text import Text
 
 from ...errors import counted
+from ...rulekit.finding import Finding
 from ..lines import finding_line, say, tabulate
 from ..summary.checking import CheckSummary, Place
 from ..summary.names import shortened
@@ -60,13 +62,22 @@ def show(console: Console, found: CheckSummary, detail: Detail, command: Sequenc
         return
     if detail is Detail.FULL:
         for judged in found.findings:
-            say(console, finding_line(found.path, judged.finding))
+            say(console, finding_line(found.path, _as_it_ends(judged)))
     elif found.findings:
         _places(console, found, verbose=detail is Detail.VERBOSE)
     _elsewhere(console, found, verbose=detail in (Detail.VERBOSE, Detail.FULL))
     _layers(console, found, style="bold yellow" if found.int8.warning else "")
     _stays(console, found, verbose=detail in (Detail.VERBOSE, Detail.FULL))
     _last(console, found, command)
+
+
+def _as_it_ends(judged: Judged) -> Finding:
+    """The finding with what becomes of it as its advice."""
+    if judged.outcome is Outcome.FOLLOWS:
+        return replace(judged.finding, refused="", help="gone when the others are repaired", bits_lost=None)
+    if judged.outcome is Outcome.LEFT and judged.finding.repairable:
+        return replace(judged.finding, refused=judged.why)
+    return judged.finding
 
 
 def _rules(console: Console, found: CheckSummary) -> None:

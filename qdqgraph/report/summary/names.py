@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 CUT = "…"
 """Replaces the beginning that is left out."""
 BOUNDARIES = "/.:_"
-"""Characters that separate the parts of a name."""
+"""Characters that separate the parts of a name, those of the larger parts first."""
 NEAR = 6
 """A form begins with a whole part of the name if that costs at most one of so many characters."""
 
@@ -36,8 +36,8 @@ def _cut(name: str, width: int) -> str:
     if len(name) <= width:
         return name
     tail = name[len(name) - (width - len(CUT)) :]
-    starts = [at for mark in BOUNDARIES if 0 < (at := tail.find(mark)) <= len(tail) // NEAR]
-    return CUT + tail[min(starts, default=0) :]
+    starts = (at for mark in BOUNDARIES if 0 < (at := tail.find(mark)) <= len(tail) // NEAR)
+    return CUT + tail[next(starts, 0) :]
 
 
 def _twins(forms: Mapping[str, str]) -> list[str]:
