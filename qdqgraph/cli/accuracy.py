@@ -39,7 +39,7 @@ def error(args: Namespace) -> int:
     if args.format == "json":
         from ..report import layer_records, records  # each way of printing loads what it needs
 
-        say_json(terminal(), records.encoded(layer_records.AccuracyRecord.of(str(args.model), found)))
+        say_json(terminal(), records.encoded("error", layer_records.AccuracyRecord.of(str(args.model), found)))
     elif args.format == "csv":
         from ..report import layer_records
 
@@ -77,7 +77,8 @@ def _engine_error(args: Namespace) -> int:
     if args.format == "json":
         from ..report import kernel_records, records  # each way of printing loads what it needs
 
-        say_json(terminal(), records.encoded(kernel_records.EngineNumbersRecord.of(str(args.model), numbers)))
+        record = kernel_records.EngineNumbersRecord.of(str(args.model), numbers)
+        say_json(terminal(), records.encoded("error-as", record))
     elif args.format == "csv":
         from ..report import kernel_records
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ..report import formats
 from ..report.screens import checking as screen
 from ..report.screens.checking import Detail
 from ..report.summary import checking
+from ..rulekit.rule import Rule
 from .check_arguments import TEXT, carried
 from .console import steps, terminal
 from .failures import failed
@@ -38,7 +39,7 @@ def check(args: Namespace) -> int:
             except QdqgraphError as error:
                 codes.append(failed(error, args))
                 continue
-            reports.add(path, found, options.target)
+            reports.add(path, found, rules, options.target)
             codes.append(int(any(not finding.target for finding in found.findings)))
     reports.show()
     return max(codes)
@@ -52,12 +53,12 @@ class _Reports:
         self._files: list[formats.FileFindings] = []
         self._summaries: list[tuple[Path, checking.CheckSummary]] = []
 
-    def add(self, path: Path, found: api.Checked, target: str) -> None:
+    def add(self, path: Path, found: api.Checked, rules: Sequence[Rule], target: str) -> None:
         """Adds a file."""
         if self._args.format == TEXT:
             self._summaries.append((path, checking.summary(str(path), target, found)))
         else:
-            self._files.append(formats.FileFindings(str(path), found.findings, found.int8))
+            self._files.append(formats.FileFindings(str(path), found.findings, found.int8, rules))
 
     def show(self) -> None:
         """Prints all; nothing if no file could be read."""

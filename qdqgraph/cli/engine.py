@@ -91,7 +91,7 @@ def _time(args: Namespace) -> int:
     measured = None if args.measured is None else tuple(args.measured)
     found = api.estimate(args.engines, device=args.device, target=args.target, fp16=args.fp16, measured=measured)
     if args.json:
-        say_json(terminal(), encoded(TimesRecord.of(found)))
+        say_json(terminal(), encoded("engine-time", TimesRecord.of(found)))
     else:
         show_times(terminal(), found)
     return 0
@@ -112,7 +112,7 @@ def _diff(args: Namespace) -> int:
     """Returns 0 if B is not worse than A, 1 if it is."""
     found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
     if args.json:
-        say_json(terminal(), encoded(DiffRecord.of(found)))
+        say_json(terminal(), encoded("engine-diff", DiffRecord.of(found)))
     else:
         report.show_diff(terminal(), found)
     return int(bool(found.worse))

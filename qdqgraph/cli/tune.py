@@ -32,7 +32,11 @@ def tune(args: Namespace) -> int:
     """`qdqgraph tune MODEL --data DATA`: returns 0 if a candidate is within the budget."""
     storage = _storage(args)
     if args.status:
-        report.show_status(terminal(), api.tune_status(storage))
+        progress = api.tune_status(storage)
+        if args.json:
+            say_json(terminal(), report.to_json(progress))
+        else:
+            report.show_status(terminal(), progress)
         return 0
     data = data_of(args.data)
     if data is None:

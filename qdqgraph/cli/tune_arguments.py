@@ -52,4 +52,5 @@ def add(verb: ArgumentParser) -> None:
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
     add_memory(verb)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
-    verb.add_argument("--json", action="store_true", help="print the outcome as JSON and nothing else")
+    help = "print the outcome, or with --status how far the search is, as JSON and nothing else"
+    verb.add_argument("--json", action="store_true", help=help)

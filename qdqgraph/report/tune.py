@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..calibration.sqnr import EXACT
+from ..documents import document
 from ..errors import counted
 from ..printable import printable
 from ..search.decisions import FLOAT
@@ -28,9 +29,10 @@ WIDTH, HEIGHT, EDGE = 720, 420, 60
 """Of the picture and its margin, in pixels."""
 
 
-def to_json(found: Outcome) -> str:
-    """The outcome as JSON in ASCII, indented by one space per level."""
-    return json.dumps(json.loads(msgspec.json.encode(found)), indent=1)
+def to_json(found: Outcome | Progress) -> str:
+    """What a search found, or how far it is, as the document that `--json` prints."""
+    name = "tune" if isinstance(found, Outcome) else "tune-status"
+    return document(name, json.loads(msgspec.json.encode(found)))
 
 
 def show(console: Console, found: Outcome) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ...engines.share import Int8Share
 from ...rulekit.finding import Finding
+from ...rulekit.rule import Rule
 from ..lines import say, say_command, say_json
 
 
@@ -36,11 +37,13 @@ class FileFindings:
         path: the file, as the user wrote it.
         findings: in their order, as `qdqgraph.check` returns them.
         int8: what runs in INT8, by the forecast; None if unknown.
+        rules: the rules that were run; none if unknown.
     """
 
     path: str
     findings: Sequence[Finding]
     int8: Int8Share | None = None
+    rules: Sequence[Rule] = ()
 
     @property
     def here(self) -> tuple[Finding, ...]:

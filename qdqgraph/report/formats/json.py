@@ -1,4 +1,4 @@
-"""JSON, one document for all files; its schema is `report/schemas/findings.schema.json`."""
+"""JSON, one document for all files; `FindingsRecord`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import Document, FileFindings
 
 def render(files: Sequence[FileFindings]) -> Iterator[Document]:
     """The document, as `FindingsRecord`."""
-    yield Document(encoded(FindingsRecord(FORMAT, tuple(map(_record, files)))))
+    yield Document(encoded("findings", FindingsRecord(FORMAT, tuple(map(_record, files)))))
 
 
 def _record(file: FileFindings) -> FileRecord:

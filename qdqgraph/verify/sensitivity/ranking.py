@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ...documents import document
 from ...errors import ModelError, counted, field_fault, reason
 from .levels import Level
 from .units import By
@@ -100,7 +101,7 @@ class Sensitivity:
 
     def to_json(self) -> str:
         """The ranking as JSON in ASCII."""
-        return json.dumps(json.loads(msgspec.json.encode(self)), indent=1) + "\n"
+        return document("sensitivity", json.loads(msgspec.json.encode(self))) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Sensitivity:
