@@ -27,7 +27,7 @@ def check(args: Namespace) -> int:
     """
     run = Invocation.of(args)
     reports = _Reports(args)
-    rehearse = args.format == TEXT and args.detail != Detail.QUIET.value and not args.no_rehearsal
+    rehearse = args.format in (TEXT, "markdown") and args.detail != Detail.QUIET.value and not args.no_rehearsal
     codes = [0]
     with steps() as step:
         for path in args.models:
@@ -58,7 +58,7 @@ class _Reports:
         if self._args.format == TEXT:
             self._summaries.append((path, checking.summary(str(path), target, found)))
         else:
-            self._files.append(formats.FileFindings(str(path), found.findings, found.int8, rules))
+            self._files.append(formats.FileFindings.of(str(path), found, rules, target))
 
     def show(self) -> None:
         """Prints all; nothing if no file could be read."""

@@ -10,7 +10,7 @@ from .. import api
 from ..api.measuring import NONE, byte_count
 from ..errors import ModelError
 from ..report import text
-from ..report.lines import say_json, say_lines
+from ..report.lines import say, say_json, say_lines
 from ..report.screens import fixing as screen
 from ..report.screens.fixing import Detail
 from ..report.summary import fixing
@@ -102,7 +102,7 @@ def _shown(args: Namespace, result: api.Result) -> int:
     """Prints a result; returns 1 if `--exit-non-zero-if-left` was given and a finding is left, else 0."""
     console = terminal()
     left = int(args.exit_non_zero_if_left and bool(result.left))
-    if args.json:
+    if args.format == "json":
         from ..report import records  # each way of printing loads what it needs
 
         written = None if args.dry_run else str(args.output)
@@ -110,6 +110,13 @@ def _shown(args: Namespace, result: api.Result) -> int:
         warn(*result.notes)
         return left
     written, plan = (None, None) if args.dry_run else (args.output, args.plan)
+    if args.format == "markdown":
+        from ..report import fix_markdown
+
+        for line in fix_markdown.lines(fixing.summary(str(args.model), written, plan, result)):
+            say(console, line)
+        warn(*result.notes)
+        return left
     found, detail = fixing.summary(str(args.model), written, plan, result), Detail(args.detail)
     if detail is not Detail.QUIET:
         screen.show(console, found, result, detail)

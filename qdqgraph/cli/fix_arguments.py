@@ -43,7 +43,9 @@ def add_printed(verb: ArgumentParser) -> None:
         which.add_argument(*names, action="store_const", const=value, dest="detail", help=help)
     group.set_defaults(detail="normal")
     group.add_argument("--diff", action="store_true", help="print every edit")
-    group.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+    help = "how the result is printed; markdown: the summary for a pull request (default: text)"
+    group.add_argument("--format", choices=["text", "json", "markdown"], default="text", help=help)
+    group.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
 
 def add_samples(verb: ArgumentParser, data: str) -> None:

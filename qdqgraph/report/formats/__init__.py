@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from ...api.checks import Checked
 from ...engines.share import Int8Share
 from ...rulekit.finding import Finding
 from ...rulekit.rule import Rule
 from ..lines import say, say_command, say_json
+from ..summary.checking import CheckSummary, summary
 
 
 class Command(str):
@@ -38,12 +40,26 @@ class FileFindings:
         findings: in their order, as `qdqgraph.check` returns them.
         int8: what runs in INT8, by the forecast; None if unknown.
         rules: the rules that were run; none if unknown.
+        summary: the findings by rule, tensor and outcome; None if unknown.
     """
 
     path: str
     findings: Sequence[Finding]
     int8: Int8Share | None = None
     rules: Sequence[Rule] = ()
+    summary: CheckSummary | None = None
+
+    @classmethod
+    def of(cls, path: str, found: Checked, rules: Sequence[Rule], target: str) -> FileFindings:
+        """What `api.checked` returned for a file.
+
+        Args:
+            path: the file, as the user wrote it.
+            found: what was returned, for the format markdown best with a rehearsal.
+            rules: the rules that were run.
+            target: the name of the requested target.
+        """
+        return cls(path, found.findings, found.int8, rules, summary(path, target, found))
 
     @property
     def here(self) -> tuple[Finding, ...]:
