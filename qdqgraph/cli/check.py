@@ -13,6 +13,7 @@ from ..report import formats
 from ..report.screens import checking as screen
 from ..report.screens.checking import Detail
 from ..report.summary import checking
+from ..rulekit.finding import Finding, Severity
 from ..rulekit.rule import Rule
 from .check_arguments import TEXT, carried
 from .console import steps, terminal
@@ -21,7 +22,7 @@ from .invocation import Invocation
 
 
 def check(args: Namespace) -> int:
-    """`qdqgraph check MODEL…`: returns 0 if there is no finding, 1 if there are findings, 2 if a file cannot be read.
+    """`qdqgraph check MODEL…`: returns 0 if no finding counts by --fail-on, 1 if one does, 2 if a file cannot be read.
 
     A file that cannot be read does not keep the others from being reported.
     """
@@ -40,9 +41,15 @@ def check(args: Namespace) -> int:
                 codes.append(failed(error, args))
                 continue
             reports.add(path, found, rules, options.target)
-            codes.append(int(any(not finding.target for finding in found.findings)))
+            codes.append(int(any(_counts(finding, args.fail_on) for finding in found.findings)))
     reports.show()
     return max(codes)
+
+
+def _counts(finding: Finding, fail_on: str) -> bool:
+    """Whether a finding ends in exit code 1."""
+    known = fail_on == "warning" or (fail_on == "error" and finding.severity is Severity.ERROR)
+    return known and not finding.target
 
 
 class _Reports:

@@ -12,6 +12,8 @@ TEXT = "text"
 FIXED = ".fixed.onnx"
 """How the name of the proposed output ends."""
 SHOWN = ("-q", "--quiet", "-v", "--verbose", "--full", "--statistics", "--no-rehearsal", "--json", "--profile-rules")
+VALUED = ("--format", "--fail-on")
+"""The options of check that fix does not have: flags, and those with a value."""
 
 
 def add_shown(verb: ArgumentParser) -> None:
@@ -28,6 +30,8 @@ def add_shown(verb: ArgumentParser) -> None:
     group.set_defaults(detail="normal")
     help = "do not repair a copy in memory to see what fix would do; a finding is then repairable if it has a repair"
     group.add_argument("--no-rehearsal", action="store_true", help=help)
+    help = "the findings that end in exit code 1: errors, all (warning), or none (never); default: warning"
+    group.add_argument("--fail-on", choices=["error", "warning", "never"], default="warning", help=help)
     group.add_argument("--format", choices=(*formats.names(), TEXT), default=TEXT, help="what is printed")
     group.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
 
@@ -38,9 +42,9 @@ def carried(args: Namespace, path: Path) -> tuple[str, ...]:
     options: list[str] = []
     words = iter(args.given[1:])
     for word in words:
-        if word == "--format":
+        if word in VALUED:
             next(words, None)
-        elif word not in models and word not in SHOWN and not word.startswith("--format="):
+        elif word not in models and word not in SHOWN and word.partition("=")[0] not in VALUED:
             options.append(word)
     out = path.with_name(f"{path.name.removesuffix('.onnx')}{FIXED}")
     return "qdqgraph", "fix", str(path), "-o", str(out), *options

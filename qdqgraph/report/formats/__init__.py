@@ -12,15 +12,16 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:  # the parser needs the names of the formats alone
+    from rich.console import Console
 
-from ...api.checks import Checked
-from ...engines.share import Int8Share
-from ...rulekit.finding import Finding
-from ...rulekit.rule import Rule
-from ..lines import say, say_command, say_json
-from ..summary.checking import CheckSummary, summary
+    from ...api.checks import Checked
+    from ...engines.share import Int8Share
+    from ...rulekit.finding import Finding
+    from ...rulekit.rule import Rule
+    from ..summary.checking import CheckSummary
 
 
 class Command(str):
@@ -59,6 +60,8 @@ class FileFindings:
             rules: the rules that were run.
             target: the name of the requested target.
         """
+        from ..summary.checking import summary
+
         return cls(path, found.findings, found.int8, rules, summary(path, target, found))
 
     @property
@@ -84,6 +87,8 @@ def show(name: str, console: Console, files: Sequence[FileFindings]) -> None:
     Raises:
         ModuleNotFoundError: there is no such format.
     """
+    from ..lines import say, say_command, say_json
+
     for line in importlib.import_module(f".{name}", __name__).render(files):
         if isinstance(line, Command):
             say_command(console, line)
