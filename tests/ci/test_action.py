@@ -136,9 +136,3 @@ def test_the_step_before_installs_the_commit_of_the_action(work: Path) -> None:
         text=True,
     )
     assert (found.returncode, found.stderr) == (0, "")
-
-
-def test_another_version_is_asked_of_pip(work: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ran = run("Install qdqgraph", work, {"PIP_NO_INDEX": "1", "PATH": path}, version="qdqgraph==0.0.999")
-    assert ran.code == 1 and "qdqgraph==0.0.999" in ran.log
