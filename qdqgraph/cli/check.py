@@ -39,6 +39,7 @@ def check(args: Namespace) -> int:
                     found = api.checked(path, rules, options, other_targets=True, rehearse=rehearse)
             except QdqgraphError as error:
                 codes.append(failed(error, args))
+                reports.add_failed(path, error)
                 continue
             reports.add(path, found, rules, options.target)
             codes.append(int(any(_counts(finding, args.fail_on) for finding in found.findings)))
@@ -67,8 +68,13 @@ class _Reports:
         else:
             self._files.append(formats.FileFindings.of(str(path), found, rules, target))
 
+    def add_failed(self, path: Path, error: QdqgraphError) -> None:
+        """Adds a file that cannot be checked; stderr has the error already, for a reader of text."""
+        if self._args.format != TEXT:
+            self._files.append(formats.FileFindings(str(path), (), error=str(error)))
+
     def show(self) -> None:
-        """Prints all; nothing if no file could be read."""
+        """Prints all."""
         if self._files:
             formats.show(self._args.format, terminal(), self._files)
         console, detail = terminal(), Detail(self._args.detail)

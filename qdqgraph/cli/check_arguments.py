@@ -11,7 +11,7 @@ TEXT = "text"
 """The format for reading."""
 FIXED = ".fixed.onnx"
 """How the name of the proposed output ends."""
-SHOWN = ("-q", "--quiet", "-v", "--verbose", "--full", "--statistics", "--no-rehearsal", "--json", "--profile-rules")
+FLAGS = ("-q", "--quiet", "-v", "--verbose", "--full", "--statistics", "--no-rehearsal", "--json", "--profile-rules")
 VALUED = ("--format", "--fail-on")
 """The options of check that fix does not have: flags, and those with a value."""
 
@@ -44,7 +44,7 @@ def carried(args: Namespace, path: Path) -> tuple[str, ...]:
     for word in words:
         if word in VALUED:
             next(words, None)
-        elif word not in models and word not in SHOWN and word.partition("=")[0] not in VALUED:
+        elif word not in models and word not in FLAGS and word.partition("=")[0] not in VALUED:
             options.append(word)
     out = path.with_name(f"{path.name.removesuffix('.onnx')}{FIXED}")
     return "qdqgraph", "fix", str(path), "-o", str(out), *options

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..errors import counted
 from .markdown import code, finding_rows, folded, places, prose, table
 from .summary.fixing import FixSummary
 
@@ -15,10 +14,11 @@ FEW = 3
 def lines(found: FixSummary) -> Iterator[str]:
     """The section of a model: the table before and after, what was repaired by rule, what is left by reason."""
     yield from (f"## {code(found.path)}", "")
-    title = f"{counted(found.count, 'finding')} repaired, {found.remaining:,} left"
-    yield from (f"**{title}.** {_written(found)}", "")
+    yield from (f"**{prose(found.verdict)}.** {_written(found)}", "")
     rows = ((row.name, prose(row.before), prose(row.after), prose(row.note)) for row in found.rows)
     yield from table(("", "before!", "after!", ""), rows)
+    for remark in found.remarks:
+        yield from ("", f"{prose(remark)}.")
     if found.repaired:
         yield from ("", f"### Repaired ({found.count:,})", "")
         repaired = (

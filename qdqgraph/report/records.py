@@ -103,6 +103,7 @@ class FileRecord:
     file: str
     findings: tuple[FindingRecord, ...]
     int8: Int8Record | None
+    error: Annotated[str, Meta(description='Why the file cannot be checked; "" if it was.')]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,13 @@ TABLE = re.findall(
 TWICE = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { y = t.conv4 (x, s1) v = t.conv4 (x, s2) }"
 CLEAN = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }"
 FLOAT = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,1,1,1] w = {1, 2, 3, 4}> { y = Conv <group = 4> (x, w) }"
+LEFT = """g (float[1,4,8,8] x) => (float[1,8,8,8] w) <float big = {0.5}> {
+    a = Relu (x) c = t.conv4 (x, s4) p = t.pair (c, s1) e = Concat <axis = 1> (c, a) w = t.pair (e, big) }"""
+"""The guard refuses the tie of the Concat."""
+TWO = """g (float[1,4,8,8] x) => (float[1,8,8,8] y)
+    <float[4,1,1,1] w = {1, 2, 3, 4}, float[4,1,1,1] v = {0.001, 0.001, 0.002, 0.001}, float[8,1,1,1] u = {1, 1, 1, 1, 1, 1, 1, 1}> {
+    a = Conv <group = 4> (x, w) b = Conv <group = 4> (x, v) c = Concat <axis = 1> (a, b) y = Conv <group = 8> (c, u) }"""
+"""A float network with the same: one side of its Concat has values a thousand times smaller."""
 A, B = "qat-residual.graph.json", "qat.graph.json"
 SAMPLES = "--data data.npz"
 
@@ -61,8 +68,17 @@ CASES = {
     "engine time": Case(A, "none.json"),
     "error": Case(f"clean.onnx {SAMPLES}", f"float.onnx {SAMPLES}", needs=("onnxruntime",)),
     "explain": Case("QDQ101", "QDQ100"),
-    "fix": Case("twice.onnx -o 5.onnx --no-numerics", "float.onnx -o 6.onnx --no-numerics"),
-    "quantize": Case(f"float.onnx -o 7.onnx {SAMPLES}", f"clean.onnx -o 8.onnx {SAMPLES}", needs=("onnxruntime",)),
+    "fix": Case(
+        "twice.onnx -o 5.onnx --no-numerics --exit-non-zero-if-left",
+        "float.onnx -o 6.onnx --no-numerics",
+        "left.onnx --dry-run --no-numerics --exit-non-zero-if-left",
+    ),
+    "quantize": Case(
+        f"float.onnx -o 7.onnx {SAMPLES}",
+        f"clean.onnx -o 8.onnx {SAMPLES}",
+        f"two.onnx --dry-run {SAMPLES} --exit-non-zero-if-left",
+        needs=("onnxruntime",),
+    ),
     "rules list": Case("", "--rules none.toml"),
     "rules new": Case("my-rule --code MY103", "my-rule --code QDQ101"),
     "rules pages": Case("right_rule.toml -o pages", "none.toml -o pages"),
@@ -81,7 +97,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("models")
-    for name, text in (("twice", TWICE), ("clean", CLEAN), ("float", FLOAT)):
+    for name, text in (("twice", TWICE), ("clean", CLEAN), ("float", FLOAT), ("left", LEFT), ("two", TWO)):
         onnx.save(build(text), found / f"{name}.onnx")
     np.savez(found / "data.npz", x=np.random.default_rng(0).normal(0, 3, (4, 4, 8, 8)).astype(np.float32))
     for name in (A, B):

@@ -111,7 +111,7 @@ def test_a_refused_repair_says_why_and_not_what_it_would_do() -> None:
 def test_what_another_target_alone_finds_is_no_finding_of_the_file() -> None:
     there = replace(FOUND, target="trt-8.6")
     assert shown("github", there) == ""
-    assert json.loads(shown("json", there))["files"] == [{"file": "m.onnx", "findings": [], "int8": None}]
+    assert json.loads(shown("json", there))["files"] == [{"file": "m.onnx", "findings": [], "int8": None, "error": ""}]
 
 
 SHARE = Int8Share("forecast for trt-10", weighted=5, int8=3, tensors=7, bytes=12345)

@@ -73,3 +73,10 @@ def test_findings_of_another_target_are_left_out_and_what_runs_in_int8_is_output
     (suite,) = document(FileFindings("m.onnx", (replace(FOUND, target="trt-8.6"),), share))
     assert (suite.get("tests"), suite.get("failures")) == ("0", "0")
     assert suite.findtext("system-out") == share.sentence
+
+
+def test_a_file_that_cannot_be_checked_is_an_error() -> None:
+    top = document(FileFindings("m.onnx", (FOUND,)), FileFindings("n.onnx", (), error="n.onnx: not an ONNX file"))
+    assert [top.get(count) for count in ("tests", "failures", "errors")] == ["2", "1", "1"]
+    (error,) = top.iter("error")
+    assert error.get("message") == "n.onnx: not an ONNX file"

@@ -15,9 +15,8 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from qdqgraph.cli.main import main
-from qdqgraph.report import fix_markdown, formats, markdown
+from qdqgraph.report import formats, markdown
 from qdqgraph.report.formats import FileFindings
-from qdqgraph.report.summary.fixing import FixSummary, Side
 from qdqgraph.rulekit import Finding, Safety, Severity
 from tests.support.models import build
 
@@ -81,8 +80,8 @@ def test_fix_prints_before_and_after_what_was_repaired_and_what_is_left(capsys: 
 def test_a_dry_run_says_that_nothing_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fix", "clean.onnx", "--dry-run", "--no-numerics", "--no-config", "--format", "markdown"]) == 0
     html = rendered(capsys.readouterr().out)
-    assert "0 findings repaired, 0 left" in html and "Dry run: nothing was written." in html
-    assert "<h3>" not in html
+    assert "<strong>nothing to repair; 1 of 1 weighted layers in INT8.</strong> Dry run: nothing was written." in html
+    assert "<h3>" not in html and "SQNR" not in html
 
 
 @pytest.mark.usefixtures("models")
@@ -125,8 +124,8 @@ def test_findings_of_another_target_are_one_line() -> None:
     assert "On trt-8.6 only: 5 findings, at <code>t0</code>, <code>t1</code>, <code>t2</code> and 2 more." in html
 
 
-def test_unknown_figures_have_no_row() -> None:
-    nothing = Side(None, 0, 0, None)
-    found = FixSummary("m.onnx", None, None, (), (), nothing, nothing, None, 0, None)
-    names = [row[0] for row in rows(rendered("\n".join(fix_markdown.lines(replace(found, after=Side(0, 0, 0, None))))))]
-    assert names == ["", "findings", "activation pairs"]
+def test_a_file_that_cannot_be_checked_has_its_reason() -> None:
+    console = Console(file=StringIO(), width=200)
+    formats.show("markdown", console, [FileFindings("n.onnx", (), error="'n.onnx' is not an ONNX file")])
+    assert isinstance(console.file, StringIO)
+    assert "<strong>Not checked</strong>: <code>n.onnx</code> is not an ONNX file" in rendered(console.file.getvalue())

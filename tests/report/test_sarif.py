@@ -159,3 +159,12 @@ def test_a_name_cannot_write_a_link_or_a_placeholder() -> None:
 )
 def test_a_path_is_a_uri(path: str, uri: str) -> None:
     assert log(FileFindings(path, (FOUND,)))["artifacts"][0]["location"]["uri"] == uri
+
+
+def test_a_file_that_cannot_be_checked_is_a_notification_and_the_run_not_successful() -> None:
+    run = log(FileFindings("m.onnx", (FOUND,)), FileFindings("n.onnx", (), error="n.onnx: not an ONNX file"))
+    (invocation,) = run["invocations"]
+    assert invocation["executionSuccessful"] is False and len(run["results"]) == 1
+    (notification,) = invocation["toolExecutionNotifications"]
+    assert (notification["level"], notification["message"]["text"]) == ("error", "n.onnx: not an ONNX file")
+    assert notification["locations"][0]["physicalLocation"]["artifactLocation"]["index"] == 1

@@ -42,6 +42,7 @@ class FileFindings:
         int8: what runs in INT8, by the forecast; None if unknown.
         rules: the rules that were run; none if unknown.
         summary: the findings by rule, tensor and outcome; None if unknown.
+        error: why the file cannot be checked, with its path; "" if it was.
     """
 
     path: str
@@ -49,6 +50,7 @@ class FileFindings:
     int8: Int8Share | None = None
     rules: Sequence[Rule] = ()
     summary: CheckSummary | None = None
+    error: str = ""
 
     @classmethod
     def of(cls, path: str, found: Checked, rules: Sequence[Rule], target: str) -> FileFindings:

@@ -15,4 +15,4 @@ def render(files: Sequence[FileFindings]) -> Iterator[Document]:
 
 def _record(file: FileFindings) -> FileRecord:
     share = None if file.int8 is None else Int8Record.of(file.int8)
-    return FileRecord(file.path, tuple(map(FindingRecord.of, file.here)), share)
+    return FileRecord(file.path, tuple(map(FindingRecord.of, file.here)), share, file.error)

@@ -1,7 +1,7 @@
 """JUnit XML, for the test reports of GitLab, Jenkins and Azure DevOps.
 
-A file is a test suite. A finding is a failed test, and a rule without findings is a passed one. The schema is that of
-Jenkins' xUnit plugin, which GitLab reads too.
+A file is a test suite. A finding is a failed test, a rule without findings a passed one, and a file that cannot be
+checked is a test with an error. The schema is that of Jenkins' xUnit plugin, which GitLab reads too.
 
 Sources: https://github.com/jenkinsci/xunit-plugin (junit-10.xsd), https://docs.gitlab.com/ci/testing/unit_test_reports/.
 """
@@ -20,8 +20,8 @@ from . import FileFindings
 def render(files: Sequence[FileFindings]) -> Iterator[str]:
     """The document, line by line, in ASCII. Findings of other targets are left out."""
     suites = [_suite(file) for file in files]
-    top = Element("testsuites", name="qdqgraph", errors="0")
-    for count in ("tests", "failures"):
+    top = Element("testsuites", name="qdqgraph")
+    for count in ("tests", "failures", "errors"):
         top.set(count, str(sum(int(suite.get(count, "0")) for suite in suites)))
     top.extend(suites)
     indent(top, " ")
@@ -32,8 +32,11 @@ def render(files: Sequence[FileFindings]) -> Iterator[str]:
 def _suite(file: FileFindings) -> Element:
     found = {finding.code for finding in file.here}
     passed = [rule for rule in file.rules if rule.code not in found]
-    counts = {"tests": str(len(file.here) + len(passed)), "failures": str(len(file.here)), "errors": "0"}
-    suite = Element("testsuite", {"name": printable(file.path), **counts})
+    counts = {"tests": len(file.here) + len(passed) + bool(file.error), "failures": len(file.here)}
+    counts["errors"] = int(bool(file.error))
+    suite = Element("testsuite", {"name": printable(file.path), **{name: str(n) for name, n in counts.items()}})
+    if file.error:
+        SubElement(_case(suite, file, "the file can be checked"), "error", message=printable(file.error))
     for finding in file.here:
         case = _case(suite, file, f"{finding.code} {finding.name} at {finding.place}")
         message = printable(finding.message)

@@ -21,6 +21,8 @@ def render(files: Sequence[FileFindings]) -> Iterator[str]:
     """The sections: the verdict, a table of the rules, the most expensive tensors, what stays, all findings folded."""
     for file in files:
         yield from (f"## {code(file.path)}", "")
+        if file.error:
+            yield from (f"**Not checked**: {prose(file.error)}", "")
         if file.summary is not None:
             yield from _summary(file.summary)
         if file.here:

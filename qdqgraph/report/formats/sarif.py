@@ -49,9 +49,10 @@ def _run(files: Sequence[FileFindings]) -> Mapping[str, Any]:
         "semanticVersion": __version__,
         "rules": [_rule(first[code], rules.get(code)) for code in codes],
     }
+    success = not any(file.error for file in files)
     return {
         "tool": {"driver": driver},
-        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": list(_notifications(files))}],
+        "invocations": [{"executionSuccessful": success, "toolExecutionNotifications": list(_notifications(files))}],
         "artifacts": [_artifact(file) for file in files],
         "results": [result for index, file in enumerate(files) for result in _results(file, index, codes)],
         "columnKind": "unicodeCodePoints",
@@ -87,12 +88,13 @@ def _artifact(file: FileFindings) -> Mapping[str, Any]:
 
 
 def _notifications(files: Sequence[FileFindings]) -> Iterator[Mapping[str, Any]]:
-    """What `check` says of a file besides its findings: that nothing of it runs in INT8."""
+    """What `check` says of a file besides its findings: that it cannot be checked, or nothing of it runs in INT8."""
     for index, file in enumerate(files):
+        where = {"physicalLocation": {"artifactLocation": {**_location(file.path), "index": index}}}
+        if file.error:
+            yield {"level": "error", "message": {"text": _message(file.error)}, "locations": [where]}
         if file.int8 is not None and file.int8.warning:
-            where = {"physicalLocation": {"artifactLocation": {**_location(file.path), "index": index}}}
-            message = {"text": _message(file.int8.sentence)}
-            yield {"level": "warning", "message": message, "locations": [where]}
+            yield {"level": "warning", "message": {"text": _message(file.int8.sentence)}, "locations": [where]}
 
 
 def _results(file: FileFindings, artifact: int, codes: Mapping[str, int]) -> Iterator[Mapping[str, Any]]:
