@@ -14,6 +14,7 @@ from typing import Any, Final
 SCHEMA: Final = "schema"
 """The first key of each document: the `$id` of its schema."""
 VERSIONS: Final[Mapping[str, int]] = {
+    "diff": 1,
     "engine": 1,
     "engine-diff": 1,
     "engine-time": 1,
@@ -21,9 +22,12 @@ VERSIONS: Final[Mapping[str, int]] = {
     "error-as": 1,
     "findings": 1,
     "result": 1,
+    "rule": 1,
+    "rules": 1,
     "sensitivity": 1,
     "tune": 1,
     "tune-status": 1,
+    "why": 1,
 }
 """The version of each document, by its name."""
 

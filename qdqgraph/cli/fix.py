@@ -150,6 +150,11 @@ def strip(args: Namespace) -> int:
         plan=args.plan,
         force=args.force,
     )
-    text.show_stripped(terminal(), str(args.model), result)
+    if args.json:
+        from ..report import records  # each way of printing loads what it needs
+
+        say_json(terminal(), records.result_json(str(args.model), str(args.output), result))
+    else:
+        text.show_stripped(terminal(), str(args.model), result)
     warn(*result.notes)
     return 0

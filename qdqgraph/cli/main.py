@@ -103,9 +103,11 @@ def parser() -> argparse.ArgumentParser:
     diff = _verb(verbs, "diff", "list pairs, scales and placements that differ", "qdqgraph diff model.onnx fixed.onnx")
     diff.add_argument("a", type=Path, metavar="A")
     diff.add_argument("b", type=Path, metavar="B")
+    _json(diff)
     explain = _verb(verbs, "explain", "show what a rule finds, why, and its examples", "qdqgraph explain QDQ101")
     explain.add_argument("code", metavar="CODE", help="a code or name, such as QDQ101 or concat-scales-differ")
     _rules_option(explain)
+    _json(explain)
     text = "show what a rule does at a tensor, or the condition that failed"
     why = _verb(verbs, "why", text, "qdqgraph why QDQ101 model.onnx --at cat1")
     why.add_argument("code", metavar="CODE", help="a code or name of a rule")
@@ -115,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
         "--trace", action="store_true", help="for rule authors: also the line of a Python rule that decided"
     )
     _common(why)
+    _json(why)
     _rules(_verb(verbs, "rules", "list, write and test rules", "qdqgraph rules test my_rules/"))
     text = "forecast, build, read, compare and draw engines"
     engine = _verb(verbs, "engine", text, "qdqgraph engine diff a.json b.json")
@@ -133,6 +136,7 @@ def _rules(verb: argparse.ArgumentParser) -> None:
     verbs = verb.add_subparsers(dest="what", required=True, metavar="WHAT")
     listed = _verb(verbs, "list", "list the rules: code, name, safety, origin", "qdqgraph rules list")
     _rules_option(listed)
+    _json(listed)
     new = _verb(
         verbs, "new", "create a rule from a template that passes its tests", "qdqgraph rules new my-rule --text"
     )
@@ -188,6 +192,10 @@ def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+
+
 def _check(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     _common(verb)
@@ -231,6 +239,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
     _repeated(verb, "--select", "CODES", "the layers these rules report")
     accuracy_arguments.add_worst(verb)
     verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    _json(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

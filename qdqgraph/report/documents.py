@@ -20,6 +20,7 @@ from ..verify.sensitivity.ranking import Sensitivity
 from .kernel_records import EngineNumbersRecord
 from .layer_records import AccuracyRecord
 from .records import DiffRecord, FindingsRecord, ResultRecord
+from .rule_records import DifferencesRecord, RulePageRecord, RulesRecord, WhyRecord
 from .timing import TimesRecord
 
 FOLDER: Final = Path(__file__).parent / "schemas"
@@ -60,7 +61,8 @@ class Printed:
 
 DOCUMENTS: Final = (
     Printed("findings", FindingsRecord, ("check",), "The findings in each file, and what of it runs in INT8"),
-    Printed("result", ResultRecord, ("fix", "quantize"), "Repairs, changed scales, checks, and what is left"),
+    Printed("result", ResultRecord, ("fix", "quantize", "strip"), "Repairs, changed scales, checks, and what is left"),
+    Printed("diff", DifferencesRecord, ("diff",), "How the quantization of two models differs"),
     Printed("error", AccuracyRecord, ("error",), "The error of each layer against the float network"),
     Printed("error-as", EngineNumbersRecord, ("error --as",), "Where TensorRT's arithmetic differs, kernel by kernel"),
     Printed("sensitivity", Sensitivity, ("sensitivity",), "What each unit gains in float, or costs alone"),
@@ -69,6 +71,9 @@ DOCUMENTS: Final = (
     Printed("engine", EngineForm, ("engine forecast", "engine build", "engine read"), "The kernels of an engine"),
     Printed("engine-diff", DiffRecord, ("engine diff",), "How two engines differ, and why the second is worse"),
     Printed("engine-time", TimesRecord, ("engine time",), "Estimated times of engines, fastest first"),
+    Printed("rules", RulesRecord, ("rules list",), "The rules"),
+    Printed("rule", RulePageRecord, ("explain",), "A rule with its documentation and examples"),
+    Printed("why", WhyRecord, ("why",), "What a rule does at a tensor, or the condition that failed"),
 )
 """Every document that a command prints with `--json`."""
 

@@ -255,7 +255,7 @@ class FloatRecord:
 
 @dataclass(frozen=True)
 class ResultRecord:
-    """The output of `fix --json` and `quantize --json`: findings, every changed scale, and the checks."""
+    """The output of `fix`, `quantize` and `strip` with `--json`: findings, every changed scale, and the checks."""
 
     format: Literal[1]
     file: str
