@@ -82,7 +82,7 @@ def test_a_file_in_the_folder_is_a_format_of_the_command_line(
 def test_an_unknown_format_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["check", "m.onnx", "--format", "tally"])
-    assert "there is no 'tally'; choose from github, json, text" in capsys.readouterr().err
+    assert "there is no 'tally'; choose from github, json, junit, markdown, sarif, text" in capsys.readouterr().err
 
 
 def test_github_tells_the_same() -> None:

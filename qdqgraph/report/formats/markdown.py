@@ -46,8 +46,9 @@ def _summary(found: CheckSummary) -> Iterator[str]:
         rows = ((code(p.tensor), ", ".join(p.codes), size(p.bytes), percent(p.share)) for p in costly)
         yield from table(("tensor", "findings", "cost a run!", "share!"), rows)
         yield ""
-    change = found.int8.sentence if found.after is None else found.int8.change(found.after)
-    yield from (f"{prose(change)}.", "")
+    yield from (f"{prose(found.int8.sentence)}.", "")
+    if found.after is not None and found.findings:
+        yield from (f"After a repair: {prose(found.after.counts)}.", "")
     if found.unwritten:
         yield from (f"A repair would write nothing: {prose(found.unwritten)}", "")
     elif found.kept:
