@@ -144,7 +144,7 @@ def test_what_a_command_prints_fits_its_schema_exactly(
     if command in PACKAGES:
         pytest.importorskip(PACKAGES[command])
     monkeypatch.chdir(folder)
-    if command == "tune --status":
+    if command == "tune --status" and not list(folder.glob("*.tune.db")):
         assert main(SEARCH) == 0
         capsys.readouterr()
     verb, _, option = command.partition(" --")
