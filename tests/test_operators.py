@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from qdqgraph.categories import CATEGORIES
 from qdqgraph.graph.moves import CONDITIONS
 from qdqgraph.operators import MOVES, OPERATORS, Operator, members
+from qdqgraph.versions import tomllib
 from tests.support.paths import ROOT
 
 NAMES = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}

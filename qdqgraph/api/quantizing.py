@@ -47,6 +47,7 @@ def quantize(
     engines: bool = False,
     allow_worse: bool = False,
     globs: Sequence[str] | None = None,
+    provenance: bool = True,
     progress: Progress = lambda message: None,
     **settings: Any,
 ) -> Result:
@@ -67,8 +68,8 @@ def quantize(
             that it lacks.
         output, plan, force, folder, fp16, keep_io, ranges: as `fix`.
         numerics: compare the outputs with the float model in ONNX Runtime (extra "ort") before writing.
-        preprocess, samples, calibrate, percentile, memory, statistics, provider, engines, allow_worse, globs, progress:
-            as `fix`.
+        preprocess, samples, calibrate, percentile, memory, statistics, provider, engines, allow_worse, globs,
+            provenance, progress: as `fix`.
         settings: fields of `Options` by name.
 
     Raises:
@@ -104,5 +105,6 @@ def quantize(
         engines=engines,
         allow_worse=allow_worse,
         globs=globs,
+        provenance=provenance,
         progress=progress,
     ).run(model, rounds.quantize)

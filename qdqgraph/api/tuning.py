@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from .. import __version__
 from ..calibration.data.sources import Data
 from ..calibration.statistics.running import DEFAULT_MEMORY
@@ -26,6 +28,7 @@ from ..model.writing.models import Source
 from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..repair.options import Options
+from ..repair.provenance import Run, differing
 from ..repair.repair import joined
 from ..rulekit.rule import Rule
 from ..search.decisions import Candidate
@@ -95,6 +98,7 @@ def tune(
     samples: int | None = None,
     memory: int = DEFAULT_MEMORY,
     provider: str = "cpu",
+    provenance: bool = True,
     progress: given.Progress = lambda message: None,
     **settings: Any,
 ) -> Tuned:
@@ -124,7 +128,7 @@ def tune(
         seed: of these; the same seed gives the same result.
         storage: an URL of Optuna, such as "sqlite:///tune.db", that keeps what was measured: a later call goes on, and
             several processes share the work. In memory by default.
-        output, plan, force: as `fix`, of the chosen model.
+        output, plan, force, provenance: as `fix`, of the chosen model.
         progress: called with one line before each step.
         settings: fields of `Options` by name.
 
@@ -206,7 +210,13 @@ def tune(
             builds=0 if tried is None else tried.count,
             notes=(*(() if clocked else _close(own.found, speed, asked)), *(() if tried is None else tried.notes)),
         )
-    return Tuned(written(result, Source(source, place, found), output, plan, force, progress), outcome)
+    made = None
+    if provenance:
+        budgets = {"budget_db": budget_db, "max_drop": max_drop, "min_speed": min_speed, "library": library}
+        known = {name: value for name, value in budgets.items() if value is not None}
+        candidate = msgspec.to_builtins(best.candidate)
+        made = Run("tune", {**differing(chosen), **known, "data": feeds.digest, "candidate": candidate})
+    return Tuned(written(result, Source(source, place, found), output, plan, force, progress, made), outcome)
 
 
 @guarded

@@ -89,6 +89,7 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "provider": args.provider,
         "engines": args.verify,
         "allow_worse": args.allow_worse,
+        "provenance": not args.no_provenance,
         "globs": (*args.only, *args.skip),
     }
 
@@ -132,6 +133,7 @@ def strip(args: Namespace) -> int:
         output=args.output,
         plan=args.plan,
         force=args.force,
+        provenance=not args.no_provenance,
     )
     text.show_stripped(terminal(), str(args.model), result)
     warn(*result.notes)

@@ -17,6 +17,7 @@ from ..rulekit.naming import NO_PACKS
 from ..stop import STOP
 from .failures import failed, stopped
 from .parsers import Parser, add_command
+from .plan_arguments import add_plan
 from .written import outputs, so_far
 
 VERBS = {
@@ -254,7 +255,7 @@ def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -
     verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
     verb.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
     verb.add_argument("--diff", action="store_true", help="print every edit")
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    add_plan(verb)
     verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
     add_data(verb, data)
     add_calibration(verb)
@@ -277,7 +278,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "the layers these rules report")
     accuracy_arguments.add_worst(verb)
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    add_plan(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

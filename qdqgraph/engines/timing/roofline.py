@@ -6,13 +6,13 @@ with published engines. Source of the model: Williams et al., "Roofline: an insi
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from ...graph.graph import Graph
+from ...versions import tomllib
 from ..layers import Engine
 from .device import Device
 from .work import Work, works
