@@ -61,6 +61,9 @@ test: $(VENV)/test.stamp
 # The lowest versions, in an environment of their own. Without Python 3.10 (LOWEST), with the same Python as the rest.
 LOWEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) $(shell python3.10 -c 'print("python3.10")' 2>/dev/null) $(PYTHON))
 
+CORE = tests/versions tests/toml tests/targets tests/rulekit tests/proposals tests/model tests/test_operators.py \
+  tests/repair/test_provenance.py tests/repair/test_plan.py tests/api/test_api.py tests/cli/test_cli.py tests/verify/test_verification.py
+
 $(VENV)-lowest/test.stamp: pyproject.toml constraints-lowest.txt
 	$(LOWEST) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check install -q -c constraints-lowest.txt -e '.[ort,pictures]' \
@@ -68,7 +71,7 @@ $(VENV)-lowest/test.stamp: pyproject.toml constraints-lowest.txt
 	touch $@
 
 test-lowest: $(VENV)-lowest/test.stamp $(VENV)/test.stamp
-	QDQGRAPH_OTHER=$(VENV)/bin/python $(VENV)-lowest/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m "not slow" $(CORE)
+	QDQGRAPH_OTHER=$(VENV)/bin/python $(VENV)-lowest/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(CORE)
 
 test-nightly: $(VENV)/test.stamp
 	$(PYTEST) --hypothesis-profile=nightly

@@ -1,6 +1,6 @@
 """Repairs many graphs, and prints the digest of each result as JSON: `python -m tests.versions.outputs FOLDER`.
 
-The graphs are the files of the folder; `--write` first writes them there, so that two environments repair the same bytes.
+The graphs are the files of the folder, which `write` writes there, so that two environments repair the same bytes.
 
 They are those of `tests/cases`, the examples of the built-in rules, and random networks. Each is repaired, the cases and
 random networks with FP16 outside INT8 too. Plans are not compared, because each onnx prints the texts in them, which are
@@ -57,9 +57,11 @@ def _digest(model: Path, *, fp16: bool) -> str:
     return hashlib.sha256(result.model.SerializeToString(deterministic=True)).hexdigest()
 
 
+def write(folder: Path) -> None:
+    """Writes the graphs into a folder."""
+    for name, model in graphs():
+        onnx.save(model, folder / f"{name}.onnx")
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[-1])
-    if "--write" in sys.argv:
-        for name, model in graphs():
-            onnx.save(model, folder / f"{name}.onnx")
-    json.dump(digests(folder), sys.stdout, indent=0, sort_keys=True)
+    json.dump(digests(Path(sys.argv[1])), sys.stdout, indent=0, sort_keys=True)

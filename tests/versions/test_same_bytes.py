@@ -6,16 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import onnx
 import pytest
 
 from tests.support.paths import ROOT
 
 OTHER = os.environ.get("QDQGRAPH_OTHER", "")
 """The Python of the other environment, relative to the checkout."""
-REFUSED = "ModelError"
+NEWER = ("case 03-fp8-", "case 31-bf16")
+"""Graphs with types that onnx 1.18 cannot read, which is refused."""
 
 
 def _digests(python: str, *arguments: str) -> dict[str, str]:
@@ -27,10 +28,10 @@ def _digests(python: str, *arguments: str) -> dict[str, str]:
 
 @pytest.mark.skipif(not OTHER, reason="there is no other environment; make test-lowest sets QDQGRAPH_OTHER")
 def test_both_ends_of_the_versions_give_the_same_bytes(tmp_path: Path) -> None:
-    theirs = _digests(str(ROOT / OTHER), "--write", str(tmp_path))
-    ours = _digests(sys.executable, str(tmp_path))
-    newer = {path.stem for path in tmp_path.glob("*.onnx") if onnx.load(path).ir_version > onnx.IR_VERSION}
-    for name in sorted(newer):
-        assert ours.pop(name) == REFUSED, "a model that this onnx is too old for"
-        theirs.pop(name)
+    write = "from pathlib import Path; from tests.versions.outputs import write; write(Path(__import__('sys').argv[1]))"
+    subprocess.run([ROOT / OTHER, "-c", write, tmp_path], cwd=ROOT, check=True, capture_output=True)
+    with ThreadPoolExecutor() as pool:  # one process each
+        theirs, ours = pool.map(_digests, (str(ROOT / OTHER), sys.executable), (str(tmp_path), str(tmp_path)))
+    for name in [name for name in ours if name.startswith(NEWER)]:
+        assert ours.pop(name) == "ModelError" and len(theirs.pop(name)) == 64
     assert ours == theirs and len(ours) > 250 and sum(len(digest) == 64 for digest in ours.values()) > 0.9 * len(ours)
