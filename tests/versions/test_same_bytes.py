@@ -33,5 +33,5 @@ def test_both_ends_of_the_versions_give_the_same_bytes(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:  # one process each
         theirs, ours = pool.map(_digests, (str(ROOT / OTHER), sys.executable), (str(tmp_path), str(tmp_path)))
     for name in [name for name in ours if name.startswith(NEWER)]:
-        assert ours.pop(name) == "ModelError" and len(theirs.pop(name)) == 64
+        assert ours.pop(name) in ("GraphError", "ModelError") and len(theirs.pop(name)) == 64
     assert ours == theirs and len(ours) > 250 and sum(len(digest) == 64 for digest in ours.values()) > 0.9 * len(ours)
