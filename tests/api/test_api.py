@@ -29,11 +29,13 @@ SHOWN = {"help", "json", "format", "diff"}
 """Options that say what is printed."""
 PROCESS = {"no-packs", "traceback"}
 """Options for the whole process: a program sets QDQGRAPH_NO_PACKS, or gives the rules."""
+PROVENANCE = {"no-provenance": "provenance"}
+REPAIRS = {"verify": "engines", "no-numerics": "numerics", "except": "skip", **PROVENANCE}
 CALLS: Mapping[str, tuple[Callable[..., Any], Mapping[str, str], set[str]]] = {
     "check": (api.check, {}, set()),
-    "fix": (api.fix, {"verify": "engines", "no-numerics": "numerics", "except": "skip"}, {"dry-run"}),
-    "quantize": (api.quantize, {"verify": "engines", "no-numerics": "numerics", "except": "skip"}, {"dry-run"}),
-    "strip": (api.strip, {"from": "ranking"}, set()),
+    "fix": (api.fix, REPAIRS, {"dry-run"}),
+    "quantize": (api.quantize, REPAIRS, {"dry-run"}),
+    "strip": (api.strip, {"from": "ranking", **PROVENANCE}, set()),
     "apply": (api.apply, {}, set()),
     "undo": (api.undo, {}, set()),
     "diff": (api.diff, {}, set()),
