@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.public_api import MODULES, text
+from tests.support.public_api import MODULES, text
 
 KEPT = Path(__file__).with_name("public_api.txt")
 CHANGED = """the public API changed. If that is meant (docs/versioning.md says what may change), tell it in CHANGELOG.md and run:
-python -m tests.api.public_api > tests/api/public_api.txt"""
+python -m tests.support.public_api > tests/api/public_api.txt"""
 
 
 def _kept() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Writes what the public modules offer, one line each: `python -m tests.api.public_api > tests/api/public_api.txt`."""
+"""Writes what the public modules offer, one line each: `python -m tests.support.public_api > tests/api/public_api.txt`."""
 
 from __future__ import annotations
 
