@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
 
 import onnx
 import onnx.inliner
@@ -22,6 +21,7 @@ from ..report.examined import examined
 from ..rulekit.rule import Rule
 from ..verify.layers import Accuracy, Scores, accuracy
 from ..verify.scores import Evaluate, run_of, score_of
+from ..versions import Unpack
 from . import given
 from .call import public
 from .given import SILENT, File, Memory, Model, Progress

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Unpack
 
 from ..engines.forecast.judge import Judge
 from ..engines.share import Int8Share
@@ -15,6 +14,7 @@ from ..report.checked import Checked
 from ..report.examined import examined
 from ..rulekit.finding import Severity
 from ..rulekit.rule import Rule
+from ..versions import Unpack
 from . import given
 from .call import public
 from .given import File, Model

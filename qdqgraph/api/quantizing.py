@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Unpack
 
 from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
@@ -14,6 +13,7 @@ from ..repair import rounds
 from ..repair.options import Options
 from ..report.results import Result
 from ..rulekit.rule import Rule
+from ..versions import Unpack
 from . import given
 from .call import public
 from .given import SILENT, File, Memory, Model, Progress
@@ -50,6 +50,7 @@ def quantize(
     verify: bool = False,
     allow_worse: bool = False,
     globs: Sequence[str] | None = None,
+    provenance: bool = True,
     progress: Progress = SILENT,
     **settings: Unpack[QuantizeOptions],
 ) -> Result:
@@ -71,8 +72,8 @@ def quantize(
             that it lacks.
         output, plan, force, folder, fp16, keep_io, magnitudes: as `fix`.
         numerics: compare the outputs with the float model in ONNX Runtime (extra "ort") before writing.
-        preprocess, samples, calibrate, percentile, memory, statistics, provider, verify, allow_worse, globs, progress:
-            as `fix`.
+        preprocess, samples, calibrate, percentile, memory, statistics, provider, verify, allow_worse, globs,
+            provenance, progress: as `fix`.
         settings: fields of `Options` by name.
 
     Raises:
@@ -109,5 +110,6 @@ def quantize(
         verify=verify,
         allow_worse=allow_worse,
         globs=globs,
+        provenance=provenance,
         progress=progress,
     ).run(model, rounds.quantize)

@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
 
 import onnx.inliner
 
@@ -32,6 +31,7 @@ from ..verify.sensitivity.levels import cost, gain
 from ..verify.sensitivity.measure import Measuring
 from ..verify.sensitivity.ranking import FORMAT, Asked, Mode, Sensitivity, UnitRow, ranked
 from ..verify.sensitivity.units import Unit, units
+from ..versions import Unpack
 from . import given
 from .accuracy import reference_notes
 from .call import public

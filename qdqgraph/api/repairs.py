@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
 
 from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
@@ -18,8 +17,11 @@ from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..repair.options import Options
+from ..repair.plan import digest
+from ..repair.provenance import Run, stamped
 from ..report.results import Result
 from ..rulekit.rule import Rule
+from ..versions import Unpack
 from . import given
 from .call import public
 from .given import SILENT, File, Memory, Model, Progress
@@ -59,6 +61,7 @@ def fix(
     verify: bool = False,
     allow_worse: bool = False,
     globs: Sequence[str] | None = None,
+    provenance: bool = True,
     progress: Progress = SILENT,
     **settings: Unpack[FixOptions],
 ) -> Result:
@@ -102,6 +105,9 @@ def fix(
         allow_worse: with `verify`, write the result even if its engine is worse than that of the original.
         globs: the globs of `only` and `skip` that must match a node or tensor; all by default. A settings file for
             several models may contain globs without a match in this model.
+        provenance: the written model tells in its metadata (`qdqgraph.provenance`, JSON) which version, rules and
+            options made it, and from which input; the plan undoes that too. The model of the result has the entry only
+            if `output` or `plan` is given.
         progress: called with one line before each step.
         settings: fields of `Options` by name.
 
@@ -138,6 +144,7 @@ def fix(
         verify=verify,
         allow_worse=allow_worse,
         globs=globs,
+        provenance=provenance,
         progress=progress,
     ).run(model, rounds.fix)
 
@@ -156,6 +163,7 @@ def to_fp16(
     preprocess: str | None = None,
     samples: int | None = None,
     skip: Sequence[str] = (),
+    provenance: bool = True,
 ) -> Fp16Model:
     """Converts everything outside INT8 to FP16, for strongly typed TensorRT.
 
@@ -168,6 +176,7 @@ def to_fp16(
         data: inputs to measure `magnitudes` on if they are None, with ONNX Runtime (extra "ort"); as `fix`.
         preprocess, samples: as `fix`.
         skip: globs on the names of nodes and of their outputs; those nodes stay FP32.
+        provenance: as `fix`.
 
     Raises:
         ModelError: as `fix`; or external data are missing, the data do not fit the model, or a node cannot be
@@ -185,6 +194,10 @@ def to_fp16(
     if output is None:
         return made
     source = Source(file, place, found)
+    if provenance and (base := digest(found)) != digest(made.model):
+        given_options = {"keep_io": keep_io, "magnitudes": magnitudes is not None, "skip": [*skip]}
+        run = Run("to_fp16", {name: value for name, value in given_options.items() if value})
+        made = replace(made, model=stamped(made.model, found, base, run))
     new = placed(made.model, Path(output), source, force=force)
     for sentence in write_model(new, Path(output), source, force=force):
         note(sentence)

@@ -17,6 +17,7 @@ from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..model.writing.users import same_file
 from ..repair.plan import Plan
+from ..repair.provenance import Run, recorded
 from ..report.results import Result
 from .given import SILENT, File, Progress
 from .soundness import refuse_unsound
@@ -59,14 +60,19 @@ def written(
     plan: File | None,
     force: bool,
     progress: Progress = SILENT,
+    run: Run | None = None,
 ) -> Result:
     """Writes the files of a result, and returns the result as it was written, with notes about the files.
+
+    If the run is given and a file is written, the model and its plan contain the run in their provenance.
 
     Raises:
         RepairError: as `refuse_unsound`.
         ModelError: a file cannot be written.
     """
     refuse_unsound(source.original, result.model)
+    if run is not None and (output is not None or plan is not None):
+        result = recorded(result, source.original, run)
     notes: list[str] = []
     if plan is not None and source.path.is_file() and not is_canonical(source.path, source.original):
         effect = "undo restores an equal model, but not the same bytes"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
 
 from ..authoring.why import Answer
 from ..authoring.why import why as answer
@@ -13,6 +12,7 @@ from ..repair.options import Options
 from ..rulekit import catalog
 from ..rulekit.rule import Rule, handled
 from ..targets.target import Target
+from ..versions import Unpack
 from . import given
 from .call import public
 from .given import File, Model

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -14,6 +15,7 @@ from .. import __version__
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data
 from ..calibration.ranges import measured_ranges
+from ..calibration.statistics.scales import AUTO
 from ..calibration.trial import run_on_noise
 from ..engines.forecast.forecast import forecast
 from ..engines.share import Int8Share
@@ -30,6 +32,7 @@ from ..repair import rounds
 from ..repair.mark import is_result, marked
 from ..repair.measured import Measured
 from ..repair.options import Options
+from ..repair.provenance import Run, differing
 from ..repair.repair import Repair
 from ..repair.work import Measure
 from ..report.results import Result
@@ -73,6 +76,7 @@ class Steps:
     verify: bool = False
     allow_worse: bool = False
     globs: Sequence[str] | None = None
+    provenance: bool = True
     progress: Progress = SILENT
 
     def __post_init__(self) -> None:
@@ -119,7 +123,25 @@ class Steps:
             repair = marked(repair, found, place, run) if run is not None and repair.plan.edits else repair
             shares = attempt.judge.shares[:1] + done.attempt.judge.shares[-1:]
             result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note))
-        return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress)
+        told = None
+        if self.provenance:
+            told = Run("quantize" if repairs is rounds.quantize else "fix", self._asked(feeds if run else None))
+        return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress, told)
+
+    def _asked(self, feeds: Samples | None) -> Mapping[str, Any]:
+        """What differs from the defaults, for the provenance; `feeds` are the samples that the result depends on."""
+        own, table = self.calibration, self.calibration.table
+        given = {
+            "fp16": self.fp16,
+            "keep_io": self.keep_io,
+            "magnitudes": self.fp16 and self.magnitudes is not None,
+            "data": feeds and feeds.digest,
+            "calibrate": feeds and own.method != AUTO and own.method,
+            "percentile": own.method == "percentile" and own.percentile,
+            "reference": own.reference is not None,
+            "ranges": table and table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest(),
+        }
+        return {**differing(self.options), **{name: value for name, value in given.items() if value}}
 
     def _attempt(
         self,

@@ -13,6 +13,7 @@ from ..model.content import content
 from ..model.writing.models import Source
 from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
+from ..repair.provenance import Run
 from ..report.results import Result
 from ..rulekit.rule import Rule
 from ..verify.sensitivity.ranking import Sensitivity
@@ -37,6 +38,7 @@ def strip(
     plan: File | None = None,
     force: bool = False,
     folder: File | None = None,
+    provenance: bool = True,
 ) -> Result:
     """Removes the pairs at the inputs of chosen layers, so that these run in floating point, as `qdqgraph strip` does.
 
@@ -53,6 +55,7 @@ def strip(
         plan: as `fix`.
         force: as `fix`.
         folder: as `fix`.
+        provenance: as `fix`.
 
     Raises:
         ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized; the ranking is of another
@@ -67,10 +70,11 @@ def strip(
     found, place, source = given.read(model, folder)
     refuse_collisions(found, place, source, output_paths(output, plan))
     worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
-    result = Result.of(
-        rounds.strip(found, (*nodes, *worst), given.rule_list(rules, select) if select else (), folder=place)
-    )
-    return written(result, Source(source, place, found), output, plan, force)
+    asked = given.rule_list(rules, select) if select else ()
+    result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
+    chosen = {"nodes": [*nodes, *worst], "rules": sorted(rule.code for rule in asked)}
+    run = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
+    return written(result, Source(source, place, found), output, plan, force, run=run)
 
 
 def _layers(

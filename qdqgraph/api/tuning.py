@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Unpack
+
+import msgspec
 
 from .. import __version__
 from ..calibration.data.sources import Data
@@ -19,6 +20,7 @@ from ..model.content import content
 from ..model.writing.models import Source
 from ..model.writing.outputs import refuse_collisions
 from ..repair.options import Options
+from ..repair.provenance import Run, differing
 from ..report.tuned import Tuned
 from ..rulekit.rule import Rule
 from ..search.decisions import Candidate
@@ -28,6 +30,7 @@ from ..search.start import Found
 from ..search.trials import Trials, choices, opened, results
 from ..search.walk import searched
 from ..verify.scores import Evaluate
+from ..versions import Unpack
 from . import given
 from .call import public
 from .chosen import FLOATS, as_repair, best, choosable, close_times, engine_of, float_network, left_findings
@@ -78,6 +81,7 @@ def tune(
     samples: int | None = None,
     memory: Memory = DEFAULT_MEMORY,
     provider: str = "cpu",
+    provenance: bool = True,
     progress: Progress = SILENT,
     **settings: Unpack[FixOptions],
 ) -> Tuned:
@@ -107,7 +111,7 @@ def tune(
         seed: of these; the same seed gives the same result.
         storage: an URL of Optuna, such as "sqlite:///tune.db", that keeps what was measured: a later call goes on, and
             several processes share the work. In memory by default.
-        output, plan, force: as `fix`, of the chosen model.
+        output, plan, force, provenance: as `fix`, of the chosen model.
         progress: called with one line before each step.
         settings: fields of `Options` by name.
 
@@ -189,7 +193,13 @@ def tune(
             builds=0 if tried is None else tried.count,
             notes=(*(() if clocked else close_times(own.found, speed, asked)), *(() if tried is None else tried.notes)),
         )
-    return Tuned(written(result, Source(source, place, found), output, plan, force, progress), outcome)
+    made = None
+    if provenance:
+        budgets = {"budget_db": budget_db, "max_drop": max_drop, "min_speed": min_speed, "library": library}
+        known = {name: value for name, value in budgets.items() if value is not None}
+        candidate = msgspec.to_builtins(winner.candidate)
+        made = Run("tune", {**differing(chosen), **known, "data": feeds.digest, "candidate": candidate})
+    return Tuned(written(result, Source(source, place, found), output, plan, force, progress, made), outcome)
 
 
 @public()

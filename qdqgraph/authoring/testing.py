@@ -29,7 +29,7 @@ from ..errors import ModelError, QdqgraphError
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.protos import is_standard, nested
-from ..model.text import parse
+from ..model.text import node_text, parse
 from ..repair.options import Options
 from ..repair.plan import Plan, digest
 from ..repair.repair import Repair
@@ -276,8 +276,9 @@ def _line(node: onnx.NodeProto, names: Mapping[str, str]) -> str:
     """Returns a node as text without its outputs: operator, attributes, and inputs renamed by `names`."""
     bare = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
     bare.attribute.extend(sorted(node.attribute, key=lambda a: a.name))
-    text = " ".join(onnx.printer.to_text(bare).split())
-    return text.removeprefix("= ").removesuffix("()").strip() + f" ({', '.join(names[i] for i in node.input)})"
+    return (
+        node_text(bare).removeprefix("= ").removesuffix("()").strip() + f" ({', '.join(names[i] for i in node.input)})"
+    )
 
 
 def _hash(data: bytes) -> str:

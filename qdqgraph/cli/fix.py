@@ -96,6 +96,7 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "provider": args.provider,
         "verify": args.verify,
         "allow_worse": args.allow_worse,
+        "provenance": not args.no_provenance,
         "globs": (*args.only, *args.skip),
     }
 
@@ -164,6 +165,7 @@ def strip(args: Namespace) -> int:
         output=args.output,
         plan=args.plan,
         force=args.force,
+        provenance=not args.no_provenance,
     )
     if args.json:
         from ..report import records  # each way of printing loads what it needs

@@ -274,6 +274,7 @@ def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -
 
 def _strip(verb: argparse.ArgumentParser) -> None:
     from . import accuracy_arguments
+    from .plan_arguments import add_plan
 
     _model(verb)
     _output(verb, required=True)
@@ -283,7 +284,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "the layers these rules report")
     accuracy_arguments.add_worst(verb)
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    add_plan(verb)
     _json(verb)
 
 

@@ -8,7 +8,6 @@ overrides both.
 from __future__ import annotations
 
 import fnmatch
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from ..errors import RuleError, reason
 from ..repair.options import Options
 from ..toml.file import TomlFile
+from ..versions import tomllib
 from .settings_form import SettingsTable
 
 TABLE = ("tool", "qdqgraph")

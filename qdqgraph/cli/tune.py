@@ -23,7 +23,7 @@ from .invocation import Invocation
 from .report import refuse_report, write_report
 
 ALONE = ("-o", "--output", "--plan", "--picture", "--report", "--workers", "--storage", "--with")
-OURS = dict.fromkeys(ALONE, 1) | {"--json": 0, "--force": 0}
+OURS = dict.fromkeys(ALONE, 1) | {"--json": 0, "--force": 0, "--no-provenance": 0}
 """Options that other workers do not get, and the number of their values: they measure candidates, and one process
 builds and writes."""
 
@@ -66,6 +66,7 @@ def tune(args: Namespace) -> int:
             output=args.output,
             plan=args.plan,
             force=args.force,
+            provenance=not args.no_provenance,
             reference=args.reference,
             preprocess=args.preprocess,
             samples=args.samples,

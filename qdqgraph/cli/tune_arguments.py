@@ -10,6 +10,7 @@ from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import NAMES as DEVICES
 from .data_arguments import add_data, add_memory
 from .numbers import count, finite, not_negative, positive, whole
+from .plan_arguments import add_plan
 from .report_arguments import add_report
 
 
@@ -48,7 +49,7 @@ def add(verb: ArgumentParser) -> None:
     verb.add_argument("--status", action="store_true", help="show how far the search in the storage is, and stop")
     help = "the chosen model; without it the search only prints, and shares the work of others"
     verb.add_argument("-o", "--output", type=Path, metavar="OUT", help=help)
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="write the plan here, for apply and undo")
+    add_plan(verb)
     verb.add_argument("--picture", type=Path, metavar="FILE.svg", help="write a picture of the front here")
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
     add_report(verb, force=False)

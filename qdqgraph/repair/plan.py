@@ -63,6 +63,18 @@ class Plan:
             raise PlanError("the models differ in fields that a plan cannot change")
         return plan
 
+    def with_metadata(self, before: onnx.ModelProto, after: onnx.ModelProto) -> Plan:
+        """The plan of a result that differs from this plan's in its metadata entries alone.
+
+        Args:
+            before: the base model.
+            after: the result with its new entries.
+        """
+        kept = [e for e in self.edits if _field(e) != "metadata_props"]
+        edits = [*kept, *_difference("metadata_props", before.metadata_props, after.metadata_props)]
+        order = [*ITEM, None]
+        return Plan(self.base, digest(after), tuple(sorted(edits, key=lambda e: order.index(_field(e)))))
+
     def apply(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """A new model with the edits applied.
 
@@ -125,6 +137,13 @@ class Plan:
         if inputs:
             raise PlanError(f"the plan is stale: there is no node input {next(iter(inputs))}")
         return new
+
+
+def _field(edit: Edit) -> Field | None:
+    """The repeated field that an edit changes; None for the version."""
+    if isinstance(edit, SetVersion):
+        return None
+    return "node" if isinstance(edit, SetInput) else edit.field
 
 
 def _items(model: onnx.ModelProto, field: Field) -> Any:

@@ -177,7 +177,7 @@ def _rules(file: Path) -> list[Rule]:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise RuleError(f"{file}: the rule file does not load: {type(error).__name__}: {error}") from error
-    classes = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Rule) and v is not Rule]
+    classes = [v for v in vars(module).values() if isinstance(v, type) and Rule in v.__mro__[1:]]
     return [_checked(cls, file) for cls in classes if cls.__module__ == module.__name__]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import qdqgraph
 from benchmarks.exporters import __main__ as program
 from benchmarks.exporters.measure import APART, code, losses
 from qdqgraph.rulekit import catalog
+from qdqgraph.versions import tomllib
 from tests.support.models import build
 from tests.support.paths import PACKAGE
 

@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from qdqgraph.cli.main import main
+from qdqgraph.model.wellformed import UNREAD
 from tests.support.models import build
 
 TEXT = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }"
@@ -475,6 +476,7 @@ def test_allow_worse_needs_a_build(model: Path, capsys: pytest.CaptureFixture[st
     assert "--allow-worse has an effect only with --verify" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(bool(UNREAD), reason="this onnx does not read these types; such models are refused")
 @pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN"])
 def test_stdout_is_json_alone_for_types_that_numpy_lacks(kind: str, tmp_path: Path) -> None:
     """onnx-graphsurgeon would print a warning for each such type to stdout."""

@@ -6,11 +6,11 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
+import tomllib
 
 from qdqgraph.cli.main import parser
 from tests.support.documents import RECIPES, Block, blocks, pages, prose

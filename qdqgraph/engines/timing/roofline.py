@@ -7,13 +7,13 @@ the comparison with published engines. Source of the model: Williams et al.,
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from ...graph.graph import Graph
+from ...versions import tomllib
 from ..layers import Engine
 from .device import Device
 from .work import Work, works

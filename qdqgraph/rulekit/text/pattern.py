@@ -17,6 +17,7 @@ import onnx
 from ...errors import guess
 from ...model.protos import STANDARD, key
 from ...model.text import parse_fault
+from ...operators import OPERATORS
 from ...toml.file import TextError
 
 HEADER = '<domain: "pattern", opset_import: ["" : 17]> '
@@ -205,7 +206,9 @@ def _node(proto: onnx.NodeProto, ops: Mapping[str, Sequence[str]]) -> PatternNod
 
 @cache
 def _operators() -> tuple[str, ...]:
-    return tuple(sorted({s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain in STANDARD}))
+    """The operators of ONNX: those of the installed onnx, and those of the table, of which it may be too old."""
+    installed = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain in STANDARD}
+    return tuple(sorted(installed.union(operator.name for operator in OPERATORS)))
 
 
 def _known(op: str, text: str, ops: Mapping[str, Sequence[str]]) -> None:
