@@ -246,9 +246,8 @@ class Pairs:
         readers = graph.readers(integers)
         mine = tuple(r.node for r in readers if r.node.op == "DequantizeLinear" and r.index == 0)
         # Several DequantizeLinears may read one integer weight with different scales: each is then a pair.
-        alike = (_parameters(node), _channels(node))
-        same = [d for d in mine if (_parameters(d), _channels(d)) == alike] if quantize is None else list(mine)
-        dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
+        alone = quantize is None and any(_reading(d) != _reading(node) for d in mine)
+        dequantizes = (node,) if alone else mine
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
         if scale is not None and scale.dtype.name.startswith(NO_SCALES):
             raise ModelError(f"the scale of '{tensor}' has the type {scale.dtype}; scales are floating-point numbers")
@@ -258,9 +257,8 @@ class Pairs:
         kind: Kind = "weight" if constant else "activation"
         if constant and quantize is None and graph.dtype(tensor) == onnx.TensorProto.INT32:
             kind = "bias"
-        pinned = integers in graph.outputs or any(r.node.op != "DequantizeLinear" or r.index != 0 for r in readers)
+        pinned = quantize is None or integers in graph.outputs or len(mine) < len(readers)
         agrees = quantize is None or all(_agree(graph, node, d) for d in dequantizes)
-        pinned = pinned or quantize is None
         site = self.root(tensor) if quantize is not None else (key(node) if kind == "activation" else tensor)
         kinds = _scale_types(graph, (*(() if quantize is None else (quantize,)), *dequantizes))
         pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, agrees, kinds, pinned)
@@ -282,6 +280,11 @@ def _axis(node: gs.Node) -> int | None:
 
 def _parameters(node: gs.Node) -> tuple[str, ...]:
     return tuple(t.name for t in node.inputs[1:])
+
+
+def _reading(node: gs.Node) -> tuple[object, ...]:
+    """What a DequantizeLinear reads its integers with."""
+    return _parameters(node), _channels(node)
 
 
 def _scale_types(graph: Graph, nodes: Iterable[gs.Node]) -> frozenset[str]:

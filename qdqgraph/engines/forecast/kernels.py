@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -88,6 +88,7 @@ class Partition:
         self.ends = {self.table.root(name) for name in graph.outputs}
         self.shapes = _shape_arithmetic(graph)
         self.taken: set[int] = set()
+        self._origins: dict[str, gs.Node | None] = {}
         found = [self._block(node) for node in self._cores()]
         generates = graph.target.joined != "elementwise"
         found += () if generates else self._normalizations()
@@ -117,25 +118,40 @@ class Partition:
         """Kernel → the kernels that read a result of it, both as indices, seen through these operators."""
         owner = {id(n): i for i, kernel in enumerate(kernels) for n in kernel.nodes}
         found: dict[int, list[int]] = {}
+        seen: dict[str, gs.Node | None] = {}
         inputs = [(n, t.name) for kernel in kernels for n in kernel.nodes for t in n.inputs if t.name]
         inputs += [(r.node, name) for name, r in self.graph.captures if id(r.node) in owner]
         for node, name in inputs:
             origin = self.origin(name)
             if origin is not None and owner.get(id(origin)) == owner[id(node)]:
                 continue  # also a view between two nodes of a kernel
-            source = self.graph.producer(name)
-            while source is not None and id(source) not in owner and source.op in through and source.inputs:
-                source = self.graph.producer(source.inputs[0].name)
+            source = self._maker(name, through, seen, owner)
             if source is not None and id(source) in owner:
                 found.setdefault(owner[id(source)], []).append(owner[id(node)])
         return found
 
     def origin(self, tensor: str) -> gs.Node | None:
         """The node that computes a tensor, seen through pairs and views."""
-        node = self.graph.producer(tensor)
-        while node is not None and node.op in QUIET and node.inputs:
-            node = self.graph.producer(node.inputs[0].name)
-        return node
+        return self._maker(tensor, QUIET, self._origins)
+
+    def _maker(
+        self, tensor: str, through: frozenset[str], known: dict[str, gs.Node | None], ends: Container[int] = ()
+    ) -> gs.Node | None:
+        """The node that produces a tensor, seen through these operators up to nodes with an id in `ends`.
+
+        Args:
+            known: the results so far, by tensor.
+        """
+        passed: list[str] = []
+        while tensor not in known:
+            node = self.graph.producer(tensor)
+            passed.append(tensor)
+            if node is None or id(node) in ends or node.op not in through or not node.inputs:
+                known[tensor] = node
+                break
+            tensor = node.inputs[0].name
+        known.update(dict.fromkeys(passed, known[tensor]))
+        return known[tensor]
 
     def _ordered(self, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
         """In the order of execution: each after what it reads, else in file order."""
@@ -290,19 +306,18 @@ class Partition:
 
     def _pointwise(self, nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
         """Element-wise nodes in a row, as one kernel each."""
-        group: dict[int, list[gs.Node]] = {}
+        group: dict[int, _Row] = {}
         for node in nodes:
-            mine = [node]
-            for name in self.data(node):
-                source = self.graph.producer(name)
-                theirs = group.get(id(source)) if source is not None else None
-                if theirs is not None and theirs is not mine and self._inside(theirs, node):
-                    mine = [*theirs, *mine]
-            for member in mine:
-                group[id(member)] = mine
-        for found in {id(m): m for m in group.values()}.values():
-            unique = {id(n): n for n in found}
-            ordered = sorted(unique.values(), key=self.graph.position)
+            uses = values(self.graph, key(node))
+            closed = key(node) in self.ends or any(u.pair is not None for u in uses)
+            mine = _Row([node], None if closed else {id(u.reader.node) for u in uses})
+            group[id(node)] = mine
+            theirs = [group.get(id(self.graph.producer(name))) for name in self.data(node)]
+            for row in {id(row): row for row in theirs if row is not None and row is not mine}.values():
+                if row.readers is not None and row.readers <= {id(node)}:  # only the node reads it, unquantized
+                    mine = _joined(mine, row, group)
+        for row in {id(row): row for row in group.values()}.values():
+            ordered = sorted(row.nodes, key=self.graph.position)
             yield Kernel(POINTWISE, tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
 
     def _generated(self, others: Iterable[Kernel], nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
@@ -320,14 +335,27 @@ class Partition:
                 kind = POINTWISE if plain else items[group[0]].kind if len(found) == 1 else GENERATED
                 yield Kernel(kind, found, rules=("F6",) if len(found) > 1 else (), generated=True)
 
-    def _inside(self, group: list[gs.Node], node: gs.Node) -> bool:
-        """Whether only the group itself and this node read the group's results, unquantized."""
-        members = {id(n) for n in group} | {id(node)}
-        for made in (key(n) for n in group):
-            uses = values(self.graph, made)
-            if made in self.ends or any(u.pair is not None or id(u.reader.node) not in members for u in uses):
-                return False
-        return True
+
+@dataclass(eq=False)
+class _Row:
+    """Element-wise nodes in a row.
+
+    Attributes:
+        nodes: the nodes.
+        readers: ids of the other nodes that read a result; None if a pair or the network's caller reads one.
+    """
+
+    nodes: list[gs.Node]
+    readers: set[int] | None
+
+
+def _joined(last: _Row, row: _Row, group: dict[int, _Row]) -> _Row:
+    """A row, and the row that ends in the only reader of its results, as one, for the nodes in `group`."""
+    short, long = sorted((last, row), key=lambda r: len(r.nodes))
+    long.nodes += short.nodes
+    long.readers = last.readers
+    group.update((id(node), long) for node in short.nodes)
+    return long
 
 
 def _shape_arithmetic(graph: Graph) -> frozenset[int]:
