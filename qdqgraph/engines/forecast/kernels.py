@@ -86,7 +86,7 @@ class Partition:
     def __init__(self, graph: Graph, *, together: bool = False) -> None:
         self.graph, self.table, self.together = graph, pairs(graph), together
         self.ends = {self.table.root(name) for name in graph.outputs}
-        self.shapes = _shape_arithmetic(graph)
+        self.shapes = graph.once(_shape_arithmetic)
         self.taken: set[int] = set()
         self._origins: dict[str, gs.Node | None] = {}
         found = [self._block(node) for node in self._cores()]
