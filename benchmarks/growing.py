@@ -12,8 +12,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from qdqgraph.model import shapes
+
 CHANNELS = 8
 SIZE = 8
+MOST = 400
+"""The largest number of nodes of a block that `repeated` looks for."""
 
 
 class Net:
@@ -192,6 +196,66 @@ def _folded(size: int) -> onnx.ModelProto:
 
 def _pooled(net: Net, x: str) -> str:
     return net.node("MaxPool", [net.pair(x)], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+
+def repeated(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
+    """A network with its largest block of one input and one output of the same shape, repeated up to `size` nodes.
+
+    Raises:
+        ValueError: the network has no such block.
+    """
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    start, end, block = _largest_block(new)
+    made = {name for node in block for name in node.output}
+    before = {o.name for o in new.graph.output}
+    nodes, position = list(new.graph.node), next(i for i, n in enumerate(new.graph.node) if end in n.output) + 1
+    last, copies = end, list[onnx.NodeProto]()
+    for number in range((size - len(nodes)) // len(block)):
+        names = {start: last, **{name: f"{name}.{number}" for name in made}}
+        for node in block:
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.name = f"{node.name}.{number}"
+            for field in (copy.input, copy.output):
+                field[:] = [names.get(name, name) for name in field]
+            copies.append(copy)
+        last = names[end]
+    for node in nodes:
+        if node not in block:
+            node.input[:] = [last if name == end else name for name in node.input]
+    if end in before:
+        raise ValueError("the block ends in an output of the network")
+    del new.graph.node[:]
+    new.graph.node.extend([*nodes[:position], *copies, *nodes[position:]])
+    del new.graph.value_info[:]
+    return new
+
+
+def _largest_block(model: onnx.ModelProto) -> tuple[str, str, list[onnx.NodeProto]]:
+    types = shapes.infer(model)
+    makers = {name: i for i, node in enumerate(model.graph.node) for name in node.output}
+    fixed = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        fixed.update(node.output if all(name in fixed for name in node.input if name) else ())
+    best: tuple[str, str, list[onnx.NodeProto]] = ("", "", [])
+    for end, last in makers.items():
+        for start, first in makers.items():
+            shape = types.get(start, (0, None))
+            if not last - MOST < first < last - len(best[2]) or types.get(end) != shape or len(shape[1] or ()) < 3:
+                continue
+            found, pending, closed = set[int](), [end], True
+            while pending and closed:
+                name = pending.pop()
+                if name != start and name not in fixed and makers.get(name) not in found:
+                    closed = makers.get(name, -1) > first
+                    found.add(makers.get(name, -1))
+                    pending += [n for n in model.graph.node[makers.get(name, 0)].input if n]
+            if closed and len(found) > len(best[2]):
+                best = start, end, [model.graph.node[i] for i in sorted(found)]
+    if not best[2]:
+        raise ValueError("the network has no block of one input and one output of the same shape")
+    return best
 
 
 KINDS: Mapping[str, Callable[[int], onnx.ModelProto]] = {

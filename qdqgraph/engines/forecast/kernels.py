@@ -31,6 +31,7 @@ from ...operators import (
 from .generated import groups, in_order
 from .patterns import grouped, is_tanh_gelu, padding
 from .propagation import values
+from .rows import rows
 
 NORMALIZATION = "Normalization"
 """What engines call the kernel of a normalization that is written as several nodes."""
@@ -306,19 +307,8 @@ class Partition:
 
     def _pointwise(self, nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
         """Element-wise nodes in a row, as one kernel each."""
-        group: dict[int, _Row] = {}
-        for node in nodes:
-            uses = values(self.graph, key(node))
-            closed = key(node) in self.ends or any(u.pair is not None for u in uses)
-            mine = _Row([node], None if closed else {id(u.reader.node) for u in uses})
-            group[id(node)] = mine
-            theirs = [group.get(id(self.graph.producer(name))) for name in self.data(node)]
-            for row in {id(row): row for row in theirs if row is not None and row is not mine}.values():
-                if row.readers is not None and row.readers <= {id(node)}:  # only the node reads it, unquantized
-                    mine = _joined(mine, row, group)
-        for row in {id(row): row for row in group.values()}.values():
-            ordered = sorted(row.nodes, key=self.graph.position)
-            yield Kernel(POINTWISE, tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
+        for row in rows(self.graph, nodes, self.data, self.ends):
+            yield Kernel(POINTWISE, tuple(row), rules=("F1",) if len(row) > 1 else ())
 
     def _generated(self, others: Iterable[Kernel], nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
         """The kernels that are generated for these nodes, beside the other kernels of the graph (F6)."""
@@ -334,28 +324,6 @@ class Partition:
                 plain = all(map(self.elementwise, found))
                 kind = POINTWISE if plain else items[group[0]].kind if len(found) == 1 else GENERATED
                 yield Kernel(kind, found, rules=("F6",) if len(found) > 1 else (), generated=True)
-
-
-@dataclass(eq=False)
-class _Row:
-    """Element-wise nodes in a row.
-
-    Attributes:
-        nodes: the nodes.
-        readers: ids of the other nodes that read a result; None if a pair or the network's caller reads one.
-    """
-
-    nodes: list[gs.Node]
-    readers: set[int] | None
-
-
-def _joined(last: _Row, row: _Row, group: dict[int, _Row]) -> _Row:
-    """A row, and the row that ends in the only reader of its results, as one, for the nodes in `group`."""
-    short, long = sorted((last, row), key=lambda r: len(r.nodes))
-    long.nodes += short.nodes
-    long.readers = last.readers
-    group.update((id(node), long) for node in short.nodes)
-    return long
 
 
 def _shape_arithmetic(graph: Graph) -> frozenset[int]:

@@ -11,10 +11,10 @@ from ...graph.graph import Graph, Reader, key, label
 from ...graph.pair import Pair, pairs
 from ...graph.sites import Use
 from ...operators import members
-from ..layers import EIGHT_BITS, UNKNOWN, Layer, Reason, Tensor
+from ..layers import Layer, Reason, Tensor
 from .evidence import reason
 from .propagation import Propagation, ScaleKey, passes, scale_key, site_of, values
-from .stored import FLOATING, FLOATS, StoredType
+from .stored import FLOATING, FLOATS, StoredType, data_type
 
 LEAVES = -2
 """In place of an input's index: no node reads the tensor, it is a network output."""
@@ -110,7 +110,7 @@ class Memory:
         quantize = storage.pair.quantize if storage.pair is not None else None
         absorbed = (label(quantize),) if quantize is not None and layer.kind not in ("Concat", "Move") else ()
         outputs = tuple(self.stored(name, storage) for name in made)
-        precision = layer.precision or _data_type((*layer.inputs, *outputs))
+        precision = layer.precision or data_type((*layer.inputs, *outputs))
         wide = outputs if half else ()
         narrow = tuple(replace(t, name=f"{t.name} as FP16", precision="FP16") for t in wide if t.precision == "FP32")
         self._halves.update(made if half else ())
@@ -174,7 +174,7 @@ class Memory:
             return tuple(replace(t, name=names[t.name]) if t.name in names else t for t in tensors)
 
         found = [replace(x, inputs=named(x.inputs), outputs=named(x.outputs)) for x in self.layers]
-        return tuple(x if x.precision else replace(x, precision=_data_type((*x.inputs, *x.outputs))) for x in found)
+        return tuple(x if x.precision else replace(x, precision=data_type((*x.inputs, *x.outputs))) for x in found)
 
     def view(self, made: str, use: Use) -> None:
         """Adds a view: another shape of the same memory; a pair before it moves over it."""
@@ -333,17 +333,6 @@ class Memory:
         if kind not in FLOATS:
             return kind
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
-
-
-def _data_type(tensors: tuple[Tensor, ...]) -> str:
-    """The type of the data among a layer's inputs and outputs: the first floating-point type, else INT8, else any.
-
-    A Gather, Scatter or Where reads indices or conditions besides its data, and its data may be a constant, which is
-    not among the inputs; a TopK writes indices. Those are INT32, INT64 or BOOL and do not decide the precision.
-    """
-    found = [t.precision for t in tensors]
-    floats = [t for t in found if t in FLOATS.values()]
-    return next(iter([*floats, *(t for t in found if t in EIGHT_BITS), *found]), UNKNOWN)
 
 
 def _names(pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:
