@@ -46,19 +46,33 @@ REACH = 32
 """Longest chain of element-wise nodes that is followed from an operand up to the input of a normalization."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistic:
     """A tensor computed from reductions and constants alone.
 
     Attributes:
-        reductions: keys of the reductions.
+        made: the key of the reduction that computes it; "" if several or none does.
+        before: the statistics that it is computed from.
         inverse: it is divided by, so that a product with it divides.
         negative: it is subtracted, so that a sum with it subtracts.
     """
 
-    reductions: frozenset[str]
+    made: str
+    before: tuple[Statistic, ...]
     inverse: bool = False
     negative: bool = False
+
+    @property
+    def reductions(self) -> set[str]:
+        """Keys of all reductions that it is computed by."""
+        found, pending, seen = set[str](), [self], {id(self)}
+        while pending:
+            statistic = pending.pop()
+            found.add(statistic.made)
+            left = [each for each in statistic.before if id(each) not in seen]
+            seen.update(map(id, left))
+            pending += left
+        return found - {""}
 
 
 class Normalizations:
@@ -131,8 +145,7 @@ class Normalizations:
         if not names or self._graph.is_constant(key(node)):
             return None
         if node.op in REDUCTIONS:
-            reductions = frozenset({key(node)}).union(*(s.reductions for s in known))
-            self._statistics[key(node)] = Statistic(reductions)
+            self._statistics[key(node)] = Statistic(key(node), tuple(known))
         elif node.op in CARRIERS and len(known) == len(names):
             for tensor in node.outputs:
                 self._statistics[tensor.name] = self._passed(node, known)
@@ -155,8 +168,10 @@ class Normalizations:
             or (node.op == "Sub" and second in self._statistics)
             or (node.op == "Mul" and factor is not None and factor.dtype.kind == "f" and bool(np.all(factor < 0)))
         )
+        alone = known[0] if len(known) == 1 else Statistic("", tuple(known))
         return Statistic(
-            frozenset().union(*(s.reductions for s in known)),
+            alone.made,
+            alone.before,
             divides or any(s.inverse for s in known),
             negates or any(s.negative for s in known),
         )

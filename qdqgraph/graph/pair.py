@@ -192,6 +192,7 @@ class Pairs:
         self._graph = graph
         self._of: dict[str, Pair] = {}
         self._at: dict[str, list[Pair]] = {}
+        self._tieable: dict[str, tuple[Pair, ...]] = {}
         self._roots: dict[str, str] = {}
         self._all: list[Pair] = []
         for node in graph.nodes("QuantizeLinear", "DequantizeLinear"):
@@ -222,7 +223,9 @@ class Pairs:
 
     def at(self, site: str) -> tuple[Pair, ...]:
         """Tieable activation pairs of the site, in file order."""
-        return tuple(p for p in self._at.get(site, ()) if p.tieable)
+        if site not in self._tieable:
+            self._tieable[site] = tuple(p for p in self._at.get(site, ()) if p.tieable)
+        return self._tieable[site]
 
     def made(self, tensor: str) -> Pair | None:
         """The pair whose DequantizeLinear produces the tensor."""

@@ -185,6 +185,17 @@ def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
 def scales_at(graph: Graph, around: tuple[str, ...]) -> str:
     """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"; with fewer than two,
     that their groups differ."""
+    known = graph.once(_known_scales)
+    if around not in known:
+        known[around] = _scales_at(graph, around)
+    return known[around]
+
+
+def _known_scales(graph: Graph) -> dict[tuple[str, ...], str]:
+    return {}
+
+
+def _scales_at(graph: Graph, around: tuple[str, ...]) -> str:
     found: dict[float, str] = {}
     for site in around:
         for pair in pairs(graph).at(site):
