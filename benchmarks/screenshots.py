@@ -3,7 +3,7 @@
     python -m benchmarks.screenshots [--output docs/images]
 
 Needs Chromium, and the packages playwright and pillow (extras "test" and "pictures"). The networks are the
-repeated detector backbone of `scaling.py` with about 60, 600 and 1,500 nodes, repaired, in the light and the dark
+repeated detector backbone of `growing.py` with about 60, 600 and 1,500 nodes, repaired, in the light and the dark
 theme; and NVIDIA's ResNet-18 after QAT without quantizers on its skips, for the README.
 
 Prints for each network the seconds from opening the file to a graph on the screen, and to the final layout.
@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 import qdqgraph
-from benchmarks.scaling import Net
+from benchmarks.growing import backbone
 from qdqgraph.report.html.pages import diff_page
 from qdqgraph.report.html.render import html
 from tests.support.report import browser, fix_page
@@ -80,7 +80,7 @@ def main() -> None:
     folder: Path = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, browser() as window:
-        files = {str(size): report(Path(place), f"backbone-{size}", Net().model(size)) for size in SIZES}
+        files = {str(size): report(Path(place), f"backbone-{size}", backbone(size)) for size in SIZES}
         for size, file in files.items():
             for theme in THEMES:
                 tab, ready = opened(window, file, theme)

@@ -61,11 +61,12 @@ class Judge:
         free = [f for f in applied if f.severity is not Severity.ERROR]
         if not free or after is before:
             return {}
-        first, *others = readings = tuple(dict.fromkeys((before.target.of_libraries, before.target)))
-        worse = self._change(before, after, first, refused)
-        if not worse:
-            return {}
-        changes = [worse, *(self._change(before, after, target, refused) for target in others)]
+        readings = dict.fromkeys((before.target.of_libraries, before.target))
+        changes: list[str] = []
+        for target in readings:
+            changes.append(self._change(before, after, target, refused))
+            if not changes[0]:  # the first reading decides alone, and a forecast takes as long as a scan
+                return {}
         costs = [self._blamed(before, after, target, applied, stored=not illegal) for target in readings]
         weighted = Int8Share.of(self._engine(after, after.target)).weighted
         mine = [f.identity for f in free]

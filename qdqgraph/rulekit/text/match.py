@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...graph.graph import Graph, Node, label
-from ...graph.pair import equal_numbers
+from ...graph.graph import Graph, Node, Reader, input_name, label
+from ...graph.pair import SCALE_TYPES, equal_numbers
 from ...model.protos import is_standard
 from ...operators import COMMUTATIVE, PAIRS
 from .pattern import Pattern, PatternNode, Step
 
+FEW = 8
+"""Up to this many readers of a tensor are tried one by one."""
 ZERO_POINT = 2
 """The index of the zero-point among the inputs of QuantizeLinear and DequantizeLinear."""
 
@@ -113,6 +115,21 @@ def same_value(graph: Graph, a: str, b: str) -> bool:
     return first.size == second.size and equal_numbers(first, second)
 
 
+def _readers_by_value(graph: Graph) -> dict[tuple[str, int], dict[object, list[Reader]]]:
+    """By tensor and input: the readers of the tensor, by the mark of what they read at that input."""
+    return {}
+
+
+def _mark(graph: Graph, tensor: str) -> object:
+    """Equal for two tensors with the `same_value`; often different for others."""
+    value = graph.value(tensor) if tensor else None
+    if value is None:
+        return tensor
+    if str(value.dtype) in SCALE_TYPES:
+        return "number", (value.astype(np.float32) + np.float32(0)).tobytes()  # one zero
+    return str(value.dtype), value.tobytes()
+
+
 class _Matcher:
     def __init__(self, graph: Graph, pattern: Pattern, trace: Trace | None) -> None:
         self.graph, self.pattern, self.trace = graph, pattern, trace
@@ -135,12 +152,29 @@ class _Matcher:
                 what = "an initializer" if tensor in self.graph.initializers else "a graph input"
                 self._fail(match, "'{}' is {}, but the pattern has {}", tensor, what, wanted)
             return [] if maker is None else [maker]
-        found = {id(r.node): r.node for r in self.graph.readers(tensor) if r.node.op in wanted.ops and r.index >= 0}
+        readers = self._readers(match, wanted, tensor) if self.trace is None else self.graph.readers(tensor)
+        found = {id(r.node): r.node for r in readers if r.node.op in wanted.ops and r.index >= 0}
         taken = {id(n) for n in match.nodes.values()}
         free = [n for i, n in found.items() if i not in taken]
         if not free:
             self._fail(match, "no further {} reads '{}', but the pattern has {}", wanted.op, tensor, wanted)
         return free
+
+    def _readers(self, match: Match, wanted: PatternNode, tensor: str) -> Sequence[Reader]:
+        """The readers of a tensor without those that cannot match, because a bound variable has another value there."""
+        readers = self.graph.readers(tensor)
+        if len(readers) < FEW or wanted.ops & COMMUTATIVE:
+            return readers
+        for slot, variable in enumerate(wanted.inputs):
+            bound = match.tensors.get(variable, ()) if variable not in self.pattern.variadic else ()
+            zero = slot == ZERO_POINT and bool(wanted.ops & PAIRS)
+            if len(bound) == 1 and bound[0] and bound[0] != tensor and not zero:
+                found = self.graph.once(_readers_by_value).setdefault((tensor, slot), {})
+                if not found:
+                    for reader in readers:
+                        found.setdefault(_mark(self.graph, input_name(reader.node, slot)), []).append(reader)
+                return found.get(_mark(self.graph, bound[0]), ())
+        return readers
 
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
         """The ways in which a node matches the pattern's node `index`, given the bound variables."""

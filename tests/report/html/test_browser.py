@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.scaling import Net
+from benchmarks.growing import backbone
 from qdqgraph.report.html.render import html
 from tests.support.models import CONCAT, build
 from tests.support.report import browser, check_page, fix_page, hostile
@@ -33,9 +33,9 @@ def chromium() -> Iterator[Browser]:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     pages = {
-        "repair": fix_page(Net().model(60)),
+        "repair": fix_page(backbone(60)),
         "hostile": check_page(hostile(build(CONCAT))),
-        "large": check_page(Net().model(NODES), rehearse=False),
+        "large": check_page(backbone(NODES), rehearse=False),
     }
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(html(page), encoding="utf-8")
