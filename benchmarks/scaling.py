@@ -61,7 +61,7 @@ def measured(make: Make, size: int, folder: Path) -> tuple[int, Cost, Cost, Cost
     model = make(size)
     onnx.save(model, path)
     floor = cost("-c", FLOOR, str(path), str(out))
-    check = cost("-m", "qdqgraph", "check", str(path))
+    check = cost("-m", "qdqgraph", "check", str(path), "--no-rehearsal")
     fix = cost("-m", "qdqgraph", "fix", str(path), "-o", str(out), "--no-numerics", "--force")
     return len(model.graph.node), floor, check, fix
 
