@@ -21,7 +21,9 @@ from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule, scan
 from ..rulekit.text import TextRule
+from ..rulekit.text.captures import instances
 from ..rulekit.text.match import Trace, matches_at
+from ..rulekit.text.pattern import operator
 from .trace import source_lines, stop
 from .words import condition_words, place_words
 
@@ -118,7 +120,8 @@ def _outcomes(rule: Rule, finding: Finding, settled: Iterable[Finding]) -> Itera
 def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
     """Yields how far a text rule matches: the matching lines of its pattern, and why the next line does not match."""
     if not rule.pattern.nodes:
-        for kind, _, name in (named for _, tie in rule.ties for named in tie.named()):
+        bound = (each for _, tie in rule.ties for each in instances(graph, tie) or (tie,))
+        for kind, _, name in (named for tie in bound for named in tie.named()):
             yield f"it ties other tensors: {kind} {name!r} matches {_few(select_sites(graph, kind, name))}"
         return
     traces: dict[int, Trace] = {}
@@ -164,11 +167,11 @@ def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, in
     line produces it, 1 if the line consumes it."""
     producer = graph.producer(tensor)
     for index, line in enumerate(rule.pattern.nodes):
-        if producer is not None and producer.op in line.ops:
+        if producer is not None and operator(producer) in line.ops:
             yield 0, index, producer
     for node in (r.node for r in graph.readers(tensor)):
         for index, line in enumerate(rule.pattern.nodes):
-            if node.op in line.ops:
+            if operator(node) in line.ops:
                 yield 1, index, node
 
 

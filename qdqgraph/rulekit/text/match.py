@@ -15,9 +15,8 @@ import onnx
 
 from ...graph.graph import Graph, Node, label
 from ...graph.pair import equal_numbers
-from ...model.protos import is_standard
 from ...operators import COMMUTATIVE, PAIRS
-from .pattern import Pattern, PatternNode, Step
+from .pattern import Pattern, PatternNode, Step, operator
 
 ZERO_POINT = 2
 """The index of the zero-point among the inputs of QuantizeLinear and DequantizeLinear."""
@@ -70,7 +69,7 @@ def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Mat
 def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
     """Whether the operators upstream of a node are those of the pattern: quickly excludes most candidates."""
     line = pattern.nodes[index]
-    if node.op not in line.ops:
+    if operator(node) not in line.ops:
         return False
     if node.op in COMMUTATIVE:
         return True
@@ -94,10 +93,10 @@ def matches_at(
 
 def candidates(graph: Graph, wanted: PatternNode) -> Iterator[Node]:
     """The nodes with the operators of a pattern's node, in file order."""
-    if not wanted.domain:
+    if not any("." in op for op in wanted.ops):
         yield from graph.nodes(*sorted(wanted.ops))
         return
-    yield from (n for n in graph.nodes() if n.op in wanted.ops and n.domain == wanted.domain)
+    yield from (n for n in graph.nodes() if operator(n) in wanted.ops)
 
 
 def same_value(graph: Graph, a: str, b: str) -> bool:
@@ -135,7 +134,9 @@ class _Matcher:
                 what = "an initializer" if tensor in self.graph.initializers else "a graph input"
                 self._fail(match, "'{}' is {}, but the pattern has {}", tensor, what, wanted)
             return [] if maker is None else [maker]
-        found = {id(r.node): r.node for r in self.graph.readers(tensor) if r.node.op in wanted.ops and r.index >= 0}
+        found = {
+            id(r.node): r.node for r in self.graph.readers(tensor) if operator(r.node) in wanted.ops and r.index >= 0
+        }
         taken = {id(n) for n in match.nodes.values()}
         free = [n for i, n in found.items() if i not in taken]
         if not free:
@@ -145,9 +146,8 @@ class _Matcher:
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
         """The ways in which a node matches the pattern's node `index`, given the bound variables."""
         wanted = self.pattern.nodes[index]
-        domain = "" if is_standard(node) else node.domain
-        if node.op not in wanted.ops or domain != wanted.domain:
-            self._fail(match, "'{}' is {}, but the pattern has {}", node, node.op, wanted)
+        if operator(node) not in wanted.ops:
+            self._fail(match, "'{}' is {}, but the pattern has {}", node, operator(node), wanted)
             return
         if any(n is node for n in match.nodes.values()):
             self._fail(match, "'{}' already matches another line than {}", node, wanted)
