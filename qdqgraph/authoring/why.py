@@ -24,6 +24,7 @@ from ..rulekit.text import TextRule
 from ..rulekit.text.captures import instances
 from ..rulekit.text.match import Trace, matches_at
 from ..rulekit.text.pattern import operator
+from .partial import partial_lines
 from .trace import source_lines, stop
 from .words import condition_words, place_words
 
@@ -133,17 +134,11 @@ def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
                 yield f"the tensor is part of a match, which is reported at '{place}'"
                 return
     reached = (traces[role] for role in sorted(traces) if traces[role].match is not None)
-    trace = next(reached, Trace())
-    if trace.match is None:
+    lines = tuple(partial_lines(rule, next(reached, Trace())))
+    if not lines:
         yield f"no line of the pattern matches: {_around(graph, tensor)}; the pattern is"
         yield from (f"    {line}" for line in rule.pattern.nodes)
-        return
-    count = len(trace.match.nodes)
-    yield f"the deepest partial match, {count} of {len(rule.pattern.nodes)} lines:"
-    for index, line in enumerate(rule.pattern.nodes):
-        matched = trace.match.nodes.get(index)
-        yield f"  {'+' if matched is not None else '-'} {line}" + (f"    is '{label(matched)}'" if matched else "")
-    yield f"stopped: {trace.reason}"
+    yield from lines
 
 
 def _python(graph: Graph, rule: Rule, tensor: str, trace: bool) -> Iterator[str]:
