@@ -20,9 +20,9 @@ BLOCK = re.compile(FILE_BLOCK.pattern + r"(?:\n\n```text\n(.*?)^```)?", re.MULTI
 """The same, with the output that the page quotes after it."""
 
 
-def pattern(expected: str) -> str:
-    """What an output must look like: "..." matches anything, and any number matches any other."""
-    text = re.escape(re.sub(r"\d[\d,.]*", "#", expected)).replace(r"\#", r"\d[\d,.]*").replace("#", r"\d[\d,.]*")
+def pattern(expected: str, numbers: str = r"\d[\d,.]*") -> str:
+    """What an output must look like: "..." matches anything, and any number of the form `numbers` any other."""
+    text = re.escape(re.sub(numbers, "#", expected)).replace(r"\#", numbers).replace("#", numbers)
     return re.sub(r"(\\\.){3}\n?", lambda m: ".*", text)
 
 
