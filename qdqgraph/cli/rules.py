@@ -63,7 +63,8 @@ def _test(args: Namespace) -> int:
         count += 1
         if verdict.fault:
             failed += 1
-            say(console, f"{verdict.place}: {code}{verdict.title}: {verdict.fault}")
+            for line in f"{verdict.place}: {code}{verdict.title}: {verdict.fault}".splitlines():
+                say(console, line)
     say(console, f"{count - failed} of {count} checks passed")
     return int(failed > 0)
 

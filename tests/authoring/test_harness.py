@@ -351,7 +351,7 @@ def test_rules_test_shows_file_line_and_difference(folder: Path, capsys: pytest.
     assert out.startswith(
         f"my_rule.toml:{line}: MY201 between a pair and a convolution: wrong: the repair differs from `after`"
     )
-    assert "-%" in out and "Relu (%" in out and out.endswith("2 of 3 checks passed\n")
+    assert "\n-%" in out and "Relu (%" in out and out.endswith("2 of 3 checks passed\n")
 
 
 def test_the_pytest_plugin_runs_the_same_checks(folder: Path) -> None:
