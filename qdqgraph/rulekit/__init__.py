@@ -2,8 +2,9 @@
 
     from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
 
-docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy and the standard library,
-nothing else. Names are loaded on first use: the command line reads options and codes without onnx.
+docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy, the standard library and
+helper modules beside it, nothing else. Names are loaded on first use: the command line reads options and codes without
+onnx.
 """
 
 from importlib import import_module

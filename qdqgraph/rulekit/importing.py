@@ -37,7 +37,9 @@ def imported(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise RuleError(f"{_where(error, file)}: the rule file does not load: {_reason(error, package)}") from error
+        raise RuleError(
+            f"{_where(error, file)}: the rule file does not load: {_reason(error, package, folder)}"
+        ) from error
     return module
 
 
@@ -53,6 +55,9 @@ def _where(error: BaseException, file: Path) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(file)
 
 
-def _reason(error: BaseException, package: str) -> str:
+def _reason(error: BaseException, package: str, folder: Path) -> str:
     """What went wrong; a helper has the name that a rule writes."""
-    return f"{type(error).__name__}: {error}".replace(f"{package}.", ".")
+    said = f"{type(error).__name__}: {error}".replace(f"{package}.", ".")
+    if isinstance(error, ModuleNotFoundError) and error.name and (folder / f"{error.name}.py").is_file():
+        said += f"; for a module beside the rule, write: from .{error.name} import …"
+    return said

@@ -322,6 +322,7 @@ def test_rules_of_a_folder_share_helper_modules(folder: Path, capsys: pytest.Cap
         ("_helpers.py", "OPS = 1 / 0\n", "_helpers.py:1: the rule file does not load: ZeroDivisionError"),
         ("_helpers.py", "OPS = (\n", "_helpers.py:1: the rule file does not load: SyntaxError"),
         ("_helpers.py", "", "one_rule.py:1: the rule file does not load: ImportError: cannot import name 'OPS' from '._helpers'"),
+        ("_helpers.py", "import _more\n", "No module named '_more'; for a module beside the rule, write: from ._more import"),
         ("_more.py", None, "_helpers.py:1: the rule file does not load: ModuleNotFoundError: No module named '._more'"),
     ],
 )  # fmt: skip

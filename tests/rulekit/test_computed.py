@@ -66,16 +66,31 @@ def test_the_largest_of_several_values(load: Load) -> None:
 
 def _repaired(rule: TextRule, model: onnx.ModelProto) -> tuple[list[str], dict[str, np.ndarray]]:
     """The operators, and the scale that each reads, after the repair by one rule; undo is byte-identical."""
-    result = qdqgraph.fix(model, [rule], Options())
+    result = qdqgraph.fix(model, [rule], Options(also=("MY101",)))
     assert result.plan.inverse().apply(result.model).SerializeToString() == model.SerializeToString()
     values = {t.name: onnx.numpy_helper.to_array(t) for t in result.model.graph.initializer}
     nodes = result.model.graph.node
-    return [n.op_type for n in nodes], {n.op_type: values[n.input[1]] for n in nodes if n.input[1] in values}
+    return [n.op_type for n in nodes], {
+        n.op_type: values[n.input[1]] for n in nodes if len(n.input) > 1 and n.input[1] in values
+    }
 
 
 @pytest.mark.parametrize("expression", ["s / (c - 0.5)", "s * 1e200", "sqrt(-c) * s"])
 def test_a_value_that_is_no_finite_number_is_no_match(load: Load, expression: str) -> None:
     assert "Mul" in _repaired(load(expression), model())[0]
+
+
+@pytest.mark.parametrize(("expression", "fits"), [("w * 2", True), ("w * 3", False), ("w / 3", True), ("w / 7", False)])
+def test_integers_are_stored_where_they_fit(tmp_path: Path, expression: str, fits: bool) -> None:
+    file = tmp_path / "rule.toml"
+    text = FOLD.format(expression).replace("(q, s, z, c) => (y) { d = DequantizeLinear (q, s, z) y = Mul (d, c) }",
+        "(w, s, z) => (y) { d = DequantizeLinear (w, s, z) y = Neg (d) }")  # fmt: skip
+    file.write_text(
+        text.replace("(q, t, z) => (y) { y = D", "(t, s, z) => (y) { y = D").replace("(q, t, z)", "(t, s, z)")
+    )
+    weights = build("g (float[2] x) => (float[2] v, float[2] y) <int8 z = {0}, int8[2] w = {60, -60}> { "
+        "q = QuantizeLinear (x, s1, z) v = DequantizeLinear (q, s1, z) d = DequantizeLinear (w, s1, z) y = Neg (d) }")  # fmt: skip
+    assert ("Neg" not in _repaired(TextRule(file), weights)[0]) == fits
 
 
 def test_what_is_computed_at_run_time_is_no_match(load: Load) -> None:

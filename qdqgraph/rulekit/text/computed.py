@@ -104,7 +104,8 @@ class Computed:
             shapes = ", ".join(f"{v} {list(a.shape)}" for v, a in known.items())
             return f"{self.text!r} cannot be computed: the shapes do not fit: {shapes}"
         kept = stored.astype(np.float64)
-        if not np.all(np.isfinite(kept)) or (np.issubdtype(kind, np.integer) and not np.array_equal(kept, found)):
+        whole = not kind.name.lstrip("b").startswith("float")  # integers, those of 4 bits included
+        if not np.all(np.isfinite(kept)) or (whole and not np.array_equal(kept, found)):
             return f"{self.text!r} has a value that {kind} cannot store"
         return stored
 
