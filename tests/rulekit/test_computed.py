@@ -9,6 +9,7 @@ import pytest
 
 import qdqgraph
 from qdqgraph import Options, RuleError
+from qdqgraph.rulekit import Graph
 from qdqgraph.rulekit.text import TextRule
 from tests.support.models import build
 
@@ -91,6 +92,15 @@ def test_integers_are_stored_where_they_fit(tmp_path: Path, expression: str, fit
     weights = build("g (float[2] x) => (float[2] v, float[2] y) <int8 z = {0}, int8[2] w = {60, -60}> { "
         "q = QuantizeLinear (x, s1, z) v = DequantizeLinear (q, s1, z) d = DequantizeLinear (w, s1, z) y = Neg (d) }")  # fmt: skip
     assert ("Neg" not in _repaired(TextRule(file), weights)[0]) == fits
+
+
+def test_texts_are_no_numbers(load: Load) -> None:
+    graph = Graph(
+        onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y)
+        <float s = {0.1}, int8 z = {0}, string[1] c = {"a"}> { q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+        y = Mul (d, c) }""")
+    )
+    assert not list(load("s * largest(c)").matches(graph))
 
 
 def test_what_is_computed_at_run_time_is_no_match(load: Load) -> None:

@@ -7,6 +7,7 @@ part of it is executed as code.
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -68,7 +69,8 @@ class Computed:
         """
         example = "write arithmetic of variables and numbers, such as s * c"
         try:
-            tree = ast.parse(text.strip(), mode="eval").body if len(text) <= LONGEST else None
+            with warnings.catch_warnings(action="ignore"):  # Python's advice about literals
+                tree = ast.parse(text.strip(), mode="eval").body if len(text) <= LONGEST else None
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise TextError(f"{text!r} is not an expression; {example}") from error
         if tree is None:
@@ -95,14 +97,14 @@ class Computed:
                 return f"{self.text!r} needs a constant, but '{match.tensor(variable) or variable}' is not constant"
         known = {v: cast(np.ndarray, array) for v, array in given.items()}
         kind = next(iter(known.values())).dtype
-        values = {v: array.astype(np.float64) for v, array in known.items()}
         try:
             with np.errstate(all="ignore"):
+                values = {v: array.astype(np.float64) for v, array in known.items()}
                 found = _evaluate(self.tree, values, max(a.size for a in known.values()))
                 stored = found.astype(kind)
-        except ValueError:
-            shapes = ", ".join(f"{v} {list(a.shape)}" for v, a in known.items())
-            return f"{self.text!r} cannot be computed: the shapes do not fit: {shapes}"
+        except (ValueError, TypeError):
+            given_as = ", ".join(f"{v} {a.dtype} {list(a.shape)}" for v, a in known.items())
+            return f"{self.text!r} cannot be computed from these types and shapes: {given_as}"
         kept = stored.astype(np.float64)
         whole = not kind.name.lstrip("b").startswith("float")  # integers, those of 4 bits included
         if not np.all(np.isfinite(kept)) or (whole and not np.array_equal(kept, found)):
