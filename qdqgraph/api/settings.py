@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from ..repair.requests import WeightFormat
+from ..repair.options import WeightFormat
 
 
 class CheckOptions(TypedDict, total=False):

@@ -59,6 +59,7 @@ def _list(args: Namespace) -> int:
 
 def _new(args: Namespace) -> int:
     file, content = scaffold.scaffold(args.name, args.kind, args.folder, args.code, catalog.load())
+    _make_folder(args.folder)
     write_text(content, file, force=args.force)
     say(terminal(), f"{file}: edit it, then run: qdqgraph rules test {file}")
     return 0
@@ -74,21 +75,31 @@ def _test(args: Namespace) -> int:
         count += 1
         if verdict.fault:
             failed += 1
-            say(console, f"{verdict.place}: {code}{verdict.title}: {verdict.fault}")
+            for line in f"{verdict.place}: {code}{verdict.title}: {verdict.fault}".splitlines():
+                say(console, line)
     say(console, f"{count - failed} of {count} checks passed")
     return int(failed > 0)
 
 
 def _pages(args: Namespace) -> int:
     chosen = _named(args.paths)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelError(f"{args.output}: the folder cannot be created: {reason(error)}") from error
+    _make_folder(args.output)
     for name, content in pages.pages(chosen).items():
         write_text(content, args.output / name, force=True)
     say(terminal(), f"{args.output}: {counted(len(chosen), 'rule')}")
     return 0
+
+
+def _make_folder(folder: Path) -> None:
+    """Creates a folder, if it does not exist.
+
+    Raises:
+        ModelError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{folder}: the folder cannot be created: {reason(error)}") from error
 
 
 def _named(paths: list[Path]) -> tuple[Rule, ...]:

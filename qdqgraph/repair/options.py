@@ -16,10 +16,10 @@ from ..targets.target import DEFAULT, NAMES, Target
 
 if TYPE_CHECKING:
     from ..rulekit.finding import Finding
-    from .requests import WeightFormat
 
 LIMIT, MEASURED_LIMIT = 1.0, 3.0
 """The guard in bits, from scales alone and measured on data; see `Options.limit`."""
+WeightFormat = Literal["int8", "float"]
 Kind = Literal["text", "number", "flag", "list"]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fnmatch
 import glob
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -23,9 +22,8 @@ from ..proposals.proposal import Constant, Graft, Proposal, Rewire, SetPair
 from ..proposals.weights import real_weights, stored_integers
 from ..rulekit.finding import Finding, Safety, Severity
 from .measured import Measured
+from .options import WeightFormat
 from .solution import Solution
-
-WeightFormat = Literal["int8", "float"]
 
 
 def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:

@@ -9,25 +9,26 @@ that matches nothing stops the run. Text rules (.toml) execute nothing; Python r
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import RuleError, guess
 from .codes import LOCK, Lock
 from .finding import Safety
+from .importing import imported
 from .naming import CODE, NAME, NO_PACKS, OPERATOR
 from .rule import Counterexample, Example, Rule
 from .text import TextRule
 
 PACKS = "qdqgraph.rules"
 """Entry-point group of rule packs; the value of an entry is the package whose folder contains the rules."""
-NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*")
-"""Files in a folder of rules that are not rules."""
+NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*", "_*")
+"""Files in a folder of rules that are not rules; `_NAME.py` is a module that rules of the folder import from."""
 
 
 def builtin_folder() -> Path:
@@ -47,7 +48,7 @@ def packs() -> tuple[Path, ...]:
     if os.environ.get(NO_PACKS):
         return ()
     for entry in sorted(entry_points(group=PACKS), key=lambda e: e.name):
-        spec = importlib.util.find_spec(entry.value)
+        spec = find_spec(entry.value)
         if spec is None or not spec.submodule_search_locations:
             raise RuleError(f"the rule pack {entry.name!r} names {entry.value!r}, which is not a package: reinstall it")
         found += map(Path, spec.submodule_search_locations)
@@ -169,14 +170,7 @@ def _rules(file: Path) -> list[Rule]:
         return [_tested(TextRule(file), file)]
     if file.suffix != ".py":
         raise RuleError(f"{file} is neither a text rule (.toml) nor a Python rule (.py)")
-    spec = importlib.util.spec_from_file_location(f"qdqgraph_rule_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise RuleError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise RuleError(f"{file}: the rule file does not load: {type(error).__name__}: {error}") from error
+    module = imported(file)
     classes = [v for v in vars(module).values() if isinstance(v, type) and Rule in v.__mro__[1:]]
     return [_checked(cls, file) for cls in classes if cls.__module__ == module.__name__]
 

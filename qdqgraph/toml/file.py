@@ -29,6 +29,12 @@ class TextError(RuleError):
         self.line = line
 
 
+def fault_line(error: tomllib.TOMLDecodeError, text: str) -> int:
+    """The line of a text at which it is not TOML; the last one if the error names none."""
+    found = re.search(r"line (\d+)", str(error))
+    return int(found[1]) if found else text.count("\n") + 1
+
+
 class TomlFile(Generic[F]):
     """A TOML file, or one table of it, as a typed form.
 
@@ -53,9 +59,7 @@ class TomlFile(Generic[F]):
         except (OSError, UnicodeDecodeError) as error:
             raise RuleError(f"{path}: cannot be read: {reason(error)}") from error
         except tomllib.TOMLDecodeError as error:
-            found = re.search(r"line (\d+)", str(error))
-            line = int(found[1]) if found else self._text.count("\n") + 1
-            raise RuleError(f"{path}:{line}: this is not valid TOML: {error}") from error
+            raise RuleError(f"{path}:{fault_line(error, self._text)}: this is not valid TOML: {error}") from error
         except RecursionError as error:
             raise RuleError(f"{path}: this is not valid TOML: its arrays or tables are nested too deeply") from error
         for key in self.root:

@@ -112,7 +112,7 @@ def test_a_bad_file_of_a_batch_is_named_and_the_others_are_reported(
     sentences = error.splitlines()
     assert len(sentences) == 2 and str(bad) in sentences[0] and sentences[1].startswith(f"qdqgraph: {empty}: ")
     code, lines, _ = run(capsys, "check", bad, model, "--format", "github")
-    assert code == 2 and len(lines) == 2
+    assert code == 2 and len(lines) == 3 and str(bad) in lines[0]
     assert run(capsys, "check", bad)[:2] == (2, [])
 
 

@@ -24,9 +24,10 @@ OUTPUTS = ("-o", "--output", "--picture", "--plan", "--statistics", "--report")
 """Options before the name of a file that a command writes."""
 
 
-def pattern(expected: str) -> str:
-    """What an output must look like: "..." matches anything; one number, or width of a column, is as good as another."""
-    text = re.escape(re.sub(r"\d[\d,.]*", "#", expected)).replace(r"\#", r"\d[\d,.]*").replace("#", r"\d[\d,.]*")
+def pattern(expected: str, numbers: str = r"\d[\d,.]*") -> str:
+    """What an output must look like: "..." matches anything; any number of the form `numbers`, or width of a
+    column, is as good as another."""
+    text = re.escape(re.sub(numbers, "#", expected)).replace(r"\#", numbers).replace("#", numbers)
     text = re.sub(r"(\\ ){2,}", lambda m: r"\ {2,}", text)
     return re.sub(r"(\\\.){3}\n?", lambda m: ".*", text)
 

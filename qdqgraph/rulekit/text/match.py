@@ -15,9 +15,8 @@ import onnx
 
 from ...graph.graph import Graph, Node, Reader, input_name, label
 from ...graph.pair import SCALE_TYPES, equal_numbers
-from ...model.protos import is_standard
 from ...operators import COMMUTATIVE, PAIRS
-from .pattern import Pattern, PatternNode, Step
+from .pattern import Pattern, PatternNode, Step, operator
 
 FEW = 8
 """Up to this many readers of a tensor are tried one by one."""
@@ -72,7 +71,7 @@ def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Mat
 def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
     """Whether the operators upstream of a node are those of the pattern: quickly excludes most candidates."""
     line = pattern.nodes[index]
-    if node.op not in line.ops:
+    if operator(node) not in line.ops:
         return False
     if node.op in COMMUTATIVE:
         return True
@@ -96,10 +95,10 @@ def matches_at(
 
 def candidates(graph: Graph, wanted: PatternNode) -> Iterator[Node]:
     """The nodes with the operators of a pattern's node, in file order."""
-    if not wanted.domain:
+    if not any("." in op for op in wanted.ops):
         yield from graph.nodes(*sorted(wanted.ops))
         return
-    yield from (n for n in graph.nodes() if n.op in wanted.ops and n.domain == wanted.domain)
+    yield from (n for n in graph.nodes() if operator(n) in wanted.ops)
 
 
 def same_value(graph: Graph, a: str, b: str) -> bool:
@@ -153,7 +152,7 @@ class _Matcher:
                 self._fail(match, "'{}' is {}, but the pattern has {}", tensor, what, wanted)
             return [] if maker is None else [maker]
         readers = self._readers(match, wanted, tensor) if self.trace is None else self.graph.readers(tensor)
-        found = {id(r.node): r.node for r in readers if r.node.op in wanted.ops and r.index >= 0}
+        found = {id(r.node): r.node for r in readers if operator(r.node) in wanted.ops and r.index >= 0}
         taken = {id(n) for n in match.nodes.values()}
         free = [n for i, n in found.items() if i not in taken]
         if not free:
@@ -179,9 +178,8 @@ class _Matcher:
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
         """The ways in which a node matches the pattern's node `index`, given the bound variables."""
         wanted = self.pattern.nodes[index]
-        domain = "" if is_standard(node) else node.domain
-        if node.op not in wanted.ops or domain != wanted.domain:
-            self._fail(match, "'{}' is {}, but the pattern has {}", node, node.op, wanted)
+        if operator(node) not in wanted.ops:
+            self._fail(match, "'{}' is {}, but the pattern has {}", node, operator(node), wanted)
             return
         if any(n is node for n in match.nodes.values()):
             self._fail(match, "'{}' already matches another line than {}", node, wanted)
