@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .. import api
 from ..engines.compare.storage import Storage
@@ -12,14 +14,15 @@ from ..errors import ModelError
 from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..report import engine as report
-from ..report import engine_drawing as pictures
-from ..report.drawing import Drawing, svg
 from ..report.lines import say, say_json
 from ..report.records import DiffRecord, encoded
 from ..report.timing import TimesRecord, show_times
 from .console import steps, terminal, warn
 from .invocation import Invocation
 from .report import refuse_report, write_report
+
+if TYPE_CHECKING:
+    from ..report.pictures.sheet import Sheet
 
 
 def engine(args: Namespace) -> int:
@@ -32,27 +35,32 @@ def engine(args: Namespace) -> int:
 
 def draw(args: Namespace) -> int:
     """`qdqgraph draw MODEL -o OUT`: draws the Q/DQ graph with its groups and findings."""
+    from ..report.pictures.networks import of_model  # only the commands that draw load this
+
     run = Invocation.of(args)
-    return _picture(
-        args, [(args.model.name, pictures.of_model(args.model, run.rules(args.model), run.options(args.model)))]
-    )
+    rules, options = run.rules(args.model), run.options(args.model)
+    return _picture(args, [of_model(args.model, rules, options, unfolded=args.unfolded)])
 
 
 def _draw(args: Namespace) -> int:
+    from ..report.pictures.engines import of_engines  # only the commands that draw load this
+
     chosen = ((args.a, args.profile_a), (args.b, args.profile_b))
     engines = [api.opened(path, args.target, profile) for path, profile in chosen if path is not None]
     warn(*(note for engine in engines for note in engine.notes if note.startswith("no such engine")))
-    titles = [f"{engine.name} ({engine.source})" for engine in engines]
-    return _picture(args, list(zip(titles, pictures.of_engines(engines, args.by), strict=True)))
+    return _picture(args, of_engines(engines, args.by))
 
 
-def _picture(args: Namespace, parts: list[tuple[str, Drawing]]) -> int:
-    """Writes drawings side by side, as SVG or DOT depending on the file extension."""
-    encode = {".svg": svg, ".dot": pictures.dot}.get(args.output.suffix.lower())
+def _picture(args: Namespace, sheets: Sequence[Sheet]) -> int:
+    """Writes sheets side by side, as SVG or DOT depending on the file extension."""
+    from ..report.pictures.dot import dot
+    from ..report.pictures.svg import svg
+
+    encode = {".svg": svg, ".dot": dot}.get(args.output.suffix.lower())
     if encode is None:
         raise ModelError(f"{args.output}: use the file extension .svg or .dot")
-    write_text(encode(parts), args.output, force=args.force)
-    say(terminal(), f"{args.output}: {sum(len(d.boxes) for _, d in parts)} boxes")
+    write_text(encode(sheets), args.output, force=args.force)
+    say(terminal(), f"{args.output}: {sum(len(sheet.cards) for sheet in sheets)} boxes")
     return 0
 
 

@@ -178,6 +178,9 @@ def _draw(verb: argparse.ArgumentParser) -> None:
 
     _model(verb)
     engine_arguments.picture(verb)
+    verb.add_argument(
+        "--unfolded", action="store_true", help="draw each node: fold no Q, DQ or activation into its layer"
+    )
     _common(verb)
 
 

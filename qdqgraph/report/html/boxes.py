@@ -92,6 +92,24 @@ def folded(graph: Graph) -> Folding:
     return Folding(made, makes, (*_lines(graph, made, makes, shapes), *ends))
 
 
+def unfolded(graph: Graph) -> Folding:
+    """Each node as a box of its own; constants and what is computed from them alone are left out."""
+    inputs = [t.name for t in graph.gs.inputs if t.name not in graph.initializers]
+    boxes = [Folded(name, None, ()) for name in inputs]
+    boxes += [Folded(key(node), node, (node,)) for node in graph.nodes() if not graph.is_constant(key(node))]
+    makes = {name: index for index, name in enumerate(inputs)}
+    makes.update((t.name, i) for i, box in enumerate(boxes) for node in box.nodes for t in node.outputs if t.name)
+    lines: dict[tuple[int, int, str], Node | None] = {}
+    for index, box in enumerate(boxes):
+        for node in box.nodes:
+            lines.update(((makes[name], index, name), node) for name in _read(graph, node) if name in makes)
+    for tensor in graph.gs.outputs:
+        if (source := makes.get(tensor.name)) is not None:
+            lines[source, len(boxes), tensor.name] = None
+            boxes.append(Folded(f"{tensor.name} ", None, ()))
+    return Folding(tuple(boxes), makes, tuple((*line, node) for line, node in lines.items()))
+
+
 def _folds(boxes: list[Folded], node: Node, before: set[int], *, shape: bool) -> bool:
     """Whether a node folds into the last of these boxes. A box reads only boxes before it, so there is no cycle."""
     if not before:
@@ -122,8 +140,12 @@ def _lines(
 
 def _data(graph: Graph, node: Node) -> list[str]:
     """The tensors that a node computes with, also those that its subgraphs capture; without constants."""
-    names = [str(t.name) for t in node.inputs if t.name] + graph.once(_captured).get(id(node), [])
-    return [graph.source(name) for name in names if not graph.is_constant(name)]
+    return [graph.source(name) for name in _read(graph, node) if not graph.is_constant(name)]
+
+
+def _read(graph: Graph, node: Node) -> list[str]:
+    """The tensors that a node and its subgraphs read from outside."""
+    return [str(t.name) for t in node.inputs if t.name] + graph.once(_captured).get(id(node), [])
 
 
 def _captured(graph: Graph) -> Mapping[int, list[str]]:

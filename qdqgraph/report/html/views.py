@@ -17,7 +17,7 @@ from ...graph.pair import Pair, is_pair, pairs
 from ...operators import is_weighted
 from ...printable import printable
 from ...repair.solution import Change, Group
-from .boxes import Folded, Folding, folded
+from .boxes import Folded, Folding, folded, unfolded
 from .parts import Box, Edge, Fact, SitePair, Tied, View
 from .parts import Node as Member
 from .words import attributes, finite, shape_of, short, titled
@@ -38,6 +38,7 @@ class Drawn:
         groups: the sites that share one scale, or will after the repair.
         changes: the sites whose scale a repair changed, in the graph after it.
         facts: what was measured, by the output tensor of a layer.
+        whole: whether each node is a box of its own.
     """
 
     title: str
@@ -46,11 +47,12 @@ class Drawn:
     groups: tuple[Group, ...] = ()
     changes: tuple[Change, ...] = ()
     facts: Mapping[str, tuple[Fact, ...]] = field(default_factory=dict)
+    whole: bool = False
 
     @cached_property
     def folding(self) -> Folding:
         """Its boxes."""
-        return folded(self.graph)
+        return unfolded(self.graph) if self.whole else folded(self.graph)
 
     @cached_property
     def computed(self) -> Mapping[int, int]:

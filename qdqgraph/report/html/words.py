@@ -14,6 +14,8 @@ SHOWN_ATTRIBUTES = ("kernel_shape", "strides", "pads", "dilations", "group", "ax
 """Attributes that are shown with a node."""
 NUMBER = re.compile(r"_\d+$")
 """The number that an exporter adds to the name of an operator: "Conv_1"."""
+WEIGHT_MARK = re.compile("[.:]")
+"""Characters of the names of weights, where nodes have scopes."""
 LONGEST = 8
 """Values of an attribute that are shown."""
 
@@ -67,12 +69,25 @@ def types(tensors: Sequence[Tensor]) -> str:
 
 def kernel_title(layer: Layer) -> str:
     """The short name of a kernel: the scope of its first node, then the last part of the name of each."""
+    return " ".join(part for part in kernel_parts(layer) if part)
+
+
+def kernel_parts(layer: Layer) -> tuple[str, str]:
+    """The short name of a kernel in two: the scope of its first node, and the last part of the name of each; of a
+    reformat and of a kernel without nodes its name, and "".
+
+    TensorRT lists weights among the nodes of a kernel; where nodes have scopes, names like "conv.weight_quantized" and
+    "onnx::Conv_12" are weights.
+    """
     nodes = [n for n in layer.nodes if not n.endswith((".weight", ".bias"))]
     if layer.cause or not nodes:
-        return short(layer.quantizers[0] if layer.quantizers else layer.name)
+        return short(layer.quantizers[0] if layer.quantizers else layer.name), ""
+    scoped = [n for n in nodes if "/" in n.strip("/")]
+    if scoped:
+        nodes = [n for n in nodes if n in scoped or not WEIGHT_MARK.search(n)]
     last = dict.fromkeys(n.rstrip("/").rsplit("/", 1)[-1] for n in nodes)
-    scope = short(nodes[0].rsplit("/", 1)[0]) if "/" in nodes[0].strip("/") else ""
-    return printable(f"{scope} {' + '.join(last)}".strip())
+    scope = short(scoped[0].rsplit("/", 1)[0]) if scoped else ""
+    return scope, printable(" + ".join(last))
 
 
 def finite(value: float | None) -> float | None:
