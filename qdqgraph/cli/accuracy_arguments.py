@@ -53,7 +53,7 @@ def add_sensitivity(verb: ArgumentParser) -> None:
         metavar="OUT",
         help="JSON, written after each unit; the same command continues it. OUT.csv: also as CSV, beside OUT.json",
     )
-    verb.add_argument("--force", action="store_true", help="start anew and overwrite the output")
+    verb.add_argument("--force", action="store_true", help="start over and overwrite the output")
 
 
 def add_worst(verb: ArgumentParser) -> None:

@@ -19,7 +19,7 @@ def add_written(verb: ArgumentParser) -> None:
     group.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
     group.add_argument("--fp16", action="store_true", help="convert the non-INT8 part to FP16, for strong typing")
     group.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
-    help = "exit with 1 if a finding is left; the file is written all the same"
+    help = "exit with 1 if a finding is left; the file is written anyway"
     group.add_argument("--exit-non-zero-if-left", action="store_true", help=help)
 
 

@@ -44,7 +44,7 @@ def add(verb: ArgumentParser) -> None:
     verb.add_argument("--trials", type=whole, default=40, metavar="N", help=help)
     verb.add_argument("--seed", type=whole, default=0, help="of these changes; the same seed gives the same result")
     help = "URL of Optuna's storage; the same command goes on, processes with the same URL share the work (default: "
-    verb.add_argument("--storage", metavar="URL", help=help + "sqlite file beside the output, or beside the model)")
+    verb.add_argument("--storage", metavar="URL", help=help + "sqlite file next to the output, or beside the model)")
     verb.add_argument("--workers", type=count, default=1, metavar="N", help="processes on this machine (default: 1)")
     verb.add_argument("--status", action="store_true", help="show how far the search in the storage is, and stop")
     help = "the chosen model; without it the search only prints, and shares the work of others"

@@ -19,11 +19,19 @@ from tests.support.paths import ROOT
 REASONS = ("gpu", "network", "time", "package", "excerpt")
 """How a reason begins: needs a GPU, needs the network, takes minutes, needs a package that tests do not have, a part of a
 program or a command with placeholders."""
-KINDS = {"console", "sh", "python", "toml", "text", "json", "yaml", "cpp"}
+KINDS = {"console", "sh", "python", "toml", "onnx", "text", "json", "yaml", "cpp"}
 ALL = [block for page in pages() for block in blocks(page)]
 NOT_RUN = [block for block in ALL if block.reason]
 PROGRAMS = r"(?:qdqgraph|python|pip|make|trtexec|apt-get) "
-TRTEXEC = {"--int8", "--stronglyTyped", "--profilingVerbosity", "--dumpLayerInfo", "--dumpProfile", "--inputIOFormats"}
+TRTEXEC = {
+    "--int8",
+    "--saveEngine",
+    "--stronglyTyped",
+    "--profilingVerbosity",
+    "--dumpLayerInfo",
+    "--dumpProfile",
+    "--inputIOFormats",
+}
 FOREIGN = {*TRTEXEC, "--no-deps", "--calibrator", "--quant-add", "--size", "--late"}
 """Options of trtexec, pip and the samples in the text."""
 
@@ -46,7 +54,7 @@ def test_a_file_that_a_page_shows_is_used_by_the_page_or_says_why_not() -> None:
     for block in ALL:
         if block.name and not block.reason and block.page.name != "recipes.md":
             rest = "".join(other.body for other in blocks(block.page) if other.name != block.name)
-            assert block.name.split("/")[0].removesuffix(".py") in rest or block.kind == "toml", block.name
+            assert block.name.split("/")[0].removesuffix(".py") in rest or block.kind in ("toml", "onnx"), block.name
     shown = {block.name for block in ALL if block.page.name == "recipes.md" and block.name and not block.reason}
     assert shown == set(RECIPES)
 

@@ -58,6 +58,7 @@ class Case:
 CASES = {
     "apply": Case("plan.json twice.onnx -o 1.onnx", "plan.json clean.onnx -o 2.onnx"),
     "check": Case("clean.onnx", "float.onnx", "clean.onnx twice.onnx"),
+    "completion": Case("bash", "none"),
     "diff": Case("clean.onnx clean.onnx", "clean.onnx none.onnx", "clean.onnx twice.onnx"),
     "draw": Case("clean.onnx -o 3.svg", "clean.onnx -o 3.png"),
     "engine build": Case("clean.onnx --with tensorrt-rtx", "none.onnx --with tensorrt-rtx", needs=("tensorrt_rtx",)),
@@ -79,6 +80,7 @@ CASES = {
         f"two.onnx --dry-run {SAMPLES} --exit-non-zero-if-left",
         needs=("onnxruntime",),
     ),
+    "report": Case("clean.onnx -o 11.html", "none.onnx -o 12.html"),
     "rules list": Case("", "--rules none.toml"),
     "rules new": Case("my-rule --code MY103", "my-rule --code QDQ101"),
     "rules pages": Case("right_rule.toml -o pages", "none.toml -o pages"),

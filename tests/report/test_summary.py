@@ -57,7 +57,7 @@ def test_what_is_gone_when_an_illegal_finding_is_repaired_follows_from_it() -> N
     outcomes = {(j.finding.code, j.finding.place): j.outcome for j in found.findings}
     assert sorted(outcomes.values(), key=str) == [Outcome.FOLLOWS, Outcome.REPAIRABLE]
     assert found.verdict == "TensorRT 10.2 to 10.16 refuses this file: 2 errors (QDQ402)"
-    assert found.total == "2 findings, 1 repairable, 1 gone with them" and found.unwritten == ""
+    assert found.total == "2 findings, 1 repairable, 1 resolved with them" and found.unwritten == ""
     (row,) = found.codes
     assert (row.findings, row.repairable, row.follows, row.left) == (2, 1, 1, 0)
     assert not qdqgraph.fix(build(UNSIGNED)).left

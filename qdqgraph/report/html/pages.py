@@ -62,7 +62,7 @@ def _checked(found: CheckSummary, command: str) -> Verdict:
     repairable = found.count(Outcome.REPAIRABLE) and not found.unwritten
     follows, left = found.count(Outcome.FOLLOWS), found.count(Outcome.LEFT)
     parts = [f"{found.count(Outcome.REPAIRABLE):,} repairable"]
-    parts += [f"{follows:,} gone with them"] if follows else []
+    parts += [f"{follows:,} resolved with them"] if follows else []
     parts += [f"{left:,} left"] if left else []
     parts += [f"fix would write nothing: {found.unwritten}"] if found.unwritten else []
     detail = ", ".join(parts) if found.findings else found.int8.counts

@@ -19,7 +19,7 @@ PLACES = 10
 SHARE = Column("of all", "share", "Of all bytes that the network reads and writes in a run, by forecast")
 ENDS: Mapping[str, Column] = {
     "repaired": Column("repaired", "count"),
-    "gone": Column("gone with them", "count", "Gone when the others were repaired"),
+    "gone": Column("resolved with them", "count", "Gone when the others were repaired"),
     "left": Column("left", "count"),
 }
 """What became of findings in a repair."""
@@ -29,7 +29,7 @@ BYTES = Column("bytes a run", "bytes", "Bytes of activations that the findings c
 def by_code(rows: Sequence[CodeRow]) -> Table | None:
     """The findings of `check`, a row for each rule."""
     follows = any(row.follows for row in rows)
-    more = (Column("gone with them", "count", "Gone when the others are repaired"),) if follows else ()
+    more = (Column("resolved with them", "count", "Gone when the others are repaired"),) if follows else ()
     columns = (
         Column("code", "code"),
         Column("rule"),
@@ -74,7 +74,7 @@ def outcomes(items: Sequence[Item], rows: Sequence[CodeRow], later: int) -> Tabl
         row = costs.get(code)
         cost = (row.bytes, row.share) if row is not None and row.bytes else (None, None)
         cells.append((code, mine[0].name, len(mine), *counts, *cost))
-    note = f"{later:,} of them came to light during the repair" if later else ""
+    note = f"{later:,} of them were uncovered by other repairs" if later else ""
     return _coloured("codes", "Findings by rule", columns, tuple(cells), rows, note) if cells else None
 
 
@@ -105,7 +105,7 @@ def checked_cards(found: CheckSummary) -> tuple[Card, ...]:
     """The figures of a checked file."""
     total = len(found.findings)
     repairable, follows = found.count(Outcome.REPAIRABLE), found.count(Outcome.FOLLOWS)
-    parts = [f"{repairable:,} repairable", *([f"{follows:,} gone with them"] if follows else [])]
+    parts = [f"{repairable:,} repairable", *([f"{follows:,} resolved with them"] if follows else [])]
     errors = len(found.errors)
     note = f"{', '.join(parts)}; {errors:,} for which TensorRT refuses the file" if errors else ", ".join(parts)
     tone: Tone = "bad" if errors else "warn" if total else "good"

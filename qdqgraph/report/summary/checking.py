@@ -147,7 +147,7 @@ class CheckSummary:
         """How many findings there are, and how many a repair removes: "17 findings, 16 repairable"."""
         follows, left = self.count(Outcome.FOLLOWS), self.count(Outcome.LEFT)
         parts = [counted(len(self.findings), "finding"), f"{self.count(Outcome.REPAIRABLE)} repairable"]
-        parts += [f"{follows} gone with them"] if follows else []
+        parts += [f"{follows} resolved with them"] if follows else []
         parts += [f"{left} left"] if left and follows else []
         return ", ".join(parts)
 

@@ -29,7 +29,7 @@ function isOpen(item, side) {
   return !["repaired", "gone"].includes(item.state) || side < DATA.views.length - 1;
 }
 
-const STATES = { repairable: "repairable", follows: "gone with others", left: "left", repaired: "repaired", gone: "gone with others" };
+const STATES = { repairable: "repairable", follows: "resolved by other repairs", left: "left", repaired: "repaired", gone: "resolved by other repairs" };
 
 function engineOf(side) {
   const engines = DATA.engines;

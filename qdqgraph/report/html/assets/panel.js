@@ -17,11 +17,11 @@ function showPanel(id, index = null) {
   if (box.facts.length) parts.push(el("h3", {}, "Measured"), el("dl", { class: "facts" }, box.facts.map((fact) => [el("dt", {}, fact.label), el("dd", { class: fact.tone }, fact.value)])));
   if (kernel) parts.push(el("h3", {}, "Kernel, by forecast"), kernelCard(kernel));
   const engine = engineOf(graph.side);
-  if (box.reformats.length) parts.push(el("h3", {}, "Reformats of its results"));
+  if (box.reformats.length) parts.push(el("h3", {}, "Reformats of its outputs"));
   for (const number of box.reformats) parts.push(kernelCard(engine.kernels[number]));
   const quantized = box.pairs.filter((pair) => pair.kind === "activation");
   const stored = box.pairs.filter((pair) => pair.kind !== "activation");
-  if (quantized.length) parts.push(el("h3", {}, "Scales of its results"), quantized.map(scaleCard));
+  if (quantized.length) parts.push(el("h3", {}, "Scales of its outputs"), quantized.map(scaleCard));
   if (stored.length) parts.push(el("h3", {}, "Scales of its constants"), stored.map(scaleCard));
   const links = (list) => el("ul", { class: "links" }, list.map((near) => el("li", {}, el("button", { type: "button", class: "link", onclick: () => choose(near) }, boxOf(near).title), el("span", {}, boxOf(near).op))));
   if (into.length) parts.push(el("h3", {}, "Reads from"), links(into));
@@ -43,7 +43,7 @@ function other(id) {
   if (!a || !b) return el("p", { class: "change" }, a ? "Only before the repair." : "Only after the repair.");
   const was = a.precision === b.precision ? null : [chip(a.precision || "no kernel", tint(a.precision)), " → ", chip(b.precision || "no kernel", tint(b.precision))];
   const pairs = (box) => box.pairs.filter((pair) => pair.kind === "activation").length;
-  const count = pairs(a) === pairs(b) ? null : `pairs of its results: ${pairs(a)} → ${pairs(b)}`;
+  const count = pairs(a) === pairs(b) ? null : `pairs of its outputs: ${pairs(a)} → ${pairs(b)}`;
   if (!was && !count) return null;
   return el("p", { class: "change" }, shown ? "Changed: " : "Changes: ", was, was && count ? "; " : "", count);
 }
