@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *, fill: Callable[[Parser], None] | None = None, **more: Any) -> None:
-        super().__init__(formatter_class=Help, **more)
+        super().__init__(formatter_class=Help, allow_abbrev=False, **more)
         self._fill = fill
 
     def filled(self) -> Parser:
@@ -88,6 +88,10 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """As `argparse`."""
         return super(Parser, self.filled()).format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one sentence and ends the process; the options are in the help."""
+        self.exit(2, f"{self.prog}: error: {message}; options: {self.prog} --help\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Prints the message and ends the process."""

@@ -101,6 +101,9 @@ def _page() -> Iterator[str]:
         "A later qdqgraph may add keys under the same version, so ignore keys that you do not know. If a key is",
         "removed, renamed or changes its meaning, the version is another. Numbers that are not finite are `null`.",
         "",
+        "If a command ends with 2 or 3, stdout is empty and stderr says why; only `check` prints its document, which",
+        "names the files that cannot be checked.",
+        "",
         "| command | document | contents |",
         "| --- | --- | --- |",
     )

@@ -27,7 +27,7 @@ from .summary import dearest, outcomes, repaired_cards
 from .views import Drawn
 from .words import finite, note
 
-REFUSED = "TensorRT refuses the file before: its kernels are what they would be otherwise"
+REFUSED = "TensorRT refuses the original file; its kernels are shown as if it accepted them"
 
 
 def fix_page(
@@ -98,9 +98,7 @@ def _page(
     items = repaired_items(found.findings, result, both.drawn, both.numbers)
     earlier = checking.summary(str(path), before.graph.target.name, found)
     engines = diff(before.engine, after.engine)
-    refused = (
-        "TensorRT refuses the file before: its kernels are what they would be otherwise" if found.int8.refused else ""
-    )
+    refused = REFUSED if found.int8.refused else ""
     fields: dict[str, object] = {
         "cards": repaired_cards(done),
         "tables": tuple(filter(None, (_changes(result, both), _floats(result)))),
@@ -132,7 +130,11 @@ def _verdict(found: FixSummary, where: str) -> Verdict:
         text = f"{after.int8:,} of {after.weighted:,} weighted layers quantized, {left} left"
     elif not found.count and not found.remaining:
         text = "Nothing to repair"
-    return Verdict(tone, text, printable("; ".join(filter(None, (warning, where)))))
+    errors = found.before.errors and not found.after.errors
+    legal = (
+        f"TensorRT refused the file for {counted(found.before.errors, 'error')} and accepts it now" if errors else ""
+    )
+    return Verdict(tone, text, printable("; ".join(filter(None, (warning, legal, where)))))
 
 
 def _changes(result: Result, both: Scene) -> Table | None:

@@ -19,7 +19,7 @@ PLACES = 10
 SHARE = Column("of all", "share", "Of all bytes that the network reads and writes in a run, by forecast")
 ENDS: Mapping[str, Column] = {
     "repaired": Column("repaired", "count"),
-    "gone": Column("resolved with them", "count", "Gone when the others were repaired"),
+    "gone": Column("resolved", "count", "Gone when others were repaired"),
     "left": Column("left", "count"),
 }
 """What became of findings in a repair."""
@@ -29,7 +29,7 @@ BYTES = Column("bytes a run", "bytes", "Bytes of activations that the findings c
 def by_code(rows: Sequence[CodeRow]) -> Table | None:
     """The findings of `check`, a row for each rule."""
     follows = any(row.follows for row in rows)
-    more = (Column("resolved with them", "count", "Gone when the others are repaired"),) if follows else ()
+    more = (Column("resolved", "count", "Gone when others are repaired"),) if follows else ()
     columns = (
         Column("code", "code"),
         Column("rule"),
@@ -118,7 +118,7 @@ def checked_cards(found: CheckSummary) -> tuple[Card, ...]:
 def repaired_cards(found: FixSummary) -> tuple[Card, ...]:
     """The figures of a repair."""
     before, after = found.before, found.after
-    errors = f"{counted(before.errors, 'error')} before: TensorRT refuses the file" if before.errors else ""
+    errors = f"TensorRT refused the file: {counted(before.errors, 'error')}" if before.errors else ""
     findings = Card(
         "Findings",
         f"{after.findings or 0:,}",
@@ -126,14 +126,14 @@ def repaired_cards(found: FixSummary) -> tuple[Card, ...]:
         errors,
         "bad" if after.errors else "good" if after.findings == 0 else "plain",
     )
-    runs = None if before.errors else before.int8  # what TensorRT refuses has no figures to compare with
-    shares = tuple(share for share in (runs, after.int8) if share is not None)
+    shares = tuple(share for share in (before.int8, after.int8) if share is not None)
+    basis = "by forecast; before: as if TensorRT accepted the file" if before.errors else "by forecast"
     loss = () if before.findings is None else _loss(found)  # `quantize` chooses the first scales
-    return (findings, *(share_cards(shares) if shares else ()), *loss, *_numbers(found))
+    return (findings, *(share_cards(shares, basis) if shares else ()), *loss, *_numbers(found))
 
 
-def share_cards(shares: Sequence[Int8Share]) -> tuple[Card, ...]:
-    """What runs in INT8, and what moves between kernels: of one engine, or before and after."""
+def share_cards(shares: Sequence[Int8Share], basis: str = "by forecast") -> tuple[Card, ...]:
+    """What runs in INT8, and what moves between kernels: of one engine, or before and after; `basis` says whence."""
     first, last = shares[0], shares[-1]
     part = last.int8 / last.weighted if last.weighted else None
     tone = (
@@ -142,7 +142,7 @@ def share_cards(shares: Sequence[Int8Share]) -> tuple[Card, ...]:
     layers = [f"{share.int8} of {share.weighted}" for share in shares]
     unsized = f"; {last.unsized:,} tensors of unknown size" if last.unsized else ""
     return (
-        Card(f"Weighted layers in {last.kind}", layers[-1], _before(layers), "by forecast", tone, part),
+        Card(f"Weighted layers in {last.kind}", layers[-1], _before(layers), basis, tone, part),
         _card("Bytes between kernels", [s.bytes for s in shares], f"read and written in a run{unsized}"),
         _card("Kernels", [s.kernels for s in shares], "by forecast"),
         _card("Reformats", [s.reformats for s in shares], "kernels that only convert or copy"),
