@@ -85,7 +85,7 @@ test-lowest: $(VENV)-lowest/test.stamp $(VENV)/test.stamp
 test-nightly: $(VENV)/test.stamp
 	$(PYTEST) --hypothesis-profile=nightly
 
-# How a release is cut: CONTRIBUTING.md
+# How a release is made: docs/versioning.md
 release: $(VENV)/test.stamp
 	@git diff --quiet HEAD || { echo "the tree has changes that are not committed"; exit 1; }
 	rm -rf dist

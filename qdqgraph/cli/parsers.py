@@ -91,7 +91,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Prints one sentence and ends the process; the options are in the help."""
-        self.exit(2, f"{self.prog}: error: {message}; options: {self.prog} --help\n")
+        self.exit(2, f"qdqgraph: {message}; options: {self.prog} --help\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Prints the message and ends the process."""

@@ -262,8 +262,8 @@ def test_kept_statistics_are_a_table_of_the_same_network(tmp_path: Path) -> None
 REFUSED = {
     "neither data nor a table": ({}, "data, ranges, or both"),
     "data that give no scales": ({"data": [], "calibrate": "none"}, "give no scales"),
-    "exact": ({"table": "t", "exact": True}, "exact has no effect on a float model"),
-    "keep_scales": ({"table": "t", "keep_scales": True}, "keep_scales has no effect on a float model"),
+    "exact": ({"ranges": "t", "exact": True}, "quantize has no option 'exact'"),
+    "keep_scales": ({"ranges": "t", "keep_scales": True}, "quantize has no option 'keep_scales'"),
 }
 
 

@@ -103,7 +103,7 @@ def test_a_click_opens_the_panel_with_scales_and_the_rule(tab: Page, files: dict
     view.click(".segment .side >> text=before")
     view.click(".box.found")
     panel = view.inner_text("#panel")
-    assert "QDQ" in panel and "null" not in panel and "Scales of its results" in panel and "Why, and when not" in panel
+    assert "QDQ" in panel and "null" not in panel and "Scales of its outputs" in panel and "Why, and when not" in panel
     view.keyboard.press("Escape")
     assert not view.is_visible("#panel")
 
