@@ -212,7 +212,9 @@ def test_kept_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"statistics\.npz: these statistics are of another network; measure"):
         qdqgraph.fix(parse(PRODUCT), ranges=path)
     np.savez(path, x=np.zeros(3))
-    with pytest.raises(CalibrationError, match=r"statistics\.npz: this is a file of NumPy arrays \(\.npz\), not a file of statistics"):
+    with pytest.raises(
+        CalibrationError, match=r"statistics\.npz: this is a file of NumPy arrays \(\.npz\), not a file of statistics"
+    ):
         qdqgraph.fix(parse(PRODUCT), ranges=path)
     with pytest.raises(ModelError, match="--calibrate none takes no scales from statistics"):
         qdqgraph.fix(parse(PRODUCT), ranges=path, calibrate="none")

@@ -147,7 +147,7 @@ def test_a_folded_layer_opens_and_moves_those_below_it(tab: Page, files: dict[st
     assert view.eval_on_selector_all(".box", place) == pytest.approx(before + 19 * rows + 10)
     view.click("[data-fold] >> nth=0")
     view.wait_for_selector(".row", state="detached")
-    assert view.eval_on_selector_all(".box", place) == before
+    until(view, f"({place})([...document.querySelectorAll('.box')]) === {before}")  # boxes are drawn in the next frame
 
 
 def test_the_theme_follows_the_system_and_the_button(tab: Page, files: dict[str, Path]) -> None:
