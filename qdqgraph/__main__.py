@@ -15,7 +15,7 @@ def _here() -> str:
         return ""
 
 
-if __name__ == "__main__" and not sys.flags.safe_path and sys.path and sys.path[0] in (_here(), ""):
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False) and sys.path and sys.path[0] in (_here(), ""):
     del sys.path[0]
 
 from .stop import STOP  # noqa: E402 - after the search path

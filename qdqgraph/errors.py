@@ -10,12 +10,14 @@
     ├── CalibrationError a calibration method, its argument or measured statistics cannot be used
     ├── TorchError       the PyTorch model, its configuration or its calibration cannot be used
     ├── RepairError      the repair was refused: illegal graph, not bit-exact, no fixpoint
+    ├── ArgumentError    a function has no argument of this name, or lacks one; also a TypeError
     └── InternalError    a defect of qdqgraph; `__cause__` is the error itself
 
 The command line prints the message of any of these errors as one sentence and exits with code 2, with code 3 for an
 `InternalError`.
 """
 
+import fnmatch
 from collections.abc import Iterable
 
 
@@ -71,6 +73,10 @@ class RepairError(QdqgraphError):
     """The repair was refused and nothing was written."""
 
 
+class ArgumentError(QdqgraphError, TypeError):
+    """A function has no argument or option of a name, or a required argument is missing."""
+
+
 class InternalError(QdqgraphError):
     """A defect of qdqgraph; the message names file and step, and the cause is the unexpected error."""
 
@@ -99,8 +105,27 @@ def counted(number: int, noun: str) -> str:
 
 
 def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Returns the suffix of a message about an unknown name: "; did you mean 'x'?", or "" if no known name is close."""
+    """Returns the suffix of a message about an unknown name: "; did you mean 'x'?", or "" if no known name is close.
+
+    Args:
+        name: the name, or a glob that matches none of the known names.
+        known: the known names.
+        cutoff: how similar a name must be, 0 to 1; a name that differs only in case always is.
+    """
+    near = nearest(name, known, cutoff)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Returns the known name that is most similar; for a glob a glob that matches one; "" if nothing is similar."""
     import difflib  # only here: most runs need no guess, and `python -m qdqgraph` loads this module first
 
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    names = list(dict.fromkeys(known))
+    wild = next((place for place, character in enumerate(name) if character in "*?["), len(name))
+    if 0 < wild < len(name):
+        starts = {each[: end + 1] for each in names for end, mark in enumerate(each) if mark in "/."}
+        near = difflib.get_close_matches(name[:wild], sorted(starts), n=3, cutoff=cutoff)
+        if whole := next((s + name[wild:] for s in near if fnmatch.filter(names, s + name[wild:])), ""):
+            return whole
+    same = [each for each in names if each.lower() == name.lower()]
+    return next(iter(same or difflib.get_close_matches(name, names, n=1, cutoff=cutoff)), "")

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import re
 
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""C0, DEL, C1, line and paragraph separators, bidirectional controls, and surrogates, which cannot be encoded."""
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""C0, DEL, C1, line and paragraph separators, bidirectional controls, surrogates, which cannot be encoded, and the two
+noncharacters that XML does not allow."""
 OLD_COMMAND = "##["
 """The beginning of a workflow command of GitHub Actions at any place of a line."""
 SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

@@ -89,7 +89,7 @@ class Flow:
             demo.train(network, self.data.train, epochs)
             side.fold_norms(network, self.example)
             torch.save(network.state_dict(), file)
-            side.export(network, self.example, path)
+            side.export(network, self.example, path, force=True)
             return Made(network)
 
         score = self.record.step("float", make)
@@ -122,7 +122,7 @@ class Flow:
         done = side.link(model, self.example)
         note = f"{len(done.groups)} groups, {len(done.added)} quantizers added, {len(done.disabled)} disabled"
         made = self.calibrated(model, method, path, "; ".join([note, *done.unmapped]))
-        side.save(model, self.record.path(f"{method}-linked", "pt"))
+        side.save(model, self.record.path(f"{method}-linked", "pt"), force=True)
         return made
 
     def without(self, method: str, path: Path) -> Made:
@@ -149,7 +149,7 @@ class Flow:
         """The linked network after quantization-aware training with the float network as teacher."""
         model = self._loaded(f"{method}-linked")
         note = self._train(model, f"{method}-tuned")
-        side.export(model, self.example, path)
+        side.export(model, self.example, path, force=True)
         return Made(model, note)
 
     def late(self, method: str, path: Path) -> Made:
@@ -159,7 +159,7 @@ class Flow:
         side.quantize(model)
         self.calibrated(model, method, bare)
         note = self._train(model, f"{method}-late")
-        side.export(model, self.example, bare)
+        side.export(model, self.example, bare, force=True)
         qdqgraph.fix(bare, output=path, force=True)
         return Made(None, f"{note}; before the repair {accuracy(model, self.data.test):.2f} %")
 
@@ -174,6 +174,7 @@ class Flow:
             evaluate=lambda model: accuracy(model, self.data.judge),
             loss=lambda found, batch: nn.functional.cross_entropy(found, batch[1]),
             checkpoint=self.record.path(name, "pt"),
+            force=True,
             progress=lambda line: self.record.say(f"{name}: {line}"),
         )
         scores = ", ".join(f"{score:.2f}" for score in done.scores)
@@ -191,7 +192,7 @@ class Flow:
             clipped = ", ".join(f"{name} ({part:.0%})" for name, part in report.clipped.items())
             note += f"{'; ' * bool(note)}percentile instead of {method}, which clips them: {clipped}"
             report = side.calibrate(model, self.data.calibrate, method=method, layers=instead)
-        side.export(model, self.example, path)
+        side.export(model, self.example, path, force=True)
         odd = str(report).splitlines()[1:]
         return Made(model, "; ".join(part for part in (note, *odd) if part))
 

@@ -10,8 +10,8 @@ repository, which `samples` exports there as float ONNX (needs qdqgraph[torch,or
 FOLDER/NETWORK.EXPORTER.onnx for every exporter that is installed, and says what to install for the others; run it in
 the environment of each exporter. `measure` needs qdqgraph[ort,tensorrt]. It writes the repaired files to FOLDER/fixed
 and the results to FOLDER/results.jsonl, and continues an interrupted run. `table` prints the tables of
-docs/exporters.md from that file, and lists rows measured with other rules or sources; `measure --anew` measures these
-again.
+docs/measurements/exporters.md from that file, and lists rows measured with other rules or sources; `measure --anew`
+measures these again.
 """
 
 from __future__ import annotations

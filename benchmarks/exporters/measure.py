@@ -32,7 +32,7 @@ from .networks import NETWORKS, original, photos, prepared
 
 ON_REQUEST = ("QDQ403",)
 """Rules whose repairs change what the graph computes, requested only if `fix` refuses the file otherwise."""
-APART = {"__main__.py", "authoring", "cli", "report", "torch"}
+APART = {"__main__.py", "authoring", "cli", "torch"}
 """Parts of the package that `qdqgraph.fix` and the engines do not import, so no cell depends on them."""
 Outputs = list[list[Any]]
 

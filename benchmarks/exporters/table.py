@@ -1,4 +1,5 @@
-"""Stores measured cells in a file, so that an interrupted run continues, and prints the tables of docs/exporters.md."""
+"""Stores measured cells in a file, so that an interrupted run continues, and prints the tables of
+docs/measurements/exporters.md."""
 
 from __future__ import annotations
 

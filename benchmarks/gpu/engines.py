@@ -153,7 +153,7 @@ def _engine(model: Path, library: str, folder: Path) -> Engine:
     modes = ("fp16", "qdq") if model.stem == "fp16" and library != "tensorrt-rtx" else ("qdq",)
     for mode in modes:
         try:
-            engine = qdqgraph.build(model, library, mode=mode, keep=folder, time_limit=1800)
+            engine = qdqgraph.build(model, library, mode=mode, keep=folder, force=True, time_limit=1800)
             break
         except EngineError as error:
             if mode == modes[-1] or "uses the types of the file" not in str(error):

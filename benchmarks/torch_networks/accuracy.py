@@ -80,7 +80,7 @@ class Flow:
         found = trained.answers(model, self.data.judge)
         each = [pooled([ours], [theirs]) for ours, theirs in zip(self.bare, found, strict=True)]
         file = self.folder / f"{self.name}.{method}.{what.replace(',', '').replace(' ', '-')}.onnx"
-        written = side.export(model, self.data.judge[0], file)
+        written = side.export(model, self.data.judge[0], file, force=True)
         codes = [f.code for f in qdqgraph.check(written, qdqgraph.rules()) if f.code[3] in "12"]
         built = judged(self.judge, [file])[0]
         cells = [self.name, method, what, f"{statistics.median(each):.2f}", f"{pooled(self.bare, found):.2f}"]

@@ -136,7 +136,7 @@ class Flow:
         said[:] = [s for s in said if not s.startswith("epoch ")]
         self.step = "export"
         zero = bool(calibrated.zero)
-        written = side.export(model, example, self.file, opset=self.opset, allow_zero=zero)
+        written = side.export(model, example, self.file, opset=self.opset, allow_zero=zero, force=True)
         self.step = "check"
         codes = tuple(f.code for f in qdqgraph.check(written, qdqgraph.rules()))
         self.step = "run"

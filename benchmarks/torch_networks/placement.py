@@ -79,7 +79,7 @@ def exported(
     linked = side.link(model, example, dynamo=dynamo)
     seconds = time.process_time() - start
     side.calibrate(model, batches, progress=False)
-    written = side.export(model, example, file, dynamo=dynamo, opset=18 if dynamo else 17)
+    written = side.export(model, example, file, dynamo=dynamo, opset=18 if dynamo else 17, force=True)
     findings = tuple(f.code for f in qdqgraph.check(written, qdqgraph.rules()) if f.code[3] in "12")
     return Exported(file, linked, findings, outputs(written), len(written.graph.node), seconds)
 

@@ -1,49 +1,55 @@
 """The calls on models, plans, rules and engines: a model or its path in, everything else by name.
 
-The command line parses, calls these, and prints; diagrams are in `report`, the tools for rule authors in `authoring`.
-The calls write only what they are asked to: `output`, `plan`, `keep`. Each is imported on first use, so that checking a
-model does not import the engine builders.
+The command line parses, calls these, and prints; `report` has what a result looks like, `authoring` the tools for rule
+authors. The calls write only what they are asked to (`output`, `plan`, `keep`, `statistics`, `storage`), and replace a
+file only with `force`. Each is imported on first use, so that checking a model does not import the engine builders.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..report.checked import Checked
+    from ..report.results import Result
+    from ..report.tuned import Tuned
     from .accuracy import error
-    from .checks import Checked, check, checked
+    from .checks import check
     from .engines import build, compare, estimate, forecast, opened, read_engine
     from .execution import engine_error
     from .plans import apply, diff, undo
     from .quantizing import quantize
     from .ranking import sensitivity
     from .repairs import fix, to_fp16
-    from .results import Result
     from .rulebook import rules, why
     from .stripping import strip
-    from .tuning import Tuned, tune, tune_status
+    from .tuning import tune, tune_status
 
 MODULES = {
-    "accuracy": ("error",),
-    "checks": ("Checked", "check", "checked"),
-    "engines": ("build", "compare", "estimate", "forecast", "opened", "read_engine"),
-    "execution": ("engine_error",),
-    "quantizing": ("quantize",),
-    "ranking": ("sensitivity",),
-    "repairs": ("fix", "to_fp16"),
-    "results": ("Result",),
-    "plans": ("apply", "diff", "undo"),
-    "rulebook": ("rules", "why"),
-    "stripping": ("strip",),
-    "tuning": ("Tuned", "tune", "tune_status"),
+    "api.accuracy": ("error",),
+    "api.checks": ("check",),
+    "api.engines": ("build", "compare", "estimate", "forecast", "opened", "read_engine"),
+    "api.execution": ("engine_error",),
+    "api.plans": ("apply", "diff", "undo"),
+    "api.quantizing": ("quantize",),
+    "api.ranking": ("sensitivity",),
+    "api.repairs": ("fix", "to_fp16"),
+    "api.rulebook": ("rules", "why"),
+    "api.stripping": ("strip",),
+    "api.tuning": ("tune", "tune_status"),
+    "report.checked": ("Checked",),
+    "report.results": ("Result",),
+    "report.tuned": ("Tuned",),
 }
 """The names that each module offers."""
 
 
-def __getattr__(name: str) -> Any:
-    for module, names in MODULES.items():
-        if name in names:
-            return getattr(import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take any name for one that exists
+
+    def __getattr__(name: str) -> Any:
+        for module, names in MODULES.items():
+            if name in names:
+                return getattr(import_module(f"..{module}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
@@ -57,7 +63,6 @@ __all__ = [
     "apply",
     "build",
     "check",
-    "checked",
     "compare",
     "diff",
     "engine_error",

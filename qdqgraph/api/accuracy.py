@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx.inliner
@@ -13,37 +12,41 @@ import onnx.inliner
 from ..calibration.data.sources import Data
 from ..calibration.statistics.floating import FloatModel
 from ..calibration.statistics.running import DEFAULT_MEMORY
-from ..crash import guarded
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
 from ..repair.options import Options
+from ..report.examined import examined
 from ..rulekit.rule import Rule
 from ..verify.layers import Accuracy, Scores, accuracy
 from ..verify.scores import Evaluate, run_of, score_of
+from ..versions import Unpack
 from . import given
-from .checks import examined
-from .given import File, Model, Progress
+from .call import public
+from .given import SILENT, File, Memory, Model, Progress
 from .measuring import network_of
+from .settings import CheckOptions
 
 
-@guarded
+@public(CheckOptions)
 def error(
     model: Model,
     data: Data | None,
     rules: Sequence[Rule] | None = None,
     options: Options | None = None,
     *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     folder: File | None = None,
     reference: Model | None = None,
     preprocess: str | None = None,
     samples: int | None = None,
     evaluate: Evaluate | None = None,
-    memory: int = DEFAULT_MEMORY,
+    memory: Memory = DEFAULT_MEMORY,
     provider: str = "cpu",
-    progress: Progress = lambda message: None,
-    **settings: Any,
+    progress: Progress = SILENT,
+    **settings: Unpack[CheckOptions],
 ) -> Accuracy:
     """Measures the error of each layer of a quantized model against its float network, as `qdqgraph error` does.
 
@@ -54,6 +57,7 @@ def error(
         model: a model, which is not modified, or its path.
         data: samples of the inputs, as in `fix`.
         rules: the rules whose findings are listed beside the layers; the built-in and installed rules by default.
+        select, ignore: run only these of the rules, or not these: codes, prefixes of codes, names or globs.
         options: the settings of a repair, for the findings. They can also be given by name, such as `target="trt-11"`.
         folder: the folder that contains the external data; the folder of the file by default.
         reference: the network before quantization, or its path: its weights are exact, those of the model are rounded.
@@ -61,7 +65,7 @@ def error(
         samples: how many of the data to use, the first ones; all by default.
         evaluate: scores a network, which it gets as a function from input arrays to output arrays, both by name;
             higher is better. The float network and the model are scored.
-        memory: the limit for the memory of the process while it measures, in bytes.
+        memory: the limit for the memory of the process while it measures, in bytes, or a text such as "2GiB".
         provider: the device, "cpu" or "cuda".
         progress: called with one line for each step.
         settings: fields of `Options` by name.
@@ -72,14 +76,15 @@ def error(
     Raises:
         ModelError: the model is not quantized, cannot be read or imported, or no layer can be compared; there are no
             data, or they do not fit the inputs; the reference has none of the model's weights; onnxruntime is missing,
-            or cannot run the network; the score is not a number; or an option name is unknown.
+            or cannot run the network; or the score is not a number.
         RuleError: `rules` contains an object that is not a rule, or a rule crashed.
     """
     found, place, source = given.read(model, folder)
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None:
         raise ModelError("errors are measured on samples of the model's inputs: give them with --data")
-    known = examined(found, place, source.name, rules, options, settings)
+    asked = given.option_values(options, settings, rules)
+    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), asked)
     graph = known.graph
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), place)
@@ -96,7 +101,7 @@ def error(
         findings=known.findings,
         costs=costs,
         provider=provider,
-        memory=memory,
+        memory=given.byte_count(memory),
         progress=progress,
     )
     notes = (*notes, runtime.provider(provider, "the comparison of the layers")[1])

@@ -1,122 +1,71 @@
-"""The functions that check a model: check, checked."""
+"""The function that checks a model: check."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import onnx
-
-from ..crash import guarded
-from ..engines.forecast.cost import priced
-from ..engines.forecast.forecast import forecast
-from ..engines.layers import Engine
+from ..engines.forecast.judge import Judge
 from ..engines.share import Int8Share
-from ..graph.graph import Graph
 from ..repair import rounds
-from ..repair.gate import opened
 from ..repair.options import Options
-from ..repair.solution import Solution
-from ..rulekit.finding import Finding, Severity
+from ..repair.rehearsal import rehearsed
+from ..report.checked import Checked
+from ..report.examined import examined
+from ..rulekit.finding import Severity
 from ..rulekit.rule import Rule
-from ..targets.target import Target
+from ..versions import Unpack
 from . import given
+from .call import public
 from .given import File, Model
+from .settings import CheckOptions
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What `checked` says of a model.
-
-    Attributes:
-        findings: as `check` returns them.
-        int8: what runs in INT8, by the forecast for the requested target.
-    """
-
-    findings: tuple[Finding, ...]
-    int8: Int8Share
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What rules and forecast say of a model.
-
-    Attributes:
-        graph: the view of the model that the rules see.
-        engine: its forecast.
-        findings: its findings with their predicted cost.
-        groups: the groups of its sites.
-    """
-
-    graph: Graph
-    engine: Engine
-    findings: tuple[Finding, ...]
-    groups: Solution
-
-
-@guarded
+@public(CheckOptions)
 def check(
     model: Model,
     rules: Sequence[Rule] | None = None,
     options: Options | None = None,
     *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     folder: File | None = None,
     other_targets: bool = False,
-    **settings: Any,
-) -> tuple[Finding, ...]:
+    rehearse: bool = False,
+    **settings: Unpack[CheckOptions],
+) -> Checked:
     """Returns what prevents TensorRT from building or fusing a model, with the predicted cost of each finding in bytes.
+
+    The result is a sequence of findings; it also says what of the model runs in INT8.
 
     Args:
         model: a model, or its path.
         rules: the rules to check by; the built-in and installed rules by default.
+        select, ignore: run only these of the rules, or not these: codes, prefixes of codes, names or globs.
         options: the settings of a repair. They can also be given by name, such as `target="trt-11"`.
         folder: the folder that contains the external data; the folder of the file by default.
         other_targets: also report findings that occur on other targets only; such a finding has a `target`.
+        rehearse: also say what a repair with the same options would do: it is carried out in memory, without data and
+            without a numeric check, and takes one to three times as long as the check.
         settings: fields of `Options` by name.
 
     Raises:
-        ModelError: the model is not quantized, or cannot be read or imported; or an option name is unknown.
-        RuleError: `rules` contains an object that is not a rule, a rule crashed, or the policy is unknown.
+        ModelError: the model is not quantized, or cannot be read or imported.
+        RuleError: `rules` contains an object that is not a rule, a selector matches no rule, a rule crashed, or the
+            policy is unknown.
+        ArgumentError: there is no option of this name.
     """
-    return checked(model, rules, options, folder=folder, other_targets=other_targets, **settings).findings
-
-
-@guarded
-def checked(
-    model: Model,
-    rules: Sequence[Rule] | None = None,
-    options: Options | None = None,
-    *,
-    folder: File | None = None,
-    other_targets: bool = False,
-    **settings: Any,
-) -> Checked:
-    """Returns what `check` returns, and what of the model runs in INT8; arguments and errors as `check`."""
     found, place, source = given.read(model, folder)
-    known = examined(found, place, source.name, rules, options, settings)
+    chosen, asked = given.rule_list(rules, select, ignore), given.option_values(options, settings, rules)
+    known = examined(found, place, source.name, chosen, asked)
     here = known.findings
     share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
-    away = rounds.elsewhere(known.graph, given.rule_list(rules), here) if other_targets else ()
-    return Checked((*here, *away), share)
-
-
-def examined(
-    model: onnx.ModelProto,
-    folder: Path,
-    name: str,
-    rules: Sequence[Rule] | None,
-    options: Options | None,
-    settings: dict[str, Any],
-) -> Examined:
-    """What rules and forecast say of a model with this name.
-
-    Raises:
-        ModelError, RuleError: as `check`.
-    """
-    chosen, asked = given.rule_list(rules), given.option_values(options, settings)
-    graph = opened(model, chosen, Target.named(asked.target), folder)
-    engine = forecast(graph, name)
-    groups, findings = rounds.examined(graph, chosen, asked)
-    return Examined(graph, engine, priced(findings, engine), groups)
+    away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
+    found_now = Checked(str(source), known.graph.target.name, (*here, *away), share, known.engine, known=known)
+    if not rehearse:
+        return found_now
+    judge = Judge()
+    judge.shares = (share,)
+    done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
+    after = judge.shares[-1] if here and not done.failed else None
+    return replace(found_now, rehearsal=done, after=after)

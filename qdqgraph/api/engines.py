@@ -7,22 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from ..crash import guarded
 from ..engines.builders.builder import built
 from ..engines.builders.how import Build
 from ..engines.builders.limits import Limits
 from ..engines.compare.diff import Diff, diff
 from ..engines.forecast.forecast import forecast as forecast_graph
 from ..engines.layers import Engine
-from ..engines.read.saved import open_engine
+from ..engines.read.saved import open_engine, to_json
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
 from ..engines.timing.fit import fitted
 from ..engines.timing.roofline import Estimate, Roofline, Shares, default_shares
-from ..errors import EngineError
+from ..errors import EngineError, ModelError
 from ..graph.graph import Graph
 from ..model import kinds
 from ..model.recognized import kind_of
+from ..model.writing.outputs import refuse_to_overwrite
+from ..model.writing.texts import write_text
 from ..repair.options import Options
 from ..repair.rounds import examine
 from ..rulekit import catalog
@@ -30,6 +31,7 @@ from ..rulekit.finding import Severity
 from ..rulekit.rule import handled
 from ..targets.target import DEFAULT, Target
 from . import given
+from .call import public
 from .given import File, Model
 
 SHOWN = 5
@@ -38,23 +40,33 @@ Source: TypeAlias = Engine | File
 """An engine, or a file: layer info from trtexec, a saved engine, or an ONNX model to forecast."""
 
 
-@guarded
-def forecast(model: Model, target: str = DEFAULT, *, folder: File | None = None) -> Engine:
+@public()
+def forecast(
+    model: Model,
+    target: str = DEFAULT,
+    *,
+    folder: File | None = None,
+    output: File | None = None,
+    force: bool = False,
+) -> Engine:
     """Returns the kernels that a generation of TensorRT will form, by its documented rules.
 
     Args:
         model: a model, or its path.
         target: name of the TensorRT generation, such as "trt-10".
         folder: the folder that contains the external data; the folder of the file by default.
+        output: a file to save the engine in, for `compare` and `read_engine`.
+        force: overwrite it.
 
     Raises:
-        ModelError: the model cannot be read or imported, or the target is unknown.
+        ModelError: the model cannot be read or imported, the target is unknown, or `output` cannot be written.
         EngineError: the target refuses the model, by the built-in and installed rules; the message names the findings.
     """
+    _refuse(output, force)
     engine, _, refused = forecast_for(model, target, folder)
     if refused:
         raise EngineError(f"{refused}\n  so there is no engine to forecast: qdqgraph fix repairs what it can")
-    return engine
+    return _saved(engine, output, force)
 
 
 def forecast_for(model: Model, target: str, folder: File | None) -> tuple[Engine, Graph, str]:
@@ -73,7 +85,7 @@ def forecast_for(model: Model, target: str, folder: File | None) -> tuple[Engine
     return forecast_graph(graph, source.name), graph, refused
 
 
-@guarded
+@public()
 def build(
     model: File,
     library: str = "tensorrt-rtx",
@@ -83,6 +95,8 @@ def build(
     time_limit: float = 600.0,
     memory_limit: int = 8192,
     keep: File | None = None,
+    output: File | None = None,
+    force: bool = False,
 ) -> Engine:
     """Builds an engine with a real TensorRT, or OpenVINO, in a child process.
 
@@ -93,33 +107,62 @@ def build(
         shapes: the shapes of dynamic inputs, by name; the default is batch 1 and images of 320 x 320 pixels.
         time_limit: in seconds.
         memory_limit: resident memory in MiB.
-        keep: the folder for the log and all exports.
+        keep: the folder for the log and all exports; it must be empty or new.
+        output: as `forecast`.
+        force: overwrite `output`, and the files of an earlier build in `keep`.
 
     Raises:
-        ModelError: the model cannot be read.
+        ModelError: the model cannot be read, `output` cannot be written, or `keep` contains files.
         EngineError: TensorRT refuses the model (the message lists the nodes), or the build failed or exceeded a limit.
     """
+    _refuse(output, force)
     where = None if keep is None else Path(keep)
-    return built(Path(model), library, Build(mode, dict(shapes or {}), Limits(time_limit, memory_limit), where))
+    if where is not None and where.is_dir() and any(where.iterdir()) and not force:
+        raise ModelError(f"{where} contains files; use --force (force=True) to overwrite those of an earlier build")
+    engine = built(Path(model), library, Build(mode, dict(shapes or {}), Limits(time_limit, memory_limit), where))
+    return _saved(engine, output, force)
 
 
-@guarded
-def read_engine(layers: File, *, profile: File | None = None, times: File | None = None) -> Engine:
+@public()
+def read_engine(
+    layers: File,
+    *,
+    profile: File | None = None,
+    times: File | None = None,
+    output: File | None = None,
+    force: bool = False,
+) -> Engine:
     """Reads an engine that trtexec exported, or that was saved.
 
     Args:
         layers: the file of trtexec --exportLayerInfo, or a saved engine.
         profile: the file of trtexec --exportProfile.
         times: the file of trtexec --exportTimes.
+        output, force: as `forecast`.
 
     Raises:
+        ModelError: `output` cannot be written.
         EngineError: a file cannot be read, or has another format.
     """
     layer_times, run_times = (None if path is None else Path(path) for path in (profile, times))
-    return open_engine(Path(layers), profile=layer_times, times=run_times)
+    _refuse(output, force)
+    return _saved(open_engine(Path(layers), profile=layer_times, times=run_times), output, force)
 
 
-@guarded
+def _refuse(output: File | None, force: bool) -> None:
+    """Rejects an output that cannot be written, before the work starts."""
+    if output is not None:
+        refuse_to_overwrite(Path(output), force=force)
+
+
+def _saved(engine: Engine, output: File | None, force: bool) -> Engine:
+    """The engine, which is written to a file if one is named."""
+    if output is not None:
+        write_text(to_json(engine), Path(output), force=force)
+    return engine
+
+
+@public()
 def compare(
     a: Source,
     b: Source,
@@ -143,7 +186,7 @@ def compare(
     return diff(opened(a, target, profile_a), opened(b, target, profile_b))
 
 
-@guarded
+@public()
 def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -> Engine:
     """Returns the engine in a file, or the forecast of a model file; of one that the target refuses, with a note.
 
@@ -166,7 +209,7 @@ def _opened(source: Source, target: str, profile: File | None = None) -> tuple[E
     return read_engine(source, profile=profile), None
 
 
-@guarded
+@public()
 def estimate(
     sources: Iterable[Source],
     *,

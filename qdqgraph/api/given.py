@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,28 +12,28 @@ import onnx
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data, samples_of
 from ..errors import ModelError, RuleError
-from ..model.files import read_model
+from ..model.given import File, Model, read
 from ..repair.options import Options
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 
-File: TypeAlias = str | os.PathLike[str]
-Model: TypeAlias = onnx.ModelProto | File
 Progress: TypeAlias = Callable[[str], None]
 """Called with one line before each step."""
+Memory: TypeAlias = int | str
+"""A size in bytes, as a number or as a text such as "2GiB"."""
 
 
-def read(model: Model, folder: File | None) -> tuple[onnx.ModelProto, Path, Path]:
-    """Returns the model, the folder of its external data, and its path.
+class Silent:
+    """Called with a line, it does nothing: what functions call that are given nothing to call."""
 
-    Raises:
-        ModelError: the file cannot be read, or is not an ONNX model.
-    """
-    if isinstance(model, onnx.ModelProto):
-        place = Path(folder or ".")
-        return model, place, place / "model.onnx"
-    path = Path(model)
-    return read_model(path), Path(folder or path.parent), path
+    def __call__(self, line: str) -> None:
+        """Does nothing."""
+
+    def __repr__(self) -> str:
+        return "SILENT"
+
+
+SILENT = Silent()
 
 
 def path(file: File | None) -> Path | None:
@@ -56,30 +56,78 @@ def samples(
     return samples_of(data, model, preprocess=preprocess, limit=limit)
 
 
-def rule_list(rules: Sequence[Rule] | None) -> Sequence[Rule]:
-    """Returns the given rules, or the built-in and installed rules if None.
+def rule_list(rules: Sequence[Rule] | None, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Sequence[Rule]:
+    """Returns the given rules, or the built-in and installed rules if None; of these what `select` and `ignore` leave.
 
     Raises:
-        RuleError: one of them is not a rule.
+        RuleError: one of them is not a rule, or a selector is a string or matches no rule.
     """
-    if rules is None:
-        return catalog.load()
-    for rule in rules:
+    for name, selectors in (("select", select), ("ignore", ignore)):
+        if isinstance(selectors, str):
+            raise RuleError(f"{name} is a string; use a tuple of strings: ({selectors!r},)")
+    found = catalog.load() if rules is None else rules
+    for rule in found:
         if not isinstance(rule, Rule):
-            choice = "qdqgraph.rules(select=[…])"
+            choice = "select=[…]; rule files are loaded by qdqgraph.rules([PATH])"
             raise RuleError(f"rules contains {rule!r}, which is not a rule; to choose by code, use {choice}")
-    return rules
+    return catalog.select(found, select, ignore) if select or ignore else found
 
 
-def option_values(options: Options | None, settings: dict[str, Any]) -> Options:
+def option_values(options: Options | None, settings: Mapping[str, Any], rules: Sequence[Rule] | None = None) -> Options:
     """Returns the given options, or options from settings by name.
 
+    Args:
+        options: options.
+        settings: fields of `Options` by name; lists need not be tuples, and `also` may select rules by name or prefix.
+        rules: the rules that `also` selects from; the built-in and installed rules if None.
+
     Raises:
-        ModelError: both are given, or an option name is unknown.
+        ModelError: both are given, or a value is not valid.
+        RuleError: `also` selects no rule, or the policy is unknown.
     """
     if options is not None and settings:
         raise ModelError("give either options or settings by name, not both")
-    unknown = [name for name in settings if name not in Options.__dataclass_fields__]
-    if unknown:
-        raise ModelError(f"unknown option {unknown[0]!r}; known options: {', '.join(Options.__dataclass_fields__)}")
-    return options or Options(**settings)
+    lists = {name for name, option in Options.table().items() if option.kind == "list"}
+    values: dict[str, Any] = {
+        name: tuple(value) if name in lists and isinstance(value, list) else value for name, value in settings.items()
+    }
+    found = options or Options(**values)
+    if not settings.get("also"):
+        return found
+    return replace(found, also=tuple(rule.code for rule in catalog.select(rule_list(rules), found.also)))
+
+
+def byte_count(size: Memory) -> int:
+    """The number of bytes that a number, or a text such as "2GiB", "500M" or "1073741824", names.
+
+    Raises:
+        ModelError: it is not a size.
+    """
+    if not isinstance(size, str):
+        return size
+    units = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+    number = size.strip().lower().removesuffix("b").removesuffix("i")
+    unit = number[-1:] if number[-1:].isalpha() else ""
+    try:
+        count = int(float(number.removesuffix(unit)) * (1 << units[unit]))
+        if not 0 < count < 1 << 63:
+            raise ValueError(size)
+        return count
+    except (KeyError, ValueError, OverflowError) as error:
+        raise ModelError(f"{size[:40]!r} is not a size in bytes: write 2GiB or 500MiB") from error
+
+
+__all__ = [
+    "SILENT",
+    "File",
+    "Memory",
+    "Model",
+    "Progress",
+    "Silent",
+    "byte_count",
+    "option_values",
+    "path",
+    "read",
+    "rule_list",
+    "samples",
+]

@@ -201,21 +201,3 @@ def _statistics(
     if path is not None:
         found.save(path)
     return found
-
-
-def byte_count(text: str) -> int:
-    """The number of bytes that a text such as "2GiB", "500M" or "1073741824" names.
-
-    Raises:
-        ModelError: it is not a size.
-    """
-    units = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-    number = text.strip().lower().removesuffix("b").removesuffix("i")
-    unit = number[-1:] if number[-1:].isalpha() else ""
-    try:
-        count = int(float(number.removesuffix(unit)) * (1 << units[unit]))
-        if not 0 < count < 1 << 63:
-            raise ValueError(text)
-        return count
-    except (KeyError, ValueError, OverflowError) as error:
-        raise ModelError(f"{text[:40]!r} is not a size in bytes: write 2GiB or 500MiB") from error

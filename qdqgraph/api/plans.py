@@ -6,7 +6,6 @@ from pathlib import Path
 
 import onnx
 
-from ..crash import guarded
 from ..errors import PlanError, reason
 from ..graph.graph import Graph
 from ..model import kinds
@@ -16,17 +15,18 @@ from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.plan import Plan
 from ..verify.difference import differences
 from . import given
-from .given import File, Model, Progress
+from .call import public
+from .given import SILENT, File, Model, Progress
 
 
-@guarded
+@public()
 def apply(
     plan: Plan | File,
     model: Model,
     *,
     output: File | None = None,
     force: bool = False,
-    note: Progress = lambda sentence: None,
+    note: Progress = SILENT,
 ) -> onnx.ModelProto:
     """Applies a plan to the model it was made for, and returns the new model.
 
@@ -45,14 +45,14 @@ def apply(
     return _edited(_plan(plan), model, output, force, note, restored=False)
 
 
-@guarded
+@public()
 def undo(
     plan: Plan | File,
     model: Model,
     *,
     output: File | None = None,
     force: bool = False,
-    note: Progress = lambda sentence: None,
+    note: Progress = SILENT,
 ) -> onnx.ModelProto:
     """Undoes a plan and returns the original model.
 
@@ -66,7 +66,7 @@ def undo(
     return _edited(_plan(plan).inverse(), model, output, force, note, restored=True)
 
 
-@guarded
+@public()
 def diff(a: Model, b: Model) -> tuple[str, ...]:
     """Returns the pairs, scales and placements that differ between two models, one line each.
 

@@ -8,13 +8,11 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx.inliner
 
 from ..calibration.data.sources import Data
 from ..calibration.layers.switched import sets_of, switched
-from ..crash import guarded
 from ..engines.forecast.forecast import forecast
 from ..errors import ModelError, counted
 from ..graph.graph import Graph
@@ -25,6 +23,7 @@ from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..repair.options import Options
 from ..repair.rounds import stripped
+from ..report.examined import examined
 from ..rulekit.rule import Rule
 from ..verify.scores import Evaluate
 from ..verify.sensitivity import BYS, By
@@ -32,22 +31,26 @@ from ..verify.sensitivity.levels import cost, gain
 from ..verify.sensitivity.measure import Measuring
 from ..verify.sensitivity.ranking import FORMAT, Asked, Mode, Sensitivity, UnitRow, ranked
 from ..verify.sensitivity.units import Unit, units
+from ..versions import Unpack
 from . import given
 from .accuracy import reference_notes
-from .checks import examined
-from .given import File, Model, Progress
+from .call import public
+from .given import SILENT, File, Model, Progress
 from .measuring import network_of
+from .settings import CheckOptions
 
 MODES = ("off", "on", "both")
 
 
-@guarded
+@public(CheckOptions)
 def sensitivity(
     model: Model,
     data: Data | None = None,
     rules: Sequence[Rule] | None = None,
     options: Options | None = None,
     *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     by: By = "group",
     mode: Mode = "off",
     evaluate: Evaluate | None = None,
@@ -58,8 +61,8 @@ def sensitivity(
     preprocess: str | None = None,
     samples: int | None = None,
     provider: str = "cpu",
-    progress: Progress = lambda message: None,
-    **settings: Any,
+    progress: Progress = SILENT,
+    **settings: Unpack[CheckOptions],
 ) -> Sensitivity:
     """Measures what the quantization of each unit of a model costs at its outputs, as `qdqgraph sensitivity` does.
 
@@ -71,6 +74,7 @@ def sensitivity(
         data: samples of the inputs, as in `fix`: the SQNR of the outputs is measured on them. None with `evaluate`
             measures scores alone.
         rules: the rules whose ties make the groups; the built-in and installed rules by default.
+        select, ignore: run only these of the rules, or not these: codes, prefixes of codes, names or globs.
         options: the settings of a repair, for the groups. They can also be given by name, such as `target="trt-11"`.
         by: what is a unit: "group" (sites that share a scale, with the layers that read them), "block" (a weighted
             layer with what fuses with it), "layer".
@@ -94,7 +98,7 @@ def sensitivity(
     Raises:
         ModelError: the model is not quantized, cannot be read or imported; there are neither data nor a function that
             scores, or the data do not fit the inputs; the output exists and is of another run, or cannot be written;
-            the score is not a number; onnxruntime is missing, or cannot run the network; or an option name is unknown.
+            the score is not a number; or onnxruntime is missing, or cannot run the network.
         RuleError: `rules` contains an object that is not a rule, or a rule crashed.
         KeyboardInterrupt: with a sentence that says how to go on.
     """
@@ -107,7 +111,8 @@ def sensitivity(
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None and evaluate is None:
         raise ModelError("units are measured on samples, or by a score: give --data, --eval, or both")
-    known = examined(found, place, source.name, rules, options, settings)
+    wanted = given.option_values(options, settings, rules)
+    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), wanted)
     graph = known.graph
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), place, target=graph.target)

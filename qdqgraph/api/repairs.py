@@ -5,58 +5,65 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..calibration.data.sources import Data
 from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
-from ..crash import guarded
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..repair.options import Options
+from ..repair.plan import digest
+from ..repair.provenance import Run, stamped
+from ..report.results import Result
 from ..rulekit.rule import Rule
+from ..versions import Unpack
 from . import given
-from .given import File, Model, Progress
+from .call import public
+from .given import SILENT, File, Memory, Model, Progress
 from .measuring import Calibration
-from .results import Result, refuse_outputs
+from .results import refuse_outputs
+from .settings import FixOptions
 from .soundness import refuse_unsound
 from .steps import Steps
 
 
-@guarded
+@public(FixOptions)
 def fix(
     model: Model,
     rules: Sequence[Rule] | None = None,
     options: Options | None = None,
     *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     output: File | None = None,
     plan: File | None = None,
     force: bool = False,
     folder: File | None = None,
     fp16: bool = False,
     keep_io: bool = False,
-    ranges: Mapping[str, float] | None = None,
+    magnitudes: Mapping[str, float] | None = None,
     numerics: bool = False,
     data: Data | None = None,
     preprocess: str | None = None,
     samples: int | None = None,
     calibrate: str = AUTO,
     percentile: float = DEFAULT_PERCENTILE,
-    memory: int = DEFAULT_MEMORY,
+    memory: Memory = DEFAULT_MEMORY,
     statistics: File | None = None,
     reference: Model | None = None,
-    table: File | None = None,
+    ranges: File | None = None,
     provider: str = "cpu",
-    engines: bool = False,
+    verify: bool = False,
     allow_worse: bool = False,
     globs: Sequence[str] | None = None,
-    progress: Progress = lambda message: None,
-    **settings: Any,
+    provenance: bool = True,
+    progress: Progress = SILENT,
+    **settings: Unpack[FixOptions],
 ) -> Result:
     """Repairs a model, as `qdqgraph fix` does.
 
@@ -67,6 +74,7 @@ def fix(
     Args:
         model: a model, which is not modified, or its path.
         rules: the rules to repair by; the built-in and installed rules by default.
+        select, ignore: run only these of the rules, or not these: codes, prefixes of codes, names or globs.
         options: the settings of the repair. They can also be given by name, such as `max_bits_lost=1.5` or
             `target="trt-11"`.
         output: the file of the result, written completely or not at all. In another folder than that of the model,
@@ -76,7 +84,7 @@ def fix(
         folder: the folder that contains the external data; the folder of the file by default.
         fp16: convert everything outside INT8 to FP16 as the last step, as `to_fp16`.
         keep_io: with `fp16`, graph inputs and outputs keep their types.
-        ranges: with `fp16`, as `to_fp16`; measured if None and `numerics` is set.
+        magnitudes: with `fp16`, as `to_fp16`; measured if None and `numerics` is set.
         numerics: compare the outputs with the original model in ONNX Runtime (extra "ort") before writing.
         data: samples of the inputs: a file of arrays, a folder of them or of pictures, a list of samples, or a function
             that yields them (see `calibration.data.sources.Data`). Scales are then measured (see `calibrate`), and
@@ -86,68 +94,76 @@ def fix(
         calibrate: with `data`, how scales are chosen: "max", "percentile", "mse", "entropy"; by default "auto", the
             least error at the layers that read a tensor; "none" keeps the scales of the file.
         percentile: with `data`, for the method "percentile", in percent.
-        memory: with `data`, the limit for the memory of the process while it measures, in bytes.
+        memory: with `data`, the limit for the memory of the process while it measures, in bytes or as "2GiB".
         statistics: with `data`, a file for what was measured; a later call with the same network and data reads it.
         reference: with `data`, the float network, for the exact weights.
-        table: a file with scales: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's calibration table, or
+        ranges: a file with scales: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's calibration table, or
             statistics that an earlier call kept. With `data` as well, the data give the scales that it lacks.
         provider: the device for `numerics` and for measuring, "cpu" or "cuda".
-        engines: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
+        verify: build the model before and after the repair with TensorRT-RTX (extra "tensorrt") before writing; the
             model must be a file.
-        allow_worse: with `engines`, write the result even if its engine is worse than that of the original.
+        allow_worse: with `verify`, write the result even if its engine is worse than that of the original.
         globs: the globs of `only` and `skip` that must match a node or tensor; all by default. A settings file for
             several models may contain globs without a match in this model.
+        provenance: the written model tells in its metadata (`qdqgraph.provenance`, JSON) which version, rules and
+            options made it, and from which input; the plan undoes that too. The model of the result has the entry only
+            if `output` or `plan` is given.
         progress: called with one line before each step.
         settings: fields of `Options` by name.
 
     Raises:
-        ModelError: the model is not quantized, or cannot be read, imported or written; or an option name is unknown, a
-            glob matches nothing, or the target does not support FP16 in the file.
-        RuleError: `rules` contains an object that is not a rule, a rule crashed, or the policy is unknown.
+        ModelError: the model is not quantized, or cannot be read, imported or written; or a glob matches nothing, or
+            the target does not support FP16 in the file.
+        RuleError: `rules` contains an object that is not a rule, a selector matches no rule, a rule crashed, or the
+            policy is unknown.
+        ArgumentError: there is no option of this name.
         RepairError: TensorRT would refuse the graph and no rule repairs that (the message lists the nodes); or a
-            repair declared bit-exact is not; or, with `engines`, the engine became worse: fewer convolutions read INT8,
+            repair declared bit-exact is not; or, with `verify`, the engine became worse: fewer convolutions read INT8,
             or more bytes, or more in floating point, are stored between convolution blocks.
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
         CalibrationError: the statistics are of another network or other samples, or a value for them is unusable.
     """
-    calibration = Calibration(calibrate, percentile, memory, given.path(statistics), reference, given.path(table))
+    size = given.byte_count(memory)
+    calibration = Calibration(calibrate, percentile, size, given.path(statistics), reference, given.path(ranges))
     return Steps(
-        rules,
-        given.option_values(options, settings),
+        given.rule_list(rules, select, ignore),
+        given.option_values(options, settings, rules),
         output=output,
         plan=plan,
         force=force,
         folder=folder,
         fp16=fp16,
         keep_io=keep_io,
-        ranges=ranges,
+        magnitudes=magnitudes,
         numerics=numerics,
         data=data,
         preprocess=preprocess,
         samples=samples,
         calibration=calibration,
         provider=provider,
-        engines=engines,
+        verify=verify,
         allow_worse=allow_worse,
         globs=globs,
+        provenance=provenance,
         progress=progress,
     ).run(model, rounds.fix)
 
 
-@guarded
+@public()
 def to_fp16(
     model: Model,
     *,
     output: File | None = None,
     force: bool = False,
     folder: File | None = None,
-    note: Progress = lambda sentence: None,
+    note: Progress = SILENT,
     keep_io: bool = False,
-    ranges: Mapping[str, float] | None = None,
+    magnitudes: Mapping[str, float] | None = None,
     data: Data | None = None,
     preprocess: str | None = None,
     samples: int | None = None,
     skip: Sequence[str] = (),
+    provenance: bool = True,
 ) -> Fp16Model:
     """Converts everything outside INT8 to FP16, for strongly typed TensorRT.
 
@@ -156,10 +172,11 @@ def to_fp16(
         output, force, folder: as `fix`.
         note: called with what a user should know of the written file.
         keep_io: graph inputs and outputs keep their types, with one Cast each.
-        ranges: the largest magnitude of each tensor, by name; nodes with a tensor beyond FP16's range stay FP32.
-        data: inputs to measure `ranges` on if they are None, with ONNX Runtime (extra "ort"); as `fix`.
+        magnitudes: the largest magnitude of each tensor, by name; nodes with a tensor beyond FP16's range stay FP32.
+        data: inputs to measure `magnitudes` on if they are None, with ONNX Runtime (extra "ort"); as `fix`.
         preprocess, samples: as `fix`.
         skip: globs on the names of nodes and of their outputs; those nodes stay FP32.
+        provenance: as `fix`.
 
     Raises:
         ModelError: as `fix`; or external data are missing, the data do not fit the model, or a node cannot be
@@ -170,13 +187,17 @@ def to_fp16(
     if output is not None:
         refuse_collisions(found, place, file, [Path(output)])
     feeds = given.samples(data, found, preprocess, samples)
-    if ranges is None and feeds is not None:
-        ranges = measured_ranges(found, feeds, place)
-    made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+    if magnitudes is None and feeds is not None:
+        magnitudes = measured_ranges(found, feeds, place)
+    made = fp16_around_int8(found, place, keep_io=keep_io, ranges=magnitudes, skip=skip)
     refuse_unsound(found, made.model)
     if output is None:
         return made
     source = Source(file, place, found)
+    if provenance and (base := digest(found)) != digest(made.model):
+        given_options = {"keep_io": keep_io, "magnitudes": magnitudes is not None, "skip": [*skip]}
+        run = Run("to_fp16", {name: value for name, value in given_options.items() if value})
+        made = replace(made, model=stamped(made.model, found, base, run))
     new = placed(made.model, Path(output), source, force=force)
     for sentence in write_model(new, Path(output), source, force=force):
         note(sentence)

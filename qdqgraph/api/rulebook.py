@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..authoring.why import Answer
 from ..authoring.why import why as answer
-from ..crash import guarded
 from ..graph.graph import Graph
 from ..repair.options import Options
 from ..rulekit import catalog
 from ..rulekit.rule import Rule, handled
 from ..targets.target import Target
+from ..versions import Unpack
 from . import given
+from .call import public
 from .given import File, Model
+from .settings import CheckOptions
 
 
-@guarded
+@public()
 def rules(
     paths: Sequence[File] = (),
     *,
@@ -45,7 +46,7 @@ def rules(
     return catalog.select(found, select, ignore, catalog.redirects(places))
 
 
-@guarded
+@public(CheckOptions)
 def why(
     code: str,
     model: Model,
@@ -55,7 +56,7 @@ def why(
     *,
     folder: File | None = None,
     trace: bool = False,
-    **settings: Any,
+    **settings: Unpack[CheckOptions],
 ) -> Answer:
     """Returns what one rule does at a tensor, or the condition that failed.
 
@@ -71,9 +72,9 @@ def why(
 
     Raises:
         RuleError: the rule, tensor or node is unknown, or a rule crashed.
-        ModelError: the model cannot be read or imported, or an option name is unknown.
+        ModelError: the model cannot be read or imported.
     """
     found, place, _ = given.read(model, folder)
-    known, asked = given.rule_list(rules), given.option_values(options, settings)
+    known, asked = given.rule_list(rules), given.option_values(options, settings, rules)
     graph = Graph.opened(found, place, target=Target.named(asked.target), keeps=handled(known))
     return answer(graph, catalog.find(known, code), at, known, asked, trace=trace)

@@ -23,6 +23,7 @@ from ..model.content import content
 from ..repair import rounds
 from ..repair.gate import is_float
 from ..repair.options import Options
+from ..report.results import Result
 from ..rulekit.rule import Rule
 from ..search.decisions import shared, space
 from ..search.start import Start
@@ -34,7 +35,6 @@ from .given import Model, Progress
 from .measuring import network_of
 from .quantizing import quantize
 from .repairs import fix
-from .results import Result
 
 WIDE_GUARD = 6.0
 """Bits: the guard of the start that takes more ties than `fix` does."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -14,6 +15,7 @@ from .. import __version__
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data
 from ..calibration.ranges import measured_ranges
+from ..calibration.statistics.scales import AUTO
 from ..calibration.trial import run_on_noise
 from ..engines.forecast.forecast import forecast
 from ..engines.share import Int8Share
@@ -30,18 +32,20 @@ from ..repair import rounds
 from ..repair.mark import is_result, marked
 from ..repair.measured import Measured
 from ..repair.options import Options
+from ..repair.provenance import Run, differing
 from ..repair.repair import Repair
 from ..repair.work import Measure
+from ..report.results import Result
 from ..rulekit.rule import Rule
 from ..targets.target import Target
-from ..verify.verification import verify
+from ..verify.verification import verify as compared_outputs
 from . import given
 from .attempt import Attempt, Repairs
 from .correcting import correcting
 from .equalizing import Equalizing, Make, equalized, refuse_options
-from .given import File, Model, Progress
+from .given import SILENT, File, Model, Progress
 from .measuring import NONE, Calibration, measuring, table_notes
-from .results import Result, output_paths, refuse_outputs, refuse_unknown, written
+from .results import output_paths, refuse_outputs, refuse_unknown, written
 
 SAME = "the model is the result of the same run, with the same data and options: nothing changes"
 
@@ -54,7 +58,7 @@ class Steps:
         ModelError: two arguments contradict each other, or an output file cannot be written.
     """
 
-    rules: Sequence[Rule] | None
+    rules: Sequence[Rule]
     options: Options
     output: File | None = None
     plan: File | None = None
@@ -62,27 +66,28 @@ class Steps:
     folder: File | None = None
     fp16: bool = False
     keep_io: bool = False
-    ranges: Mapping[str, float] | None = None
+    magnitudes: Mapping[str, float] | None = None
     numerics: bool = False
     data: Data | None = None
     preprocess: str | None = None
     samples: int | None = None
     calibration: Calibration = field(default_factory=Calibration)
     provider: str = "cpu"
-    engines: bool = False
+    verify: bool = False
     allow_worse: bool = False
     globs: Sequence[str] | None = None
-    progress: Progress = lambda message: None
+    provenance: bool = True
+    progress: Progress = SILENT
 
     def __post_init__(self) -> None:
         if self.keep_io and not self.fp16:
             raise ModelError("keep_io has an effect only with fp16: set both")
-        if self.allow_worse and not self.engines:
-            raise ModelError("allow_worse has an effect only with engines: set both")
+        if self.allow_worse and not self.verify:
+            raise ModelError("allow_worse has an effect only with verify: set both")
         if self.options.exact and self.fp16:
             raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
         if self.options.keep_scales and self.data is None and self.calibration.table is None:
-            raise ModelError("keep_scales has an effect only with data or a table: give one of them")
+            raise ModelError("keep_scales has an effect only with data or ranges: give one of them")
         if self.data is None:
             self.calibration.refuse_idle()
         refuse_outputs(self.output, self.plan, self.force)
@@ -92,7 +97,7 @@ class Steps:
     def run(self, model: Model, repairs: Repairs) -> Result:
         """Repairs a model, checks the result, and writes the files; raises as `fix`."""
         found, place, source = given.read(model, self.folder)
-        if self.engines and isinstance(model, onnx.ModelProto):
+        if self.verify and isinstance(model, onnx.ModelProto):
             raise ModelError("engines are built from files: give the path of the model")
         kept = self.calibration.statistics
         refuse_collisions(found, place, source, output_paths(self.output, self.plan, kept))
@@ -100,7 +105,7 @@ class Steps:
         feeds = given.samples(self.data, found, self.preprocess, self.samples)
         if self.numerics and runtime.available():
             runtime.provider(self.provider)
-        rules = given.rule_list(self.rules)
+        rules = self.rules
         if self.options.equalize:
             refuse_options(self.options, self.calibration, feeds is not None)
         make = partial(self._attempt, model, repairs, place, feeds, rules)
@@ -118,7 +123,25 @@ class Steps:
             repair = marked(repair, found, place, run) if run is not None and repair.plan.edits else repair
             shares = attempt.judge.shares[:1] + done.attempt.judge.shares[-1:]
             result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note))
-        return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress)
+        told = None
+        if self.provenance:
+            told = Run("quantize" if repairs is rounds.quantize else "fix", self._asked(feeds if run else None))
+        return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress, told)
+
+    def _asked(self, feeds: Samples | None) -> Mapping[str, Any]:
+        """What differs from the defaults, for the provenance; `feeds` are the samples that the result depends on."""
+        own, table = self.calibration, self.calibration.table
+        given = {
+            "fp16": self.fp16,
+            "keep_io": self.keep_io,
+            "magnitudes": self.fp16 and self.magnitudes is not None,
+            "data": feeds and feeds.digest,
+            "calibrate": feeds and own.method != AUTO and own.method,
+            "percentile": own.method == "percentile" and own.percentile,
+            "reference": own.reference is not None,
+            "ranges": table and table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest(),
+        }
+        return {**differing(self.options), **{name: value for name, value in given.items() if value}}
 
     def _attempt(
         self,
@@ -153,7 +176,7 @@ class Steps:
         own = self.calibration
         true = None if own.reference is None else given.read(own.reference, None)
         files = (*(rule.file for rule in rules), *(() if own.table is None else (own.table,)))
-        half = (self.keep_io, self.ranges, self.numerics) if self.fp16 else ()
+        half = (self.keep_io, self.magnitudes, self.numerics) if self.fp16 else ()
         memory = own.memory if self.options.round_weights else ""  # layers beyond it keep their integers
         return " ".join(
             (
@@ -177,7 +200,7 @@ class Steps:
         repair, again = done.repair, done.attempt.repair
         if not self.fp16:
             return repair, None, ""
-        note, ranges = "", self.ranges
+        note, ranges = "", self.magnitudes
         if ranges is None and self.numerics and runtime.available():
             self.progress("measuring ranges in ONNX Runtime")
             models = (repair.model,) if done.kept else (repair.start, repair.exact, repair.model)
@@ -204,9 +227,8 @@ class Steps:
             after = Int8Share.of(forecast(Graph(repair.model, place, target=target), ""))
         if self.numerics:
             self.progress("comparing outputs in ONNX Runtime")
-            rules = given.rule_list(self.rules)
-            numbers = verify(found, repair, place, data=feeds, provider=self.provider, rules=rules)
-        if self.engines:
+            numbers = compared_outputs(found, repair, place, data=feeds, provider=self.provider, rules=self.rules)
+        if self.verify:
             from ..engines.builders.prove import prove  # only here: most repairs build no engine
 
             self.progress("building original and result with TensorRT-RTX")

@@ -8,26 +8,29 @@ from pathlib import Path
 
 import onnx
 
-from ..crash import guarded
 from ..errors import ModelError
 from ..model.content import content
 from ..model.writing.models import Source
 from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
+from ..repair.provenance import Run
+from ..report.results import Result
 from ..rulekit.rule import Rule
 from ..verify.sensitivity.ranking import Sensitivity
 from ..verify.sensitivity.worst import layers_of, worst_layers
 from . import given
+from .call import public
 from .given import File, Model
-from .results import Result, output_paths, refuse_outputs, written
+from .results import output_paths, refuse_outputs, written
 
 
-@guarded
+@public()
 def strip(
     model: Model,
     nodes: Sequence[str] = (),
-    rules: Sequence[Rule] = (),
+    rules: Sequence[Rule] | None = None,
     *,
+    select: Sequence[str] = (),
     ranking: Sensitivity | File | None = None,
     top: int | None = None,
     min_gain: float | None = None,
@@ -35,13 +38,15 @@ def strip(
     plan: File | None = None,
     force: bool = False,
     folder: File | None = None,
+    provenance: bool = True,
 ) -> Result:
     """Removes the pairs at the inputs of chosen layers, so that these run in floating point, as `qdqgraph strip` does.
 
     Args:
         model: a model, which is not modified, or its path.
         nodes: globs on the names of nodes and of their outputs.
-        rules: layers that these rules report are chosen as well.
+        rules: the rules that `select` chooses from; the built-in and installed rules by default.
+        select: layers that these rules report are chosen as well: codes, prefixes of codes, names or globs.
         ranking: what `sensitivity` returned for this model, or its file, or the file of `error --json`: the layers that
             it lists first are chosen as well.
         top: with `ranking`, at most so many units or layers.
@@ -50,6 +55,7 @@ def strip(
         plan: as `fix`.
         force: as `fix`.
         folder: as `fix`.
+        provenance: as `fix`.
 
     Raises:
         ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized; the ranking is of another
@@ -64,8 +70,11 @@ def strip(
     found, place, source = given.read(model, folder)
     refuse_collisions(found, place, source, output_paths(output, plan))
     worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
-    result = Result.of(rounds.strip(found, (*nodes, *worst), given.rule_list(rules), folder=place))
-    return written(result, Source(source, place, found), output, plan, force)
+    asked = given.rule_list(rules, select) if select else ()
+    result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
+    chosen = {"nodes": [*nodes, *worst], "rules": sorted(rule.code for rule in asked)}
+    run = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
+    return written(result, Source(source, place, found), output, plan, force, run=run)
 
 
 def _layers(

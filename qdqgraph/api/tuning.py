@@ -4,44 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+
+import msgspec
 
 from .. import __version__
 from ..calibration.data.sources import Data
 from ..calibration.statistics.running import DEFAULT_MEMORY
-from ..calibration.statistics.scales import best_scale
-from ..crash import guarded
-from ..engines.forecast.forecast import forecast
-from ..engines.share import Int8Share
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
-from ..engines.timing.roofline import Roofline, close
+from ..engines.timing.roofline import Roofline
 from ..errors import ModelError
 from ..extras import install_hint
-from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
 from ..model.writing.models import Source
 from ..model.writing.outputs import refuse_collisions
-from ..repair import rounds
 from ..repair.options import Options
-from ..repair.repair import joined
+from ..repair.provenance import Run, differing
+from ..report.tuned import Tuned
 from ..rulekit.rule import Rule
 from ..search.decisions import Candidate
-from ..search.front import Budget, Measured, dominated, front, spread_out
-from ..search.outcome import Built, Left, Outcome, Point, Progress
-from ..search.start import HELD, SEARCHED, Found, quality
+from ..search.front import Budget, Measured, front
+from ..search.outcome import Outcome, Point, SearchStatus
+from ..search.start import Found
 from ..search.trials import Trials, choices, opened, results
 from ..search.walk import searched
 from ..verify.scores import Evaluate
-from ..verify.sensitivity.levels import Sampled
+from ..versions import Unpack
 from . import given
+from .call import public
+from .chosen import FLOATS, as_repair, best, choosable, close_times, engine_of, float_network, left_findings
 from .engines import shares_of
-from .given import File, Model
+from .given import SILENT, File, Memory, Model, Progress
 from .ranking import function_name
-from .results import Result, output_paths, refuse_outputs, written
-from .starting import BASE, Asked, Repaired, starting
+from .results import output_paths, refuse_outputs, written
+from .settings import FixOptions
+from .starting import BASE, Asked, starting
 from .tried import Builds
 
 TRIALS = 40
@@ -51,29 +49,17 @@ LEAST = 4
 """Samples: two that the search sees, and two that judge its result."""
 LEAST_BUILDS = 2
 """The repaired model, and the float network, whose time is measured if the library measures times."""
-FLOATS = "float"
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """What `tune` returns.
-
-    Attributes:
-        result: the chosen model as a repair of the given one, with its plan.
-        outcome: the front, the budget and what they were measured on.
-    """
-
-    result: Result
-    outcome: Outcome
-
-
-@guarded
+@public(FixOptions)
 def tune(
     model: Model,
     data: Data,
     rules: Sequence[Rule] | None = None,
     options: Options | None = None,
     *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     budget_db: float | None = None,
     max_drop: float | None = None,
     min_speed: float | None = None,
@@ -93,10 +79,11 @@ def tune(
     reference: Model | None = None,
     preprocess: str | None = None,
     samples: int | None = None,
-    memory: int = DEFAULT_MEMORY,
+    memory: Memory = DEFAULT_MEMORY,
     provider: str = "cpu",
-    progress: given.Progress = lambda message: None,
-    **settings: Any,
+    provenance: bool = True,
+    progress: Progress = SILENT,
+    **settings: Unpack[FixOptions],
 ) -> Tuned:
     """Searches for the fastest placement within an accuracy budget, as `qdqgraph tune` does.
 
@@ -108,7 +95,7 @@ def tune(
     Args:
         model: a quantized or float model, which is not modified, or its path.
         data: samples of the inputs, as in `fix`; every second one is held back from the search and judges its result.
-        rules, options, folder, reference, preprocess, samples, memory, provider: as `fix`.
+        rules, select, ignore, options, folder, reference, preprocess, samples, memory, provider: as `fix`.
         budget_db: the least SQNR of the outputs against the float network, in dB: the fastest such model.
         max_drop: with `evaluate`, the most that the score may be below that of the float network: the fastest such
             model.
@@ -124,7 +111,7 @@ def tune(
         seed: of these; the same seed gives the same result.
         storage: an URL of Optuna, such as "sqlite:///tune.db", that keeps what was measured: a later call goes on, and
             several processes share the work. In memory by default.
-        output, plan, force: as `fix`, of the chosen model.
+        output, plan, force, provenance: as `fix`, of the chosen model.
         progress: called with one line before each step.
         settings: fields of `Options` by name.
 
@@ -149,7 +136,7 @@ def tune(
         raise ModelError(
             f"the data have {len(feeds)} samples; the search needs {LEAST}, half of which judge its result"
         )
-    chosen, asked_rules = given.option_values(options, settings), given.rule_list(rules)
+    chosen, asked_rules = given.option_values(options, settings, rules), given.rule_list(rules, select, ignore)
     gpu = Device.named(device)
     asked = Asked(
         model=model,
@@ -162,7 +149,7 @@ def tune(
         reference=reference,
         evaluate=evaluate,
         provider=provider,
-        memory=memory,
+        memory=given.byte_count(memory),
         roofline=Roofline(gpu, shares_of(gpu, measured)),
         floats="" if fp32 else "FP16",
         progress=progress,
@@ -180,14 +167,14 @@ def tune(
 
         everything = searched([each.start for each in starts], ask, seed=seed, trials=trials)
         base = next(m for m in everything if m.candidate == Candidate(starts[0].start.name))
-        floats = _floats(starts[0], asked)
+        floats = float_network(starts[0], asked)
         tried = None if library is None else Builds(library, builds, memo, asked, by_name, progress)
         speed = floats if tried is None else tried.floats(floats)
-        points = _built(everything, base, budget, floats, tried)
+        points = choosable(everything, base, budget, floats, tried)
         own = next((m for m in points if m.candidate == base.candidate), base)
         clocked = tried is not None and tried.clocked
-        best, real = _best(points, own.found, budget, speed, by_name, clocked=clocked)
-        result = _result(asked, by_name[best.candidate.start], best.candidate)
+        winner, real = best(points, own.found, budget, speed, by_name, clocked=clocked)
+        result = as_repair(asked, by_name[winner.candidate.start], winner.candidate)
         outcome = Outcome(
             format=1,
             file=source.name,
@@ -196,21 +183,27 @@ def tune(
             data=feeds.description,
             samples=len(feeds),
             seed=seed,
-            chosen=Point.of(best, _of(tried, best.candidate)),
+            chosen=Point.of(winner, engine_of(tried, winner.candidate)),
             real=real,
-            base=Point.of(own, _of(tried, base.candidate)),
+            base=Point.of(own, engine_of(tried, base.candidate)),
             floats=Point(FLOATS, Candidate(FLOATS), speed),
-            front=tuple(Point.of(m, _of(tried, m.candidate)) for m in front(points, own.found)),
-            left=_left(starts[0], asked),
+            front=tuple(Point.of(m, engine_of(tried, m.candidate)) for m in front(points, own.found)),
+            left=left_findings(starts[0], asked),
             candidates=len(everything),
             builds=0 if tried is None else tried.count,
-            notes=(*(() if clocked else _close(own.found, speed, asked)), *(() if tried is None else tried.notes)),
+            notes=(*(() if clocked else close_times(own.found, speed, asked)), *(() if tried is None else tried.notes)),
         )
-    return Tuned(written(result, Source(source, place, found), output, plan, force, progress), outcome)
+    made = None
+    if provenance:
+        budgets = {"budget_db": budget_db, "max_drop": max_drop, "min_speed": min_speed, "library": library}
+        known = {name: value for name, value in budgets.items() if value is not None}
+        candidate = msgspec.to_builtins(winner.candidate)
+        made = Run("tune", {**differing(chosen), **known, "data": feeds.digest, "candidate": candidate})
+    return Tuned(written(result, Source(source, place, found), output, plan, force, progress, made), outcome)
 
 
-@guarded
-def tune_status(storage: str) -> Progress:
+@public()
+def tune_status(storage: str) -> SearchStatus:
     """How far the search in a storage is; it may be running.
 
     Raises:
@@ -222,7 +215,7 @@ def tune_status(storage: str) -> Progress:
     base = found.get(Candidate(BASE))
     ahead = () if base is None else front((Measured(c, f) for c, f in found.items()), base)
     points = tuple(map(Point.of, ahead))
-    return Progress(storage, states.count("COMPLETE"), states.count("RUNNING"), states.count("WAITING"), points)
+    return SearchStatus(storage, states.count("COMPLETE"), states.count("RUNNING"), states.count("WAITING"), points)
 
 
 def _run(asked: Asked, trials: int, seed: int) -> str:
@@ -239,98 +232,3 @@ def _run(asked: Asked, trials: int, seed: int) -> str:
         f"{roofline.device} {roofline.shares} {asked.floats}",
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _floats(first: Repaired, asked: Asked) -> Found:
-    """The float network: its estimated time, and its score."""
-    measuring, graph = (
-        first.start.measuring,
-        Graph(first.start.float_model, asked.folder, target=first.start.graph.target),
-    )
-    engine, exact = forecast(graph, FLOATS), measuring.unquantized()
-    level = Sampled(exact.sqnr_db, exact.outputs_db, exact.score)
-    return Found(asked.roofline.estimate(engine, graph, asked.floats).ms, engine.bytes, level, level)
-
-
-def _built(
-    everything: Sequence[Measured], base: Measured, budget: Budget, floats: Found, tried: Builds | None
-) -> list[Measured]:
-    """What can be chosen: everything, or, with a library, what it built, with measured times where it gives them."""
-    if tried is None:
-        return list(everything)
-    likely = budget.ranked(everything, base.found, floats)[: max(1, tried.most // 2)]
-    asked = (base, *likely, *spread_out(front(everything, base.found), tried.most))
-    return tried.built({m.candidate: m for m in asked}.values())
-
-
-def _best(
-    points: Sequence[Measured],
-    base: Found,
-    budget: Budget,
-    floats: Found,
-    starts: dict[str, Repaired],
-    *,
-    clocked: bool,
-) -> tuple[Measured, tuple[Any, Any]]:
-    """The best candidate within the budget that, run as it is, is not worse than the repaired model."""
-    for measured in budget.ranked(points, base, floats, clocked=clocked):
-        if dominated(measured.found, base):
-            continue
-        start = starts[measured.candidate.start].start
-        levels = start.run(start.made(measured.candidate))
-        real = replace(measured.found, searched=levels[SEARCHED], held=levels[HELD])
-        if not dominated(real, base):
-            return Measured(measured.candidate, measured.found), (levels[SEARCHED], levels[HELD])
-    most = max(points, key=lambda m: m.found.quality)
-    fastest = min(points, key=lambda m: m.found.ms)
-    unit = "" if most.found.searched.score is not None else " dB"
-    raise ModelError(
-        f"no candidate has {budget.text}: the most accurate has {most.found.quality:.4g}{unit} at "
-        f"{most.found.ms:.4g} ms, the fastest {fastest.found.quality:.4g}{unit} at {fastest.found.ms:.4g} ms "
-        f"(float {floats.ms:.4g} ms); "
-        "nothing was written"
-    )
-
-
-def _result(asked: Asked, chosen: Repaired, candidate: Candidate) -> Result:
-    """The chosen model as a repair of the given one."""
-    graph, before = chosen.start.made(candidate), chosen.result
-    target = graph.target
-    share = Int8Share.of(forecast(Graph(graph.model, asked.folder, target=target), ""))
-    first = before.int8[0] if before.int8 is not None else share
-    if not candidate.decisions:
-        return before
-    after = rounds.between(chosen.start.graph, graph, asked.rules, asked.options)
-    return Result.of(joined(asked.proto, before, after), int8=(first, share), notes=before.notes)
-
-
-def _close(base: Found, floats: Found, asked: Asked) -> tuple[str, ...]:
-    """What to say if the estimate cannot tell the repaired model from the float network."""
-    if not close(base.ms, floats.ms):
-        return ()
-    return (
-        f"the estimates for {asked.roofline.device.name} of the repaired model ({base.ms:.4g} ms) and of float "
-        f"({floats.ms:.4g} ms) are too close to rank: only a clock tells whether INT8 gains anything there. "
-        "Build with --with trtexec, or name another --device",
-    )
-
-
-def _left(first: Repaired, asked: Asked) -> tuple[Left, ...]:
-    """What the repairs that `fix` leaves would change, each alone."""
-    start, found = first.start, []
-    base = Candidate(start.name)
-    present = quality(start.found(base, held=False).searched)
-    for finding in first.result.left:
-        sites = () if finding.tie is None else finding.tie.sites
-        names = [first.names.get(site, site) for site in sites]
-        change = None
-        if sites and all(s in start.built.scales for s in sites) and all(n in first.statistics for n in names):
-            scale = best_scale([first.statistics[n] for n in dict.fromkeys(names)], "mse").scale
-            if scale > 0:
-                change = quality(start.scaled(dict.fromkeys(sites, scale))) - present
-        found.append(Left(finding.code, finding.place, finding.refused or finding.advice, finding.bytes, change))
-    return tuple(found)
-
-
-def _of(tried: Builds | None, candidate: Candidate) -> Built | None:
-    return None if tried is None else tried.found.get(candidate)

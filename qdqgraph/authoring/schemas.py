@@ -1,4 +1,4 @@
-"""Generates the JSON schemas in the package from the types that read the files.
+"""Generates the JSON schemas of rule files and plans in the package from the types that read them.
 
 `python -m qdqgraph.authoring.schemas` writes them.
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from ..engines.read import saved
 from ..repair import plan_file
 from ..rulekit.text import form
 from ..toml.schema import schema
@@ -19,7 +18,6 @@ from ..toml.schema import schema
 SCHEMAS: Mapping[Path, type[msgspec.Struct]] = {
     form.SCHEMA: form.RuleForm,
     plan_file.SCHEMA: plan_file.PlanForm,
-    saved.SCHEMA: saved.EngineForm,
 }
 
 

@@ -29,7 +29,7 @@ from ..errors import ModelError, QdqgraphError
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.protos import is_standard, nested
-from ..model.text import parse
+from ..model.text import node_text, parse
 from ..repair.options import Options
 from ..repair.plan import Plan, digest
 from ..repair.repair import Repair
@@ -39,8 +39,10 @@ from ..rulekit import catalog
 from ..rulekit.codes import LOCK, Lock
 from ..rulekit.finding import Safety
 from ..rulekit.rule import Counterexample, Documentation, Example, Rule, handled, scan
+from ..rulekit.text import TextRule
 from ..targets.target import DEFAULT, Target
 from ..verify import comparison
+from .partial import deepest
 
 FACE = "qdqgraph.rulekit"
 """The module that rule files import; `qdqgraph` itself is allowed as well."""
@@ -113,19 +115,28 @@ def judge(rule: Rule, example: Example | Counterexample) -> str:
     if isinstance(example, Counterexample):
         return "noisy: " + "; ".join(f.message for f in fixable) if fires else ""
     if not fires:
-        return "missing: the rule finds nothing"
+        partial = deepest(graph, rule) if isinstance(rule, TextRule) else ()
+        return "\n".join(("missing: the rule finds nothing", *partial))
     return "" if result is None else _applied(rule, example, model, result)
 
 
-def outside_imports(file: Path) -> tuple[str, ...]:
-    """Returns the imports of a Python rule file other than qdqgraph, numpy and the standard library."""
-    if file.suffix != ".py":
+def outside_imports(file: Path, seen: frozenset[Path] = frozenset()) -> tuple[str, ...]:
+    """Returns the imports of a Python rule file, and of its helper modules that are not in `seen`, other than qdqgraph,
+    numpy and the standard library."""
+    if file.suffix != ".py" or not file.is_file() or file in seen:
         return ()
     allowed = {"qdqgraph", "numpy", *sys.stdlib_module_names}
     found: list[str] = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             name = "." * node.level + (node.module or "")
+            if (
+                node.level == 1
+            ):  # helper modules beside the rule: `from ._helpers import name`, `from . import _helpers`
+                parts = [node.module] if node.module else [a.name for a in node.names]
+                found += [name for part in parts if not part.startswith("_")]
+                found += [n for part in parts for n in outside_imports(file.with_name(f"{part}.py"), seen | {file})]
+                continue
             deep = name.startswith("qdqgraph.") and name != FACE  # only the two public modules are stable
             found += [name] if deep or name.split(".")[0] not in allowed else []
         elif isinstance(node, ast.Import):
@@ -146,8 +157,8 @@ def _itself(rule: Rule) -> str:
         return "undocumented: add `Why:` (what TensorRT does) and `Source:` (the evidence for it)"
     if outside := outside_imports(rule.file):
         return (
-            "wrong: a rule may import `qdqgraph.rulekit`, numpy and the standard library only, "
-            f"not {', '.join(outside)}"
+            "wrong: a rule may import `qdqgraph.rulekit`, numpy, the standard library and helpers beside it (`._NAME`) "
+            f"only, not {', '.join(outside)}"
         )
     texts = [e.model if isinstance(e, Counterexample) else e.before for e in rule.examples]
     if len({" ".join(t.split()) for t in texts}) < len(texts):
@@ -276,8 +287,9 @@ def _line(node: onnx.NodeProto, names: Mapping[str, str]) -> str:
     """Returns a node as text without its outputs: operator, attributes, and inputs renamed by `names`."""
     bare = onnx.NodeProto(op_type=node.op_type, domain=node.domain)
     bare.attribute.extend(sorted(node.attribute, key=lambda a: a.name))
-    text = " ".join(onnx.printer.to_text(bare).split())
-    return text.removeprefix("= ").removesuffix("()").strip() + f" ({', '.join(names[i] for i in node.input)})"
+    return (
+        node_text(bare).removeprefix("= ").removesuffix("()").strip() + f" ({', '.join(names[i] for i in node.input)})"
+    )
 
 
 def _hash(data: bytes) -> str:

@@ -21,7 +21,10 @@ from ..rulekit.catalog import builtin_folder
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Counterexample, Documentation, Rule, scan
 from ..rulekit.text import TextRule
+from ..rulekit.text.captures import instances
 from ..rulekit.text.match import Trace, matches_at
+from ..rulekit.text.pattern import operator
+from .partial import partial_lines
 from .trace import source_lines, stop
 from .words import condition_words, place_words
 
@@ -118,7 +121,8 @@ def _outcomes(rule: Rule, finding: Finding, settled: Iterable[Finding]) -> Itera
 def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
     """Yields how far a text rule matches: the matching lines of its pattern, and why the next line does not match."""
     if not rule.pattern.nodes:
-        for kind, _, name in (named for _, tie in rule.ties for named in tie.named()):
+        bound = (each for _, tie in rule.ties for each in instances(graph, tie) or (tie,))
+        for kind, _, name in (named for tie in bound for named in tie.named()):
             yield f"it ties other tensors: {kind} {name!r} matches {_few(select_sites(graph, kind, name))}"
         return
     traces: dict[int, Trace] = {}
@@ -130,17 +134,11 @@ def _text(graph: Graph, rule: TextRule, tensor: str) -> Iterator[str]:
                 yield f"the tensor is part of a match, which is reported at '{place}'"
                 return
     reached = (traces[role] for role in sorted(traces) if traces[role].match is not None)
-    trace = next(reached, Trace())
-    if trace.match is None:
+    lines = tuple(partial_lines(rule, next(reached, Trace())))
+    if not lines:
         yield f"no line of the pattern matches: {_around(graph, tensor)}; the pattern is"
         yield from (f"    {line}" for line in rule.pattern.nodes)
-        return
-    count = len(trace.match.nodes)
-    yield f"the deepest partial match, {count} of {len(rule.pattern.nodes)} lines:"
-    for index, line in enumerate(rule.pattern.nodes):
-        matched = trace.match.nodes.get(index)
-        yield f"  {'+' if matched is not None else '-'} {line}" + (f"    is '{label(matched)}'" if matched else "")
-    yield f"stopped: {trace.reason}"
+    yield from lines
 
 
 def _python(graph: Graph, rule: Rule, tensor: str, trace: bool) -> Iterator[str]:
@@ -164,11 +162,11 @@ def _starts(graph: Graph, rule: TextRule, tensor: str) -> Iterator[tuple[int, in
     line produces it, 1 if the line consumes it."""
     producer = graph.producer(tensor)
     for index, line in enumerate(rule.pattern.nodes):
-        if producer is not None and producer.op in line.ops:
+        if producer is not None and operator(producer) in line.ops:
             yield 0, index, producer
     for node in (r.node for r in graph.readers(tensor)):
         for index, line in enumerate(rule.pattern.nodes):
-            if node.op in line.ops:
+            if operator(node) in line.ops:
                 yield 1, index, node
 
 

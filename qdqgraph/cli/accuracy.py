@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
 from .. import api
-from ..api.measuring import byte_count
 from ..errors import ModelError
+from ..model.writing.outputs import refuse_to_overwrite
 from ..report.lines import say_json, say_lines
 from ..verify.scores import Evaluate, Run
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation
+from .report import refuse_report, write_report
 from .user_code import called, resolve_here
 
 
 def error(args: Namespace) -> int:
     """`qdqgraph error MODEL --data DATA`: returns 0 if the layers were compared."""
+    refuse_report(args, args.model, args.reference)
     if args.engine is not None:
         return _engine_error(args)
     run = Invocation.of(args)
@@ -32,14 +35,20 @@ def error(args: Namespace) -> int:
             preprocess=args.preprocess,
             samples=args.samples,
             evaluate=evaluate_of(args.eval),
-            memory=byte_count(args.memory),
+            memory=args.memory,
             provider=args.provider,
             progress=step,
         )
+    if args.report is not None:
+        from ..report.html import measured  # only the commands that write a page load this
+
+        rules, options = run.rules(args.model), run.options(args.model)
+        checked = api.check(args.model, rules, options)
+        write_report(args, measured.error_page(args.model, found, checked, rules))
     if args.format == "json":
         from ..report import layer_records, records  # each way of printing loads what it needs
 
-        say_json(terminal(), records.encoded(layer_records.AccuracyRecord.of(str(args.model), found)))
+        say_json(terminal(), records.encoded("error", layer_records.AccuracyRecord.of(str(args.model), found)))
     elif args.format == "csv":
         from ..report import layer_records
 
@@ -71,13 +80,21 @@ def _engine_error(args: Namespace) -> int:
             preprocess=args.preprocess,
             samples=args.samples,
             evaluate=evaluate_of(args.eval),
-            memory=byte_count(args.memory),
+            memory=args.memory,
             progress=step,
         )
+    if args.report is not None:
+        from ..report.html import measured  # only the commands that write a page load this
+
+        run = Invocation.of(args)
+        rules, options = run.rules(args.model), replace(run.options(args.model), target=args.engine)
+        checked = api.check(args.model, rules, options)
+        write_report(args, measured.engine_error_page(args.model, numbers, checked, rules))
     if args.format == "json":
         from ..report import kernel_records, records  # each way of printing loads what it needs
 
-        say_json(terminal(), records.encoded(kernel_records.EngineNumbersRecord.of(str(args.model), numbers)))
+        record = kernel_records.EngineNumbersRecord.of(str(args.model), numbers)
+        say_json(terminal(), records.encoded("error-as", record))
     elif args.format == "csv":
         from ..report import kernel_records
 
@@ -93,6 +110,8 @@ def _engine_error(args: Namespace) -> int:
 def sensitivity(args: Namespace) -> int:
     """`qdqgraph sensitivity MODEL --data DATA`: returns 0 if every unit was measured."""
     state = None if args.output is None else _state(args.output)
+    if state is not None and args.output != state:
+        refuse_to_overwrite(args.output, force=args.force or state.exists())
     run = Invocation.of(args)
     with steps() as step:
         found = api.sensitivity(

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..verify.sensitivity import BYS
 from .data_arguments import add_data, add_memory
 from .numbers import count, finite
+from .report_arguments import add_report
 
 
 def add_error(verb: ArgumentParser) -> None:
@@ -23,6 +24,7 @@ def add_error(verb: ArgumentParser) -> None:
     )
     _measured(verb)
     add_memory(verb)
+    add_report(verb)
 
 
 def add_sensitivity(verb: ArgumentParser) -> None:
@@ -51,7 +53,7 @@ def add_sensitivity(verb: ArgumentParser) -> None:
         metavar="OUT",
         help="JSON, written after each unit; the same command continues it. OUT.csv: also as CSV, beside OUT.json",
     )
-    verb.add_argument("--force", action="store_true", help="start anew and overwrite the output")
+    verb.add_argument("--force", action="store_true", help="start over and overwrite the output")
 
 
 def add_worst(verb: ArgumentParser) -> None:

@@ -7,8 +7,8 @@ from argparse import ArgumentParser, _ArgumentGroup
 from .numbers import count, percent
 
 
-def add_data(verb: ArgumentParser, help: str) -> None:
-    """Adds the options to a command.
+def add_data(verb: ArgumentParser, help: str) -> _ArgumentGroup:
+    """Adds the options to a command; returns their group.
 
     Args:
         verb: the command.
@@ -27,6 +27,7 @@ def add_data(verb: ArgumentParser, help: str) -> None:
         "size=224,scale=1/255,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,order=bgr,layout=nhwc,fit=crop",
     )
     group.add_argument("--samples", type=count, metavar="N", help="use the first N samples of the data (default: all)")
+    return group
 
 
 def add_calibration(verb: ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from ..engines.timing.device import NAMES as DEVICES
 from ..targets.target import DEFAULT, NAMES
 from .numbers import count, positive
 from .parsers import add_command
+from .report_arguments import add_report
 
 
 def add(verb: argparse.ArgumentParser) -> None:
@@ -72,6 +73,7 @@ def add(verb: argparse.ArgumentParser) -> None:
         diff.add_argument(f"--profile-{side}", type=Path, metavar="FILE", help=f"times of the layers of {side.upper()}")
     _target(diff)
     diff.add_argument("--json", action="store_true", help="print the differences as JSON and nothing else")
+    add_report(diff)
 
     draw = add_command(
         verbs, "draw", "draw one engine, or two side by side", "qdqgraph engine draw a.json b.json -o both.svg"

@@ -37,7 +37,7 @@ def failed(error: Exception, args: Namespace) -> int:
     if isinstance(known, InternalError) and (getattr(args, "traceback", False) or os.environ.get(TRACEBACK)):
         _say(printable_lines("".join(traceback.format_exception(error))))
     files = _models(args) if isinstance(known, GraphError) else []
-    named = f"{files[0]}: {known}" if len(files) == 1 else str(known)
+    named = f"{files[0]}: {known}" if len(files) == 1 and str(files[0]) not in str(known) else str(known)
     _say(f"qdqgraph: {printable_message(named)}")
     return DEFECT if isinstance(known, InternalError) else INVALID
 

@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import api
-from ..api.measuring import NONE, byte_count
+from ..api.measuring import NONE
 from ..errors import ModelError
 from ..report import text
-from ..report.lines import say_json, say_lines
+from ..report.lines import say, say_json, say_lines
+from ..report.screens import fixing as screen
+from ..report.screens.fixing import Detail
+from ..report.summary import fixing
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation, split_codes
+from .report import refuse_report, write_report
 
 
 def fix(args: Namespace) -> int:
-    """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
+    """`qdqgraph fix MODEL -o OUT`: returns 0 if the file was written, or with --dry-run would be; 1 if a
+    finding is left and `--exit-non-zero-if-left` was given."""
     if args.keep_scales and args.data is None and args.table is None:
         raise ModelError("--keep-scales has an effect only with --data or --ranges: give one of them")
     if args.equalize and args.exact:
@@ -42,7 +47,8 @@ def fix(args: Namespace) -> int:
 
 
 def quantize(args: Namespace) -> int:
-    """`qdqgraph quantize FLOAT.onnx -o OUT`: returns 0 if the file was written, or with --dry-run would be."""
+    """`qdqgraph quantize FLOAT.onnx -o OUT`: returns 0 if the file was written, or with --dry-run would be; 1 if a
+    finding is left and `--exit-non-zero-if-left` was given."""
     if args.data is None and args.table is None:
         raise ModelError("quantize needs the ranges of the activations: give --data, --ranges, or both")
     with steps() as step:
@@ -68,6 +74,7 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         raise ModelError("--equalize changes the ranges of tensors, so it needs new scales: omit --calibrate none")
     if args.allow_worse and not args.verify:
         raise ModelError("--allow-worse has an effect only with --verify: give both")
+    refuse_report(args, args.model, args.reference if hasattr(args, "reference") else None)
     run = Invocation.of(args)
     return {
         "rules": run.rules(args.model),
@@ -83,56 +90,88 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "samples": args.samples,
         "calibrate": args.calibrate,
         "percentile": args.percentile,
-        "memory": byte_count(args.memory),
+        "memory": args.memory,
         "statistics": args.statistics,
-        "table": args.table,
+        "ranges": args.table,
         "provider": args.provider,
-        "engines": args.verify,
+        "verify": args.verify,
         "allow_worse": args.allow_worse,
+        "provenance": not args.no_provenance,
         "globs": (*args.only, *args.skip),
     }
 
 
 def _shown(args: Namespace, result: api.Result) -> int:
-    """Prints a result; returns 0."""
+    """Writes the report of a result and prints it; returns 1 if --exit-non-zero-if-left was given and one is left."""
+    if args.report is not None:
+        _report(args, result)
     console = terminal()
-    if args.json:
+    left = int(args.exit_non_zero_if_left and bool(result.left))
+    if args.format == "json":
         from ..report import records  # each way of printing loads what it needs
 
         written = None if args.dry_run else str(args.output)
         say_json(console, records.result_json(str(args.model), written, result))
-    else:
-        text.show_result(console, str(args.model), result, result.numbers)
-        text.show_floats(console, str(args.model), result)
-        if result.fp16 is not None:
-            text.show_fp16(console, str(args.model), result.fp16)
-        if result.engines is not None:
-            from ..report import engine as engines
+        warn(*result.notes)
+        return left
+    written, plan = (None, None) if args.dry_run else (args.output, args.plan)
+    if args.format == "markdown":
+        from ..report import fix_markdown
 
-            engines.show_proof(console, result.engines)
-        text.show_share(console, str(args.model), result)
-        if args.diff:
-            say_lines(console, result.plan.diff())
+        for line in fix_markdown.lines(fixing.summary(str(args.model), written, plan, result)):
+            say(console, line)
+        warn(*result.notes)
+        return left
+    found, detail = fixing.summary(str(args.model), written, plan, result), Detail(args.detail)
+    if detail is not Detail.QUIET:
+        screen.show(console, found, result, detail)
+        text.show_more(console, str(args.model), result)
+    if args.diff:
+        say_lines(console, result.plan.diff())
+    screen.show_written(console, found, dry=args.dry_run)
     warn(*result.notes)
-    return 0
+    return left
+
+
+def _report(args: Namespace, result: api.Result) -> None:
+    """Writes the report of a result.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    from ..report.html import repairs  # only the commands that write a page load this
+
+    run = Invocation.of(args)
+    output = None if args.dry_run else args.output
+    with steps() as step:
+        step("writing the report")
+        rules, options = run.rules(args.model), run.options(args.model)
+        write_report(args, repairs.fix_page(args.verb, args.model, output, result, rules, options))
 
 
 def strip(args: Namespace) -> int:
     """`qdqgraph strip MODEL --nodes GLOB… -o OUT`: removes the pairs of the chosen layers."""
     if not args.nodes and not args.select and args.ranking is None and args.top is None and args.min_gain is None:
         raise ModelError("no layers chosen: use --nodes GLOB, --select CODES or --from FILE")
-    rules = Invocation.of(args).named(split_codes(args.select)) if args.select else ()
+    rules = Invocation.of(args).named(split_codes(args.select)) if args.select else None
     result = api.strip(
         args.model,
         args.nodes,
         rules,
+        select=[rule.code for rule in rules or ()],
         ranking=args.ranking,
         top=args.top,
         min_gain=args.min_gain,
         output=args.output,
         plan=args.plan,
         force=args.force,
+        provenance=not args.no_provenance,
     )
-    text.show_stripped(terminal(), str(args.model), result)
+    if args.json:
+        from ..report import records  # each way of printing loads what it needs
+
+        say_json(terminal(), records.result_json(str(args.model), str(args.output), result))
+    else:
+        text.show_stripped(terminal(), str(args.model), result)
     warn(*result.notes)
     return 0

@@ -64,6 +64,8 @@ class Invocation:
         selected, excluded = split_codes(self.args.select), split_codes(self.args.ignore)
         mine = () if selected else own.get("ignore", ())  # what the command line selects, a settings file cannot ignore
         chosen, ignored = selected or own.get("select", ()), [*mine, *excluded]
+        for key, entries in (("select", () if selected else chosen), ("ignore", mine)):
+            self._configured(model, key, entries)
         for name in (*chosen, *ignored):
             if now := self.moved.get(name.upper(), self.moved.get(name)):
                 warn(f"{name} is now {now}")
@@ -78,9 +80,22 @@ class Invocation:
         own = dict(self.settings.of(model))
         given = {field: getattr(self.args, field, None) for field in Options.table()}
         if given["also"] or own.get("also"):
+            self._configured(model, "also", own.get("also", ()))
             asked = self.named([*split_codes(given["also"] or ()), *own.pop("also", ())])
             given["also"] = tuple(rule.code for rule in asked)
         return Options.merged(given, own)
+
+    def _configured(self, model: Path, key: str, entries: Sequence[str]) -> None:
+        """Checks that each selector of the settings for a model matches a rule.
+
+        Raises:
+            RuleError: one matches none; with the file and line of the settings.
+        """
+        for entry in entries:
+            try:
+                self.named([entry])
+            except RuleError as error:
+                self.settings.refuse(model, key, entry, error)
 
     def named(self, selectors: Sequence[str]) -> tuple[Rule, ...]:
         """Returns the rules of these codes, prefixes or names.

@@ -30,6 +30,7 @@ VERBS = {
     "explain": "rules",
     "fix": "fix",
     "quantize": "fix",
+    "report": "report",
     "rules": "rules",
     "sensitivity": "accuracy",
     "strip": "fix",
@@ -79,6 +80,9 @@ def _top() -> Parser:
     )
     text = "search for the fastest placement within an accuracy budget"
     add_command(verbs, "tune", text, "qdqgraph tune model.onnx --data photos/ --budget-db 25 -o tuned.onnx", _tune)
+    text = "write an HTML page: summary, graph, findings and kernels"
+    example = "qdqgraph report model.onnx -o report.html\nqdqgraph report model.onnx --fixed fixed.onnx -o report.html"
+    add_command(verbs, "report", text, example, _report)
     for name, text in (("apply", "apply a saved plan"), ("undo", "undo a plan, byte for byte")):
         model = "model.onnx -o fixed.onnx" if name == "apply" else "fixed.onnx -o model.onnx"
         add_command(verbs, name, text, f"qdqgraph {name} plan.json {model}", _plan)
@@ -127,6 +131,14 @@ def _tune(verb: argparse.ArgumentParser) -> None:
     _common(verb)
 
 
+def _report(verb: argparse.ArgumentParser) -> None:
+    from . import report_arguments
+
+    _model(verb)
+    report_arguments.add(verb)
+    _common(verb)
+
+
 def _plan(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("plan", type=Path, metavar="PLAN", help="a plan written by: qdqgraph fix --plan")
     _model(verb, "the ONNX file that the plan was made for; for undo: its result")
@@ -136,10 +148,12 @@ def _plan(verb: argparse.ArgumentParser) -> None:
 def _diff(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("a", type=Path, metavar="A", help="an ONNX file")
     verb.add_argument("b", type=Path, metavar="B", help="the ONNX file to compare it with")
+    _json(verb)
 
 
 def _explain(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("code", metavar="CODE", help="a code or name, such as QDQ101 or concat-scales-differ")
+    _json(verb)
     _rules_option(verb)
 
 
@@ -149,6 +163,7 @@ def _why(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--at", required=True, metavar="TENSOR", help="a tensor or node, by name or glob")
     help = "for rule authors: also the line of a Python rule that decided"
     verb.add_argument("--trace", action="store_true", help=help)
+    _json(verb)
     _common(verb)
 
 
@@ -163,6 +178,9 @@ def _draw(verb: argparse.ArgumentParser) -> None:
 
     _model(verb)
     engine_arguments.picture(verb)
+    verb.add_argument(
+        "--unfolded", action="store_true", help="draw each node: fold no Q, DQ or activation into its layer"
+    )
     _common(verb)
 
 
@@ -217,12 +235,15 @@ def _output(verb: argparse.ArgumentParser, *, required: bool) -> None:
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
+def _json(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
+
+
 def _check(verb: argparse.ArgumentParser) -> None:
-    from ..report import formats
+    from .check_arguments import add_shown
 
     verb.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=MODEL)
-    verb.add_argument("--format", choices=formats.names(), default="text", help="what is printed")
-    verb.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    add_shown(verb)
     _common(verb)
 
 
@@ -230,7 +251,6 @@ def _fix(verb: argparse.ArgumentParser) -> None:
     _model(verb)
     what = "samples of the inputs, which scales are measured on, and the numeric check runs on (default: seeded noise)"
     _repair(verb, what)
-    verb.add_argument("--reference", metavar="FLOAT.onnx", help="with --data: the float network, for the exact weights")
 
 
 def _quantize(verb: argparse.ArgumentParser) -> None:
@@ -246,28 +266,18 @@ def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -
         data: what the samples are for.
         floats: the model has no scales yet.
     """
-    from .data_arguments import add_calibration, add_data
+    from . import fix_arguments
 
-    _output(verb, required=False)
+    fix_arguments.add_written(verb)
     _common(verb, all_of_them=True, floats=floats)
-    verb.add_argument("--fp16", action="store_true", help="convert the non-INT8 part to FP16, for strong typing")
-    verb.add_argument("--keep-io", action="store_true", help="with --fp16: inputs and outputs keep their types")
-    verb.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
-    verb.add_argument("--diff", action="store_true", help="print every edit")
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
-    verb.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
-    add_data(verb, data)
-    add_calibration(verb)
-    verb.add_argument("--no-numerics", action="store_true", help="skip the numeric check")
-    help = "build original and result with TensorRT-RTX and compare them before writing"
-    verb.add_argument("--verify", action="store_true", help=help)
-    help = "with --verify: write the result even if its engine is worse than that of the original"
-    verb.add_argument("--allow-worse", action="store_true", help=help)
-    verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the numeric check")
+    fix_arguments.add_samples(verb, data, floats=floats)
+    fix_arguments.add_checks(verb)
+    fix_arguments.add_printed(verb)
 
 
 def _strip(verb: argparse.ArgumentParser) -> None:
     from . import accuracy_arguments
+    from .plan_arguments import add_plan
 
     _model(verb)
     _output(verb, required=True)
@@ -277,7 +287,8 @@ def _strip(verb: argparse.ArgumentParser) -> None:
     _rules_option(verb)
     _repeated(verb, "--select", "CODES", "the layers these rules report")
     accuracy_arguments.add_worst(verb)
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="save the plan, for apply and undo")
+    add_plan(verb)
+    _json(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

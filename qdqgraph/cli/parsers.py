@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from ..printable import printable_lines
+from .slips import unknown_choice, unknown_option
 
 WIDE_HELP, NARROW_HELP = 34, 26
 """Columns before the help of an option, with 100 columns or more and with fewer."""
@@ -49,7 +50,7 @@ class Help(HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that escapes control characters of arguments in its messages.
+    """A parser that escapes control characters of arguments in its messages, and suggests what a slip may mean.
 
     Args:
         fill: adds the arguments; called once, before they are used, so that other commands load nothing for them.
@@ -57,7 +58,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *, fill: Callable[[Parser], None] | None = None, **more: Any) -> None:
-        super().__init__(formatter_class=Help, **more)
+        super().__init__(formatter_class=Help, allow_abbrev=False, **more)
         self._fill = fill
 
     def filled(self) -> Parser:
@@ -74,12 +75,23 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As `argparse`."""
-        return super(Parser, self.filled()).parse_known_args(args, namespace)
+        """As `argparse`, but an unknown option of this command is an error here, with the nearest known one."""
+        found, rest = super(Parser, self.filled()).parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}{unknown_option(rest, self._option_string_actions)}")
+        return found, rest
+
+    def _check_value(self, action: Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown_choice(str(value), tuple(map(str, action.choices))))
 
     def format_help(self) -> str:
         """As `argparse`."""
         return super(Parser, self.filled()).format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one sentence and ends the process; the options are in the help."""
+        self.exit(2, f"qdqgraph: {message}; options: {self.prog} --help\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Prints the message and ends the process."""

@@ -10,8 +10,8 @@ from .. import api
 from ..authoring import scaffold, testing
 from ..errors import ModelError, counted, reason
 from ..model.writing.texts import write_text
-from ..report import pages, text
-from ..report.lines import say
+from ..report import pages, records, rule_records, text
+from ..report.lines import say, say_json
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 from .console import terminal
@@ -21,7 +21,11 @@ from .invocation import Invocation
 def explain(args: Namespace) -> int:
     """`qdqgraph explain CODE`: prints the page of a rule."""
     run = Invocation.of(args)
-    text.show_rule(terminal(), catalog.find(run.loaded, args.code, run.moved))
+    rule = catalog.find(run.loaded, args.code, run.moved)
+    if args.json:
+        say_json(terminal(), records.encoded("rule", rule_records.RulePageRecord.of(rule)))
+    else:
+        text.show_rule(terminal(), rule)
     return 0
 
 
@@ -30,8 +34,12 @@ def why(args: Namespace) -> int:
     run = Invocation.of(args)
     code = catalog.find(run.loaded, args.code, run.moved).code
     answer = api.why(code, args.model, args.at, run.loaded, run.options(args.model), trace=args.trace)
-    for line in answer.lines:
-        say(terminal(), line)
+    if args.json:
+        record = rule_records.WhyRecord.of(code, str(args.model), args.at, answer)
+        say_json(terminal(), records.encoded("why", record))
+    else:
+        for line in answer.lines:
+            say(terminal(), line)
     return 0 if answer.applies else 1
 
 
@@ -41,12 +49,17 @@ def rules(args: Namespace) -> int:
 
 
 def _list(args: Namespace) -> int:
-    text.show_rules(terminal(), Invocation.of(args).loaded)
+    loaded = Invocation.of(args).loaded
+    if args.json:
+        say_json(terminal(), records.encoded("rules", rule_records.RulesRecord.of(loaded)))
+    else:
+        text.show_rules(terminal(), loaded)
     return 0
 
 
 def _new(args: Namespace) -> int:
     file, content = scaffold.scaffold(args.name, args.kind, args.folder, args.code, catalog.load())
+    _make_folder(args.folder)
     write_text(content, file, force=args.force)
     say(terminal(), f"{file}: edit it, then run: qdqgraph rules test {file}")
     return 0
@@ -62,21 +75,31 @@ def _test(args: Namespace) -> int:
         count += 1
         if verdict.fault:
             failed += 1
-            say(console, f"{verdict.place}: {code}{verdict.title}: {verdict.fault}")
+            for line in f"{verdict.place}: {code}{verdict.title}: {verdict.fault}".splitlines():
+                say(console, line)
     say(console, f"{count - failed} of {count} checks passed")
     return int(failed > 0)
 
 
 def _pages(args: Namespace) -> int:
     chosen = _named(args.paths)
-    try:
-        args.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelError(f"{args.output}: the folder cannot be created: {reason(error)}") from error
+    _make_folder(args.output)
     for name, content in pages.pages(chosen).items():
         write_text(content, args.output / name, force=True)
     say(terminal(), f"{args.output}: {counted(len(chosen), 'rule')}")
     return 0
+
+
+def _make_folder(folder: Path) -> None:
+    """Creates a folder, if it does not exist.
+
+    Raises:
+        ModelError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{folder}: the folder cannot be created: {reason(error)}") from error
 
 
 def _named(paths: list[Path]) -> tuple[Rule, ...]:

@@ -13,6 +13,7 @@ def add(verb: ArgumentParser, rules_option: Callable[[ArgumentParser], object]) 
     """Adds the subcommands of `qdqgraph rules`; `rules_option` adds --rules and the settings file."""
     verbs = verb.add_subparsers(dest="what", required=True, metavar="WHAT")
     listed = add_command(verbs, "list", "list the rules: code, name, safety, origin", "qdqgraph rules list")
+    listed.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
     rules_option(listed)
     new = add_command(
         verbs, "new", "create a rule from a template that passes its tests", "qdqgraph rules new my-rule --text"

@@ -8,15 +8,18 @@ overrides both.
 from __future__ import annotations
 
 import fnmatch
-import tomllib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import RuleError, reason
 from ..repair.options import Options
-from ..toml.file import TomlFile
+from ..rulekit.policy import Policy
+from ..toml.file import TextError, TomlFile, fault_line
+from ..toml.place import Place
+from ..versions import tomllib
 from .settings_form import SettingsTable
 
 TABLE = ("tool", "qdqgraph")
@@ -31,11 +34,13 @@ class Settings:
     Attributes:
         folder: the folder of the file; `rules` are relative to it.
         general: settings for every model; models: by glob, settings for the models that it matches.
+        source: the file, for messages; None without one.
     """
 
     folder: Path = Path()
     general: Mapping[str, Any] = field(default_factory=dict)
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    source: TomlFile[Any] | None = None
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -44,9 +49,21 @@ class Settings:
         Raises:
             RuleError: the file cannot be read, or the table is wrong; with line and what to write.
         """
-        data = dict(TomlFile(path, SettingsTable, TABLE).table)
+        source = TomlFile(path, SettingsTable, TABLE)
+        data = dict(source.table)
         models = data.pop("models", {})
-        return cls(path.parent, data, models)
+        for glob in models:
+            source.read(("models", glob), _check_path, glob)
+        for place, table in (((), data), *((("models", glob), own) for glob, own in models.items())):
+            if "policy" in table:
+                source.read((*place, "policy"), Policy.parse, table["policy"])
+            for name in ("only", "except"):
+                for index, text in enumerate(table.get(name, ())):
+                    source.read((*place, name, index), _check_glob, text)
+        for index, name in enumerate(data.get("rules", ())):
+            if not (path.parent / name).exists():
+                source.fail(("rules", index), f"there is no rule file or folder {path.parent / name}")
+        return cls(path.parent, data, models, source)
 
     @classmethod
     def near(cls, folder: Path) -> Settings:
@@ -75,17 +92,56 @@ class Settings:
                     found[name] = [*found.get(name, ()), *value] if name in ADDING else value
         return found
 
+    def refuse(self, model: Path, key: str, entry: str, fault: RuleError) -> NoReturn:
+        """Refuses an entry of a list in the settings for a model, with file and line.
+
+        Raises:
+            RuleError: always.
+        """
+        tables: list[tuple[Place, Mapping[str, Any]]] = [((), self.general)]
+        tables += [(("models", glob), own) for glob, own in self.models.items() if self._names(model, glob)]
+        for place, table in tables:
+            if self.source is not None and entry in table.get(key, ()):
+                self.source.fail((*place, key, list(table[key]).index(entry)), str(fault), fault)
+        raise fault
+
     def _names(self, model: Path, glob: str) -> bool:
         whole, folder = model.resolve(), self.folder.resolve()
         inside = whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()
         return fnmatch.fnmatchcase(inside, glob) or fnmatch.fnmatchcase(model.name, glob)
 
 
+def _check_glob(text: str) -> None:
+    """Checks a glob.
+
+    Raises:
+        TextError: a set of characters has no end.
+    """
+    if "[" in re.sub(r"\[!?\]?[^\]]*\]", "", text):
+        raise TextError(f"{text!r} is not a glob: '[' begins a set and there is no ']'; write [[] for the character")
+
+
+def _check_path(text: str) -> None:
+    """Checks a glob of the paths of models.
+
+    Raises:
+        TextError: it is no glob, or cannot match a path below the folder of the file.
+    """
+    _check_glob(text)
+    if text.startswith(("./", "../")) or "\\" in text or not text:
+        raise TextError(
+            f"{text!r} matches no model: write a path below the folder of this file, with '/', without './' or '../'"
+        )
+
+
 def _has_table(path: Path) -> bool:
+    text = ""
     try:
-        data: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        data: Any = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RuleError(f"{path}: cannot be read: {reason(error)}; use --no-config to ignore it") from error
     except tomllib.TOMLDecodeError as error:
-        raise RuleError(f"{path}: this is not valid TOML: {error}; use --no-config to ignore it") from error
+        line = fault_line(error, text)
+        raise RuleError(f"{path}:{line}: this is not valid TOML: {error}; use --no-config to ignore it") from error
     return isinstance(data.get("tool"), dict) and "qdqgraph" in data["tool"]

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import api
-from ..api.measuring import byte_count
 from ..children import ends_with_us
 from ..errors import ModelError, counted
 from ..model.writing.outputs import refuse_to_overwrite
@@ -21,9 +20,10 @@ from .accuracy import evaluate_of
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation
+from .report import refuse_report, write_report
 
-ALONE = ("-o", "--output", "--plan", "--picture", "--workers", "--storage", "--with")
-OURS = dict.fromkeys(ALONE, 1) | {"--json": 0, "--force": 0}
+ALONE = ("-o", "--output", "--plan", "--picture", "--report", "--workers", "--storage", "--with")
+OURS = dict.fromkeys(ALONE, 1) | {"--json": 0, "--force": 0, "--no-provenance": 0}
 """Options that other workers do not get, and the number of their values: they measure candidates, and one process
 builds and writes."""
 
@@ -32,13 +32,18 @@ def tune(args: Namespace) -> int:
     """`qdqgraph tune MODEL --data DATA`: returns 0 if a candidate is within the budget."""
     storage = _storage(args)
     if args.status:
-        report.show_status(terminal(), api.tune_status(storage))
+        progress = api.tune_status(storage)
+        if args.json:
+            say_json(terminal(), report.to_json(progress))
+        else:
+            report.show_status(terminal(), progress)
         return 0
     data = data_of(args.data)
     if data is None:
         raise ModelError("tune measures candidates on samples of the inputs: give --data")
     if args.picture is not None:
         refuse_to_overwrite(args.picture, force=args.force)
+    refuse_report(args, args.model, args.reference)
     run = Invocation.of(args)
     with _helped(args.workers - 1, args.given, storage), steps() as step:
         found = api.tune(
@@ -61,15 +66,21 @@ def tune(args: Namespace) -> int:
             output=args.output,
             plan=args.plan,
             force=args.force,
+            provenance=not args.no_provenance,
             reference=args.reference,
             preprocess=args.preprocess,
             samples=args.samples,
-            memory=byte_count(args.memory),
+            memory=args.memory,
             provider=args.provider,
             progress=step,
         )
     if args.picture is not None:
         write_text(report.svg(found.outcome), args.picture, force=args.force)
+    if args.report is not None:
+        from ..report.html import measured  # only the commands that write a page load this
+
+        rules, options = run.rules(args.model), run.options(args.model)
+        write_report(args, measured.tune_page(args.model, args.output, found, rules, options))
     if args.json:
         say_json(terminal(), report.to_json(found.outcome))
     else:

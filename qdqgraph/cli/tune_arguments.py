@@ -10,6 +10,8 @@ from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import NAMES as DEVICES
 from .data_arguments import add_data, add_memory
 from .numbers import count, finite, not_negative, positive, whole
+from .plan_arguments import add_plan
+from .report_arguments import add_report
 
 
 def add(verb: ArgumentParser) -> None:
@@ -42,14 +44,16 @@ def add(verb: ArgumentParser) -> None:
     verb.add_argument("--trials", type=whole, default=40, metavar="N", help=help)
     verb.add_argument("--seed", type=whole, default=0, help="of these changes; the same seed gives the same result")
     help = "URL of Optuna's storage; the same command goes on, processes with the same URL share the work (default: "
-    verb.add_argument("--storage", metavar="URL", help=help + "sqlite file beside the output, or beside the model)")
+    verb.add_argument("--storage", metavar="URL", help=help + "sqlite file next to the output, or beside the model)")
     verb.add_argument("--workers", type=count, default=1, metavar="N", help="processes on this machine (default: 1)")
     verb.add_argument("--status", action="store_true", help="show how far the search in the storage is, and stop")
     help = "the chosen model; without it the search only prints, and shares the work of others"
     verb.add_argument("-o", "--output", type=Path, metavar="OUT", help=help)
-    verb.add_argument("--plan", type=Path, metavar="FILE", help="write the plan here, for apply and undo")
+    add_plan(verb)
     verb.add_argument("--picture", type=Path, metavar="FILE.svg", help="write a picture of the front here")
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_report(verb, force=False)
     add_memory(verb)
     verb.add_argument("--provider", choices=["cpu", "cuda"], default="cpu", help="device of the measurement")
-    verb.add_argument("--json", action="store_true", help="print the outcome as JSON and nothing else")
+    help = "print the outcome, or with --status how far the search is, as JSON and nothing else"
+    verb.add_argument("--json", action="store_true", help=help)

@@ -14,7 +14,7 @@ def outputs(args: Namespace) -> list[Path]:
     """The files and folders that a command writes; the commands for PyTorch list theirs themselves."""
     if args.verb == "torch":
         return []
-    named = (getattr(args, name, None) for name in ("output", "plan", "statistics", "keep"))
+    named = (getattr(args, name, None) for name in ("output", "plan", "statistics", "keep", "report"))
     found = [Path(file) for file in named if file is not None]
     return [*found, *(path.with_suffix(".json") for path in found if path.suffix.lower() == ".csv")]
 

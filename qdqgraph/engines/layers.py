@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..errors import counted
+
 BITS = {
     "FP64": 64,
     "FP32": 32,
@@ -166,6 +168,12 @@ class Engine:
     bindings: tuple[str, ...] = ()
     times: Times | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        found = (
+            f"{counted(len(self.working), 'layer')}, {counted(len(self.reformats), 'reformat')}, {self.bytes:,} bytes"
+        )
+        return f"<Engine {self.name!r}, {self.source}: {found}>"
 
     @property
     def predicted(self) -> bool:

@@ -28,6 +28,8 @@ class Int8Share:
         unsized: number of tensors of unknown size.
         refused: codes of the findings for which TensorRT refuses the file, sorted; empty if it accepts the file.
         kind: the types of the quantized tensors, in words: "INT8", "FP8" or "FP8 and INT8".
+        kernels: number of layers that run a kernel, reformats included.
+        reformats: number of those that only copy or convert a tensor.
     """
 
     source: str
@@ -38,6 +40,8 @@ class Int8Share:
     unsized: int = 0
     refused: tuple[str, ...] = ()
     kind: str = "INT8"
+    kernels: int = 0
+    reformats: int = 0
 
     @classmethod
     def of(cls, engine: Engine, refused: Iterable[str] = ()) -> Int8Share:
@@ -48,6 +52,7 @@ class Int8Share:
             refused: codes of the findings for which TensorRT refuses the file.
         """
         cores = [layer for layer in engine.layers if layer.kind in WEIGHTED_KERNELS]
+        working = [layer for layer in engine.layers if layer.works]
         stored = {t.name: t for layer in engine.layers for t in (*layer.inputs, *layer.outputs)}.values()
         return cls(
             source=engine.source,
@@ -58,6 +63,8 @@ class Int8Share:
             unsized=sum(any(d < 0 for d in t.dims) for t in stored),
             refused=tuple(sorted(set(refused))),
             kind=" and ".join(sorted({t.precision for t in stored} & EIGHT_BITS)) or "INT8",
+            kernels=len(working),
+            reformats=sum(bool(layer.cause) for layer in working),
         )
 
     @property
@@ -79,11 +86,6 @@ class Int8Share:
         """The numbers, their source, and the warning; also that TensorRT refuses the file, so that nothing runs yet."""
         unless = f", if TensorRT did not refuse this file: {', '.join(self.refused)}" if self.refused else ""
         return "; ".join(filter(None, (f"{self.counts} ({self.source}{unless})", self.warning)))
-
-    def change(self, after: Int8Share) -> str:
-        """Returns the numbers of this file and of its repair, their source, and the warning about the repair."""
-        unless = f" if TensorRT did not refuse the file ({', '.join(self.refused)})" if self.refused else ""
-        return "; ".join(filter(None, (f"{self.counts}{unless} -> {after.counts} ({after.source})", after.warning)))
 
     def worse_than(self, before: Int8Share) -> str:
         """Returns why TensorRT runs this file worse than the file `before`; "" if it does not.

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from ..errors import ModelError
+from ..errors import ModelError, counted
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
 from ..model.external import external_files
@@ -60,6 +60,10 @@ class Fp16Model:
     kept: tuple[Kept, ...]
     casts: int
     scale_change: float
+
+    def __repr__(self) -> str:
+        found = f"{counted(len(self.kept), 'node')} in FP32, {counted(self.casts, 'Cast')}"
+        return f"<Fp16Model: {found}, scales change by at most {self.scale_change:.2g}>"
 
 
 def to_fp16(

@@ -34,7 +34,7 @@ def scale_from_amax(amax: Real, bound: int = INT8_BOUND) -> Real:
     Returns:
         amax / bound, of the same shape and type.
     """
-    return amax / bound
+    return amax / _typed(bound, amax)
 
 
 @overload
@@ -51,7 +51,7 @@ def amax_from_scale(scale: Any, bound: Any = INT8_BOUND) -> Any:
     Returns:
         scale * bound, of the same type.
     """
-    return scale * bound
+    return scale * _typed(bound, scale)
 
 
 def inverse_scale_from_amax(amax: Real, bound: int = INT8_BOUND) -> Real:
@@ -65,4 +65,10 @@ def inverse_scale_from_amax(amax: Real, bound: int = INT8_BOUND) -> Real:
     Returns:
         bound / amax, of the same shape and type.
     """
-    return bound / amax
+    return _typed(bound, amax) / amax
+
+
+def _typed(bound: Any, real: Any) -> Any:
+    """A bound in the type of what it is applied to: NumPy 1.26 computes with an array of no dimension and a Python
+    integer in float64."""
+    return real.dtype.type(bound) if isinstance(real, np.ndarray | np.generic) and isinstance(bound, int) else bound

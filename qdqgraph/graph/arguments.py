@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import onnx
 
@@ -20,8 +20,18 @@ def argument_readers(graph: Graph, found: Sequence[Reader]) -> tuple[Reader, ...
         graph: the graph.
         found: the consumers of the value.
     """
-    uses = tuple(_uses(graph, found))
-    return uses if all(is_argument(r) for r in uses) else ()
+    arguments = graph.once(_arguments)
+    if not all(key(r.node) in arguments if _follows(graph, r) else is_argument(r) for r in found):
+        return ()
+    uses: list[Reader] = []
+    pending = [*reversed(found)]
+    while pending:
+        reader = pending.pop()
+        if _follows(graph, reader):
+            pending += reversed(graph.readers(key(reader.node)))
+        else:
+            uses.append(reader)
+    return tuple(uses)
 
 
 def is_argument(reader: Reader) -> bool:
@@ -38,11 +48,18 @@ def argument_name(node: Node, index: int, opset: int) -> str:
     return str(inputs[index].name) if index < len(inputs) else "argument"
 
 
-def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
-    for reader in found:
-        passes = reader.index == 0 and reader.node.op in SAME_CONSTANT and not is_argument(reader)
-        joins = reader.index >= 0 and reader.node.op == "Concat"
-        if (passes or joins) and key(reader.node) not in graph.outputs:
-            yield from _uses(graph, graph.readers(key(reader.node)))
-        else:
-            yield reader
+def _arguments(graph: Graph) -> set[str]:
+    """Results of nodes that only inputs that use an argument read, in one backward pass."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes()):
+        readers = graph.readers(key(node))
+        if all(key(r.node) in found if _follows(graph, r) else is_argument(r) for r in readers):
+            found.add(key(node))
+    return found
+
+
+def _follows(graph: Graph, reader: Reader) -> bool:
+    """Whether the value reaches further inputs through this one: a Cast, a change of shape or a Concat."""
+    passes = reader.index == 0 and reader.node.op in SAME_CONSTANT and not is_argument(reader)
+    joins = reader.index >= 0 and reader.node.op == "Concat"
+    return (passes or joins) and key(reader.node) not in graph.outputs

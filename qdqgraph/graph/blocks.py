@@ -143,34 +143,36 @@ def owners(graph: Graph) -> dict[str, str]:
 
 def _core(graph: Graph, node: gs.Node) -> gs.Node | None:
     """The weighted node whose block contains a node that ends a part of it; None if there is none."""
-    if node.op in WEIGHTED:
-        return node
-    if node.op in SUMS and (found := residual(graph, node)) is not None:
-        return None if found.conv is None else block(graph, found.conv.site)
-    inner = node.inputs[0].name if node.op == "BatchNormalization" else activation(graph, node)
-    if inner is None or not _inside(graph, pairs(graph).root(inner), key(node)):
-        return None
-    source = graph.producer(pairs(graph).root(inner))
-    if source is not None and source.op in SUMS:
-        return _core(graph, source)
-    return block(graph, key(node))
+    while node.op not in WEIGHTED:
+        if node.op in SUMS and (found := residual(graph, node)) is not None:
+            return None if found.conv is None else block(graph, found.conv.site)
+        inner = node.inputs[0].name if node.op == "BatchNormalization" else activation(graph, node)
+        if inner is None or not _inside(graph, pairs(graph).root(inner), key(node)):
+            return None
+        source = graph.producer(pairs(graph).root(inner))
+        if source is None or source.op not in SUMS:
+            return block(graph, key(node))
+        node = source
+    return node
 
 
 def _inside(graph: Graph, tensor: str, end: str) -> bool:
     """Whether all readers of the tensor belong to the element-wise function that ends in `end`."""
-    pending, seen = [tensor], {tensor}
-    while pending:
-        name = pending.pop()
-        if name in graph.outputs:
+    if tensor in graph.outputs:
+        return False
+    pending, seen = [iter(graph.readers(tensor))], {tensor}
+    while pending:  # depth first: the first path that leaves the function is the answer
+        reader = next(pending[-1], None)
+        if reader is None:
+            pending.pop()
+            continue
+        made = key(reader.node)
+        if made == end or made in seen:
+            continue
+        if reader.node.op not in INSIDE or graph.depth.get(made, 0) > graph.depth.get(end, 0):
             return False
-        for reader in graph.readers(name):
-            made = key(reader.node)
-            if made == end or made in seen:
-                continue
-            if reader.node.op not in INSIDE:
-                return False
-            if graph.depth.get(made, 0) > graph.depth.get(end, 0):
-                return False
-            seen.add(made)
-            pending.append(made)
+        if made in graph.outputs:
+            return False
+        seen.add(made)
+        pending.append(iter(graph.readers(made)))
     return True

@@ -103,6 +103,9 @@ class Constants:
         known = self._values if given is None else given
         if tensor in known:
             return known[tensor]
+        if (stored := self._stored(tensor)) is not None:
+            self._cache(tensor, stored, given)
+            return stored
         nodes = self.path(tensor, known)
         local: dict[str, np.ndarray | None] = {}
         last = {name: node for node in nodes for name in self._reads(node)}
@@ -115,6 +118,16 @@ class Constants:
         array = self._read(tensor, local, known)
         self._cache(tensor, array, given)
         return array
+
+    def _stored(self, tensor: str) -> np.ndarray | None:
+        """The value of an initializer, or of a Constant node; None for other tensors, and if it cannot be read."""
+        initializer = self._graph.initializers.get(tensor)
+        if initializer is not None:
+            return array_of(initializer, self._graph.folder)
+        node = self._graph.producer(tensor)
+        if node is None or node.op != "Constant":
+            return None
+        return constant_value(self._graph.proto(node), self._graph.folder)
 
     def _cache(self, name: str, array: np.ndarray | None, given: Mapping[str, np.ndarray] | None) -> None:
         if given is None and array is not None and array.size <= SMALL:

@@ -179,7 +179,7 @@ class Graph:
         return {t.name: n for n in self._nodes for t in n.outputs if t.name}
 
     @cached_property
-    def _readers(self) -> dict[str, list[Reader]]:
+    def _readers(self) -> dict[str, tuple[Reader, ...]]:
         index: dict[str, list[Reader]] = {}
         for node in self._nodes:
             for i, tensor in enumerate(node.inputs):
@@ -187,7 +187,7 @@ class Graph:
                     index.setdefault(tensor.name, []).append(Reader(node, i))
         for name, reader in self.captures:
             index.setdefault(self.source(name), []).append(reader)
-        return index
+        return {name: tuple(found) for name, found in index.items()}
 
     @cached_property
     def captures(self) -> tuple[tuple[str, Reader], ...]:
@@ -218,7 +218,7 @@ class Graph:
 
     def readers(self, tensor: str) -> tuple[Reader, ...]:
         """Every node input that reads the tensor, in file order, including captures by subgraphs."""
-        return tuple(self._readers.get(self.source(tensor), ()))
+        return self._readers.get(self.source(tensor), ())
 
     # Constants
 

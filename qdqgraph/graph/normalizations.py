@@ -46,19 +46,33 @@ REACH = 32
 """Longest chain of element-wise nodes that is followed from an operand up to the input of a normalization."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistic:
     """A tensor computed from reductions and constants alone.
 
     Attributes:
-        reductions: keys of the reductions.
+        made: the key of the reduction that computes it; "" if several or none does.
+        before: the statistics that it is computed from.
         inverse: it is divided by, so that a product with it divides.
         negative: it is subtracted, so that a sum with it subtracts.
     """
 
-    reductions: frozenset[str]
+    made: str
+    before: tuple[Statistic, ...]
     inverse: bool = False
     negative: bool = False
+
+    @property
+    def reductions(self) -> set[str]:
+        """Keys of all reductions that it is computed by."""
+        found, pending, seen = set[str](), [self], {id(self)}
+        while pending:
+            statistic = pending.pop()
+            found.add(statistic.made)
+            left = [each for each in statistic.before if id(each) not in seen]
+            seen.update(map(id, left))
+            pending += left
+        return found - {""}
 
 
 class Normalizations:
@@ -77,6 +91,8 @@ class Normalizations:
         """The operand of each recombining node that is not the statistic, by the node's key."""
         self._centred: dict[str, str] = {}
         """The input of the normalization of each Sub that recombines, by the Sub's key."""
+        self._paths: dict[str, dict[str, str]] = {}
+        """By input of a normalization: the keys of the nodes on the paths from it, with the node that they lead to."""
         self._of: dict[str, set[str]] = {}
         """The normalization of each node: the keys of its nodes."""
         for node in graph.nodes():
@@ -94,9 +110,14 @@ class Normalizations:
     def _join(self, found: set[str]) -> None:
         """Adds nodes of one normalization; steps that share a node (centring and scaling) are one."""
         nodes = {name for name in found if self._graph.node(name).op not in PAIRS}
-        for group in [self._of[name] for name in nodes if name in self._of]:
-            nodes |= group
-        self._of.update(dict.fromkeys(nodes, nodes))
+        known = {id(group): group for name in nodes if (group := self._of.get(name)) is not None}
+        whole = max(known.values(), key=len, default=nodes)
+        for part in (nodes, *known.values()):
+            if part is not whole:
+                whole |= part
+                self._of.update(dict.fromkeys(part, whole))
+        if whole is nodes:
+            self._of.update(dict.fromkeys(nodes, nodes))
 
     def computes(self, node: gs.Node) -> bool:
         """Whether the node is part of a normalization."""
@@ -124,8 +145,7 @@ class Normalizations:
         if not names or self._graph.is_constant(key(node)):
             return None
         if node.op in REDUCTIONS:
-            reductions = frozenset({key(node)}).union(*(s.reductions for s in known))
-            self._statistics[key(node)] = Statistic(reductions)
+            self._statistics[key(node)] = Statistic(key(node), tuple(known))
         elif node.op in CARRIERS and len(known) == len(names):
             for tensor in node.outputs:
                 self._statistics[tensor.name] = self._passed(node, known)
@@ -148,8 +168,10 @@ class Normalizations:
             or (node.op == "Sub" and second in self._statistics)
             or (node.op == "Mul" and factor is not None and factor.dtype.kind == "f" and bool(np.all(factor < 0)))
         )
+        alone = known[0] if len(known) == 1 else Statistic("", tuple(known))
         return Statistic(
-            frozenset().union(*(s.reductions for s in known)),
+            alone.made,
+            alone.before,
             divides or any(s.inverse for s in known),
             negates or any(s.negative for s in known),
         )
@@ -227,23 +249,28 @@ class Normalizations:
         return exponentials[0] if len(exponentials) == 1 else None
 
     def _between(self, start: str, end: gs.Node) -> set[str]:
-        """Keys of the nodes on the paths from a tensor to a node, with the node itself."""
+        """Keys of the nodes on the paths from a tensor to a node, with the node itself; of the paths to an earlier node
+        from the same tensor, which are one normalization already, that node alone."""
         graph = self._graph
-        least = graph.depth.get(start, 0)
-        pending, walked = [end], {key(end): end}
+        least, known = graph.depth.get(start, 0), self._paths.setdefault(start, {})
+        pending, walked, met = [end], {key(end): end}, dict[str, str]()
         while pending:
             for tensor in pending.pop().inputs:
                 maker = graph.producer(tensor.name) if tensor.name and tensor.name != start else None
                 if maker is None or key(maker) in walked or graph.depth.get(tensor.name, 0) < least:
                     continue
-                if is_standard(maker) and maker.op in CARRIERS | ELEMENTWISE | REDUCTIONS:
+                if key(maker) in known:
+                    met[key(maker)] = known[key(maker)]
+                elif is_standard(maker) and maker.op in CARRIERS | ELEMENTWISE | REDUCTIONS:
                     walked[key(maker)] = maker
                     pending.append(maker)
-        reached = {start}
+        reached = {start}.union(*((t.name for t in graph.node(name).outputs) for name in met))
         for node in sorted(walked.values(), key=graph.position):
             if any(t.name in reached for t in node.inputs):
                 reached.update(t.name for t in node.outputs)
-        return {name for name in walked if name in reached}
+        found = {name for name in walked if name in reached}
+        known.update(dict.fromkeys(found, key(end)))
+        return found.union(met.values())
 
     def _tail(self, start: str, end: gs.Node) -> list[str]:
         """Keys of the scale and the bias after a normalization: at most two operators with constants, each the only

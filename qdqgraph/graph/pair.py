@@ -192,6 +192,7 @@ class Pairs:
         self._graph = graph
         self._of: dict[str, Pair] = {}
         self._at: dict[str, list[Pair]] = {}
+        self._tieable: dict[str, tuple[Pair, ...]] = {}
         self._roots: dict[str, str] = {}
         self._all: list[Pair] = []
         for node in graph.nodes("QuantizeLinear", "DequantizeLinear"):
@@ -222,7 +223,9 @@ class Pairs:
 
     def at(self, site: str) -> tuple[Pair, ...]:
         """Tieable activation pairs of the site, in file order."""
-        return tuple(p for p in self._at.get(site, ()) if p.tieable)
+        if site not in self._tieable:
+            self._tieable[site] = tuple(p for p in self._at.get(site, ()) if p.tieable)
+        return self._tieable[site]
 
     def made(self, tensor: str) -> Pair | None:
         """The pair whose DequantizeLinear produces the tensor."""
@@ -246,9 +249,8 @@ class Pairs:
         readers = graph.readers(integers)
         mine = tuple(r.node for r in readers if r.node.op == "DequantizeLinear" and r.index == 0)
         # Several DequantizeLinears may read one integer weight with different scales: each is then a pair.
-        alike = (_parameters(node), _channels(node))
-        same = [d for d in mine if (_parameters(d), _channels(d)) == alike] if quantize is None else list(mine)
-        dequantizes = (node,) if quantize is None and len(same) < len(mine) else tuple(mine)
+        alone = quantize is None and any(_reading(d) != _reading(node) for d in mine)
+        dequantizes = (node,) if alone else mine
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
         if scale is not None and scale.dtype.name.startswith(NO_SCALES):
             raise ModelError(f"the scale of '{tensor}' has the type {scale.dtype}; scales are floating-point numbers")
@@ -258,9 +260,8 @@ class Pairs:
         kind: Kind = "weight" if constant else "activation"
         if constant and quantize is None and graph.dtype(tensor) == onnx.TensorProto.INT32:
             kind = "bias"
-        pinned = integers in graph.outputs or any(r.node.op != "DequantizeLinear" or r.index != 0 for r in readers)
+        pinned = quantize is None or integers in graph.outputs or len(mine) < len(readers)
         agrees = quantize is None or all(_agree(graph, node, d) for d in dequantizes)
-        pinned = pinned or quantize is None
         site = self.root(tensor) if quantize is not None else (key(node) if kind == "activation" else tensor)
         kinds = _scale_types(graph, (*(() if quantize is None else (quantize,)), *dequantizes))
         pair = Pair(tensor, site, quantize, dequantizes, scale, zero_point, _axis(node), kind, agrees, kinds, pinned)
@@ -282,6 +283,11 @@ def _axis(node: gs.Node) -> int | None:
 
 def _parameters(node: gs.Node) -> tuple[str, ...]:
     return tuple(t.name for t in node.inputs[1:])
+
+
+def _reading(node: gs.Node) -> tuple[object, ...]:
+    """What a DequantizeLinear reads its integers with."""
+    return _parameters(node), _channels(node)
 
 
 def _scale_types(graph: Graph, nodes: Iterable[gs.Node]) -> frozenset[str]:

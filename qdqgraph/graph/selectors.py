@@ -125,21 +125,30 @@ def select_sites(graph: Graph, kind: str, name: str) -> tuple[str, ...]:
 
 def nearest(graph: Graph, kind: str, name: str) -> str:
     """A hint for a message about a name that matches nothing: the most similar known name, see `guess`."""
-    if kind == "tensors":
-        known = list(_tensors(graph))
-    elif kind == "quantizers":
-        known = list(quantizers(graph))
-    else:
-        known = [label(n) for n in graph.nodes()]
+    known = list(quantizers(graph)) if kind == "quantizers" else list(known_names(graph, kind))
     return guess(name, known, cutoff=0.4)
 
 
-def _inside(path: str, name: str) -> bool:
-    """Whether the name matches a quantizer's path, the module that directly contains it, or the one whose call it is
-    at."""
+def known_names(graph: Graph, kind: str) -> Iterator[str]:
+    """The names of one of `KINDS` that a name or glob may match, in file order."""
+    if kind == "tensors":
+        yield from _tensors(graph)
+    elif kind == "quantizers":
+        yield from (name for path in quantizers(graph) for name in _of_path(path))
+    else:
+        yield from (label(n) for n in graph.nodes())
+
+
+def _of_path(path: str) -> tuple[str, ...]:
+    """A quantizer's path, the module that directly contains it, and the one whose call it is at."""
     module = path.rpartition(".")[0]
     caller, holder, _ = f".{module}".rpartition(f".{HOLDER}.")
-    return any(fnmatch.fnmatchcase(p, name) for p in (path, module, caller[1:] if holder else "") if p)
+    return tuple(p for p in (path, module, caller[1:] if holder else "") if p)
+
+
+def _inside(path: str, name: str) -> bool:
+    """Whether the name matches one of the names of a quantizer's path."""
+    return any(fnmatch.fnmatchcase(p, name) for p in _of_path(path))
 
 
 def _tensors(graph: Graph) -> Iterator[str]:

@@ -40,7 +40,8 @@ class Sites:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._uses: dict[str, list[Use]] = {}
+        uses: dict[str, list[Use]] = {}
+        self._at: dict[tuple[int, int], Use] = {}
         table = pairs(graph)
         for node in graph.nodes():
             if node.op == "DequantizeLinear":
@@ -50,17 +51,24 @@ class Sites:
             for i, tensor in enumerate(node.inputs):
                 if tensor.name and not quantizes:
                     use = Use(Reader(node, i), tensor.name, table.made(tensor.name))
-                    self._uses.setdefault(table.root(tensor.name), []).append(use)
+                    uses.setdefault(table.root(tensor.name), []).append(use)
+                    self._at[id(node), i] = use
         for captured, reader in graph.captures:
             name = graph.source(captured)
-            self._uses.setdefault(table.root(name), []).append(Use(reader, name, table.made(name)))
+            uses.setdefault(table.root(name), []).append(Use(reader, name, table.made(name)))
+        self._uses = {site: tuple(found) for site, found in uses.items()}
         self.feeds = self._feeds()
         self.wants = self._wants()
         self.covered = self._covered()
 
     def uses(self, site: str) -> tuple[Use, ...]:
         """Every final reader of the site, seen through plain pairs."""
-        return tuple(self._uses.get(site, ()))
+        return self._uses.get(site, ())
+
+    def use(self, node: gs.Node, index: int) -> Use | None:
+        """The use at an input of a node; None if it reads nothing there, is a DequantizeLinear, or the Q of a plain
+        pair."""
+        return self._at.get((id(node), index))
 
     def raw(self, tensor: str) -> list[Use]:
         """Final readers that read the tensor unquantized."""
@@ -177,6 +185,17 @@ def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
 def scales_at(graph: Graph, around: tuple[str, ...]) -> str:
     """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"; with fewer than two,
     that their groups differ."""
+    known = graph.once(_known_scales)
+    if around not in known:
+        known[around] = _scales_at(graph, around)
+    return known[around]
+
+
+def _known_scales(graph: Graph) -> dict[tuple[str, ...], str]:
+    return {}
+
+
+def _scales_at(graph: Graph, around: tuple[str, ...]) -> str:
     found: dict[float, str] = {}
     for site in around:
         for pair in pairs(graph).at(site):

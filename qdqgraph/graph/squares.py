@@ -17,18 +17,46 @@ UNSEEN = PAIRS | {"Cast"}
 
 def before(graph: Graph, tensor: str) -> str:
     """The tensor that pairs and Casts produce `tensor` from."""
-    while (node := graph.producer(tensor)) is not None and node.op in UNSEEN and is_standard(node):
+    known, passed = graph.once(_known_before), []
+    while tensor not in known:
+        node = graph.producer(tensor)
+        if node is None or node.op not in UNSEEN or not is_standard(node):
+            break
+        passed.append(tensor)
         tensor = node.inputs[0].name
-    return tensor
+    source = known.get(tensor, tensor)
+    known.update(dict.fromkeys(passed, source))
+    return source
 
 
-def after(graph: Graph, tensor: str) -> list[Reader]:
+def after(graph: Graph, tensor: str) -> tuple[Reader, ...]:
     """The readers of a tensor, seen through pairs and Casts."""
-    found: list[Reader] = []
-    for reader in graph.readers(tensor):
-        through = reader.index == 0 and reader.node.op in UNSEEN and is_standard(reader.node)
-        found += after(graph, key(reader.node)) if through else [reader]
-    return found
+    known = graph.once(_known_after)
+    pending = [] if tensor in known else [tensor]
+    while pending:
+        readers = graph.readers(pending[-1])
+        through = [key(r.node) if _is_unseen(r) else "" for r in readers]
+        left = [name for name in through if name and name not in known]
+        if left:
+            pending += left
+        elif len(through) == 1 and through[0]:
+            known[pending.pop()] = known[through[0]]
+        else:
+            found = zip(readers, through, strict=True)
+            known[pending.pop()] = tuple(r for own, name in found for r in (known[name] if name else (own,)))
+    return known[tensor]
+
+
+def _known_before(graph: Graph) -> dict[str, str]:
+    return {}
+
+
+def _known_after(graph: Graph) -> dict[str, tuple[Reader, ...]]:
+    return {}
+
+
+def _is_unseen(reader: Reader) -> bool:
+    return reader.index == 0 and reader.node.op in UNSEEN and is_standard(reader.node)
 
 
 def sums_of_squares(graph: Graph) -> tuple[tuple[gs.Node, ...], ...]:

@@ -18,6 +18,8 @@ from .protos import STANDARD, key, reads, subgraphs, version
 NEWEST = onnx.defs.onnx_opset_version()
 LARGE = 1024
 """Bytes of raw data from which an initializer is checked without them: types and shapes do not depend on weights."""
+PLAIN = frozenset({"data_type", "dims", "name", "raw_data"})
+"""The fields of a tensor that is stored in the usual way."""
 PLACE = re.compile(r"\(op_type:\w+, node name: (.*?)\): (.*)", re.DOTALL)
 """How shape inference names the node of an error."""
 
@@ -29,8 +31,31 @@ def faults(model: onnx.ModelProto) -> dict[str, str]:
     """
     opset = version(model)
     nodes = [n for n in model.graph.node if n.domain in STANDARD and key(n) and not any(subgraphs(n))]
-    found = {key(node): fault for node in nodes if (fault := node_fault(node, opset))}
+    found: dict[str, str] = {}
+    valid: set[object] = set()
+    for node in nodes:
+        form = _form(node)
+        if form is None or form not in valid:
+            if fault := node_fault(node, opset):
+                found[key(node)] = fault
+            else:
+                valid.add(form)
     return found or _inference_fault(model)
+
+
+def _form(node: onnx.NodeProto) -> object:
+    """What decides whether a node fits its operator, equal for nodes that differ in names and values alone; None if
+    unknown."""
+    attributes = []
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.TENSOR:
+            tensor = attribute.t
+            if not tensor.raw_data or {field.name for field, _ in tensor.ListFields()} - PLAIN:
+                return None
+            attributes.append((attribute.name, tensor.data_type, *tensor.dims, len(tensor.raw_data)))
+        else:
+            attributes.append((attribute.name, attribute.SerializeToString()))
+    return node.op_type, node.domain, tuple(map(bool, node.input)), tuple(map(bool, node.output)), *attributes
 
 
 def node_fault(node: onnx.NodeProto, opset: int) -> str:

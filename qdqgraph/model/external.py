@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,9 +13,19 @@ from ..errors import ModelError
 from . import kinds
 from .recognized import kind_of, mistaken
 
+LIMIT = (1 << 31) - 1
+"""The most bytes that protobuf serializes."""
+WIDEST = 16
+"""The bytes of the widest element, a complex number of two doubles."""
+
 
 def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yields every tensor with external data: initializers and attributes, also in subgraphs and local functions."""
+    yield from filter(_is_external, tensors(model))
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yields every tensor of a model: initializers and attributes, also in subgraphs and local functions."""
     graphs = [model.graph]
     graphs += [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
     found = [tensor for graph in graphs for tensor in _of_graph(graph)]
@@ -24,10 +35,32 @@ def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     yield from found
 
 
+def refuse_beyond_protobuf(model: onnx.ModelProto, limit: int = LIMIT) -> None:
+    """Rejects a model whose tensors in memory are more than protobuf serializes.
+
+    Args:
+        model: the model; tensors with external data count as nothing.
+        limit: in bytes; protobuf serializes at most 2 GiB (https://protobuf.dev/programming-guides/proto-limits).
+
+    Raises:
+        ModelError: with what to do.
+    """
+    own = [tensor for tensor in tensors(model) if not _is_external(tensor)]
+    if WIDEST * sum(math.prod(tensor.dims) for tensor in own) <= limit:  # most models: no need to measure them
+        return
+    size = sum(tensor.ByteSize() for tensor in own)
+    if size > limit:
+        save = "onnx.save_model(model, 'model.onnx', save_as_external_data=True)"
+        raise ModelError(
+            f"the model in memory has {size / 1e9:.2f} GB of tensors, and protobuf serializes at most 2 GiB: save it "
+            f"with {save}, and give the path"
+        )
+
+
 def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from filter(_is_external, graph.initializer)
+    yield from graph.initializer
     for sparse in graph.sparse_initializer:
-        yield from filter(_is_external, (sparse.values, sparse.indices))
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         yield from _of_attributes(node.attribute)
 
@@ -35,11 +68,11 @@ def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
     for attribute in attributes:
         if attribute.HasField("t"):
-            yield from filter(_is_external, (attribute.t,))
-        yield from filter(_is_external, attribute.tensors)
+            yield attribute.t
+        yield from attribute.tensors
         one = (attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()
         for sparse in (*one, *attribute.sparse_tensors):
-            yield from filter(_is_external, (sparse.values, sparse.indices))
+            yield from (sparse.values, sparse.indices)
         for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
             yield from _of_graph(graph)
 

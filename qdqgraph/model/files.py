@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from ..errors import ModelError, reason
 from . import kinds
+from .external import LIMIT
 from .recognized import mistaken
 
 WANTED = "an ONNX file"
@@ -22,6 +23,11 @@ def read_model(path: Path) -> onnx.ModelProto:
     """
     model = onnx.ModelProto()
     try:
+        if (size := path.stat().st_size) > LIMIT:
+            raise ModelError(
+                f"{path}: the file has {size / 1e9:.2f} GB, and protobuf reads at most 2 GiB: export the model again "
+                "with external data (onnx.save_model with save_as_external_data=True)"
+            )
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise ModelError(f"{path}: {_other(path) or f'not an ONNX model, or truncated ({error})'}") from error

@@ -101,7 +101,7 @@ ARRAY = Kind("a NumPy array (.npy)", DATA)
 PICTURE = Kind("a picture", "the commands that measure take its folder, with --data FOLDER --preprocess SPEC")
 JSON = Kind("a JSON document", "")
 TEXT = Kind("a text file", "")
-EMPTY = Kind("an empty file", "export it, or download it, again")
+EMPTY = Kind("an empty file", "export or download it again")
 FOLDER = Kind("a folder{inside}", "")
 NOTHING_IN = " without ONNX files"
 """What `{inside}` of a folder is if it contains no ONNX file."""

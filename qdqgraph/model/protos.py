@@ -78,6 +78,15 @@ def refill(field: Any, items: Iterable[Any]) -> None:
     field.extend(copies)
 
 
+def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
+    """Adds or changes a metadata entry of a model, in place."""
+    for entry in model.metadata_props:
+        if entry.key == key:
+            entry.value = value
+            return
+    model.metadata_props.add(key=key, value=value)
+
+
 def fresh(wanted: str, taken: set[str]) -> str:
     """Returns an unused name, `wanted` or `wanted_N` with the first free N, and adds it to `taken`."""
     name, number = wanted, 1

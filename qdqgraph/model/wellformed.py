@@ -14,8 +14,9 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto
+from onnx import AttributeProto, TensorProto, helper
 
 from ..errors import GraphError
 from ..operators import PAIRS
@@ -49,6 +50,12 @@ MOST = 1 << 60
 """Elements beyond which no tensor can exist, whatever its type."""
 KINDS = {number: name for name, number in AttributeProto.AttributeType.items()}
 TYPES = frozenset(TensorProto.DataType.values())
+UNREAD = frozenset(
+    number
+    for name, number in TensorProto.DataType.items()
+    if name.startswith(("BFLOAT16", "FLOAT8", "FLOAT4")) and helper.tensor_dtype_to_np_dtype(number) == np.float32
+)
+"""Types whose values the installed onnx does not give as they are: below 1.19, BFLOAT16, FLOAT8 and FLOAT4."""
 TYPED = ("to", "dtype", "output_dtype")
 """Attributes that contain an element type."""
 NOT_UTF8 = "a text in the model is not UTF-8 ({!r}): the file is damaged"
@@ -95,6 +102,13 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
         raise GraphError(NOT_UTF8.format(text)) from error
 
 
+def _readable(kind: int, where: str) -> None:
+    """Rejects a type that only a newer onnx reads."""
+    if kind in UNREAD:
+        name = TensorProto.DataType.Name(kind)
+        raise GraphError(f"{where} is {name}, which onnx {onnx.__version__} cannot read: install onnx 1.19 or later")
+
+
 def _texts(*texts: str | bytes) -> None:
     """Rejects what is not UTF-8: depending on its version, protobuf returns it as bytes, or raises an error."""
     for text in texts:
@@ -110,6 +124,7 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
     for sparse in graph.sparse_initializer:
         _sparse(sparse, f"sparse initializer '{sparse.values.name}'")
     for info in (*graph.input, *graph.output, *graph.value_info):
+        _readable(info.type.tensor_type.elem_type, f"'{info.name}'")
         _texts(info.name, *(dim.dim_param for dim in info.type.tensor_type.shape.dim))
         if info.type.tensor_type.elem_type not in TYPES:
             kind = info.type.tensor_type.elem_type
@@ -182,6 +197,7 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
     _texts(tensor.name)
     if tensor.data_type not in TYPES or not tensor.data_type:
         raise GraphError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
+    _readable(tensor.data_type, where)
     if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MOST:
         raise GraphError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
     field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))

@@ -41,7 +41,7 @@ def clip_nodes(graph: Graph, pair: Pair, name: str) -> list[onnx.NodeProto] | No
     if any(np.isnan(end).any() for end in ends):
         return None
     if nonnegative(graph, pair.tensor):
-        ends[0] = np.maximum(ends[0], 0)
+        ends[0] = np.maximum(ends[0], np.zeros_like(ends[0]))
     low, high = (f"{name}_{end}" for end in ("low", "high"))
     if ends[0].size > 1:
         if shape is None or not -len(shape) <= quantization.axis < len(shape):

@@ -84,7 +84,8 @@ def fold_moved(graph: Graph, reader: Reader) -> Graft | None:
     if node.op not in WEIGHTED or reader.index not in (0, 1) or producer is None or not graph.is_constant(tensor):
         return None
     table = pairs(graph)
-    leaves = {key(d): p for n in constants(graph).path(tensor) if (p := table.of(n)) is not None for d in p.dequantizes}
+    path = constants(graph).path(tensor)
+    leaves = {key(n): p for n in path if n.op == "DequantizeLinear" and (p := table.of(n)) is not None}
     between = constants(graph).path(tensor, leaves)
     if not leaves or tensor in leaves or all(n.op in KEPT for n in between):
         return None

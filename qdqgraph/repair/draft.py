@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from ..errors import ModelError, RuleError
 from ..graph.constants import constants
 from ..graph.graph import Graph
-from ..model.protos import fresh, key, reads, refill, version
+from ..model.protos import fresh, key, reads, refill, set_metadata, version
 from ..proposals.proposal import Graft, NodeInput
 from .order import ordered
 from .reals import HALF_SCALES, Reals, type_name
@@ -270,11 +270,7 @@ class Draft:
 
     def set_metadata(self, key: str, value: str) -> None:
         """Adds or changes a metadata entry of the model."""
-        for entry in self._model.metadata_props:
-            if entry.key == key:
-                entry.value = value
-                return
-        self._model.metadata_props.add(key=key, value=value)
+        set_metadata(self._model, key, value)
 
     def finish(self) -> onnx.ModelProto:
         """Returns the new model, without newly unused Q, DQ and constants, and with nodes in topological order."""

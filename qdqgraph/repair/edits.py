@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import onnx
 
+from ..model.text import node_text
+
 Field = Literal["node", "initializer", "value_info", "input", "output", "metadata_props", "opset_import", "functions"]
 """The repeated fields that a plan may change."""
 OF_MODEL = ("metadata_props", "opset_import", "functions")
@@ -117,7 +119,7 @@ def describe(edit: Edit) -> str:
 def item_text(field: Field, data: bytes) -> str:
     """Returns an item as one line for messages: a node as ONNX text, an initializer with its value if scalar."""
     if field == "node":
-        return " ".join(onnx.printer.to_text(onnx.NodeProto.FromString(data)).split())
+        return node_text(onnx.NodeProto.FromString(data))
     if field == "initializer":
         tensor = onnx.TensorProto.FromString(data)
         array = onnx.numpy_helper.to_array(tensor) if not tensor.external_data else None

@@ -16,10 +16,10 @@ from ..targets.target import DEFAULT, NAMES, Target
 
 if TYPE_CHECKING:
     from ..rulekit.finding import Finding
-    from .requests import WeightFormat
 
 LIMIT, MEASURED_LIMIT = 1.0, 3.0
 """The guard in bits, from scales alone and measured on data; see `Options.limit`."""
+WeightFormat = Literal["int8", "float"]
 Kind = Literal["text", "number", "flag", "list"]
 
 
@@ -174,8 +174,11 @@ class Options:
         if lost is not None and (not isinstance(lost, int | float) or not lost >= 0):
             raise ModelError(f"max_bits_lost is {self.max_bits_lost!r}; use a number of bits, 0 or more")
         for name in ("only", "skip", "also"):
-            if isinstance(getattr(self, name), str):
-                raise ModelError(f"{name} is a string; use a tuple of strings: ({getattr(self, name)!r},)")
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise ModelError(f"{name} is a string; use a tuple of strings: ({given!r},)")
+            if not isinstance(given, tuple | list):
+                raise ModelError(f"{name} is {given!r}; use a tuple of strings")
         Policy.parse(self.policy)
 
     def limit(self, measured: bool) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from ..errors import PlanError
+from ..errors import PlanError, counted
 from ..model.protos import key, refill
 from .edits import ITEM, NAMED_BY, OF_MODEL, Edit, Field, Insert, Remove, SetInput, SetVersion, describe
 from .plan_file import plan_text, read_plan
@@ -43,6 +43,9 @@ class Plan:
     result: str
     edits: tuple[Edit, ...]
 
+    def __repr__(self) -> str:
+        return f"<Plan: {counted(len(self.edits), 'edit')}, {self.base[:12]} -> {self.result[:12]}>"
+
     @classmethod
     def between(cls, before: onnx.ModelProto, after: onnx.ModelProto) -> Plan:
         """The plan that changes `before` into `after`.
@@ -59,6 +62,18 @@ class Plan:
         if digest(plan._edited(before)) != plan.result:
             raise PlanError("the models differ in fields that a plan cannot change")
         return plan
+
+    def with_metadata(self, before: onnx.ModelProto, after: onnx.ModelProto) -> Plan:
+        """The plan of a result that differs from this plan's in its metadata entries alone.
+
+        Args:
+            before: the base model.
+            after: the result with its new entries.
+        """
+        kept = [e for e in self.edits if _field(e) != "metadata_props"]
+        edits = [*kept, *_difference("metadata_props", before.metadata_props, after.metadata_props)]
+        order = [*ITEM, None]
+        return Plan(self.base, digest(after), tuple(sorted(edits, key=lambda e: order.index(_field(e)))))
 
     def apply(self, model: onnx.ModelProto) -> onnx.ModelProto:
         """A new model with the edits applied.
@@ -122,6 +137,13 @@ class Plan:
         if inputs:
             raise PlanError(f"the plan is stale: there is no node input {next(iter(inputs))}")
         return new
+
+
+def _field(edit: Edit) -> Field | None:
+    """The repeated field that an edit changes; None for the version."""
+    if isinstance(edit, SetVersion):
+        return None
+    return "node" if isinstance(edit, SetInput) else edit.field
 
 
 def _items(model: onnx.ModelProto, field: Field) -> Any:

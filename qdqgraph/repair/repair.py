@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
+from ..errors import counted
 from ..rulekit.finding import Finding
 from .corrections import Correction
 from .plan import Plan
@@ -49,6 +50,7 @@ class Repair:
         corrections: what the steps on data did to constants, in order (see `repair.corrections`).
         groups: number of groups of sites that share one scale after the repair.
         floats: the weighted layers that `quantize` left in floating point; empty for the other repairs.
+        found: the findings of the model before the repair, without costs; empty for `quantize` and `strip`.
     """
 
     model: onnx.ModelProto
@@ -67,6 +69,11 @@ class Repair:
     corrections: tuple[Correction, ...]
     groups: int
     floats: tuple[FloatLayer, ...] = ()
+    found: tuple[Finding, ...] = ()
+
+    def __repr__(self) -> str:
+        found = f"{counted(len(self.applied), 'finding')} repaired, {len(self.left)} left"
+        return f"<{type(self).__name__}: {found}, {self.plan!r}>"
 
 
 def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: bool = False) -> Repair:
@@ -85,6 +92,7 @@ def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: boo
         start=before.start,
         functions=before.functions,
         opset=before.opset,
+        found=before.found,
     )
     if floats:
         return joined

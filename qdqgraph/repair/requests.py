@@ -8,12 +8,11 @@ from __future__ import annotations
 import fnmatch
 import glob
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..errors import ModelError
+from ..errors import ModelError, guess
 from ..graph.graph import Graph, Reader, key, label
 from ..graph.pair import Pair, is_pair, pairs
 from ..graph.quantization import Quantization
@@ -23,9 +22,8 @@ from ..proposals.proposal import Constant, Graft, Proposal, Rewire, SetPair
 from ..proposals.weights import real_weights, stored_integers
 from ..rulekit.finding import Finding, Safety, Severity
 from .measured import Measured
+from .options import WeightFormat
 from .solution import Solution
-
-WeightFormat = Literal["int8", "float"]
 
 
 def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
@@ -42,7 +40,8 @@ def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
     """
     for name in nodes:
         if not any(_named(node, (name,)) for node in graph.nodes() if not is_pair(node)):
-            raise ModelError(f"no node matches {name!r}")
+            known = [each for node in graph.nodes() if not is_pair(node) for each in _names(node)]
+            raise ModelError(f"no node matches {name!r}{guess(name, known)}")
     chosen = [node for node in graph.nodes() if not is_pair(node) and _named(node, nodes)]
     found = tuple(
         f for node in chosen for index in range(len(node.inputs)) for f in _stripped(graph, Reader(node, index))
@@ -156,5 +155,9 @@ def _finding(name: str, place: str, message: str, help: str, edits: tuple[Propos
 
 
 def _named(node: gs.Node, globs: Sequence[str]) -> bool:
-    names = [node.name, *(t.name for t in node.outputs)]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names if name for pattern in globs)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in _names(node) for pattern in globs)
+
+
+def _names(node: gs.Node) -> list[str]:
+    """The name of a node, and of its outputs."""
+    return [name for name in (node.name, *(t.name for t in node.outputs)) if name]

@@ -31,7 +31,7 @@ from .requests import strip as unquantized
 from .resolve import resolve
 from .solution import Solution
 from .start import Start
-from .work import ROUNDS, Measure, Price, Work
+from .work import Measure, Price, Work
 
 
 def check(
@@ -54,8 +54,13 @@ def examine(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Find
 
 def examined(graph: Graph, rules: Sequence[Rule], options: Options) -> tuple[Solution, tuple[Finding, ...]]:
     """Returns the groups of sites, and the findings of `examine`; raises as `check`."""
+    return settled(graph, scan(graph, rules), options)
+
+
+def settled(graph: Graph, scanned: Sequence[Finding], options: Options) -> tuple[Solution, tuple[Finding, ...]]:
+    """Returns what `examined` returns, from what the rules found in the graph; raises as `check`."""
     _check_policy(graph, options.policy)
-    return resolve(graph, scan(graph, rules), options)
+    return resolve(graph, scanned, options)
 
 
 def _check_policy(graph: Graph, text: str) -> None:
@@ -140,12 +145,7 @@ def quantize(
 def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Corrections | None) -> Repair:
     graph, options = start.graph, work.options
     _check_policy(graph, options.policy)
-    work.resolve(graph)
-    exact, final = work.stages(graph)
-    for _ in range(ROUNDS if work.refused else 0):  # a second run would try again on the repaired graph
-        last, final = final, work.stages(final)[1]
-        if final is last:
-            break
+    exact, final = work.run(start)
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)
@@ -169,7 +169,7 @@ def unchanged(
     """The repair of a model that stays as it is, with its findings; arguments and errors as `fix`."""
     start = Start.of(model, rules, options.target, folder)
     found = Work(rules, options, price=price).result(model, start, start.graph, start.graph)
-    return replace(found, model=model, plan=Plan.between(model, model))
+    return replace(found, model=model, plan=Plan.between(model, model), found=found.left)
 
 
 def between(before: Graph, after: Graph, rules: Sequence[Rule], options: Options) -> Repair:

@@ -306,7 +306,8 @@ def _open(solver: _Solver, taken: list[Finding], of: dict[str, Group]) -> tuple[
     If a group is unequal only across several ties, all its ties are returned.
     """
     open_ties = [f for f in taken if f.tie is not None and not of[f.tie.sites[0]].agreed]
-    local = [f for f in open_ties if f.tie is not None and len(_values(solver.graph, f.tie.sites)) > 1]
+    unequal = {s: len(_values(solver.graph, s)) > 1 for s in {f.tie.sites for f in open_ties if f.tie is not None}}
+    local = [f for f in open_ties if f.tie is not None and unequal[f.tie.sites]]
     seen = {id(of[f.tie.sites[0]]) for f in local if f.tie is not None}
     rest = [f for f in open_ties if f.tie is not None and id(of[f.tie.sites[0]]) not in seen]
     return tuple(_numbers(f, of) for f in (*local, *rest))

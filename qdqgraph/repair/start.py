@@ -39,10 +39,12 @@ class Start:
     Attributes:
         graph: the graph; its `functions` are those that were inlined.
         opset: the raised opset; None if it is the given one.
+        given: the graph in the opset of the file; None if that is `graph`.
     """
 
     graph: Graph
     opset: OpsetRaise | None = None
+    given: Graph | None = None
 
     @classmethod
     def of(
@@ -55,8 +57,16 @@ class Start:
                 cannot be converted.
         """
         view = unquantized if floats else opened
-        graph = view(distinct(model), rules, Target.named(target), folder)
-        before, functions = version(model), graph.functions
+        return cls.at(view(distinct(model), rules, Target.named(target), folder), version(model), rules, floats=floats)
+
+    @classmethod
+    def at(cls, graph: Graph, before: int, rules: Sequence[Rule], *, floats: bool = False) -> Start:
+        """The start of a repair of a graph whose file has the opset `before`.
+
+        Raises:
+            ModelError: a function or a node cannot be converted.
+        """
+        given, functions = graph, graph.functions
         why = "its local functions are of that opset"
         least, reason = max(
             _first_pairs(graph) if floats else _needed(graph, rules), key=lambda need: need[0], default=(0, "")
@@ -67,7 +77,7 @@ class Start:
             graph, why = later
         graph.functions = functions
         change = OpsetRaise(before, graph.opset, why) if before < graph.opset else None
-        return cls(graph, change)
+        return cls(graph, change, None if given is graph else given)
 
 
 def _raised(graph: Graph, opset: int) -> Graph:

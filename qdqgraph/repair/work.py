@@ -10,6 +10,7 @@ import onnx
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
+from ..log import LOG
 from ..model.content import same
 from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
@@ -68,12 +69,42 @@ class Work:
         self.changes: dict[str, Change] = {}
         self.refused: Reasons = {}
         self.floats: tuple[FloatLayer, ...] = ()
+        self.found: tuple[Finding, ...] = ()
+        """The findings before the first round."""
         self.data = NO_DATA
         self.corrections: tuple[Correction, ...] = ()
         self._left_out: Reasons = {}
         self._legal: Graph | None = None
         """The graph before scales from data."""
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
+
+    def run(self, start: Start) -> tuple[Graph, Graph]:
+        """Repairs the graph of a start; returns the graphs after the exact and the last stage.
+
+        Raises:
+            RuleError: a rule crashed, or names something that the graph does not have.
+            RepairError: the rounds do not end (QDQ904, QDQ905).
+            ModelError: no layer of a float graph can be quantized.
+        """
+        graph, given = start.graph, start.given
+        self.resolve(graph)
+        if not self._unseeded:
+            first = given or graph
+            self.found = resolve(first, self.scan(first), self.options)[1]
+        exact, final = self.stages(graph)
+        for _ in range(ROUNDS if self.refused else 0):  # a second run would try again on the repaired graph
+            last, final = final, self.stages(final)[1]
+            if final is last:
+                break
+        return exact, final
+
+    def knows(self, graph: Graph, found: tuple[Finding, ...]) -> None:
+        """Takes the findings of the rules in a graph, so that it is not scanned again."""
+        self._scanned = (graph, found)
+
+    def left(self, final: Graph) -> tuple[Finding, ...]:
+        """Returns the findings that remain in the repaired graph, each refused one with its reason."""
+        return resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)[1]
 
     def stages(self, graph: Graph) -> tuple[Graph, Graph]:
         """Runs the stages, without what makes the engine worse; returns the graphs after the exact and the last one."""
@@ -170,6 +201,8 @@ class Work:
             return {known: why for known, why in reasons.items() if known[0] not in self.options.also}
 
         after, refused = guarded(attempt, refuse)
+        for (code, place), why in refused.items():
+            LOG.debug("%s: refused %s at %r: %s", STAGES[stage], code, place, why)
         self._left_out, self.refused = {}, {**self.refused, **refused}
         return after
 
@@ -194,6 +227,8 @@ class Work:
             if not done:
                 return graph
             growth.note(graph, done)
+            for finding in done:
+                LOG.debug("%s, round %d: applied %r", STAGES[stage], number, finding)
             self.applied += done
             if not keep:
                 self._note(solution.changes)
@@ -237,6 +272,8 @@ class Work:
         if (self.data.measured is not None or self.corrections) and start.opset is None:
             changed = changed and not same(start.graph.model, final.model, final.folder)  # scales went, and came back
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
+        for finding in left:
+            LOG.debug("left %r: %s", finding, finding.refused or finding.safety.value)
         before, after = pairs(start.graph), pairs(final)
         old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
         return Repair(
@@ -256,6 +293,7 @@ class Work:
             corrections=self.corrections,
             groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
             floats=self.floats,
+            found=self.found,
         )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:

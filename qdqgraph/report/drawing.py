@@ -1,7 +1,6 @@
 """Diagrams of small graphs: SVG for pages, lines of text for a terminal. Equal scales have the same colour.
 
-Constants, and tensors computed from constants only, are omitted. `engine_drawing` creates the diagrams of whole
-networks and engines, whose boxes have a `Look`.
+Constants, and tensors computed from constants only, are omitted. `pictures` draws whole networks and engines.
 """
 
 from __future__ import annotations
@@ -25,28 +24,6 @@ PLAIN = "#f4f4f4"
 
 
 @dataclass(frozen=True)
-class Look:
-    """The appearance of a box in a diagram of an engine or a whole network.
-
-    Attributes:
-        fill, border: colours.
-        loud: whether the border is thick.
-        lines: text below the title.
-        share: length of a bar, as a fraction of the box's width, 0 to 1.
-        tip: the tooltip.
-        outline: colour of a dashed outline, "" for none.
-    """
-
-    fill: str
-    border: str = "#666666"
-    loud: bool = False
-    lines: tuple[str, ...] = ()
-    share: float = 0.0
-    tip: str = ""
-    outline: str = ""
-
-
-@dataclass(frozen=True)
 class Box:
     """One node, input or output of a diagram.
 
@@ -56,8 +33,6 @@ class Box:
         scale: the scale of a Q or DQ, as text; "" for anything else.
         sources: the names of the boxes that it reads.
         end: whether it is an input or output of the graph, not a node.
-        look: its appearance, None for that of an example.
-        thick: widths of the lines from `sources`, in pixels; empty if all are 1.
     """
 
     name: str
@@ -65,13 +40,6 @@ class Box:
     scale: str
     sources: tuple[str, ...]
     end: bool = False
-    look: Look | None = None
-    thick: tuple[float, ...] = ()
-
-    @property
-    def lines(self) -> tuple[tuple[str, float], ...]:
-        """The boxes that it reads, with the width of each line."""
-        return tuple(zip(self.sources, self.thick or (1.0,) * len(self.sources), strict=True))
 
 
 @dataclass(frozen=True)
@@ -79,8 +47,6 @@ class Drawing:
     """The boxes of a graph, sources first."""
 
     boxes: tuple[Box, ...]
-    width: int = WIDTH
-    height: int = HEIGHT
 
     @classmethod
     def of(cls, graph: Graph) -> Drawing:
@@ -123,9 +89,9 @@ class Drawing:
         rows: list[list[Box]] = [[] for _ in range(1 + max(depth.values(), default=0))]
         for box in self.boxes:
             sources = []
-            for source, thick in box.lines:
+            for source in box.sources:
                 for level in range(depth[source] + 1, depth[box.name]):
-                    bend = Box(f"{source} → {box.name} {level}", "", "", (source,), thick=(thick,))
+                    bend = Box(f"{source} → {box.name} {level}", "", "", (source,))
                     rows[level].append(bend)
                     source = bend.name
                 sources.append(source)
@@ -192,67 +158,34 @@ def svg(parts: Sequence[tuple[str, Drawing]]) -> str:
 
 def _part(title: str, drawing: Drawing, left: int, colours: Mapping[str, str]) -> tuple[list[str], int, int]:
     """The SVG elements of one diagram, its width and its height."""
-    columns, width, height = max((len(row) for row in drawing.layers), default=1), drawing.width, drawing.height
-    wide = 2 * MARGIN + columns * width + (columns - 1) * GAP_X
+    columns = max((len(row) for row in drawing.layers), default=1)
+    wide = 2 * MARGIN + columns * WIDTH + (columns - 1) * GAP_X
     where: dict[str, tuple[int, int]] = {}
     for level, row in enumerate(drawing.layers):
-        start = left + (wide - len(row) * width - (len(row) - 1) * GAP_X) // 2
+        start = left + (wide - len(row) * WIDTH - (len(row) - 1) * GAP_X) // 2
         for index, box in enumerate(row):
-            where[box.name] = (start + index * (width + GAP_X), MARGIN + 20 + level * (height + GAP_Y))
+            where[box.name] = (start + index * (WIDTH + GAP_X), MARGIN + 20 + level * (HEIGHT + GAP_Y))
     body = [f'<text x="{left + wide // 2}" y="{MARGIN + 6}" text-anchor="middle" fill="#555555">{_xml(title)}</text>']
     boxes = [box for row in drawing.layers for box in row]
     for box in boxes:
-        for source, thick in box.lines:
+        for source in box.sources:
             (x1, y1), (x2, y2) = where[source], where[box.name]
-            a, b, top, half = x1 + width // 2, x2 + width // 2, y1 + height, GAP_Y // 2
-            way = f"M{a} {top} C{a} {top + half} {b} {y2 - half} {b} {y2}" + ("" if box.text else f" V{y2 + height}")
-            weight = "" if thick == 1 else f' stroke-width="{thick:.1f}"'
-            body.append(f'<path d="{way}" fill="none" stroke="#888888"{weight}/>')
+            a, b, top, half = x1 + WIDTH // 2, x2 + WIDTH // 2, y1 + HEIGHT, GAP_Y // 2
+            way = f"M{a} {top} C{a} {top + half} {b} {y2 - half} {b} {y2}" + ("" if box.text else f" V{y2 + HEIGHT}")
+            body.append(f'<path d="{way}" fill="none" stroke="#888888"/>')
     for box in (b for b in boxes if b.text):
         x, y = where[box.name]
-        if box.look is not None:
-            body += _looking(box, box.look, x, y, drawing)
-            continue
         if not box.end:
             fill = colours.get(box.scale, PLAIN)
             body.append(
-                f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" fill="{fill}" stroke="#666666"/>'
+                f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="4" fill="{fill}" stroke="#666666"/>'
             )
         body.append(
-            f'<text x="{x + width // 2}" y="{y + 19}" text-anchor="middle" fill="#111111">{_xml(box.text)}</text>'
+            f'<text x="{x + WIDTH // 2}" y="{y + 19}" text-anchor="middle" fill="#111111">{_xml(box.text)}</text>'
         )
-    return body, wide, MARGIN + 20 + len(drawing.layers) * (height + GAP_Y)
-
-
-def _looking(box: Box, look: Look, x: int, y: int, drawing: Drawing) -> list[str]:
-    """The SVG elements of a box with a `Look`."""
-    wide, high = drawing.width, drawing.height
-    found = [f"<g><title>{_xml(look.tip)}</title>"] if look.tip else ["<g>"]
-    if look.outline:
-        found.append(
-            f'<rect x="{x - 5}" y="{y - 5}" width="{wide + 10}" height="{high + 10}" rx="7" fill="none" '
-            f'stroke="{look.outline}" stroke-width="3" stroke-dasharray="7 3"/>'
-        )
-    border = f'stroke="{look.border}" stroke-width="{4 if look.loud else 1}"'
-    found.append(f'<rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="4" fill="{look.fill}" {border}/>')
-    if look.share:
-        bar = max(1, round(look.share * wide))
-        found.append(f'<rect x="{x}" y="{y + high - 5}" width="{bar}" height="5" fill="#333333"/>')
-    for index, line in enumerate((box.text, *look.lines)):
-        size = 12 if index == 0 else 10
-        short = shortened(line, round(wide / (size * 0.56)))
-        found.append(
-            f'<text x="{x + wide // 2}" y="{y + 15 + index * 13}" text-anchor="middle" font-size="{size}" '
-            f'fill="#111111">{_xml(short)}</text>'
-        )
-    return [*found, "</g>"]
+    return body, wide, MARGIN + 20 + len(drawing.layers) * (HEIGHT + GAP_Y)
 
 
 def _xml(text: str) -> str:
-    """A name as XML text; tooltips have line breaks."""
-    return escape(printable(text, keep="\n"))
-
-
-def shortened(text: str, most: int) -> str:
-    """The text in at most `most` characters, shortened in the middle."""
-    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[len(text) - (most - most // 2) :]}"
+    """A name as XML text."""
+    return escape(printable(text))

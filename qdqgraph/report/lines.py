@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..engines.share import Int8Share
 from ..printable import printable, printable_json, printable_lines, printable_message
 from ..rulekit.finding import Finding, Severity
 from .fitting import show_fitting
@@ -55,13 +54,14 @@ def _put(console: Console, line: Text | str) -> None:
         console.file.write(f"{line}\n")
 
 
-def tabulate(console: Console, table: Table) -> None:
-    """Prints a table in the width of the terminal, without cutting a number; in a pipe without trailing spaces."""
+def tabulate(console: Console, table: Table, width: int | None = None) -> None:
+    """Prints a table in the width of the terminal, without cutting a number; in a pipe without trailing spaces, of this
+    width, that of the console by default."""
     if console.is_terminal:
         show_fitting(console, table)
         return
     with console.capture() as shown:
-        console.print(table)
+        console.print(table, width=width)
     for line in shown.get().splitlines():
         say(console, line.rstrip())
 
@@ -78,8 +78,3 @@ def colored_line(path: str, finding: Finding, colour: str, advice: str, price: s
     line = Text(f"{path}: {finding.place}: ")
     line.append(finding.code, colour).append("; ".join(filter(None, (f" {finding.message}", price))))
     return line.append(f"; {advice}", "dim") if advice else line
-
-
-def share_line(path: str, sentence: str, share: Int8Share) -> Text:
-    """What runs in INT8 in a file, as one line; bold if there is a warning about it."""
-    return Text(f"{path}: {sentence}", "bold yellow" if share.warning else "")

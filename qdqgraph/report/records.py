@@ -1,8 +1,7 @@
-"""The output of `--json`: records, their encoding, and their JSON Schema, all derived from the types in this module.
+"""The output of `--json`: records and their encoding. Values that are not finite are null.
 
-A later version may add keys without another format number, so a program ignores keys that it does not know. A version
-that removes a key, renames it or changes what it means has another format number. Values that are not finite are null.
-`python -m qdqgraph.report.records` writes the schemas of the package.
+`qdqgraph.documents` says what a later version may change, and `qdqgraph.report.documents` derives the schemas from the
+types of this module.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ..api import Result
+from ..documents import document
 from ..engines.builders.prove import Proof
 from ..engines.builders.tensorrt import PROOF
 from ..engines.compare.diff import Diff
@@ -25,12 +23,11 @@ from ..engines.compare.totals import Totals
 from ..engines.layers import Engine, Layer
 from ..engines.share import Int8Share
 from ..rulekit.finding import Finding, Safety, Severity
-from ..verify.sensitivity.ranking import Sensitivity
 from .changes import ChangeRecord, CorrectionRecord, Fp16Record, OpsetRecord, PairsRecord
-from .kernel_records import EngineNumbersRecord
-from .layer_records import AccuracyRecord
 from .numbers import NumbersRecord
-from .timing import TimesRecord
+
+if TYPE_CHECKING:
+    from .results import Result
 
 FORMAT: Final = 1
 """Version of these records."""
@@ -108,6 +105,7 @@ class FileRecord:
     file: str
     findings: tuple[FindingRecord, ...]
     int8: Int8Record | None
+    error: Annotated[str, Meta(description='Why the file cannot be checked; "" if it was.')]
 
 
 @dataclass(frozen=True)
@@ -259,7 +257,7 @@ class FloatRecord:
 
 @dataclass(frozen=True)
 class ResultRecord:
-    """The output of `fix --json` and `quantize --json`: findings, every changed scale, and the checks."""
+    """The output of `fix`, `quantize` and `strip` with `--json`: findings, every changed scale, and the checks."""
 
     format: Literal[1]
     file: str
@@ -287,6 +285,7 @@ class ResultRecord:
 def result_json(path: str, out: str | None, result: Result) -> str:
     """The JSON of a repair: of the model at `path`, written to `out`; None if nothing was written."""
     return encoded(
+        "result",
         ResultRecord(
             format=FORMAT,
             file=path,
@@ -307,35 +306,10 @@ def result_json(path: str, out: str | None, result: Result) -> str:
             engines=None if result.engines is None else ProofRecord.of(result.engines),
             int8=None if result.int8 is None else RepairedInt8Record(*map(Int8Record.of, result.int8)),
             floats=tuple(FloatRecord(f.layer, f.operator, f.reason) for f in result.floats),
-        )
+        ),
     )
 
 
-def encoded(
-    record: FindingsRecord | ResultRecord | DiffRecord | AccuracyRecord | TimesRecord | EngineNumbersRecord,
-) -> str:
-    """The record as JSON in ASCII, indented by one space per level; values that are not finite become null."""
-    return json.dumps(json.loads(msgspec.json.encode(record)), indent=1)
-
-
-def schemas() -> dict[Path, str]:
-    """The JSON Schema of each document, as the text of its file in the package."""
-    documents = {
-        "findings": FindingsRecord,
-        "result": ResultRecord,
-        "engine-diff": DiffRecord,
-        "engine-time": TimesRecord,
-        "error": AccuracyRecord,
-        "error-as": EngineNumbersRecord,
-        "sensitivity": Sensitivity,
-    }
-    folder, dialect = Path(__file__).parent / "schemas", {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {
-        folder / f"{name}.schema.json": json.dumps(dialect | msgspec.json.schema(kind), indent=1) + "\n"
-        for name, kind in documents.items()
-    }
-
-
-if __name__ == "__main__":
-    for path, text in schemas().items():
-        path.write_text(text, encoding="utf-8")
+def encoded(name: str, record: object) -> str:
+    """The record as a document of this name, `qdqgraph.documents.VERSIONS`; values that are not finite become null."""
+    return document(name, json.loads(msgspec.json.encode(record)))

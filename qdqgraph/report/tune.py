@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..calibration.sqnr import EXACT
+from ..documents import document
 from ..errors import counted
 from ..printable import printable
 from ..search.decisions import FLOAT
-from ..search.outcome import Built, Outcome, Point, Progress
+from ..search.outcome import Built, Outcome, Point, SearchStatus
 from ..search.start import quality
 from ..verify.sensitivity.levels import Level
 from .lines import say, tabulate
@@ -28,9 +29,10 @@ WIDTH, HEIGHT, EDGE = 720, 420, 60
 """Of the picture and its margin, in pixels."""
 
 
-def to_json(found: Outcome) -> str:
-    """The outcome as JSON in ASCII, indented by one space per level."""
-    return json.dumps(json.loads(msgspec.json.encode(found)), indent=1)
+def to_json(found: Outcome | SearchStatus) -> str:
+    """What a search found, or how far it is, as the document that `--json` prints."""
+    name = "tune" if isinstance(found, Outcome) else "tune-status"
+    return document(name, json.loads(msgspec.json.encode(found)))
 
 
 def show(console: Console, found: Outcome) -> None:
@@ -59,7 +61,7 @@ def show(console: Console, found: Outcome) -> None:
     say(console, f"Times are estimates for {found.device} unless built: they rank, they do not predict")
 
 
-def show_status(console: Console, found: Progress) -> None:
+def show_status(console: Console, found: SearchStatus) -> None:
     """How far a search is."""
     counts = f"{found.measured} measurements done, {found.begun} begun, {found.waiting} waiting"
     say(console, f"{found.storage}: {counts}")

@@ -2,8 +2,9 @@
 
     from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
 
-docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy and the standard library,
-nothing else. Names are loaded on first use: the command line reads options and codes without onnx.
+docs/rulekit.md describes every name. A rule file imports this package, `qdqgraph`, numpy, the standard library and
+helper modules beside it, nothing else. Names are loaded on first use: the command line reads options and codes without
+onnx.
 """
 
 from importlib import import_module
@@ -15,15 +16,17 @@ if TYPE_CHECKING:
     from ..graph.blocks import Residual, Side, block, opens_block, residual, residuals, skips_convolution
     from ..graph.bounds import Bounds, bounds
     from ..graph.channels import missing_kernel
+    from ..graph.dtypes import BF16, BOOL, FP8, FP16, FP32, FP64, INT8, INT32, INT64, UINT8
     from ..graph.elementwise import activation, inner_inputs, pointwise, self_gate
     from ..graph.graph import Graph, Node, Reader, input_name, key, label
     from ..graph.masks import Mask, mask
     from ..graph.moves import Move, move_at, move_of
     from ..graph.normalizations import Normalizations, normalizations
     from ..graph.operands import REAL, mixed_operands, numpy_type, read_type, type_name
-    from ..graph.pair import PER_CHANNEL, Pair, bits_lost, is_pair, pairs, required_opset
+    from ..graph.pair import PER_CHANNEL, Pair, Pairs, bits_lost, is_pair, pairs, required_opset
     from ..graph.quantization import Quantization
-    from ..graph.sites import Use, only_quantized, scales_at, shared_scale_sites, sites
+    from ..graph.sites import Sites, Use, only_quantized, scales_at, shared_scale_sites, sites
+    from ..graph.walks import consumers, downstream, upstream
     from ..operators import (
         AVERAGES,
         BINARY,
@@ -76,15 +79,17 @@ LATE = {
     "..graph.blocks": "Residual Side block opens_block residual residuals skips_convolution",
     "..graph.bounds": "Bounds bounds",
     "..graph.channels": "missing_kernel",
+    "..graph.dtypes": "BF16 BOOL FP8 FP16 FP32 FP64 INT8 INT32 INT64 UINT8",
     "..graph.elementwise": "activation inner_inputs pointwise self_gate",
     "..graph.graph": "Graph Node Reader input_name key label",
     "..graph.masks": "Mask mask",
     "..graph.moves": "Move move_at move_of",
     "..graph.normalizations": "Normalizations normalizations",
     "..graph.operands": "REAL mixed_operands numpy_type read_type type_name",
-    "..graph.pair": "PER_CHANNEL Pair bits_lost is_pair pairs required_opset",
+    "..graph.pair": "PER_CHANNEL Pair Pairs bits_lost is_pair pairs required_opset",
     "..graph.quantization": "Quantization",
-    "..graph.sites": "Use only_quantized scales_at shared_scale_sites sites",
+    "..graph.sites": "Sites Use only_quantized scales_at shared_scale_sites sites",
+    "..graph.walks": "consumers downstream upstream",
     "..operators": "AVERAGES BINARY FLOAT_ONLY MOVES_WEIGHTS ONE_TO_ONE PAIRS RANGES SAME_CONSTANT UNBOUNDED WEIGHTED",
     "..proposals.clipping": "clip_nodes clips_negatives",
     "..proposals.folding": "fold_integers fold_moved store_floats",
@@ -115,11 +120,20 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AVERAGES",
+    "BF16",
     "BINARY",
+    "BOOL",
     "FLOATS",
     "FLOAT_ONLY",
+    "FP8",
+    "FP16",
+    "FP32",
+    "FP64",
     "INT4",
+    "INT8",
     "INT8_BOUND",
+    "INT32",
+    "INT64",
     "MOVES_WEIGHTS",
     "ONE_TO_ONE",
     "PAIRS",
@@ -127,6 +141,7 @@ __all__ = [
     "RANGES",
     "REAL",
     "SAME_CONSTANT",
+    "UINT8",
     "UNBOUNDED",
     "WEIGHTED",
     "Bounds",
@@ -142,6 +157,7 @@ __all__ = [
     "NodeInput",
     "Normalizations",
     "Pair",
+    "Pairs",
     "PlacePair",
     "Proposal",
     "Quantization",
@@ -154,6 +170,7 @@ __all__ = [
     "SetPair",
     "Severity",
     "Side",
+    "Sites",
     "Tie",
     "Use",
     "activation",
@@ -166,7 +183,9 @@ __all__ = [
     "channel_axis",
     "clip_nodes",
     "clips_negatives",
+    "consumers",
     "dequantized_weights",
+    "downstream",
     "feeds_int8",
     "fold_integers",
     "fold_moved",
@@ -218,6 +237,7 @@ __all__ = [
     "type_name",
     "uint4_to_int4",
     "uint8_to_int8",
+    "upstream",
     "why_locked",
     "written_for",
 ]

@@ -9,25 +9,26 @@ that matches nothing stops the run. Text rules (.toml) execute nothing; Python r
 from __future__ import annotations
 
 import fnmatch
-import importlib.util
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import RuleError, guess
 from .codes import LOCK, Lock
 from .finding import Safety
+from .importing import imported
 from .naming import CODE, NAME, NO_PACKS, OPERATOR
 from .rule import Counterexample, Example, Rule
 from .text import TextRule
 
 PACKS = "qdqgraph.rules"
 """Entry-point group of rule packs; the value of an entry is the package whose folder contains the rules."""
-NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*")
-"""Files in a folder of rules that are not rules."""
+NO_RULES = ("test_*", "conftest.py", "setup.py", "pyproject.toml", ".*", "_*")
+"""Files in a folder of rules that are not rules; `_NAME.py` is a module that rules of the folder import from."""
 
 
 def builtin_folder() -> Path:
@@ -47,7 +48,7 @@ def packs() -> tuple[Path, ...]:
     if os.environ.get(NO_PACKS):
         return ()
     for entry in sorted(entry_points(group=PACKS), key=lambda e: e.name):
-        spec = importlib.util.find_spec(entry.value)
+        spec = find_spec(entry.value)
         if spec is None or not spec.submodule_search_locations:
             raise RuleError(f"the rule pack {entry.name!r} names {entry.value!r}, which is not a package: reinstall it")
         found += map(Path, spec.submodule_search_locations)
@@ -112,8 +113,7 @@ def find(rules: Sequence[Rule], name: str, moved: Mapping[str, str] | None = Non
     for rule in rules:
         if wanted.upper() == rule.code or wanted == rule.name:
             return rule
-    near = guess(name, (n for r in rules for n in (r.code, r.name)))
-    raise RuleError(f"there is no rule {name!r}{near or '.'} See: qdqgraph rules list")
+    raise RuleError(f"there is no rule {name!r}{_near(name, rules) or '.'} See: qdqgraph rules list")
 
 
 def select(
@@ -139,9 +139,19 @@ def select(
         if not any(matches(rule, selector) for rule in rules):
             if selector.upper() in Lock.read(builtin_folder() / LOCK).gone:
                 raise RuleError(f"{selector.upper()} is retired: no rule has this code any more; remove it")
-            raise RuleError(f"no rule matches {selector!r}; see: qdqgraph rules list")
+            near = _near(selector, rules)
+            raise RuleError(f"no rule matches {selector!r}{near}{' See' if near else '; see'}: qdqgraph rules list")
     kept = [r for r in rules if not chosen or any(matches(r, s) for s in chosen)]
     return tuple(r for r in kept if not any(matches(r, s) for s in ignored))
+
+
+def _near(name: str, rules: Sequence[Rule]) -> str:
+    """A hint for the message about a code or name that no rule has; of a code, one character may be wrong."""
+    if re.match(r"[A-Za-z]+\d", name):
+        codes = [rule.code for rule in rules]
+        band = [code for code in codes if code[:-2] == name[:-2].upper()]
+        return guess(name.upper(), band or codes, cutoff=0.8)
+    return guess(name, (rule.name for rule in rules))
 
 
 def rule_files(root: Path) -> Iterator[Path]:
@@ -160,15 +170,8 @@ def _rules(file: Path) -> list[Rule]:
         return [_tested(TextRule(file), file)]
     if file.suffix != ".py":
         raise RuleError(f"{file} is neither a text rule (.toml) nor a Python rule (.py)")
-    spec = importlib.util.spec_from_file_location(f"qdqgraph_rule_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise RuleError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise RuleError(f"{file}: the rule file does not load: {type(error).__name__}: {error}") from error
-    classes = [v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Rule) and v is not Rule]
+    module = imported(file)
+    classes = [v for v in vars(module).values() if isinstance(v, type) and Rule in v.__mro__[1:]]
     return [_checked(cls, file) for cls in classes if cls.__module__ == module.__name__]
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ..printable import printable
+
 if TYPE_CHECKING:
     from ..proposals.proposal import Proposal
 
@@ -83,6 +85,9 @@ class Finding:
     edits: tuple[Proposal, ...] = ()
     refused: str = ""
     target: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Finding {self.code} at {self.place!r}: {printable(self.message)}>"
 
     @property
     def identity(self) -> tuple[str, str]:

@@ -191,7 +191,7 @@ class Fixed(Policy):
 
 def kinds() -> tuple[type[Policy], ...]:
     """Every policy, in the order of this module."""
-    here = [value for value in globals().values() if isinstance(value, type) and issubclass(value, Policy)]
+    here = [value for value in globals().values() if isinstance(value, type) and Policy in value.__mro__]
     return tuple(kind for kind in here if not inspect.isabstract(kind))
 
 

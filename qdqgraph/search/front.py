@@ -15,6 +15,11 @@ from ..verify.sensitivity.levels import Sampled
 from .decisions import Candidate
 from .start import Found, quality
 
+SCORE_NOISE = 0.005
+"""The share of a score that is noise: the standard error of an accuracy on 2,000 inputs is 0.3 to 1 %."""
+TIE = 1e-6
+"""What a dB counts among scores that are equal."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -28,15 +33,20 @@ def gained(found: Found, base: Found) -> float:
     """What a candidate surely gains over the repaired model in quality.
 
     Decisions are chosen by few samples, so a gain may be an accident of these. In dB it is the least of the gains on
-    the two halves, and of the mean over all samples less its standard error. A gain of a score counts if that of the
-    samples in dB is sure too: a score alone does not say how sure it is.
+    the two halves, and of the mean over all samples less its standard error. A score does not say how sure it is: its
+    gain counts if it is more than `SCORE_NOISE` and that of the samples in dB is sure too. Of candidates whose scores
+    are equal in this sense, the one with the larger gain in dB gains more.
     """
     gain = found.quality - base.quality
     if found.held is None or base.held is None:
         return gain
     sure = surely((base.searched, base.held), (found.searched, found.held))
     if found.searched.score is not None:
-        return gain if sure is None or sure > 0 else min(gain, 0.0)
+        if gain < 0 or (sure is not None and sure <= 0):
+            return min(gain, 0.0)
+        if gain > SCORE_NOISE * abs(base.quality):
+            return gain
+        return 0.0 if sure is None else sure * TIE
     return min(gain, quality(found.held) - quality(base.held), gain if sure is None else sure)
 
 

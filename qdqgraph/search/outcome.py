@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ..errors import counted
-from ..verify.sensitivity.levels import Level
+from ..verify.sensitivity.levels import Sampled
 from .decisions import Candidate
 from .front import Budget, Measured
 from .start import Found
@@ -85,7 +85,7 @@ class Outcome:
     samples: int
     seed: int
     chosen: Point
-    real: tuple[Level, Level]
+    real: tuple[Sampled, Sampled]
     base: Point
     floats: Point
     front: tuple[Point, ...]
@@ -96,7 +96,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Progress:
+class SearchStatus:
     """How far a search is, from its storage."""
 
     storage: str

@@ -54,7 +54,7 @@ def searched(starts: Sequence[Start], ask: Ask, *, seed: int, trials: int) -> tu
     for generation in range(-(-trials // BATCH)):
         count = min(BATCH, trials - generation * BATCH)
         measured = tuple(Measured(c, f) for c, f in found.items() if c.start in known)
-        own = random.Random(int.from_bytes(hashlib.sha256(f"{seed} {generation}".encode()).digest()[:8]))
+        own = random.Random(int.from_bytes(hashlib.sha256(f"{seed} {generation}".encode()).digest()[:8], "big"))
         changes = _changes(front(measured, base), known, own, count - count // 4)
         measure([*changes, *proposed(measured, base, alone, own.randrange(2**31), count // 4)])
     return tuple(Measured(candidate, each) for candidate, each in found.items())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from ..errors import ModelError
+from ..versions import tomllib
 
 FOLDER = Path(__file__).parent
 NAMES = tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))

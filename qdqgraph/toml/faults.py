@@ -6,7 +6,6 @@ form. It is imported only here, for a file that is refused: importing it takes l
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
+from ..errors import guess
 from .place import spelled
 from .schema import schema
 
@@ -81,9 +81,8 @@ def _unknown(error: Any) -> list[str]:
 
 
 def _advice(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    advice = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(sorted(known))}"
-    return f"unknown key {name!r}; {advice}"
+    keys = sorted(known)
+    return f"unknown key {name!r}{guess(name, keys) or '; the keys are ' + ', '.join(keys)}"
 
 
 def _sentence(error: Any, where: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from ..errors import RuleError, reason
+from ..versions import tomllib
 from .place import Place
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ class TextError(RuleError):
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
         self.line = line
+
+
+def fault_line(error: tomllib.TOMLDecodeError, text: str) -> int:
+    """The line of a text at which it is not TOML; the last one if the error names none."""
+    found = re.search(r"line (\d+)", str(error))
+    return int(found[1]) if found else text.count("\n") + 1
 
 
 class TomlFile(Generic[F]):
@@ -53,9 +59,7 @@ class TomlFile(Generic[F]):
         except (OSError, UnicodeDecodeError) as error:
             raise RuleError(f"{path}: cannot be read: {reason(error)}") from error
         except tomllib.TOMLDecodeError as error:
-            found = re.search(r"line (\d+)", str(error))
-            line = int(found[1]) if found else self._text.count("\n") + 1
-            raise RuleError(f"{path}:{line}: this is not valid TOML: {error}") from error
+            raise RuleError(f"{path}:{fault_line(error, self._text)}: this is not valid TOML: {error}") from error
         except RecursionError as error:
             raise RuleError(f"{path}: this is not valid TOML: its arrays or tables are nested too deeply") from error
         for key in self.root:

@@ -6,13 +6,13 @@ needs a line: see `TomlFile`.
 
 from __future__ import annotations
 
-import tomllib
 from bisect import bisect_left
 from typing import Any
 
 import tree_sitter_toml
 from tree_sitter import Language, Node, Parser
 
+from ..versions import tomllib
 from .place import Place
 
 Path = tuple[str | int, ...]
@@ -84,7 +84,7 @@ class Positions:
                 parts, row = _parts(key), key.start_point.row + 1
                 for end in range(1, len(parts)):
                     self._lines.setdefault((*path, *parts[:end]), row)
-                self._lines[*path, *parts] = row
+                self._lines[(*path, *parts)] = row
                 self._value(_values(pair)[-1], (*path, *parts))
 
     def _value(self, value: Node, path: Path) -> None:
@@ -93,7 +93,7 @@ class Positions:
             self._pairs(value, path)
         if value.type == "array":
             for index, element in enumerate(_values(value)):
-                self._lines[*path, index] = element.start_point.row + 1
+                self._lines[(*path, index)] = element.start_point.row + 1
                 self._value(element, (*path, index))
 
 

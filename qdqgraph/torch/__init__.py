@@ -10,7 +10,15 @@
 
 Calibrators and fake quantization come from pytorch-quantization; this package adds the graph rules and corrects faults
 of the library. In qdqgraph only the command line imports it.
+
+It needs Python 3.11: calls are identified by the qualified names and positions in compiled code, which Python 3.10 does
+not have.
 """
+
+import sys
+
+if sys.version_info < (3, 11):
+    raise ImportError("qdqgraph.torch needs Python 3.11 or newer")
 
 from .calibration.calibrate import Calibrated, calibrate
 from .calls.places import QuantAdd, QuantConcat

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from os import SEEK_END
 from tempfile import SpooledTemporaryFile
-from typing import Any, Self
+from typing import Any
 
 MEMORY = 64 << 20
 """Bytes of outputs that stay in the memory: those of many samples, or of a detector on large pictures, may not fit."""
@@ -28,7 +28,7 @@ class Kept:
             self._file.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Kept:
         return self
 
     def __exit__(self, *error: object) -> None:

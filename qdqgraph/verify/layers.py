@@ -13,7 +13,7 @@ from ..calibration.layers.errors import LayerError, LayerErrors, layer_errors
 from ..calibration.layers.twin import activation_pair, layers, twin
 from ..calibration.statistics.floating import FloatModel
 from ..calibration.statistics.running import DEFAULT_MEMORY
-from ..errors import ModelError
+from ..errors import ModelError, counted
 from ..graph.graph import Graph, key, label
 from ..graph.pair import pairs
 from ..repair.solution import Solution
@@ -99,6 +99,10 @@ class Accuracy:
     notes: tuple[str, ...] = ()
     scores: Scores | None = None
     model: str = ""
+
+    def __repr__(self) -> str:
+        first = f", worst {self.layers[0].layer!r} with {self.layers[0].alone.sqnr:.1f} dB" if self.layers else ""
+        return f"<Accuracy: {counted(len(self.layers), 'layer')} on {counted(self.samples, 'sample')}{first}>"
 
 
 def accuracy(

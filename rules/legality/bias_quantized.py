@@ -114,10 +114,12 @@ class BiasQuantized(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for pair in pairs(graph):
+            if pair.kind == "activation":
+                continue
             found = list(_uses(graph, pair_readers(graph, pair)))
             bias = pair.kind == "bias" or (bool(found) and all(_bias(r) for r in found))
             operand = bool(found) and all(_bias(r) or _operand(r) for r in found)
-            if pair.kind == "activation" or not (bias or operand) or argument_readers(graph, pair_readers(graph, pair)):
+            if not (bias or operand) or argument_readers(graph, pair_readers(graph, pair)):
                 continue  # arguments: QDQ429
             values = dequantized_weights(graph, pair)
             if values is None and not bias and not all(r.node.op in REFUSED for r in found):
@@ -134,11 +136,13 @@ class BiasQuantized(Rule):
 def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
     """Yields the inputs that compute with a constant, through Casts, shape changes, further pairs, and operators after
     which TensorRT still reads INT8 weights. Inputs whose result QDQ425 stores are left out."""
-    for reader in found:
+    pending = [*reversed(found)]
+    while pending:
+        reader = pending.pop()
         node, inner = reader.node, not graph.outputs & {t.name for t in reader.node.outputs}
         passes = reader.index == 0 and node.op in THROUGH
         if inner and (passes or (graph.is_constant(key(node)) and _scales(graph, reader))):
-            yield from _uses(graph, [r for t in node.outputs for r in graph.readers(t.name)])
+            pending += reversed([r for t in node.outputs for r in graph.readers(t.name)])
         elif not (inner and graph.is_constant(key(node)) and _folds(graph, key(node))):
             yield reader
 

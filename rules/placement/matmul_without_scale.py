@@ -26,7 +26,7 @@ class MatmulWithoutScale(Rule):
     need pairs with calibrated scales, which the graph does not contain.
     Source: placement recommendation 1 ("quantize all inputs of weighted operations") in
     https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html;
-    Model Optimizer quantizes them, measured on YOLO11n and YOLOv10n in docs/measurements.md
+    Model Optimizer quantizes them, measured on YOLO11n and YOLOv10n in docs/measurements/placement.md
     """
 
     code, name, safety = "QDQ208", "matmul-without-scale", Safety.LOSSY

@@ -160,9 +160,15 @@ def _says(graph: Graph, pair: Pair, found: Mask) -> str:
 
 def _float(graph: Graph, reader: Reader) -> bool:
     """Returns whether only operators without an INT8 kernel read the value here, also after data movement."""
-    if reader.node.op in FLOAT_ONLY or normalizations(graph).computes(reader.node):
-        return True
-    move = move_at(graph, reader)
-    following = [] if move is None else [r for made in move[1] for r in graph.readers(made)]
-    ends = move is not None and any(made in graph.outputs for made in move[1])
-    return bool(following) and not ends and all(_float(graph, r) for r in following)
+    pending, seen = [reader], set[tuple[str, int]]()
+    while pending:
+        reader = pending.pop()
+        if reader.key in seen or reader.node.op in FLOAT_ONLY or normalizations(graph).computes(reader.node):
+            continue
+        seen.add(reader.key)
+        move = move_at(graph, reader)
+        following = [] if move is None else [r for made in move[1] for r in graph.readers(made)]
+        if move is None or not following or any(made in graph.outputs for made in move[1]):
+            return False
+        pending += following
+    return True

@@ -127,6 +127,9 @@ class ValuesLost(Rule):
         for pair in pairs(graph):
             if not pair.tieable or pair.quantize is None:
                 continue
+            nearest = min(_amax(graph, pair.tensor), graph.once(_least).get(pairs(graph).root(pair.tensor), np.inf))
+            if not _loses(nearest, pair):
+                continue
             lost = [(part, limit) for part in _parts(graph, pair.tensor) if (limit := _lost(graph, part, pair))]
             if not lost:
                 continue
@@ -160,12 +163,33 @@ def _parts(graph: Graph, tensor: str) -> list[str]:
     return list(found)
 
 
+def _least(graph: Graph) -> dict[str, float]:
+    """Returns the smallest known magnitude among the tensors that data-movement ops join, for each output of one."""
+    found: dict[str, float] = {}
+    for node in graph.nodes():
+        move = move_of(graph, node)
+        if move is not None:
+            roots = [pairs(graph).root(name) for name in move[0]]
+            found.update(dict.fromkeys(move[1], min(found.get(n) or _amax(graph, n) for n in roots)))
+    return found
+
+
+def _amax(graph: Graph, tensor: str) -> float:
+    """Returns the largest magnitude of a tensor's values; infinite if it is unknown or 0."""
+    low, high = bounds(graph).of(tensor)
+    amax = max(abs(low), abs(high))
+    return amax if amax > 0 else np.inf
+
+
+def _loses(amax: float, pair: Pair) -> bool:
+    """Returns whether a pair loses more than `MOST` bits of values of this magnitude."""
+    return amax < np.inf and bits_lost(pair.value, scale_from_amax(amax)) > MOST
+
+
 def _lost(graph: Graph, part: str, pair: Pair) -> float:
     """Returns the largest magnitude of the values if more than `MOST` bits of them are lost; else 0."""
-    low, high = bounds(graph).of(part)
-    amax = max(abs(low), abs(high))
-    narrow = 0 < amax < np.inf
-    return amax if narrow and bits_lost(pair.value, scale_from_amax(amax)) > MOST else 0.0
+    amax = _amax(graph, part)
+    return amax if _loses(amax, pair) else 0.0
 
 
 def _says(graph: Graph, part: str, pair: Pair) -> str:

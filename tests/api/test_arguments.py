@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 import qdqgraph
-from qdqgraph import ModelError, Options
+from qdqgraph import ArgumentError, ModelError, Options
 from qdqgraph.model import runtime
-from qdqgraph.rulekit import Graph, catalog, key, pairs
+from qdqgraph.rulekit import Graph, key, pairs
 from tests.support.models import build
 
 SHAPE = "float[1,2,3,3]"
@@ -26,8 +26,8 @@ def test_fix_takes_a_path_and_options_by_name(tmp_path: Path) -> None:
     )
     result = qdqgraph.fix(path, output=out, target="trt-11")
     assert onnx.load(out).SerializeToString() == result.model.SerializeToString()
-    with pytest.raises(ModelError, match="unknown option 'tarjet'; known options: policy"):
-        qdqgraph.fix(path, tarjet="trt-11")
+    with pytest.raises(ArgumentError, match="fix has no option 'tarjet'; did you mean 'target'"):
+        qdqgraph.fix(path, tarjet="trt-11")  # type: ignore[call-arg]
     with pytest.raises(ModelError, match=r"unknown target 'trt-9'; known targets: trt-10, trt-11, trt-8\.6, trt-rtx"):
         qdqgraph.check(path, target="trt-9")
     with pytest.raises(ModelError, match="cannot be read"):
@@ -105,8 +105,7 @@ def test_strip_by_rule_takes_what_the_rule_speaks_of() -> None:
         f"""g ({SHAPE} x) => ({SHAPE} y) <float s = {{0}}, int8 z = {{0}}> {{
             q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Neg (d) }}"""
     )
-    rule = catalog.find(qdqgraph.rules(), "QDQ403")
-    assert [key(n) for n in Graph(qdqgraph.strip(model, rules=[rule]).model).nodes()] == ["y"]
+    assert [key(n) for n in Graph(qdqgraph.strip(model, select=["QDQ403"]).model).nodes()] == ["y"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_settings_of_calibration_without_effect_are_refused(
     values: dict[str, Any] = settings
     for table in (None, cache):
         with pytest.raises(ModelError, match=said):
-            qdqgraph.fix(model, table=table, **values)
+            qdqgraph.fix(model, ranges=table, **values)
 
 
 def test_undo_restores_an_original_that_the_checker_rejects(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The harness catches rules that do not keep their word, each with the right verdict; and it runs where authors are."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,13 +145,13 @@ def to_negative(self: Rule, graph: Graph) -> Iterator[Finding]:
         ({"find": never_content, "examples": [Example("no change", BEFORE, BEFORE), Counterexample("n", SILENT)]}, "broken: `after` equals `before`"),
         ({"examples": [Example("no text", BEFORE.replace("(d)", "d)"), AFTER), Counterexample("n", SILENT)]}, "broken: line 6 of the text: Expected character ( not found. near 'q = QuantizeLinear"),
         ({"examples": [Example("no model", BEFORE, "hello"), Counterexample("n", SILENT)]}, "broken: after: "),
-        ({"examples": [Example("a", BEFORE, AFTER), Counterexample("float", MODEL % "last = Identity (x)")]}, "broken: the model has no QuantizeLinear"),
+        ({"examples": [Example("a", BEFORE, AFTER), Counterexample("float", MODEL % "last = Identity (x)")]}, "broken: this is a float model"),
         ({"examples": [Example("unchecked", BEFORE.replace("Sigmoid", "Sigmoidd"), AFTER), Counterexample("n", SILENT)]}, "broken: "),
         ({"examples": [Example("a", BEFORE, AFTER), Example("b", BEFORE, AFTER), Counterexample("n", SILENT)]}, "broken: two examples have the same model"),
         ({"__doc__": "no sentence\n\nWhy: it is.\nSource: me"}, "undocumented: the first line must be a sentence"),
         ({"__doc__": "A sentence."}, "undocumented: add `Why:`"),
         ({"code": "QDQ101"}, "wrong: code QDQ101 belongs to the built-in rule concat-scales-differ"),
-        ({"file": ROOT / "tests" / "cli" / "test_cli.py"}, "wrong: a rule may import `qdqgraph.rulekit`, numpy and the standard library only, not onnx"),
+        ({"file": ROOT / "tests" / "cli" / "test_cli.py"}, "wrong: a rule may import `qdqgraph.rulekit`, numpy, the standard library and helpers beside it (`._NAME`) only, not onnx"),
     ],
 )  # fmt: skip
 def test_sabotage_is_caught(changes: dict[str, Any], verdict: str) -> None:
@@ -210,7 +211,6 @@ def test_a_new_rule_passes_and_finds_something(folder: Path, kind: str, capsys: 
         (["good-name", "--code", "X1"], "'X1' is not a valid rule code"),
         (["good-name", "--code", "QDQ101"], "code QDQ101 is taken by concat-scales-differ"),
         (["repeated-pair"], "the name 'repeated-pair' is taken by QDQ206"),
-        (["good-name", "--folder", "missing"], "folder missing does not exist"),
     ],
 )
 def test_a_new_rule_needs_a_name_and_a_code(
@@ -218,6 +218,127 @@ def test_a_new_rule_needs_a_name_and_a_code(
 ) -> None:
     assert main(["rules", "new", *arguments]) == 2
     assert said in capsys.readouterr().err and not list(folder.iterdir())
+
+
+def test_a_new_rule_makes_its_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "new", "my-rule", "--folder", "mine/rules"]) == 0
+    assert (folder / "mine/rules/my_rule.toml").is_file()
+    assert main(["rules", "new", "other-rule", "--folder", "mine/rules/my_rule.toml"]) == 2
+    assert "mine/rules/my_rule.toml: the folder cannot be created" in capsys.readouterr().err
+
+
+def test_a_missing_finding_of_a_text_rule_shows_the_deepest_partial_match(
+    folder: Path,
+) -> None:
+    text = """code = "MY201"
+name = "my-rule"
+summary = "A pair before a Relu."
+why = "TensorRT."
+source = ["measured"]
+safety = "manual"
+pattern = "pattern (x, s, z) => (y) { q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Relu (d) }"
+WHERE
+[[example]]
+title = "one"
+before = '''BEFORE'''
+[[counterexample]]
+title = "none"
+model = '''<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Neg (x) }'''
+"""
+    model = SILENT.replace("r = Relu (d)", "r = Exp (d)")
+    partial = ["2 of 3 lines:", "  + q = ", "  + d = ", "  - y = Relu (d)", "stopped: no further Relu reads 'd'"]
+    whole = ["3 of 3 lines:", "  + y = Relu", "stopped: `graph_output(y)` does not hold"]
+    for written, where, before, lines in (
+        (text, "", model, partial),
+        (text, 'where = ["graph_output(y)"]', SILENT, whole),
+        (
+            re.sub('"pattern .*"', '"pattern (x) => (y) { y = Tanh (x) }"', text),
+            "",
+            model,
+            ["the model has none of Tanh"],
+        ),
+    ):
+        (folder / "my_rule.toml").write_text(written.replace("WHERE", where).replace("BEFORE", before))
+        (fault, *_) = faults(TextRule(folder / "my_rule.toml"))
+        assert fault.startswith("missing: the rule finds nothing\n")
+        assert [line for line in lines if line not in fault] == []
+
+
+HELPERS = {
+    "one_rule.py": "from ._helpers import OPS\n",
+    "two_rule.py": "from . import _helpers\nOPS = _helpers.OPS\n",
+    "_helpers.py": "from ._more import OPS\n",
+    "_more.py": 'OPS = ("Identity",)\n',
+}
+RULE = '''
+from collections.abc import Iterator
+from qdqgraph.rulekit import Counterexample, Example, Finding, Graph, Rule, Safety
+
+class Own(Rule):
+    """An Identity.
+
+    Why: measured.
+    Source: measured
+    """
+
+    code, name, safety = "CODE", "NAME", Safety.MANUAL
+    examples = [Example("one", BEFORE), Counterexample("none", SILENT)]
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes(*OPS):
+            yield self.finding(node, "an Identity")
+'''
+
+
+def _with_helpers(folder: Path) -> None:
+    folder.mkdir()
+    for number, (name, text) in enumerate(HELPERS.items(), start=201):
+        body = RULE.replace("CODE", f"MY{number}").replace("NAME", name.split("_")[0]) if name[0] != "_" else ""
+        body = body.replace("BEFORE", repr(BEFORE)).replace("SILENT", repr(SILENT.replace("Identity", "Neg")))
+        (folder / name).write_text(text + body)
+
+
+def test_rules_of_a_folder_share_helper_modules(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _with_helpers(folder / "a")
+    path = list(sys.path)
+    assert main(["rules", "test", "a"]) == 0
+    assert capsys.readouterr().out == "6 of 6 checks passed\n"
+    assert main(["rules", "test", "a/one_rule.py"]) == 0
+    assert sys.path == path and "_helpers" not in sys.modules
+    _with_helpers(folder / "b")  # another folder has a helper of the same name
+    (folder / "b/_more.py").write_text('OPS = ("Neg",)\n')
+    own = {rule.code: rule for rule in catalog.load(["a"], builtin=False)}["MY201"]
+    other = {rule.code: rule for rule in catalog.load(["b"], builtin=False)}["MY201"]
+    graph = Graph(parse(BEFORE))
+    assert (len(list(own.find(graph))), len(list(other.find(graph)))) == (1, 0)
+    (folder / "a/_more.py").write_text('OPS = ("Exp",)\n')  # a helper that changes is read again
+    assert not list(catalog.load(["a"], builtin=False)[0].find(graph))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("_helpers.py", "import torch\nOPS = ()\n", "wrong: a rule may import `qdqgraph.rulekit`, numpy, the standard"),
+        ("_helpers.py", "OPS = 1 / 0\n", "_helpers.py:1: the rule file does not load: ZeroDivisionError"),
+        ("_helpers.py", "OPS = (\n", "_helpers.py:1: the rule file does not load: SyntaxError"),
+        ("_helpers.py", "", "one_rule.py:1: the rule file does not load: ImportError: cannot import name 'OPS' from '._helpers'"),
+        ("_helpers.py", "import _more\n", "No module named '_more'; for a module beside the rule, write: from ._more import"),
+        ("_more.py", None, "_helpers.py:1: the rule file does not load: ModuleNotFoundError: No module named '._more'"),
+    ],
+)  # fmt: skip
+def test_a_helper_that_does_not_load_is_named_with_its_line(
+    folder: Path, file: str, text: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "torch" in str(text):
+        pytest.importorskip("torch")
+    _with_helpers(folder / "a")
+    if text is None:
+        (folder / "a" / file).unlink()
+    else:
+        (folder / "a" / file).write_text(text)
+    assert main(["rules", "test", "a"]) in (1, 2)
+    output = capsys.readouterr()
+    assert said in " ".join((output.out + output.err).split())
 
 
 def test_rules_test_shows_file_line_and_difference(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +352,7 @@ def test_rules_test_shows_file_line_and_difference(folder: Path, capsys: pytest.
     assert out.startswith(
         f"my_rule.toml:{line}: MY201 between a pair and a convolution: wrong: the repair differs from `after`"
     )
-    assert "-%" in out and "Relu (%" in out and out.endswith("2 of 3 checks passed\n")
+    assert "\n-%" in out and "Relu (%" in out and out.endswith("2 of 3 checks passed\n")
 
 
 def test_the_pytest_plugin_runs_the_same_checks(folder: Path) -> None:

@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from qdqgraph.cli.main import main
+from qdqgraph.model.wellformed import UNREAD
 from tests.support.models import build
 
 TEXT = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }"
@@ -36,14 +37,15 @@ def saved(folder: Path, text: str, name: str = "other.onnx") -> Path:
 
 def test_check_exit_codes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(saved(tmp_path, CLEAN))]) == 0
-    (share,) = capsys.readouterr().out.splitlines()
-    assert share.endswith(
-        "other.onnx: 1 of 1 weighted layers in INT8, 1 INT8 tensors, 2,560 bytes (forecast for trt-10)"
-    )
-    assert main(["check", str(model)]) == 1
-    line, share = capsys.readouterr().out.splitlines()
-    assert "2 of 2 weighted layers in INT8" in share
-    assert line.startswith(f"{model}: a: QDQ104 'a' is quantized 2 times, with different scales: 0.1 ('a'), 0.11 ('a')")
+    verdict, share = capsys.readouterr().out.splitlines()
+    assert verdict.endswith("other.onnx: no findings; 1 of 1 weighted layers in INT8")
+    assert share == "1 of 1 weighted layers in INT8, 2.560 kB a run (forecast for trt-10)"
+    assert main(["check", str(model), "--full"]) == 1
+    verdict, *lines = capsys.readouterr().out.splitlines()
+    assert verdict == f"{model}: 1 finding that costs 1.024 kB a run (25.0 %); 2 of 2 weighted layers in INT8"
+    (line,) = (each for each in lines if each.startswith(f"{model}: a: QDQ104 "))
+    assert "'a' is quantized 2 times, with different scales: 0.1 ('a'), 0.11 ('a'); costs 1,024 bytes a run; " in line
+    assert lines[-1].startswith(f"1 finding, 1 repairable: qdqgraph fix {model} -o ")
     assert main(["check", str(tmp_path / "missing.onnx")]) == 2
 
 
@@ -69,9 +71,11 @@ def test_fix_writes_checks_and_reports(model: Path, tmp_path: Path, capsys: pyte
     out = tmp_path / "fixed.onnx"
     assert main(["fix", str(model), "-o", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "2 -> 1 (0 added, 1 removed)" in printed
-    assert "1, bits lost: at most 0.14, median 0.14" in printed
-    assert "SQNR" in printed and all(line == line.rstrip() for line in printed.splitlines())
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert "Repaired (1)" in lines and "QDQ104 tensor-quantized-twice 1 a" in lines
+    assert "activation pairs 2 1 0 added, 1 removed" in lines
+    assert "worst bits lost 0.14 of 1 changed scale, at a" in lines
+    assert f"Wrote {out}" in lines and "SQNR" in printed and all(line == line.rstrip() for line in printed.splitlines())
     assert main(["check", str(out)]) == 0
 
 
@@ -122,7 +126,7 @@ def test_a_repair_on_request_and_one_that_exact_forbids(tmp_path: Path, capsys: 
     path, out = saved(tmp_path, ILLEGAL), tmp_path / "fixed.onnx"
     assert main(["fix", str(path), "-o", str(out), "--also", "QDQ403", "--exact"]) == 2
     assert "lossy repairs exist: omit --exact" in capsys.readouterr().err
-    assert main(["fix", str(path), "-o", str(out), "--also", "scale-not-positive"]) == 0
+    assert main(["fix", str(path), "-o", str(out), "--also", "scale-not-positive", "-v"]) == 0
     shown = capsys.readouterr().out
     assert "QDQ401 the zero-point of 'x' is 3" in shown and "loses 0.04 bits of resolution" in shown
     assert main(["check", str(out), "--select", "QDQ4"]) == 0
@@ -137,7 +141,8 @@ def test_check_says_what_other_targets_refuse(tmp_path: Path, capsys: pytest.Cap
         y = ConvTranspose <strides = [2, 2]> (d, k) }"""
     path = saved(tmp_path, text.replace("WEIGHTS", ", ".join(map(str, range(24)))))
     assert main(["check", str(path)]) == 0
-    assert "on trt-8.6, not here: k: QDQ405 the weights 'w' are quantized along axis 1" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on trt-8.6, not here: k: QDQ405 the weights 'w' are quantized along axis 1" in said
     assert main(["check", str(path), "--target", "trt-8.6"]) == 1
     assert "QDQ405" in capsys.readouterr().out
     assert main(["fix", str(path), "--target", "trt-8.6", "-o", str(tmp_path / "fixed.onnx")]) == 0
@@ -263,7 +268,7 @@ def test_dynamic_shapes_custom_operators_and_several_opsets_work(
     onnx.save(made, path)
     assert main(["fix", str(path), "-o", str(tmp_path / "fixed.onnx")]) == 0
     said = capsys.readouterr()
-    assert "skipped: onnxruntime cannot run the model" in said.out
+    assert "not compared" in said.out and "onnxruntime" in said.out
     assert "qdqgraph: the repaired model was not compared with the original: onnxruntime cannot run" in said.err
     assert "onnx.checker also rejects the original" in said.err
 
@@ -271,7 +276,7 @@ def test_dynamic_shapes_custom_operators_and_several_opsets_work(
 def test_data_for_the_numeric_check(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "good.npz", x=np.random.default_rng(0).normal(size=(3, 4, 8, 8)))
     assert main(["fix", str(model), "--dry-run", "--data", str(tmp_path / "good.npz")]) == 0
-    assert "on 3 sample(s) of your data" in capsys.readouterr().out
+    assert "on 3 samples of your data" in " ".join(capsys.readouterr().out.split())
     np.savez(tmp_path / "bad.npz", image=np.zeros((1, 4, 8, 8)))
     assert main(["fix", str(model), "--dry-run", "--data", str(tmp_path / "bad.npz")]) == 2
     assert "the model's inputs are ['x']" in capsys.readouterr().err
@@ -301,8 +306,8 @@ def test_data_of_a_function_in_a_file_or_module(
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("my-loader.py:load_data", str(tmp_path / "my-loader.py:load_data"), "loader_of_test:load_data"):
         assert main(["fix", str(model), "--dry-run", "--data", name, "--samples", "3"]) == 0
-        said = capsys.readouterr().out
-        assert "on 3 sample(s) of your data" in said and name in said
+        said = " ".join(capsys.readouterr().out.split())
+        assert "on 3 samples of your data" in said and f"samples: {name}" in said
     for name, message in (
         ("my-loader.py:nothing", "my-loader.py has no 'nothing'"),
         ("none.py:load_data", "there is no file none.py"),
@@ -322,7 +327,9 @@ def test_pictures_say_what_was_done_to_them(model: Path, tmp_path: Path, capsys:
     path = tmp_path / "three.onnx"
     onnx.save(build("g (float[N,3,4,4] x) => (float[N,3,4,4] y) { a = t.pair (x, s1) y = Relu (a) }"), path)
     assert main(["fix", str(path), "--dry-run", "--data", str(tmp_path), "--preprocess", "unit"]) == 0
-    assert "1 pictures of" in (said := capsys.readouterr().out) and "stretched to 4x4, rgb, nchw" in said
+    assert (
+        "1 pictures of" in (said := " ".join(capsys.readouterr().out.split())) and "stretched to 4x4, rgb, nchw" in said
+    )
     assert main(["fix", str(path), "--dry-run", "--data", str(tmp_path)]) == 2
     assert "pictures need --preprocess" in capsys.readouterr().err
     assert main(["fix", str(path), "--dry-run", "--preprocess", "unit"]) == 2
@@ -333,7 +340,8 @@ def test_a_fallback_provider_is_said(model: Path, capsys: pytest.CaptureFixture[
     import onnxruntime
 
     assert main(["fix", str(model), "--dry-run", "--provider", "cuda"]) == 0
-    said = "has no CUDAExecutionProvider here; the numeric check ran on the CPU" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    said = "has no CUDAExecutionProvider here; the numeric check ran on the CPU" in shown
     assert said == ("CUDAExecutionProvider" not in onnxruntime.get_available_providers())
 
 
@@ -428,7 +436,10 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_output_in_a_pipe_has_no_escape_codes_and_whole_names(model: Path) -> None:
     run = subprocess.run(program("check", str(model)), capture_output=True, text=True, check=False)
-    assert "\x1b" not in run.stdout and len(run.stdout.splitlines()) == 2 and run.stderr == ""
+    assert "\x1b" not in run.stdout and run.stderr == ""
+    first, *lines, last = run.stdout.splitlines()
+    assert first.startswith(f"{model}: ") and max(map(len, lines)) <= 80, "the command of the last line is not broken"
+    assert last.startswith(f"1 finding, 1 repairable: qdqgraph fix {model} ")
 
 
 FLOAT = f"""g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,1,1] w = {{{", ".join(["0.5"] * 16)}}}> {{
@@ -441,17 +452,19 @@ def test_a_file_without_findings_of_which_nothing_runs_in_int8_is_not_just_clean
 ) -> None:
     path = saved(tmp_path, FLOAT)
     assert main(["check", str(path)]) == 0, "findings decide the exit code"
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "0 of 1 weighted layers in INT8" in line and line.endswith("; no weighted layer runs in INT8")
+    assert capsys.readouterr().out.startswith(
+        f"{path}: no findings, but no weighted layer runs in INT8\n0 of 1 weighted "
+    )
     assert main(["check", str(path), "--format", "github"]) == 0
     assert capsys.readouterr().out.startswith(f"::warning file={path},title=INT8%2C by the forecast::0 of 1 ")
 
 
-def test_fix_ends_with_what_runs_in_int8_before_and_after(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fix_says_what_runs_in_int8_before_and_after(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fix", str(model), "--dry-run", "--no-numerics"]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith(f"{model}: 2 of 2 weighted layers in INT8, 2 INT8 tensors, ")
-    assert " -> 2 of 2 weighted layers in INT8, 1 INT8 tensors, " in last and "(forecast for trt-10)" in last
+    first, *lines, last = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
+    assert first == f"{model}: 1 finding repaired; 2 of 2 weighted layers in INT8; 4.096 kB -> 3.840 kB a run"
+    assert "INT8 layers 2 of 2 2 of 2 forecast for trt-10" in lines and last == "dry run: nothing written"
+    assert "bytes between kernels 4.096 kB 3.840 kB" in lines and "kernels 3 3" in lines
     assert main(["fix", str(model), "--dry-run", "--no-numerics", "--json"]) == 0
     shares = json.loads(capsys.readouterr().out)["int8"]
     assert [shares[when]["int8_layers"] for when in ("before", "after")] == [2, 2]
@@ -463,6 +476,7 @@ def test_allow_worse_needs_a_build(model: Path, capsys: pytest.CaptureFixture[st
     assert "--allow-worse has an effect only with --verify" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(bool(UNREAD), reason="this onnx does not read these types; such models are refused")
 @pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN"])
 def test_stdout_is_json_alone_for_types_that_numpy_lacks(kind: str, tmp_path: Path) -> None:
     """onnx-graphsurgeon would print a warning for each such type to stdout."""
@@ -495,8 +509,8 @@ def test_fix_states_the_raised_opset_and_the_inlined_functions(
     onnx.save(onnx.parser.parse_model(text), path)
     assert main(["fix", str(path), "-o", str(out)]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "functions inlined local.Pair" in lines
-    assert "opset raised 10 -> 13: the DequantizeLinear 'DequantizeLinear(k)' needs opset 13" in lines
+    assert "functions inlined 1 local.Pair" in lines
+    assert any(line.startswith("opset 10 13 the DequantizeLinear") for line in lines)
     assert main(["fix", str(path), "-o", str(out), "--force", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["functions"] == ["local.Pair"]

@@ -203,9 +203,13 @@ def test_statistics_that_do_not_fit_are_named(
     onnx.save(build(OTHER), "model.onnx")
     assert "s.npz: these statistics are of another network" in said(capsys, *asked)
     onnx.save(build(MODEL), "model.onnx")
-    for damaged in (whole[: len(whole) // 2], b"text", b""):
+    for damaged, fault in (
+        (whole[: len(whole) // 2], "not a file of statistics, or damaged; measure again"),
+        (b"text", "this is a text file, not a file of statistics"),
+        (b"", "this is an empty file, not a file of statistics"),
+    ):
         Path("s.npz").write_bytes(damaged)
-        assert "s.npz: not a file of statistics, or damaged; measure again" in said(capsys, *asked)
+        assert f"s.npz: {fault}" in said(capsys, *asked)
         assert Path("s.npz").read_bytes() == damaged
     Path("s.npz").write_bytes(whole)
     with np.load("s.npz") as file:

@@ -54,9 +54,9 @@ def test_settings_for_one_model(project: Path) -> None:
 def test_the_command_line_stands_above_the_settings(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(project, "[tool.qdqgraph]\nmax-bits-lost = 0.1\n")
     assert main(["check", "models/m.onnx"]) == 1
-    assert "refused" in capsys.readouterr().out
+    assert "1 finding, 0 repairable" in capsys.readouterr().out
     assert main(["check", "models/m.onnx", "--max-bits-lost", "1"]) == 1
-    assert "refused" not in capsys.readouterr().out
+    assert "1 finding, 0 repairable" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,14 @@ def test_the_command_line_stands_above_the_settings(project: Path, capsys: pytes
             5,
             "unknown key 'rules'; the keys are also, exact, except",
         ),
+        ('[tool.qdqgraph]\nrules = [\n  "missing"]\n', 6, "there is no rule file or folder"),
+        ('[tool.qdqgraph]\npolicy = "biggest"\n', 5, "unknown policy 'biggest': write max"),
+        ('[tool.qdqgraph.models."a.onnx"]\npolicy = "fixed:x"\n', 5, "policy fixed:x"),
+        ('[tool.qdqgraph]\ntarget = "trt-9"\n', 5, "target is 'trt-9'; write one of"),
+        ('[tool.qdqgraph]\nonly = ["a",\n "b[0"]\n', 6, "'b[0' is not a glob: '[' begins a set and there is no ']'"),
+        ('[tool.qdqgraph.models."[ab.onnx"]\n', 4, "'[ab.onnx' is not a glob"),
+        ('[tool.qdqgraph.models."./a.onnx"]\n', 4, "'./a.onnx' matches no model: write a path below the folder"),
+        ("[tool.qdqgraph]\nignore = [\n", 6, "this is not valid TOML"),
     ],
 )
 def test_wrong_settings_are_answered_with_file_and_line(project: Path, text: str, line: int, said: str) -> None:
@@ -77,6 +85,26 @@ def test_wrong_settings_are_answered_with_file_and_line(project: Path, text: str
     with pytest.raises(RuleError) as error:
         Settings.near(project)
     assert f"pyproject.toml:{line}: " in str(error.value) and said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[tool.qdqgraph]\nignore = ["QDQ1",\n  "QDQ999"]\n', 6),
+        ('[tool.qdqgraph]\nselect = ["QDQ999"]\n', 5),
+        ('[tool.qdqgraph]\nalso = ["QDQ999"]\n', 5),
+        ('[tool.qdqgraph]\nignore = ["QDQ1"]\n[tool.qdqgraph.models."models/*"]\nignore = ["QDQ999"]\n', 7),
+    ],
+)
+def test_an_unknown_code_in_settings_has_file_and_line(
+    project: Path, text: str, line: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(project, text)
+    assert main(["check", "models/m.onnx"]) == 2
+    assert f"pyproject.toml:{line}: no rule matches 'QDQ999'" in capsys.readouterr().err
+    assert main(["check", "models/m.onnx", "--no-config"]) == 1
+    assert main(["check", "models/m.onnx", "--select", "QDQ999"]) == 2
+    assert "pyproject.toml" not in capsys.readouterr().err or "also" in text
 
 
 def test_a_pyproject_without_the_table_is_passed_over(project: Path) -> None:

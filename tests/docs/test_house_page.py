@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import tomllib
 
+from qdqgraph.versions import tomllib
 from tests.support.paths import PACKAGE, ROOT
 
 PAGE = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")

@@ -6,11 +6,11 @@ import inspect
 import re
 from collections.abc import Iterator
 
+import numpy as np
+import onnx
 import pytest
 
 from qdqgraph import rulekit
-from qdqgraph.graph.pair import Pairs
-from qdqgraph.graph.sites import Sites
 from tests.support.models import build
 from tests.support.paths import ROOT
 
@@ -44,10 +44,9 @@ def test_parameters_are_those_of_the_code(name: str, given: str) -> None:
 
 
 def test_members_are_those_of_the_code() -> None:
-    tables = {"Pairs": Pairs, "Sites": Sites}
     assert len(MEMBERS) > 40
     for owner, member in MEMBERS:
-        found = tables.get(owner) or getattr(rulekit, owner)
+        found = getattr(rulekit, owner)
         shown = {*dir(found), *getattr(found, "__annotations__", ()), *getattr(found, "__dataclass_fields__", ())}
         assert member in shown or member in dir(table(owner)), f"{owner}.{member}"
 
@@ -56,3 +55,25 @@ def table(owner: str) -> object:
     """An instance, for members that a class sets when it is made."""
     graph = rulekit.Graph(build("g (float[1] x) => (float[1] y) { y = Relu (x) }"))
     return {"Graph": graph, "Pairs": rulekit.pairs(graph), "Sites": rulekit.sites(graph)}.get(owner)
+
+
+TASKS: list[tuple[str, str]] = re.findall(r"^\| [^|]+ \| `([^`|]+)` \| `([^`|]+)` \|$", PAGE, re.MULTILINE)
+"""The expressions of the index by task, with their results."""
+
+
+@pytest.fixture(scope="module")
+def names() -> dict[str, object]:
+    """What an expression of the index may use: every name of the package, numpy, and the graphs that the page shows."""
+    graphs = re.findall(r"^```onnx (\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    shown = {name: rulekit.Graph(onnx.parser.parse_model(text)) for name, text in graphs}
+    return {name: getattr(rulekit, name) for name in rulekit.__all__} | shown | {"np": np}
+
+
+@pytest.mark.parametrize(("expression", "result"), TASKS)
+def test_the_index_by_task_gives_what_it_says(names: dict[str, object], expression: str, result: str) -> None:
+    assert repr(eval(expression, dict(names))) == result
+
+
+def test_the_index_has_an_example_of_every_function() -> None:
+    used = {word for expression, _ in TASKS for word in re.findall(r"\w+", expression)}
+    assert [n for n in rulekit.__all__ if inspect.isfunction(getattr(rulekit, n)) and n not in used] == []

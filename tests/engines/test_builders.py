@@ -275,12 +275,12 @@ def test_a_build_is_worse_by_what_it_stores_between_blocks_and_by_its_int8_convo
 def test_fix_verify_writes_nothing_whose_engine_is_worse_unless_that_is_allowed(tmp_path: Path) -> None:
     file, out, plan = written(model_of(CHAIN), tmp_path), tmp_path / "fixed.onnx", tmp_path / "plan.json"
     with pytest.raises(RepairError) as error:
-        qdqgraph.fix(file, [Illegal()], engines=True, output=out, plan=plan)
+        qdqgraph.fix(file, [Illegal()], verify=True, output=out, plan=plan)
     assert not out.exists() and not plan.exists()
     why = "TensorRT-RTX builds a worse engine from the repaired model: 0 convolutions read INT8 instead of 2, "
     assert str(error.value).startswith(why)
     assert str(error.value).endswith("; the result was not written: use --allow-worse to write it")
-    result = qdqgraph.fix(file, [Illegal()], engines=True, allow_worse=True, output=out)
+    result = qdqgraph.fix(file, [Illegal()], verify=True, allow_worse=True, output=out)
     assert out.exists() and result.engines is not None
     console = Console(file=StringIO(), width=200)
     show_proof(console, result.engines)

@@ -469,7 +469,7 @@ def test_infinities_are_no_overflow() -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(-np.inf, np.float32), "low"))
     ranges = measured_ranges(model, noise(model), Path())
     assert 50 < ranges["p"] == ranges["m"] <= 100
-    made = qdqgraph.to_fp16(model, ranges=ranges)
+    made = qdqgraph.to_fp16(model, magnitudes=ranges)
     assert not made.kept and not made.casts
 
 

@@ -185,7 +185,7 @@ def test_statistics_are_kept_of_the_given_network(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
     results = [qdqgraph.quantize(chain(), data=normal(), equalize=True, statistics=path) for _ in range(2)]
     assert results[0].corrections[0].kept and results[0].model == results[1].model
-    assert qdqgraph.quantize(chain(), table=path).model.graph.node
+    assert qdqgraph.quantize(chain(), ranges=path).model.graph.node
 
 
 def test_constants_that_are_inputs_too_as_in_old_files() -> None:
@@ -216,7 +216,7 @@ def test_what_cannot_be_done_is_a_sentence(tmp_path: Path, capsys: pytest.Captur
         ({"data": normal(), "exact": True}, "exact repairs do not"),
         ({"data": normal(), "keep_scales": True}, "must be measured"),
         ({"data": normal(), "calibrate": "none"}, "must be measured"),
-        ({"data": normal(), "table": table}, "must be measured"),
+        ({"data": normal(), "ranges": table}, "must be measured"),
     ]
     for given, message in cases:
         with pytest.raises(ModelError, match=message):
@@ -244,7 +244,7 @@ def test_text_and_json_report_it(tmp_path: Path, capsys: pytest.CaptureFixture[s
     np.savez(tmp_path / "d.npz", x=np.concatenate([f["x"] for f in normal()]))
     command = ["quantize", str(tmp_path / "m.onnx"), "--dry-run", "--data", str(tmp_path / "d.npz"), "--equalize"]
     assert main([*command, "--no-numerics"]) == 0
-    assert "1 of 1 layer pair, median layer error -" in " ".join(capsys.readouterr().out.split())
+    assert "1 of 1 layer pair; outputs" in " ".join(capsys.readouterr().out.split())
     assert main([*command, "--json"]) == 0
     (record,) = json.loads(capsys.readouterr().out)["corrections"]
     assert record["name"] == "equalization" and record["kept"]

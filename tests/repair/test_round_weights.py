@@ -145,8 +145,8 @@ def test_other_scales_from_a_table_are_another_run(tmp_path: Path) -> None:
     first, second = tmp_path / "a.cache", tmp_path / "b.cache"
     first.write_text("TRT-8603-EntropyCalibration2\nx: 3c23d70a\n")
     second.write_text("TRT-8603-EntropyCalibration2\nx: 3ca3d70a\n")
-    more = {"reference": reference(values), "table": first}
+    more = {"reference": reference(values), "ranges": first}
     result = fixed(network(values, stored=False), alike(), **more)
     assert not fixed(result.model, alike(), **more).plan.edits
-    again = fixed(result.model, alike(), **{**more, "table": second})
+    again = fixed(result.model, alike(), **{**more, "ranges": second})
     assert {p.value for p in pairs(Graph(again.model)) if p.kind == "activation"} == {float(np.float32(0.02))}

@@ -139,7 +139,7 @@ def test_the_repair_of_the_fp16_model_uses_the_statistics_of_the_float_network(t
     assert kept.model.SerializeToString() == measured.model.SerializeToString()
     read = qdqgraph.fix(model, data=samples, statistics=path, **given)
     assert read.model.SerializeToString() == measured.model.SerializeToString()
-    alone = qdqgraph.fix(model, table=path, **given)
+    alone = qdqgraph.fix(model, ranges=path, **given)
     assert alone.model.SerializeToString() == unmarked(measured.model).SerializeToString()
     again = qdqgraph.fix(read.model, data=samples, statistics=path, **given)
     assert not again.plan.edits

@@ -172,7 +172,7 @@ def test_an_unknown_method_is_a_sentence() -> None:
 def test_the_scales_of_a_calibration_cache_arrive_bit_for_bit(tmp_path: Path) -> None:
     given = {"x": 0.0123456789, "a": 0.00345678, "t": 0.0029, "other": 1.0}
     (tmp_path / "model.cache").write_text(tensorrt.written(given))
-    result = qdqgraph.fix(parse(PRODUCT), table=tmp_path / "model.cache")
+    result = qdqgraph.fix(parse(PRODUCT), ranges=tmp_path / "model.cache")
     found = scales(result.model)
     assert np.float32(found["x"]) == np.float32(given["x"])
     assert np.float32(found["a"]) == np.float32(given["a"])
@@ -194,7 +194,7 @@ def test_statistics_are_kept_and_refused_for_other_data(tmp_path: Path) -> None:
 def test_kept_statistics_give_the_scales_of_the_data_without_the_data(tmp_path: Path, method: str) -> None:
     model, path = parse(JOINED), tmp_path / "statistics.npz"
     measured = qdqgraph.fix(model, data=data(model), statistics=path, calibrate=method)
-    stored = qdqgraph.fix(model, table=path, calibrate=method)
+    stored = qdqgraph.fix(model, ranges=path, calibrate=method)
     assert stored.model.SerializeToString() == unmarked(measured.model).SerializeToString()
     assert not stored.notes
 
@@ -202,7 +202,7 @@ def test_kept_statistics_give_the_scales_of_the_data_without_the_data(tmp_path: 
 def test_auto_on_kept_statistics_has_the_lesser_squared_error(tmp_path: Path) -> None:
     model, path = parse(JOINED), tmp_path / "statistics.npz"
     mse = qdqgraph.fix(model, data=data(model), statistics=path, calibrate="mse")
-    auto = qdqgraph.fix(model, table=path)
+    auto = qdqgraph.fix(model, ranges=path)
     assert scales(auto.model) == scales(mse.model) and provenance(auto.model).startswith("auto; 4 samples; sha256 ")
 
 
@@ -210,12 +210,14 @@ def test_kept_statistics_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
     qdqgraph.fix(parse(JOINED), data=data(parse(JOINED)), statistics=path)
     with pytest.raises(CalibrationError, match=r"statistics\.npz: these statistics are of another network; measure"):
-        qdqgraph.fix(parse(PRODUCT), table=path)
+        qdqgraph.fix(parse(PRODUCT), ranges=path)
     np.savez(path, x=np.zeros(3))
-    with pytest.raises(CalibrationError, match=r"statistics\.npz: not a file of statistics, or damaged"):
-        qdqgraph.fix(parse(PRODUCT), table=path)
+    with pytest.raises(
+        CalibrationError, match=r"statistics\.npz: this is a file of NumPy arrays \(\.npz\), not a file of statistics"
+    ):
+        qdqgraph.fix(parse(PRODUCT), ranges=path)
     with pytest.raises(ModelError, match="--calibrate none takes no scales from statistics"):
-        qdqgraph.fix(parse(PRODUCT), table=path, calibrate="none")
+        qdqgraph.fix(parse(PRODUCT), ranges=path, calibrate="none")
 
 
 def test_auto_clips_where_a_layer_multiplies_small_channels_by_large_weights() -> None:

@@ -1,6 +1,9 @@
 """Ties by PyTorch path: a network's fourteen hand-written pairs and their seven groups."""
 
+from pathlib import Path
+
 import onnx
+import pytest
 
 from qdqgraph.repair.solver import solve
 from qdqgraph.rulekit import Graph
@@ -8,6 +11,7 @@ from qdqgraph.rulekit.rule import scan
 from qdqgraph.rulekit.text import TextRule
 from tests.support.manual_ties import MANUAL, PAIRS
 from tests.support.models import build
+from tests.support.paths import ROOT
 
 UNTIED = "model.img_backbone.stem.0.conv"
 
@@ -26,8 +30,9 @@ def network() -> onnx.ModelProto:
     return model
 
 
-def test_seven_ties_say_what_fourteen_pairs_said() -> None:
-    graph, rule = Graph(network()), TextRule(MANUAL)
+@pytest.mark.parametrize("file", [MANUAL, ROOT / "samples" / "rules" / "bev_pairs.toml"], ids=["names", "globs"])
+def test_seven_ties_say_what_fourteen_pairs_said(file: Path) -> None:
+    graph, rule = Graph(network()), TextRule(file)
     paths = sorted({path for pair in PAIRS for path in pair} | {UNTIED})
     expected: list[set[str]] = []
     for pair in PAIRS:

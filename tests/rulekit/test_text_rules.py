@@ -405,6 +405,7 @@ HOLDS = {
     "sole_consumer": (["q"], ["a"]),
     "fanout": (["a", "2", "3"], ["a", "3"]),
     "followed_by": (["q", "DequantizeLinear"], ["a", "QuantizeLinear"]),
+    "read_by": (["a", "Neg"], ["a", "Conv"]),
     "made_by": (["a", "Relu", "Clip"], ["a", "Clip"]),
     "before": (["a", "n"], ["n", "a"]),
     "graph_input": (["t"], ["a"]),
@@ -438,6 +439,33 @@ def test_not_turns_a_condition_round(report: Callable[..., TextRule]) -> None:
     pattern = "p (x) => (y) { y = Neg (x) }"
     assert places(report(pattern, 'where = ["constant(x)"]'), model) == ["v"]
     assert places(report(pattern, 'where = ["not constant(x)"]'), model) == ["y"]
+
+
+def test_some_asks_for_one_of_the_tensors_of_a_variadic_variable(report: Callable[..., TextRule]) -> None:
+    model = build("""g (float[1,2] x) => (float[1,4] y, float[1,4] v) { r = Relu (x)
+        y = Concat <axis = 1> (x, r) v = Concat <axis = 1> (r, r) }""")
+    pattern, variadic = "p (xs) => (y) { y = Concat (xs) }", 'variadic = ["xs"]\n'
+    assert places(report(pattern, f'{variadic}where = ["some graph_input(xs)"]'), model) == ["y"]
+    assert places(report(pattern, f'{variadic}where = ["graph_input(xs)"]'), model) == []
+
+
+def test_or_joins_conditions_of_which_one_must_hold(report: Callable[..., TextRule]) -> None:
+    model = build("g (float[2] x) => (float[2] y, float[2] v) { r = Relu (x) s = Neg (r) y = Neg (s) v = Neg (x) }")
+    rule = report("p (x) => (y) { y = Neg (x) }", 'where = ["graph_input(x) or made_by(x, Relu)"]')
+    assert places(rule, model) == ["s", "v"]
+    with pytest.raises(RuleError, match="there is no predicate 'graph_inputs'"):
+        report("p (x) => (y) { y = Neg (x) }", 'where = ["constant(x) or graph_inputs(x)"]')
+
+
+def test_operators_of_several_domains_have_one_name(report: Callable[..., TextRule]) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17, "acme" : 1]>
+        g (float[2] x) => (float[2] y) { a = acme.Act (x) b = Relu (a) c = Act2 (b) y = acme.Relu (b) }""")
+    ops = '[ops]\nAct = ["Relu", "acme.Act"]'
+    assert places(report("p (x) => (y) { y = Act (x) }", ops), model) == ["a", "b"]
+    assert places(report("p (x) => (y) { y = acme.Relu (x) }"), model) == ["y"]
+    assert places(report("p (x) => (y) { y = Relu (x) }", 'where = ["made_by(x, acme.Act)"]'), model) == ["b"]
+    assert places(report("p (x) => (y) { y = Relu (x) }", 'where = ["read_by(y, acme.Relu)"]'), model) == ["b"]
+    assert places(report("p (x) => (y) { y = Relu (x) }", 'where = ["followed_by(y, acme.Relu)"]'), model) == []
 
 
 def test_messages_say_names_and_numbers(load: Load) -> None:

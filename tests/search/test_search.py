@@ -184,6 +184,18 @@ def test_a_score_that_gains_while_the_samples_lose_is_an_accident() -> None:
     assert Budget().ranked((lucky, base), base.found, base.found) == (base, lucky)
 
 
+def test_scores_within_their_noise_are_equal_and_the_samples_decide() -> None:
+    """Five of 2,000 more inputs are right: an accident."""
+
+    def scored(number: int, score: float, *samples: float) -> Measured:
+        levels = (Sampled(20, {"y": 20}, score, samples), Sampled(20, {"y": 20}, score, samples))
+        return Measured(Candidate("s", (Decision(str(number), FLOAT),)), Found(1, 0, *levels))
+
+    base, lucky, sound = scored(3, 0.8665, 20, 22), scored(1, 0.869, 20.5, 23.5), scored(2, 0.8675, 21.5, 24.5)
+    assert Budget().ranked((base, lucky, sound), base.found, base.found) == (sound, lucky, base)
+    assert gained(scored(4, 0.88, 20.5, 23.5).found, base.found) == pytest.approx(0.0135)
+
+
 def test_without_a_clock_no_slower_means_no_more_bytes_either() -> None:
     base, floats = point(1, 2.0, 20), point(2, 1.9, 40)
     larger = replace(floats, found=replace(floats.found, bytes=1))

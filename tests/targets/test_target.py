@@ -1,11 +1,10 @@
 """Targets: one file per generation of TensorRT, and a source for each fact in it."""
 
-import tomllib
-
 import pytest
 
 from qdqgraph.errors import ModelError
 from qdqgraph.targets.target import DEFAULT, FOLDER, NAMES, Target
+from qdqgraph.versions import tomllib
 
 
 @pytest.mark.parametrize("name", NAMES)

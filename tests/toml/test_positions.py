@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdqgraph.toml.positions import Positions
+from qdqgraph.versions import tomllib
 
 Path = tuple[str | int, ...]
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\x7f", min_codepoint=0x20)
@@ -107,19 +107,19 @@ class Writer:
                 and self.flip()
             ):
                 del nested[name]
-                self.lines[*path, name] = self.row
+                self.lines[(*path, name)] = self.row
                 for inner, own in value.entries.items():
                     self.pair([name, inner], own, path)
         for name, value in nested.items():
             if isinstance(value, Tables):
-                self.lines[*path, name] = self.row
+                self.lines[(*path, name)] = self.row
                 for index, element in enumerate(value.elements):
-                    self.lines[*path, name, index] = self.row
+                    self.lines[(*path, name, index)] = self.row
                     self.put(f"[[{self.keys([*header, name])}]]")
                     self.end()
                     self.table(element, (*path, name, index), [*header, name])
             else:
-                self.lines[*path, name] = self.row
+                self.lines[(*path, name)] = self.row
                 below = value.entries.values()
                 if below and all(isinstance(v, Tables) for v in below) and self.flip():
                     self.table(value.entries, (*path, name), [*header, name])
@@ -129,7 +129,7 @@ class Writer:
                 self.table(value.entries, (*path, name), [*header, name])
 
     def pair(self, names: list[str], value: Any, path: Path, *, within: bool = False) -> None:
-        self.lines[*path, *names] = self.row
+        self.lines[(*path, *names)] = self.row
         self.put(f"{self.keys(names)} = ")
         self.value(value, (*path, *names), within=within)
         if not within:
@@ -141,7 +141,7 @@ class Writer:
             for index, element in enumerate(value.elements):
                 if self.flip():
                     self.end()
-                self.lines[*path, index] = self.row
+                self.lines[(*path, index)] = self.row
                 self.value(element, (*path, index), within=within)
                 self.put(",")
             self.put("]")

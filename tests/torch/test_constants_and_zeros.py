@@ -72,7 +72,7 @@ def test_weights_computed_from_parameters_leave_no_findings_however_often_the_mo
         quantize(model)
         linked = link(model, X)
         assert not calibrate(model, [X]).unseen
-        file = export(model, X, tmp_path / "m.onnx")
+        file = export(model, X, tmp_path / "m.onnx", force=True)
         assert not linked.left and not qdqgraph.check(file, qdqgraph.rules())
 
 

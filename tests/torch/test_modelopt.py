@@ -83,7 +83,7 @@ def test_a_linked_model_is_that_of_pytorch_quantization(
         model = quantized(network().eval())
         done = link(model, X, dynamo=dynamo)
         calibrate(model, DATA)
-        proto = export(model, X, tmp_path / "m.onnx", dynamo=dynamo)
+        proto = export(model, X, tmp_path / "m.onnx", dynamo=dynamo, force=True)
         enabled = sum(not q._disabled for q in quantizers(model).values())
         with torch.no_grad():
             found.append((model(X), len(done.groups), len(done.added), enabled, pairs(proto), done.unmapped))
@@ -170,7 +170,7 @@ def test_a_configuration_applies_as_with_pytorch_quantization(tmp_path: Path) ->
         assert done.ignored == ("1.conv1",) and "1.conv1" not in done.replaced and len(done.inserted) == 4
         calibrate(model, DATA)
         outputs.append(model(X))
-        assert pairs(export(model, X, tmp_path / "m.onnx")) == 12
+        assert pairs(export(model, X, tmp_path / "m.onnx", force=True)) == 12
     assert torch.equal(*outputs)
 
 
@@ -331,6 +331,6 @@ def test_a_whole_network_stores_the_same_bytes_as_with_pytorch_quantization(tmp_
         quantize(model, backend=backend)
         assert len(link(model, images).added) == 8
         calibrate(model, [networks.images(2, 64, 10)])
-        written.append(export(model, images, tmp_path / "m.onnx"))
+        written.append(export(model, images, tmp_path / "m.onnx", force=True))
         assert not qdqgraph.check(written[-1], qdqgraph.rules())
     assert pairs(written[0]) == pairs(written[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.torch_networks.accuracy import Flow
 from benchmarks.torch_networks.trained import Data, answers
-from qdqgraph.errors import TorchError
+from qdqgraph.errors import ModelError, TorchError
 from qdqgraph.torch import (
     Config,
     Operator,
@@ -28,6 +29,7 @@ from qdqgraph.torch import (
     Training,
     apply_sensitivity,
     calibrate,
+    export,
     finetune,
     fold_norms,
     link,
@@ -121,10 +123,28 @@ def test_a_state_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(torch, "save", cut)
-        save(model, file)
+        save(model, file, force=True)
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
-    with pytest.raises(TorchError, match=r"cannot be written"):
+    with pytest.raises(ModelError, match=r"nowhere does not exist"):
         save(model, tmp_path / "nowhere" / "state.pt")
+
+
+def test_files_are_replaced_only_on_request(tmp_path: Path) -> None:
+    model, file = linked(), tmp_path / "mine.bin"
+    teacher = residual().eval()
+    training = Training(epochs=1, distillation=0.0, output=1.0)
+    writers: dict[str, Callable[[bool], Any]] = {
+        "save": lambda force: save(model, file, force=force),
+        "export": lambda force: export(model, X, file, force=force),
+        "finetune": lambda force: finetune(model, teacher, [X], training=training, checkpoint=file, force=force),
+    }
+    for write in writers.values():
+        file.write_text("mine")
+        with pytest.raises(ModelError, match=r"mine\.bin exists; use --force"):
+            write(False)
+        assert file.read_text() == "mine"
+        write(True)
+        assert file.read_bytes() != b"mine"
 
 
 def test_a_digest_is_of_weights_and_amax_alone(tmp_path: Path) -> None:

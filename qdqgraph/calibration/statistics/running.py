@@ -105,9 +105,13 @@ class Running:
                 del values[name]
 
     def _array(self, name: str, value: Any) -> np.ndarray:
-        """The values of a result: of floating-point tensors in the memory of the CPU without a copy, read-only."""
+        """The values of a result: of floating-point tensors in the memory of the CPU without a copy, read-only.
+
+        A result of an older ONNX Runtime, such as 1.20, has no `__dlpack__`: it is copied.
+        """
         here = self.provider == runtime.PROVIDERS["cpu"] or value.device_name() == "cpu"
-        return np.from_dlpack(value) if here and self.types.get(name) in runtime.REAL else value.numpy()
+        shared = here and self.types.get(name) in runtime.REAL and hasattr(value, "__dlpack__")
+        return np.from_dlpack(value) if shared else value.numpy()
 
     def _typed(self, name: str, array: np.ndarray) -> np.ndarray:
         wanted = np.dtype(helper.tensor_dtype_to_np_dtype(self.types[name]))

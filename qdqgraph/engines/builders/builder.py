@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import EngineError
 from ...graph.graph import Graph
+from ...log import LOG
 from ...model.files import read_model
 from ...repair.options import Options
 from ...repair.resolve import resolve
@@ -28,6 +29,7 @@ def built(model: Path, library: str, how: Build) -> Engine:
     if library not in LIBRARIES:
         raise EngineError(f"unknown builder {library!r}; the builders are {', '.join(LIBRARIES)}")
     graph = Graph.opened(read_model(model), model.parent)
+    LOG.info("building %s with %s", model, library)
     try:
         if library == "trtexec":
             return trtexec.build(graph, model, how)

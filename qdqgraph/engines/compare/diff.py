@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...errors import counted
 from ..layers import Engine, Layer, Tensor
 from ..share import Int8Share
 from .match import KernelGroup, match
@@ -45,6 +46,10 @@ class Diff:
     same: int
     int8: tuple[int, int]
     comparable: bool
+
+    def __repr__(self) -> str:
+        verdict = f"worse: {self.worse}" if self.worse else "not worse"
+        return f"<Diff of {self.a!r} and {self.b!r}: {counted(self.same, 'kernel')} alike, the second is {verdict}>"
 
     @property
     def totals(self) -> tuple[Totals, Totals]:

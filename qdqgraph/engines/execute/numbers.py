@@ -10,6 +10,7 @@ import numpy as np
 
 from ...calibration.data.samples import of_all
 from ...calibration.statistics.running import DEFAULT_MEMORY, Running
+from ...errors import counted
 from ...graph.graph import Graph, label
 from ..layers import Engine
 from .comparison import Compared, Comparison, Sums, comparison
@@ -92,6 +93,10 @@ class EngineNumbers:
     data: str
     notes: tuple[str, ...]
     scores: EngineScores | None = None
+
+    def __repr__(self) -> str:
+        found = f"{counted(len(self.kernels), 'kernel')} on {counted(self.samples, 'sample')}"
+        return f"<EngineNumbers {self.engine}: {found}>"
 
 
 def numbers(

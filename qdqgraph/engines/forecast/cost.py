@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ...proposals.proposal import PlacePair
@@ -19,17 +19,35 @@ def priced(findings: Iterable[Finding], engine: Engine) -> tuple[Finding, ...]:
     writing them in floating point, compared to INT8. Findings about the same tensor share these bytes, so they do not
     add up.
     """
-    excess = _excess(engine)
-    return tuple(_priced(finding, excess) for finding in findings)
+    excess = excess_of(engine)
+    return tuple(replace(f, bytes=sum(excess.get(s, 0) for s in _sites(f)) or f.bytes) for f in findings)
 
 
-def _priced(finding: Finding, excess: dict[str, int]) -> Finding:
+def together(findings: Iterable[Finding], excess: Mapping[str, int]) -> int:
+    """The bytes that priced findings cost together: those of each tensor once, and the estimates of the rules for
+    findings of which the forecast counts none.
+
+    Args:
+        findings: findings with their `bytes`, see `priced`.
+        excess: the bytes of each tensor, see `excess_of`.
+    """
+    counted: set[str] = set()
+    estimated: dict[str, int] = {}
+    for finding in findings:
+        sites = {site for site in _sites(finding) if excess.get(site)}
+        counted |= sites
+        if not sites:
+            estimated[finding.place] = max(finding.bytes, estimated.get(finding.place, 0))
+    return sum(excess[site] for site in counted) + sum(estimated.values())
+
+
+def _sites(finding: Finding) -> set[str]:
+    """The tensors that a finding ties or quantizes, and its place."""
     sites = {finding.place} | set(finding.tie.sites if finding.tie is not None else ())
-    sites |= {edit.tensor for edit in finding.edits if isinstance(edit, PlacePair)}
-    return replace(finding, bytes=sum(excess.get(site, 0) for site in sites) or finding.bytes)
+    return sites | {edit.tensor for edit in finding.edits if isinstance(edit, PlacePair)}
 
 
-def _excess(engine: Engine) -> dict[str, int]:
+def excess_of(engine: Engine) -> dict[str, int]:
     """For each tensor, the bytes of its reformats, and its bytes beyond INT8 in all layers that read or write it."""
     found: dict[str, int] = defaultdict(int)
     for layer in engine.layers:

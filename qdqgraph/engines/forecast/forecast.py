@@ -68,10 +68,7 @@ class _Forecast:
         return self.memory.finished()
 
     def _use(self, node: gs.Node, index: int) -> Use | None:
-        if index >= len(node.inputs) or not node.inputs[index].name:
-            return None
-        uses = sites(self.graph).uses(self.table.root(node.inputs[index].name))
-        return next((u for u in uses if u.reader.node is node and u.reader.index == index), None)
+        return sites(self.graph).use(node, index)
 
     def _uses(self, kernel: Kernel) -> list[Use]:
         """The tensors that a kernel reads from memory: data that none of its own nodes produce."""

@@ -8,7 +8,7 @@ path between them. Measured on TensorRT-RTX 1.7.1, one construct at a time: docs
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 
 def in_order(count: int, readers: Mapping[int, Iterable[int]]) -> list[int]:
@@ -46,47 +46,48 @@ def groups(count: int, readers: Mapping[int, Iterable[int]], joined: frozenset[i
 class _Groups:
     """One backward pass: every item joins the groups that read it, unless a path through another reader leads there.
 
-    Sets of items are integers with one bit for each item.
+    Sets of joined items are integers with one bit for each item.
     """
 
     def __init__(self, count: int, readers: Mapping[int, Iterable[int]], joined: frozenset[int]) -> None:
+        self.bit = {item: 1 << number for number, item in enumerate(sorted(joined, reverse=True))}
         self.group = list(range(count))
         self.members: dict[int, list[int]] = {}
         self.bits: dict[int, int] = {}
         self.below: dict[int, int] = {}
-        self.open: set[int] = set()
         for item in reversed(range(count)):
-            after = sorted({self.group[r] for r in readers.get(item, ()) if r > item})
+            after = {self.group[r] for r in readers.get(item, ()) if r > item}
             self._place(item, after, item in joined)
-        self.found = [sorted(members) for members in self.members.values()]
+        self.found = sorted(map(sorted, self.members.values()), reverse=True)  # the first items differ
 
-    def _place(self, item: int, after: Sequence[int], joins: bool) -> None:
+    def _place(self, item: int, after: Collection[int], joins: bool) -> None:
         """Adds an item with the groups that read it."""
         reached = 0
         for group in after:
             reached |= self.below[group]
-        with_it = [g for g in after if joins and g in self.open and not reached & self.bits[g]]
-        self.members[item], self.bits[item] = [item], 1 << item
-        self.below[item] = reached
+        with_it = {g for g in after if joins and self.bits[g] and not reached & self.bits[g]}
         for group in after:
             if group not in with_it:
-                self.below[item] |= self.bits[group]
-        if joins:
-            self.open.add(item)
-        known = [self.below[group] for group in with_it]
+                reached |= self.bits[group]
+        own = max(with_it, key=lambda g: len(self.members[g]), default=item)
+        changed = len(with_it) > 1 or (bool(with_it) and self.below[own] != reached)
+        bits = self.bit.get(item, 0)
         for group in with_it:
-            self._merge(group, item)
-        if with_it and known != [self.below[item]]:
-            self._propagate(item)
+            bits |= self.bits[group]
+        self.group[item] = own
+        self.members.setdefault(own, []).append(item)
+        for group in with_it - {own}:
+            self._merge(group, own)
+        self.bits[own], self.below[own] = bits, reached
+        if changed:
+            self._propagate(own)
 
     def _merge(self, group: int, into: int) -> None:
         members = self.members.pop(group)
         for member in members:
             self.group[member] = into
         self.members[into] += members
-        self.bits[into] |= self.bits.pop(group)
-        self.below[into] |= self.below.pop(group)
-        self.open.discard(group)
+        del self.bits[group], self.below[group]
 
     def _propagate(self, changed: int) -> None:
         """What reaches the group also reaches everything below it."""

@@ -62,9 +62,11 @@ class Judge:
         if not free or after is before:
             return {}
         readings = dict.fromkeys((before.target.of_libraries, before.target))
-        changes = [self._change(before, after, target, refused) for target in readings]
-        if not changes[0]:
-            return {}
+        changes: list[str] = []
+        for target in readings:
+            changes.append(self._change(before, after, target, refused))
+            if not changes[0]:  # the first reading decides alone, and a forecast takes as long as a scan
+                return {}
         costs = [self._blamed(before, after, target, applied, stored=not illegal) for target in readings]
         weighted = Int8Share.of(self._engine(after, after.target)).weighted
         mine = [f.identity for f in free]

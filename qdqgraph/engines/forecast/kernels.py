@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
@@ -31,6 +31,7 @@ from ...operators import (
 from .generated import groups, in_order
 from .patterns import grouped, is_tanh_gelu, padding
 from .propagation import values
+from .rows import rows
 
 NORMALIZATION = "Normalization"
 """What engines call the kernel of a normalization that is written as several nodes."""
@@ -86,8 +87,9 @@ class Partition:
     def __init__(self, graph: Graph, *, together: bool = False) -> None:
         self.graph, self.table, self.together = graph, pairs(graph), together
         self.ends = {self.table.root(name) for name in graph.outputs}
-        self.shapes = _shape_arithmetic(graph)
+        self.shapes = graph.once(shape_arithmetic)
         self.taken: set[int] = set()
+        self._origins: dict[str, gs.Node | None] = {}
         found = [self._block(node) for node in self._cores()]
         generates = graph.target.joined != "elementwise"
         found += () if generates else self._normalizations()
@@ -117,25 +119,40 @@ class Partition:
         """Kernel → the kernels that read a result of it, both as indices, seen through these operators."""
         owner = {id(n): i for i, kernel in enumerate(kernels) for n in kernel.nodes}
         found: dict[int, list[int]] = {}
+        seen: dict[str, gs.Node | None] = {}
         inputs = [(n, t.name) for kernel in kernels for n in kernel.nodes for t in n.inputs if t.name]
         inputs += [(r.node, name) for name, r in self.graph.captures if id(r.node) in owner]
         for node, name in inputs:
             origin = self.origin(name)
             if origin is not None and owner.get(id(origin)) == owner[id(node)]:
                 continue  # also a view between two nodes of a kernel
-            source = self.graph.producer(name)
-            while source is not None and id(source) not in owner and source.op in through and source.inputs:
-                source = self.graph.producer(source.inputs[0].name)
+            source = self._maker(name, through, seen, owner)
             if source is not None and id(source) in owner:
                 found.setdefault(owner[id(source)], []).append(owner[id(node)])
         return found
 
     def origin(self, tensor: str) -> gs.Node | None:
         """The node that computes a tensor, seen through pairs and views."""
-        node = self.graph.producer(tensor)
-        while node is not None and node.op in QUIET and node.inputs:
-            node = self.graph.producer(node.inputs[0].name)
-        return node
+        return self._maker(tensor, QUIET, self._origins)
+
+    def _maker(
+        self, tensor: str, through: frozenset[str], known: dict[str, gs.Node | None], ends: Container[int] = ()
+    ) -> gs.Node | None:
+        """The node that produces a tensor, seen through these operators up to nodes with an id in `ends`.
+
+        Args:
+            known: the results so far, by tensor.
+        """
+        passed: list[str] = []
+        while tensor not in known:
+            node = self.graph.producer(tensor)
+            passed.append(tensor)
+            if node is None or id(node) in ends or node.op not in through or not node.inputs:
+                known[tensor] = node
+                break
+            tensor = node.inputs[0].name
+        known.update(dict.fromkeys(passed, known[tensor]))
+        return known[tensor]
 
     def _ordered(self, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
         """In the order of execution: each after what it reads, else in file order."""
@@ -290,20 +307,8 @@ class Partition:
 
     def _pointwise(self, nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
         """Element-wise nodes in a row, as one kernel each."""
-        group: dict[int, list[gs.Node]] = {}
-        for node in nodes:
-            mine = [node]
-            for name in self.data(node):
-                source = self.graph.producer(name)
-                theirs = group.get(id(source)) if source is not None else None
-                if theirs is not None and theirs is not mine and self._inside(theirs, node):
-                    mine = [*theirs, *mine]
-            for member in mine:
-                group[id(member)] = mine
-        for found in {id(m): m for m in group.values()}.values():
-            unique = {id(n): n for n in found}
-            ordered = sorted(unique.values(), key=self.graph.position)
-            yield Kernel(POINTWISE, tuple(ordered), rules=("F1",) if len(ordered) > 1 else ())
+        for row in rows(self.graph, nodes, self.data, self.ends):
+            yield Kernel(POINTWISE, tuple(row), rules=("F1",) if len(row) > 1 else ())
 
     def _generated(self, others: Iterable[Kernel], nodes: Iterable[gs.Node]) -> Iterator[Kernel]:
         """The kernels that are generated for these nodes, beside the other kernels of the graph (F6)."""
@@ -320,17 +325,8 @@ class Partition:
                 kind = POINTWISE if plain else items[group[0]].kind if len(found) == 1 else GENERATED
                 yield Kernel(kind, found, rules=("F6",) if len(found) > 1 else (), generated=True)
 
-    def _inside(self, group: list[gs.Node], node: gs.Node) -> bool:
-        """Whether only the group itself and this node read the group's results, unquantized."""
-        members = {id(n) for n in group} | {id(node)}
-        for made in (key(n) for n in group):
-            uses = values(self.graph, made)
-            if made in self.ends or any(u.pair is not None or id(u.reader.node) not in members for u in uses):
-                return False
-        return True
 
-
-def _shape_arithmetic(graph: Graph) -> frozenset[int]:
+def shape_arithmetic(graph: Graph) -> frozenset[int]:
     """Ids of nodes that compute shapes: all their inputs come from Shape, Size or constants."""
     found: set[int] = set()
     makers: set[str] = set()

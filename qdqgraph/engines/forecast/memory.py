@@ -11,10 +11,10 @@ from ...graph.graph import Graph, Reader, key, label
 from ...graph.pair import Pair, pairs
 from ...graph.sites import Use
 from ...operators import members
-from ..layers import EIGHT_BITS, UNKNOWN, Layer, Reason, Tensor
+from ..layers import Layer, Reason, Tensor
 from .evidence import reason
 from .propagation import Propagation, ScaleKey, passes, scale_key, site_of, values
-from .stored import FLOATING, FLOATS, StoredType
+from .stored import FLOATING, FLOATS, StoredType, data_type
 
 LEAVES = -2
 """In place of an input's index: no node reads the tensor, it is a network output."""
@@ -33,7 +33,9 @@ class Memory:
         self.table, self.propagation = pairs(graph), Propagation(graph)
         self.layers: list[Layer] = []
         self._storage: dict[str, StoredType] = {}
-        self._views: dict[str, str] = {}
+        self._views: dict[str, tuple[str, str]] = {}
+        """By view: the stored tensor, and the tensor or view upstream whose type it has."""
+        self._after: dict[tuple[str, ScaleKey], Pair | None] = {}
         self._copies: dict[str, Tensor] = {}
         self._converted: dict[tuple[str, ScaleKey | None, ScaleKey | None, str], Tensor] = {}
         self._halves: set[str] = set()
@@ -45,16 +47,16 @@ class Memory:
     def source(self, tensor: str) -> str:
         """The stored tensor of a site, seen through pairs and views."""
         site = site_of(self.graph, tensor)
-        while site in self._views:
-            site = site_of(self.graph, self._views[site])
-        return site
+        return self._views[site][0] if site in self._views else site
 
     def storage(self, tensor: str) -> StoredType:
         """How a tensor's site is stored."""
+        return self._storage.get(self._typed(tensor), FLOATING)
+
+    def _typed(self, tensor: str) -> str:
+        """The tensor or view that has the type of a tensor's site."""
         site = site_of(self.graph, tensor)
-        while site not in self._storage and site in self._views:
-            site = site_of(self.graph, self._views[site])
-        return self._storage.get(site, FLOATING)
+        return self._views[site][1] if site not in self._storage and site in self._views else site
 
     def is_generated(self, tensor: str) -> bool:
         """Whether a generated kernel writes the tensor: in every type that its readers want."""
@@ -76,19 +78,24 @@ class Memory:
 
     def _pair_after(self, tensor: str, scale: ScaleKey) -> Pair | None:
         """The pair with this scale that quantizes the tensor, or the results of data-movement ops on it."""
-        pending, seen = [tensor], set()
+        known, pending = self._after, [tensor]
         while pending:
-            name = pending.pop()
-            if name in seen:
+            name = pending[-1]
+            if (name, scale) in known:
+                pending.pop()
                 continue
-            seen.add(name)
-            found = [u.pair for u in values(self.graph, name)] + self.propagation.leaving.get(name, [])
-            if (pair := next((p for p in found if p is not None and scale_key(p) == scale), None)) is not None:
-                return pair
-            for use in values(self.graph, name):
-                if use.pair is None and (move := passes(self.graph, use.reader.node)):
-                    pending += move[1]
-        return None
+            uses = values(self.graph, name)
+            found = (p for p in (*(u.pair for u in uses), *self.propagation.leaving.get(name, ())) if p is not None)
+            pair = next((p for p in found if scale_key(p) == scale), None)
+            moves = [passes(self.graph, u.reader.node) for u in uses if u.pair is None] if pair is None else []
+            following = [made for move in moves if move for made in move[1]]
+            left = [made for made in following if (made, scale) not in known]
+            if left:
+                pending += left
+            else:
+                others = (known[made, scale] for made in reversed(following))  # the last one first
+                known[name, scale] = pair or next((p for p in others if p is not None), None)
+        return known[tensor, scale]
 
     # Writing
 
@@ -103,7 +110,7 @@ class Memory:
         quantize = storage.pair.quantize if storage.pair is not None else None
         absorbed = (label(quantize),) if quantize is not None and layer.kind not in ("Concat", "Move") else ()
         outputs = tuple(self.stored(name, storage) for name in made)
-        precision = layer.precision or _data_type((*layer.inputs, *outputs))
+        precision = layer.precision or data_type((*layer.inputs, *outputs))
         wide = outputs if half else ()
         narrow = tuple(replace(t, name=f"{t.name} as FP16", precision="FP16") for t in wide if t.precision == "FP32")
         self._halves.update(made if half else ())
@@ -167,18 +174,18 @@ class Memory:
             return tuple(replace(t, name=names[t.name]) if t.name in names else t for t in tensors)
 
         found = [replace(x, inputs=named(x.inputs), outputs=named(x.outputs)) for x in self.layers]
-        return tuple(x if x.precision else replace(x, precision=_data_type((*x.inputs, *x.outputs))) for x in found)
+        return tuple(x if x.precision else replace(x, precision=data_type((*x.inputs, *x.outputs))) for x in found)
 
     def view(self, made: str, use: Use) -> None:
         """Adds a view: another shape of the same memory; a pair before it moves over it."""
         if self.is_generated(use.tensor):
-            self._views[made] = use.tensor
+            self._views[made] = self.source(use.tensor), self._typed(use.tensor)
             if use.pair is not None:
                 self._storage[made] = StoredType.of(use.pair)
             return
         storage = self.offered(use)
         if storage.scale is None or storage.scale == self.storage(use.tensor).scale:
-            self._views[made] = use.tensor
+            self._views[made] = self.source(use.tensor), self._typed(use.tensor)
         else:
             self._copies[made], self._storage[made] = self.read(use, storage), storage
 
@@ -326,17 +333,6 @@ class Memory:
         if kind not in FLOATS:
             return kind
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
-
-
-def _data_type(tensors: tuple[Tensor, ...]) -> str:
-    """The type of the data among a layer's inputs and outputs: the first floating-point type, else INT8, else any.
-
-    A Gather, Scatter or Where reads indices or conditions besides its data, and its data may be a constant, which is
-    not among the inputs; a TopK writes indices. Those are INT32, INT64 or BOOL and do not decide the precision.
-    """
-    found = [t.precision for t in tensors]
-    floats = [t for t in found if t in FLOATS.values()]
-    return next(iter([*floats, *(t for t in found if t in EIGHT_BITS), *found]), UNKNOWN)
 
 
 def _names(pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:

@@ -47,6 +47,17 @@ def _is_fp8(pair: Pair) -> bool:
 
 def values(graph: Graph, site: str) -> list[Use]:
     """The uses of a site that read its values, without those that read only its shape; seen through FP8 pairs too."""
+    known = graph.once(_known_values)
+    if site not in known:
+        known[site] = _values(graph, site)
+    return known[site]
+
+
+def _known_values(graph: Graph) -> dict[str, list[Use]]:
+    return {}
+
+
+def _values(graph: Graph, site: str) -> list[Use]:
     found: list[Use] = []
     for use in sites(graph).uses(site):
         pair = pairs(graph).of(use.reader.node) if use.reader.node.op == "QuantizeLinear" else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...graph.pair import Pair
+from ..layers import EIGHT_BITS, UNKNOWN, Tensor
 from .propagation import ScaleKey, scale_key
 
 FLOATS = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP32"}
@@ -43,3 +44,14 @@ def precision_of(pair: Pair | None) -> str:
     """What engines call the type of a pair's values: INT8 unless it is known to be another."""
     kind = "" if pair is None else pair.types[1].upper()
     return next((name for begin, name in QUANTIZED.items() if kind.startswith(begin)), "INT8")
+
+
+def data_type(tensors: tuple[Tensor, ...]) -> str:
+    """The type of the data among a layer's inputs and outputs: the first floating-point type, else INT8, else any.
+
+    A Gather, Scatter or Where reads indices or conditions besides its data, and its data may be a constant, which is
+    not among the inputs; a TopK writes indices. Those are INT32, INT64 or BOOL and do not decide the precision.
+    """
+    found = [t.precision for t in tensors]
+    floats = [t for t in found if t in FLOATS.values()]
+    return next(iter([*floats, *(t for t in found if t in EIGHT_BITS), *found]), UNKNOWN)

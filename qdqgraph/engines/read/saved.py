@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from ...documents import SCHEMA, document
 from ...errors import EngineError
 from ...model import kinds
 from ...model.recognized import mistaken
@@ -25,7 +25,6 @@ LAYERS, PROFILE, TIMES = "layer info of an engine", "a profile of an engine", "a
 _UNKNOWN = (kinds.JSON, kinds.TEXT, kinds.EMPTY)
 _LAYERS = (kinds.LAYERS, kinds.SAVED_ENGINE, kinds.LOG, *_UNKNOWN)
 _PROFILES, _TIMES = (kinds.PROFILE, kinds.LOG, *_UNKNOWN), (kinds.TIMES, *_UNKNOWN)
-SCHEMA = Path(__file__).with_name("engine.schema.json")
 
 
 class TensorForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +89,7 @@ class EngineForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 def to_json(engine: Engine) -> str:
     """The engine as text that `open_engine` reads."""
-    return json.dumps({"qdqgraph_engine": FORMAT, **msgspec.to_builtins(engine)}, indent=1)
+    return document("engine", {"qdqgraph_engine": FORMAT, **msgspec.to_builtins(engine)})
 
 
 def open_engine(path: Path, *, profile: Path | None = None, times: Path | None = None) -> Engine:
@@ -152,5 +151,6 @@ def _from_json(content: dict[str, Any], path: Path) -> Engine:
     version = content["qdqgraph_engine"]
     if version != FORMAT:
         raise EngineError(f"{path}: this engine has format {str(version)[:20]}; this qdqgraph reads format {FORMAT}")
+    content = {key: value for key, value in content.items() if key != SCHEMA}
     form = as_form(content, EngineForm, f"{path}: this saved engine is damaged")
     return msgspec.convert(form, Engine, from_attributes=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from ...errors import EngineError
+from ...versions import tomllib
 
 FOLDER = Path(__file__).parent / "devices"
 NAMES = tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))

@@ -1,25 +1,26 @@
 """`Roofline`: the time of a kernel on a device: the larger of moving and computing, and a constant for its launch.
 
-It ranks engines of one network. It does not predict times: see `Shares.spread`, and docs/engines.md for the comparison
-with published engines. Source of the model: Williams et al., "Roofline: an insightful visual performance model", 2009.
+It ranks engines of one network. It does not predict times: see `Shares.spread`, and docs/measurements/forecast.md for
+the comparison with published engines. Source of the model: Williams et al.,
+"Roofline: an insightful visual performance model", 2009.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from ...graph.graph import Graph
+from ...versions import tomllib
 from ..layers import Engine
 from .device import Device
 from .work import Work, works
 
 CLOSE = 0.15
 """Two times of which the larger exceeds the smaller by no more than this share are not ranked. Of the pairs in
-docs/engines.md, the one that is ranked wrong differs by 14 %."""
+docs/measurements/forecast.md, the one that is ranked wrong differs by 14 %."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class Estimate:
     rows: tuple[Row, ...]
     low: float
     high: float
+
+    def __repr__(self) -> str:
+        times = f"{self.ms:.4g} ms ({self.low:.4g} to {self.high:.4g})"
+        return f"<Estimate of {self.engine.name!r} on {self.device.name}: {times}>"
 
     @property
     def ms(self) -> float:

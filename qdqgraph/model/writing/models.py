@@ -160,8 +160,10 @@ def _name(path: Path, data: Path) -> str:
 
     A file of this name with other content belongs to somebody else: the next digest is taken.
     """
+    found = hashlib.sha256()
     with data.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256")
+        while block := file.read(1 << 20):
+            found.update(block)
     while True:
         name = f"{path.name[:150]}.{found.hexdigest()[:16]}.data"
         if not (path.parent / name).exists() or filecmp.cmp(path.parent / name, data, shallow=False):

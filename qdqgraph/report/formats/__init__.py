@@ -14,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the parser needs the names of the formats alone
     from rich.console import Console
 
     from ...engines.share import Int8Share
     from ...rulekit.finding import Finding
+    from ...rulekit.rule import Rule
+    from ..checked import Checked
+    from ..summary.checking import CheckSummary
 
 
 class Command(str):
@@ -37,11 +40,31 @@ class FileFindings:
         path: the file, as the user wrote it.
         findings: in their order, as `qdqgraph.check` returns them.
         int8: what runs in INT8, by the forecast; None if unknown.
+        rules: the rules that were run; none if unknown.
+        summary: the findings by rule, tensor and outcome; None if unknown.
+        error: why the file cannot be checked, with its path; "" if it was.
     """
 
     path: str
     findings: Sequence[Finding]
     int8: Int8Share | None = None
+    rules: Sequence[Rule] = ()
+    summary: CheckSummary | None = None
+    error: str = ""
+
+    @classmethod
+    def of(cls, path: str, found: Checked, rules: Sequence[Rule], target: str) -> FileFindings:
+        """What `api.checked` returned for a file.
+
+        Args:
+            path: the file, as the user wrote it.
+            found: what was returned, for the format markdown best with a rehearsal.
+            rules: the rules that were run.
+            target: the name of the requested target.
+        """
+        from ..summary.checking import summary
+
+        return cls(path, found.findings, found.int8, rules, summary(path, target, found))
 
     @property
     def here(self) -> tuple[Finding, ...]:

@@ -11,8 +11,11 @@ from . import Command, FileFindings
 
 
 def render(files: Sequence[FileFindings]) -> Iterator[Command]:
-    """A workflow command for each finding, and one for what runs in INT8: a warning if nothing does."""
+    """A workflow command for each finding and each file that cannot be checked, and one for what runs in INT8: a
+    warning if nothing does."""
     for file in files:
+        if file.error:
+            yield Command(f"::error file={_escaped(file.path, ',:')}::{_escaped(file.error, '')}")
         for finding in file.here:
             title = _escaped(f"{finding.code} {finding.name}", ",:")
             parts = (f"{finding.place}: {finding.message}", finding.price, finding.advice)

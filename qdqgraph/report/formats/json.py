@@ -1,4 +1,4 @@
-"""JSON, one document for all files; its schema is `report/schemas/findings.schema.json`."""
+"""JSON, one document for all files; `FindingsRecord`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from . import Document, FileFindings
 
 def render(files: Sequence[FileFindings]) -> Iterator[Document]:
     """The document, as `FindingsRecord`."""
-    yield Document(encoded(FindingsRecord(FORMAT, tuple(map(_record, files)))))
+    yield Document(encoded("findings", FindingsRecord(FORMAT, tuple(map(_record, files)))))
 
 
 def _record(file: FileFindings) -> FileRecord:
     share = None if file.int8 is None else Int8Record.of(file.int8)
-    return FileRecord(file.path, tuple(map(FindingRecord.of, file.here)), share)
+    return FileRecord(file.path, tuple(map(FindingRecord.of, file.here)), share, file.error)

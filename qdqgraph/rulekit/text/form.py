@@ -120,6 +120,13 @@ class RuleForm(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="An ONNX function: parameters are free variables, outputs are tensors that must remain."),
     ] = ""
     rewrite: Annotated[Text, Meta(description="An ONNX function of the same signature that replaces the pattern.")] = ""
+    compute: Annotated[
+        Mapping[str, Text],
+        Meta(
+            description='Constants that the rewrite reads, by expressions of captured constants: t = "s * c". '
+            "+ - * / **, numbers, abs, sqrt, round, min, max, largest."
+        ),
+    ] = {}
     where: Annotated[Names, Meta(description="Conditions from the closed list, all of which must hold.")] = ()
     optional: Annotated[Names, Meta(description="Variables of inputs that may be absent.")] = ()
     variadic: Annotated[

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...graph.graph import Graph, Node, label
-from ...graph.pair import equal_numbers
-from ...model.protos import is_standard
+from ...graph.graph import Graph, Node, Reader, input_name, label
+from ...graph.pair import SCALE_TYPES, equal_numbers
 from ...operators import COMMUTATIVE, PAIRS
-from .pattern import Pattern, PatternNode, Step
+from .pattern import Pattern, PatternNode, Step, operator
 
+FEW = 8
+"""Up to this many readers of a tensor are tried one by one."""
 ZERO_POINT = 2
 """The index of the zero-point among the inputs of QuantizeLinear and DequantizeLinear."""
 
@@ -70,7 +71,7 @@ def matches(graph: Graph, pattern: Pattern, start: int) -> Iterator[Iterator[Mat
 def _alike(graph: Graph, pattern: Pattern, index: int, node: Node) -> bool:
     """Whether the operators upstream of a node are those of the pattern: quickly excludes most candidates."""
     line = pattern.nodes[index]
-    if node.op not in line.ops:
+    if operator(node) not in line.ops:
         return False
     if node.op in COMMUTATIVE:
         return True
@@ -94,10 +95,10 @@ def matches_at(
 
 def candidates(graph: Graph, wanted: PatternNode) -> Iterator[Node]:
     """The nodes with the operators of a pattern's node, in file order."""
-    if not wanted.domain:
+    if not any("." in op for op in wanted.ops):
         yield from graph.nodes(*sorted(wanted.ops))
         return
-    yield from (n for n in graph.nodes() if n.op in wanted.ops and n.domain == wanted.domain)
+    yield from (n for n in graph.nodes() if operator(n) in wanted.ops)
 
 
 def same_value(graph: Graph, a: str, b: str) -> bool:
@@ -111,6 +112,21 @@ def same_value(graph: Graph, a: str, b: str) -> bool:
     if first is None or second is None:
         return False
     return first.size == second.size and equal_numbers(first, second)
+
+
+def _readers_by_value(graph: Graph) -> dict[tuple[str, int], dict[object, list[Reader]]]:
+    """By tensor and input: the readers of the tensor, by the mark of what they read at that input."""
+    return {}
+
+
+def _mark(graph: Graph, tensor: str) -> object:
+    """Equal for two tensors with the `same_value`; often different for others."""
+    value = graph.value(tensor) if tensor else None
+    if value is None:
+        return tensor
+    if str(value.dtype) in SCALE_TYPES:
+        return "number", (value.astype(np.float32) + np.float32(0)).tobytes()  # one zero
+    return str(value.dtype), value.tobytes()
 
 
 class _Matcher:
@@ -135,19 +151,35 @@ class _Matcher:
                 what = "an initializer" if tensor in self.graph.initializers else "a graph input"
                 self._fail(match, "'{}' is {}, but the pattern has {}", tensor, what, wanted)
             return [] if maker is None else [maker]
-        found = {id(r.node): r.node for r in self.graph.readers(tensor) if r.node.op in wanted.ops and r.index >= 0}
+        readers = self._readers(match, wanted, tensor) if self.trace is None else self.graph.readers(tensor)
+        found = {id(r.node): r.node for r in readers if operator(r.node) in wanted.ops and r.index >= 0}
         taken = {id(n) for n in match.nodes.values()}
         free = [n for i, n in found.items() if i not in taken]
         if not free:
             self._fail(match, "no further {} reads '{}', but the pattern has {}", wanted.op, tensor, wanted)
         return free
 
+    def _readers(self, match: Match, wanted: PatternNode, tensor: str) -> Sequence[Reader]:
+        """The readers of a tensor without those that cannot match, because a bound variable has another value there."""
+        readers = self.graph.readers(tensor)
+        if len(readers) < FEW or wanted.ops & COMMUTATIVE:
+            return readers
+        for slot, variable in enumerate(wanted.inputs):
+            bound = match.tensors.get(variable, ()) if variable not in self.pattern.variadic else ()
+            zero = slot == ZERO_POINT and bool(wanted.ops & PAIRS)
+            if len(bound) == 1 and bound[0] and bound[0] != tensor and not zero:
+                found = self.graph.once(_readers_by_value).setdefault((tensor, slot), {})
+                if not found:
+                    for reader in readers:
+                        found.setdefault(_mark(self.graph, input_name(reader.node, slot)), []).append(reader)
+                return found.get(_mark(self.graph, bound[0]), ())
+        return readers
+
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:
         """The ways in which a node matches the pattern's node `index`, given the bound variables."""
         wanted = self.pattern.nodes[index]
-        domain = "" if is_standard(node) else node.domain
-        if node.op not in wanted.ops or domain != wanted.domain:
-            self._fail(match, "'{}' is {}, but the pattern has {}", node, node.op, wanted)
+        if operator(node) not in wanted.ops:
+            self._fail(match, "'{}' is {}, but the pattern has {}", node, operator(node), wanted)
             return
         if any(n is node for n in match.nodes.values()):
             self._fail(match, "'{}' already matches another line than {}", node, wanted)

@@ -15,8 +15,10 @@ from functools import cache, cached_property
 import onnx
 
 from ...errors import guess
-from ...model.protos import STANDARD, key
+from ...graph.graph import Node
+from ...model.protos import STANDARD, is_standard, key
 from ...model.text import parse_fault
+from ...operators import OPERATORS
 from ...toml.file import TextError
 
 HEADER = '<domain: "pattern", opset_import: ["" : 17]> '
@@ -28,7 +30,7 @@ class PatternNode:
 
     Attributes:
         label: the name in brackets, else the first output: how a rewrite refers to the node.
-        ops: operator types that match; several if `op` is a name from the rule file's `ops`.
+        ops: operators that match, as `operator` writes them; several if `op` is a name from the rule file's `ops`.
         op: the operator as written.
         inputs: variables, empty for an omitted optional input.
         outputs: variables.
@@ -92,7 +94,7 @@ class Pattern:
         function = _function(text)
         nodes = tuple(_node(n, ops or {}) for n in function.node)
         for node in nodes:
-            for op in () if node.domain else sorted(node.ops):
+            for op in sorted(op for op in node.ops if "." not in op):
                 _known(op, text, ops or {})
         pattern = cls(
             tuple(function.input),
@@ -190,11 +192,20 @@ def _function(text: str) -> onnx.FunctionProto:
         ) from error
 
 
+def operator(node: Node) -> str:
+    """The operator of a node as rules write it: "Relu" of the standard domain, "acme.Relu" of another."""
+    return _operator(node.domain, node.op) if not is_standard(node) else str(node.op)
+
+
+def _operator(domain: str | None, op: str) -> str:
+    return f"{domain}.{op}" if domain and domain not in STANDARD and "." not in op else op
+
+
 def _node(proto: onnx.NodeProto, ops: Mapping[str, Sequence[str]]) -> PatternNode:
     return PatternNode(
         label=proto.name or key(proto),
         op=proto.op_type,
-        ops=frozenset(ops.get(proto.op_type, (proto.op_type,))),
+        ops=frozenset(_operator(proto.domain, op) for op in ops.get(proto.op_type, (proto.op_type,))),
         domain="" if proto.domain in STANDARD else proto.domain,
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
@@ -205,7 +216,9 @@ def _node(proto: onnx.NodeProto, ops: Mapping[str, Sequence[str]]) -> PatternNod
 
 @cache
 def _operators() -> tuple[str, ...]:
-    return tuple(sorted({s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain in STANDARD}))
+    """The operators of ONNX: those of the installed onnx, and those of the table, of which it may be too old."""
+    installed = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain in STANDARD}
+    return tuple(sorted(installed.union(operator.name for operator in OPERATORS)))
 
 
 def _known(op: str, text: str, ops: Mapping[str, Sequence[str]]) -> None:

@@ -1,29 +1,25 @@
 """The closed list of conditions for `where`: what a pattern cannot express.
 
-Each is a function of the graph and of tensors, and returns the reason why it does not hold, or "". `not` before a
-condition negates it. If the list does not suffice, write the rule in Python.
+Each is a function of the graph and of tensors, and returns the reason why it does not hold, or "". `conditions` reads
+them. If the list does not suffice, write the rule in Python.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
 
-from ...errors import counted, guess
+from ...errors import counted
 from ...graph.graph import Graph, label
 from ...graph.moves import move_of
 from ...graph.pair import pairs
 from ...graph.sites import shared_scale_sites, sites
-from ...toml.file import TextError
-from .categories import expand
-from .match import Match, same_value
-from .pattern import Pattern
+from .match import same_value
+from .pattern import operator
 
 Check = Callable[..., str]
 """(graph, tensors or values…) → the reason why it does not hold, "" if it does."""
@@ -45,85 +41,6 @@ class Predicate:
     meaning: str
     example: str
     check: Check
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One parsed line of `where`."""
-
-    text: str
-    negated: bool
-    predicate: Predicate
-    arguments: tuple[Any, ...]
-
-    @classmethod
-    def parse(cls, text: str, pattern: Pattern) -> Condition:
-        """Reads "same_value(s, t)" or "not constant(x)".
-
-        Raises:
-            TextError: the predicate is unknown, or its arguments are wrong.
-        """
-        found = re.fullmatch(r"\s*(not\s+)?(\w+)\s*\(([^()]*)\)\s*", text)
-        if not found:
-            raise TextError(f"{text!r} is not a condition; write, for example: scalar(s), or: not constant(x)")
-        negated, name, inside = found.groups()
-        if name not in PREDICATES:
-            near, known = guess(name, PREDICATES), ", ".join(PREDICATES)
-            raise TextError(f"there is no predicate {name!r}{near or '.'} The list: {known}")
-        predicate = PREDICATES[name]
-        given = [a.strip() for a in inside.split(",")] if inside.strip() else []
-        return cls(text.strip(), bool(negated), predicate, _arguments(text, given, predicate, pattern))
-
-    def fails(self, graph: Graph, match: Match) -> str:
-        """Why the condition does not hold for a match; "" if it does."""
-        groups = [match.tensors[a] if isinstance(a, _Variable) else (a,) for a in self.arguments]
-        ways = max((len(g) for g in groups), default=1)
-        reasons = [self.predicate.check(graph, *(g[min(i, len(g) - 1)] for g in groups)) for i in range(ways)]
-        if not self.negated:
-            return next((r for r in reasons if r), "")
-        return "" if all(reasons) else f"{self.text.removeprefix('not').strip()} holds"
-
-
-TYPES = frozenset(onnx.TensorProto.DataType.keys())
-
-
-class _Variable(str):
-    """The name of a pattern's variable among a condition's arguments."""
-
-
-def _arguments(text: str, given: Sequence[str], predicate: Predicate, pattern: Pattern) -> tuple[Any, ...]:
-    kinds = list(predicate.arguments)
-    if kinds and kinds[-1].endswith("*"):
-        kinds = kinds[:-1] + [kinds[-1][:-1]] * max(1, len(given) - len(kinds) + 1)
-    required = [k for k in kinds if not k.endswith("?")]
-    if not len(required) <= len(given) <= len(kinds):
-        raise TextError(f"{text!r} has {len(given)} arguments; write, for example: {predicate.example}")
-    each = (_argument(text, a, kind.rstrip("?"), pattern) for a, kind in zip(given, kinds, strict=False))
-    return tuple(argument for group in each for argument in group)
-
-
-def _argument(text: str, given: str, kind: str, pattern: Pattern) -> tuple[Any, ...]:
-    """The value of an argument; several for a category of operators."""
-    if kind == "variable":
-        if given not in pattern.variables:
-            raise TextError(f"{text!r}: the pattern has no variable {given!r}; it has {_list(pattern.variables)}")
-        return (_Variable(given),)
-    if kind == "number":
-        if not re.fullmatch(r"-?\d+(\.\d+)?", given):
-            raise TextError(f"{text!r}: {given!r} is not a number")
-        return (float(given),)
-    if kind == "type" and given.upper() not in TYPES:
-        raise TextError(f"{text!r}: ONNX has no type {given!r}; write, for example, int8 or float")
-    if kind != "operator":
-        return (given.upper(),)
-    found = expand(given)
-    if found == (given,) and not onnx.defs.has(given) and given != "Upsample":
-        raise TextError(f"{text!r}: ONNX has no operator {given!r}")
-    return found
-
-
-def _list(names: Any) -> str:
-    return ", ".join(sorted(names))
 
 
 def _same_value(graph: Graph, a: str, b: str) -> str:
@@ -171,17 +88,22 @@ def _followed_by(graph: Graph, x: str, *ops: str) -> str:
     if x in graph.outputs:
         return f"'{x}' is a graph output"
     readers = graph.readers(x)
-    other = next((r.node for r in readers if r.node.op not in ops), None)
+    other = next((r.node for r in readers if operator(r.node) not in ops), None)
     if other is not None:
-        return f"'{label(other)}', which reads '{x}', is {other.op}"
+        return f"'{label(other)}', which reads '{x}', is {operator(other)}"
     return "" if readers else f"nothing reads '{x}'"
+
+
+def _read_by(graph: Graph, x: str, *ops: str) -> str:
+    found = dict.fromkeys(operator(r.node) for r in graph.readers(x))
+    return "" if any(op in ops for op in found) else f"'{x}' is read by {', '.join(found) or 'nothing'}"
 
 
 def _made_by(graph: Graph, x: str, *ops: str) -> str:
     maker = graph.producer(x)
     if maker is None:
         return f"no node produces '{x}'"
-    return "" if maker.op in ops else f"'{label(maker)}', which produces '{x}', is {maker.op}"
+    return "" if operator(maker) in ops else f"'{label(maker)}', which produces '{x}', is {operator(maker)}"
 
 
 def _before(graph: Graph, a: str, b: str) -> str:
@@ -285,6 +207,9 @@ PREDICATES: Mapping[str, Predicate] = {
         "All its consumers are of these operators, and it is not a graph output.",
         "followed_by(y, Conv, Gemm)",
         _followed_by,
+    ),
+    "read_by": Predicate(
+        ("variable", "operator*"), "At least one of its consumers is of these operators.", "read_by(y, Conv)", _read_by
     ),
     "made_by": Predicate(
         ("variable", "operator*"), "Its producer is one of these operators.", "made_by(x, Relu)", _made_by

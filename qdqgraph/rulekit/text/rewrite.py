@@ -8,17 +8,20 @@ readers of y read x. Nodes of the pattern without a remaining reader are removed
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import onnx
 
 from ...graph.graph import Graph, Reader, key, label
 from ...model.protos import fresh
 from ...operators import PAIRS
+from ...proposals.nodes import make_constant
 from ...proposals.proposal import Graft, Rewire
 from ...toml.file import TextError
 from ..proposed import tensor_names
+from .computed import Computed
 from .match import Match, default_attribute
 from .pattern import Pattern, PatternNode
 
@@ -29,9 +32,13 @@ class Rewrite:
 
     pattern: Pattern
     result: Pattern
+    computed: Mapping[str, Computed] = field(default_factory=dict)
+    """Parameters that are constants computed for each match."""
 
     @classmethod
-    def parse(cls, text: str, pattern: Pattern, ops: Mapping[str, Sequence[str]]) -> Rewrite:
+    def parse(
+        cls, text: str, pattern: Pattern, ops: Mapping[str, Sequence[str]], computed: Mapping[str, Computed]
+    ) -> Rewrite:
         """Reads the replacement.
 
         Raises:
@@ -40,7 +47,7 @@ class Rewrite:
         """
         result = Pattern.parse(text, ops=ops, optional=pattern.optional, variadic=pattern.variadic)
         for ours, theirs, what in (
-            (result.inputs, pattern.inputs, "parameters"),
+            (result.inputs, (*pattern.inputs, *computed), "parameters"),
             (result.outputs, pattern.outputs, "outputs"),
         ):
             unknown = set(ours) - set(theirs) if what == "parameters" else set(ours) ^ set(theirs)
@@ -48,7 +55,9 @@ class Rewrite:
                 raise TextError(f"the {what} of pattern and rewrite differ: {', '.join(sorted(unknown))}")
         if unbound := set(result.attributes) - set(pattern.attributes):
             raise TextError(f"the pattern binds no attribute @{min(unbound)}")
-        rewrite = cls(pattern, result)
+        if unused := set(computed) - set(result.inputs):
+            raise TextError(f"the rewrite does not use the computed {min(unused)!r}: add it to its parameters")
+        rewrite = cls(pattern, result, computed)
         for index, node in enumerate(result.nodes):
             if node.op in ops and index not in rewrite.kept:
                 raise TextError(f"'{node}': which of {', '.join(ops[node.op])}? Give it the label of a pattern's node")
@@ -111,7 +120,8 @@ class Rewrite:
                 return f"'{tensor}' would change, but is a graph output"
             if outside:
                 return f"'{tensor}' would change, but '{label(outside[0])}' outside the pattern also reads it"
-        return ""
+        values = (expression.value(graph, match) for expression in self.computed.values())
+        return next((value for value in values if isinstance(value, str)), "")
 
     def graft(self, graph: Graph, match: Match) -> Graft:
         """The replacement for one match."""
@@ -124,9 +134,14 @@ class Rewrite:
         rebuilt = [i for i in self.kept.values() if i not in self.same]
         dropped = [i for i in range(len(self.pattern.nodes)) if i not in self.kept.values()]
         taken = [i for i in dropped if still_made & set(self.pattern.nodes[i].outputs)]
+        values = {own[v]: expression.value(graph, match) for v, expression in self.computed.items()}
+        constants = [make_constant(name, np.asarray(value)).SerializeToString() for name, value in values.items()]
         return Graft(
-            nodes=tuple(self._node(graph, match, j, names).SerializeToString() for j in written),
-            new=tuple(n for n, j in enumerate(written) if j not in self.kept),
+            nodes=(*constants, *(self._node(graph, match, j, names).SerializeToString() for j in written)),
+            new=(
+                *range(len(constants)),
+                *(n for n, j in enumerate(written, len(constants)) if j not in self.kept),
+            ),
             fresh=tuple(own.values()),
             replaced=tuple(key(match.nodes[i]) for i in (*rebuilt, *taken)),
             unread=tuple(key(match.nodes[i]) for i in dropped if i not in taken),
@@ -142,6 +157,7 @@ class Rewrite:
         """The names of new inner tensors by variable. None is that of a tensor of the match, which the new nodes may
         read."""
         inner = [v for n in self.result.nodes for v in n.outputs if v and v not in self.pattern.variables]
+        inner = [*self.computed, *inner]
         named = {v: f"{place}_{v}" for v in inner}
         read = {t.name for n in match.nodes.values() for t in (*n.inputs, *n.outputs)}
         read |= {name for n in match.nodes.values() for name in graph.proto(n).input}

@@ -21,12 +21,18 @@ from ..finding import Finding, Safety, Severity, Tie
 from ..policy import Policy
 from ..rule import Counterexample, Example, Rule
 from . import categories
+from .captures import check as check_captures
+from .captures import instances
+from .computed import Computed
+from .conditions import Alternatives
 from .form import RuleForm, TieTable
 from .match import Match, Trace, matches
 from .message import Message
 from .pattern import Pattern
-from .predicates import Condition
 from .rewrite import Rewrite
+
+NamedTie = tuple[Place, TieTable, tuple[NamedSite, ...]]
+"""A tie by name in one graph: its place in the file, its table, and the sites that it names."""
 
 
 class TextRule(Rule):
@@ -53,14 +59,14 @@ class TextRule(Rule):
         self.pattern = self._pattern(data)
         self.rewrite = self._rewrite(data)
         self.where = tuple(
-            self.source.read(("where", i), Condition.parse, text, self.pattern) for i, text in enumerate(data.where)
+            self.source.read(("where", i), Alternatives.parse, text, self.pattern) for i, text in enumerate(data.where)
         )
         self.tied = self._tied(data)
         self.at = self._variable("at", data.at) or next(iter(self.pattern.outputs), "")
         self.cost = self._variable("cost", data.cost)
         self.message = self._message("message", data.message, data.summary.rstrip("."))
         self.help = self._message("help", data.help, "")
-        self._sites_of: Mapping[int, tuple[NamedSite, ...]] | None = None
+        self._sites_of: tuple[NamedTie, ...] | None = None
 
     @property
     def anchor(self) -> int:
@@ -74,9 +80,9 @@ class TextRule(Rule):
         return f"{self.file}:{self.source.line((kind, index))}"
 
     def handles(self, domain: str, name: str) -> bool:
-        """Whether `quantized` or the pattern names the operator."""
-        mine = ((n.domain, op) for n in self.pattern.nodes for op in n.ops)
-        return super().handles(domain, name) or (domain, name) in mine
+        """Whether `quantized`, the pattern or a condition names the operator."""
+        mine = frozenset[str]().union(*(n.ops for n in self.pattern.nodes), *(line.operators for line in self.where))
+        return super().handles(domain, name) or (f"{domain}.{name}" if domain else name) in mine
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         """One finding per match, or per tie by name."""
@@ -88,9 +94,9 @@ class TextRule(Rule):
                 seen.add(mark)
                 yield self._found(graph, match, sites)
         if not self.tied:
-            for index, (place, tie) in enumerate(self.ties):
-                known = self._look_up(graph, place, tie) if self._sites_of is None else self._sites_of[index]
-                yield from self._named(graph, place, tie, known)
+            known = self._look_up(graph) if self._sites_of is None else self._sites_of
+            for place, tie, named in known:
+                yield from self._named(graph, place, tie, named)
 
     def resolved(self, graph: Graph) -> Rule:
         """The rule with its ties by name bound to sites of this graph.
@@ -101,13 +107,13 @@ class TextRule(Rule):
         if self.tied or not self.ties:
             return self
         bound = copy.copy(self)
-        bound._sites_of = {i: self._look_up(graph, place, tie) for i, (place, tie) in enumerate(self.ties)}
+        bound._sites_of = self._look_up(graph)
         return bound
 
     def sites_of_paths(self, graph: Graph) -> Mapping[str, tuple[str, ...]]:
         """The PyTorch paths of the sites, with what they are in a repaired graph."""
         found: dict[str, dict[str, None]] = {}
-        for named in (site for sites in (self._sites_of or {}).values() for site in sites):
+        for named in (site for _, _, sites in self._sites_of or () for site in sites):
             site = named.now(graph)
             for path in named.paths if site is not None else ():
                 found.setdefault(path, {})[str(site)] = None
@@ -115,7 +121,7 @@ class TextRule(Rule):
 
     def matches(self, graph: Graph) -> Iterator[Match]:
         """The matches of the pattern for which every condition holds; for a rewrite, only the first at each node."""
-        if not all(n.domain or graph.nodes(*n.ops) for n in self.pattern.nodes):
+        if not all(any("." in op for op in n.ops) or graph.nodes(*n.ops) for n in self.pattern.nodes):
             return
         for group in matches(graph, self.pattern, self.anchor) if self.pattern.nodes else ():
             fitting = (match for match in group if not self.stops(graph, match))
@@ -149,23 +155,33 @@ class TextRule(Rule):
         tensors = [pairs(graph).root(t) for variable in self.tied for t in match.tensors[variable] if t]
         return tuple(dict.fromkeys(t for t in tensors if not graph.is_constant(t)))
 
-    def _look_up(self, graph: Graph, place: Place, tie: TieTable) -> tuple[NamedSite, ...]:
-        """The sites that a tie of the file names.
+    def _look_up(self, graph: Graph) -> tuple[NamedTie, ...]:
+        """The ties of the file over the sites that they name in a graph; one with captures means several.
 
         Raises:
             RuleError: a name matches nothing, and is required.
         """
-        found: list[NamedSite] = []
-        for kind, index, name in tie.named():
-            sites = named_sites(graph, kind, name)
-            if not sites and tie.required:
-                self.source.fail(
-                    (*place, kind, index),
-                    f"{kind} {name!r} matches nothing in this model{nearest(graph, kind, name) or '.'} "
-                    "If it may be absent, write required = false in this tie",
-                )
-            found += sites
+        found: list[NamedTie] = []
+        for place, tie in self.ties:
+            for bound in instances(graph, tie) or (tie,):
+                sites = [site for names in tie.named() for site in self._sites_named(graph, place, tie, bound, names)]
+                found.append((place, bound, tuple(sites)))
         return tuple(found)
+
+    def _sites_named(
+        self, graph: Graph, place: Place, tie: TieTable, bound: TieTable, named: tuple[str, int, str]
+    ) -> tuple[NamedSite, ...]:
+        kind, index, written = named
+        name = str(getattr(bound, kind)[index])
+        sites = named_sites(graph, kind, name)
+        if not sites and tie.required:
+            what = repr(written) if name == written else f"{written!r} as {name!r}"
+            self.source.fail(
+                (*place, kind, index),
+                f"{kind} {what} matches nothing in this model{nearest(graph, kind, name) or '.'} "
+                "If it may be absent, write required = false in this tie",
+            )
+        return sites
 
     def _named(self, graph: Graph, place: Place, tie: TieTable, known: Sequence[NamedSite]) -> Iterator[Finding]:
         """The finding of a tie over sites that the file lists by name."""
@@ -184,7 +200,7 @@ class TextRule(Rule):
         if not data.pattern:
             if not any(tie.named() for _, tie in self.ties):
                 self.source.fail((), "a rule needs a `pattern`, or ties that name tensors, nodes or quantizers")
-            for key in ("rewrite", "where", "at", "cost", "optional", "variadic", "ops", "message", "help"):
+            for key in ("rewrite", "compute", "where", "at", "cost", "optional", "variadic", "ops", "message", "help"):
                 if key in self.source.table:
                     self.source.fail((key,), f"`{key}` needs a `pattern`, and there is none")
             return Pattern((), (), (), ())
@@ -207,14 +223,25 @@ class TextRule(Rule):
                 f"write {'exact or lossy' if proposes else 'manual'}",
             )
         if not data.rewrite:
+            if data.compute:
+                self.source.fail(("compute",), "`compute` needs a `rewrite` that reads its constants")
             return None
-        return self.source.read(("rewrite",), Rewrite.parse, data.rewrite, self.pattern, self.ops)
+        return self.source.read(("rewrite",), Rewrite.parse, data.rewrite, self.pattern, self.ops, self._computed(data))
+
+    def _computed(self, data: RuleForm) -> dict[str, Computed]:
+        """The constants that the rewrite computes."""
+        single = sorted(self.pattern.variables - self.pattern.variadic)
+        for name in data.compute:
+            if not name.isidentifier() or name in self.pattern.variables:
+                self.source.fail(("compute", name), f"compute names {name!r}; write a new name of letters and digits")
+        return {v: self.source.read(("compute", v), Computed.parse, text, single) for v, text in data.compute.items()}
 
     def _tied(self, data: RuleForm) -> tuple[str, ...]:
         """The variables that the pattern's tie joins; none if the ties name their sites."""
         for place, tie in self.ties:
             if tie.policy:
                 self.source.read((*place, "policy"), Policy.parse, tie.policy)
+            self.source.read(place, check_captures, tie)
             if not tie.sites and not tie.named():
                 self.source.fail(place, f"the tie names no sites: write sites, {', '.join(KINDS)}")
             if bool(tie.sites) != bool(data.pattern):

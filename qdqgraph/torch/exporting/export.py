@@ -20,6 +20,7 @@ from ...errors import TorchError
 from ...extras import install_hint
 from ...graph.graph import Graph
 from ...graph.selectors import quantizers as known_paths
+from ...model.writing.outputs import refuse_to_overwrite
 from ...model.writing.texts import write_file
 from ...repair.paths import record_paths
 from ...repair.rounds import fix
@@ -58,6 +59,7 @@ def export(
     dynamic_batch: bool = False,
     uint8: bool = False,
     allow_zero: bool = False,
+    force: bool = False,
 ) -> onnx.ModelProto:
     """Writes a model with its quantizers as Q/DQ pairs; the model itself is not changed.
 
@@ -68,7 +70,7 @@ def export(
         model: quantized and calibrated, on any device; a float model is exported as it is.
         example: an input, a tuple of inputs, or a mapping of keyword arguments; inputs may be lists and mappings of
             tensors. The file has fixed shapes, those of the example, except for a dynamic batch.
-        path: the file; an existing one is replaced.
+        path: the file.
         opset: 13 to 20, with the dynamo exporter 18 to 20; None: 17, with the dynamo exporter 18.
         input_names: of every tensor; if they are too few, the names of the forward's parameters are used.
         dynamo: use torch.export instead of tracing.
@@ -77,6 +79,7 @@ def export(
         uint8: write unsigned quantizers as UINT8, for an engine that supports it; TensorRT rejects it (QDQ402).
         allow_zero: write quantizers that received only zeros with a scale of 1, which keeps zeros: layers whose weights
             are zero before training, and the tensors that they compute.
+        force: overwrite an existing file.
 
     Returns:
         The model that was written.
@@ -86,7 +89,9 @@ def export(
             supported; the example contains no tensor; the model has tensors on the meta device, or torch cannot export
             it; onnxscript is missing, which the dynamo exporter needs; or the file cannot be written. An error leaves
             no file.
+        ModelError: the file exists and `force` is not set, its folder is missing, or it is a folder or a device.
     """
+    refuse_to_overwrite(Path(path), force=force)
     inputs = example_tensors(example)
     opset = resolve_opset(opset, dynamo)
     _refuse_unexportable(model, inputs, opset, uint8)

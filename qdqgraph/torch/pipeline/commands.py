@@ -14,6 +14,7 @@ import onnx
 from torch import nn
 
 from ...errors import TorchError
+from ...log import log_step
 from ...model.writing.texts import write_text
 from ...repair.rounds import check
 from ...rulekit import catalog
@@ -37,7 +38,7 @@ from .checks import (
     refuse_ranking,
     run_identity,
 )
-from .options import Exporting, FloatUnits, Network, Preparation, Progress, ignore_progress
+from .options import Exporting, FloatUnits, Network, Preparation, Progress
 from .session import EpochData, Prepared, Session
 
 
@@ -88,7 +89,7 @@ def quantize_network(
     off: FloatUnits | None = None,
     save_ptq: Path | str | None = None,
     force: bool = False,
-    progress: Progress = ignore_progress,
+    progress: Progress = log_step,
     bar: bool = False,
 ) -> ExportedNetwork:
     """Quantizes, links, calibrates, scores, exports, checks and compares a network, as `qdqgraph torch quantize` does.
@@ -118,8 +119,8 @@ def quantize_network(
     session = Session(network, progress, bar=bar)
     prepared = session.prepare(preparation, exporting, off)
     if save_ptq is not None:
-        save(prepared.model, save_ptq)
-    return _exported(session, prepared, output, preparation, exporting)
+        save(prepared.model, save_ptq, force=force)
+    return _exported(session, prepared, output, preparation, exporting, force=force)
 
 
 def rank_layers(
@@ -130,7 +131,7 @@ def rank_layers(
     direction: Direction = "disable",
     blocks: Sequence[str] | None = None,
     force: bool = False,
-    progress: Progress = ignore_progress,
+    progress: Progress = log_step,
     bar: bool = False,
 ) -> RankedLayers:
     """Measures the cost of each layer's quantization, as `qdqgraph torch sensitivity` does.
@@ -189,7 +190,7 @@ def finetune_network(
     resume: Path | str | None = None,
     restart: bool = False,
     force: bool = False,
-    progress: Progress = ignore_progress,
+    progress: Progress = log_step,
     bar: bool = False,
 ) -> ExportedNetwork:
     """Quantizes a network as `quantize_network` does and trains it, with the float network as teacher, before it is
@@ -231,7 +232,7 @@ def finetune_network(
     if restart:
         resume.unlink(missing_ok=True)
     if save_ptq is not None and not goes_on:
-        save(prepared.model, save_ptq)
+        save(prepared.model, save_ptq, force=force)
     finetuned = finetune(
         prepared.model,
         prepared.float_model,
@@ -243,11 +244,12 @@ def finetune_network(
         stride=stride,
         checkpoint=None if save_qat is None else Path(save_qat),
         resume=resume,
+        force=force or goes_on,
         identity=identity,
         progress=progress,
     )
     session.score("fine-tuned", prepared.model)
-    done = _exported(session, prepared, output, preparation, exporting, finetuned)
+    done = _exported(session, prepared, output, preparation, exporting, finetuned, force=force)
     resume.unlink(missing_ok=True)
     return done
 
@@ -269,6 +271,8 @@ def _exported(
     preparation: Preparation,
     exporting: Exporting,
     finetuned: Finetuned | None = None,
+    *,
+    force: bool,
 ) -> ExportedNetwork:
     proto = export(
         prepared.model,
@@ -278,6 +282,7 @@ def _exported(
         dynamo=exporting.dynamo,
         dynamic_batch=exporting.dynamic_batch,
         allow_zero=exporting.allow_zero,
+        force=force,
     )
     findings = check(proto, catalog.load() if preparation.rules is None else preparation.rules)
     comparison = session.compare(prepared.model, proto, exporting.compare) if exporting.compare else None

@@ -20,10 +20,6 @@ Progress = Callable[[str], None]
 """Receives one or more lines of text after each step."""
 
 
-def ignore_progress(line: str) -> None:
-    """Reports nothing."""
-
-
 @dataclass(frozen=True)
 class Network:
     """A float network, its data and its score.

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from ...errors import TorchError
+from ...log import log_step
+from ...model.writing.outputs import refuse_to_overwrite
 from ..calibration.calibrate import Feed, run_first_input
 from ..quantizer.choice import Choice
 from ..quantizer.quantizer import isolated_run, quantizers
@@ -61,8 +63,9 @@ def finetune(
     feed: Feed | None = None,
     checkpoint: Path | None = None,
     resume: Path | None = None,
+    force: bool = False,
     identity: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Callable[[str], None] = log_step,
 ) -> Finetuned:
     """Trains a calibrated model in place; amax stays as calibrated, unless `Training.learn_amax` is set.
 
@@ -86,6 +89,7 @@ def finetune(
         resume: a file that is written after each epoch. If it exists, the run goes on from it, and ends with the
             weights of an uninterrupted run, bit for bit, if the data are the same: the generators of Python, NumPy,
             torch and a DataLoader are restored, and those of a loader that has `state_dict` and `load_state_dict`.
+        force: overwrite an existing `checkpoint`; a run that goes on from `resume` replaces it in any case.
         identity: what else identifies the run, as text, for a comparison with that of `resume`.
         progress: called with one line per epoch.
 
@@ -94,7 +98,10 @@ def finetune(
             is supervised, the teacher has no module of a path, the outputs of both differ in structure or shape, the
             loss is not a finite scalar or no gradient reaches a weight, `resume` belongs to another run, or a file
             cannot be written.
+        ModelError: `checkpoint` exists, and neither `force` is set nor an interrupted run goes on.
     """
+    if checkpoint is not None:
+        refuse_to_overwrite(Path(checkpoint), force=force or (resume is not None and resume.exists()))
     how, run = training or Training(), feed or run_first_input
     refuse_training(how, loss=loss is not None)
     names = supervised_modules(model, teacher, supervise, stride) if how.distillation else ()
@@ -180,7 +187,7 @@ class _Training:
             self.state.scores.append(self.evaluate(self.model.eval()))
         self._write()
         if self.checkpoint is not None:
-            save(self.model, self.checkpoint)
+            save(self.model, self.checkpoint, force=True)
 
     def go_on(self) -> None:
         """Trains for the epochs that are left."""
@@ -213,7 +220,7 @@ class _Training:
             if better or not state.scores:
                 state.best, state.kept = epoch, copy.deepcopy(self.model.state_dict())
                 if self.checkpoint is not None:
-                    save(self.model, self.checkpoint)
+                    save(self.model, self.checkpoint, force=True)
         self.progress(line)
         return better
 
@@ -250,7 +257,7 @@ def _save_kept(model: nn.Module, state: Run, path: Path) -> None:
     """Saves the best state of an interrupted run."""
     own = copy.deepcopy(model.state_dict())
     model.load_state_dict(state.kept)
-    save(model, path)
+    save(model, path, force=True)
     model.load_state_dict(own)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
+from ...model.writing.outputs import refuse_to_overwrite
 from ...model.writing.texts import write_file
 from ..calls.places import places
 from ..calls.source import has_call
@@ -45,18 +46,21 @@ class Loaded:
     differences: tuple[str, ...]
 
 
-def save(model: nn.Module, path: Path | str) -> None:
+def save(model: nn.Module, path: Path | str, *, force: bool = False) -> None:
     """Writes a quantized model's state: weights and buffers in their own types, amax, the places of quantizers, ties,
     which quantizers are disabled, and how it was quantized and calibrated. `load` restores it into the network from
     before `quantize`.
 
     Args:
-        path: the file, written completely or not at all; an existing one is replaced.
+        path: the file, written completely or not at all.
+        force: overwrite an existing file.
 
     Raises:
         TorchError: the model contains no quantizers or has tensors on the meta device, a module's extra state is not
             plain data, or the file cannot be written.
+        ModelError: the file exists and `force` is not set, its folder is missing, or it is a folder or a device.
     """
+    refuse_to_overwrite(Path(path), force=force)
     write_content(content_of(model), Path(path))
 
 

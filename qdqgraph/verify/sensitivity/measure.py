@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnx
@@ -54,7 +54,7 @@ class Measuring:
         self._session = runtime.Session(graph.model, folder, runtime.provider(provider)[0])
         self._reference = Kept()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Measuring:
         try:
             for number, feed in enumerate(self._samples(), 1):
                 self.progress(f"float network, sample {number}")

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from ...documents import document
 from ...errors import ModelError, counted, field_fault, reason
 from ...model import kinds
 from ...model.recognized import mistaken
@@ -95,6 +96,10 @@ class Sensitivity:
     units: tuple[UnitRow, ...]
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        first = f", worst {self.units[0].name!r} with {self.units[0].worth:+.4g}" if self.units else ""
+        return f"<Sensitivity {self.file!r}: {len(self.units)} of {counted(self.total, self.asked.by)}{first}>"
+
     @property
     def complete(self) -> bool:
         """Whether every unit was measured."""
@@ -102,7 +107,7 @@ class Sensitivity:
 
     def to_json(self) -> str:
         """The ranking as JSON in ASCII."""
-        return json.dumps(json.loads(msgspec.json.encode(self)), indent=1) + "\n"
+        return document("sensitivity", json.loads(msgspec.json.encode(self))) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Sensitivity:

@@ -1,0 +1,63 @@
+"""The arguments of check that say how its findings are shown, and the command that it proposes."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ..report import formats
+from .report_arguments import add_report
+
+TEXT = "text"
+"""The format for reading."""
+FIXED = ".fixed.onnx"
+"""How the name of the proposed output ends."""
+SHOWN = (
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "--full",
+    "--statistics",
+    "--no-rehearsal",
+    "--json",
+    "--profile-rules",
+    "--force",
+)
+VALUED = ("--format", "--report", "--fail-on")
+"""Options of `check` that the proposed command does not get: without a value, and with one."""
+
+
+def add_shown(verb: ArgumentParser) -> None:
+    """Adds the options that say how findings are shown."""
+    group = verb.add_argument_group("output")
+    which = group.add_mutually_exclusive_group()
+    for names, value, help in (
+        (("-q", "--quiet"), "quiet", "print the verdict alone, one line a file"),
+        (("--statistics",), "statistics", "print the table of rules alone"),
+        (("-v", "--verbose"), "verbose", "print the message and the repair of each place, and every reason"),
+        (("--full",), "full", "print every finding, those that cost most first"),
+    ):
+        which.add_argument(*names, action="store_const", const=value, dest="detail", help=help)
+    group.set_defaults(detail="normal")
+    help = "do not repair a copy in memory to see what fix would do; a finding is then repairable if it has a repair"
+    group.add_argument("--no-rehearsal", action="store_true", help=help)
+    help = "the findings that end in exit code 1: errors, all (warning), or none (never); default: warning"
+    group.add_argument("--fail-on", choices=["error", "warning", "never"], default="warning", help=help)
+    group.add_argument("--format", choices=(*formats.names(), TEXT), default=TEXT, help="what is printed")
+    group.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    add_report(group)
+
+
+def carried(args: Namespace, path: Path) -> tuple[str, ...]:
+    """The command that repairs a file with the options of this call."""
+    models = {str(model) for model in args.models}
+    options: list[str] = []
+    words = iter(args.given[1:])
+    for word in words:
+        if word in VALUED:
+            next(words, None)
+        elif word not in models and word not in SHOWN and word.partition("=")[0] not in VALUED:
+            options.append(word)
+    out = path.with_name(f"{path.name.removesuffix('.onnx')}{FIXED}")
+    return "qdqgraph", "fix", str(path), "-o", str(out), *options

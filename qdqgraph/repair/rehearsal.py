@@ -1,0 +1,63 @@
+"""`Rehearsal`: what a repair would do to the findings of a model, without writing one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import QdqgraphError
+from ..graph.graph import Graph
+from ..model.protos import version
+from ..rulekit.finding import Finding
+from ..rulekit.rule import Rule
+from .guard import Identity, Refuse
+from .options import Options
+from .start import Start
+from .work import Price, Work
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What `fix` with these options, without data, would do.
+
+    Attributes:
+        repaired: code and place of the findings that it repairs, also of those that only its repairs bring to light.
+        left: the findings that remain after it, with the reason if a repair is refused.
+        failed: why it cannot be carried out; "" otherwise.
+    """
+
+    repaired: frozenset[Identity]
+    left: tuple[Finding, ...]
+    failed: str = ""
+
+
+def rehearsed(
+    graph: Graph,
+    findings: Sequence[Finding],
+    scanned: tuple[Finding, ...],
+    rules: Sequence[Rule],
+    options: Options,
+    price: Price,
+    refuse: Refuse,
+) -> Rehearsal:
+    """Returns what a repair would do, by carrying it out in memory as `rounds.fix` does.
+
+    Args:
+        graph: the graph; it is not modified.
+        findings: its findings, as `rounds.examine` returns them.
+        scanned: what the rules found in it.
+        rules: the rules to repair by.
+        options: what the repair may do.
+        price: as `rounds.fix`.
+        refuse: as `rounds.fix`.
+    """
+    if not findings:
+        return Rehearsal(frozenset(), ())
+    work = Work(rules, options, price=price, refuse=refuse)
+    work.knows(graph, scanned)
+    try:
+        final = work.run(Start.at(graph, version(graph.model), rules))[1]
+        left = price(final, work.left(final))
+    except QdqgraphError as error:
+        return Rehearsal(frozenset(), tuple(findings), str(error))
+    return Rehearsal(frozenset(finding.identity for finding in work.applied), left)

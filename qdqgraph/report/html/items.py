@@ -1,0 +1,95 @@
+"""Findings and the documentation of their rules, for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ...printable import printable
+from ...repair.seed import CODE
+from ...rulekit.catalog import builtin_folder
+from ...rulekit.finding import Finding
+from ...rulekit.rule import Documentation
+from ...rulekit.rule import Rule as AnyRule
+from ..results import Result
+from ..summary.outcomes import Judged, Outcome, why
+from .data import Item, Rule, State
+from .views import Drawn
+
+STATES: Mapping[Outcome, State] = {
+    Outcome.REPAIRABLE: "repairable",
+    Outcome.FOLLOWS: "follows",
+    Outcome.LEFT: "left",
+}
+"""The state of a finding by its outcome."""
+
+
+def judged_items(judged: Iterable[Judged], drawn: Sequence[Drawn], numbers: Mapping[str, int]) -> tuple[Item, ...]:
+    """The findings of `check`, with what a repair would do."""
+    return tuple(item(each.finding, STATES[each.outcome], each.why, drawn, numbers) for each in judged)
+
+
+def repaired_items(
+    before: Iterable[Finding], result: Result, drawn: Sequence[Drawn], numbers: Mapping[str, int]
+) -> tuple[Item, ...]:
+    """The findings before a repair and those that it brought to light, with what became of each; without the layers
+    that `quantize` quantizes.
+
+    Args:
+        before: the findings of the first graph, with their costs.
+        result: the repair.
+        drawn: the graphs before and after it.
+        numbers: the number of each box by its key.
+    """
+    left = {finding.identity: finding for finding in result.left}
+    done = {finding.identity for finding in result.applied}
+    found: list[Item] = []
+    seen = set()
+    for finding in (*before, *result.applied, *result.left):
+        if finding.identity in seen or finding.code == CODE:
+            continue
+        seen.add(finding.identity)
+        state: State = "left" if finding.identity in left else "repaired" if finding.identity in done else "gone"
+        reason = why(left[finding.identity]) if state == "left" else ""
+        places = drawn[::-1] if state == "left" else drawn
+        found.append(item(finding, state, reason, places, numbers))
+    return tuple(found)
+
+
+def item(finding: Finding, state: State, reason: str, drawn: Sequence[Drawn], numbers: Mapping[str, int]) -> Item:
+    """A finding with the boxes of its place and of its tie: of the first of these graphs that has its place."""
+    sites = finding.tie.sites if finding.tie is not None else ()
+    return Item(
+        code=printable(finding.code),
+        name=printable(finding.name),
+        severity=finding.severity.value,
+        state=state,
+        place=printable(finding.place),
+        node=printable(finding.node),
+        message=printable(finding.message),
+        help=printable(finding.help),
+        why=printable(reason),
+        bytes=finding.bytes,
+        bits=finding.bits_lost,
+        box=_box(finding.place, finding.node, drawn, numbers),
+        boxes=tuple(dict.fromkeys(b for s in sites if (b := _box(s, "", drawn, numbers)) is not None)),
+    )
+
+
+def _box(tensor: str, node: str, drawn: Sequence[Drawn], numbers: Mapping[str, int]) -> int | None:
+    for each in drawn:
+        if (index := each.box_at(tensor, node)) is not None:
+            return numbers[each.folding.boxes[index].key]
+    return None
+
+
+def documented(rules: Iterable[AnyRule], codes: Iterable[str]) -> tuple[Rule, ...]:
+    """The documentation of the rules with these codes, by code."""
+    wanted = set(codes)
+    return tuple(_rule(rule) for rule in sorted(rules, key=lambda rule: rule.code) if rule.code in wanted)
+
+
+def _rule(rule: AnyRule) -> Rule:
+    text = Documentation.of(rule)
+    page = f"docs/rules/{rule.code}.md" if rule.file.is_relative_to(builtin_folder()) else str(rule.file)
+    parts = (text.summary, text.why, text.when_not, text.source, page)
+    return Rule(printable(rule.code), printable(rule.name), rule.safety.value, *map(printable, parts))

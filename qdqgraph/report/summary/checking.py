@@ -1,0 +1,211 @@
+"""The summary of `check`: the verdict, a row per rule, the most expensive places, and what runs in INT8."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...engines.forecast.cost import excess_of, together
+from ...engines.share import Int8Share
+from ...errors import counted
+from ...rulekit.finding import Finding, Severity
+from ...targets.target import Target
+from .outcomes import Judged, Left, Outcome, by_reason, judged
+from .words import percent, size
+
+if TYPE_CHECKING:
+    from ..checked import Checked
+
+
+@dataclass(frozen=True)
+class CodeRow:
+    """The findings of one rule.
+
+    Attributes:
+        code: the rule's code, "QDQ101".
+        name: the rule's name.
+        severity: error if TensorRT refuses the file for one of them.
+        findings: how many there are.
+        repairable: those that a repair with the same options repairs.
+        follows: those that are gone when the others are repaired.
+        bytes: bytes of activations that they cost together in one run; those of one tensor count once.
+        share: these bytes as a share of all that the network reads and writes in one run, 0 to 1 by the forecast.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    findings: int
+    repairable: int
+    follows: int
+    bytes: int
+    share: float
+
+    @property
+    def left(self) -> int:
+        """How many remain after a repair."""
+        return self.findings - self.repairable - self.follows
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor with findings.
+
+    Attributes:
+        tensor: its name.
+        findings: its findings with their outcomes, those that cost most first.
+        bytes: bytes that they cost together in one run.
+        share: as `CodeRow.share`.
+    """
+
+    tensor: str
+    findings: tuple[Judged, ...]
+    bytes: int
+    share: float
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of the findings, each once, in their order."""
+        return tuple(dict.fromkeys(judged.finding.code for judged in self.findings))
+
+
+@dataclass(frozen=True)
+class CheckSummary:
+    """What `check` says of one file.
+
+    Attributes:
+        path: the file, as the user wrote it.
+        target: the name of the generation for messages, "TensorRT 10.2 to 10.16".
+        findings: all findings for the target, with their outcomes, those that cost most first.
+        codes: a row for each rule that found something: errors first, then by cost.
+        places: the tensors with findings, those that cost most first.
+        bytes: bytes that all findings cost together in one run; those of one tensor count once.
+        int8: what runs in INT8, by the forecast.
+        after: what would run in INT8 after a repair; None if unknown.
+        kept: what a repair would leave, also what only its other repairs bring to light, by reason.
+        failed: why a repair fails; "" if it does not, or if that is unknown.
+        elsewhere: the findings that only another target has, by the name of that target.
+    """
+
+    path: str
+    target: str
+    findings: tuple[Judged, ...]
+    codes: tuple[CodeRow, ...]
+    places: tuple[Place, ...]
+    bytes: int
+    int8: Int8Share
+    after: Int8Share | None
+    kept: tuple[Left, ...]
+    failed: str
+    elsewhere: Mapping[str, tuple[Finding, ...]]
+
+    def count(self, outcome: Outcome) -> int:
+        """Returns how many findings have an outcome."""
+        return sum(each.outcome is outcome for each in self.findings)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings for which TensorRT refuses the file."""
+        return tuple(each.finding for each in self.findings if each.finding.severity is Severity.ERROR)
+
+    @property
+    def unwritten(self) -> str:
+        """Why `fix` with the same options would write nothing: TensorRT would still refuse the file; "" if it would."""
+        if self.failed:
+            return self.failed
+        stay = [left for left in self.kept if left.severity is Severity.ERROR]
+        return "; ".join(f"{left.code} remains at {counted(len(left.findings), 'place')}: {left.why}" for left in stay)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The codes for `--also` without which `fix` writes nothing; empty if they are not what prevents it."""
+        stay = [left for left in self.kept if left.severity is Severity.ERROR]
+        return tuple(sorted({left.code for left in stay})) if all(left.asked for left in stay) else ()
+
+    @property
+    def verdict(self) -> str:
+        """The most important fact in one sentence without the path."""
+        share = self.int8
+        if errors := self.errors:
+            codes = ", ".join(dict.fromkeys(row.code for row in self.codes if row.severity is Severity.ERROR))
+            return f"{self.target} refuses this file: {counted(len(errors), 'error')} ({codes})"
+        ratio = f"{share.int8} of {share.weighted} weighted layers in {share.kind}"
+        if not self.findings:
+            return f"no findings{f', but {share.warning}' if share.warning else f'; {ratio}'}"
+        if share.warning:
+            return f"{share.warning}: {counted(len(self.findings), 'finding')}"
+        found = counted(len(self.findings), "finding")
+        if self.bytes and share.bytes:
+            verb = "costs" if len(self.findings) == 1 else "cost"
+            found += f" that {verb} {size(self.bytes)} a run ({percent(self.bytes / share.bytes)})"
+        return f"{found}; {ratio}"
+
+    @property
+    def total(self) -> str:
+        """How many findings there are, and how many a repair removes: "17 findings, 16 repairable"."""
+        follows, left = self.count(Outcome.FOLLOWS), self.count(Outcome.LEFT)
+        parts = [counted(len(self.findings), "finding"), f"{self.count(Outcome.REPAIRABLE)} repairable"]
+        parts += [f"{follows} resolved with them"] if follows else []
+        parts += [f"{left} left"] if left and follows else []
+        return ", ".join(parts)
+
+
+def summary(path: str, target: str, checked: Checked) -> CheckSummary:
+    """Returns the summary of a checked file.
+
+    Args:
+        path: the file, as the user wrote it.
+        target: the name of the requested target, "trt-10".
+        checked: what `api.check` returned, best with a rehearsal: without one, the outcome of each finding is what it
+            says of itself.
+    """
+    here = [finding for finding in checked.findings if not finding.target]
+    found = judged(here, checked.rehearsal)
+    excess = excess_of(checked.engine)
+    whole = checked.int8.bytes
+
+    def cost(some: Iterable[Judged]) -> tuple[int, float]:
+        spent = together((each.finding for each in some), excess)
+        return spent, spent / whole if whole else 0.0
+
+    rows = [_row(mine, *cost(mine)) for mine in _grouped(found, lambda f: f.code)]
+    places = [Place(mine[0].finding.place, mine, *cost(mine)) for mine in _grouped(found, lambda f: f.place)]
+    known = checked.rehearsal
+    targets = dict.fromkeys(finding.target for finding in checked.findings if finding.target)
+    return CheckSummary(
+        path=path,
+        target=Target.named(target).title,
+        findings=found,
+        codes=tuple(sorted(rows, key=lambda row: (row.severity is not Severity.ERROR, -row.bytes, row.code))),
+        places=tuple(sorted(places, key=lambda place: -place.bytes)),
+        bytes=cost(found)[0],
+        int8=checked.int8,
+        after=checked.after,
+        kept=() if known is None or known.failed else by_reason(known.left),
+        failed="" if known is None else known.failed,
+        elsewhere={name: tuple(f for f in checked.findings if f.target == name) for name in targets},
+    )
+
+
+def _grouped(found: Iterable[Judged], by: Callable[[Finding], str]) -> Iterable[tuple[Judged, ...]]:
+    groups: dict[str, list[Judged]] = {}
+    for each in found:
+        groups.setdefault(by(each.finding), []).append(each)
+    return map(tuple, groups.values())
+
+
+def _row(mine: tuple[Judged, ...], bytes: int, share: float) -> CodeRow:
+    first, outcomes = mine[0].finding, Counter(each.outcome for each in mine)
+    errors = any(each.finding.severity is Severity.ERROR for each in mine)
+    return CodeRow(
+        code=first.code,
+        name=first.name,
+        severity=Severity.ERROR if errors else Severity.WARNING,
+        findings=len(mine),
+        repairable=outcomes[Outcome.REPAIRABLE],
+        follows=outcomes[Outcome.FOLLOWS],
+        bytes=bytes,
+        share=share,
+    )
