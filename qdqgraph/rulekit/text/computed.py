@@ -69,7 +69,8 @@ class Computed:
         """
         example = "write arithmetic of variables and numbers, such as s * c"
         try:
-            with warnings.catch_warnings(action="ignore"):  # Python's advice about literals
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python's advice about literals
                 tree = ast.parse(text.strip(), mode="eval").body if len(text) <= LONGEST else None
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise TextError(f"{text!r} is not an expression; {example}") from error
