@@ -43,4 +43,4 @@ LEFT_OUT: Mapping[str, str] = {
     "traceback": "an exception has it",
     "help": "`help(qdqgraph.fix)`",
 }
-"""Options that no argument stands for, and what to write instead."""
+"""Options without an argument of the same purpose, and what to write instead."""

@@ -30,6 +30,7 @@ class Int8Share:
         kind: the types of the quantized tensors, in words: "INT8", "FP8" or "FP8 and INT8".
         kernels: number of layers that run a kernel, reformats included.
         reformats: number of those that only copy or convert a tensor.
+        undecided: number of layers that TensorRT may fuse further, by timing; the other numbers count them as they are.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Int8Share:
     kind: str = "INT8"
     kernels: int = 0
     reformats: int = 0
+    undecided: int = 0
 
     @classmethod
     def of(cls, engine: Engine, refused: Iterable[str] = ()) -> Int8Share:
@@ -65,6 +67,7 @@ class Int8Share:
             kind=" and ".join(sorted({t.precision for t in stored} & EIGHT_BITS)) or "INT8",
             kernels=len(working),
             reformats=sum(bool(layer.cause) for layer in working),
+            undecided=sum(bool(layer.alternative) for layer in working),
         )
 
     @property

@@ -7,7 +7,7 @@ and does not modify the given model. Neither function opens a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,9 @@ from .resolve import resolve
 from .solution import Solution
 from .start import Start
 from .work import Measure, Price, Work
+
+FEW = 3
+"""So many findings with the same rule and advice are said one by one in a refusal."""
 
 
 def check(
@@ -236,9 +239,22 @@ def elsewhere(graph: Graph, rules: Sequence[Rule], here: Iterable[Finding]) -> t
     return tuple(replace(finding, target=name) for name, finding in found if finding.identity not in known)
 
 
+def _lines(alike: Sequence[Finding]) -> Iterator[str]:
+    """Yields what is said of findings of one rule with the same advice."""
+    if len(alike) <= FEW:
+        yield from (f"{f.place}: {f.code} {f.message}; {f.advice}" for f in alike)
+        return
+    first = alike[0]
+    yield f"{first.code} at {len(alike)} places, first at {first.place}: {first.message}; {first.advice}"
+
+
 def _illegal(findings: Sequence[Finding], options: Options) -> str:
-    """Returns the message that explains why the model was not repaired, one line per finding."""
-    lines = [f"{f.place}: {f.code} {f.message}; {f.advice}" for f in findings]
+    """Returns the message that explains why the model was not repaired: a line per finding, or, if many have the same
+    rule and advice, one for all of them."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.advice), []).append(finding)
+    lines = [line for alike in groups.values() for line in _lines(alike)]
     asked = sorted({f.code for f in findings if f.edits and f.safety is Safety.MANUAL})
     forbidden = options.exact and any(f.edits and f.safety is Safety.LOSSY for f in findings)
     advice = [f"repairs on request: add --also {','.join(asked)}"] if asked else []

@@ -157,6 +157,8 @@ class _Check:
         final = exact
         if result.model is not result.exact:
             final, final_outputs = against(result.model)
+        if self.data is None and not random and final is not exact and all(a.identical for a in final.values()):
+            final = self._moved(model, first, names, final)
         loose = _independent(model)
         final = {
             n: replace(a, caveat=a.caveat or "does not depend on the inputs") if n in loose else a
@@ -177,6 +179,16 @@ class _Check:
             floats=floats,
             reference=reference,
         )
+
+    def _moved(
+        self, model: onnx.ModelProto, first: _Run, names: Sequence[str], final: dict[str, Agreement]
+    ) -> dict[str, Agreement]:
+        """The agreements, with a caveat for outputs that are the same for another input: with scales that are far too
+        small, a network computes constants, and every repair of it is bit-identical."""
+        feeds = [{name: _reversed(array) for name, array in feed.items()} for feed in first.feeds]
+        other = compared(names, first.outputs, self._outputs(model, feeds))
+        same = "the same for other inputs, compares nothing"
+        return {n: replace(a, caveat=a.caveat or same) if other[n].identical else a for n, a in final.items()}
 
     def _outputs(self, model: onnx.ModelProto, feeds: Feeds) -> Iterator[list[Any]]:
         return runtime.Session(model, self.folder, self.provider).each(feeds)
@@ -224,6 +236,11 @@ class _Check:
         names = [o.name for o in model.graph.output]
         before, after = compared(names, real, first.outputs), compared(names, real, final)
         return {n: Sides(before[n].sqnr, after[n].sqnr) for n in noisy}
+
+
+def _reversed(array: np.ndarray) -> np.ndarray:
+    """Other values of the same kind: floating-point numbers in reverse order, with the opposite sign."""
+    return -array.reshape(-1)[::-1].reshape(array.shape) if array.dtype.kind == "f" else array
 
 
 def _independent(model: onnx.ModelProto) -> set[str]:

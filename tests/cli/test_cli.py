@@ -122,6 +122,14 @@ def test_an_illegal_model_is_refused_and_nothing_is_written(tmp_path: Path, caps
     assert not out.exists()
 
 
+def test_many_refusals_for_one_reason_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chain = " ".join(f"a{i} = Neg (b{i - 1}) b{i} = t.pair (a{i}, zero)" for i in range(1, 6))
+    text = f"g (float[1,4,8,8] b0) => (float[1,4,8,8] b5) <float zero = {{0.0}}> {{ {chain} }}"
+    assert main(["fix", str(saved(tmp_path, text)), "--dry-run"]) == 2
+    _, line, advice = capsys.readouterr().err.splitlines()
+    assert line.strip().startswith("QDQ403 at 5 places, first at q__1: the scale of 'a1' is 0") and "QDQ403" in advice
+
+
 def test_a_repair_on_request_and_one_that_exact_forbids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = saved(tmp_path, ILLEGAL), tmp_path / "fixed.onnx"
     assert main(["fix", str(path), "-o", str(out), "--also", "QDQ403", "--exact"]) == 2
@@ -142,7 +150,7 @@ def test_check_says_what_other_targets_refuse(tmp_path: Path, capsys: pytest.Cap
     path = saved(tmp_path, text.replace("WEIGHTS", ", ".join(map(str, range(24)))))
     assert main(["check", str(path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "on trt-8.6, not here: k: QDQ405 the weights 'w' are quantized along axis 1" in said
+    assert "only on trt-8.6: k: QDQ405 the weights 'w' are quantized along axis 1" in said
     assert main(["check", str(path), "--target", "trt-8.6"]) == 1
     assert "QDQ405" in capsys.readouterr().out
     assert main(["fix", str(path), "--target", "trt-8.6", "-o", str(tmp_path / "fixed.onnx")]) == 0

@@ -25,7 +25,10 @@ FEW = 4
 """With so many findings or fewer, each is shown with its message."""
 REASONS = 3
 """How many reasons for what remains after a repair the screen shows."""
-MARKS = {Outcome.REPAIRABLE: "", Outcome.FOLLOWS: "follows", Outcome.LEFT: "stays"}
+MARKS = {Outcome.REPAIRABLE: "", Outcome.FOLLOWS: "resolved", Outcome.LEFT: "left"}
+
+
+RESOLVED = "resolved by the repair of others"
 
 
 class Detail(Enum):
@@ -74,7 +77,7 @@ def show(console: Console, found: CheckSummary, detail: Detail, command: Sequenc
 def _as_it_ends(judged: Judged) -> Finding:
     """The finding with what becomes of it as its advice."""
     if judged.outcome is Outcome.FOLLOWS:
-        return replace(judged.finding, refused="", help="gone when the others are repaired", bits_lost=None)
+        return replace(judged.finding, refused="", help=RESOLVED, bits_lost=None)
     if judged.outcome is Outcome.LEFT and judged.finding.repairable:
         return replace(judged.finding, refused=judged.why)
     return judged.finding
@@ -83,7 +86,7 @@ def _as_it_ends(judged: Judged) -> Finding:
 def _rules(console: Console, found: CheckSummary) -> None:
     follows = found.count(Outcome.FOLLOWS) > 0
     costs = any(each.bytes for each in found.codes)
-    heads = ["code", "rule", "findings", *(["repairable", "follow"] if follows else ["repairable"])]
+    heads = ["code", "rule", "findings", *(["repairable", "resolved"] if follows else ["repairable"])]
     heads += ["cost/run", "share"] if costs else []
     rows = [_cells(each, follows=follows, costs=costs) for each in found.codes]
     taken = sum(longest(column) for column in zip(heads, *rows, strict=True)) - longest(["rule", *(r[1] for r in rows)])
@@ -109,7 +112,7 @@ def _places(console: Console, found: CheckSummary, *, verbose: bool) -> None:
         for place in places:
             for judged in place.findings:
                 _message(console, judged)
-    else:
+    elif places := tuple(place for place in places if place.bytes):
         _short(console, places)
     if len(found.places) > len(places):
         say(console, Text(f" {counted(len(found.places) - len(places), 'more place')}: --full lists all", "dim"))
@@ -127,7 +130,7 @@ def _short(console: Console, places: Sequence[Place]) -> None:
     names = shortened((place.tensor for place in places), max(room, 20))
     shown = table(("most expensive places", "left"), ("cost/run", "right"), ("code", "left"), ("", "left"))
     for place, code, mark in zip(places, codes, marks, strict=True):
-        row(shown, names[place.tensor], size(place.bytes) if place.bytes else "", code, mark)
+        row(shown, names[place.tensor], size(place.bytes), code, mark)
     tabulate(console, shown, columns(console))
 
 
@@ -142,8 +145,8 @@ def _message(console: Console, judged: Judged) -> None:
     say_wrapped(console, f"{finding.place}: {finding.code} {finding.message}", " ", colour(finding.severity))
     outcome = {
         Outcome.REPAIRABLE: f"repair: {finding.help or 'automatic'}",
-        Outcome.FOLLOWS: "gone when the others are repaired",
-        Outcome.LEFT: f"stays: {judged.why}",
+        Outcome.FOLLOWS: RESOLVED,
+        Outcome.LEFT: f"left: {judged.why}",
     }[judged.outcome]
     loss = finding.loss if judged.outcome is Outcome.REPAIRABLE else ""
     say_wrapped(console, "; ".join(filter(None, (finding.price, outcome, loss))), "   ", "dim")
@@ -153,7 +156,7 @@ def _elsewhere(console: Console, found: CheckSummary, *, verbose: bool) -> None:
     for target, findings in found.elsewhere.items():
         first, *more = findings
         rest = f" and {len(more)} more: --target {target} lists them" if more else ""
-        text = f"on {target}, not here: {first.place}: {first.code} {first.message}{rest}"
+        text = f"only on {target}: {first.place}: {first.code} {first.message}{rest}"
         say_wrapped(console, text if verbose else clipped(text, 2 * columns(console)), style="dim")
 
 
@@ -162,7 +165,7 @@ def _layers(console: Console, found: CheckSummary, style: str) -> None:
     now, after = found.int8, found.after
     unknown = f" and {counted(now.unsized, 'tensor')} of unknown size" if now.unsized else ""
     text = f"{now.int8} of {now.weighted} weighted layers in {now.kind}, {size(now.bytes)} a run{unknown}"
-    unless = ", if TensorRT did not refuse this file" if now.refused else ""
+    unless = ", as if TensorRT accepted this file" if now.refused else ""
     if after is not None and (after.int8, after.bytes) != (now.int8, now.bytes) and not found.unwritten:
         text += f"; after the repair {after.int8} of {after.weighted}, {size(after.bytes)}"
     say_wrapped(console, f"{text} ({now.source}{unless})", style=style)
@@ -174,10 +177,10 @@ def _stays(console: Console, found: CheckSummary, *, verbose: bool) -> None:
     kept = [left for left in found.kept if any(finding.identity not in said for finding in left.findings)]
     shown = kept if verbose else kept[:REASONS]
     for left in shown:
-        text = f"stays: {left.code} at {counted(len(left.findings), 'place')}: {left.why}"
+        text = f"left: {left.code} at {counted(len(left.findings), 'place')}: {left.why}"
         say_wrapped(console, text if verbose else clipped(text, 2 * columns(console) - 2), style="dim")
     if len(kept) > len(shown):
-        say(console, Text(f"stays: {counted(len(kept) - len(shown), 'more reason')}: -v lists all", "dim"))
+        say(console, Text(f"left: {counted(len(kept) - len(shown), 'more reason')}: -v lists all", "dim"))
 
 
 def _last(console: Console, found: CheckSummary, command: Sequence[str]) -> None:

@@ -122,8 +122,16 @@ def summary(path: str, written: Path | str | None, plan: Path | str | None, resu
         groups=result.groups,
         numbers=checked,
         rows=tuple(rows(result, before, after, checked)),
-        remarks=() if result.numbers is None else tuple(_remarks(result.numbers)),
+        remarks=(*_layers_lost(before, after), *(() if result.numbers is None else _remarks(result.numbers))),
     )
+
+
+def _layers_lost(before: Side, after: Side) -> Iterator[str]:
+    """Yields what to do if layers left INT8, which the guard allows only where TensorRT refuses the file otherwise."""
+    old, new = before.int8, after.int8
+    if old is not None and new is not None and new.int8 < old.int8 and before.errors:
+        lost = counted(old.int8 - new.int8, "layer")
+        yield f"{lost} left INT8: pairs that TensorRT refuses were removed; --data measures scales for new ones"
 
 
 def _remarks(check: Verification) -> Iterator[str]:

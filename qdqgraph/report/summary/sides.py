@@ -110,7 +110,7 @@ def numbers(check: Verification, *, floats: bool = False) -> Numbers:
         against=given if check.reference == "the input" else check.reference,
         inputs=f"{counted(check.samples, 'sample')} of your data" if check.data else "random inputs",
         caution="; ".join(filter(None, ("" if check.data else ": not an accuracy figure; give --data", caveat))),
-        skipped="every output is empty, constant or not a number on these inputs" if blank else check.skipped,
+        skipped="every output is empty, constant, NaN, or the same for other inputs" if blank else check.skipped,
         sides=check.floats.get(worst),
     )
 
@@ -133,7 +133,9 @@ def rows(result: Result, before: Side, after: Side, checked: Numbers | None) -> 
     old, new = before.int8, after.int8
     if old is not None and new is not None:
         yield Row(f"{new.kind} layers", f"{old.int8} of {old.weighted}", f"{new.int8} of {new.weighted}", new.source)
-        yield Row("bytes between kernels", _bytes(old), _bytes(new))
+        undecided = new.undecided if new.bytes > old.bytes else 0
+        note = f"without {counted(undecided, 'fusion')} that TensorRT decides by timing" if undecided else ""
+        yield Row("bytes between kernels", _bytes(old), _bytes(new), note)
         yield Row("kernels", f"{old.kernels:,}", f"{new.kernels:,}")
         yield Row("reformats", f"{old.reformats:,}", f"{new.reformats:,}", "kernels that only convert or copy")
     added = f"{result.pairs_added:,} added, {result.pairs_removed:,} removed"

@@ -1,4 +1,4 @@
-"""Captures in the names of a tie: `stage{N}` stands for one tie per value of N that the graph contains.
+"""Captures in the names of a tie: `stage{N}` makes one tie per value of N that the graph contains.
 
 A capture matches letters of a name without "." and "/". One name may contain it several times, and several names of a
 tie contain the same: each value gives a tie of its own, over the names with this value.
