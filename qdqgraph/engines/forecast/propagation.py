@@ -47,14 +47,10 @@ def _is_fp8(pair: Pair) -> bool:
 
 def values(graph: Graph, site: str) -> list[Use]:
     """The uses of a site that read its values, without those that read only its shape; seen through FP8 pairs too."""
-    known = graph.once(_known_values)
+    known = graph.known(values)
     if site not in known:
         known[site] = _values(graph, site)
     return known[site]
-
-
-def _known_values(graph: Graph) -> dict[str, list[Use]]:
-    return {}
 
 
 def _values(graph: Graph, site: str) -> list[Use]:
