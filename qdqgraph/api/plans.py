@@ -16,7 +16,7 @@ from ..repair.plan import Plan
 from ..verify.difference import differences
 from . import given
 from .call import public
-from .given import SILENT, File, Model, Progress
+from .given import File, Model, Progress, log_step
 
 
 @public()
@@ -26,7 +26,7 @@ def apply(
     *,
     output: File | None = None,
     force: bool = False,
-    note: Progress = SILENT,
+    note: Progress = log_step,
 ) -> onnx.ModelProto:
     """Applies a plan to the model it was made for, and returns the new model.
 
@@ -52,7 +52,7 @@ def undo(
     *,
     output: File | None = None,
     force: bool = False,
-    note: Progress = SILENT,
+    note: Progress = log_step,
 ) -> onnx.ModelProto:
     """Undoes a plan and returns the original model.
 

@@ -35,7 +35,7 @@ from ..versions import Unpack
 from . import given
 from .accuracy import reference_notes
 from .call import public
-from .given import SILENT, File, Model, Progress
+from .given import File, Model, Progress, log_step
 from .measuring import network_of
 from .settings import CheckOptions
 
@@ -61,7 +61,7 @@ def sensitivity(
     preprocess: str | None = None,
     samples: int | None = None,
     provider: str = "cpu",
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[CheckOptions],
 ) -> Sensitivity:
     """Measures what the quantization of each unit of a model costs at its outputs, as `qdqgraph sensitivity` does.

@@ -26,7 +26,7 @@ from ..versions import Unpack
 from . import given
 from .call import public
 from .dependence import digest_of
-from .given import SILENT, File, Memory, Model, Progress
+from .given import File, Memory, Model, Progress, log_step
 from .measuring import Calibration
 from .results import refuse_outputs
 from .settings import FixOptions
@@ -64,7 +64,7 @@ def fix(
     allow_worse: bool = False,
     globs: Sequence[str] | None = None,
     provenance: bool = True,
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[FixOptions],
 ) -> Result:
     """Repairs a model, as `qdqgraph fix` does.
@@ -158,7 +158,7 @@ def to_fp16(
     output: File | None = None,
     force: bool = False,
     folder: File | None = None,
-    note: Progress = SILENT,
+    note: Progress = log_step,
     keep_io: bool = False,
     magnitudes: Mapping[str, float] | None = None,
     data: Data | None = None,

@@ -43,7 +43,7 @@ from .attempt import Attempt, Repairs
 from .correcting import correcting
 from .dependence import content_of, depends_on, digest_of
 from .equalizing import Equalizing, Make, equalized, refuse_options
-from .given import SILENT, File, Model, Progress
+from .given import File, Model, Progress, log_step
 from .measuring import NONE, Calibration, measuring, table_notes
 from .results import output_paths, refuse_outputs, refuse_unknown, written
 
@@ -77,7 +77,7 @@ class Steps:
     allow_worse: bool = False
     globs: Sequence[str] | None = None
     provenance: bool = True
-    progress: Progress = SILENT
+    progress: Progress = log_step
 
     def __post_init__(self) -> None:
         if self.keep_io and not self.fp16:

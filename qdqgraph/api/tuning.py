@@ -38,7 +38,7 @@ from .call import public
 from .chosen import FLOATS, as_repair, best, choosable, close_times, engine_of, float_network, left_findings
 from .dependence import content_of, depends_on
 from .engines import shares_of
-from .given import SILENT, File, Memory, Model, Progress
+from .given import File, Memory, Model, Progress, log_step
 from .ranking import function_name
 from .results import output_paths, refuse_outputs, written
 from .settings import FixOptions
@@ -85,7 +85,7 @@ def tune(
     memory: Memory = DEFAULT_MEMORY,
     provider: str = "cpu",
     provenance: bool = True,
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[FixOptions],
 ) -> Tuned:
     """Searches for the fastest placement within an accuracy budget, as `qdqgraph tune` does.
