@@ -88,7 +88,7 @@ class Work:
         """
         graph, given = start.graph, start.given
         self.resolve(graph)
-        if not self._unseeded:
+        if not self._unseeded and self._scanned is None:  # `knows` comes from a caller who has examined the graph
             first = given or graph
             self.found = resolve(first, self.scan(first), self.options)[1]
         exact, final = self.stages(graph)

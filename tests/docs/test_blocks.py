@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
-import tomllib
 
 from qdqgraph.cli.main import parser
+from qdqgraph.versions import tomllib
 from tests.support.documents import RECIPES, Block, blocks, pages, prose
 from tests.support.paths import ROOT
 

@@ -246,7 +246,7 @@ def test_samples_are_read_by_content(folder: Path, capsys: pytest.CaptureFixture
 
 def test_the_arguments_of_apply_in_the_wrong_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["apply", "model.onnx", "plan.json", "-o", "out.onnx"]) == 2
-    assert "this is an ONNX model, not a plan; the plan comes first: PLAN MODEL" in capsys.readouterr().err
+    assert "this is an ONNX model, not a plan of qdqgraph; the plan comes first: PLAN MODEL" in capsys.readouterr().err
 
 
 def test_a_float_model_and_a_quantized_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
