@@ -66,8 +66,8 @@ def sensitivity(
 ) -> Sensitivity:
     """Measures what the quantization of each unit of a model costs at its outputs, as `qdqgraph sensitivity` does.
 
-    One unit at a time runs in float while the rest is quantized ("off": what that gains), or is quantized while the
-    rest runs in float ("on": what it costs). All of this is one session of ONNX Runtime on one graph with switches.
+    One unit at a time runs in FP32 while the rest is quantized ("off": what that gains), or is quantized while the rest
+    runs in FP32 ("on": what it costs). All of this is one session of ONNX Runtime on one graph with switches.
 
     Args:
         model: a model, which is not modified, or its path.

@@ -269,9 +269,10 @@ def test_external_data_that_is_missing_or_a_pointer(folder: Path, capsys: pytest
     (folder / "big.data").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert main(command) == 2
     assert (
-        "big.data: this is a pointer of Git LFS, not the external data; get the file itself" in capsys.readouterr().err
+        "big.data: this is a Git LFS pointer file, not the external data; get the file itself"
+        in capsys.readouterr().err
     )
     (folder / "big.data").unlink()
     assert main(command) == 2
-    assert "big.data of " in (said := capsys.readouterr().err) and "is missing; it lies beside the model" in said
+    assert "big.data of " in (said := capsys.readouterr().err) and "is missing; copy or download it too" in said
     assert not (folder / "out.onnx").exists()
