@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 import qdqgraph
 from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.ranges import measured_ranges
+from qdqgraph.fp16 import to_fp16
 from qdqgraph.model import runtime
 from tests.support.fp16 import INTEGERS, X, Y, constants, half, ops, outputs, reasons, sqnr, weighted
 from tests.support.models import build
@@ -26,6 +27,18 @@ def test_a_scale_too_small_for_fp16_keeps_its_convolution_in_fp32_without_a_cast
     assert "1e-06" in reasons(made)[conv.output[0]]
     before = {o: n.op_type for n in made.model.graph.node for o in n.output}
     assert {before.get(name) for name in conv.input} == {"DequantizeLinear"}
+
+
+def test_it_keeps_its_convolution_in_fp32_through_any_number_of_views() -> None:
+    steps = 1100
+    ones = ", ".join("1" * 16)
+    views = " ".join(f"v{i + 1} = Reshape (v{i}, shape)" for i in range(steps))
+    model = build(
+        f"g ({X}) => ({Y}) <float tiny = {{1e-6}}, int64[4] shape = {{1, 4, 8, 8}}, int8 z = {{0}}, float[4,4,1,1] w = {{{ones}}}> "
+        f"{{ q = QuantizeLinear (x, tiny, z) v0 = DequantizeLinear (q, tiny, z) {views} y = Conv (v{steps}, w) }}"
+    )
+    kept = {k.node for k in to_fp16(model).kept if "1e-06" in k.reason}
+    assert {*(f"v{i + 1}" for i in range(steps)), "y"} <= kept
 
 
 def test_a_weight_channel_without_a_weight_may_have_any_scale() -> None:

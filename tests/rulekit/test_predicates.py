@@ -9,6 +9,8 @@ import pytest
 from qdqgraph import RuleError
 from qdqgraph.rulekit import Graph
 from qdqgraph.rulekit.text import TextRule
+from qdqgraph.rulekit.text.conditions import Alternatives
+from qdqgraph.rulekit.text.pattern import Pattern
 from qdqgraph.rulekit.text.predicates import PREDICATES
 from tests.support.models import build
 from tests.support.text_rules import places
@@ -99,6 +101,13 @@ def test_operators_of_several_domains_have_one_name(report: Callable[..., TextRu
     assert places(report("p (x) => (y) { y = Relu (x) }", 'where = ["made_by(x, acme.Act)"]'), model) == ["b"]
     assert places(report("p (x) => (y) { y = Relu (x) }", 'where = ["read_by(y, acme.Relu)"]'), model) == ["b"]
     assert places(report("p (x) => (y) { y = Relu (x) }", 'where = ["followed_by(y, acme.Relu)"]'), model) == []
+
+
+def test_types_in_a_condition_are_no_operators() -> None:
+    line = Alternatives.parse(
+        "dtype(x, int8) or made_by(x, Relu, acme.Act)", Pattern.parse("p (x) => (y) { y = Relu (x) }")
+    )
+    assert line.operators == {"Relu", "acme.Act"}
 
 
 def test_values_of_any_size_are_compared_bit_for_bit() -> None:
