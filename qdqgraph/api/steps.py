@@ -124,22 +124,27 @@ class Steps:
             result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note))
         told = None
         if self.provenance and (self.output is not None or self.plan is not None):
-            options = self._depends_on("" if feeds is None or run is None else feeds.digest)
+            used = feeds if run is not None or self._measures_ranges else None
+            options = self._depends_on("" if used is None else used.digest)
             told = Run("quantize" if repairs is rounds.quantize else "fix", options)
         return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress, told)
+
+    @property
+    def _measures_ranges(self) -> bool:
+        """Whether the conversion to FP16 depends on ranges that the numeric check measures."""
+        return self.fp16 and self.magnitudes is None and self.numerics
 
     def _depends_on(self, data: str) -> Mapping[str, Any]:
         """What the result depends on beside the model; `data` is the digest of the samples, "" if it does not depend on
         them."""
         own, table = self.calibration, self.calibration.table
-        half = self.fp16 and self.magnitudes is None
         return depends_on(
             self.options,
             self.rules,
             fp16=self.fp16,
             keep_io=self.keep_io,
             magnitudes=self.fp16 and self.magnitudes is not None and digest_of(self.magnitudes),
-            numerics=half and self.numerics,  # measures ranges
+            numerics=self._measures_ranges,
             data=data,
             provider=data and self.provider != "cpu" and self.provider,
             calibrate=data and own.method != AUTO and own.method,
