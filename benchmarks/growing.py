@@ -194,6 +194,27 @@ def _folded(size: int) -> onnx.ModelProto:
     return net.model(x)
 
 
+def _squared(size: int) -> onnx.ModelProto:
+    """Weights that are multiplied by themselves again and again."""
+    net = Net()
+    w = net.node("DequantizeLinear", ["w8", "ws", "wz"], axis=0)
+    while len(net.nodes) < size - 10:
+        w = net.node("Mul", [w, w])
+    return net.model(net.node("Conv", [net.pair("x"), w]))
+
+
+def _doubled(size: int) -> onnx.ModelProto:
+    """Scales of a Resize, joined with dequantized values that are joined with themselves; these are empty, or they
+    would have more elements than memory has."""
+    net = Net()
+    x, w = net.conv("x"), net.constant("none", np.zeros(0, np.int8))
+    w = net.node("DequantizeLinear", [w, net.constant("step", np.asarray(0.1, np.float32))])
+    while len(net.nodes) < size - 10:
+        w = net.node("Concat", [w, w], axis=0)
+    scales = net.node("Concat", [net.constant("scales", np.array([1, 1, 2, 2], np.float32)), w], axis=0)
+    return net.model(net.conv(net.node("Resize", [x, "", scales])))
+
+
 def _pooled(net: Net, x: str) -> str:
     return net.node("MaxPool", [net.pair(x)], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
@@ -280,6 +301,8 @@ KINDS: Mapping[str, Callable[[int], onnx.ModelProto]] = {
     "long statistics": partial(chain, step=_statistic),
     "attention": partial(chain, step=_attention),
     "computed weights": _folded,
+    "squared weights": _squared,
+    "doubled scales": _doubled,
     "fan of convolutions": partial(fan, branch=lambda net, x: net.conv(x)),
     "fan of pairs": partial(fan, branch=lambda net, x: net.pair(x)),
     "fan of MaxPools": partial(fan, branch=_pooled),

@@ -1,8 +1,8 @@
 """The JSON documents that the commands print with `--json`: each names its schema and the version of its format.
 
 The schemas are in `qdqgraph/report/schemas`, generated from the types of the documents by `qdqgraph.report.documents`.
-A later version of qdqgraph may add keys without another number, so a program ignores keys that it does not know; if a
-key is removed, renamed or changes its meaning, the number is another.
+Later versions of qdqgraph may add keys under the same number: programs must ignore keys that they do not know. A key
+that is removed or renamed, or gets another meaning, raises the number.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,.-]+)\])?\s*([^;]*?)\s*;.*extra ==
 
 
 def install_hint(extra: str) -> str:
-    """The command for an extra of pyproject.toml, such as "pip install 'onnxruntime<1.33,>=1.31'"."""
+    """The command for an extra of pyproject.toml, such as "pip install 'onnxruntime<1.33,>=1.20'"."""
     try:
         packages = _packages(extra, requires(NAME) or [])
     except PackageNotFoundError:

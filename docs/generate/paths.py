@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tomllib
+from qdqgraph.versions import tomllib
 
 ROOT = Path(__file__).parents[2]
 """The repository."""

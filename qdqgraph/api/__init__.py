@@ -5,8 +5,9 @@ authors. The calls write only what they are asked to (`output`, `plan`, `keep`, 
 file only with `force`. Each is imported on first use, so that checking a model does not import the engine builders.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..late import late
 
 if TYPE_CHECKING:
     from ..report.checked import Checked
@@ -24,32 +25,27 @@ if TYPE_CHECKING:
     from .stripping import strip
     from .tuning import tune, tune_status
 
-MODULES = {
-    "api.accuracy": ("error",),
-    "api.checks": ("check",),
-    "api.engines": ("build", "compare", "estimate", "forecast", "opened", "read_engine"),
-    "api.execution": ("engine_error",),
-    "api.plans": ("apply", "diff", "undo"),
-    "api.quantizing": ("quantize",),
-    "api.ranking": ("sensitivity",),
-    "api.repairs": ("fix", "to_fp16"),
-    "api.rulebook": ("rules", "why"),
-    "api.stripping": ("strip",),
-    "api.tuning": ("tune", "tune_status"),
-    "report.checked": ("Checked",),
-    "report.results": ("Result",),
-    "report.tuned": ("Tuned",),
+LATE = {
+    ".accuracy": "error",
+    ".checks": "check",
+    ".engines": "build compare estimate forecast opened read_engine",
+    ".execution": "engine_error",
+    ".plans": "apply diff undo",
+    ".quantizing": "quantize",
+    ".ranking": "sensitivity",
+    ".repairs": "fix to_fp16",
+    ".rulebook": "rules why",
+    ".stripping": "strip",
+    ".tuning": "tune tune_status",
+    "..report.checked": "Checked",
+    "..report.results": "Result",
+    "..report.tuned": "Tuned",
 }
-"""The names that each module offers."""
+"""The names by module."""
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that exists
-
-    def __getattr__(name: str) -> Any:
-        for module, names in MODULES.items():
-            if name in names:
-                return getattr(import_module(f"..{module}", __name__), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = late(__name__, LATE)
 
 
 def __dir__() -> list[str]:

@@ -24,7 +24,7 @@ from ..verify.scores import Evaluate, run_of, score_of
 from ..versions import Unpack
 from . import given
 from .call import public
-from .given import SILENT, File, Memory, Model, Progress
+from .given import File, Memory, Model, Progress, log_step
 from .measuring import network_of
 from .settings import CheckOptions
 
@@ -45,7 +45,7 @@ def error(
     evaluate: Evaluate | None = None,
     memory: Memory = DEFAULT_MEMORY,
     provider: str = "cpu",
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[CheckOptions],
 ) -> Accuracy:
     """Measures the error of each layer of a quantized model against its float network, as `qdqgraph error` does.

@@ -10,9 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..crash import guarded
 from ..errors import ArgumentError, guess
-from ..log import LOG
+from ..log import Logged
 from ..repair.options import Options
-from .given import Progress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +38,8 @@ def public(settings: type[Any] | None = None) -> Callable[[Callable[P, R]], Call
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             _refuse(call.__name__, signature, args, kwargs)
             if steps:
-                kwargs[PROGRESS] = _logged(kwargs.get(PROGRESS))
+                given = kwargs.get(PROGRESS)
+                kwargs[PROGRESS] = given if isinstance(given, Logged) else Logged(given)  # type: ignore[arg-type]
             return call(*args, **kwargs)
 
         found = guarded(run)
@@ -77,14 +77,3 @@ def _refuse(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwar
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ArgumentError(f"{name}: {error}") from error
-
-
-def _logged(progress: Any) -> Progress:
-    """A function that logs each step, and calls `progress` with it if it is given."""
-
-    def step(message: str) -> None:
-        LOG.info("%s", message)
-        if progress is not None:
-            progress(message)
-
-    return step

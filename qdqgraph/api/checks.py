@@ -46,7 +46,7 @@ def check(
         folder: the folder that contains the external data; the folder of the file by default.
         other_targets: also report findings that occur on other targets only; such a finding has a `target`.
         rehearse: also say what a repair with the same options would do: it is carried out in memory, without data and
-            without a numeric check, and takes one to three times as long as the check.
+            without a numeric check.
         settings: fields of `Options` by name.
 
     Raises:

@@ -95,8 +95,8 @@ def close_times(base: Found, floats: Found, asked: Asked) -> tuple[str, ...]:
         return ()
     return (
         f"the estimates for {asked.roofline.device.name} of the repaired model ({base.ms:.4g} ms) and of float "
-        f"({floats.ms:.4g} ms) are too close to rank: only a clock tells whether INT8 gains anything there. "
-        "Build with --with trtexec, or name another --device",
+        f"({floats.ms:.4g} ms) are too close to rank: measure whether INT8 is faster there with --with trtexec, "
+        "or name another --device",
     )
 
 

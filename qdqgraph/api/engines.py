@@ -186,7 +186,6 @@ def compare(
     return diff(opened(a, target, profile_a), opened(b, target, profile_b))
 
 
-@public()
 def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -> Engine:
     """Returns the engine in a file, or the forecast of a model file; of one that the target refuses, with a note.
 

@@ -18,7 +18,7 @@ from ..verify.scores import Evaluate, run_of, score_of
 from . import given
 from .call import public
 from .engines import forecast_for
-from .given import SILENT, File, Memory, Model, Progress
+from .given import File, Memory, Model, Progress, log_step
 
 
 @public()
@@ -32,7 +32,7 @@ def engine_error(
     samples: int | None = None,
     evaluate: Evaluate | None = None,
     memory: Memory = DEFAULT_MEMORY,
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
 ) -> EngineNumbers:
     """Compares the numbers of the engine that TensorRT forms with ONNX Runtime's, as `qdqgraph error --as` does.
 

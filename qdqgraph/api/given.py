@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,28 +12,14 @@ import onnx
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data, samples_of
 from ..errors import ModelError, RuleError
+from ..log import Progress, log_step
 from ..model.given import File, Model, read
 from ..repair.options import Options
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 
-Progress: TypeAlias = Callable[[str], None]
-"""Called with one line before each step."""
 Memory: TypeAlias = int | str
 """A size in bytes, as a number or as a text such as "2GiB"."""
-
-
-class Silent:
-    """Called with a line, it does nothing: what functions call that are given nothing to call."""
-
-    def __call__(self, line: str) -> None:
-        """Does nothing."""
-
-    def __repr__(self) -> str:
-        return "SILENT"
-
-
-SILENT = Silent()
 
 
 def path(file: File | None) -> Path | None:
@@ -118,13 +104,12 @@ def byte_count(size: Memory) -> int:
 
 
 __all__ = [
-    "SILENT",
     "File",
     "Memory",
     "Model",
     "Progress",
-    "Silent",
     "byte_count",
+    "log_step",
     "option_values",
     "path",
     "read",

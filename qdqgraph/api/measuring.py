@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.measured import Measured
 from ..repair.work import Measure
 from . import given
+from .given import Progress
 
 SHOWN = 10
 """Names in a message."""
@@ -90,9 +91,7 @@ class Calibration:
             raise ModelError(f"{name} has an effect only with data: give --data as well")
 
 
-def measuring(
-    calibration: Calibration, samples: Samples | None, provider: str, progress: Callable[[str], None]
-) -> Measure | None:
+def measuring(calibration: Calibration, samples: Samples | None, provider: str, progress: Progress) -> Measure | None:
     """How the repair measures its graph; None if scales come from the graph alone.
 
     Raises:
@@ -182,7 +181,7 @@ def _statistics(
     calibration: Calibration,
     counted: Sequence[str],
     provider: str,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> Statistics:
     """The statistics in the file if it exists, else measured, and kept in the file, with all histograms, if one is
     named.

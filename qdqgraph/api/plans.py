@@ -9,14 +9,14 @@ import onnx
 from ..errors import PlanError, reason
 from ..graph.graph import Graph
 from ..model import kinds
-from ..model.recognized import kind_of, mistaken
+from ..model.recognized import mistaken
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.plan import Plan
 from ..verify.difference import differences
 from . import given
 from .call import public
-from .given import SILENT, File, Model, Progress
+from .given import File, Model, Progress, log_step
 
 
 @public()
@@ -26,7 +26,7 @@ def apply(
     *,
     output: File | None = None,
     force: bool = False,
-    note: Progress = SILENT,
+    note: Progress = log_step,
 ) -> onnx.ModelProto:
     """Applies a plan to the model it was made for, and returns the new model.
 
@@ -52,7 +52,7 @@ def undo(
     *,
     output: File | None = None,
     force: bool = False,
-    note: Progress = SILENT,
+    note: Progress = log_step,
 ) -> onnx.ModelProto:
     """Undoes a plan and returns the original model.
 
@@ -105,8 +105,7 @@ def _plan(plan: Plan | File) -> Plan:
     try:
         return Plan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, PlanError) as error:
-        other = mistaken(path, "a plan of qdqgraph", accepts=(kinds.PLAN, kinds.JSON, kinds.TEXT))
-        if kind_of(path) is kinds.ONNX:
-            other = "this is an ONNX model, not a plan; the plan comes first: PLAN MODEL"
+        swapped = {kinds.ONNX: "the plan comes first: PLAN MODEL"}
+        other = mistaken(path, "a plan of qdqgraph", (kinds.PLAN, kinds.JSON, kinds.TEXT), swapped)
         fault = error if isinstance(error, PlanError) else f"cannot be read: {reason(error)}"
         raise PlanError(f"{plan}: {other or fault}") from error

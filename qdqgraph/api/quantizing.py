@@ -16,7 +16,7 @@ from ..rulekit.rule import Rule
 from ..versions import Unpack
 from . import given
 from .call import public
-from .given import SILENT, File, Memory, Model, Progress
+from .given import File, Memory, Model, Progress, log_step
 from .measuring import NONE, Calibration
 from .settings import QuantizeOptions
 from .steps import Steps
@@ -51,7 +51,7 @@ def quantize(
     allow_worse: bool = False,
     globs: Sequence[str] | None = None,
     provenance: bool = True,
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[QuantizeOptions],
 ) -> Result:
     """Quantizes a float model for TensorRT, as `qdqgraph quantize` does.

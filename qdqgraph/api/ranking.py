@@ -35,7 +35,7 @@ from ..versions import Unpack
 from . import given
 from .accuracy import reference_notes
 from .call import public
-from .given import SILENT, File, Model, Progress
+from .given import File, Model, Progress, log_step
 from .measuring import network_of
 from .settings import CheckOptions
 
@@ -61,13 +61,13 @@ def sensitivity(
     preprocess: str | None = None,
     samples: int | None = None,
     provider: str = "cpu",
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[CheckOptions],
 ) -> Sensitivity:
     """Measures what the quantization of each unit of a model costs at its outputs, as `qdqgraph sensitivity` does.
 
-    One unit at a time runs in float while the rest is quantized ("off": what that gains), or is quantized while the
-    rest runs in float ("on": what it costs). All of this is one session of ONNX Runtime on one graph with switches.
+    One unit at a time runs in FP32 while the rest is quantized ("off": what that gains), or is quantized while the rest
+    runs in FP32 ("on": what it costs). All of this is one session of ONNX Runtime on one graph with switches.
 
     Args:
         model: a model, which is not modified, or its path.

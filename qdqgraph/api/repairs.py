@@ -13,18 +13,20 @@ from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
+from ..model.protos import with_metadata
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_collisions
 from ..repair import rounds
 from ..repair.options import Options
 from ..repair.plan import digest
-from ..repair.provenance import Run, stamped
+from ..repair.provenance import PROVENANCE, Run, entry
 from ..report.results import Result
 from ..rulekit.rule import Rule
 from ..versions import Unpack
 from . import given
 from .call import public
-from .given import SILENT, File, Memory, Model, Progress
+from .dependence import digest_of
+from .given import File, Memory, Model, Progress, log_step
 from .measuring import Calibration
 from .results import refuse_outputs
 from .settings import FixOptions
@@ -62,7 +64,7 @@ def fix(
     allow_worse: bool = False,
     globs: Sequence[str] | None = None,
     provenance: bool = True,
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[FixOptions],
 ) -> Result:
     """Repairs a model, as `qdqgraph fix` does.
@@ -156,7 +158,7 @@ def to_fp16(
     output: File | None = None,
     force: bool = False,
     folder: File | None = None,
-    note: Progress = SILENT,
+    note: Progress = log_step,
     keep_io: bool = False,
     magnitudes: Mapping[str, float] | None = None,
     data: Data | None = None,
@@ -187,17 +189,20 @@ def to_fp16(
     if output is not None:
         refuse_collisions(found, place, file, [Path(output)])
     feeds = given.samples(data, found, preprocess, samples)
-    if magnitudes is None and feeds is not None:
-        magnitudes = measured_ranges(found, feeds, place)
-    made = fp16_around_int8(found, place, keep_io=keep_io, ranges=magnitudes, skip=skip)
+    ranges = magnitudes
+    if ranges is None and feeds is not None:
+        ranges = measured_ranges(found, feeds, place)
+    made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
     refuse_unsound(found, made.model)
     if output is None:
         return made
     source = Source(file, place, found)
     if provenance and (base := digest(found)) != digest(made.model):
-        given_options = {"keep_io": keep_io, "magnitudes": magnitudes is not None, "skip": [*skip]}
-        run = Run("to_fp16", {name: value for name, value in given_options.items() if value})
-        made = replace(made, model=stamped(made.model, found, base, run))
+        data = "" if feeds is None or magnitudes is not None else feeds.digest
+        numbers = "" if magnitudes is None else digest_of(magnitudes)
+        asked = {"keep_io": keep_io, "magnitudes": numbers, "data": data, "skip": [*skip]}
+        run = Run("to_fp16", {name: value for name, value in asked.items() if value})
+        made = replace(made, model=with_metadata(made.model, PROVENANCE, entry(found, base, run)))
     new = placed(made.model, Path(output), source, force=force)
     for sentence in write_model(new, Path(output), source, force=force):
         note(sentence)

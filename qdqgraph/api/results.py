@@ -19,7 +19,7 @@ from ..model.writing.users import same_file
 from ..repair.plan import Plan
 from ..repair.provenance import Run, recorded
 from ..report.results import Result
-from .given import SILENT, File, Progress
+from .given import File, Progress, log_step
 from .soundness import refuse_unsound
 
 
@@ -59,7 +59,7 @@ def written(
     output: File | None,
     plan: File | None,
     force: bool,
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     run: Run | None = None,
 ) -> Result:
     """Writes the files of a result, and returns the result as it was written, with notes about the files.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from ..errors import ModelError, RepairError
 from ..fp16 import Fp16Model, refuse_target, with_fp16
 from ..graph.graph import Graph
 from ..model import runtime
-from ..model.content import content
 from ..model.corrected import unmatched
 from ..model.runtime import Feeds
 from ..model.writing.models import Source
@@ -32,7 +31,7 @@ from ..repair import rounds
 from ..repair.mark import is_result, marked
 from ..repair.measured import Measured
 from ..repair.options import Options
-from ..repair.provenance import Run, differing
+from ..repair.provenance import Run
 from ..repair.repair import Repair
 from ..repair.work import Measure
 from ..report.results import Result
@@ -42,8 +41,9 @@ from ..verify.verification import verify as compared_outputs
 from . import given
 from .attempt import Attempt, Repairs
 from .correcting import correcting
+from .dependence import content_of, depends_on, digest_of
 from .equalizing import Equalizing, Make, equalized, refuse_options
-from .given import SILENT, File, Model, Progress
+from .given import File, Model, Progress, log_step
 from .measuring import NONE, Calibration, measuring, table_notes
 from .results import output_paths, refuse_outputs, refuse_unknown, written
 
@@ -77,7 +77,7 @@ class Steps:
     allow_worse: bool = False
     globs: Sequence[str] | None = None
     provenance: bool = True
-    progress: Progress = SILENT
+    progress: Progress = log_step
 
     def __post_init__(self) -> None:
         if self.keep_io and not self.fp16:
@@ -105,17 +105,16 @@ class Steps:
         feeds = given.samples(self.data, found, self.preprocess, self.samples)
         if self.numerics and runtime.available():
             runtime.provider(self.provider)
-        rules = self.rules
         if self.options.equalize:
             refuse_options(self.options, self.calibration, feeds is not None)
-        make = partial(self._attempt, model, repairs, place, feeds, rules)
+        make = partial(self._attempt, model, repairs, place, feeds)
         attempt = make(self.calibration)
         run = None
         if feeds is not None and (attempt.measure is not None or attempt.corrections is not None):
-            run = partial(self._identity, feeds, rules)
+            run = cache(partial(self._identity, feeds))
         if run is not None and is_result(found, place, run):
             judge = attempt.judge
-            known = rounds.unchanged(found, rules, self.options, folder=place, price=judge.price)
+            known = rounds.unchanged(found, self.rules, self.options, folder=place, price=judge.price)
             result = self._checked(found, place, source, feeds, known, None, judge.shares, (SAME,))
         else:
             done = self._equalizing(found, repairs, make, attempt, feeds)
@@ -124,24 +123,36 @@ class Steps:
             shares = attempt.judge.shares[:1] + done.attempt.judge.shares[-1:]
             result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note))
         told = None
-        if self.provenance:
-            told = Run("quantize" if repairs is rounds.quantize else "fix", self._asked(feeds if run else None))
+        if self.provenance and (self.output is not None or self.plan is not None):
+            used = feeds if run is not None or self._measures_ranges else None
+            options = self._depends_on("" if used is None else used.digest)
+            told = Run("quantize" if repairs is rounds.quantize else "fix", options)
         return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress, told)
 
-    def _asked(self, feeds: Samples | None) -> Mapping[str, Any]:
-        """What differs from the defaults, for the provenance; `feeds` are the samples that the result depends on."""
+    @property
+    def _measures_ranges(self) -> bool:
+        """Whether the conversion to FP16 depends on ranges that the numeric check measures."""
+        return self.fp16 and self.magnitudes is None and self.numerics
+
+    def _depends_on(self, data: str) -> Mapping[str, Any]:
+        """What the result depends on beside the model; `data` is the digest of the samples, "" if it does not depend on
+        them."""
         own, table = self.calibration, self.calibration.table
-        given = {
-            "fp16": self.fp16,
-            "keep_io": self.keep_io,
-            "magnitudes": self.fp16 and self.magnitudes is not None,
-            "data": feeds and feeds.digest,
-            "calibrate": feeds and own.method != AUTO and own.method,
-            "percentile": own.method == "percentile" and own.percentile,
-            "reference": own.reference is not None,
-            "ranges": table and table.is_file() and hashlib.sha256(table.read_bytes()).hexdigest(),
-        }
-        return {**differing(self.options), **{name: value for name, value in given.items() if value}}
+        return depends_on(
+            self.options,
+            self.rules,
+            fp16=self.fp16,
+            keep_io=self.keep_io,
+            magnitudes=self.fp16 and self.magnitudes is not None and digest_of(self.magnitudes),
+            numerics=self._measures_ranges,
+            data=data,
+            provider=data and self.provider != "cpu" and self.provider,
+            calibrate=data and own.method != AUTO and own.method,
+            percentile=own.method == "percentile" and own.percentile,
+            memory=data and self.options.round_weights and own.memory,  # layers beyond it keep their integers
+            reference=content_of(own.reference),
+            ranges=table and table.is_file() and digest_of(table),
+        )
 
     def _attempt(
         self,
@@ -149,7 +160,6 @@ class Steps:
         repairs: Repairs,
         place: Path,
         feeds: Samples | None,
-        rules: Sequence[Rule],
         calibration: Calibration,
     ) -> Attempt:
         """What repairs a model with a calibration."""
@@ -162,7 +172,7 @@ class Steps:
         if not self.options.exact:
             measure = measuring(calibration, feeds, self.provider, self.progress)
         measure = _once(measure) if self.fp16 and measure is not None else measure
-        return Attempt(rules, self.options, place, self.progress, measure, corrections)
+        return Attempt(self.rules, self.options, place, self.progress, measure, corrections)
 
     def _equalizing(
         self, found: onnx.ModelProto, repairs: Repairs, make: Make, attempt: Attempt, feeds: Samples | None
@@ -171,23 +181,10 @@ class Steps:
             return Equalizing(attempt.repair(found, repairs), attempt, False, "")
         return equalized(found, repairs, make, attempt, feeds, self.calibration, self.provider)
 
-    def _identity(self, feeds: Samples, rules: Sequence[Rule]) -> str:
-        """What the result depends on beside the model."""
-        own = self.calibration
-        true = None if own.reference is None else given.read(own.reference, None)
-        files = (*(rule.file for rule in rules), *(() if own.table is None else (own.table,)))
-        half = (self.keep_io, self.magnitudes, self.numerics) if self.fp16 else ()
-        memory = own.memory if self.options.round_weights else ""  # layers beyond it keep their integers
-        return " ".join(
-            (
-                __version__,
-                f"{self.options} {own.method} {own.percentile} {half} {memory}",
-                "" if true is None else content(true[0], true[1]),
-                feeds.rounded_digest if self.fp16 else feeds.digest,
-                *sorted(rule.code for rule in rules),
-                *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()),
-            )
-        )
+    def _identity(self, feeds: Samples) -> str:
+        """What the result depends on, as text; the FP16 twin of a network reads rounded samples."""
+        known = self._depends_on(feeds.rounded_digest if self.fp16 else feeds.digest)
+        return json.dumps([__version__, known], sort_keys=True)
 
     def _converted(
         self,

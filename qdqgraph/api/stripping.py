@@ -72,7 +72,7 @@ def strip(
     worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
     asked = given.rule_list(rules, select) if select else ()
     result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
-    chosen = {"nodes": [*nodes, *worst], "rules": sorted(rule.code for rule in asked)}
+    chosen = {"nodes": [*nodes, *worst], "selected": sorted(rule.code for rule in asked)}
     run = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
     return written(result, Source(source, place, found), output, plan, force, run=run)
 

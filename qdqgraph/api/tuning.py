@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,7 +14,7 @@ from ..calibration.data.sources import Data
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
-from ..engines.timing.roofline import Roofline
+from ..engines.timing.roofline import Roofline, default_shares
 from ..errors import ModelError
 from ..extras import install_hint
 from ..model import runtime
@@ -20,7 +22,7 @@ from ..model.content import content
 from ..model.writing.models import Source
 from ..model.writing.outputs import refuse_collisions
 from ..repair.options import Options
-from ..repair.provenance import Run, differing
+from ..repair.provenance import Run
 from ..report.tuned import Tuned
 from ..rulekit.rule import Rule
 from ..search.decisions import Candidate
@@ -34,8 +36,9 @@ from ..versions import Unpack
 from . import given
 from .call import public
 from .chosen import FLOATS, as_repair, best, choosable, close_times, engine_of, float_network, left_findings
+from .dependence import content_of, depends_on
 from .engines import shares_of
-from .given import SILENT, File, Memory, Model, Progress
+from .given import File, Memory, Model, Progress, log_step
 from .ranking import function_name
 from .results import output_paths, refuse_outputs, written
 from .settings import FixOptions
@@ -82,7 +85,7 @@ def tune(
     memory: Memory = DEFAULT_MEMORY,
     provider: str = "cpu",
     provenance: bool = True,
-    progress: Progress = SILENT,
+    progress: Progress = log_step,
     **settings: Unpack[FixOptions],
 ) -> Tuned:
     """Searches for the fastest placement within an accuracy budget, as `qdqgraph tune` does.
@@ -156,9 +159,10 @@ def tune(
     )
     with starting(asked) as starts:
         by_name = {each.start.name: each for each in starts}
-        run = _run(asked, trials, seed)
+        known = _depends_on(asked)
+        run = json.dumps([__version__, content(found, place), known], sort_keys=True)
         spaces = {name: each.start.decisions for name, each in by_name.items()}
-        memo = Trials(storage or "", STUDY, run, choices(spaces))
+        memo = Trials(storage or "", STUDY, hashlib.sha256(run.encode()).hexdigest(), choices(spaces))
 
         def ask(candidates: Sequence[Candidate], *, held: bool) -> list[Found]:
             return memo.measured(
@@ -196,9 +200,8 @@ def tune(
     made = None
     if provenance:
         budgets = {"budget_db": budget_db, "max_drop": max_drop, "min_speed": min_speed, "library": library}
-        known = {name: value for name, value in budgets.items() if value is not None}
-        candidate = msgspec.to_builtins(winner.candidate)
-        made = Run("tune", {**differing(chosen), **known, "data": feeds.digest, "candidate": candidate})
+        given_budgets = {name: value for name, value in budgets.items() if value is not None}
+        made = Run("tune", {**known, **given_budgets, "candidate": msgspec.to_builtins(winner.candidate)})
     return Tuned(written(result, Source(source, place, found), output, plan, force, progress, made), outcome)
 
 
@@ -218,17 +221,17 @@ def tune_status(storage: str) -> SearchStatus:
     return SearchStatus(storage, states.count("COMPLETE"), states.count("RUNNING"), states.count("WAITING"), points)
 
 
-def _run(asked: Asked, trials: int, seed: int) -> str:
-    """What the results of a search depend on; those of more trials begin with those of fewer."""
-    own = None if asked.reference is None else given.read(asked.reference, None)
-    roofline = asked.roofline
-    parts = (
-        __version__,
-        content(asked.proto, asked.folder),
-        "" if own is None else content(own[0], own[1]),
-        asked.samples.digest,
-        "" if asked.evaluate is None else function_name(asked.evaluate),
-        f"{asked.options} {sorted(rule.code for rule in asked.rules)} {asked.provider}",
-        f"{roofline.device} {roofline.shares} {asked.floats}",
+def _depends_on(asked: Asked) -> Mapping[str, Any]:
+    """What the results of a search depend on beside the model; those of more trials begin with those of fewer."""
+    shares = asked.roofline.shares
+    return depends_on(
+        asked.options,
+        asked.rules,
+        data=asked.samples.digest,
+        reference=content_of(asked.reference),
+        evaluate=asked.evaluate is not None and function_name(asked.evaluate),
+        provider=asked.provider != "cpu" and asked.provider,
+        device=asked.roofline.device.name,
+        shares=shares != default_shares() and msgspec.to_builtins(shares),
+        fp32=not asked.floats,
     )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

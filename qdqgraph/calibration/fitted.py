@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..graph.pair import Pair
+from ..log import Progress, log_step
 from ..model.corrected import uncorrected
 from ..proposals.proposal import SetPair
 from .data.samples import Samples
@@ -57,7 +58,7 @@ class Fitted:
         provider: str = "cpu",
         *,
         memory: int = DEFAULT_MEMORY,
-        progress: Callable[[str], None] = lambda message: None,
+        progress: Progress = log_step,
         choices: Mapping[frozenset[str], Choice] | None = None,
         reference: Mapping[str, np.ndarray] | None = None,
     ) -> None:

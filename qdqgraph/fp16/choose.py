@@ -212,13 +212,19 @@ def _scaled(net: Net) -> Iterator[tuple[int, str]]:
                 yield reader, f"the scale of {node.output[0]!r} {held.fault}"
 
 
-def _weighted_readers(net: Net, name: str) -> Iterator[int]:
-    for position, _ in net.readers.get(name, []):
-        op = net.nodes[position].op_type
-        if op in WEIGHTED:
-            yield position
-        elif op in RESHAPES and (downstream := list(_weighted_readers(net, net.nodes[position].output[0]))):
-            yield from (position, *downstream)
+def _weighted_readers(net: Net, name: str) -> list[int]:
+    """The layers with weights that read a tensor, also through views, and these views."""
+    reached, pending = list[int](), [name]
+    for tensor in pending:
+        reached += [position for position, _ in net.readers.get(tensor, [])]
+        pending += [net.nodes[p].output[0] for p, _ in net.readers.get(tensor, []) if net.nodes[p].op_type in RESHAPES]
+    found: set[int] = set()
+    for position in reversed(reached):
+        node = net.nodes[position]
+        after = net.readers.get(node.output[0], []) if node.op_type in RESHAPES else []
+        if node.op_type in WEIGHTED or any(p in found for p, _ in after):
+            found.add(position)
+    return sorted(found)
 
 
 def _between(net: Net, reasons: Reasons) -> Iterator[tuple[int, str]]:

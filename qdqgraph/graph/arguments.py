@@ -24,13 +24,15 @@ def argument_readers(graph: Graph, found: Sequence[Reader]) -> tuple[Reader, ...
     if not all(key(r.node) in arguments if _follows(graph, r) else is_argument(r) for r in found):
         return ()
     uses: list[Reader] = []
-    pending = [*reversed(found)]
+    pending, seen = [*reversed(found)], set[str]()
     while pending:
         reader = pending.pop()
-        if _follows(graph, reader):
-            pending += reversed(graph.readers(key(reader.node)))
-        else:
+        made = key(reader.node)
+        if not _follows(graph, reader):
             uses.append(reader)
+        elif made not in seen:
+            seen.add(made)
+            pending += reversed(graph.readers(made))
     return tuple(uses)
 
 

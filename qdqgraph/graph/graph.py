@@ -34,6 +34,7 @@ from ..targets.target import Target
 from .casts import between_reals, has_half, left_out
 from .constants import Constants
 
+K = TypeVar("K")
 T = TypeVar("T")
 Node: TypeAlias = gs.Node
 """onnx-graphsurgeon's node, for signatures in rule files."""
@@ -284,6 +285,10 @@ class Graph:
         if compute not in self._memo:
             self._memo[compute] = compute(self)
         return self._memo[compute]  # type: ignore[return-value]
+
+    def known(self, function: Callable[[Graph, K], T]) -> dict[K, T]:
+        """What a function has found of this graph, by its argument: empty at first, and filled by the function."""
+        return self._memo.setdefault(function, {})  # type: ignore[return-value]
 
     @cached_property
     def depth(self) -> dict[str, int]:

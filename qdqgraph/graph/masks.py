@@ -59,7 +59,7 @@ def mask(graph: Graph, tensor: str) -> Mask | None:
 
 def _made(graph: Graph, tensor: str) -> str:
     """The tensor that data-movement ops of one input, and pairs, produce `tensor` from."""
-    known, passed = graph.once(_known_sources), []
+    known, passed = graph.known(_made), []
     while True:
         tensor = pairs(graph).root(tensor)
         node = graph.producer(tensor) if tensor not in known else None
@@ -71,10 +71,6 @@ def _made(graph: Graph, tensor: str) -> str:
     source = known.get(tensor, tensor)
     known.update(dict.fromkeys(passed, source))
     return source
-
-
-def _known_sources(graph: Graph) -> dict[str, str]:
-    return {}
 
 
 def _weighed(graph: Graph) -> set[str]:

@@ -185,14 +185,10 @@ def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
 def scales_at(graph: Graph, around: tuple[str, ...]) -> str:
     """The distinct scales at these sites, for a message: "0.1 ('a'), 0.25 ('b')"; with fewer than two,
     that their groups differ."""
-    known = graph.once(_known_scales)
+    known = graph.known(scales_at)
     if around not in known:
         known[around] = _scales_at(graph, around)
     return known[around]
-
-
-def _known_scales(graph: Graph) -> dict[tuple[str, ...], str]:
-    return {}
 
 
 def _scales_at(graph: Graph, around: tuple[str, ...]) -> str:

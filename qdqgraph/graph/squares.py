@@ -17,7 +17,7 @@ UNSEEN = PAIRS | {"Cast"}
 
 def before(graph: Graph, tensor: str) -> str:
     """The tensor that pairs and Casts produce `tensor` from."""
-    known, passed = graph.once(_known_before), []
+    known, passed = graph.known(before), []
     while tensor not in known:
         node = graph.producer(tensor)
         if node is None or node.op not in UNSEEN or not is_standard(node):
@@ -31,7 +31,7 @@ def before(graph: Graph, tensor: str) -> str:
 
 def after(graph: Graph, tensor: str) -> tuple[Reader, ...]:
     """The readers of a tensor, seen through pairs and Casts."""
-    known = graph.once(_known_after)
+    known = graph.known(after)
     pending = [] if tensor in known else [tensor]
     while pending:
         readers = graph.readers(pending[-1])
@@ -45,14 +45,6 @@ def after(graph: Graph, tensor: str) -> tuple[Reader, ...]:
             found = zip(readers, through, strict=True)
             known[pending.pop()] = tuple(r for own, name in found for r in (known[name] if name else (own,)))
     return known[tensor]
-
-
-def _known_before(graph: Graph) -> dict[str, str]:
-    return {}
-
-
-def _known_after(graph: Graph) -> dict[str, tuple[Reader, ...]]:
-    return {}
 
 
 def _is_unseen(reader: Reader) -> bool:

@@ -123,8 +123,8 @@ def external_files(model: onnx.ModelProto, folder: Path, stored: Mapping[str, st
         if Path(place).is_absolute() or ".." in Path(place).parts:
             raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {place}")
         if not _is_file(path):
-            lies = "it lies beside the model: copy or download it too, under this name"
-            raise ModelError(f"external data file {path} of {tensor.name!r} is missing; {lies}")
+            place_it = "copy or download it too, under this name, beside the model"
+            raise ModelError(f"external data file {path} of {tensor.name!r} is missing; {place_it}")
         if path.is_symlink() or len(Path(place).parts) > 1:
             real = path.resolve()
             if not real.is_relative_to(folder.resolve()):

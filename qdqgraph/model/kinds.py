@@ -68,8 +68,8 @@ ONNX_TEXT = Kind(
     "convert it: python -c \"import onnx; onnx.save(onnx.load({file!r}, format={format!r}), 'model.onnx')\"",
 )
 
-LFS = Kind("a pointer of Git LFS", "get the file itself: git lfs pull")
-ANNEX = Kind("a pointer of git-annex", "get the file itself: git annex get {file}")
+LFS = Kind("a Git LFS pointer file", "get the file itself: git lfs pull")
+ANNEX = Kind("a git-annex pointer file", "get the file itself: git annex get {file}")
 HTML = Kind("an HTML page", "it was probably saved by a download that failed: open it in a browser, and download again")
 XML = Kind("an XML document", "if a download saved it, it says why that failed: read it, and download again")
 GZIP = Kind("a gzip file", "unpack it: gunzip -c {file} > model.onnx")

@@ -87,6 +87,14 @@ def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
     model.metadata_props.add(key=key, value=value)
 
 
+def with_metadata(model: onnx.ModelProto, key: str, value: str) -> onnx.ModelProto:
+    """Returns a copy of a model in which a metadata entry has this value."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    set_metadata(made, key, value)
+    return made
+
+
 def fresh(wanted: str, taken: set[str]) -> str:
     """Returns an unused name, `wanted` or `wanted_N` with the first free N, and adds it to `taken`."""
     name, number = wanted, 1

@@ -12,8 +12,9 @@ import re
 import shlex
 import zipfile
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from . import kinds
@@ -84,13 +85,16 @@ def kind_of(path: Path) -> Kind | None:
         return None
 
 
-def mistaken(path: Path, wanted: str, accepts: Collection[Kind] = ()) -> str:
+def mistaken(
+    path: Path, wanted: str, accepts: Collection[Kind] = (), uses: Mapping[Kind, str] = MappingProxyType({})
+) -> str:
     """The sentence that says what a file is instead of what a reader wants, and what takes it.
 
     Args:
         path: the file.
         wanted: what the reader wants, with its article.
         accepts: the kinds that the reader takes: such a file is damaged, and the reader says so itself.
+        uses: what to do with files of some kinds, in place of `Kind.use`.
 
     Returns:
         The sentence, without the file; "" if the kind is unknown, or accepted.
@@ -104,7 +108,7 @@ def mistaken(path: Path, wanted: str, accepts: Collection[Kind] = ()) -> str:
         words["inside"] = "" if inside else kinds.NOTHING_IN
         use = f"name a file in it: {', '.join(map(str, inside))}" if inside else ""
     else:
-        use = kind.use.format(**words)
+        use = uses.get(kind, kind.use).format(**words)
     if kind is kinds.ZIP:
         words["inside"] = _members(path)
     return f"this is {kind.name.format(**words)}, not {wanted}" + (f"; {use}" if use else "")

@@ -169,9 +169,9 @@ def _attributes(
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         types = known.get(attribute.name)
         if types is not None and not attribute.ref_attr_name and attribute.type not in types:
-            wanted = " or ".join(sorted(KINDS[kind] for kind in types))
-            found = KINDS.get(attribute.type, str(attribute.type))
-            what = f"attribute {attribute.name} of type {found}, and it is {wanted}"
+            wanted = " or ".join(sorted(KINDS[known_type] for known_type in types))
+            kind = KINDS.get(attribute.type, str(attribute.type))
+            what = f"attribute {attribute.name} of type {kind}, and it is {wanted}"
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         if known and attribute.name in TYPED and attribute.type == AttributeProto.INT and attribute.i not in TYPES:
             what = f"attribute {attribute.name} = {attribute.i}, which is no element type"

@@ -47,15 +47,27 @@ def channel_axis(graph: Graph, pair: Pair) -> int | None:
 def reader_axis(graph: Graph, reader: Reader, rank: int) -> int | None:
     """The axis of the output channels of weights of that rank at one node input, as in `channel_axis`; None if the node
     has none there."""
+    found, seen = set[int | None](), set[tuple[str, tuple[int, ...]]]()
+    pending = [(reader, tuple(range(rank)))]
+    while pending:
+        at, axes = pending.pop()
+        made = key(at.node)
+        if at.node.op == "Transpose" and at.index == 0:
+            axes = tuple(axes[i] for i in at.node.attrs.get("perm", range(rank)[::-1]) if i < rank)
+        elif at.node.op not in ALONG or not graph.is_constant(made) or not _same_shape(graph, at):
+            axis = _own_axis(graph, at, rank)
+            found.add(None if axis is None or axis >= len(axes) else axes[axis])
+            continue
+        if (made, axes) not in seen:
+            seen.add((made, axes))
+            readers = graph.readers(made)
+            pending += [(r, axes) for r in readers]
+            found |= set() if readers else {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _own_axis(graph: Graph, reader: Reader, rank: int) -> int | None:
     node: gs.Node = reader.node
-    if node.op == "Transpose" and reader.index == 0:
-        inner = {reader_axis(graph, r, rank) for t in node.outputs for r in graph.readers(t.name)}
-        axis = inner.pop() if len(inner) == 1 else None
-        order = node.attrs.get("perm", tuple(reversed(range(rank))))
-        return None if axis is None else int(order[axis])
-    if node.op in ALONG and graph.is_constant(key(node)) and _same_shape(graph, reader):
-        inner = {reader_axis(graph, r, rank) for r in graph.readers(key(node))}
-        return inner.pop() if len(inner) == 1 else None
     if node.op == "MatMul" and reader.index == 0:
         return 0 if rank == 2 else None
     if reader.index != 1:

@@ -16,6 +16,7 @@ import onnx
 
 from ..graph.graph import Graph
 from ..graph.pair import is_pair, pairs
+from ..log import Progress
 from ..model.content import same
 from ..model.corrected import Place, corrected, uncorrected
 from ..proposals.proposal import Proposal
@@ -118,7 +119,7 @@ class Correction:
 
 
 def correct(
-    graph: Graph, corrections: Corrections, options: Options, progress: Callable[[str], None]
+    graph: Graph, corrections: Corrections, options: Options, progress: Progress
 ) -> tuple[Graph, tuple[Correction, ...]]:
     """Runs the steps on a repaired graph, from its original constants; returns the new graph and what each step did.
 

@@ -55,9 +55,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
         GraphError: it has none, or a node reads a tensor without a producer.
     """
     validate_references(graph.model.graph)
-    if not is_bare(graph, rules) or was_bared(graph):
-        return graph
-    if not is_bare(graph, catalog.load()):  # unselected rules also define what is quantized
+    if not _has_nothing_quantized(graph, rules):
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise GraphError(
@@ -75,8 +73,12 @@ def is_float(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, fold
     Raises:
         ModelError: as `opened`.
     """
-    graph = Graph.opened(model, folder, target=target, keeps=handled(rules))
-    return is_bare(graph, catalog.load()) and is_bare(graph, rules) and not was_bared(graph)
+    return _has_nothing_quantized(Graph.opened(model, folder, target=target, keeps=handled(rules)), rules)
+
+
+def _has_nothing_quantized(graph: Graph, rules: Sequence[Rule]) -> bool:
+    """Whether the graph has and had nothing quantized; unselected rules also define what is."""
+    return is_bare(graph, rules) and not was_bared(graph) and is_bare(graph, catalog.load())
 
 
 def is_bare(graph: Graph, rules: Sequence[Rule]) -> bool:

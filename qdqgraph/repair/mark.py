@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 import onnx
 
 from ..model.content import content
-from .draft import Draft
-from .plan import Plan
-from .repair import Repair
+from .repair import R, with_entry
 
 RESULT = "qdqgraph.result"
 """The metadata_props key of a digest of the model and of the run that produced it."""
@@ -42,12 +39,9 @@ def is_result(model: onnx.ModelProto, folder: Path, run: Run) -> bool:
     return mark is not None and mark == _mark(model, folder, run)
 
 
-def marked(repair: Repair, model: onnx.ModelProto, folder: Path, run: Run) -> Repair:
+def marked(repair: R, model: onnx.ModelProto, folder: Path, run: Run) -> R:
     """The repair of a model with the mark in the metadata of its result; arguments and errors as `is_result`."""
-    draft = Draft(repair.model)
-    draft.set_metadata(RESULT, _mark(repair.model, folder, run))
-    made = draft.finish()
-    return replace(repair, model=made, plan=Plan.between(model, made))
+    return with_entry(repair, model, RESULT, _mark(repair.model, folder, run))
 
 
 def _mark(model: onnx.ModelProto, folder: Path, run: Run) -> str:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any
 
 import onnx
 
 from .. import __version__
-from ..model.protos import set_metadata
 from .options import Options
-from .repair import Repair
+from .repair import R, with_entry
 
 PROVENANCE = "qdqgraph.provenance"
 """The metadata_props key of the provenance of a model."""
-
-R = TypeVar("R", bound=Repair)
 
 
 @dataclass(frozen=True)
@@ -55,29 +52,21 @@ def recorded(repair: R, original: onnx.ModelProto, run: Run) -> R:
     if not repair.plan.edits:
         return repair
     codes = sorted({finding.code for finding in repair.applied})
-    made = stamped(repair.model, original, repair.plan.base, run, codes)
-    return replace(repair, model=made, plan=repair.plan.with_metadata(original, made))
+    return with_entry(repair, original, PROVENANCE, entry(original, repair.plan.base, run, codes))
 
 
-def stamped(
-    model: onnx.ModelProto, original: onnx.ModelProto, base: str, run: Run, codes: Sequence[str] = ()
-) -> onnx.ModelProto:
-    """A copy of a model with one more run in its provenance.
-
-    The entry of the run has `version` (of qdqgraph), `call`, `input` (`base`), `rules` (`codes`) and `options`.
+def entry(original: onnx.ModelProto, base: str, run: Run, codes: Sequence[str] = ()) -> str:
+    """The provenance of the result of a run: that of the model before, and an object with `version` (of qdqgraph),
+    `call`, `input` (`base`), `rules` (`codes`) and `options`.
 
     Args:
-        model: the result of the run.
-        original: the model before; its provenance is continued.
+        original: the model before.
         base: sha256 of the model before, without external data: `base_sha256` of a plan.
         run: what was asked for.
         codes: of the rules whose repairs were applied.
     """
     own = {"version": __version__, "call": run.call, "input": base, "rules": [*codes], "options": run.options}
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    set_metadata(made, PROVENANCE, json.dumps([*runs(original), own], sort_keys=True, separators=(",", ":")))
-    return made
+    return json.dumps([*runs(original), own], sort_keys=True, separators=(",", ":"))
 
 
 def runs(model: onnx.ModelProto) -> tuple[Mapping[str, Any], ...]:

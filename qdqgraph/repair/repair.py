@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import onnx
 
 from ..errors import counted
+from ..model.protos import with_metadata
 from ..rulekit.finding import Finding
 from .corrections import Correction
 from .plan import Plan
 from .solution import Change
 from .start import OpsetRaise
+
+R = TypeVar("R", bound="Repair")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,12 @@ class Repair:
     def __repr__(self) -> str:
         found = f"{counted(len(self.applied), 'finding')} repaired, {len(self.left)} left"
         return f"<{type(self).__name__}: {found}, {self.plan!r}>"
+
+
+def with_entry(repair: R, original: onnx.ModelProto, key: str, value: str) -> R:
+    """The repair of a model with a metadata entry in its result and in its plan."""
+    made = with_metadata(repair.model, key, value)
+    return replace(repair, model=made, plan=repair.plan.with_metadata(original, made))
 
 
 def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: bool = False) -> Repair:

@@ -7,7 +7,7 @@ and does not modify the given model. Neither function opens a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import onnx
 
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
+from ..log import Progress, log_step
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.policy import Policy, unknown_anchor
 from ..rulekit.rule import Rule, scan
@@ -83,7 +84,7 @@ def fix(
     options: Options | None = None,
     *,
     folder: Path | None = None,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
     price: Price = lambda graph, findings: findings,
     refuse: Refuse = lambda before, after, applied, illegal: {},
     measure: Measure | None = None,
@@ -121,7 +122,7 @@ def quantize(
     *,
     measure: Measure,
     folder: Path | None = None,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
     price: Price = lambda graph, findings: findings,
     refuse: Refuse = lambda before, after, applied, illegal: {},
     corrections: Corrections | None = None,

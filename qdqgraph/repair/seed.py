@@ -126,7 +126,7 @@ def _with_range(graph: Graph, measured: Measured, tensor: str) -> str:
 
     Downstream of a Concat the range is the largest of all its inputs, so each of them must be known.
     """
-    found = _upstream(graph, measured, tensor, REACH)
+    found = _upstream(graph, measured, tensor)
     if found:
         return found
     name = tensor
@@ -140,15 +140,22 @@ def _with_range(graph: Graph, measured: Measured, tensor: str) -> str:
     return ""
 
 
-def _upstream(graph: Graph, measured: Measured, tensor: str, reach: int) -> str:
-    if measured.scale([tensor]) is not None:
-        return tensor
-    node = graph.producer(tensor)
-    move = None if node is None else move_of(graph, node)
-    if move is None or not reach:
-        return ""
-    found = [_upstream(graph, measured, name, reach - 1) for name in move[0]]
-    return max(found, key=lambda name: measured.scale([name]) or 0.0) if all(found) else ""
+def _upstream(graph: Graph, measured: Measured, tensor: str) -> str:
+    pending, found, seen = [tensor], dict[str, float](), set[str]()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if (scale := measured.scale([name])) is not None:
+            found[name] = scale
+            continue
+        node = graph.producer(name)
+        move = None if node is None else move_of(graph, node)
+        if move is None:
+            return ""
+        pending += reversed(move[0])
+    return max(found, key=found.__getitem__, default="")
 
 
 def _weight_pair(graph: Graph, tensor: str, axis: int | None, readers: list[Reader]) -> Graft:

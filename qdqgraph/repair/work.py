@@ -10,7 +10,7 @@ import onnx
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
-from ..log import LOG
+from ..log import LOG, Progress, log_step
 from ..model.content import same
 from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
@@ -57,7 +57,7 @@ class Work:
         self,
         rules: Sequence[Rule],
         options: Options,
-        progress: Callable[[str], None] = lambda message: None,
+        progress: Progress = log_step,
         price: Price = lambda graph, findings: findings,
         refuse: Refuse = lambda before, after, applied, illegal: {},
         measure: Measure | None = None,
@@ -88,7 +88,7 @@ class Work:
         """
         graph, given = start.graph, start.given
         self.resolve(graph)
-        if not self._unseeded:
+        if not self._unseeded and self._scanned is None:  # `knows` comes from a caller who has examined the graph
             first = given or graph
             self.found = resolve(first, self.scan(first), self.options)[1]
         exact, final = self.stages(graph)

@@ -7,8 +7,9 @@ helper modules beside it, nothing else. Names are loaded on first use: the comma
 onnx.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..late import late
 
 if TYPE_CHECKING:
     from ..graph.amax import INT8_BOUND, scale_from_amax
@@ -104,14 +105,10 @@ LATE = {
     ".rule": "Counterexample Example Rule",
 }
 """The names of this package by the module that defines them."""
-_HOMES = {name: module for module, names in LATE.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        globals()[name] = found = getattr(import_module(_HOMES[name], __name__), name)
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take any name for one that exists
+    __getattr__ = late(__name__, LATE)
 
 
 def __dir__() -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from ..errors import RuleError, guess
 from .codes import LOCK, Lock
 from .finding import Safety
-from .importing import imported
+from .importing import forget, imported
 from .naming import CODE, NAME, NO_PACKS, OPERATOR
 from .rule import Counterexample, Example, Rule
 from .text import TextRule
@@ -75,7 +75,10 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
     for root in (*roots, *map(Path, paths)):
         if not root.exists():
             raise RuleError(f"there is no rule file or folder {root}")
-        found = [rule for file in rule_files(root) for rule in _rules(file)]
+        files = list(rule_files(root))
+        for folder in {file.parent for file in files}:
+            forget(folder)
+        found = [rule for file in files for rule in _rules(file)]
         if not found:
             raise RuleError(f"{root} contains no rule; create one with: qdqgraph rules new NAME --text")
         gone = Lock.read(root / LOCK).gone

@@ -47,10 +47,14 @@ class Lock:
         return cls(states)
 
     @property
+    def active(self) -> frozenset[str]:
+        """The codes of the rules."""
+        return frozenset(code for (code, _), state in self.states.items() if state == "active")
+
+    @property
     def gone(self) -> frozenset[str]:
         """Codes that no rule uses any more."""
-        active = {code for (code, _), state in self.states.items() if state == "active"}
-        return frozenset(code for code, _ in self.states) - active
+        return frozenset(code for code, _ in self.states) - self.active
 
     @property
     def moved(self) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Imports Python rule files, and the helper modules beside them: `from ._helpers import name`.
 
 Every folder of rules is a package of its own, so a relative import finds the modules of that folder and no others.
-`sys.path` does not change, and two folders may have helpers of one name. Helpers are read again with each rule file.
+`sys.path` does not change, and two folders may have helpers of one name. Modules are read again after `forget`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ from types import ModuleType
 from ..errors import RuleError
 
 
+def forget(folder: Path) -> None:
+    """Lets the rule files of a folder read the modules beside them again, which may have changed."""
+    package = _package(folder.resolve())
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()  # a helper that was written a moment ago is found
+
+
 def imported(file: Path) -> ModuleType:
     """The module of a rule file, executed.
 
@@ -23,17 +31,14 @@ def imported(file: Path) -> ModuleType:
         RuleError: it is not a Python file, or it or a helper does not load; with the file and line.
     """
     folder = file.resolve().parent
-    package = f"qdqgraph_rules_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    package = _package(folder)
     spec = importlib.util.spec_from_file_location(f"{package}.{file.stem}", file)
     if spec is None or spec.loader is None:
         raise RuleError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     parent = ModuleType(package)
     parent.__path__ = [str(folder)]
-    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
-        del sys.modules[name]
     sys.modules |= {package: parent, module.__name__: module}
-    importlib.invalidate_caches()  # a helper that was written a moment ago is found
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -41,6 +46,10 @@ def imported(file: Path) -> ModuleType:
             f"{_where(error, file)}: the rule file does not load: {_reason(error, package, folder)}"
         ) from error
     return module
+
+
+def _package(folder: Path) -> str:
+    return f"qdqgraph_rules_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
 
 
 def _where(error: BaseException, file: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..errors import ModelError, counted
 from ..graph.graph import Graph, key, label
 from ..graph.pair import pairs
+from ..log import Progress, log_step
 from ..repair.solution import Solution
 from ..rulekit.finding import Finding
 from .groups import SiteGroup
@@ -116,7 +117,7 @@ def accuracy(
     costs: Mapping[str, int] | None = None,
     provider: str = "cpu",
     memory: int = DEFAULT_MEMORY,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> Accuracy:
     """Compares each layer of a Q/DQ graph with its float network.
 

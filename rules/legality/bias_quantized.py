@@ -136,14 +136,17 @@ class BiasQuantized(Rule):
 def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:
     """Yields the inputs that compute with a constant, through Casts, shape changes, further pairs, and operators after
     which TensorRT still reads INT8 weights. Inputs whose result QDQ425 stores are left out."""
-    pending = [*reversed(found)]
+    pending, seen = [*reversed(found)], set[str]()
     while pending:
         reader = pending.pop()
-        node, inner = reader.node, not graph.outputs & {t.name for t in reader.node.outputs}
+        node, made = reader.node, key(reader.node)
+        inner = not graph.outputs & {t.name for t in node.outputs}
         passes = reader.index == 0 and node.op in THROUGH
-        if inner and (passes or (graph.is_constant(key(node)) and _scales(graph, reader))):
-            pending += reversed([r for t in node.outputs for r in graph.readers(t.name)])
-        elif not (inner and graph.is_constant(key(node)) and _folds(graph, key(node))):
+        if inner and (passes or (graph.is_constant(made) and _scales(graph, reader))):
+            if made not in seen:
+                pending += reversed([r for t in node.outputs for r in graph.readers(t.name)])
+            seen.add(made)
+        elif not (inner and graph.is_constant(made) and made in graph.once(_folding)):
             yield reader
 
 
@@ -167,20 +170,24 @@ def _scales(graph: Graph, reader: Reader) -> bool:
     return not wide or wide == axes
 
 
-def _folds(graph: Graph, tensor: str) -> bool:
-    """Returns whether QDQ425 stores everything that a constant is computed for, bit for bit."""
-    readers = graph.readers(tensor)
-    return bool(readers) and all(_folded(graph, r) for r in readers)
+def _folding(graph: Graph) -> set[str]:
+    """The constants for which QDQ425 stores everything that they are computed for, bit for bit; in one backward pass."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes()):
+        readers = graph.readers(key(node)) if graph.is_constant(key(node)) else ()
+        if readers and all(_folded(graph, r, found) for r in readers):
+            found.add(key(node))
+    return found
 
 
-def _folded(graph: Graph, reader: Reader) -> bool:
+def _folded(graph: Graph, reader: Reader, downstream: set[str]) -> bool:
     node, made = reader.node, key(reader.node)
     pair = pairs(graph).of(node)
     if node.op == "QuantizeLinear" and pair is not None:
         return graph.is_reproducible(made) and fold_integers(graph, pair) is not None
     if node.op in WEIGHTED and not graph.is_constant(made):
         return fold_moved(graph, reader) is not None
-    return reader.index >= 0 and made not in graph.outputs and graph.is_constant(made) and _folds(graph, made)
+    return reader.index >= 0 and made not in graph.outputs and made in downstream
 
 
 def _bias(reader: Reader) -> bool:

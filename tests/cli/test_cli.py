@@ -209,7 +209,7 @@ def test_files_that_cannot_be_read_are_named_once(model: Path, capsys: pytest.Ca
     assert main(["apply", str(model), str(model), "-o", "out.onnx"]) == 2
     assert (
         capsys.readouterr().err
-        == f"qdqgraph: {model}: this is an ONNX model, not a plan; the plan comes first: PLAN MODEL\n"
+        == f"qdqgraph: {model}: this is an ONNX model, not a plan of qdqgraph; the plan comes first: PLAN MODEL\n"
     )
     assert main(["rules", "pages", "-o", str(model)]) == 2
     assert "the folder cannot be created: File exists" in capsys.readouterr().err

@@ -36,9 +36,10 @@ MESSAGES = messages()
 
 @cache
 def texts() -> frozenset[str]:
-    """The constant texts of the package, those inside f-strings too."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
-    constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    """The constant texts that the package computes with, those inside f-strings too: no docstrings."""
+    nodes = [node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    said = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    constants = (node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in said)
     return frozenset(text for text in constants if isinstance(text, str))
 
 

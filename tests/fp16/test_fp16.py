@@ -8,76 +8,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 import qdqgraph
 from qdqgraph import ModelError
-from qdqgraph.calibration.agreement import agreement
 from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.ranges import measured_ranges
 from qdqgraph.cli.main import main
-from qdqgraph.fp16 import Fp16Model, to_fp16
+from qdqgraph.fp16 import to_fp16
 from qdqgraph.model import runtime
+from tests.support.fp16 import INTEGERS, OPS, RESIDUAL, X, Y, constants, half, io, ops, reasons, sqnr, weighted
 from tests.support.models import build
-
-X = "float[1,4,8,8] x"
-Y = "float[1,4,8,8] y"
-REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
-OPS = "<ir_version: 8, opset_import: {}>"
-WORST_SCALE_CHANGE = 2.0**-10
-
-
-def half(model: onnx.ModelProto, **options: object) -> Fp16Model:
-    """The conversion, checked for what always holds."""
-    before = model.SerializeToString()
-    made = to_fp16(model, **options)  # type: ignore[arg-type]
-    assert model.SerializeToString() == before, "halve changed its input"
-    onnx.checker.check_model(made.model, full_check=True)
-    onnx.shape_inference.infer_shapes(made.model, check_type=True, strict_mode=True, data_prop=True)
-    again = to_fp16(made.model, **options)  # type: ignore[arg-type]
-    assert again.model.SerializeToString() == made.model.SerializeToString(), "a second run still changes something"
-    assert made.casts == casts(made.model)
-    assert made.scale_change <= WORST_SCALE_CHANGE
-    return made
-
-
-def casts(model: onnx.ModelProto) -> int:
-    """Casts between FP32 and FP16."""
-    known = onnx.shape_inference.infer_shapes(model).graph
-    kinds = {i.name: i.type.tensor_type.elem_type for i in (*known.input, *known.value_info, *known.output)}
-    found = [n for n in model.graph.node if n.op_type == "Cast"]
-    return sum(kinds.get(n.input[0]) in REAL and kinds.get(n.output[0]) in REAL for n in found)
-
-
-def ops(model: onnx.ModelProto) -> str:
-    return " ".join(n.op_type for n in model.graph.node)
-
-
-def io(model: onnx.ModelProto) -> list[int]:
-    return [i.type.tensor_type.elem_type for i in (*model.graph.input, *model.graph.output)]
-
-
-def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-
-
-def reasons(made: Fp16Model) -> dict[str, str]:
-    return {k.node: k.reason for k in reversed(made.kept)}
-
-
-def outputs(model: onnx.ModelProto, feeds: list[runtime.Feed]) -> list[np.ndarray]:
-    return [np.asarray(o) for sample in runtime.run(model, feeds, Path()) for o in sample]
-
-
-def sqnr(before: onnx.ModelProto, after: onnx.ModelProto, feeds: list[runtime.Feed] | None = None) -> float:
-    feeds = feeds or noise(before, 2)
-    return agreement(outputs(before, feeds), outputs(after, feeds)).sqnr
-
-
-RESIDUAL = build(
-    f"g ({X}) => ({Y}) {{ a = t.conv4 (x, s1) r = Relu (a) b = t.conv4 (r, s2) c = Add (b, r) y = t.conv4 (c, s3) }}"
-)
-
 
 # Types
 
@@ -191,145 +132,6 @@ def test_weights_that_only_a_subgraph_reads_are_dequantized_once() -> None:
     made = half(onnx.parser.parse_model(text)).model
     assert [n.output[0] for n in made.graph.node if n.op_type == "DequantizeLinear"] == ["d", "p"]
     assert half(made).model == made
-
-
-# Numbers
-
-
-def test_a_scale_too_small_for_fp16_keeps_its_convolution_in_fp32_without_a_cast_before_it() -> None:
-    model = build(
-        f"g ({X}) => ({Y}) <float tiny = {{1e-6}}> {{ a = Relu (x) b = Mul (a, tiny) c = t.conv4 (b, tiny) y = Relu (c) }}"
-    )
-    made = half(model)
-    conv = next(n for n in made.model.graph.node if n.op_type == "Conv")
-    assert "1e-06" in reasons(made)[conv.output[0]]
-    before = {o: n.op_type for n in made.model.graph.node for o in n.output}
-    assert {before.get(name) for name in conv.input} == {"DequantizeLinear"}
-
-
-def weighted(scales: list[float], integers: np.ndarray) -> onnx.ModelProto:
-    """A convolution of four channels with given weight scales, for each output channel one."""
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
-        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
-        helper.make_node("DequantizeLinear", ["w", "sw", "zw"], ["k"], axis=0),
-        helper.make_node("Conv", ["d", "k"], ["y"]),
-    ]
-    constants_ = {
-        "s": np.float32(0.02),
-        "z": np.int8(0),
-        "w": integers.astype(np.int8),
-        "sw": np.array(scales, np.float32),
-        "zw": np.zeros(len(scales), np.int8),
-    }
-    shape = [1, 4, 8, 8]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", 1, shape)],
-        [helper.make_tensor_value_info("y", 1, shape)],
-        [numpy_helper.from_array(np.asarray(a), n) for n, a in constants_.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-INTEGERS = np.random.default_rng(0).integers(-127, 128, (4, 4, 1, 1))
-
-
-def test_a_weight_channel_without_a_weight_may_have_any_scale() -> None:
-    integers = INTEGERS.copy()
-    integers[2] = 0
-    made = half(weighted([0.01, 0.02, 1e-12, 0.03], integers))
-    assert not made.kept
-    assert constants(made.model)["sw"].tolist()[2] == 2.0**-14
-
-
-def test_a_weight_scale_too_small_keeps_the_exact_scales_of_that_convolution_alone() -> None:
-    model = weighted([0.01, 0.02, 1e-7, 0.03], INTEGERS)
-    made = half(model)
-    assert "1e-07 in 1 of 4 channels" in reasons(made)["y"]
-    assert (constants(made.model)["sw"] == constants(model)["sw"]).all()
-
-
-def test_weights_keep_their_integers() -> None:
-    rng = np.random.default_rng(1)
-    real = rng.normal(0, 0.05, (4, 4, 1, 1)).astype(np.float32)
-    model = weighted([0.001, 0.0013, 0.0009, 0.0011], INTEGERS)
-    model.graph.initializer[2].CopyFrom(numpy_helper.from_array(real, "float"))
-    model.graph.node.insert(2, helper.make_node("QuantizeLinear", ["float", "sw", "zw"], ["w"], axis=0))
-    model.graph.output.append(helper.make_tensor_value_info("w", TensorProto.INT8, [4, 4, 1, 1]))
-    (_, integers), *_ = runtime.run(model, noise(model), Path())
-    del model.graph.output[-1]
-    made = half(model)
-    assert (constants(made.model)["w"] == integers).all()
-    assert "float" not in constants(made.model) and "QuantizeLinear" in ops(made.model)
-
-
-@pytest.mark.parametrize(
-    ("body", "kept"),
-    [
-        ("m = Mul (x, huge) y = Tanh (m)", {"m": "beyond", "y": "may contain"}),
-        ("m = Div (x, huge) y = Relu (m)", {"m": "beyond"}),
-        (
-            "m = Add (x, guard) r = Sqrt (m) y = Div (x, r)",
-            {"m": "too small", "r": "round to zero", "y": "round to zero"},
-        ),
-        ("m = Clip (x, zero, huge) y = Relu (m)", {}),
-        ("m = Add (x, infinite) y = Tanh (m)", {}),
-        ("m = Mul (x, gamma) y = Add (x, m)", {}),
-    ],
-    ids=["too large", "divided by it", "guard of a division", "bound of a Clip", "infinite", "small"],
-)
-def test_constants_that_fp16_does_not_hold(body: str, kept: dict[str, str]) -> None:
-    values = "float huge = {1e6}, float guard = {1e-12}, float zero = {0}, float gamma = {1e-6}"
-    model = build(f"g ({X}) => ({Y}) <{values}, float infinite = {{0}}> {{ {body} }}")
-    for tensor in model.graph.initializer:
-        if tensor.name == "infinite":
-            tensor.CopyFrom(numpy_helper.from_array(np.array(-np.inf, np.float32), "infinite"))
-    found = reasons(half(model))
-    assert {k: v for k, v in found.items() if k != "x"}.keys() >= kept.keys()
-    assert all(part in found[name] for name, part in kept.items())
-    assert kept or not found
-
-
-def test_a_constant_that_both_types_read_exists_twice() -> None:
-    text = f"g ({X}) => ({Y}) <float[1,4,1,1] k = {{1, 2, 3, 4}}, float huge = {{1e6}}> {{ a = Mul (x, k) b = Mul (a, huge) y = Mul (b, k) }}"
-    made = half(build(text))
-    assert sorted(str(v.dtype) for n, v in constants(made.model).items() if n.startswith("k")) == ["float16", "float32"]
-
-
-def test_a_constant_just_beyond_fp16_stays_fp32_with_its_value_as_the_reason() -> None:
-    made = half(build(f"g ({X}) => ({Y}) <float k = {{70000}}> {{ a = Mul (x, k) y = Relu (a) }}"))
-    assert "7e+04, beyond FP16's 65504" in reasons(made)["a"]
-
-
-def test_ranges_seen_on_data_keep_what_overflows_in_fp32() -> None:
-    model = build(
-        f"g ({X}) => ({Y}) <float k = {{300}}, float r = {{0.0001}}> {{ a = Mul (x, k) b = Mul (a, k) c = Mul (b, r) y = Relu (c) }}"
-    )
-    feeds = noise(model)
-    ranges = measured_ranges(model, feeds, Path())
-    assert ranges["b"] == pytest.approx(9e4, rel=0.1) and set(ranges) == {"x", "a", "b", "c", "y"}
-    made = half(model, ranges=ranges)
-    assert set(reasons(made)) == {"b", "c"} and "65504" in reasons(made)["c"]
-    assert sqnr(model, made.model, feeds) > 50
-    assert not np.isfinite(outputs(half(model).model, feeds)).all(), "without ranges it overflows"
-
-
-def test_a_variance_written_out_is_computed_in_fp32() -> None:
-    text = f"""g ({X}) => ({Y}) <float two = {{2}}, float eps = {{0.00001}}, float big = {{1000}}> {{
-        w = Mul (x, big) m = ReduceMean <axes = [1]> (w) c = Sub (w, m) p = Pow (c, two) v = ReduceMean <axes = [1]> (p)
-        e = Add (v, eps) s = Sqrt (e) y = Div (c, s) }}"""
-    model = build(text)
-    made = half(model)
-    assert set(reasons(made)) == {"p", "v", "e", "s"} and made.casts == 2
-    assert sqnr(model, made.model) > 55
-
-
-def test_globs_keep_nodes_in_fp32_and_what_lies_between_them() -> None:
-    model = build(f"g ({X}) => ({Y}) {{ a = Sigmoid (x) b = Relu (a) c = Sigmoid (b) y = Tanh (c) }}")
-    found = reasons(half(model, skip=("a", "c")))
-    assert {"a", "b", "c"} <= set(found) and "between" in found["b"]
 
 
 # Files that are FP16 in part
@@ -457,20 +259,6 @@ def test_a_real_network_is_fp16_and_builds(tmp_path: Path) -> None:
     kinds = Counter(str(k.get_output(0).dtype) for k in layers if k.type != trt.LayerType.CONSTANT)
     assert kinds["DataType.HALF"] > 300 and not kinds["DataType.FLOAT"]
     assert builder.build_serialized_network(network, builder.create_builder_config()) is not None
-
-
-def test_infinities_are_no_overflow() -> None:
-    """A MaxPool's padding, a mask: FP16 has infinities too, and what else is in the tensor is within its range."""
-    model = onnx.parser.parse_model(
-        """<ir_version: 8, opset_import: ["" : 17]>
-        g (float[1,1,4,4] x) => (float[1,1,2,2] y) <int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, float big = {100}> {
-            m = Mul (x, big) p = Pad (m, pads, low) y = MaxPool <kernel_shape = [3, 3], strides = [2, 2]> (p) }"""
-    )
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(-np.inf, np.float32), "low"))
-    ranges = measured_ranges(model, noise(model), Path())
-    assert 50 < ranges["p"] == ranges["m"] <= 100
-    made = qdqgraph.to_fp16(model, magnitudes=ranges)
-    assert not made.kept and not made.casts
 
 
 def test_a_tensor_of_one_number_takes_the_type_of_what_reads_it() -> None:

@@ -246,7 +246,7 @@ def test_samples_are_read_by_content(folder: Path, capsys: pytest.CaptureFixture
 
 def test_the_arguments_of_apply_in_the_wrong_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["apply", "model.onnx", "plan.json", "-o", "out.onnx"]) == 2
-    assert "this is an ONNX model, not a plan; the plan comes first: PLAN MODEL" in capsys.readouterr().err
+    assert "this is an ONNX model, not a plan of qdqgraph; the plan comes first: PLAN MODEL" in capsys.readouterr().err
 
 
 def test_a_float_model_and_a_quantized_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,9 +269,10 @@ def test_external_data_that_is_missing_or_a_pointer(folder: Path, capsys: pytest
     (folder / "big.data").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert main(command) == 2
     assert (
-        "big.data: this is a pointer of Git LFS, not the external data; get the file itself" in capsys.readouterr().err
+        "big.data: this is a Git LFS pointer file, not the external data; get the file itself"
+        in capsys.readouterr().err
     )
     (folder / "big.data").unlink()
     assert main(command) == 2
-    assert "big.data of " in (said := capsys.readouterr().err) and "is missing; it lies beside the model" in said
+    assert "big.data of " in (said := capsys.readouterr().err) and "is missing; copy or download it too" in said
     assert not (folder / "out.onnx").exists()

@@ -12,8 +12,12 @@ import pytest
 
 import qdqgraph
 from qdqgraph import Options
+from qdqgraph.calibration.statistics.floating import float_model
+from qdqgraph.model.content import content
 from qdqgraph.repair.provenance import PROVENANCE, runs
+from qdqgraph.rulekit import catalog
 from tests.support.models import CONCAT, build
+from tests.support.samples import uniform
 
 
 def entry(model: onnx.ModelProto | Path) -> list[dict[str, Any]]:
@@ -79,6 +83,37 @@ def test_a_later_run_is_added_to_the_earlier_ones(source: Path, tmp_path: Path) 
     assert second["input"] == hashlib.sha256(fixed.read_bytes()).hexdigest()
     qdqgraph.undo(tmp_path / "plan.json", half, output=tmp_path / "back.onnx")
     assert (tmp_path / "back.onnx").read_bytes() == fixed.read_bytes()
+
+
+def test_it_names_the_rules_that_took_part_and_the_numbers_that_were_given(source: Path, tmp_path: Path) -> None:
+    qdqgraph.fix(source, select=["QDQ1"], fp16=True, magnitudes={"x": 3.0}, output=tmp_path / "fixed.onnx")
+    (run,) = entry(tmp_path / "fixed.onnx")
+    assert run["options"] == {
+        "selected": [rule.code for rule in qdqgraph.rules(select=["QDQ1"], installed=False)],
+        "fp16": True,
+        "magnitudes": hashlib.sha256(b'{"x": 3.0}').hexdigest(),
+    }
+
+
+def test_a_rule_of_ones_own_is_named_with_the_digest_of_its_file(source: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    builtin = qdqgraph.rules(select=["QDQ101"], installed=False)[0]
+    file.write_bytes(builtin.file.read_bytes())
+    qdqgraph.fix(source, catalog.load([file], builtin=False, installed=False), output=tmp_path / "fixed.onnx")
+    (run,) = entry(tmp_path / "fixed.onnx")
+    assert run["options"]["rule_files"] == {"QDQ101": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def test_what_data_decide_is_named_by_its_digests(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    samples, reference = uniform(onnx.load(source)), tmp_path / "float.onnx"
+    onnx.save(float_model(onnx.load(source), tmp_path).model, reference)
+    qdqgraph.fix(source, data=samples, reference=reference, fp16=True, numerics=True, output=tmp_path / "fixed.onnx")
+    qdqgraph.to_fp16(source, data=samples, output=tmp_path / "half.onnx")
+    (first,), (second,) = entry(tmp_path / "fixed.onnx"), entry(tmp_path / "half.onnx")
+    assert set(first["options"]) == {"fp16", "numerics", "data", "reference"}
+    assert first["options"]["data"] == second["options"]["data"]
+    assert first["options"]["reference"] == content(onnx.load(reference), tmp_path)
 
 
 def test_strip_and_to_fp16_tell_too(source: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qdqgraph.torch import Config, Operator, calibrate, link, quantize
 from qdqgraph.torch.quantizer.quantizer import quantizer_paths
 
 EXPORTERS = [False, True]
@@ -89,3 +90,12 @@ def answers(model: onnx.ModelProto, x: Tensor) -> np.ndarray:
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found: np.ndarray = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
     return found
+
+
+def linked() -> nn.Module:
+    """A residual network, quantized, linked and calibrated."""
+    model = residual()
+    quantize(model, Config(operators=(Operator("add", "both", modules="1"),)), X)
+    link(model, X)
+    calibrate(model, [X], method="percentile")
+    return model

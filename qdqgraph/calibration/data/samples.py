@@ -94,6 +94,11 @@ class Samples:
         """The same with floating-point values rounded to FP16: equal for a network and its FP16 twin."""
         return self._complete().rounded
 
+    @property
+    def count(self) -> int | None:
+        """The number of samples, as far as it is known without a pass."""
+        return self.expected or self._seen.samples or self.limit
+
     def _complete(self) -> _Seen:
         if not self._seen.samples:
             for _ in self:
@@ -160,5 +165,5 @@ def _half(array: np.ndarray) -> np.ndarray:
 
 def of_all(feeds: Iterable[object]) -> str:
     """How many samples there are, for a message about one of them: " of 8"; "" if that is not known yet."""
-    count = (feeds.expected or feeds._seen.samples or feeds.limit) if isinstance(feeds, Samples) else None
+    count = feeds.count if isinstance(feeds, Samples) else None
     return f" of {count}" if count else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...log import Progress, log_step
 from ...model.runtime import Feeds
 from ..statistics.floating import FloatModel
 from ..statistics.running import Running
@@ -33,7 +34,7 @@ def measured(
     *,
     memory: int,
     provider: str = "cpu",
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> dict[str, Channels]:
     """The channels, axis 1, of tensors of a network without pairs; of those that are finite.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...graph.graph import Graph, input_name
 from ...graph.pair import pairs
+from ...log import Progress, log_step
 from ...model.corrected import Place
 from ...model.runtime import Feeds
 from ...proposals.proposal import SetPair
@@ -62,7 +63,7 @@ def equalization(
     memory: int,
     wanted: Callable[[Link], bool] = lambda link: True,
     provider: str = "cpu",
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> Equalized:
     """The factors between the layers of a graph, and what they change.
 

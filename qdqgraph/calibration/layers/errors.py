@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...log import Progress, log_step
 from ..data.samples import of_all
 from ..sqnr import sqnr
 from ..statistics.running import DEFAULT_MEMORY, Running
@@ -87,7 +88,7 @@ def layer_errors(
     *,
     provider: str = "cpu",
     memory: int = DEFAULT_MEMORY,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> LayerErrors:
     """The errors of all layers of a twin.
 

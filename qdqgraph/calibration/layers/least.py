@@ -8,12 +8,13 @@ Each sample counts alike: in a sum over all samples, a few with large values wou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
+from ...log import Progress, log_step
 from ..data.samples import of_all
 from ..statistics.floating import FloatModel
 from ..statistics.running import DEFAULT_MEMORY
@@ -33,7 +34,7 @@ def least_at_layers(
     provider: str = "cpu",
     *,
     memory: int = DEFAULT_MEMORY,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> list[int]:
     """The index of the best candidate for each group: the least sum over its layers of noise relative to the signal.
 

@@ -16,6 +16,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, compose, helper, numpy_helper
 
+from ...graph.constants import constants
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair, is_pair, pairs
 from ...graph.quantization import Quantization
@@ -254,16 +255,18 @@ class _Building:
 
     def _constant(self, tensor: str) -> str:
         """Copies a constant of the Q/DQ graph, with the nodes that compute it."""
+        for node in constants(self.graph).path(tensor, self.copied):
+            self._clone(node, [self._stored(t.name) if t.name else "" for t in node.inputs], key(node))
+        return self._stored(tensor)
+
+    def _stored(self, tensor: str) -> str:
+        """Copies an initializer, unless the constant is copied already."""
         if tensor not in self.copied:
-            node = self.graph.producer(tensor)
-            if node is None:
-                self.copied[tensor] = name = fresh(tensor, self.taken)
-                stored = onnx.TensorProto()
-                stored.CopyFrom(self.graph.initializers[tensor])
-                stored.name = name
-                self.model.graph.initializer.append(stored)
-            else:
-                self._clone(node, [self._constant(t.name) if t.name else "" for t in node.inputs], tensor)
+            self.copied[tensor] = name = fresh(tensor, self.taken)
+            stored = onnx.TensorProto()
+            stored.CopyFrom(self.graph.initializers[tensor])
+            stored.name = name
+            self.model.graph.initializer.append(stored)
         return self.copied[tensor]
 
     def _clone(self, node: gs.Node, inputs: Iterable[str], constant: str = "") -> str:

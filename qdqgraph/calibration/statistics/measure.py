@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ...log import Progress, log_step
 from ..data.samples import Samples, of_all
 from .counting import Counter, Extent
 from .floating import FloatModel
@@ -25,7 +26,7 @@ def measure(
     counted: Collection[str] | None = None,
     memory: int = DEFAULT_MEMORY,
     provider: str = "cpu",
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> Statistics:
     """Ranges and histograms of sites, sample by sample.
 
@@ -109,7 +110,7 @@ def observe(
     *,
     memory: int = DEFAULT_MEMORY,
     provider: str = "cpu",
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
     what: str = "measuring",
 ) -> None:
     """Runs a network on samples and gives the values of tensors to their observers, sample by sample.

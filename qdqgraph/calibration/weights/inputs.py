@@ -6,7 +6,7 @@ the inputs alone, so one pass over the samples judges any number of changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...graph.graph import Graph
 from ...graph.quantization import Quantization
+from ...log import Progress, log_step
 from ...proposals.weights import pair_readers
 from ..data.samples import Samples
 from ..layers.twin import activation_pair
@@ -64,7 +65,7 @@ def inputs_of(
     rounds: bool,
     memory: int,
     provider: str = "cpu",
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> Iterator[Inputs]:
     """The inputs of the layers that read known weights, from the float network's values, in as many passes over the
     samples as the memory needs. Weights whose layers are no `Product`, or too large for the memory, are left out.

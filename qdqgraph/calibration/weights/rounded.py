@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...graph.amax import INT8_BOUND
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair
+from ...log import Progress, log_step
 from ...proposals.weights import pair_readers
 from ..data.samples import Samples
 from ..sqnr import limited, sqnr
@@ -48,7 +49,7 @@ def rounded_weights(
     memory: int,
     wanted: Callable[[str, str], bool] = lambda layer, name: True,
     provider: str = "cpu",
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> tuple[int, tuple[RoundedWeights, ...]]:
     """The number of weights that could be rounded otherwise, and the integers of those whose layers have a smaller
     error then, in file order.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from ...calibration.data.samples import of_all
 from ...calibration.statistics.running import DEFAULT_MEMORY, Running
 from ...errors import counted
 from ...graph.graph import Graph, label
+from ...log import Progress, log_step
 from ..layers import Engine
 from .comparison import Compared, Comparison, Sums, comparison
 from .kinds import ASSUMPTIONS, LABEL, kinds
@@ -106,7 +107,7 @@ def numbers(
     data: str,
     *,
     memory: int = DEFAULT_MEMORY,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Progress = log_step,
 ) -> EngineNumbers:
     """Compares the numbers of an engine with those of ONNX Runtime, with graph optimizations disabled.
 

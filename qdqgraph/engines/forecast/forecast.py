@@ -61,14 +61,11 @@ class _Forecast:
         for kernel in self.parts.kernels:
             if kernel.kind != VIEW:
                 self._kernel(kernel)
-            elif (use := self._use(kernel.nodes[0], 0)) is not None:
+            elif (use := sites(self.graph).use(kernel.nodes[0], 0)) is not None:
                 self.memory.view(kernel.end, use)
         for name in dict.fromkeys(self.graph.source(tensor.name) for tensor in self.graph.gs.outputs):
             self.memory.leave(name)
         return self.memory.finished()
-
-    def _use(self, node: gs.Node, index: int) -> Use | None:
-        return sites(self.graph).use(node, index)
 
     def _uses(self, kernel: Kernel) -> list[Use]:
         """The tensors that a kernel reads from memory: data that none of its own nodes produce."""
@@ -83,7 +80,7 @@ class _Forecast:
                     continue
                 if kernel.generated and id(self.parts.origin(name)) in members:
                     continue
-                use = self._use(node, index)
+                use = sites(self.graph).use(node, index)
                 if use is not None:
                     found.setdefault((name, index if node.op in JOINS else 0), use)
         return list(found.values())

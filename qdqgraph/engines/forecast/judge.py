@@ -18,9 +18,9 @@ from .forecast import forecast
 class Judge:
     """The forecasts of one repair; a graph that several steps ask for is forecast once.
 
-    A repair is refused if it makes the engine worse by two readings of the rules: those that hold for every generation,
-    as if only element-wise operators had generated kernels, and the target's own; both with everything fused that
-    TensorRT decides by timing. TensorRT 10 builds some networks of convolutions without its compiler
+    A repair is refused if it makes the engine worse by two readings of the target's rules: as they are, and as if only
+    element-wise operators had generated kernels (`Target.of_libraries`); both with everything fused that TensorRT
+    decides by timing. TensorRT 10 builds some networks of convolutions without its compiler
     (`docs/engines.md`), and a repair is not refused for what only some builds do.
 
     Attributes:

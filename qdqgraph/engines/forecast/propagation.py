@@ -45,28 +45,22 @@ def _is_fp8(pair: Pair) -> bool:
     return known and pair.types[1].startswith("float8")
 
 
-def values(graph: Graph, site: str) -> list[Use]:
+def values(graph: Graph, site: str) -> tuple[Use, ...]:
     """The uses of a site that read its values, without those that read only its shape; seen through FP8 pairs too."""
-    known = graph.once(_known_values)
+    known = graph.known(values)
     if site not in known:
-        known[site] = _values(graph, site)
+        known[site] = tuple(_values(graph, site))
     return known[site]
 
 
-def _known_values(graph: Graph) -> dict[str, list[Use]]:
-    return {}
-
-
-def _values(graph: Graph, site: str) -> list[Use]:
-    found: list[Use] = []
+def _values(graph: Graph, site: str) -> Iterator[Use]:
     for use in sites(graph).uses(site):
         pair = pairs(graph).of(use.reader.node) if use.reader.node.op == "QuantizeLinear" else None
         if pair is not None and _is_fp8(pair):
             made = [use for d in pair.dequantizes for use in sites(graph).uses(d.outputs[0].name)]
-            found += [Use(u.reader, u.tensor, pair) for u in made if u.pair is pair]
+            yield from (Use(u.reader, u.tensor, pair) for u in made if u.pair is pair)
         elif use.reader.node.op not in SHAPES:
-            found.append(use)
-    return found
+            yield use
 
 
 class Propagation:

@@ -106,10 +106,17 @@ def open_engine(path: Path, *, profile: Path | None = None, times: Path | None =
     Raises:
         EngineError: a file cannot be read, or has different content.
     """
+    try:
+        return _opened(path, profile, times)
+    except EngineError as error:
+        for file, wanted, accepts in ((path, LAYERS, _LAYERS), (profile, PROFILE, _PROFILES), (times, TIMES, _TIMES)):
+            if file is not None and (other := mistaken(file, wanted, accepts=accepts)):
+                raise EngineError(f"{file}: {other}") from error
+        raise
+
+
+def _opened(path: Path, profile: Path | None, times: Path | None) -> Engine:
     notes: tuple[str, ...] = ()
-    for file, wanted, accepts in ((path, LAYERS, _LAYERS), (profile, PROFILE, _PROFILES), (times, TIMES, _TIMES)):
-        if file is not None and (other := mistaken(file, wanted, accepts=accepts)):
-            raise EngineError(f"{file}: {other}")
     text = read_text(path, LAYERS)
     neighbor = path.with_name(path.name.removesuffix(".graph.json") + ".profile.json")
     if profile is None and path.name.endswith(".graph.json") and neighbor.is_file():

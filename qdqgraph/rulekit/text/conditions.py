@@ -85,8 +85,8 @@ class Alternatives:
     @property
     def operators(self) -> frozenset[str]:
         """The operators that the conditions name."""
-        given = (a for c in self.conditions for a in c.arguments)
-        return frozenset(str(a) for a in given if isinstance(a, str) and not isinstance(a, _Variable))
+        given = (a for c in self.conditions if "operator*" in c.predicate.arguments for a in c.arguments)
+        return frozenset(a for a in given if not isinstance(a, _Variable))
 
     def fails(self, graph: Graph, match: Match) -> str:
         """Why no condition holds for a match; "" if one does."""

@@ -114,19 +114,25 @@ def same_value(graph: Graph, a: str, b: str) -> bool:
     return first.size == second.size and equal_numbers(first, second)
 
 
-def _readers_by_value(graph: Graph) -> dict[tuple[str, int], dict[object, list[Reader]]]:
-    """By tensor and input: the readers of the tensor, by the mark of what they read at that input."""
-    return {}
+def _by_value(graph: Graph, place: tuple[str, int]) -> dict[str | int, list[Reader]]:
+    """The readers of a tensor, by the mark of what they read at one input; computed once."""
+    known, (tensor, slot) = graph.known(_by_value), place
+    if place not in known:
+        found: dict[str | int, list[Reader]] = {}
+        for reader in graph.readers(tensor):
+            found.setdefault(_mark(graph, input_name(reader.node, slot)), []).append(reader)
+        known[place] = found
+    return known[place]
 
 
-def _mark(graph: Graph, tensor: str) -> object:
+def _mark(graph: Graph, tensor: str) -> str | int:
     """Equal for two tensors with the `same_value`; often different for others."""
     value = graph.value(tensor) if tensor else None
     if value is None:
         return tensor
     if str(value.dtype) in SCALE_TYPES:
-        return "number", (value.astype(np.float32) + np.float32(0)).tobytes()  # one zero
-    return str(value.dtype), value.tobytes()
+        return hash((value.astype(np.float32) + np.float32(0)).tobytes())  # one zero
+    return hash((str(value.dtype), value.tobytes()))
 
 
 class _Matcher:
@@ -168,11 +174,7 @@ class _Matcher:
             bound = match.tensors.get(variable, ()) if variable not in self.pattern.variadic else ()
             zero = slot == ZERO_POINT and bool(wanted.ops & PAIRS)
             if len(bound) == 1 and bound[0] and bound[0] != tensor and not zero:
-                found = self.graph.once(_readers_by_value).setdefault((tensor, slot), {})
-                if not found:
-                    for reader in readers:
-                        found.setdefault(_mark(self.graph, input_name(reader.node, slot)), []).append(reader)
-                return found.get(_mark(self.graph, bound[0]), ())
+                return _by_value(self.graph, (tensor, slot)).get(_mark(self.graph, bound[0]), ())
         return readers
 
     def node(self, match: Match, index: int, node: Node) -> Iterator[Match]:

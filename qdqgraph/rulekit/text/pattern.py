@@ -16,7 +16,7 @@ import onnx
 
 from ...errors import guess
 from ...graph.graph import Node
-from ...model.protos import STANDARD, is_standard, key
+from ...model.protos import STANDARD, key
 from ...model.text import parse_fault
 from ...operators import OPERATORS
 from ...toml.file import TextError
@@ -194,10 +194,11 @@ def _function(text: str) -> onnx.FunctionProto:
 
 def operator(node: Node) -> str:
     """The operator of a node as rules write it: "Relu" of the standard domain, "acme.Relu" of another."""
-    return _operator(node.domain, node.op) if not is_standard(node) else str(node.op)
+    return operator_name(node.domain, str(node.op))
 
 
-def _operator(domain: str | None, op: str) -> str:
+def operator_name(domain: str | None, op: str) -> str:
+    """The same of its domain and type; a name with a domain in it stays."""
     return f"{domain}.{op}" if domain and domain not in STANDARD and "." not in op else op
 
 
@@ -205,7 +206,7 @@ def _node(proto: onnx.NodeProto, ops: Mapping[str, Sequence[str]]) -> PatternNod
     return PatternNode(
         label=proto.name or key(proto),
         op=proto.op_type,
-        ops=frozenset(_operator(proto.domain, op) for op in ops.get(proto.op_type, (proto.op_type,))),
+        ops=frozenset(operator_name(proto.domain, op) for op in ops.get(proto.op_type, (proto.op_type,))),
         domain="" if proto.domain in STANDARD else proto.domain,
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),

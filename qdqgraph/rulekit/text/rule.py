@@ -28,7 +28,7 @@ from .conditions import Alternatives
 from .form import RuleForm, TieTable
 from .match import Match, Trace, matches
 from .message import Message
-from .pattern import Pattern
+from .pattern import Pattern, operator_name
 from .rewrite import Rewrite
 
 NamedTie = tuple[Place, TieTable, tuple[NamedSite, ...]]
@@ -82,7 +82,7 @@ class TextRule(Rule):
     def handles(self, domain: str, name: str) -> bool:
         """Whether `quantized`, the pattern or a condition names the operator."""
         mine = frozenset[str]().union(*(n.ops for n in self.pattern.nodes), *(line.operators for line in self.where))
-        return super().handles(domain, name) or (f"{domain}.{name}" if domain else name) in mine
+        return super().handles(domain, name) or operator_name(domain, name) in mine
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         """One finding per match, or per tie by name."""

@@ -17,7 +17,7 @@ from torch import nn
 
 from ...errors import ModelError, TorchError, counted
 from ...extras import install_hint
-from ...log import log_step
+from ...log import Progress, log_step
 from ...model import runtime
 from ...model.files import read_model
 from ..calibration.calibrate import run_first_input
@@ -94,7 +94,7 @@ def compare_export(
     *,
     batches: int = BATCHES,
     feed: Callable[[nn.Module, Any], Any] | None = None,
-    progress: Callable[[str], None] = log_step,
+    progress: Progress = log_step,
 ) -> Comparison:
     """Runs a file that `export` wrote in ONNX Runtime, with graph optimizations disabled, and compares its outputs with
     those of the model; if rounding does not obviously explain them, also every layer.
@@ -207,7 +207,7 @@ def _batches(number: int) -> str:
 class _Slowly:
     """Reports progress after a few seconds of silence."""
 
-    def __init__(self, progress: Callable[[str], None]) -> None:
+    def __init__(self, progress: Progress) -> None:
         self._progress, self._last = progress, time.monotonic()
 
     def __call__(self, line: str) -> None:

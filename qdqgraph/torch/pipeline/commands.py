@@ -14,7 +14,7 @@ import onnx
 from torch import nn
 
 from ...errors import TorchError
-from ...log import log_step
+from ...log import Progress, log_step
 from ...model.writing.texts import write_text
 from ...repair.rounds import check
 from ...rulekit import catalog
@@ -38,7 +38,7 @@ from .checks import (
     refuse_ranking,
     run_identity,
 )
-from .options import Exporting, FloatUnits, Network, Preparation, Progress
+from .options import Exporting, FloatUnits, Network, Preparation
 from .session import EpochData, Prepared, Session
 
 

@@ -16,9 +16,6 @@ from ..quantizer.backend import TOOLKIT
 from ..training.objective import Loss
 from ..training.ranking import Sensitivity
 
-Progress = Callable[[str], None]
-"""Receives one or more lines of text after each step."""
-
 
 @dataclass(frozen=True)
 class Network:

@@ -14,6 +14,7 @@ import onnx
 from torch import Tensor, nn
 
 from ...errors import ModelError, TorchError
+from ...log import Progress
 from ..calibration.calibrate import Calibrated, calibrate, first_entry, to_model
 from ..comparison.compare import Comparison, compare_export
 from ..linking.link import Linked, link
@@ -25,7 +26,7 @@ from ..quantizer.quantizer import quantizers
 from ..training.checkpoint import ENTRY, read_checkpoint
 from ..training.sensitivity import apply_sensitivity, layers_to_disable
 from ..training.state import load, restore_content
-from .options import Exporting, FloatUnits, Network, Preparation, Progress
+from .options import Exporting, FloatUnits, Network, Preparation
 
 
 class FirstInputError(TorchError):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ...errors import TorchError
-from ...log import log_step
+from ...log import Progress, log_step
 from ...model.writing.outputs import refuse_to_overwrite
 from ..calibration.calibrate import Feed, run_first_input
 from ..quantizer.choice import Choice
@@ -65,7 +65,7 @@ def finetune(
     resume: Path | None = None,
     force: bool = False,
     identity: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] = log_step,
+    progress: Progress = log_step,
 ) -> Finetuned:
     """Trains a calibrated model in place; amax stays as calibrated, unless `Training.learn_amax` is set.
 
@@ -179,7 +179,7 @@ class _Training:
     evaluate: Callable[[nn.Module], float] | None
     checkpoint: Path | None
     resume: Path | None
-    progress: Callable[[str], None]
+    progress: Progress
 
     def begin(self) -> None:
         """Scores and writes the model before the first epoch."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import TorchError
+from ...log import Progress
 from ..calibration.calibrate import Feed
 from ..quantizer.quantizer import quantizers
 from .comparison import described
@@ -59,7 +60,7 @@ class Objective:
         names: tuple[str, ...],
         run: Feed,
         loss: Loss | None,
-        progress: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self.model, self.teacher, self.how, self.names, self.loss = model, teacher, how, names, loss
         self._run, self._progress, self._checked = run, progress, False

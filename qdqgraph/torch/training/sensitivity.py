@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import TorchError
-from ...log import log_step
+from ...log import Progress, log_step
 from ...model.writing.texts import write_text
 from ...rulekit.rule import Rule
 from ..linking.link import Linked, link
@@ -89,7 +89,7 @@ def sensitivity(
     direction: Direction = "disable",
     blocks: Sequence[str] | None = None,
     file: Path | None = None,
-    progress: Callable[[str], None] = log_step,
+    progress: Progress = log_step,
 ) -> Sensitivity:
     """Scores a calibrated model once for each unit, with that unit disabled, or only that unit enabled.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...calibration.layers.switched import Switched
 from ...calibration.sqnr import EXACT
 from ...errors import ModelError
 from ...extras import install_hint
+from ...log import Progress, log_step
 from ...model import runtime
 from ..kept import Kept
 from ..scores import Evaluate, Run, run_of, score_of
@@ -45,7 +46,7 @@ class Measuring:
         folder: Path,
         evaluate: Evaluate | None,
         provider: str = "cpu",
-        progress: Callable[[str], None] = lambda message: None,
+        progress: Progress = log_step,
     ) -> None:
         if not runtime.available():
             raise ModelError(f"onnxruntime is not installed, and sensitivity runs the network: {install_hint('ort')}")

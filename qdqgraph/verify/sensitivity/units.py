@@ -11,6 +11,7 @@ from ...errors import ModelError
 from ...graph.blocks import owners
 from ...graph.graph import Graph, key, label
 from ...graph.pair import Pair, is_pair, pairs
+from ...graph.walks import downstream
 from ...repair.solution import Solution
 from ..groups import SiteGroup
 from . import By
@@ -86,8 +87,12 @@ def _layers(graph: Graph, node: gs.Node) -> list[str]:
     """The node itself; for a node that computes a constant, those that read it."""
     if not graph.is_constant(key(node)):
         return [key(node)]
-    readers = [r.node for tensor in node.outputs for r in graph.readers(tensor.name) if not is_pair(r.node)]
-    return list(dict.fromkeys(layer for reader in readers for layer in _layers(graph, reader)))
+
+    def inner(at: gs.Node) -> bool:
+        return graph.is_constant(key(at)) and not is_pair(at)
+
+    reached = (at for tensor in node.outputs for at in downstream(graph, tensor.name, inner))
+    return list(dict.fromkeys(key(at) for at in reached if not graph.is_constant(key(at)) and not is_pair(at)))
 
 
 def _by_layer(graph: Graph, found: Iterable[str], solution: Solution) -> dict[str, list[str]]:
