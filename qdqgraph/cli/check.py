@@ -16,11 +16,12 @@ from ..report.screens.checking import Detail
 from ..report.summary import checking
 from ..rulekit.finding import Finding, Severity
 from ..rulekit.rule import Rule
-from .check_arguments import TEXT, carried
+from .check_arguments import TEXT
 from .console import steps, terminal
 from .failures import failed
 from .invocation import Invocation
 from .report import refuse_report, write_report
+from .words import repairing
 
 
 def check(args: Namespace) -> int:
@@ -55,7 +56,7 @@ def check(args: Namespace) -> int:
                 from ..report.html import pages  # only the commands that write a page load this
 
                 step("writing the report")
-                command = shlex.join(carried(args, path))
+                command = shlex.join(repairing(args, path))
                 write_report(args, pages.check_page(path, found, rules, options.target, command))
             codes.append(int(any(_counts(finding, args.fail_on) for finding in found.findings)))
     reports.show()
@@ -96,7 +97,7 @@ class _Reports:
         for place, (path, found) in enumerate(self._summaries):
             if place and detail is not Detail.QUIET:
                 console.print()
-            screen.show(console, found, detail, carried(self._args, path))
+            screen.show(console, found, detail, repairing(self._args, path))
 
 
 @contextmanager

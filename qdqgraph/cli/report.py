@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from ..model.writing.texts import write_text
 from ..model.writing.users import same_file
 from .console import steps
 from .invocation import Invocation
+from .words import repairing
 
 if TYPE_CHECKING:
     from ..report.html.data import Page
@@ -64,7 +66,8 @@ def report(args: Namespace) -> int:
             page = repairs.fixed_page(args.model, args.fixed, rules, options)
         else:
             found = api.check(args.model, rules, options, other_targets=True, rehearse=True)
-            page = pages.check_page(args.model, found, rules, options.target)
+            command = shlex.join(repairing(args, args.model))
+            page = pages.check_page(args.model, found, rules, options.target, command)
         step("writing the report")
         write_report(args, page)
     return 0
