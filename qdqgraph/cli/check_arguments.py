@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 
 from ..report import formats
 from .report_arguments import add_report
+from .slips import unknown_choice
 
 TEXT = "text"
 """The format for reading."""
@@ -29,4 +30,16 @@ def add_shown(verb: ArgumentParser) -> None:
     group.add_argument("--fail-on", choices=["error", "warning", "never"], default="warning", help=help)
     group.add_argument("--format", choices=(*formats.names(), TEXT), default=TEXT, help="what is printed")
     group.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    help = "also write the findings to a file: FORMAT is one of --format except text; may be repeated"
+    group.add_argument("--save", action="append", default=[], type=_saved, metavar="FORMAT=FILE", help=help)
     add_report(group)
+
+
+def _saved(text: str) -> str:
+    """A format and a file, as they were given."""
+    name, _, file = text.partition("=")
+    if name not in formats.names():
+        raise ArgumentTypeError(unknown_choice(name, formats.names()))
+    if not file:
+        raise ArgumentTypeError(f"{text!r} names no file: write {name}=FILE")
+    return text

@@ -12,7 +12,6 @@ from pathlib import Path
 from .. import api
 from ..children import ends_with_us
 from ..errors import ModelError, counted
-from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..report import tune as report
 from ..report.lines import say_json
@@ -20,7 +19,7 @@ from .accuracy import evaluate_of
 from .console import steps, terminal, warn
 from .data import data_of
 from .invocation import Invocation
-from .report import refuse_report, write_report
+from .report import refuse_output, refuse_report, write_report
 from .words import words
 
 ALONE = (
@@ -44,7 +43,7 @@ def tune(args: Namespace) -> int:
     if data is None:
         raise ModelError("tune measures candidates on samples of the inputs: give --data")
     if args.picture is not None:
-        refuse_to_overwrite(args.picture, force=args.force)
+        refuse_output(args, args.picture, (args.model, args.reference))
     refuse_report(args, args.model, args.reference)
     run = Invocation.of(args)
     with _helped(args.workers - 1, args, storage), steps() as step:
