@@ -59,7 +59,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     help = "a model to forecast, layer info, or a saved engine"
     time.add_argument("engines", type=Path, nargs="+", metavar="ENGINE", help=help)
     help = f"{', '.join(DEVICES)} (default: {DEVICE})"
-    time.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
+    time.add_argument("--device", default=DEVICE, choices=DEVICES, metavar="NAME", help=help)
     help = "FP32 kernels run in FP16, as in an engine built with --fp16"
     time.add_argument("--fp16", action="store_true", help=help)
     help = "layer info and profile of an engine on this device: what it reaches of the datasheet"
@@ -95,7 +95,7 @@ def picture(verb: argparse.ArgumentParser) -> None:
 
 def _target(verb: argparse.ArgumentParser) -> None:
     help = f"TensorRT generation of the forecast: {', '.join(NAMES)} (default: {DEFAULT})"
-    verb.add_argument("--target", default=DEFAULT, metavar="TARGET", help=help)
+    verb.add_argument("--target", default=DEFAULT, choices=NAMES, metavar="TARGET", help=help)
 
 
 def _saving(verb: argparse.ArgumentParser) -> None:

@@ -32,7 +32,7 @@ def add(verb: ArgumentParser) -> None:
     help = "the least speed in times that of the float network: the most accurate such model"
     which.add_argument("--min-speed", type=positive, metavar="TIMES", help=help)
     help = f"estimated times are of this device: {', '.join(DEVICES)} (default: {DEVICE})"
-    verb.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
+    verb.add_argument("--device", default=DEVICE, choices=DEVICES, metavar="NAME", help=help)
     help = "what is not quantized runs in FP32 (default: FP16, as in an engine built with --fp16)"
     verb.add_argument("--fp32", action="store_true", help=help)
     help = "layer info and profile of an engine on this device: what it reaches of the datasheet"

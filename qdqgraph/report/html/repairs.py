@@ -130,11 +130,7 @@ def _verdict(found: FixSummary, where: str) -> Verdict:
         text = f"{after.int8:,} of {after.weighted:,} weighted layers quantized, {left} left"
     elif not found.count and not found.remaining:
         text = "Nothing to repair"
-    errors = found.before.errors and not found.after.errors
-    legal = (
-        f"TensorRT refused the file for {counted(found.before.errors, 'error')} and accepts it now" if errors else ""
-    )
-    return Verdict(tone, text, printable("; ".join(filter(None, (warning, legal, where)))))
+    return Verdict(tone, text, printable("; ".join(filter(None, (warning, found.legality, where)))))
 
 
 def _changes(result: Result, both: Scene) -> Table | None:
