@@ -180,7 +180,6 @@ def tune(
         winner, real = best(points, own.found, budget, speed, by_name, clocked=clocked)
         result = as_repair(asked, by_name[winner.candidate.start], winner.candidate)
         outcome = Outcome(
-            format=1,
             file=source.name,
             device=gpu.name,
             budget=budget,

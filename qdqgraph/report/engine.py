@@ -102,24 +102,24 @@ def show_diff(console: Console, found: Diff, verdict: str = "") -> None:
     say(console, f"  {counted(found.same, 'kernel')} with the same nodes in both")
     if not found.comparable:
         say(console, "    note: their tensors have other sizes, so bytes and times cannot be compared")
-    for title, layers in (("Reformats gone", found.gone), ("Reformats new", found.come)):
+    for title, layers in (("Reformats gone", found.reformats_removed), ("Reformats new", found.reformats_added)):
         _head(console, title, layers)
         for layer in layers:
             say(console, f"  [{layer.cause}] {layer.name}: {_moved(layer)}{_cost((layer,))}")
-    if found.altered:
-        _head(console, "Reformats between the same kernels that convert something else", found.altered)
-        for group in found.altered:
+    if found.reformats_changed:
+        _head(console, "Reformats between the same kernels that convert something else", found.reformats_changed)
+        for group in found.reformats_changed:
             say(console, f"  {_conversion(group.a[0])} -> {_conversion(group.b[0])}: {group.b[0].name}{_change(group)}")
-    _head(console, "Fused differently", found.regrouped)
-    for group in found.regrouped:
+    _head(console, "Fused differently", found.fused_differently)
+    for group in found.fused_differently:
         say(console, f"  {_side(group.a)}\n    -> {_side(group.b)}")
-    _head(console, "Precision changed", found.retyped)
-    for group in found.retyped:
+    _head(console, "Precision changed", found.precision_changed)
+    for group in found.precision_changed:
         say(console, f"  {group.b[0].name}: {_types(group.a[0])} -> {_types(group.b[0])}{_change(group)}")
-    _head(console, "Layout changed", found.reshaped)
-    for group in found.reshaped:
+    _head(console, "Layout changed", found.layout_changed)
+    for group in found.layout_changed:
         say(console, f"  {group.b[0].name}: {_layouts(group.a[0])} -> {_layouts(group.b[0])}{_change(group)}")
-    for title, layers in ((f"Only in {found.a.name}", found.lost), (f"Only in {found.b.name}", found.added)):
+    for title, layers in ((f"Only in {found.a.name}", found.only_a), (f"Only in {found.b.name}", found.only_b)):
         if layers:
             _head(console, title, layers)
             for layer in layers:

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 from rich.console import Console
@@ -50,7 +50,6 @@ class TimeRecord:
 class TimesRecord:
     """The output of `qdqgraph engine time --json`: engines, fastest first."""
 
-    format: Literal[1]
     device: str
     engines: tuple[TimeRecord, ...]
 
@@ -58,7 +57,7 @@ class TimesRecord:
     def of(cls, found: tuple[Estimate, ...]) -> TimesRecord:
         """The record of estimates, fastest first."""
         close = _close(found)
-        return cls(1, found[0].device.name, tuple(_record(e, near) for e, near in zip(found, close, strict=True)))
+        return cls(found[0].device.name, tuple(_record(e, near) for e, near in zip(found, close, strict=True)))
 
 
 def _record(found: Estimate, close: bool) -> TimeRecord:
