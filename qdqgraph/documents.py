@@ -14,6 +14,7 @@ from typing import Any, Final
 SCHEMA: Final = "schema"
 """The first key of each document: the `$id` of its schema."""
 VERSIONS: Final[Mapping[str, int]] = {
+    "applied": 1,
     "diff": 1,
     "engine": 2,
     "engine-diff": 2,
@@ -24,6 +25,7 @@ VERSIONS: Final[Mapping[str, int]] = {
     "result": 2,
     "rule": 1,
     "rules": 1,
+    "rules-test": 1,
     "sensitivity": 2,
     "tune": 2,
     "tune-status": 2,

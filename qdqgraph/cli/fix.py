@@ -15,7 +15,7 @@ from ..report.screens import fixing as screen
 from ..report.screens.fixing import Detail
 from ..report.summary import fixing
 from .console import steps, terminal, warn
-from .data import data_of
+from .data import samples_of
 from .invocation import Invocation, split_codes
 from .report import refuse_report, write_report
 
@@ -85,9 +85,7 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "fp16": args.fp16,
         "keep_io": args.keep_io,
         "numerics": not args.no_numerics,
-        "data": data_of(args.data),
-        "preprocess": args.preprocess,
-        "samples": args.samples,
+        **samples_of(args),
         "calibrate": args.calibrate,
         "percentile": args.percentile,
         "memory": args.memory,
@@ -125,7 +123,7 @@ def _shown(args: Namespace, result: api.Result) -> int:
     found, detail = fixing.summary(str(args.model), written, plan, result), Detail(args.detail)
     if detail is not Detail.QUIET:
         screen.show(console, found, result, detail)
-        text.show_more(console, str(args.model), result)
+        text.show_more(console, str(args.model), result, verbose=detail is Detail.VERBOSE)
     if args.diff:
         say_lines(console, result.plan.diff())
     screen.show_written(console, found, dry=args.dry_run)

@@ -142,6 +142,7 @@ def _plan(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("plan", type=Path, metavar="PLAN", help="a plan written by: qdqgraph fix --plan")
     _model(verb, "the ONNX file that the plan was made for; for undo: its result")
     _output(verb, required=True)
+    _json(verb)
 
 
 def _diff(verb: argparse.ArgumentParser) -> None:

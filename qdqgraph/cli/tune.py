@@ -17,7 +17,7 @@ from ..report import tune as report
 from ..report.lines import say_json
 from .accuracy import evaluate_of
 from .console import steps, terminal, warn
-from .data import data_of
+from .data import samples_of
 from .invocation import Invocation
 from .report import refuse_output, refuse_report, write_report
 from .words import words
@@ -39,8 +39,7 @@ def tune(args: Namespace) -> int:
         else:
             report.show_status(terminal(), progress)
         return 0
-    data = data_of(args.data)
-    if data is None:
+    if args.data is None:
         raise ModelError("tune measures candidates on samples of the inputs: give --data")
     if args.picture is not None:
         refuse_output(args, args.picture, (args.model, args.reference))
@@ -49,9 +48,9 @@ def tune(args: Namespace) -> int:
     with _helped(args.workers - 1, args, storage), steps() as step:
         found = api.tune(
             args.model,
-            data,
-            run.rules(args.model),
-            run.options(args.model),
+            rules=run.rules(args.model),
+            options=run.options(args.model),
+            **samples_of(args),
             budget_db=args.budget_db,
             max_drop=args.max_drop,
             min_speed=args.min_speed,
@@ -69,8 +68,6 @@ def tune(args: Namespace) -> int:
             force=args.force,
             provenance=not args.no_provenance,
             reference=args.reference,
-            preprocess=args.preprocess,
-            samples=args.samples,
             memory=args.memory,
             provider=args.provider,
             progress=step,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..engines.timing.roofline import Estimate
+from .engine import show_notes
 from .lines import say
 
 SLOWEST = 10
@@ -86,8 +87,7 @@ def show_times(console: Console, found: tuple[Estimate, ...]) -> None:
             f"{share:.0%} bound by {bound}" for bound, share in sorted(bounds.items(), key=lambda item: -item[1])
         )
         say(console, f"    {len(estimate.rows)} kernels: {shares}")
-        for note in estimate.engine.notes:
-            say(console, f"    note: {note}")
+    show_notes(console, [estimate.engine for estimate in found])
     if len(found) == 1:
         say(console, Text(f"Slowest {min(SLOWEST, len(found[0].rows))} kernels", "bold"))
         for row in sorted(found[0].rows, key=lambda r: -r.ms)[:SLOWEST]:

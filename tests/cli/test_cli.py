@@ -173,11 +173,25 @@ def test_a_model_and_its_plan_are_two_files(model: Path, tmp_path: Path, capsys:
 
 
 def test_existing_files_need_force(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = model.read_bytes()
-    assert main(["fix", str(model), "-o", str(model)]) == 2
-    assert "--force" in capsys.readouterr().err and model.read_bytes() == before
-    assert main(["fix", str(model), "-o", str(model), "--force"]) == 0
+    out = tmp_path / "out.onnx"
+    out.write_text("old")
+    assert main(["fix", str(model), "-o", str(out)]) == 2
+    assert "--force" in capsys.readouterr().err and out.read_text() == "old"
+    assert main(["fix", str(model), "-o", str(out), "--force"]) == 0
+    assert main(["check", str(out)]) == 0
+
+
+def test_a_model_is_replaced_only_with_a_plan_that_restores_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, plan = model.read_bytes(), str(tmp_path / "plan.json")
+    for force in ([], ["--force"]):
+        for command in (["fix"], ["strip", "--nodes", "*"]):
+            assert main([command[0], str(model), "-o", str(model.parent / "." / model.name), *command[1:], *force]) == 2
+            assert "its original would be lost" in capsys.readouterr().err and model.read_bytes() == before
+    assert main(["fix", str(model), "-o", str(model), "--force", "--plan", plan]) == 0
     assert main(["check", str(model)]) == 0
+    assert main(["undo", plan, str(model), "-o", str(model), "--force"]) == 0 and model.read_bytes() == before
 
 
 def test_only_a_file_is_ever_replaced(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,6 +227,14 @@ def test_files_that_cannot_be_read_are_named_once(model: Path, capsys: pytest.Ca
     )
     assert main(["rules", "pages", "-o", str(model)]) == 2
     assert "the folder cannot be created: File exists" in capsys.readouterr().err
+
+
+def test_pages_of_rules_are_overwritten_with_force_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    words = ["rules", "pages", "-o", str(tmp_path)]
+    assert main(words) == 2 and [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert "README.md exists; use --force" in capsys.readouterr().err
+    assert main([*words, "--force"]) == 0 and (tmp_path / "QDQ101.md").is_file()
 
 
 BAD = {

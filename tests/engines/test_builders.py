@@ -18,7 +18,7 @@ from rich.console import Console
 import qdqgraph
 from qdqgraph.cli.main import main
 from qdqgraph.engines.builders import limits
-from qdqgraph.engines.builders.how import Build
+from qdqgraph.engines.builders.how import Build, statement
 from qdqgraph.engines.builders.limits import Limits
 from qdqgraph.engines.builders.prove import Proof
 from qdqgraph.engines.builders.tensorrt import build
@@ -285,6 +285,24 @@ def test_fix_verify_writes_nothing_whose_engine_is_worse_unless_that_is_allowed(
     console = Console(file=StringIO(), width=200)
     show_proof(console, result.engines)
     assert isinstance(console.file, StringIO)
-    assert (
-        console.file.getvalue().splitlines()[-1].startswith("after is worse: 0 convolutions read INT8 instead of 2, ")
-    )
+    first = console.file.getvalue().splitlines()[0]
+    assert first.startswith("TensorRT-RTX builds both models: after is worse: 0 convolutions read INT8 instead of 2, ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            "Invalid Node - b\nITensor::getDimensions: Error Code 4: API Usage Error (b: input has type Int32 but must "
+            "have type FP8, FP4, Int4, Int8, or UInt8. In checkType at /_src/optimizer/common/nodeBase.cpp:456) "
+            "[checkMacros.cpp::catchCudaError::212] Error Code 1: Cuda Runtime (In catchCudaError at /_src/a.cpp:1)",
+            "b: input has type Int32 but must have type FP8, FP4, Int4, Int8, or UInt8",
+        ),
+        (
+            "Assertion failed: shiftIsAllZeros(zeroPoint): TensorRT only supports symmetric quantization (zero).",
+            "Assertion failed: shiftIsAllZeros(zeroPoint): TensorRT only supports symmetric quantization (zero).",
+        ),
+    ],
+)
+def test_an_error_of_tensorrt_is_its_statement_without_its_code(raw: str, said: str) -> None:
+    assert statement(raw) == said

@@ -222,9 +222,8 @@ def test_what_costs_most_is_first_and_totals_have_per_cent(capsys: pytest.Captur
     ]
     assert main(["engine", "diff", str(wide), str(narrow)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "Totals"
+    assert said[0] == "narrow.json is better: it moves 2,816 bytes instead of 11,264 (-75.0 %)"
     assert said[3] == "  change: +0 layers, +0 reformats, -8,448 bytes (-75.0 %)"
-    assert said[-1] == "narrow.json is better: it moves 2,816 bytes instead of 11,264 (-75.0 %)"
     assert main(["engine", "diff", str(narrow), str(wide)]) == 1
     assert "wide.json is worse: it moves 11,264 bytes instead of 2,816 (+300.0 %)" in capsys.readouterr().out
 
@@ -254,6 +253,9 @@ def test_the_command_exits_1_where_b_is_worse(tmp_path: Path, capsys: pytest.Cap
     assert main(["engine", "diff", a, str(b)]) == 0
     said = capsys.readouterr().out
     assert "[Q/DQ] QuantizeLinear_15: 'inputs' FP16 CHW32 -> 'onnx::DequantizeLinear_140' INT8 CHW32" in said
+    assert "Reformats removed: 10, " in said and "  5 more: -v lists all" in said and said.count("\n  [") == 5 + 1
+    assert main(["engine", "diff", a, str(b), "-v"]) == 0
+    assert capsys.readouterr().out.count("\n  [") == 10 + 1 + 1, "those removed, added and changed"
     assert main(["engine", "diff", str(b), a]) == 1
     assert "qat.graph.json is worse: it takes" in capsys.readouterr().out
     assert main(["engine", "diff", a, str(b), "--json"]) == 0

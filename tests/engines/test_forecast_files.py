@@ -120,7 +120,10 @@ def test_a_comparison_with_such_a_file_and_a_drawing_of_it_say_that_no_such_engi
     capsys.readouterr()
     main(["engine", "diff", str(file), str(fixed)])
     said = capsys.readouterr().out
-    assert "note: no such engine exists: TensorRT 10.2 to 10.16 refuses m.onnx:" in said
+    assert "note on m.onnx: no such engine exists: TensorRT 10.2 to 10.16 refuses m.onnx\n" in said
+    assert "QDQ401" not in said
+    main(["engine", "diff", str(file), str(fixed), "-v"])
+    assert "QDQ401" in capsys.readouterr().out
     assert "1 of 1 weighted layers in INT8" in said
     assert main(["engine", "draw", str(file), "-o", str(tmp_path / "m.svg")]) == 0
     assert "no such engine exists" in capsys.readouterr().err
