@@ -135,6 +135,13 @@ def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"; did you mean {near!r}?" if near else ""
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Returns the message about an unknown name: what there is instead, and which is most similar."""
+    names = tuple(known)
+    near = guess(name, names)
+    return f"unknown {what} {name!r}{f'{near} Known' if near else '; known'} {what}s: {', '.join(names)}"
+
+
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Returns the known name that is most similar; for a glob a glob that matches one; "" if nothing is similar."""
     import difflib  # only here: most runs need no guess, and `python -m qdqgraph` loads this module first

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from ..targets.target import NAMES
 from ..verify.sensitivity import BYS
 from .data_arguments import add_data, add_memory
 from .numbers import count, finite
@@ -19,7 +18,6 @@ def add_error(verb: ArgumentParser) -> None:
     verb.add_argument(
         "--as",
         dest="engine",
-        choices=NAMES,
         metavar="TARGET",
         help="instead: where the numbers of the engine that this TensorRT generation forms (trt-10, …) differ from "
         "ONNX Runtime's, computed on the CPU; derived from documents, not verified on a GPU",

@@ -88,7 +88,7 @@ def add(verb: argparse.ArgumentParser) -> None:
 def add_device(verb: argparse._ActionsContainer) -> None:
     """Adds the options of a command that estimates times."""
     help = f"estimated times are of this device: {', '.join(DEVICES)} (default: {DEVICE})"
-    verb.add_argument("--device", default=DEVICE, choices=DEVICES, metavar="NAME", help=help)
+    verb.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
     help = "layer info and profile of an engine on this device: what it reaches of the datasheet"
     verb.add_argument("--measured", type=Path, nargs=2, metavar=("LAYERS.json", "PROFILE.json"), help=help)
 
@@ -101,7 +101,7 @@ def picture(verb: argparse.ArgumentParser) -> None:
 
 def _target(verb: argparse.ArgumentParser) -> None:
     help = f"TensorRT generation of the forecast: {', '.join(NAMES)} (default: {DEFAULT})"
-    verb.add_argument("--target", default=DEFAULT, choices=NAMES, metavar="TARGET", help=help)
+    verb.add_argument("--target", default=DEFAULT, metavar="TARGET", help=help)
 
 
 def _saving(verb: argparse.ArgumentParser) -> None:

@@ -155,8 +155,11 @@ SLIPS = [
     (("check", "MODEL", "--fulll"), "unrecognized arguments: --fulll; did you mean '--full'?"),
     (("chek", "MODEL"), "there is no 'chek'; did you mean 'check'? Choose from"),
     (("check", "MODEL", "--target", "trt10"), "there is no 'trt10'; did you mean 'trt-10'? Choose from"),
-    (("engine", "forecast", "MODEL", "--target", "trt-9"), "no 'trt-9'; did you mean 'trt-10'? Choose from"),
-    (("engine", "time", "MODEL", "--device", "orni"), "there is no 'orni'; did you mean 'orin'? Choose from"),
+    (
+        ("engine", "forecast", "MODEL", "--target", "trt-9"),
+        "unknown target 'trt-9'; did you mean 'trt-10'? Known targets: ",
+    ),
+    (("engine", "time", "MODEL", "--device", "orni"), "unknown device 'orni'; did you mean 'orin'? Known devices: "),
     (("check", "WRONG"), "wrong.onnx: cannot be read: No such file or directory; did you mean 'FOLDER/wrung.onnx'?"),
     (("check", "MODEL", "--select", "QDQ10x"), "no rule matches 'QDQ10x'; did you mean 'QDQ10"),
     (("check", "MODEL", "--select", "tensor-quantised-twice"), "did you mean 'tensor-quantized-twice'? See: qdqgraph"),

@@ -159,7 +159,7 @@ def test_fix_verify_builds_before_and_after_and_claims_no_more(
     file, out = written(model_of(RESIDUAL.replace("SKIP", "k = Identity (r)")), tmp_path), tmp_path / "fixed.onnx"
     assert main(["fix", str(file), "-o", str(out), "--verify", "--no-numerics"]) == 0
     said = capsys.readouterr().out
-    assert "Engines before and after: forecast for a GPU, proven on TensorRT-RTX\n" in said
+    assert "TensorRT-RTX builds both models: after is not worse\n  forecast for a GPU, proven on TensorRT-RTX\n" in said
     assert "forecast for trt-10, before: " in said and "after (TensorRT-RTX 1." in said
     assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics", "--json"]) == 0
     engines = json.loads(capsys.readouterr().out)["engines"]
@@ -171,7 +171,8 @@ def test_fix_verify_builds_before_and_after_and_claims_no_more(
 def test_fix_verify_tells_why_the_original_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(illegal(3, 0.1), file := tmp_path / "m.onnx")
     assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics"]) == 0
-    assert "the original model cannot be built: TensorRT-RTX" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "TensorRT-RTX builds the repaired model; TensorRT-RTX 1." in said and "refuses m.onnx: " in said
 
 
 def program(text: str) -> tuple[str, ...]:
