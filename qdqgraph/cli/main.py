@@ -140,7 +140,7 @@ def _report(verb: argparse.ArgumentParser) -> None:
 
 def _plan(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("plan", type=Path, metavar="PLAN", help="a plan written by: qdqgraph fix --plan")
-    _model(verb, "the ONNX file that the plan was made for; for undo: its result")
+    _model(verb, "the repaired model" if verb.prog.endswith("undo") else "the ONNX file that the plan was made for")
     _output(verb, required=True)
     _json(verb)
 
