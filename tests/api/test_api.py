@@ -11,7 +11,7 @@ import pytest
 import qdqgraph
 from qdqgraph.cli import main
 from qdqgraph.rulekit import Graph, pairs
-from tests.api.conftest import MODEL
+from tests.support.commands import MODEL
 from tests.support.models import build
 
 

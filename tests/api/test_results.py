@@ -14,7 +14,7 @@ import pytest
 
 import qdqgraph
 from qdqgraph.cli import main
-from tests.api.conftest import MODEL
+from tests.support.commands import MODEL
 from tests.support.models import build
 
 

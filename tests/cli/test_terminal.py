@@ -14,7 +14,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,10 @@ from rich.text import Text
 
 from qdqgraph.cli.console import terminal
 from qdqgraph.cli.main import main, parser
-from qdqgraph.cli.parsers import Parser, commands_of
+from qdqgraph.cli.parsers import Parser
 from qdqgraph.report.lines import say
 from tests.support.cases import read
+from tests.support.commands import all_commands
 from tests.support.models import build
 from tests.support.paths import ROOT
 
@@ -169,12 +169,6 @@ def test_tables_and_help_fit_the_width_and_cut_no_number(folder: Path, columns: 
     usual = [line for line in shown.splitlines() if not line.startswith("  qdqgraph ")]  # examples stay whole
     assert max(map(len, usual)) <= columns
     assert columns == 80 or max(map(len, usual)) > 80
-
-
-def all_commands(found: Parser) -> Iterator[Parser]:
-    yield found
-    for below in commands_of(found):
-        yield from all_commands(below)
 
 
 @pytest.mark.parametrize("found", list(all_commands(parser())), ids=lambda found: found.prog)

@@ -10,7 +10,7 @@ import pytest
 
 from qdqgraph.cli.main import parser
 from qdqgraph.cli.words import repairing, words
-from tests.cli.test_terminal import all_commands
+from tests.support.commands import all_commands
 
 TOP = parser()
 EXAMPLES = [line.partition(" >")[0] for each in all_commands(TOP) for line in (each.epilog or "").splitlines()[1:]]
