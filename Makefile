@@ -11,7 +11,7 @@ FASHION ?= $(firstword $(wildcard /usr/share/datasets/fashion-mnist) build/fashi
 help:
 	@echo "make demo   train a small network, quantize it, repair its Q/DQ, score it (files in build/demo)"
 	@echo "make qat    train a network on Fashion-MNIST, quantize, link, calibrate, fine-tune, score it (files in build/qat)"
-	@echo "make gpu    build, time and check engines of ten networks; continues; to send: build/gpu/results.tar.gz"
+	@echo "make gpu    build, time and check engines of ten networks on a GPU; run again, it continues; send build/gpu/results.tar.gz"
 	@echo "make test   run the tests; make test-nightly tries the properties on 1,000 new random graphs each"
 	@echo "make docs   build this documentation as a site, in build/site; its pages open from disk"
 	@echo "make test-lowest   run the core tests on the lowest supported versions, and compare files with those of make test"
@@ -67,7 +67,7 @@ PYTEST = $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 test: $(VENV)/test.stamp
 	$(PYTEST)
 
-# The lowest versions, in an environment of their own. Without Python 3.10 (LOWEST), with the same Python as the rest.
+# The lowest versions, in an environment of their own, with Python 3.10 (LOWEST); without one, with the Python of the rest.
 LOWEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python) $(shell python3.10 -c 'print("python3.10")' 2>/dev/null) $(PYTHON))
 
 CORE = tests/versions tests/toml tests/targets tests/rulekit tests/proposals tests/test_operators.py tests/graph/test_amax.py \
@@ -80,6 +80,8 @@ $(VENV)-lowest/test.stamp: pyproject.toml constraints-lowest.txt
 	touch $@
 
 test-lowest: $(VENV)-lowest/test.stamp $(VENV)/test.stamp
+	@$(VENV)-lowest/bin/python -c 'import sys; found = sys.version.split()[0]; found.startswith("3.10.") or \
+	  print(f"make: there is no Python 3.10: testing the lowest versions with Python {found}; LOWEST=python3.10 names one")'
 	QDQGRAPH_OTHER=$(VENV)/bin/python $(VENV)-lowest/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(CORE)
 
 test-nightly: $(VENV)/test.stamp

@@ -14,19 +14,21 @@ from typing import Any, Final
 SCHEMA: Final = "schema"
 """The first key of each document: the `$id` of its schema."""
 VERSIONS: Final[Mapping[str, int]] = {
+    "applied": 1,
     "diff": 1,
-    "engine": 1,
-    "engine-diff": 1,
-    "engine-time": 1,
-    "error": 1,
-    "error-as": 1,
-    "findings": 1,
-    "result": 1,
+    "engine": 2,
+    "engine-diff": 2,
+    "engine-time": 2,
+    "error": 2,
+    "error-as": 2,
+    "findings": 2,
+    "result": 2,
     "rule": 1,
     "rules": 1,
-    "sensitivity": 1,
-    "tune": 1,
-    "tune-status": 1,
+    "rules-test": 1,
+    "sensitivity": 2,
+    "tune": 2,
+    "tune-status": 2,
     "why": 1,
 }
 """The version of each document, by its name."""
@@ -35,6 +37,21 @@ VERSIONS: Final[Mapping[str, int]] = {
 def identifier(name: str) -> str:
     """Returns the `$id` of the schema of a document: `urn:qdqgraph:findings:1`."""
     return f"urn:qdqgraph:{name}:{VERSIONS[name]}"
+
+
+def name_of(content: object) -> str:
+    """Returns the name of a parsed document, by its first key; "" if it has none of ours."""
+    words = str(content.get(SCHEMA, "")).split(":") if isinstance(content, Mapping) else []
+    return words[2] if len(words) == 4 and words[:2] == ["urn", "qdqgraph"] else ""
+
+
+def other_version(content: object, name: str) -> str:
+    """Returns why a parsed document cannot be read as the one of this name; "" if name and version are right, or it
+    names none."""
+    found = str(content.get(SCHEMA, "")) if isinstance(content, Mapping) else ""
+    if name_of(content) != name or found == identifier(name):
+        return ""
+    return f"it is {found[:60]}; this qdqgraph reads {identifier(name)}"
 
 
 def document(name: str, content: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ The command line prints the message of any of these errors as one sentence and e
 """
 
 import fnmatch
+import os
 from collections.abc import Iterable
 
 
@@ -82,10 +83,28 @@ class InternalError(QdqgraphError):
 
 
 def reason(error: OSError | UnicodeDecodeError) -> str:
-    """Returns why a file cannot be read or written, for a message that already names the file."""
+    """Returns why a file cannot be read or written, for a message that already names the file; of one that is not
+    there, also the file with the most similar name."""
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text"
-    return error.strerror or str(error)
+    near = _neighbour(error.filename) if isinstance(error, FileNotFoundError) else ""
+    return f"{error.strerror or error}{f'; did you mean {near!r}?' if near else ''}"
+
+
+def _neighbour(missing: object) -> str:
+    """The file in the folder of a missing one whose name is most similar; "" if none is."""
+    from pathlib import Path  # only here: `python -m qdqgraph` loads this module first
+
+    if not isinstance(missing, str | os.PathLike):
+        return ""
+    path = Path(missing)
+    try:
+        names = sorted(each.name for each in path.parent.iterdir())
+    except (OSError, ValueError):
+        return ""
+    stems = {name.removesuffix(path.suffix): name for name in names if name.endswith(path.suffix)}
+    near = stems.get(nearest(path.stem, stems), "") or nearest(path.name, names, 0.8)
+    return str(path.with_name(near)) if near else ""
 
 
 def field_fault(error: Exception) -> str:
@@ -116,6 +135,13 @@ def guess(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"; did you mean {near!r}?" if near else ""
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Returns the message about an unknown name: what there is instead, and which is most similar."""
+    names = tuple(known)
+    near = guess(name, names)
+    return f"unknown {what} {name!r}{f'{near} Known' if near else '; known'} {what}s: {', '.join(names)}"
+
+
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Returns the known name that is most similar; for a glob a glob that matches one; "" if nothing is similar."""
     import difflib  # only here: most runs need no guess, and `python -m qdqgraph` loads this module first
@@ -128,4 +154,10 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
         if whole := next((s + name[wild:] for s in near if fnmatch.filter(names, s + name[wild:])), ""):
             return whole
     same = [each for each in names if each.lower() == name.lower()]
-    return next(iter(same or difflib.get_close_matches(name, names, n=1, cutoff=cutoff)), "")
+    best, most = next(iter(same), ""), cutoff
+    matcher = difflib.SequenceMatcher(b=name)
+    for each in () if same else names:
+        matcher.set_seq1(each)
+        if min(matcher.real_quick_ratio(), matcher.quick_ratio()) >= most and (ratio := matcher.ratio()) >= most:
+            best, most = (each, ratio) if ratio > most or not best else (best, most)  # the first of equal ones
+    return best

@@ -146,7 +146,7 @@ def _other(kind: str, folder: Path, random: Random, found: Judged) -> None:
         found.run("check", model, "--rules", path, *QUIET)
         found.run("explain", "QDQ101", "--rules", path)
         found.run("rules", "test", path)
-        found.run("rules", "pages", path, "-o", folder / "pages")
+        found.run("rules", "pages", path, "-o", folder / "pages", "--force")
     elif kind == "settings":
         rule = next(text for name, text in seeds().rules if name.endswith(".toml"))
         (folder / "rule.toml").write_text(rule.replace('code = "QDQ', 'code = "MYX'))

@@ -113,10 +113,13 @@ def _measured(model: Path, library: str, folder: Path) -> Result:
     except Exception as error:  # noqa: BLE001, the times remain
         sqnr, unchecked = None, _reason(error)
     epilogues = library == "tensorrt-rtx"
-    other = [g for g in found.regrouped if not (epilogues and _with_epilogue(g))]
+    other = [g for g in found.fused_differently if not (epilogues and _with_epilogue(g))]
     misses = [f"fused differently: {', '.join(x.name for x in g.b)}"[:200] for g in other]
     misses += [f"{title}: [{x.cause or x.kind}] {x.name}"[:200] for title, layers in (
-        ("new", found.come), ("missing", found.gone), ("only in the engine", found.added), ("only forecast", found.lost)
+        ("new", found.reformats_added),
+        ("missing", found.reformats_removed),
+        ("only in the engine", found.only_b),
+        ("only forecast", found.only_a),
     ) for x in layers]  # fmt: skip
     return Result(
         built=engine.source,
@@ -129,7 +132,7 @@ def _measured(model: Path, library: str, folder: Path) -> Result:
         untimed="" if runs else NO_GPU if library == "tensorrt-rtx" else "; ".join(engine.notes)[:200],
         sqnr_db=sqnr,
         unchecked=unchecked,
-        same=found.same + len(found.regrouped) - len(other),
+        same=found.same + len(found.fused_differently) - len(other),
         predicted=ours.layers - ours.reformats,
         quantizers=(real.quantizers, ours.quantizers),
         misses=tuple(misses),

@@ -29,7 +29,7 @@ from ..verify.scores import Evaluate
 from ..verify.sensitivity import BYS, By
 from ..verify.sensitivity.levels import cost, gain
 from ..verify.sensitivity.measure import Measuring
-from ..verify.sensitivity.ranking import FORMAT, Asked, Mode, Sensitivity, UnitRow, ranked
+from ..verify.sensitivity.ranking import Asked, Mode, Sensitivity, UnitRow, ranked
 from ..verify.sensitivity.units import Unit, units
 from ..versions import Unpack
 from . import given
@@ -138,7 +138,6 @@ def sensitivity(
         if done is None:
             progress("quantized network")
             done = Sensitivity(
-                format=FORMAT,
                 file=source.name,
                 asked=asked,
                 data="" if feeds is None else feeds.description,

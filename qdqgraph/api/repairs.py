@@ -184,7 +184,7 @@ def to_fp16(
         ModelError: as `fix`; or external data are missing, the data do not fit the model, or a node cannot be
             converted to the opset of FP16 Q/DQ.
     """
-    refuse_outputs(output, None, force)
+    refuse_outputs(model, output, None, force)
     found, place, file = given.read(model, folder)
     if output is not None:
         refuse_collisions(found, place, file, [Path(output)])

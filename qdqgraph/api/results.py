@@ -19,17 +19,24 @@ from ..model.writing.users import same_file
 from ..repair.plan import Plan
 from ..repair.provenance import Run, recorded
 from ..report.results import Result
-from .given import File, Progress, log_step
+from .given import File, Model, Progress, log_step
 from .soundness import refuse_unsound
 
 
-def refuse_outputs(output: File | None, plan: File | None, force: bool) -> None:
+def refuse_outputs(model: Model, output: File | None, plan: File | None, force: bool) -> None:
     """Rejects output files that cannot be written, before the work starts.
 
     Raises:
-        ModelError: as `refuse_to_overwrite`; or both are the same file.
+        ModelError: as `refuse_to_overwrite`; both are the same file; or the original would be lost: the output replaces
+            the file that is read, and there is no plan to undo.
     """
     paths = output_paths(output, plan)
+    given = None if isinstance(model, onnx.ModelProto) else Path(model)
+    if output is not None and plan is None and given is not None and same_file(Path(output), given):
+        raise ModelError(
+            f"{output} is the model that is read, and its original would be lost: name another file, or also save the "
+            "plan (--plan FILE, plan=FILE), from which undo restores it"
+        )
     if len(paths) == 2 and same_file(*paths):
         raise ModelError(f"{plan} is given for both the model and its plan: use two files")
     for path in paths:

@@ -90,12 +90,12 @@ class Steps:
             raise ModelError("keep_scales has an effect only with data or ranges: give one of them")
         if self.data is None:
             self.calibration.refuse_idle()
-        refuse_outputs(self.output, self.plan, self.force)
         if self.fp16:
             refuse_target(Target.named(self.options.target))
 
     def run(self, model: Model, repairs: Repairs) -> Result:
         """Repairs a model, checks the result, and writes the files; raises as `fix`."""
+        refuse_outputs(model, self.output, self.plan, self.force)
         found, place, source = given.read(model, self.folder)
         if self.verify and isinstance(model, onnx.ModelProto):
             raise ModelError("engines are built from files: give the path of the model")

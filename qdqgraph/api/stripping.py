@@ -66,7 +66,7 @@ def strip(
         raise ModelError(f"nodes is a string; use a tuple of strings: ({nodes!r},)")
     if (ranking is None) != (top is None and min_gain is None):
         raise ModelError("give a ranking (--from FILE) together with --top K, --min-gain GAIN, or both")
-    refuse_outputs(output, plan, force)
+    refuse_outputs(model, output, plan, force)
     found, place, source = given.read(model, folder)
     refuse_collisions(found, place, source, output_paths(output, plan))
     worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)

@@ -127,7 +127,7 @@ def tune(
         raise ModelError("a drop of the score needs the function that scores: give --eval")
     if trials < 0 or builds < LEAST_BUILDS:
         raise ModelError(f"give a number of trials of 0 or more, and of builds of {LEAST_BUILDS} or more")
-    refuse_outputs(output, plan, force)
+    refuse_outputs(model, output, plan, force)
     found, place, source = given.read(model, folder)
     refuse_collisions(found, place, source, output_paths(output, plan))
     feeds = given.samples(data, found, preprocess, samples)
@@ -180,7 +180,6 @@ def tune(
         winner, real = best(points, own.found, budget, speed, by_name, clocked=clocked)
         result = as_repair(asked, by_name[winner.candidate.start], winner.candidate)
         outcome = Outcome(
-            format=1,
             file=source.name,
             device=gpu.name,
             budget=budget,

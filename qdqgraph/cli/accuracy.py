@@ -13,7 +13,7 @@ from ..model.writing.outputs import refuse_to_overwrite
 from ..report.lines import say_json, say_lines
 from ..verify.scores import Evaluate, Run
 from .console import steps, terminal, warn
-from .data import data_of
+from .data import samples_of
 from .invocation import Invocation
 from .report import refuse_report, write_report
 from .user_code import called, resolve_here
@@ -28,12 +28,10 @@ def error(args: Namespace) -> int:
     with steps() as step:
         found = api.error(
             args.model,
-            data_of(args.data),
-            run.rules(args.model),
-            run.options(args.model),
+            rules=run.rules(args.model),
+            options=run.options(args.model),
+            **samples_of(args),
             reference=args.reference,
-            preprocess=args.preprocess,
-            samples=args.samples,
             evaluate=evaluate_of(args.eval),
             memory=args.memory,
             provider=args.provider,
@@ -75,10 +73,8 @@ def _engine_error(args: Namespace) -> int:
     with steps() as step:
         numbers = api.engine_error(
             args.model,
-            data_of(args.data),
-            args.engine,
-            preprocess=args.preprocess,
-            samples=args.samples,
+            target=args.engine,
+            **samples_of(args),
             evaluate=evaluate_of(args.eval),
             memory=args.memory,
             progress=step,
@@ -116,17 +112,15 @@ def sensitivity(args: Namespace) -> int:
     with steps() as step:
         found = api.sensitivity(
             args.model,
-            data_of(args.data),
-            run.rules(args.model),
-            run.options(args.model),
+            rules=run.rules(args.model),
+            options=run.options(args.model),
+            **samples_of(args),
             by=args.by,
             mode=args.mode,
             evaluate=evaluate_of(args.eval),
             output=state,
             force=args.force,
             reference=args.reference,
-            preprocess=args.preprocess,
-            samples=args.samples,
             provider=args.provider,
             progress=step,
         )

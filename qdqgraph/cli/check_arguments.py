@@ -1,31 +1,15 @@
-"""The arguments of check that say how its findings are shown, and the command that it proposes."""
+"""The arguments of check that say how its findings are shown."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import ArgumentParser, ArgumentTypeError
 
 from ..report import formats
 from .report_arguments import add_report
+from .slips import unknown_choice
 
 TEXT = "text"
 """The format for reading."""
-FIXED = ".fixed.onnx"
-"""How the name of the proposed output ends."""
-SHOWN = (
-    "-q",
-    "--quiet",
-    "-v",
-    "--verbose",
-    "--full",
-    "--statistics",
-    "--no-rehearsal",
-    "--json",
-    "--profile-rules",
-    "--force",
-)
-VALUED = ("--format", "--report", "--fail-on")
-"""Options of `check` that the proposed command does not get: without a value, and with one."""
 
 
 def add_shown(verb: ArgumentParser) -> None:
@@ -46,18 +30,16 @@ def add_shown(verb: ArgumentParser) -> None:
     group.add_argument("--fail-on", choices=["error", "warning", "never"], default="warning", help=help)
     group.add_argument("--format", choices=(*formats.names(), TEXT), default=TEXT, help="what is printed")
     group.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    help = "also write the findings to a file: FORMAT is one of --format except text; may be repeated"
+    group.add_argument("--save", action="append", default=[], type=_saved, metavar="FORMAT=FILE", help=help)
     add_report(group)
 
 
-def carried(args: Namespace, path: Path) -> tuple[str, ...]:
-    """The command that repairs a file with the options of this call."""
-    models = {str(model) for model in args.models}
-    options: list[str] = []
-    words = iter(args.given[1:])
-    for word in words:
-        if word in VALUED:
-            next(words, None)
-        elif word not in models and word not in SHOWN and word.partition("=")[0] not in VALUED:
-            options.append(word)
-    out = path.with_name(f"{path.name.removesuffix('.onnx')}{FIXED}")
-    return "qdqgraph", "fix", str(path), "-o", str(out), *options
+def _saved(text: str) -> str:
+    """A format and a file, as they were given."""
+    name, _, file = text.partition("=")
+    if name not in formats.names():
+        raise ArgumentTypeError(unknown_choice(name, formats.names()))
+    if not file:
+        raise ArgumentTypeError(f"{text!r} names no file: write {name}=FILE")
+    return text

@@ -34,7 +34,7 @@ def completion(args: Namespace) -> int:
     """`qdqgraph completion SHELL`: prints the script; returns 0."""
     import shtab
 
-    whole = args.parser()
+    whole = args.parser.whole()
     _mark_files(whole)
     sys.stdout.write(shtab.complete(whole, shell=args.shell))
     return 0

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .user_code import Batches, called, resolve_here
+
+
+def samples_of(args: Namespace) -> Mapping[str, Any]:
+    """The arguments of the calls that read samples: `data`, `preprocess`, `samples`; raises as `data_of`."""
+    return {"data": data_of(args.data), "preprocess": args.preprocess, "samples": args.samples}
 
 
 def data_of(text: str | None) -> str | Callable[[], Iterable[Any]] | None:

@@ -117,7 +117,7 @@ def _show(args: Namespace, found: Engine) -> int:
     if args.json:
         say_json(terminal(), to_json(found))
     else:
-        report.show_engine(terminal(), found)
+        report.show_engine(terminal(), found, verbose=args.verbose)
     return 0
 
 
@@ -132,5 +132,5 @@ def _diff(args: Namespace) -> int:
     if args.json:
         say_json(terminal(), encoded("engine-diff", DiffRecord.of(found)))
     else:
-        report.show_diff(terminal(), found)
+        report.show_diff(terminal(), found, verbose=args.verbose)
     return int(bool(found.worse))

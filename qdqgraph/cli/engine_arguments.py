@@ -58,12 +58,9 @@ def add(verb: argparse.ArgumentParser) -> None:
     )
     help = "a model to forecast, layer info, or a saved engine"
     time.add_argument("engines", type=Path, nargs="+", metavar="ENGINE", help=help)
-    help = f"{', '.join(DEVICES)} (default: {DEVICE})"
-    time.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
+    add_device(time)
     help = "FP32 kernels run in FP16, as in an engine built with --fp16"
     time.add_argument("--fp16", action="store_true", help=help)
-    help = "layer info and profile of an engine on this device: what it reaches of the datasheet"
-    time.add_argument("--measured", type=Path, nargs=2, metavar=("LAYERS.json", "PROFILE.json"), help=help)
     _target(time)
     time.add_argument("--json", action="store_true", help="print the estimates as JSON and nothing else")
     diff = add_command(verbs, "diff", "compare two engines; exit 1 if B is worse", "qdqgraph engine diff a.json b.json")
@@ -72,6 +69,7 @@ def add(verb: argparse.ArgumentParser) -> None:
     for side in "ab":
         diff.add_argument(f"--profile-{side}", type=Path, metavar="FILE", help=f"times of the layers of {side.upper()}")
     _target(diff)
+    diff.add_argument("-v", "--verbose", action="store_true", help="list every difference")
     diff.add_argument("--json", action="store_true", help="print the differences as JSON and nothing else")
     add_report(diff)
 
@@ -85,6 +83,14 @@ def add(verb: argparse.ArgumentParser) -> None:
     draw.add_argument("--by", choices=["bytes", "time"], default="bytes", help="what the bars show (default: bytes)")
     picture(draw)
     _target(draw)
+
+
+def add_device(verb: argparse._ActionsContainer) -> None:
+    """Adds the options of a command that estimates times."""
+    help = f"estimated times are of this device: {', '.join(DEVICES)} (default: {DEVICE})"
+    verb.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
+    help = "layer info and profile of an engine on this device: what it reaches of the datasheet"
+    verb.add_argument("--measured", type=Path, nargs=2, metavar=("LAYERS.json", "PROFILE.json"), help=help)
 
 
 def picture(verb: argparse.ArgumentParser) -> None:
@@ -101,4 +107,5 @@ def _target(verb: argparse.ArgumentParser) -> None:
 def _saving(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-o", "--output", type=Path, metavar="FILE", help="save the engine for diff and draw")
     verb.add_argument("--force", action="store_true", help="overwrite existing files")
+    verb.add_argument("-v", "--verbose", action="store_true", help="list every kernel in order, and the reasons")
     verb.add_argument("--json", action="store_true", help="print the engine as JSON and nothing else")

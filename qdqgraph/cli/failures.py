@@ -16,7 +16,9 @@ from ..stop import STOP, word
 
 INVALID, DEFECT = 2, 3
 """Exit codes: invalid input, rule or settings; a defect of qdqgraph."""
-FILES = ("models", "model", "a", "b", "plan", "source", "layers", "paths", "code")
+MODELS = ("models", "model", "a", "b", "engines")
+"""Arguments that name models."""
+FILES = (*MODELS, "plan", "layers", "paths", "code")
 """Arguments that an internal error names."""
 
 
@@ -36,7 +38,7 @@ def failed(error: Exception, args: Namespace) -> int:
         known = InternalError(sentence(error, args.verb, _files(args)))
     if isinstance(known, InternalError) and (getattr(args, "traceback", False) or os.environ.get(TRACEBACK)):
         _say(printable_lines("".join(traceback.format_exception(error))))
-    files = _models(args) if isinstance(known, GraphError) else []
+    files = _files(args, MODELS) if isinstance(known, GraphError) else []
     named = f"{files[0]}: {known}" if len(files) == 1 and str(files[0]) not in str(known) else str(known)
     _say(f"qdqgraph: {printable_message(named)}")
     return DEFECT if isinstance(known, InternalError) else INVALID
@@ -56,11 +58,6 @@ def unprinted(error: OSError) -> int:
         return 128 + signal.SIGPIPE
     _say(f"qdqgraph: the output cannot be printed: {reason(error)}")
     return INVALID
-
-
-def _models(args: Namespace) -> list[str]:
-    """The models that a command reads."""
-    return _files(args, ("models", "model", "a", "b", "engines"))
 
 
 def _files(args: Namespace, arguments: Sequence[str] = FILES) -> list[str]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import api
 from ..api.measuring import NONE
 from ..errors import ModelError
+from ..repair.options import Options
 from ..report import text
 from ..report.lines import say, say_json, say_lines
 from ..report.screens import fixing as screen
 from ..report.screens.fixing import Detail
 from ..report.summary import fixing
+from ..rulekit.rule import Rule
 from .console import steps, terminal, warn
-from .data import data_of
+from .data import samples_of
 from .invocation import Invocation, split_codes
 from .report import refuse_report, write_report
 
@@ -41,9 +43,10 @@ def fix(args: Namespace) -> int:
         raise ModelError("--round-weights stores integers itself, from float weights: omit --weights")
     if args.exact and args.fp16:
         raise ModelError("--fp16 rounds values, so it is not --exact: give only one of them")
+    arguments = _arguments(args)
     with steps() as step:
-        result = api.fix(args.model, **_arguments(args), reference=args.reference, progress=step)
-    return _shown(args, result)
+        result = api.fix(args.model, **arguments, reference=args.reference, progress=step)
+    return _shown(args, result, arguments)
 
 
 def quantize(args: Namespace) -> int:
@@ -51,9 +54,10 @@ def quantize(args: Namespace) -> int:
     finding is left and `--exit-non-zero-if-left` was given."""
     if args.data is None and args.table is None:
         raise ModelError("quantize needs the ranges of the activations: give --data, --ranges, or both")
+    arguments = _arguments(args)
     with steps() as step:
-        result = api.quantize(args.model, **_arguments(args), progress=step)
-    return _shown(args, result)
+        result = api.quantize(args.model, **arguments, progress=step)
+    return _shown(args, result, arguments)
 
 
 def _arguments(args: Namespace) -> Mapping[str, Any]:
@@ -85,9 +89,7 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "fp16": args.fp16,
         "keep_io": args.keep_io,
         "numerics": not args.no_numerics,
-        "data": data_of(args.data),
-        "preprocess": args.preprocess,
-        "samples": args.samples,
+        **samples_of(args),
         "calibrate": args.calibrate,
         "percentile": args.percentile,
         "memory": args.memory,
@@ -101,39 +103,35 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
     }
 
 
-def _shown(args: Namespace, result: api.Result) -> int:
+def _shown(args: Namespace, result: api.Result, arguments: Mapping[str, Any]) -> int:
     """Writes the report of a result and prints it; returns 1 if --exit-non-zero-if-left was given and one is left."""
     if args.report is not None:
-        _report(args, result)
-    console = terminal()
-    left = int(args.exit_non_zero_if_left and bool(result.left))
+        _report(args, result, arguments["rules"], arguments["options"])
+    console, detail = terminal(), Detail(args.detail)
+    written, plan = (None, None) if args.dry_run else (args.output, args.plan)
     if args.format == "json":
         from ..report import records  # each way of printing loads what it needs
 
-        written = None if args.dry_run else str(args.output)
-        say_json(console, records.result_json(str(args.model), written, result))
-        warn(*result.notes)
-        return left
-    written, plan = (None, None) if args.dry_run else (args.output, args.plan)
-    if args.format == "markdown":
-        from ..report import fix_markdown
+        say_json(console, records.result_json(str(args.model), written and str(written), result))
+    else:
+        found = fixing.summary(str(args.model), written, plan, result)
+        if args.format == "markdown":
+            from ..report import fix_markdown
 
-        for line in fix_markdown.lines(fixing.summary(str(args.model), written, plan, result)):
-            say(console, line)
-        warn(*result.notes)
-        return left
-    found, detail = fixing.summary(str(args.model), written, plan, result), Detail(args.detail)
-    if detail is not Detail.QUIET:
-        screen.show(console, found, result, detail)
-        text.show_more(console, str(args.model), result)
-    if args.diff:
-        say_lines(console, result.plan.diff())
-    screen.show_written(console, found, dry=args.dry_run)
+            for line in fix_markdown.lines(found):
+                say(console, line)
+        else:
+            if detail is not Detail.QUIET:
+                screen.show(console, found, result, detail)
+                text.show_more(console, str(args.model), result, verbose=detail is Detail.VERBOSE)
+            if args.diff:
+                say_lines(console, result.plan.diff())
+            screen.show_written(console, found, dry=args.dry_run)
     warn(*result.notes)
-    return left
+    return int(args.exit_non_zero_if_left and bool(result.left))
 
 
-def _report(args: Namespace, result: api.Result) -> None:
+def _report(args: Namespace, result: api.Result, rules: Sequence[Rule], options: Options) -> None:
     """Writes the report of a result.
 
     Raises:
@@ -141,11 +139,9 @@ def _report(args: Namespace, result: api.Result) -> None:
     """
     from ..report.html import repairs  # only the commands that write a page load this
 
-    run = Invocation.of(args)
     output = None if args.dry_run else args.output
     with steps() as step:
         step("writing the report")
-        rules, options = run.rules(args.model), run.options(args.model)
         write_report(args, repairs.fix_page(args.verb, args.model, output, result, rules, options))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -141,8 +140,9 @@ def _report(verb: argparse.ArgumentParser) -> None:
 
 def _plan(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("plan", type=Path, metavar="PLAN", help="a plan written by: qdqgraph fix --plan")
-    _model(verb, "the ONNX file that the plan was made for; for undo: its result")
+    _model(verb, "the repaired model" if verb.prog.endswith("undo") else "the ONNX file that the plan was made for")
     _output(verb, required=True)
+    _json(verb)
 
 
 def _diff(verb: argparse.ArgumentParser) -> None:
@@ -194,7 +194,6 @@ def _completion(verb: argparse.ArgumentParser) -> None:
     from .completion import SHELLS
 
     verb.add_argument("shell", choices=SHELLS, metavar="SHELL", help=f"one of {', '.join(SHELLS)}")
-    verb.set_defaults(parser=parser)
 
 
 def _rules(verb: argparse.ArgumentParser) -> None:
@@ -296,8 +295,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = Namespace(verb="", traceback=False)
     gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
     try:
-        args = _top().parse_args(arguments)
-        args.given = tuple(sys.argv[1:] if arguments is None else arguments)
+        top = _top()
+        args = top.parse_args(arguments)
+        args.parser = top
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
         with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)):
             code = int(command(args))

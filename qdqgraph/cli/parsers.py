@@ -74,6 +74,10 @@ class Parser(argparse.ArgumentParser):
             below.whole()
         return self
 
+    def below(self, name: str) -> Parser:
+        """The parser of a command directly below it, with its arguments."""
+        return next(each for each in commands_of(self) if each.prog.split()[-1] == name).filled()
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As `argparse`, but an unknown option of this command is an error here, with the nearest known one."""
         found, rest = super(Parser, self.filled()).parse_known_args(args, namespace)

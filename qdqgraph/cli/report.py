@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,30 +15,38 @@ from ..model.writing.texts import write_text
 from ..model.writing.users import same_file
 from .console import steps
 from .invocation import Invocation
+from .words import repairing
+from .written import outputs
 
 if TYPE_CHECKING:
     from ..report.html.data import Page
 
 SUFFIXES = (".html", ".htm")
-OTHERS = ("output", "plan", "statistics", "picture")
-"""Arguments that name other files which a command writes."""
+
+
+def refuse_output(args: Namespace, file: Path, inputs: Iterable[Path | None] = ()) -> None:
+    """Rejects a file that cannot be written, before the work starts.
+
+    Raises:
+        ModelError: as `refuse_to_overwrite`; or the command writes another output to the same file.
+    """
+    refuse_to_overwrite(file, force=args.force, inputs=[path for path in inputs if path is not None])
+    if sum(same_file(file, other) for other in outputs(args)) > 1:
+        raise ModelError(f"{file} is given for two outputs: name two files")
 
 
 def refuse_report(args: Namespace, *inputs: Path | None) -> None:
     """Rejects a report that cannot be written, before the work starts.
 
     Raises:
-        ModelError: as `refuse_to_overwrite`; the file is not named .html, or is another file that the command writes.
+        ModelError: as `refuse_output`; or the file is not named .html.
     """
     if args.report is None:
         return
     page: Path = args.report
     if page.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{page}: the report is an HTML page: use the file extension .html")
-    refuse_to_overwrite(page, force=args.force, inputs=[path for path in inputs if path is not None])
-    for other in (getattr(args, name, None) for name in OTHERS):
-        if other is not None and same_file(Path(other), page):
-            raise ModelError(f"{page} is given for the report and for another output: name two files")
+    refuse_output(args, page, inputs)
 
 
 def write_report(args: Namespace, page: Page) -> None:
@@ -64,7 +74,8 @@ def report(args: Namespace) -> int:
             page = repairs.fixed_page(args.model, args.fixed, rules, options)
         else:
             found = api.check(args.model, rules, options, other_targets=True, rehearse=True)
-            page = pages.check_page(args.model, found, rules, options.target)
+            command = shlex.join(repairing(args, args.model))
+            page = pages.check_page(args.model, found, rules, options.target, command)
         step("writing the report")
         write_report(args, page)
     return 0

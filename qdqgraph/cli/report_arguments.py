@@ -11,7 +11,7 @@ def add_report(verb: ArgumentParser | _ArgumentGroup, *, force: bool = True) -> 
     help = "also write an HTML page, which needs no network: summary, graph, findings, kernels"
     verb.add_argument("--report", type=Path, metavar="FILE.html", help=help)
     if force:
-        verb.add_argument("--force", action="store_true", help="overwrite an existing report")
+        verb.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 def add(verb: ArgumentParser) -> None:
@@ -19,4 +19,4 @@ def add(verb: ArgumentParser) -> None:
     help = "the repaired model: the page shows before and after"
     verb.add_argument("--fixed", type=Path, metavar="FIXED.onnx", help=help)
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html", help="output file")
-    verb.add_argument("--force", action="store_true", help="overwrite an existing file")
+    verb.add_argument("--force", action="store_true", help="overwrite existing files")

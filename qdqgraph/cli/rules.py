@@ -9,9 +9,10 @@ from pathlib import Path
 from .. import api
 from ..authoring import scaffold, testing
 from ..errors import ModelError, counted, reason
+from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..report import pages, records, rule_records, text
-from ..report.lines import say, say_json
+from ..report.lines import say, say_json, say_lines
 from ..rulekit import catalog
 from ..rulekit.rule import Rule
 from .console import terminal
@@ -67,25 +68,31 @@ def _new(args: Namespace) -> int:
 
 def _test(args: Namespace) -> int:
     """Returns 0 if all rules pass their tests, 1 if not."""
-    console, failed, count = terminal(), 0, 0
     chosen = _named(args.paths)
-    judged = ((f"{rule.code} ", verdict) for rule in chosen for verdict in testing.verdicts(rule))
+    judged = ((rule.code, verdict) for rule in chosen for verdict in testing.verdicts(rule))
     locks = (("", verdict) for verdict in testing.lock_verdicts(args.paths, chosen))
+    console, checks = terminal(), list[rule_records.VerdictRecord]()
     for code, verdict in chain(judged, locks):
-        count += 1
-        if verdict.fault:
-            failed += 1
-            for line in f"{verdict.place}: {code}{verdict.title}: {verdict.fault}".splitlines():
-                say(console, line)
-    say(console, f"{count - failed} of {count} checks passed")
-    return int(failed > 0)
+        checks.append(rule_records.VerdictRecord(code, verdict.title, verdict.place, verdict.fault))
+        if verdict.fault and not args.json:
+            say_lines(console, f"{verdict.place}: {f'{code} ' if code else ''}{verdict.title}: {verdict.fault}")
+    passed = sum(not check.fault for check in checks)
+    if args.json:
+        record = rule_records.TestedRecord(passed == len(checks), tuple(checks))
+        say_json(console, records.encoded("rules-test", record))
+    else:
+        say(console, f"{passed} of {len(checks)} checks passed")
+    return int(passed < len(checks))
 
 
 def _pages(args: Namespace) -> int:
     chosen = _named(args.paths)
+    written = {args.output / name: content for name, content in pages.pages(chosen).items()}
     _make_folder(args.output)
-    for name, content in pages.pages(chosen).items():
-        write_text(content, args.output / name, force=True)
+    for file in written:
+        refuse_to_overwrite(file, force=args.force)
+    for file, content in written.items():
+        write_text(content, file, force=args.force)
     say(terminal(), f"{args.output}: {counted(len(chosen), 'rule')}")
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..errors import guess
+from ..errors import guess, nearest
 
 
 def unknown_option(words: Iterable[str], known: Iterable[str]) -> str:
@@ -14,8 +14,9 @@ def unknown_option(words: Iterable[str], known: Iterable[str]) -> str:
         words: the words that no argument took.
         known: the options of the command, with their dashes.
     """
-    options = [word.partition("=")[0] for word in words if word.startswith("--")]
-    return guess(options[0], sorted(known)) if options else ""
+    options = [word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")]
+    near = nearest(options[0], (name.removeprefix("--") for name in sorted(known))) if options else ""
+    return f"; did you mean '--{near}'?" if near else ""
 
 
 def unknown_choice(value: str, known: Sequence[str]) -> str:

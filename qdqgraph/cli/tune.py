@@ -5,27 +5,28 @@ from __future__ import annotations
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .. import api
 from ..children import ends_with_us
 from ..errors import ModelError, counted
-from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..report import tune as report
 from ..report.lines import say_json
 from .accuracy import evaluate_of
 from .console import steps, terminal, warn
-from .data import data_of
+from .data import samples_of
 from .invocation import Invocation
-from .report import refuse_report, write_report
+from .report import refuse_output, refuse_report, write_report
+from .words import words
 
-ALONE = ("-o", "--output", "--plan", "--picture", "--report", "--workers", "--storage", "--with")
-OURS = dict.fromkeys(ALONE, 1) | {"--json": 0, "--force": 0, "--no-provenance": 0}
-"""Options that other workers do not get, and the number of their values: they measure candidates, and one process
-builds and writes."""
+ALONE = (
+    *("output", "plan", "picture", "report", "workers", "storage", "library"),
+    *("force", "json", "no_provenance", "profile_rules"),
+)
+"""Arguments that other workers do not get: they measure candidates, and one process builds, writes and prints."""
 
 
 def tune(args: Namespace) -> int:
@@ -38,19 +39,18 @@ def tune(args: Namespace) -> int:
         else:
             report.show_status(terminal(), progress)
         return 0
-    data = data_of(args.data)
-    if data is None:
+    if args.data is None:
         raise ModelError("tune measures candidates on samples of the inputs: give --data")
     if args.picture is not None:
-        refuse_to_overwrite(args.picture, force=args.force)
+        refuse_output(args, args.picture, (args.model, args.reference))
     refuse_report(args, args.model, args.reference)
     run = Invocation.of(args)
-    with _helped(args.workers - 1, args.given, storage), steps() as step:
+    with _helped(args.workers - 1, args, storage), steps() as step:
         found = api.tune(
             args.model,
-            data,
-            run.rules(args.model),
-            run.options(args.model),
+            rules=run.rules(args.model),
+            options=run.options(args.model),
+            **samples_of(args),
             budget_db=args.budget_db,
             max_drop=args.max_drop,
             min_speed=args.min_speed,
@@ -68,8 +68,6 @@ def tune(args: Namespace) -> int:
             force=args.force,
             provenance=not args.no_provenance,
             reference=args.reference,
-            preprocess=args.preprocess,
-            samples=args.samples,
             memory=args.memory,
             provider=args.provider,
             progress=step,
@@ -98,9 +96,11 @@ def _storage(args: Namespace) -> str:
 
 
 @contextmanager
-def _helped(count: int, given: Sequence[str], storage: str) -> Iterator[None]:
+def _helped(count: int, args: Namespace, storage: str) -> Iterator[None]:
     """Runs so many other processes of the same command, which share the storage and write nothing."""
-    command = [sys.executable, "-m", "qdqgraph", *_shared(given), "--storage", storage]
+    shared = {name: value for name, value in vars(args).items() if name not in ALONE}
+    same = words(args.parser.below("tune"), Namespace(**shared, storage=storage))
+    command = [sys.executable, "-m", "qdqgraph", *same]
     none = subprocess.DEVNULL
     others: list[subprocess.Popen[bytes]] = []
     try:
@@ -116,18 +116,3 @@ def _helped(count: int, given: Sequence[str], storage: str) -> Iterator[None]:
     if failed:
         ended = f"{counted(len(failed), 'worker')} of {count} ended early, exit code {failed[0]}"
         warn(f"{ended}; the result is the same")
-
-
-def _shared(arguments: Sequence[str]) -> list[str]:
-    """The arguments of the command without those of this process alone."""
-    found: list[str] = []
-    skip = 0
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if skip:
-            skip -= 1
-        elif name in OURS:
-            skip = OURS[name] if not value else 0
-        else:
-            found.append(argument)
-    return found

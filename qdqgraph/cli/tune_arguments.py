@@ -6,9 +6,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from ..engines.builders import LIBRARIES
-from ..engines.timing.device import DEFAULT as DEVICE
-from ..engines.timing.device import NAMES as DEVICES
 from .data_arguments import add_data, add_memory
+from .engine_arguments import add_device
 from .numbers import count, finite, not_negative, positive, whole
 from .plan_arguments import add_plan
 from .report_arguments import add_report
@@ -31,12 +30,9 @@ def add(verb: ArgumentParser) -> None:
     which.add_argument("--max-drop", type=not_negative, metavar="SCORE", help=help)
     help = "the least speed in times that of the float network: the most accurate such model"
     which.add_argument("--min-speed", type=positive, metavar="TIMES", help=help)
-    help = f"estimated times are of this device: {', '.join(DEVICES)} (default: {DEVICE})"
-    verb.add_argument("--device", default=DEVICE, metavar="NAME", help=help)
+    add_device(verb)
     help = "what is not quantized runs in FP32 (default: FP16, as in an engine built with --fp16)"
     verb.add_argument("--fp32", action="store_true", help=help)
-    help = "layer info and profile of an engine on this device: what it reaches of the datasheet"
-    verb.add_argument("--measured", type=Path, nargs=2, metavar=("LAYERS.json", "PROFILE.json"), help=help)
     help = "build the best candidates; openvino, tensorrt and trtexec measure times, which then choose"
     verb.add_argument("--with", dest="library", choices=LIBRARIES, help=help)
     verb.add_argument("--builds", type=count, default=10, metavar="N", help="at most so many engines (default: 10)")

@@ -1,4 +1,4 @@
-"""What a command has written when an error, Ctrl-C or a signal ends it."""
+"""The files that a command writes, and which of them are written when an error, Ctrl-C or a signal ends it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from pathlib import Path
 
 from ..errors import QdqgraphError
 
+OUTPUTS = ("output", "plan", "statistics", "keep", "report", "picture")
+"""Arguments that name a file or folder which a command writes; `apply` and `undo` read the plan."""
+
 
 def outputs(args: Namespace) -> list[Path]:
     """The files and folders that a command writes; the commands for PyTorch list theirs themselves."""
     if args.verb == "torch":
         return []
-    named = (getattr(args, name, None) for name in ("output", "plan", "statistics", "keep", "report"))
-    found = [Path(file) for file in named if file is not None]
+    found = [Path(file) for name in OUTPUTS if (file := getattr(args, name, None)) is not None]
+    found += [file for _, file in saved(args)]
     return [*found, *(path.with_suffix(".json") for path in found if path.suffix.lower() == ".csv")]
+
+
+def saved(args: Namespace) -> list[tuple[str, Path]]:
+    """The formats of --save, with their files."""
+    parts = (text.partition("=") for text in getattr(args, "save", ()))
+    return [(name, Path(file)) for name, _, file in parts]
 
 
 @contextmanager

@@ -139,8 +139,7 @@ class Constants:
         for table in (local, known):
             if name in table:
                 return table[name]
-        initializer = self._graph.initializers.get(name)
-        return None if initializer is None else array_of(initializer, self._graph.folder)
+        return self._stored(name)
 
     def _outputs(self, node: gs.Node, inputs: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray | None]:
         """The values of a node's outputs, by name; None for each that cannot be computed."""
@@ -154,7 +153,7 @@ class Constants:
             if (array := inputs.get(self._graph.source(name))) is not None
         }
         if node.op == "Constant":
-            found = {names[0]: constant_value(proto, self._graph.folder)}
+            found = {names[0]: self._stored(names[0])}
         elif all(a is not None for a in inputs.values()) and not any(self._huge(name) for name in names):
             with np.errstate(all="ignore"):
                 paired = _paired(node, [arrays.get(name) for name in proto.input])

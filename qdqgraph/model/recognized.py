@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..documents import name_of
 from . import kinds
 from .kinds import Kind
 
@@ -57,12 +58,7 @@ PROTO_TEXT = re.compile(r'\s*(ir_version|producer_name|graph|opset_import)\s*[:{
 ONNX_START = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
 """ir_version, which exporters write first, and the tag of another field of ModelProto."""
 MARKS: tuple[tuple[frozenset[str], Kind], ...] = (
-    (frozenset({"qdqgraph_engine"}), kinds.SAVED_ENGINE),
-    (frozenset({"base_sha256", "edits", "pairs"}), kinds.RESULT),
     (frozenset({"base_sha256", "edits"}), kinds.PLAN),
-    (frozenset({"asked", "units"}), kinds.RANKING),
-    (frozenset({"layers", "skipped", "model"}), kinds.ERRORS),
-    (frozenset({"format", "files"}), kinds.FINDINGS),
     (frozenset({"Layers"}), kinds.LAYERS),
     (frozenset({"activation_encodings"}), kinds.AIMET),
     (frozenset({"encodings"}), kinds.AIMET),
@@ -71,6 +67,14 @@ MARKS: tuple[tuple[frozenset[str], Kind], ...] = (
     (frozenset({"ir_version", "graph"}), kinds.ONNX_TEXT),
 )
 """Kinds of JSON documents by keys that they all have."""
+DOCUMENTS: Mapping[str, Kind] = {
+    "engine": kinds.SAVED_ENGINE,
+    "error": kinds.ERRORS,
+    "findings": kinds.FINDINGS,
+    "result": kinds.RESULT,
+    "sensitivity": kinds.RANKING,
+}
+"""Kinds of our own documents by their names, `qdqgraph.documents`."""
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -234,6 +238,8 @@ def _of_json(path: Path) -> Kind:
 
 
 def _of_document(content: Any) -> Kind:
+    if (kind := DOCUMENTS.get(name_of(content))) is not None:
+        return kind
     keys = set(content) if isinstance(content, dict) else set()
     return next((kind for marks, kind in MARKS if marks <= keys), kinds.JSON)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 from ..engines.layers import Engine
 from ..engines.share import Int8Share
@@ -12,9 +12,6 @@ from ..errors import counted
 from ..repair.rehearsal import Rehearsal
 from ..rulekit.finding import Finding
 from .examined import Examined
-
-if TYPE_CHECKING:
-    from .formats import FileFindings
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,14 +67,9 @@ class Checked(Sequence[Finding]):
 
     def to_json(self) -> str:
         """The document of `qdqgraph check --json`; its schema is `report/schemas/findings.schema.json`."""
-        from .formats import json
+        from .formats import FileFindings, json
 
-        return str(next(iter(json.render([self._as_file()]))))
-
-    def _as_file(self) -> FileFindings:
-        from .formats import FileFindings
-
-        return FileFindings(self.file, self.findings, self.int8)
+        return str(next(iter(json.render([FileFindings.of(self)]))))
 
     def __repr__(self) -> str:
         found = f"{counted(len(self), 'finding')}, {len(self.repairable)} repairable"

@@ -19,8 +19,9 @@ from ..search.outcome import Outcome, SearchStatus
 from ..verify.sensitivity.ranking import Sensitivity
 from .kernel_records import EngineNumbersRecord
 from .layer_records import AccuracyRecord
+from .plan_records import AppliedRecord, DifferencesRecord
 from .records import DiffRecord, FindingsRecord, ResultRecord
-from .rule_records import DifferencesRecord, RulePageRecord, RulesRecord, WhyRecord
+from .rule_records import RulePageRecord, RulesRecord, TestedRecord, WhyRecord
 from .timing import TimesRecord
 
 FOLDER: Final = Path(__file__).parent / "schemas"
@@ -62,6 +63,7 @@ class Printed:
 DOCUMENTS: Final = (
     Printed("findings", FindingsRecord, ("check",), "The findings in each file, and what of it runs in INT8"),
     Printed("result", ResultRecord, ("fix", "quantize", "strip"), "Repairs, changed scales, checks, and what is left"),
+    Printed("applied", AppliedRecord, ("apply", "undo"), "The model that was written from a plan"),
     Printed("diff", DifferencesRecord, ("diff",), "How the quantization of two models differs"),
     Printed("error", AccuracyRecord, ("error",), "The error of each layer against the float network"),
     Printed("error-as", EngineNumbersRecord, ("error --as",), "Where TensorRT's arithmetic differs, kernel by kernel"),
@@ -73,6 +75,7 @@ DOCUMENTS: Final = (
     Printed("engine-time", TimesRecord, ("engine time",), "Estimated times of engines, fastest first"),
     Printed("rules", RulesRecord, ("rules list",), "The rules"),
     Printed("rule", RulePageRecord, ("explain",), "A rule with its documentation and examples"),
+    Printed("rules-test", TestedRecord, ("rules test",), "Whether rules pass their tests"),
     Printed("why", WhyRecord, ("why",), "What a rule does at a tensor, or the condition that failed"),
 )
 """Every document that a command prints with `--json`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -20,10 +21,14 @@ from ..errors import counted
 from .lines import say
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow", "unknown": "yellow"}
+KERNELS = 10
+"""How many kernels of an engine are shown, those that cost most; with -v all."""
+ENTRIES = 5
+"""How many differences of a kind are shown, those that cost most; with -v all."""
 
 
-def show_engine(console: Console, engine: Engine) -> None:
-    """Totals, then one line per layer: precision, time, bytes, kind, name and reasons."""
+def show_engine(console: Console, engine: Engine, *, verbose: bool = False) -> None:
+    """Totals, and the reformats and kernels that cost most; with `verbose` all in the order they run, with reasons."""
     say(console, Text(f"{engine.name}: {engine.source}", "bold"))
     say(console, f"  {_totals(Totals.of(engine.layers))}{_share(engine)}")
     if engine.causes:
@@ -32,10 +37,32 @@ def show_engine(console: Console, engine: Engine) -> None:
     if engine.times is not None:
         t = engine.times
         say(console, f"  {t.runs} runs: median {t.compute_ms:.3f} ms, {t.latency_ms:.3f} ms with copies")
-    for note in engine.notes:
-        say(console, f"  note: {note}")
-    for layer in engine.layers:
-        say(console, _line(layer))
+    show_notes(console, (engine,), verbose=verbose)
+    if verbose:
+        for layer in engine.layers:
+            say(console, _line(layer, reasons=True))
+        return
+    costly = sorted(engine.working, key=lambda layer: (-(layer.time_ms or 0), -layer.bytes))
+    for title, converts, most in (("Reformats", True, ENTRIES), ("Kernels", False, KERNELS)):
+        layers = [layer for layer in costly if bool(layer.cause) is converts]
+        if layers:
+            say(console, Text(f"{title}, by cost: {len(layers)}", "bold"))
+        for layer in layers[:most]:
+            say(console, _line(layer, reasons=converts))
+        if len(layers) > most:
+            say(console, f"  {len(layers) - most} more: -v lists all, in the order they run, and the reasons")
+
+
+def show_notes(console: Console, engines: Sequence[Engine], *, verbose: bool = False) -> None:
+    """The notes of engines, each once, with the engine if not all have it; of a note of several lines the first, or
+    with `verbose` all."""
+    for note in dict.fromkeys(note for engine in engines for note in engine.notes):
+        some = [engine.name for engine in engines if note in engine.notes]
+        whose = "" if len(some) == len(engines) else f" on {', '.join(some)}"
+        first, *more = note.split("\n")
+        say(console, f"  note{whose}: {first if verbose else first.removesuffix(':')}")
+        for line in more if verbose else ():
+            say(console, f"  {line}")
 
 
 def show_storage(console: Console, found: Storage) -> None:
@@ -50,27 +77,32 @@ def show_storage(console: Console, found: Storage) -> None:
     )
 
 
-def show_proof(console: Console, proof: Proof) -> None:
-    """The forecast's totals and TensorRT-RTX's storage and diff for a repair, with the evidence that they are."""
-    say(console, Text(f"Engines before and after: {PROOF}", "bold"))
+def show_proof(console: Console, proof: Proof, *, verbose: bool = False) -> None:
+    """The verdict, then the forecast's totals and what TensorRT-RTX builds of both, with the evidence that they are."""
+    if proof.real is None:
+        first, *more = proof.refused.split("\n")
+        say(console, Text(f"TensorRT-RTX builds the repaired model; {first}", "bold"))
+        for line in more if verbose else ():
+            say(console, f"  {line}")
+    else:
+        say(console, Text(f"TensorRT-RTX builds both models: {proof.verdict}", "bold"))
+    say(console, f"  {PROOF}")
     for engine, totals in zip(("before", "after"), proof.predicted.totals, strict=True):
         say(console, f"  {proof.predicted.a.source}, {engine}: {_totals(totals)}")
     for word, storage in (("before", proof.before), ("after", proof.after)):
         if storage is not None:
             say(console, Text(f"TensorRT-RTX, {word}", "bold"))
             show_storage(console, storage)
-    if proof.real is None:
-        say(console, f"  the original model cannot be built: {proof.refused}")
-    else:
-        show_diff(console, proof.real, proof.verdict)
+    if proof.real is not None:
+        _differences(console, proof.real, verbose=verbose)
 
 
-def _line(layer: Layer) -> Text:
+def _line(layer: Layer, *, reasons: bool) -> Text:
     time = "" if layer.time_ms is None else f"{layer.time_ms:.3f} ms"
     head = f"  {layer.precision:<5} {time:>9} {layer.bytes:>12,} B  {layer.kind:<18} "
     line = Text(head, LOUD.get(layer.cause, ""))
     line.append(f"[{layer.cause}] " if layer.cause else "").append(layer.name)
-    for reason in layer.why:
+    for reason in layer.why if reasons else ():
         line.append(f"\n{'':>12}{reason.rule}: {reason.text} ({reason.link})", "dim")
     return line
 
@@ -91,40 +123,60 @@ def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "nothing"
 
 
-def show_diff(console: Console, found: Diff, verdict: str = "") -> None:
-    """The totals, what differs with the largest cost first, and the verdict: its own, or the given one."""
-    say(console, Text("Totals", "bold"))
+def show_diff(console: Console, found: Diff, *, verbose: bool = False) -> None:
+    """The verdict, the totals, and what differs with the largest cost first: a few entries of each kind, or with
+    `verbose` all."""
+    say(console, Text(_verdict(found), "bold"))
+    _differences(console, found, verbose=verbose)
+
+
+def _differences(console: Console, found: Diff, *, verbose: bool) -> None:
     for engine, totals in zip((found.a, found.b), found.totals, strict=True):
         say(console, f"  {engine.name} ({engine.source}): {_totals(totals)}{_share(engine)}")
-        for note in engine.notes:
-            say(console, f"    note: {note}")
     say(console, f"  change: {_delta(*found.totals)}")
     say(console, f"  {counted(found.same, 'kernel')} with the same nodes in both")
+    show_notes(console, (found.a, found.b), verbose=verbose)
     if not found.comparable:
-        say(console, "    note: their tensors have other sizes, so bytes and times cannot be compared")
-    for title, layers in (("Reformats gone", found.gone), ("Reformats new", found.come)):
-        _head(console, title, layers)
-        for layer in layers:
-            say(console, f"  [{layer.cause}] {layer.name}: {_moved(layer)}{_cost((layer,))}")
-    if found.altered:
-        _head(console, "Reformats between the same kernels that convert something else", found.altered)
-        for group in found.altered:
-            say(console, f"  {_conversion(group.a[0])} -> {_conversion(group.b[0])}: {group.b[0].name}{_change(group)}")
-    _head(console, "Fused differently", found.regrouped)
-    for group in found.regrouped:
-        say(console, f"  {_side(group.a)}\n    -> {_side(group.b)}")
-    _head(console, "Precision changed", found.retyped)
-    for group in found.retyped:
-        say(console, f"  {group.b[0].name}: {_types(group.a[0])} -> {_types(group.b[0])}{_change(group)}")
-    _head(console, "Layout changed", found.reshaped)
-    for group in found.reshaped:
-        say(console, f"  {group.b[0].name}: {_layouts(group.a[0])} -> {_layouts(group.b[0])}{_change(group)}")
-    for title, layers in ((f"Only in {found.a.name}", found.lost), (f"Only in {found.b.name}", found.added)):
-        if layers:
-            _head(console, title, layers)
-            for layer in layers:
-                say(console, f"  {layer.name}{_cost((layer,))}")
-    say(console, verdict or _verdict(found))
+        say(console, "  note: their tensors have other sizes, so bytes and times cannot be compared")
+    for title, entries, line in (
+        ("Reformats removed", found.reformats_removed, _reformat),
+        ("Reformats added", found.reformats_added, _reformat),
+        ("Reformats between the same kernels that convert something else", found.reformats_changed, _reconverted),
+        ("Fused differently", found.fused_differently, lambda g: f"{_side(g.a)}\n    -> {_side(g.b)}"),
+        ("Precision changed", found.precision_changed, lambda g: _became(g, _types)),
+        ("Layout changed", found.layout_changed, lambda g: _became(g, _layouts)),
+        (f"Only in {found.a.name}", found.only_a, lambda layer: f"{layer.name}{_cost((layer,))}"),
+        (f"Only in {found.b.name}", found.only_b, lambda layer: f"{layer.name}{_cost((layer,))}"),
+    ):
+        _section(console, title, entries, line, verbose=verbose)
+
+
+def _section(
+    console: Console, title: str, entries: Sequence[Any], line: Callable[[Any], str], *, verbose: bool
+) -> None:
+    """A title with the number of its entries and their change of bytes and time, and the first entries or all."""
+    if not entries:
+        return
+    groups = [entry if isinstance(entry, KernelGroup) else KernelGroup((), (entry,)) for entry in entries]
+    a, b = tuple(x for g in groups for x in g.a), tuple(x for g in groups for x in g.b)
+    say(console, Text(f"{title}: {len(entries)}{_change(KernelGroup(a, b)) if a else _cost(b)}", "bold"))
+    shown = entries if verbose else entries[:ENTRIES]
+    for entry in shown:
+        say(console, f"  {line(entry)}")
+    if len(entries) > len(shown):
+        say(console, f"  {len(entries) - len(shown)} more: -v lists all")
+
+
+def _reformat(layer: Layer) -> str:
+    return f"[{layer.cause}] {layer.name}: {_moved(layer)}{_cost((layer,))}"
+
+
+def _reconverted(group: KernelGroup) -> str:
+    return f"{_conversion(group.a[0])} -> {_conversion(group.b[0])}: {group.b[0].name}{_change(group)}"
+
+
+def _became(group: KernelGroup, what: Callable[[Layer], str]) -> str:
+    return f"{group.b[0].name}: {what(group.a[0])} -> {what(group.b[0])}{_change(group)}"
 
 
 def _verdict(found: Diff) -> str:
@@ -152,17 +204,6 @@ def _delta(before: Totals, after: Totals) -> str:
 
 def _conversion(layer: Layer) -> str:
     return f"[{layer.cause}] {'+'.join(t.precision for t in layer.inputs)} to {layer.precision}"
-
-
-def _head(console: Console, title: str, found: Sequence[Layer] | Sequence[KernelGroup]) -> None:
-    """A title with the number of its entries and their change of bytes and time."""
-    text = f"{title}: {len(found) or 'none'}"
-    if found and isinstance(found[0], Layer):
-        text += _cost(layer for layer in found if isinstance(layer, Layer))
-    elif found:
-        groups = [group for group in found if isinstance(group, KernelGroup)]
-        text += _change(KernelGroup(tuple(x for g in groups for x in g.a), tuple(y for g in groups for y in g.b)))
-    say(console, Text(text, "bold"))
 
 
 def _moved(layer: Layer) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -13,8 +13,6 @@ from ..engines.execute.kinds import KINDS, LABEL
 from ..engines.execute.numbers import Difference, EngineNumbers, KernelRow
 from ..printable import printable
 
-FORMAT: Final = 1
-"""Version of these records."""
 COLUMNS = (
     "kernel",
     "nodes",
@@ -105,7 +103,6 @@ class KindRecord:
 class EngineNumbersRecord:
     """The output of `qdqgraph error --as TARGET --json`: kernels, largest share of different INT8 values first."""
 
-    format: Literal[1]
     file: str
     engine: str
     evidence: Annotated[str, Meta(description="What these numbers are worth.")]
@@ -124,7 +121,6 @@ class EngineNumbersRecord:
     def of(cls, file: str, found: EngineNumbers) -> EngineNumbersRecord:
         """The record of a comparison."""
         return cls(
-            format=FORMAT,
             file=file,
             engine=found.engine,
             evidence=LABEL,

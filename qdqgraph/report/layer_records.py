@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -13,8 +13,6 @@ from ..calibration.layers.errors import LayerError
 from ..printable import printable
 from ..verify.layers import Accuracy, LayerRow, QuantizedInput
 
-FORMAT: Final = 1
-"""Version of these records."""
 COLUMNS = (
     "layer",
     "node",
@@ -121,7 +119,6 @@ class ScoresRecord:
 class AccuracyRecord:
     """The output of `qdqgraph error --json`: layers, worst first; layers that were not compared, with the reason."""
 
-    format: Literal[1]
     file: str
     model: Annotated[str, Meta(description="sha256 of the nodes and constants of the model.")]
     samples: int
@@ -139,7 +136,7 @@ class AccuracyRecord:
         if (both := found.scores) is not None:
             score = ScoresRecord(both.unquantized, both.quantized, both.difference)
         samples = found.samples
-        return cls(FORMAT, file, found.model, samples, found.data, rows, dict(found.skipped), found.notes, score)
+        return cls(file, found.model, samples, found.data, rows, dict(found.skipped), found.notes, score)
 
 
 def table(found: Accuracy) -> str:

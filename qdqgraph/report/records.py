@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -28,9 +28,6 @@ from .numbers import NumbersRecord
 
 if TYPE_CHECKING:
     from .results import Result
-
-FORMAT: Final = 1
-"""Version of these records."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,6 @@ class FileRecord:
 class FindingsRecord:
     """The output of `qdqgraph check --json`."""
 
-    format: Literal[1]
     files: tuple[FileRecord, ...]
 
 
@@ -172,15 +168,14 @@ class DiffRecord:
     """The output of `qdqgraph engine diff --json`: totals, layer names with the largest cost first, and why `b` is
     worse, "" if it is not."""
 
-    format: Literal[1]
     a: EngineRecord
     b: EngineRecord
     change: ChangeOfTotalsRecord
     comparable: Annotated[
         bool, Meta(description="Whether the kernels write tensors of equal sizes, so that bytes and times compare.")
     ]
-    reformats_gone: tuple[str, ...]
-    reformats_new: tuple[str, ...]
+    reformats_removed: tuple[str, ...]
+    reformats_added: tuple[str, ...]
     reformats_changed: tuple[KernelsRecord, ...]
     fused_differently: tuple[KernelsRecord, ...]
     precision_changed: tuple[KernelsRecord, ...]
@@ -201,19 +196,18 @@ class DiffRecord:
             return tuple(KernelsRecord(names(group.a), names(group.b)) for group in them)
 
         return cls(
-            format=FORMAT,
             a=EngineRecord.of(found.a, found.totals[0]),
             b=EngineRecord.of(found.b, found.totals[1]),
             change=ChangeOfTotalsRecord.of(*found.totals),
             comparable=found.comparable,
-            reformats_gone=names(found.gone),
-            reformats_new=names(found.come),
-            reformats_changed=groups(found.altered),
-            fused_differently=groups(found.regrouped),
-            precision_changed=groups(found.retyped),
-            layout_changed=groups(found.reshaped),
-            only_a=names(found.lost),
-            only_b=names(found.added),
+            reformats_removed=names(found.reformats_removed),
+            reformats_added=names(found.reformats_added),
+            reformats_changed=groups(found.reformats_changed),
+            fused_differently=groups(found.fused_differently),
+            precision_changed=groups(found.precision_changed),
+            layout_changed=groups(found.layout_changed),
+            only_a=names(found.only_a),
+            only_b=names(found.only_b),
             same=found.same,
             worse=found.worse if worse is None else worse,
         )
@@ -259,7 +253,6 @@ class FloatRecord:
 class ResultRecord:
     """The output of `fix`, `quantize` and `strip` with `--json`: findings, every changed scale, and the checks."""
 
-    format: Literal[1]
     file: str
     written: str | None
     base_sha256: str
@@ -287,7 +280,6 @@ def result_json(path: str, out: str | None, result: Result) -> str:
     return encoded(
         "result",
         ResultRecord(
-            format=FORMAT,
             file=path,
             written=out,
             base_sha256=result.plan.base,

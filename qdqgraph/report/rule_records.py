@@ -94,12 +94,18 @@ class WhyRecord:
 
 
 @dataclass(frozen=True)
-class DifferencesRecord:
-    """The output of `qdqgraph diff --json`: how the quantization of two models differs."""
+class VerdictRecord:
+    """One check of a rule, or of a `codes.lock`."""
 
-    a: str
-    b: str
-    equal: bool
-    differences: Annotated[
-        tuple[str, ...], Meta(description='For reading: "+" and "-" for pairs, "~" for scales and consumers.')
-    ]
+    code: Annotated[str, Meta(description='The rule; "" for a `codes.lock`.')]
+    title: Annotated[str, Meta(description='The example, or "itself" for the rule.')]
+    place: Annotated[str, Meta(description="The file, and the line if known.")]
+    fault: Annotated[str, Meta(description='What is wrong; "" if the check passed.')]
+
+
+@dataclass(frozen=True)
+class TestedRecord:
+    """The output of `qdqgraph rules test --json`."""
+
+    passed: bool
+    checks: tuple[VerdictRecord, ...]

@@ -25,7 +25,7 @@ SHOWN = 20
 """Number of layers or nodes named for each reason; --json has all."""
 
 
-def show_more(console: Console, path: str, result: Result) -> None:
+def show_more(console: Console, path: str, result: Result, *, verbose: bool = False) -> None:
     """What the screen of a repair does not show: layers in floating point, FP16, and the engines."""
     show_floats(console, path, result)
     if result.fp16 is not None:
@@ -33,7 +33,7 @@ def show_more(console: Console, path: str, result: Result) -> None:
     if result.engines is not None:
         from . import engine  # only here: most repairs build no engine
 
-        engine.show_proof(console, result.engines)
+        engine.show_proof(console, result.engines, verbose=verbose)
 
 
 def show_floats(console: Console, path: str, result: Repair) -> None:

@@ -6,13 +6,14 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 from rich.console import Console
 from rich.text import Text
 
 from ..engines.timing.roofline import Estimate
+from .engine import show_notes
 from .lines import say
 
 SLOWEST = 10
@@ -50,7 +51,6 @@ class TimeRecord:
 class TimesRecord:
     """The output of `qdqgraph engine time --json`: engines, fastest first."""
 
-    format: Literal[1]
     device: str
     engines: tuple[TimeRecord, ...]
 
@@ -58,7 +58,7 @@ class TimesRecord:
     def of(cls, found: tuple[Estimate, ...]) -> TimesRecord:
         """The record of estimates, fastest first."""
         close = _close(found)
-        return cls(1, found[0].device.name, tuple(_record(e, near) for e, near in zip(found, close, strict=True)))
+        return cls(found[0].device.name, tuple(_record(e, near) for e, near in zip(found, close, strict=True)))
 
 
 def _record(found: Estimate, close: bool) -> TimeRecord:
@@ -87,8 +87,7 @@ def show_times(console: Console, found: tuple[Estimate, ...]) -> None:
             f"{share:.0%} bound by {bound}" for bound, share in sorted(bounds.items(), key=lambda item: -item[1])
         )
         say(console, f"    {len(estimate.rows)} kernels: {shares}")
-        for note in estimate.engine.notes:
-            say(console, f"    note: {note}")
+    show_notes(console, [estimate.engine for estimate in found])
     if len(found) == 1:
         say(console, Text(f"Slowest {min(SLOWEST, len(found[0].rows))} kernels", "bold"))
         for row in sorted(found[0].rows, key=lambda r: -r.ms)[:SLOWEST]:

@@ -63,7 +63,7 @@ def show(console: Console, found: Outcome) -> None:
 
 def show_status(console: Console, found: SearchStatus) -> None:
     """How far a search is."""
-    counts = f"{found.measured} measurements done, {found.begun} begun, {found.waiting} waiting"
+    counts = f"{found.measured} measurements done, {found.started} started, {found.waiting} waiting"
     say(console, f"{found.storage}: {counts}")
     if found.front:
         table = _table("Front so far, fastest first", found.front[0].found.searched.score is not None)

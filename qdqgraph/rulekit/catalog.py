@@ -107,16 +107,22 @@ def redirects(paths: Iterable[Path | str] = ()) -> Mapping[str, str]:
 
 
 def find(rules: Sequence[Rule], name: str, moved: Mapping[str, str] | None = None) -> Rule:
-    """The rule with this code or name, or that had it before.
+    """The rule with this code or name, or that had it before; of a built-in rule the number is enough.
 
     Raises:
         RuleError: there is none.
     """
-    wanted = (moved or {}).get(name.upper(), (moved or {}).get(name, name))
+    wanted = _current(name, moved)
     for rule in rules:
         if wanted.upper() == rule.code or wanted == rule.name:
             return rule
     raise RuleError(f"there is no rule {name!r}{_near(name, rules) or '.'} See: qdqgraph rules list")
+
+
+def _current(name: str, moved: Mapping[str, str] | None) -> str:
+    """The current code or name: 401 is QDQ401, and `moved` maps former ones."""
+    name, known = f"QDQ{name}" if name.isdecimal() else name, moved or {}
+    return known.get(name.upper(), known.get(name, name))
 
 
 def select(
@@ -135,7 +141,7 @@ def select(
     """
 
     def matches(rule: Rule, selector: str) -> bool:
-        selector = (moved or {}).get(selector.upper(), (moved or {}).get(selector, selector))
+        selector = _current(selector, moved)
         return rule.code.startswith(selector.upper()) or fnmatch.fnmatch(rule.name, selector)
 
     for selector in (*chosen, *ignored):

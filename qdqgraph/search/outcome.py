@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
@@ -77,7 +77,6 @@ class Outcome:
         builds: the number of engines that were built.
     """
 
-    format: Literal[1]
     file: str
     device: str
     budget: Budget
@@ -101,6 +100,6 @@ class SearchStatus:
 
     storage: str
     measured: int
-    begun: int
+    started: int
     waiting: int
     front: tuple[Point, ...]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import ModelError, unknown
 from ..versions import tomllib
 
 FOLDER = Path(__file__).parent
@@ -65,7 +65,7 @@ class Target:
             ModelError: the name is unknown; the message lists the known names.
         """
         if name not in NAMES:
-            raise ModelError(f"unknown target {name!r}; known targets: {', '.join(NAMES)}")
+            raise ModelError(unknown("target", name, NAMES))
         return _read(name)
 
 

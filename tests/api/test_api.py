@@ -11,17 +11,8 @@ import pytest
 import qdqgraph
 from qdqgraph.cli import main
 from qdqgraph.rulekit import Graph, pairs
+from tests.support.commands import MODEL
 from tests.support.models import build
-
-MODEL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
-    a = Relu (x)  b = t.pair (a, s1)  c = t.pair (a, s2)  d = t.conv4 (b, s1)  e = t.conv4 (c, s2)  y = Add (d, e) }"""
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    onnx.save(build(MODEL), path)
-    return path
 
 
 def test_fix_and_the_command_write_the_same_files(
@@ -79,14 +70,6 @@ def test_a_plan_goes_there_and_back(model: Path, tmp_path: Path) -> None:
     assert qdqgraph.undo(result.plan, applied, output=tmp_path / "undone.onnx") == onnx.load(model)
     assert (tmp_path / "undone.onnx").read_bytes() == model.read_bytes()
     assert qdqgraph.diff(model, result.model) and not qdqgraph.diff(model, tmp_path / "undone.onnx")
-
-
-def test_nothing_is_replaced_without_force(model: Path) -> None:
-    before = model.read_bytes()
-    for call in (qdqgraph.fix, lambda m, **k: qdqgraph.strip(m, ["*"], **k)):
-        with pytest.raises(qdqgraph.ModelError, match="exists; use --force"):
-            call(model, output=model, force=False)
-    assert model.read_bytes() == before
 
 
 def test_check_prices_findings(model: Path) -> None:

@@ -151,7 +151,7 @@ def to_negative(self: Rule, graph: Graph) -> Iterator[Finding]:
         ({"__doc__": "no sentence\n\nWhy: it is.\nSource: me"}, "undocumented: the first line must be a sentence"),
         ({"__doc__": "A sentence."}, "undocumented: add `Why:`"),
         ({"code": "QDQ101"}, "wrong: code QDQ101 belongs to the built-in rule concat-scales-differ"),
-        ({"file": ROOT / "tests" / "cli" / "test_cli.py"}, "wrong: a rule may import `qdqgraph.rulekit`, numpy, the standard library and helpers beside it (`._NAME`) only, not onnx"),
+        ({"file": ROOT / "tests" / "cli" / "test_files.py"}, "wrong: a rule may import `qdqgraph.rulekit`, numpy, the standard library and helpers beside it (`._NAME`) only, not onnx"),
     ],
 )  # fmt: skip
 def test_sabotage_is_caught(changes: dict[str, Any], verdict: str) -> None:

@@ -93,7 +93,7 @@ def test_it_is_valid_by_the_schema_of_github() -> None:
 
 def test_findings_are_annotations_a_summary_and_a_sarif_file_and_fail_the_job(work: Path) -> None:
     ran = check(work, models="**/*.onnx", sarif="found.sarif", arguments="--no-config\n--select=QDQ1")
-    assert (ran.code, ran.outputs) == (1, {"exit-code": "1"})
+    assert (ran.code, ran.outputs) == (1, {"exit-code": "1", "sarif": "written"})
     assert "::warning file=my models/deep/twice.onnx,title=QDQ104 tensor-quantized-twice::" in ran.log
     assert "## `clean.onnx`" in ran.summary and "| QDQ104 |" in ran.summary
     content = json.loads((work / "work" / "found.sarif").read_text())
@@ -109,9 +109,16 @@ def test_what_fails_the_job_can_be_chosen(work: Path) -> None:
     assert "::warning file=my models/deep/twice.onnx" in ran.log
 
 
-def test_that_no_file_matches_is_an_error(work: Path) -> None:
-    ran = check(work, models="nets/*.onnx")
+@pytest.mark.parametrize("models", ["nets/*.onnx", "clean.onnx\nnets/*.onnx"])
+def test_a_glob_that_matches_no_file_is_an_error(work: Path, models: str) -> None:
+    ran = check(work, models=models)
     assert ran.code == 2 and ran.log == "::error::no file matches nets/*.onnx\n"
+
+
+def test_nothing_is_uploaded_if_the_check_does_not_begin(work: Path) -> None:
+    (work / "work" / "found.sarif").write_text("of an earlier run")
+    ran = check(work, models="clean.onnx", sarif="found.sarif", arguments="--no-such-option")
+    assert (ran.code, ran.outputs) == (2, {"exit-code": "2"}) and not (work / "work" / "found.sarif").exists()
 
 
 def test_an_input_is_data_and_no_code(work: Path) -> None:

@@ -116,6 +116,17 @@ def test_a_bad_file_of_a_batch_is_named_and_the_others_are_reported(
     assert run(capsys, "check", bad)[:2] == (2, [])
 
 
+def test_an_option_that_resembles_none_gets_no_suggestion(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", str(model), "--wrong"])
+    assert capsys.readouterr().err == "qdqgraph: unrecognized arguments: --wrong; options: qdqgraph check --help\n"
+
+
+def test_the_number_of_a_built_in_rule_is_enough(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "explain", "104") == run(capsys, "explain", "QDQ104")
+    assert run(capsys, "check", model, "--select", "104", "-q") == run(capsys, "check", model, "--select", "QDQ1", "-q")
+
+
 def test_fix_quiet_prints_what_was_written(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, plan = tmp_path / "out.onnx", tmp_path / "plan.json"
     code, lines, _ = run(capsys, "fix", model, "-o", out, "--plan", plan, "-q", "--no-numerics")
@@ -144,6 +155,12 @@ SLIPS = [
     (("check", "MODEL", "--fulll"), "unrecognized arguments: --fulll; did you mean '--full'?"),
     (("chek", "MODEL"), "there is no 'chek'; did you mean 'check'? Choose from"),
     (("check", "MODEL", "--target", "trt10"), "there is no 'trt10'; did you mean 'trt-10'? Choose from"),
+    (
+        ("engine", "forecast", "MODEL", "--target", "trt-9"),
+        "unknown target 'trt-9'; did you mean 'trt-10'? Known targets: ",
+    ),
+    (("engine", "time", "MODEL", "--device", "orni"), "unknown device 'orni'; did you mean 'orin'? Known devices: "),
+    (("check", "WRONG"), "wrong.onnx: cannot be read: No such file or directory; did you mean 'FOLDER/wrung.onnx'?"),
     (("check", "MODEL", "--select", "QDQ10x"), "no rule matches 'QDQ10x'; did you mean 'QDQ10"),
     (("check", "MODEL", "--select", "tensor-quantised-twice"), "did you mean 'tensor-quantized-twice'? See: qdqgraph"),
     (("fix", "MODEL", "--dry-run", "--except", "/heat/*"), "matches '/heat/*'; did you mean '/head/*'?"),
@@ -160,7 +177,9 @@ def test_a_slip_gets_one_suggestion(
     next(node for node in made.graph.node if node.op_type == "Relu").name = "/head/Relu"
     path = tmp_path / "m.onnx"
     onnx.save(made, path)
-    arguments = [str(path) if word == "MODEL" else word for word in words]
+    (tmp_path / "wrung.onnx").touch()
+    said = said.replace("FOLDER", str(tmp_path))
+    arguments = [{"MODEL": str(path), "WRONG": str(tmp_path / "wrong.onnx")}.get(word, word) for word in words]
     try:
         code: int | str | None = main(arguments)
     except SystemExit as stop:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,10 @@ from rich.text import Text
 
 from qdqgraph.cli.console import terminal
 from qdqgraph.cli.main import main, parser
-from qdqgraph.cli.parsers import Parser, commands_of
+from qdqgraph.cli.parsers import Parser
 from qdqgraph.report.lines import say
 from tests.support.cases import read
+from tests.support.commands import all_commands
 from tests.support.models import build
 from tests.support.paths import ROOT
 
@@ -171,23 +171,15 @@ def test_tables_and_help_fit_the_width_and_cut_no_number(folder: Path, columns: 
     assert columns == 80 or max(map(len, usual)) > 80
 
 
-def all_commands(found: Parser) -> Iterator[Parser]:
-    yield found
-    for below in commands_of(found):
-        yield from all_commands(below)
-
-
 @pytest.mark.parametrize("found", list(all_commands(parser())), ids=lambda found: found.prog)
 def test_help_of_every_command(found: Parser) -> None:
-    """Each argument has help that begins with what it does; each command has an example that its own parser reads."""
+    """Each argument has help, each command an example of itself; test_words has that its parser reads them."""
     for action in found._actions:
         if not isinstance(action, argparse._SubParsersAction):
             assert action.help and "\n" not in action.help and not action.help.endswith("."), action.dest
     if " " in found.prog:
-        examples = found.epilog.splitlines()[1:] if found.epilog else []
-        assert examples
-        for example in examples:
-            assert example.strip().startswith(found.prog.split()[0])
+        examples = (found.epilog or "").splitlines()[1:]
+        assert examples and all(f"{example} ".startswith(f"  {found.prog} ") for example in examples)
     shown = found.format_help()
     for action in found._actions:
         if action.option_strings and action.nargs != 0 and action.default not in (None, argparse.SUPPRESS, "", (), []):
@@ -241,7 +233,7 @@ def test_warnings_of_libraries_are_not_on_stdout(folder: Path) -> None:
         done = subprocess.run(
             command(*words), cwd=folder, capture_output=True, text=True, env=environment(), check=True
         )
-        assert json.loads(done.stdout)["format"]
+        assert json.loads(done.stdout)["schema"]
 
 
 def test_a_closed_pipe_ends_quietly(folder: Path) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 import qdqgraph
 from qdqgraph.cli.main import main
 from qdqgraph.engines.builders import limits
-from qdqgraph.engines.builders.how import Build
+from qdqgraph.engines.builders.how import Build, statement
 from qdqgraph.engines.builders.limits import Limits
 from qdqgraph.engines.builders.prove import Proof
 from qdqgraph.engines.builders.tensorrt import build
@@ -159,7 +159,7 @@ def test_fix_verify_builds_before_and_after_and_claims_no_more(
     file, out = written(model_of(RESIDUAL.replace("SKIP", "k = Identity (r)")), tmp_path), tmp_path / "fixed.onnx"
     assert main(["fix", str(file), "-o", str(out), "--verify", "--no-numerics"]) == 0
     said = capsys.readouterr().out
-    assert "Engines before and after: forecast for a GPU, proven on TensorRT-RTX\n" in said
+    assert "TensorRT-RTX builds both models: after is not worse\n  forecast for a GPU, proven on TensorRT-RTX\n" in said
     assert "forecast for trt-10, before: " in said and "after (TensorRT-RTX 1." in said
     assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics", "--json"]) == 0
     engines = json.loads(capsys.readouterr().out)["engines"]
@@ -171,7 +171,8 @@ def test_fix_verify_builds_before_and_after_and_claims_no_more(
 def test_fix_verify_tells_why_the_original_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(illegal(3, 0.1), file := tmp_path / "m.onnx")
     assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics"]) == 0
-    assert "the original model cannot be built: TensorRT-RTX" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "TensorRT-RTX builds the repaired model; TensorRT-RTX 1." in said and "refuses m.onnx: " in said
 
 
 def program(text: str) -> tuple[str, ...]:
@@ -285,6 +286,24 @@ def test_fix_verify_writes_nothing_whose_engine_is_worse_unless_that_is_allowed(
     console = Console(file=StringIO(), width=200)
     show_proof(console, result.engines)
     assert isinstance(console.file, StringIO)
-    assert (
-        console.file.getvalue().splitlines()[-1].startswith("after is worse: 0 convolutions read INT8 instead of 2, ")
-    )
+    first = console.file.getvalue().splitlines()[0]
+    assert first.startswith("TensorRT-RTX builds both models: after is worse: 0 convolutions read INT8 instead of 2, ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            "Invalid Node - b\nITensor::getDimensions: Error Code 4: API Usage Error (b: input has type Int32 but must "
+            "have type FP8, FP4, Int4, Int8, or UInt8. In checkType at /_src/optimizer/common/nodeBase.cpp:456) "
+            "[checkMacros.cpp::catchCudaError::212] Error Code 1: Cuda Runtime (In catchCudaError at /_src/a.cpp:1)",
+            "b: input has type Int32 but must have type FP8, FP4, Int4, Int8, or UInt8",
+        ),
+        (
+            "Assertion failed: shiftIsAllZeros(zeroPoint): TensorRT only supports symmetric quantization (zero).",
+            "Assertion failed: shiftIsAllZeros(zeroPoint): TensorRT only supports symmetric quantization (zero).",
+        ),
+    ],
+)
+def test_an_error_of_tensorrt_is_its_statement_without_its_code(raw: str, said: str) -> None:
+    assert statement(raw) == said

@@ -39,20 +39,22 @@ def test_nvidias_pair_of_engines_shows_what_a_quantized_skip_brings() -> None:
     found = diff(*(open_engine(NVIDIA / f"{name}.graph.json") for name in ("qat", "qat-residual")))
     before, after = found.totals
     assert (before.reformats, after.reformats) == (12, 3)
-    assert len(found.gone) == 10
-    assert [x.name for x in found.come] == ["DequantizeLinear_291"], (
+    assert len(found.reformats_removed) == 10
+    assert [x.name for x in found.reformats_added] == ["DequantizeLinear_291"], (
         "the Q of the average is in both, with other numbers"
     )
-    assert [(g.a[0].name, g.b[0].name) for g in found.altered] == [("QuantizeLinear_250", "QuantizeLinear_298")]
-    assert [x.name for x in found.regrouped[0].b] == ["conv1.weight + QuantizeLinear_7 + Conv_9 + MaxPool_12"]
-    assert len(found.regrouped) == 4, "the pool joins its convolution, three downsampling Adds change sides"
-    assert not found.lost and not found.added and not found.worse
+    assert [(g.a[0].name, g.b[0].name) for g in found.reformats_changed] == [
+        ("QuantizeLinear_250", "QuantizeLinear_298")
+    ]
+    assert [x.name for x in found.fused_differently[0].b] == ["conv1.weight + QuantizeLinear_7 + Conv_9 + MaxPool_12"]
+    assert len(found.fused_differently) == 4, "the pool joins its convolution, three downsampling Adds change sides"
+    assert not found.only_a and not found.only_b and not found.worse
 
 
 def test_numbers_that_disagree_between_exports_are_not_believed() -> None:
     """Conv_84 is layer2.0.conv2 in one engine and layer2.0.conv1 in the other."""
     found = diff(*(open_engine(DATA / f"{name}.graph.json") for name in ("qat", "qat-residual")))
-    for group in (*found.regrouped, *found.retyped):
+    for group in (*found.fused_differently, *found.precision_changed):
         weights = [sorted(n for x in side for n in x.nodes if n.endswith("weight")) for side in (group.a, group.b)]
         assert weights[0] == weights[1]
 
@@ -73,7 +75,7 @@ def test_a_kernel_that_splits_is_named_with_its_parts() -> None:
     a = engine("a", kernel("/conv /add /relu", "in x", "out"))
     b = engine("b", kernel("/conv", "in", "t:FP32"), kernel("/add /relu", "t:FP32 x", "out"))
     found = diff(a, b)
-    ((group,),) = (found.regrouped,)
+    ((group,),) = (found.fused_differently,)
     assert [len(group.a), len(group.b)] == [1, 2]
     assert "moves" in found.worse, "the sum between them goes through memory"
 
@@ -88,11 +90,11 @@ def test_precision_layout_and_reformats() -> None:
     a = engine("a", kernel("", "in:FP32", "q", cause="Q/DQ"), kernel("/conv", "q", "out"))
     half = engine("b", kernel("/conv", "in:FP16", "out:FP16", "FP16"))
     found = diff(a, half)
-    assert [g.b[0].precision for g in found.retyped] == ["FP16"]
-    assert [x.cause for x in found.gone] == ["Q/DQ"]
+    assert [g.b[0].precision for g in found.precision_changed] == ["FP16"]
+    assert [x.cause for x in found.reformats_removed] == ["Q/DQ"]
     turned = [replace(t, layout="CHW32") for t in a.layers[1].inputs]
     wide = replace(a, layers=(a.layers[0], replace(a.layers[1], inputs=tuple(turned))))
-    assert len(diff(a, wide).reshaped) == 1
+    assert len(diff(a, wide).layout_changed) == 1
 
 
 def test_measured_times_decide_which_engine_is_worse() -> None:
@@ -118,8 +120,8 @@ def skips(name: str, numbers: list[int], *gone: int) -> Engine:
 def test_reformats_are_matched_by_the_kernels_that_they_join() -> None:
     """As in NVIDIA's two MobileNets: 18 and 3 reformats, of which 3 are in both, with other numbers."""
     found = diff(skips("a", [10, 20, 30, 40]), skips("b", [11, 22, 33, 44], 0, 2))
-    assert len(found.gone) == 2 and not found.come and not found.altered
-    assert [x.inputs[0].name for x in found.gone] == ["f10", "f30"]
+    assert len(found.reformats_removed) == 2 and not found.reformats_added and not found.reformats_changed
+    assert [x.inputs[0].name for x in found.reformats_removed] == ["f10", "f30"]
 
 
 def test_a_reformat_between_the_same_kernels_that_converts_something_else_is_neither_gone_nor_new() -> None:
@@ -129,26 +131,26 @@ def test_a_reformat_between_the_same_kernels_that_converts_something_else_is_nei
     )
     other = replace(row, name="b", layers=(*row.layers[:2], copy, *row.layers[3:]))
     found = diff(row, other)
-    assert not found.gone and not found.come
-    assert [(g.a[0].cause, g.b[0].cause) for g in found.altered] == [("Q/DQ", "type")]
+    assert not found.reformats_removed and not found.reformats_added
+    assert [(g.a[0].cause, g.b[0].cause) for g in found.reformats_changed] == [("Q/DQ", "type")]
 
 
 def test_two_reformats_in_a_row_join_the_same_kernels_as_one() -> None:
     one = engine("a", kernel("/a", "in", "x"), kernel("", "x", "y", cause="layout"), kernel("/b", "y", "out"))
     two = (kernel("", "x", "t", cause="layout"), kernel("", "t", "y", cause="layout"))
-    assert len(diff(one, engine("b", one.layers[0], *two, one.layers[2])).come) == 1
+    assert len(diff(one, engine("b", one.layers[0], *two, one.layers[2])).reformats_added) == 1
 
 
 def test_reformats_without_tensors_are_matched_by_name() -> None:
     bare = [replace(kernel("", "", "", cause="unknown"), name=n) for n in ("copy for /b", "copy for /c")]
     found = diff(engine("a", *bare), engine("b", bare[1]))
-    assert [x.name for x in found.gone] == ["copy for /b"] and not found.come
+    assert [x.name for x in found.reformats_removed] == ["copy for /b"] and not found.reformats_added
 
 
 def test_layouts_are_compared_where_both_engines_give_them() -> None:
     known = engine("a", kernel("/c", "in", "out"))
     tensors = [replace(t, layout="") for t in known.layers[0].inputs]
-    assert not diff(known, engine("b", replace(known.layers[0], inputs=tuple(tensors)))).reshaped
+    assert not diff(known, engine("b", replace(known.layers[0], inputs=tuple(tensors)))).layout_changed
 
 
 PATHS = [f"layer{i}.{j}.conv{k}.weight" for i in (1, 2) for j in (0, 1) for k in (1, 2)]
@@ -213,16 +215,15 @@ def test_what_costs_most_is_first_and_totals_have_per_cent(capsys: pytest.Captur
         return tmp_path / name
 
     wide, narrow = row("wide.json", "FP32"), row("narrow.json", "INT8")
-    assert [g.a[0].nodes for g in diff(open_engine(wide), open_engine(narrow)).retyped] == [
+    assert [g.a[0].nodes for g in diff(open_engine(wide), open_engine(narrow)).precision_changed] == [
         ("/c1",),
         ("/c2",),
         ("/c0",),
     ]
     assert main(["engine", "diff", str(wide), str(narrow)]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "Totals"
+    assert said[0] == "narrow.json is better: it moves 2,816 bytes instead of 11,264 (-75.0 %)"
     assert said[3] == "  change: +0 layers, +0 reformats, -8,448 bytes (-75.0 %)"
-    assert said[-1] == "narrow.json is better: it moves 2,816 bytes instead of 11,264 (-75.0 %)"
     assert main(["engine", "diff", str(narrow), str(wide)]) == 1
     assert "wide.json is worse: it moves 11,264 bytes instead of 2,816 (+300.0 %)" in capsys.readouterr().out
 
@@ -252,7 +253,10 @@ def test_the_command_exits_1_where_b_is_worse(tmp_path: Path, capsys: pytest.Cap
     assert main(["engine", "diff", a, str(b)]) == 0
     said = capsys.readouterr().out
     assert "[Q/DQ] QuantizeLinear_15: 'inputs' FP16 CHW32 -> 'onnx::DequantizeLinear_140' INT8 CHW32" in said
+    assert "Reformats removed: 6, " in said and "  1 more: -v lists all" in said and said.count("\n  [") == 5 + 1 + 1
+    assert main(["engine", "diff", a, str(b), "-v"]) == 0
+    assert capsys.readouterr().out.count("\n  [") == 6 + 1 + 1, "those removed, added and changed"
     assert main(["engine", "diff", str(b), a]) == 1
     assert "qat.graph.json is worse: it takes" in capsys.readouterr().out
     assert main(["engine", "diff", a, str(b), "--json"]) == 0
-    assert '"reformats_gone"' in capsys.readouterr().out
+    assert '"reformats_removed"' in capsys.readouterr().out

@@ -226,21 +226,21 @@ def against(name: str, residual: bool) -> Diff:
 def test_the_forecast_of_nvidias_resnet_18_has_its_kernels_and_its_reformats(name: str, residual: bool) -> None:
     """All but two copies that depend on tactics: FP32 to FP16 after a pool, one layout before another."""
     found = against(name, residual)
-    assert not found.regrouped, "every convolution kernel holds the same nodes"
-    assert not found.added
-    measured = [x for x in found.come if x.cause != "Q/DQ"]
-    assert found.come == tuple(measured)
+    assert not found.fused_differently, "every convolution kernel holds the same nodes"
+    assert not found.only_b
+    measured = [x for x in found.reformats_added if x.cause != "Q/DQ"]
+    assert found.reformats_added == tuple(measured)
     assert len(measured) == (0 if residual else 2)
-    assert not found.reshaped, "a forecast has no layouts"
+    assert not found.layout_changed, "a forecast has no layouts"
     assert not found.worse
     if NVIDIA.is_dir():
-        assert not found.lost and not found.gone
+        assert not found.only_a and not found.reformats_removed
         assert found.same == (22 if residual else 23)
 
 
 @pytest.mark.parametrize(("name", "residual"), [("qat", False), ("qat-residual", True)])
 def test_the_forecast_says_what_nvidias_kernels_read_and_write_as_int8(name: str, residual: bool) -> None:
-    for group in against(name, residual).retyped:
+    for group in against(name, residual).precision_changed:
         sides = [[t.precision == "INT8" for t in (*x.inputs, *x.outputs)] for x in (group.a[0], group.b[0])]
         assert sides[0] == sides[1], "FP32 in place of FP16 is all that differs"
 

@@ -36,6 +36,9 @@ def test_the_commands_take_a_model_in_place_of_an_engine(tmp_path: Path, capsys:
     assert main(["engine", "forecast", str(file), "--target", "trt-8.6"]) == 0
     said = capsys.readouterr().out
     assert "33 layers, 10 reformats" in said and "forecast for trt-8.6" in said
+    assert "Reformats, by cost: 10\n" in said and "  5 more: -v lists all" in said
+    assert main(["engine", "forecast", str(file), "--target", "trt-8.6", "-v"]) == 0
+    said = capsys.readouterr().out
     assert "R12: it writes floating point, because " in said and "https://docs.nvidia.com" in said
     onnx.save(torchscript.resnet18(residual=True), other := tmp_path / "other.onnx")
     assert main(["engine", "diff", str(file), str(other)]) == 0
@@ -120,7 +123,10 @@ def test_a_comparison_with_such_a_file_and_a_drawing_of_it_say_that_no_such_engi
     capsys.readouterr()
     main(["engine", "diff", str(file), str(fixed)])
     said = capsys.readouterr().out
-    assert "note: no such engine exists: TensorRT 10.2 to 10.16 refuses m.onnx:" in said
+    assert "note on m.onnx: no such engine exists: TensorRT 10.2 to 10.16 refuses m.onnx\n" in said
+    assert "QDQ401" not in said
+    main(["engine", "diff", str(file), str(fixed), "-v"])
+    assert "QDQ401" in capsys.readouterr().out
     assert "1 of 1 weighted layers in INT8" in said
     assert main(["engine", "draw", str(file), "-o", str(tmp_path / "m.svg")]) == 0
     assert "no such engine exists" in capsys.readouterr().err

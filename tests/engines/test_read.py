@@ -252,13 +252,22 @@ def test_a_saved_engine_comes_back_whole(tmp_path: Path) -> None:
         ('{"Layers": [' + "9" * 10_000 + "]}", "this is not layer info"),
         ('{"Layers": [' + '{"Name":"a"},' * 100_000 + '{"Name":"a"}]}', "no engine has more than 100,000"),
         (
-            '{"qdqgraph_engine": 1, "layers": [], "name": 5}',
+            '{"schema": "urn:qdqgraph:engine:2", "layers": [], "name": 5}',
             "this saved engine is damaged: name: Expected `str`, got `int`",
         ),
-        ('{"qdqgraph_engine": 1, "layers": [], "names": "e"}', "damaged: Object contains unknown field `names`"),
-        ('{"qdqgraph_engine": 1, "name": "e", "source": "s"}', "damaged: Object missing required field `layers`"),
-        ('{"qdqgraph_engine": 1, "name": "e", "source": "s", "layers": [{}]}', "damaged: layers[0]: Object missing"),
-        ('{"qdqgraph_engine": 9}', "reads format 1"),
+        (
+            '{"schema": "urn:qdqgraph:engine:2", "layers": [], "names": "e"}',
+            "damaged: Object missing required field `name`",
+        ),
+        (
+            '{"schema": "urn:qdqgraph:engine:2", "name": "e", "source": "s"}',
+            "damaged: Object missing required field `layers`",
+        ),
+        (
+            '{"schema": "urn:qdqgraph:engine:2", "name": "e", "source": "s", "layers": [{}]}',
+            "damaged: layers[0]: Object missing",
+        ),
+        ('{"schema": "urn:qdqgraph:engine:9"}', "this qdqgraph reads urn:qdqgraph:engine:2"),
     ],
 )
 def test_a_bad_file_is_one_clear_sentence(

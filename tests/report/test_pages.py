@@ -11,7 +11,7 @@ from tests.support.paths import ROOT
 
 
 def test_the_pages_in_docs_are_those_of_the_rules() -> None:
-    """Mend a difference with: qdqgraph rules pages -o docs/rules"""
+    """Mend a difference with: qdqgraph rules pages --force -o docs/rules"""
     folder = ROOT / "docs" / "rules"
     made = pages.pages(catalog.load(installed=False))
     assert {p.name for p in folder.iterdir()} == set(made)

@@ -120,6 +120,21 @@ def test_the_summary_of_a_repair() -> None:
     assert found.worst is not None and found.worst.site == "a" and found.changed == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (2, 0, "TensorRT refused the file for 2 errors and accepts it now"),
+        (2, 1, "TensorRT refused the file for 2 errors and refuses it for 1 error now"),
+        (0, 1, "TensorRT refuses it for 1 error now"),
+        (0, 0, ""),
+    ],
+)
+def test_what_tensorrt_says_of_the_file_is_said_of_both_sides(before: int, after: int, said: str) -> None:
+    found = fixing.summary("m.onnx", None, None, api.fix(build(TWICE)))
+    found = replace(found, before=replace(found.before, errors=before), after=replace(found.after, errors=after))
+    assert found.legality == said and (said in found.verdict) and ("TensorRT" in found.verdict) == bool(said)
+
+
 def test_a_float_network_has_no_findings_before(tmp_path: Path) -> None:
     values = ", ".join(map(str, np.linspace(-1, 1, 16)))
     model = build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,12 @@ from .limits import Limits
 
 SPATIAL = 320
 """Default height and width of a dynamic input in pixels: a multiple of 32, as detectors need."""
+
+
+ERROR = re.compile(r"Error Code \d+: [^(]*\((.+?)\)(?: \[| Error Code|$)")
+"""The statement in an error of TensorRT's C++ code: "…: Error Code 4: API Usage Error (statement) [file::function]"."""
+LOCATION = re.compile(r"\.? In \w+ at \S+:\d+| \[\S+\.cpp:\S+\]")
+"""A place in TensorRT's C++ code: ". In checkType at /_src/optimizer/common/nodeBase.cpp:456"."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,13 @@ class ParserError:
     name: str = ""
     operator: str = ""
     function: str = ""
+
+
+def statement(text: str) -> str:
+    """Returns what an error of TensorRT states, in one line without its C++ functions, files and line numbers."""
+    line = " ".join(text.split())
+    found = ERROR.search(line)
+    return LOCATION.sub("", found[1] if found else line)[:300]
 
 
 class RefusedError(EngineError):

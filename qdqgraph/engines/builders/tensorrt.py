@@ -20,7 +20,7 @@ from ..layers import Engine
 from ..read import listing
 from ..read.saved import open_engine
 from . import child
-from .how import Build, ParserError, RefusedError, shape_notes, shapes
+from .how import Build, ParserError, RefusedError, shape_notes, shapes, statement
 
 PROOF = "forecast for a GPU, proven on TensorRT-RTX"
 """The strongest claim that a TensorRT-RTX build supports."""
@@ -87,7 +87,7 @@ def _engine(model: Path, library: str, folder: Path, result: Mapping[str, Any], 
     if result.get("failed"):
         errors = tuple(ParserError(**e) for e in result["errors"])
         said = [e.text for e in errors] or result.get("said", []) or ["no reason given"]
-        raise RefusedError(f"{name} refuses {model.name}: {' '.join(said[0].split())[:300]}", errors)
+        raise RefusedError(f"{name} refuses {model.name}: {statement(said[0])}", errors)
     notes = list(shaped)
     notes += [result["note"]] if result.get("note") else []
     if library == "tensorrt-rtx":

@@ -13,7 +13,7 @@ from ...graph.pair import pairs
 from ..layers import Engine
 from ..read.saved import open_engine
 from . import limits
-from .how import Build, ParserError, RefusedError, shape_notes, shapes, written
+from .how import Build, ParserError, RefusedError, shape_notes, shapes, statement, written
 from .limits import Limits
 
 VERSION = re.compile(r"TensorRT[^\n]*?\[TensorRT v(\d+)\]")
@@ -109,7 +109,7 @@ def _failure(title: str, model: Path, log: Path, code: int) -> EngineError:
             function, words = (said[1], said[2]) if said else ("", "")
             errors.append(ParserError(words, int(found[1]), "", found[2], function))
     if errors:
-        return RefusedError(f"{title} refuses {model.name}: {errors[0].text}", tuple(errors[:1]))
+        return RefusedError(f"{title} refuses {model.name}: {statement(errors[0].text)}", tuple(errors[:1]))
     lines = [line.strip() for line in text.splitlines() if "[E]" in line]
     reason = lines[0] if lines else "no reason given"
     return EngineError(f"{title} failed with exit code {code}: {reason}; see its log {log}")

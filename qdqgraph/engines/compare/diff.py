@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...errors import counted
 from ..layers import Engine, Layer, Tensor
 from ..share import Int8Share
-from .match import KernelGroup, match
+from .match import KernelGroup, Matching, match
 from .totals import Totals, judged, same_shapes
 
 
@@ -20,14 +20,15 @@ class Diff:
     Attributes:
         a: the first engine.
         b: the second engine.
-        regrouped: nodes that are fused into different kernels.
-        retyped: kernels of the same nodes with another compute, input or output precision.
-        reshaped: kernels of the same nodes with another tensor layout, where both engines give layouts.
-        gone: reformats in a only.
-        come: reformats in b only.
-        altered: reformats between the same kernels, with another cause or other precisions.
-        lost: computing layers in a only.
-        added: computing layers in b only.
+        fused_differently: nodes that are fused into different kernels.
+        precision_changed: kernels of the same nodes with another compute, input or output precision.
+        layout_changed: kernels of the same nodes with another tensor layout, where both engines give layouts.
+        reformats_removed: reformats in a only.
+        reformats_added: reformats in b only.
+        reformats_changed: reformats between the same kernels, with another cause or other precisions.
+        only_a: computing layers in a only.
+        only_b: computing layers in b only.
+        matching: which layers of the two correspond, in the order of the engines.
         same: number of kernels that compute the same nodes in both engines, in any precision.
         int8: of these, how many compute in INT8 in a, and in b.
         comparable: whether the kernels write tensors of the same sizes, so that bytes and times can be compared.
@@ -35,14 +36,15 @@ class Diff:
 
     a: Engine
     b: Engine
-    regrouped: tuple[KernelGroup, ...]
-    retyped: tuple[KernelGroup, ...]
-    reshaped: tuple[KernelGroup, ...]
-    gone: tuple[Layer, ...]
-    come: tuple[Layer, ...]
-    altered: tuple[KernelGroup, ...]
-    lost: tuple[Layer, ...]
-    added: tuple[Layer, ...]
+    fused_differently: tuple[KernelGroup, ...]
+    precision_changed: tuple[KernelGroup, ...]
+    layout_changed: tuple[KernelGroup, ...]
+    reformats_removed: tuple[Layer, ...]
+    reformats_added: tuple[Layer, ...]
+    reformats_changed: tuple[KernelGroup, ...]
+    only_a: tuple[Layer, ...]
+    only_b: tuple[Layer, ...]
+    matching: Matching
     same: int
     int8: tuple[int, int]
     comparable: bool
@@ -65,8 +67,9 @@ class Diff:
     @property
     def different(self) -> bool:
         """Whether the engines differ."""
-        parts = (self.regrouped, self.retyped, self.reshaped, self.gone, self.come, self.altered, self.lost, self.added)
-        return any(parts) or self.totals[0] != self.totals[1]
+        groups = (self.fused_differently, self.precision_changed, self.layout_changed, self.reformats_changed)
+        layers = (self.reformats_removed, self.reformats_added, self.only_a, self.only_b)
+        return any(groups) or any(layers) or self.totals[0] != self.totals[1]
 
     @property
     def worse(self) -> str:
@@ -112,14 +115,15 @@ def diff(a: Engine, b: Engine) -> Diff:
     return Diff(
         a=a,
         b=b,
-        regrouped=groups(g for g in found.groups if not g.one),
-        retyped=groups(retyped),
-        reshaped=groups(reshaped),
-        gone=layers(found.reformats.only_a),
-        come=layers(found.reformats.only_b),
-        altered=groups(altered),
-        lost=layers(found.only_a),
-        added=layers(found.only_b),
+        fused_differently=groups(g for g in found.groups if not g.one),
+        precision_changed=groups(retyped),
+        layout_changed=groups(reshaped),
+        reformats_removed=layers(found.reformats.only_a),
+        reformats_added=layers(found.reformats.only_b),
+        reformats_changed=groups(altered),
+        only_a=layers(found.only_a),
+        only_b=layers(found.only_b),
+        matching=found,
         same=len(ones),
         int8=(sum(g.a[0].precision == "INT8" for g in ones), sum(g.b[0].precision == "INT8" for g in ones)),
         comparable=same_shapes((g.a[0], g.b[0]) for g in ones),

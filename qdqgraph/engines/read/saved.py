@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from ...documents import SCHEMA, document
+from ...documents import document, name_of, other_version
 from ...errors import EngineError
 from ...model import kinds
 from ...model.recognized import mistaken
@@ -19,15 +19,13 @@ from . import log
 from .jsonfile import MAX_LAYERS, Duration, as_form, load, parsed, read_text
 from .layer_info import engine_of, runs, timed
 
-FORMAT = 1
-"""Version of the JSON format."""
 LAYERS, PROFILE, TIMES = "layer info of an engine", "a profile of an engine", "a list of run times"
 _UNKNOWN = (kinds.JSON, kinds.TEXT, kinds.EMPTY)
 _LAYERS = (kinds.LAYERS, kinds.SAVED_ENGINE, kinds.LOG, *_UNKNOWN)
 _PROFILES, _TIMES = (kinds.PROFILE, kinds.LOG, *_UNKNOWN), (kinds.TIMES, *_UNKNOWN)
 
 
-class TensorForm(Struct, frozen=True, forbid_unknown_fields=True):
+class TensorForm(Struct, frozen=True):
     """A tensor between layers"""
 
     name: str
@@ -36,7 +34,7 @@ class TensorForm(Struct, frozen=True, forbid_unknown_fields=True):
     layout: str
 
 
-class ReasonForm(Struct, frozen=True, forbid_unknown_fields=True):
+class ReasonForm(Struct, frozen=True):
     """Why a forecast forms a layer"""
 
     rule: str
@@ -44,7 +42,7 @@ class ReasonForm(Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
-class LayerForm(Struct, frozen=True, forbid_unknown_fields=True):
+class LayerForm(Struct, frozen=True):
     """One kernel"""
 
     name: str
@@ -67,7 +65,7 @@ class LayerForm(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
 
 
-class TimesForm(Struct, frozen=True, forbid_unknown_fields=True):
+class TimesForm(Struct, frozen=True):
     """Whole runs"""
 
     runs: int
@@ -75,10 +73,9 @@ class TimesForm(Struct, frozen=True, forbid_unknown_fields=True):
     latency_ms: Duration
 
 
-class EngineForm(Struct, frozen=True, forbid_unknown_fields=True):
+class EngineForm(Struct, frozen=True):
     """An engine as qdqgraph saves it: its layers in the order they run"""
 
-    qdqgraph_engine: Literal[1]
     name: str
     source: str
     layers: Annotated[tuple[LayerForm, ...], Meta(max_length=MAX_LAYERS)]
@@ -89,7 +86,7 @@ class EngineForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 def to_json(engine: Engine) -> str:
     """The engine as text that `open_engine` reads."""
-    return document("engine", {"qdqgraph_engine": FORMAT, **msgspec.to_builtins(engine)})
+    return document("engine", msgspec.to_builtins(engine))
 
 
 def open_engine(path: Path, *, profile: Path | None = None, times: Path | None = None) -> Engine:
@@ -129,7 +126,7 @@ def _opened(path: Path, profile: Path | None, times: Path | None) -> Engine:
             measured, profile = rows, path
     else:
         content = parsed(text, path, LAYERS)
-    if isinstance(content, dict) and "qdqgraph_engine" in content:
+    if name_of(content) == "engine":
         engine = _from_json(content, path)
     else:
         engine = engine_of(content, path.name, place=str(path), bare=measured is not None)
@@ -154,10 +151,8 @@ def _profile(text: str, path: Path) -> object:
     return log.profile(text) or parsed(text, path, PROFILE)
 
 
-def _from_json(content: dict[str, Any], path: Path) -> Engine:
-    version = content["qdqgraph_engine"]
-    if version != FORMAT:
-        raise EngineError(f"{path}: this engine has format {str(version)[:20]}; this qdqgraph reads format {FORMAT}")
-    content = {key: value for key, value in content.items() if key != SCHEMA}
+def _from_json(content: object, path: Path) -> Engine:
+    if other := other_version(content, "engine"):
+        raise EngineError(f"{path}: this saved engine has another format: {other}")
     form = as_form(content, EngineForm, f"{path}: this saved engine is damaged")
     return msgspec.convert(form, Engine, from_attributes=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ...errors import EngineError
+from ...errors import EngineError, unknown
 from ...versions import tomllib
 
 FOLDER = Path(__file__).parent / "devices"
@@ -39,7 +39,7 @@ class Device:
             EngineError: the name is unknown; the message lists the known names.
         """
         if name not in NAMES:
-            raise EngineError(f"unknown device {name!r}; known devices: {', '.join(NAMES)}")
+            raise EngineError(unknown("device", name, NAMES))
         return _read(name)
 
     def peak(self, precision: str) -> float:

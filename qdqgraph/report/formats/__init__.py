@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the parser needs the names of the formats alone
@@ -41,7 +42,7 @@ class FileFindings:
         findings: in their order, as `qdqgraph.check` returns them.
         int8: what runs in INT8, by the forecast; None if unknown.
         rules: the rules that were run; none if unknown.
-        summary: the findings by rule, tensor and outcome; None if unknown.
+        checked: what `qdqgraph.check` returned; None if unknown.
         error: why the file cannot be checked, with its path; "" if it was.
     """
 
@@ -49,22 +50,25 @@ class FileFindings:
     findings: Sequence[Finding]
     int8: Int8Share | None = None
     rules: Sequence[Rule] = ()
-    summary: CheckSummary | None = None
+    checked: Checked | None = None
     error: str = ""
 
     @classmethod
-    def of(cls, path: str, found: Checked, rules: Sequence[Rule], target: str) -> FileFindings:
-        """What `api.checked` returned for a file.
+    def of(cls, found: Checked, rules: Sequence[Rule] = ()) -> FileFindings:
+        """What `qdqgraph.check` returned for a file, for the format markdown best with a rehearsal.
 
         Args:
-            path: the file, as the user wrote it.
-            found: what was returned, for the format markdown best with a rehearsal.
+            found: what was returned.
             rules: the rules that were run.
-            target: the name of the requested target.
         """
+        return cls(found.file, found.findings, found.int8, rules, found)
+
+    @cached_property
+    def summary(self) -> CheckSummary | None:
+        """The findings by rule, tensor and outcome; None if unknown."""
         from ..summary.checking import summary
 
-        return cls(path, found.findings, found.int8, rules, summary(path, target, found))
+        return None if self.checked is None else summary(self.path, self.checked.target, self.checked)
 
     @property
     def here(self) -> tuple[Finding, ...]:
@@ -100,4 +104,11 @@ def show(name: str, console: Console, files: Sequence[FileFindings]) -> None:
             say(console, line)
 
 
-__all__ = ["Command", "Document", "FileFindings", "names", "show"]
+def written(name: str, files: Sequence[FileFindings]) -> str:
+    """Returns the text of a file with the findings in the format `name`, one of `names()`."""
+    from ..notebook import plain
+
+    return plain(lambda console: show(name, console, files)) + "\n"
+
+
+__all__ = ["Command", "Document", "FileFindings", "names", "show", "written"]

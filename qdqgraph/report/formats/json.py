@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..records import FORMAT, FileRecord, FindingRecord, FindingsRecord, Int8Record, encoded
+from ..records import FileRecord, FindingRecord, FindingsRecord, Int8Record, encoded
 from . import Document, FileFindings
 
 
 def render(files: Sequence[FileFindings]) -> Iterator[Document]:
     """The document, as `FindingsRecord`."""
-    yield Document(encoded("findings", FindingsRecord(FORMAT, tuple(map(_record, files)))))
+    yield Document(encoded("findings", FindingsRecord(tuple(map(_record, files)))))
 
 
 def _record(file: FileFindings) -> FileRecord:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from ...engines.compare.diff import Diff
-from ...engines.compare.match import KernelGroup, match
+from ...engines.compare.match import KernelGroup
 from ...engines.compare.totals import Totals
 from ...engines.layers import Engine, Layer, Reason
 from ...printable import printable
@@ -82,12 +82,13 @@ def why(reason: Reason) -> Why:
 def _rows(found: Diff) -> tuple[Row, ...]:
     """The kernels of both engines, in the order of the first; what only the second has follows the kernel before it."""
     index = tuple({id(layer): i for i, layer in enumerate(engine.working)} for engine in (found.a, found.b))
-    matching = match(found.a, found.b)
+    matching = found.matching
     marks: dict[int, Mark] = {}
-    for mark, groups in (("types", found.retyped), ("layout", found.reshaped), ("fused", found.regrouped)):
+    marked = ("types", found.precision_changed), ("layout", found.layout_changed), ("fused", found.fused_differently)
+    for mark, groups in marked:
         marks.update((id(layer), mark) for group in groups for layer in (*group.a, *group.b))  # type: ignore[misc]
     rows = [Row(_mark(group, marks), *_indices(index, group.a, group.b)) for group in matching.groups]
-    changed = {id(group.a[0]) for group in found.altered}
+    changed = {id(group.a[0]) for group in found.reformats_changed}
     for a, b in matching.reformats.both:
         rows.append(Row("changed" if id(a) in changed else "both", *_indices(index, (a,), (b,))))
     rows += [Row("gone", *_indices(index, (layer,), ())) for layer in matching.reformats.only_a]

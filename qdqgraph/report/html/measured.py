@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ... import __version__
@@ -228,20 +229,13 @@ def tune_page(path: Path, output: Path | None, tuned: Tuned, rules: Sequence[Rul
     )
     name = printable(f"Chosen: {outcome.chosen.name}") if decisions else "Chosen: the repaired model as it is"
     written = printable(f"wrote {output}") if output is not None else "nothing was written"
-    return fix_page(
-        "tune",
-        path,
-        output,
-        tuned.result,
-        rules,
-        options,
-        {
-            "verdict": Verdict("good", name, f"{outcome.budget.text}; {written}"),
-            "cards": cards,
-            "front": _front(outcome, unit),
-            "tables": (_points(outcome, unit), _decided(outcome)),
-            "notes": tuple(map(note, outcome.notes)),
-        },
+    return replace(
+        fix_page("tune", path, output, tuned.result, rules, options),
+        verdict=Verdict("good", name, f"{outcome.budget.text}; {written}"),
+        cards=cards,
+        front=_front(outcome, unit),
+        tables=(_points(outcome, unit), _decided(outcome)),
+        notes=tuple(map(note, outcome.notes)),
     )
 
 

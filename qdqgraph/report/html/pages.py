@@ -32,7 +32,7 @@ def check_page(path: Path, checked: Checked, rules: Sequence[Rule], target: str 
 
     Args:
         path: the file, as the user wrote it.
-        checked: what `api.checked` returned.
+        checked: what `api.check` returned.
         rules: the rules that were run.
         target: the name of the requested target.
         command: the command that repairs the file; by default `fix` without options.
@@ -115,14 +115,14 @@ def _differences(found: Diff) -> Table:
         Column("bytes in B", "bytes"),
     )
     groups = (
-        ("fused differently", found.regrouped),
-        ("other types", found.retyped),
-        ("other layouts", found.reshaped),
-        ("reformats that convert something else", found.altered),
-        ("reformats gone", (KernelGroup(found.gone, ()),)),
-        ("reformats new", (KernelGroup((), found.come),)),
-        ("only in A", (KernelGroup(found.lost, ()),)),
-        ("only in B", (KernelGroup((), found.added),)),
+        ("fused differently", found.fused_differently),
+        ("other types", found.precision_changed),
+        ("other layouts", found.layout_changed),
+        ("reformats that convert something else", found.reformats_changed),
+        ("reformats gone", (KernelGroup(found.reformats_removed, ()),)),
+        ("reformats new", (KernelGroup((), found.reformats_added),)),
+        ("only in A", (KernelGroup(found.only_a, ()),)),
+        ("only in B", (KernelGroup((), found.only_b),)),
     )
     return Table("differences", "Differences", columns, tuple(_difference(name, them) for name, them in groups))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +37,6 @@ def fix_page(
     result: Result,
     rules: Sequence[Rule],
     options: Options,
-    more: Mapping[str, object] | None = None,
 ) -> Page:
     """What `fix`, `quantize` or `tune` did to a file.
 
@@ -48,7 +47,6 @@ def fix_page(
         result: what was done.
         rules: the rules that were run.
         options: the options of the repair.
-        more: further fields of the page, such as `front`, which replace those of a repair.
 
     Raises:
         ModelError, RuleError: as `known`.
@@ -58,8 +56,7 @@ def fix_page(
     after, _ = known(result.model, written.parent, written.name, rules, options)
     done = fixing.summary(str(path), output, None, result)
     where = f"wrote {output}" if output is not None else "dry run: nothing was written"
-    fields = {"verdict": _verdict(done, where), **(more or {})}
-    return _page(command, path, output, result, (before, after), found, done, rules, fields)
+    return _page(command, path, output, result, (before, after), found, done, rules, _verdict(done, where))
 
 
 def fixed_page(path: Path, fixed: Path, rules: Sequence[Rule], options: Options) -> Page:
@@ -78,8 +75,8 @@ def fixed_page(path: Path, fixed: Path, rules: Sequence[Rule], options: Options)
     repair = replace(between(before.graph, after.graph, rules, options), applied=gone, found=found.findings)
     result = Result.of(replace(repair, left=remaining.findings), int8=(found.int8, remaining.int8))
     done = fixing.summary(str(path), fixed, None, result)
-    fields = {"verdict": _verdict(done, f"{path} and {fixed}")}
-    return _page("report", path, fixed, result, (before, after), found, done, rules, fields)
+    verdict = _verdict(done, f"{path} and {fixed}")
+    return _page("report", path, fixed, result, (before, after), found, done, rules, verdict)
 
 
 def _page(
@@ -91,7 +88,7 @@ def _page(
     found: Checked,
     done: FixSummary,
     rules: Sequence[Rule],
-    more: Mapping[str, object],
+    verdict: Verdict,
 ) -> Page:
     before, after = drawn
     both = scene(titled(before, "before"), titled(after, "after", result.changes))
@@ -99,11 +96,6 @@ def _page(
     earlier = checking.summary(str(path), before.graph.target.name, found)
     engines = diff(before.engine, after.engine)
     refused = REFUSED if found.int8.refused else ""
-    fields: dict[str, object] = {
-        "cards": repaired_cards(done),
-        "tables": tuple(filter(None, (_changes(result, both), _floats(result)))),
-        "notes": tuple(map(note, dict.fromkeys((*after.engine.notes, *result.notes)))),
-    }
     return Page(
         command=command,
         title=printable(path.name),
@@ -116,7 +108,10 @@ def _page(
         rules=documented(rules, (each.code for each in items)),
         views=both.views,
         engines=two_engines(engines, refused, (both.boxes[0], both.boxes[1])),
-        **{**fields, **more},  # type: ignore[arg-type]
+        verdict=verdict,
+        cards=repaired_cards(done),
+        tables=tuple(filter(None, (_changes(result, both), _floats(result)))),
+        notes=tuple(map(note, dict.fromkeys((*after.engine.notes, *result.notes)))),
     )
 
 
@@ -130,11 +125,7 @@ def _verdict(found: FixSummary, where: str) -> Verdict:
         text = f"{after.int8:,} of {after.weighted:,} weighted layers quantized, {left} left"
     elif not found.count and not found.remaining:
         text = "Nothing to repair"
-    errors = found.before.errors and not found.after.errors
-    legal = (
-        f"TensorRT refused the file for {counted(found.before.errors, 'error')} and accepts it now" if errors else ""
-    )
-    return Verdict(tone, text, printable("; ".join(filter(None, (warning, legal, where)))))
+    return Verdict(tone, text, printable("; ".join(filter(None, (warning, found.legality, where)))))
 
 
 def _changes(result: Result, both: Scene) -> Table | None:

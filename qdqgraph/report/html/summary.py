@@ -118,12 +118,11 @@ def checked_cards(found: CheckSummary) -> tuple[Card, ...]:
 def repaired_cards(found: FixSummary) -> tuple[Card, ...]:
     """The figures of a repair."""
     before, after = found.before, found.after
-    errors = f"TensorRT refused the file: {counted(before.errors, 'error')}" if before.errors else ""
     findings = Card(
         "Findings",
         f"{after.findings or 0:,}",
         "" if before.findings in (None, after.findings) else f"{before.findings:,}",
-        errors,
+        found.legality,
         "bad" if after.errors else "good" if after.findings == 0 else "plain",
     )
     shares = tuple(share for share in (before.int8, after.int8) if share is not None)

@@ -74,13 +74,21 @@ class FixSummary:
         return sum(len(each.findings) for each in self.left)
 
     @property
+    def legality(self) -> str:
+        """What TensorRT says of the file before and after, by the findings; "" if it accepts both."""
+        old, new = self.before.errors, self.after.errors
+        now = f"refuses it for {counted(new, 'error')} now" if new else "accepts it now"
+        if old:
+            return f"TensorRT refused the file for {counted(old, 'error')} and {now}"
+        return f"TensorRT {now}" if new else ""
+
+    @property
     def verdict(self) -> str:
         """The most important fact in one sentence without the path."""
         done = f"{counted(self.count, 'finding')} repaired" if self.count else "nothing to repair"
         parts = [f"{done}, {self.remaining} left" if self.remaining else done]
         old, new = self.before.int8, self.after.int8
-        if self.before.errors:
-            parts.append(f"TensorRT refused the file for {counted(self.before.errors, 'error')} and accepts it now")
+        parts += filter(None, (self.legality,))
         if old is not None and new is not None:
             layers = f"{new.int8} of {new.weighted} weighted layers in {new.kind}"
             layers += f" instead of {old.int8}" if old.int8 != new.int8 else ""

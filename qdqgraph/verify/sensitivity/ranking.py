@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ...documents import document
+from ...documents import document, other_version
 from ...errors import ModelError, counted, field_fault, reason
 from ...model import kinds
 from ...model.recognized import mistaken
 from . import By
 from .levels import Level
 
-FORMAT: Final = 1
-"""Version of the file."""
 Mode = Literal["off", "on", "both"]
 """How units are switched: one in float and the rest quantized, one quantized and the rest in float, or both."""
 
@@ -85,7 +83,6 @@ class Sensitivity:
     """The units of a model, worst first: the most gain, else the most cost. The output of `sensitivity --json`, and its
     file."""
 
-    format: Literal[1]
     file: str
     asked: Asked
     data: Annotated[str, Meta(description="Where the samples come from.")]
@@ -117,10 +114,13 @@ class Sensitivity:
             ModelError: it cannot be read, or is no such file.
         """
         try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
+            content = msgspec.json.decode(path.read_bytes())
+            if other := other_version(content, "sensitivity"):
+                raise ModelError(f"{path} is of another version of qdqgraph: {other}")
+            return msgspec.convert(content, cls)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {reason(error)}") from error
-        except (msgspec.DecodeError, RecursionError) as error:  # also of its fields
+        except (msgspec.MsgspecError, RecursionError) as error:  # also of its fields
             other = mistaken(path, "a file of qdqgraph sensitivity", accepts=(kinds.RANKING, kinds.JSON, kinds.TEXT))
             fault = f": {other}" if other else f" is not a file of `qdqgraph sensitivity`: {field_fault(error)}"
             raise ModelError(f"{path}{fault}") from error

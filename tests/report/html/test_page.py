@@ -210,7 +210,9 @@ def test_the_page_of_two_engines_has_their_totals_and_differences() -> None:
     assert page.engines is not None and not page.views
     assert [side.bytes for side in page.engines.sides] == [totals.bytes for totals in found.totals]
     rows = {row[0]: row[1] for row in page.tables[0].rows}
-    assert rows["reformats gone"] == len(found.gone) and rows["other types"] == len(found.retyped)
+    assert rows["reformats gone"] == len(found.reformats_removed) and rows["other types"] == len(
+        found.precision_changed
+    )
     assert page.verdict.tone == "good" and html(page)
 
 
