@@ -19,6 +19,7 @@ from ..engines.layers import Engine, Layer, Tensor
 from ..engines.share import Int8Share
 from ..errors import counted
 from .lines import say
+from .summary.words import compared
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow", "unknown": "yellow"}
 KERNELS = 10
@@ -180,9 +181,7 @@ def _became(group: KernelGroup, what: Callable[[Layer], str]) -> str:
 
 
 def _verdict(found: Diff) -> str:
-    sign, reason = found.verdict
-    word = {1: "is worse", -1: "is better", 0: "is not worse"}[sign]
-    return f"{found.b.name} {word}: {reason}" if reason else f"{found.b.name} {word}"
+    return ": ".join(filter(None, (compared(found), found.verdict[1])))
 
 
 def _delta(before: Totals, after: Totals) -> str:

@@ -14,11 +14,12 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+import qdqgraph
 from qdqgraph.cli.main import main
 from qdqgraph.report import formats, markdown
 from qdqgraph.report.formats import FileFindings
 from qdqgraph.rulekit import Finding, Safety, Severity
-from tests.support.models import build
+from tests.support.models import UNSIGNED, build
 
 MODEL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,8,8,8] w) <float big = {0.5}> {
     a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2)
@@ -115,8 +116,18 @@ def test_a_name_stays_text_in_its_cell() -> None:
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:
-    found = rows(rendered(shown(*(replace(FOUND, place=f"t{i}") for i in range(markdown.MOST + 7)))))
-    assert len(found) == 1 + markdown.MOST + 1 and found[-1][2] == "and 7 more"
+    html = rendered(shown(*(replace(FOUND, place=f"t{i}") for i in range(markdown.MOST + 7))))
+    assert len(rows(html)) == 1 + markdown.MOST and "<summary>The first 100 of 107 findings</summary>" in html
+
+
+def test_a_finding_that_others_resolve_has_no_advice_of_its_own() -> None:
+    rules = qdqgraph.rules(select=["QDQ402"])
+    file = FileFindings.of(qdqgraph.check(build(UNSIGNED), rules, rehearse=True), rules)
+    console = Console(file=StringIO(), width=200)
+    formats.show("markdown", console, [file])
+    assert isinstance(console.file, StringIO)
+    advice = [row[3] for row in rows(rendered(console.file.getvalue())) if len(row) == 4]
+    assert advice.count("resolved by the repair of others") == 1 and len(advice) == 3
 
 
 def test_findings_of_another_target_are_one_line() -> None:

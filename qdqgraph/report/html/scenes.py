@@ -9,16 +9,14 @@ from pathlib import Path
 import onnx
 
 from ...engines.forecast.forecast import forecast
-from ...engines.share import Int8Share
 from ...graph.graph import Graph
-from ...repair.gate import is_bare
+from ...repair.gate import is_float, quantized
 from ...repair.options import Options
 from ...repair.solution import Change, Solution
-from ...rulekit.finding import Severity
 from ...rulekit.rule import Rule, handled
 from ...targets.target import Target
 from ..checked import Checked
-from ..examined import Examined, examined
+from ..examined import Examined, examined_graph
 from .kernels import Boxes, one_engine
 from .parts import Engines, Fact, View
 from .views import Drawn, view
@@ -93,13 +91,12 @@ def known(
         ModelError: the model cannot be imported.
         RuleError: a rule crashed.
     """
-    plain = Graph.opened(model, folder, target=Target.named(options.target), keeps=handled(rules))
-    if is_bare(plain, rules):
-        found = Examined(plain, forecast(plain, name), (), Solution((), (), ()), ())
+    graph = Graph.opened(model, folder, target=Target.named(options.target), keeps=handled(rules))
+    if is_float(graph, rules):
+        found = Examined(graph, forecast(graph, name), (), Solution((), (), ()), ())
     else:
-        found = examined(model, folder, name, rules, options)
-    share = Int8Share.of(found.engine, (f.code for f in found.findings if f.severity is Severity.ERROR))
-    return drawn_of(found), Checked(name, options.target, found.findings, share, found.engine, known=found)
+        found = examined_graph(quantized(graph, rules), name, rules, options)
+    return drawn_of(found), Checked(name, found.findings, found)
 
 
 def drawn_of(found: Examined, facts: Mapping[str, tuple[Fact, ...]] | None = None) -> Drawn:
