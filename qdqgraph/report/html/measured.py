@@ -151,7 +151,7 @@ def engine_error_page(path: Path, measured: EngineNumbers, checked: Checked, rul
     text = f"{differing} of {counted(len(measured.kernels), 'kernel')} compute other values than ONNX Runtime"
     where = f"{LABEL}; {counted(measured.samples, 'sample')} of {measured.data}"
     tables = (
-        Table("kernels", "Kernels", columns, tuple(rows), boxes),
+        Table("kernels", "Errors of kernels", columns, tuple(rows), boxes),
         *(
             (Table("reasons", "Reasons", (Column("reason"), Column("what"), Column("source")), reasons),)
             if used

@@ -87,7 +87,6 @@ class Box:
         op: the operator of its core; "input" or "output" for the ends of the graph.
         also: the operators that fold into it, without Q and DQ.
         name: the full name.
-        weighted: whether it is a convolution or matrix product.
         end: whether it is an input or output of the graph.
         shape: of its result, in words.
         precision: what its kernel computes in, by the forecast; "" without one.
@@ -101,7 +100,6 @@ class Box:
     op: str
     also: tuple[str, ...]
     name: str
-    weighted: bool
     end: bool
     shape: str
     nodes: tuple[Node, ...]
@@ -138,24 +136,17 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Tied:
-    """Sites that share one scale, or will after the repair: `boxes` are those that produce them."""
-
-    sites: tuple[str, ...]
-    boxes: tuple[int, ...]
-    scale: float | None
-    agreed: bool
-
-
-@dataclass(frozen=True)
 class View:
-    """A graph: before a repair, after it, or the only one."""
+    """A graph: before a repair, after it, or the only one.
+
+    Attributes:
+        groups: of the sites that share one scale, or will after the repair, the boxes that produce them.
+    """
 
     title: str
-    nodes: int
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
-    groups: tuple[Tied, ...]
+    groups: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -183,7 +174,6 @@ class Kernel:
     ms: float | None
     tactic: str
     nodes: tuple[str, ...]
-    quantizers: tuple[str, ...]
     why: tuple[Why, ...]
     boxes: tuple[int, ...] = ()
 
@@ -195,13 +185,10 @@ class Side:
     name: str
     source: str
     kernels: tuple[Kernel, ...]
-    layers: int
-    reformats: int
     bytes: int
     ms: float | None
     precisions: tuple[tuple[str, int], ...]
     causes: tuple[tuple[str, int], ...]
-    notes: tuple[str, ...]
 
 
 Mark = Literal["same", "types", "layout", "fused", "gone", "new", "changed", "both", "only"]

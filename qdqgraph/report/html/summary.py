@@ -124,7 +124,7 @@ def repaired_cards(found: FixSummary) -> tuple[Card, ...]:
         "Findings",
         f"{after.findings or 0:,}",
         "" if before.findings in (None, after.findings) else f"{before.findings:,}",
-        found.legality,
+        "",
         "bad" if after.errors else "good" if after.findings == 0 else "plain",
     )
     shares = tuple(share for share in (before.int8, after.int8) if share is not None)
@@ -141,7 +141,9 @@ def share_card(shares: Sequence[Int8Share]) -> Card:
         _better(-first.int8, -last.int8) if len(shares) > 1 else "bad" if last.weighted and not last.int8 else "plain"
     )
     layers = [f"{share.int8} of {share.weighted}" for share in shares]
-    return Card(f"Weighted layers in {last.kind}", layers[-1], _before(layers), _source(shares), tone, part)
+    unless = "; before: as if TensorRT accepted the file" if len(shares) > 1 else ", as if TensorRT accepted the file"
+    note = _source(shares) + (unless if first.refused else "")
+    return Card(f"Weighted layers in {last.kind}", layers[-1], _before(layers), note, tone, part)
 
 
 def traffic_cards(shares: Sequence[Int8Share]) -> tuple[Card, ...]:
@@ -156,9 +158,8 @@ def traffic_cards(shares: Sequence[Int8Share]) -> tuple[Card, ...]:
 
 
 def _source(shares: Sequence[Int8Share]) -> str:
-    """Where the figures come from, and that TensorRT would have to accept the first file."""
-    unless = "; before: as if TensorRT accepted the file" if len(shares) > 1 else ", as if TensorRT accepted the file"
-    return printable(" → ".join(dict.fromkeys(s.source for s in shares)) + (unless if shares[0].refused else ""))
+    """Where the figures come from."""
+    return printable(" → ".join(dict.fromkeys(share.source for share in shares)))
 
 
 def _card(label: str, values: Sequence[int], note: str) -> Card:

@@ -14,11 +14,10 @@ from ...engines.layers import Engine
 from ...graph.amax import amax_from_scale
 from ...graph.graph import Graph, Node, key, label
 from ...graph.pair import Pair, is_pair, pairs
-from ...operators import is_weighted
 from ...printable import printable
 from ...repair.solution import Change, Group
 from .boxes import Folded, Folding, folded, unfolded
-from .parts import Box, Edge, Fact, SitePair, Tied, View
+from .parts import Box, Edge, Fact, SitePair, View
 from .parts import Node as Member
 from .words import attributes, finite, shape_of, short, titled
 
@@ -119,7 +118,7 @@ class _Drawing:
         self.table = pairs(self.graph)
         self.changes = {change.site: change for change in drawn.changes}
         shared = [group for group in drawn.groups if sum(bool(self.table.at(s)) for s in group.sites) > 1]
-        self.groups = tuple(self._tied(group) for group in shared)
+        self.groups = tuple(self._makers(group.sites) for group in shared)
         self.group_of = {site: number for number, group in enumerate(shared) for site in group.sites}
         self.kernel_of, self.first_of = self._kernels()
         self.reformats = self._reformats()
@@ -127,7 +126,7 @@ class _Drawing:
     def view(self) -> View:
         boxes = tuple(self._box(i, box) for i, box in enumerate(self.folding.boxes))
         edges = tuple(self._edge(*line) for line in self.folding.lines)
-        return View(self.drawn.title, len(self.graph.model.graph.node), boxes, edges, self.groups)
+        return View(self.drawn.title, boxes, edges, self.groups)
 
     def _kernels(self) -> tuple[dict[int, int], dict[int, int]]:
         """The kernel of each box, that of its core if there is one, and the first box of each kernel, as indices."""
@@ -171,7 +170,6 @@ class _Drawing:
             op=self._op(box),
             also=() if core is None else self._also(box, core),
             name=printable(box.key.rstrip() if core is None else label(core)),
-            weighted=core is not None and is_weighted(core.op),
             end=core is None,
             shape=shape_of(self.graph, box.key.rstrip() if core is None else self._end(box)),
             nodes=tuple(self._member(node, core) for node in box.nodes),
@@ -257,11 +255,10 @@ class _Drawing:
             method="" if change is None else change.method,
         )
 
-    def _tied(self, group: Group) -> Tied:
-        found = (self.folding.makes.get(site) for site in group.sites)
-        boxes = dict.fromkeys(self.ids[box] for box in found if box is not None)
-        scale = None if group.scale is None else finite(_exact(float(np.asarray(group.scale).reshape(-1)[0])))
-        return Tied(tuple(map(printable, group.sites)), tuple(boxes), scale, group.agreed)
+    def _makers(self, sites: Iterable[str]) -> tuple[int, ...]:
+        """The boxes that produce these sites."""
+        found = (self.folding.makes.get(site) for site in sites)
+        return tuple(dict.fromkeys(self.ids[box] for box in found if box is not None))
 
     def _edge(self, source: int, target: int, tensor: str, reader: Node | None) -> Edge:
         pair = self.table.made(tensor)

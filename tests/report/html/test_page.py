@@ -14,6 +14,8 @@ import pytest
 
 import qdqgraph
 from qdqgraph import api
+from qdqgraph.engines.compare.diff import diff
+from qdqgraph.engines.read.saved import open_engine
 from qdqgraph.printable import UNSAFE
 from qdqgraph.report.html import measured, pages, repairs
 from qdqgraph.report.html.boxes import folded
@@ -24,6 +26,7 @@ from qdqgraph.report.html.words import short
 from qdqgraph.rulekit import Graph
 from tests.support.cases import FOLDER, read
 from tests.support.models import CONCAT, build
+from tests.support.paths import DATA
 from tests.support.report import check_page, drawn, fix_page, hostile
 
 RESIDUAL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
@@ -98,7 +101,7 @@ def test_findings_and_groups_are_at_their_boxes() -> None:
     names = {box.id: box.op for box in page.views[0].boxes}
     at = {item.code: [names[b] for b in item.boxes] for item in page.findings if item.code == "QDQ101"}
     assert at == {"QDQ101": ["Relu", "input", "Concat"]}
-    assert [{names[b] for b in group.boxes} for group in page.views[0].groups] == [{"Relu", "input", "Concat"}]
+    assert [{names[b] for b in boxes} for boxes in page.views[0].groups] == [{"Relu", "input", "Concat"}]
     assert {rule.code for rule in page.rules} == {item.code for item in page.findings}
 
 
@@ -213,7 +216,15 @@ def test_the_page_of_two_engines_has_their_totals_and_differences() -> None:
     assert rows["reformats gone"] == len(found.reformats_removed) and rows["other types"] == len(
         found.precision_changed
     )
-    assert page.verdict.tone == "good" and html(page)
+    assert page.verdict.tone == "good" and 'id="layout"' not in html(page), "no graph, so no library that places one"
+
+
+def test_the_page_of_engines_names_the_source_of_their_figures() -> None:
+    built = open_engine(DATA / "qat.graph.json"), open_engine(DATA / "qat-residual.graph.json")
+    forecasts = [qdqgraph.forecast(build(RESIDUAL))] * 2
+    for (a, b), source in ((built, "trtexec"), (forecasts, "forecast for trt-10")):
+        notes = {card.label: card.note for card in pages.diff_page((Path("a"), Path("b")), diff(a, b)).cards}
+        assert notes["Kernels"].endswith(source) and ("Weighted layers in INT8" in notes) is (a is b)
 
 
 def test_numbers_of_boxes_are_unique_in_each_graph() -> None:
@@ -261,5 +272,5 @@ def test_the_page_of_quantize_counts_layers_not_repairs() -> None:
     page = repairs.fix_page("quantize", Path("m.onnx"), None, result, qdqgraph.rules(), qdqgraph.Options())
     assert page.verdict.text == "2 of 2 weighted layers quantized, 0 findings left"
     assert "quantize" not in {item.code for item in page.findings}
-    assert [box.precision for box in page.views[0].boxes if box.weighted] == ["FP16"] * 2
-    assert [box.precision for box in page.views[1].boxes if box.weighted] == ["INT8"] * 2
+    assert [box.precision for box in page.views[0].boxes if box.op == "Conv"] == ["FP16"] * 2
+    assert [box.precision for box in page.views[1].boxes if box.op == "Conv"] == ["INT8"] * 2

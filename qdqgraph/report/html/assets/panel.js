@@ -12,7 +12,8 @@ function showPanel(id, index = null) {
       box.precision ? chip(box.precision, tint(box.precision)) : null,
       box.shape ? el("span", { class: "shape" }, box.shape) : null),
   ];
-  if (DATA.views.length > 1) parts.push(other(id));
+  const changed = changes(id);
+  if (changed.length) parts.push(el("p", { class: "change" }, "Repair: ", changed.map((text, place) => [place ? "; " : "", text])));
   for (const item of [...now, ...gone]) parts.push(findingCard(item, DATA.findings.indexOf(item) === index));
   if (box.facts.length) parts.push(el("h3", {}, "Measured"), el("dl", { class: "facts" }, box.facts.map((fact) => [el("dt", {}, fact.label), el("dd", { class: fact.tone }, fact.value)])));
   if (kernel) parts.push(el("h3", {}, "Kernel, by forecast"), kernelCard(kernel));
@@ -36,18 +37,6 @@ function showPanel(id, index = null) {
   draw();
 }
 
-// What the box is in the other view, if that differs.
-function other(id) {
-  const [a, b] = BOXES.get(id);
-  const shown = graph.side;
-  if (!a || !b) return el("p", { class: "change" }, a ? "Only before the repair." : "Only after the repair.");
-  const was = a.precision === b.precision ? null : [chip(a.precision || "no kernel", tint(a.precision)), " → ", chip(b.precision || "no kernel", tint(b.precision))];
-  const pairs = (box) => box.pairs.filter((pair) => pair.kind === "activation").length;
-  const count = pairs(a) === pairs(b) ? null : `pairs of its outputs: ${pairs(a)} → ${pairs(b)}`;
-  if (!was && !count) return null;
-  return el("p", { class: "change" }, shown ? "Changed: " : "Changes: ", was, was && count ? "; " : "", count);
-}
-
 function findingCard(item, chosen) {
   const index = DATA.findings.indexOf(item);
   const rule = RULES.get(item.code);
@@ -59,7 +48,7 @@ function findingCard(item, chosen) {
     el("p", { class: "costs" },
       item.bytes ? el("span", {}, `costs ${whole(item.bytes)} bytes a run`) : null,
       item.bits !== null ? el("span", {}, `loses ${item.bits.toFixed(2)} bits`) : null,
-      el("button", { type: "button", class: "link", onclick: () => showRow("finding-" + index) }, "in the table"),
+      el("button", { type: "button", class: "link", onclick: () => reveal("findings", "finding-" + index) }, "in the table"),
       item.boxes.length > 1 ? el("button", { type: "button", class: "link", onclick: () => light(item.boxes) }, `its ${item.boxes.length} layers`) : null,
       el("button", { type: "button", class: "link", onclick: () => light(DATA.findings.filter((each) => each.code === item.code && each.box !== null).map((each) => each.box)) }, `all ${item.code}`)),
     rule ? ruleDetails(rule) : null);
@@ -81,13 +70,8 @@ function kernelCard(kernel) {
     kernel.cause ? el("p", {}, el("b", {}, "REFORMAT " + kernel.cause)) : null,
     el("p", { class: "mono" }, kernel.title),
     el("p", {}, `${kernel.reads || "?"} → ${kernel.writes || "?"}`, ` · ${whole(kernel.bytes)} bytes`, kernel.ms === null ? "" : ` · ${kernel.ms.toFixed(3)} ms`, " ",
-      el("button", { type: "button", class: "link", onclick: () => showKernel(graph.side, number) }, "in the engine")),
-    kernel.why.map((why) => el("p", { class: "why" }, el("a", { href: safe(why.link), target: "_blank", rel: "noreferrer noopener" }, why.rule), " ", why.text)));
-}
-
-// A link if it is one to the web; nothing else is followed.
-function safe(link) {
-  return /^https?:\/\//.test(link) ? link : null;
+      el("button", { type: "button", class: "link", onclick: () => showKernel(graph.side, number) }, "in the list of kernels")),
+    reasons(kernel));
 }
 
 function scaleCard(pair) {
