@@ -27,6 +27,25 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Values:
+    """The values of a tensor in the float network, on all samples.
+
+    Attributes:
+        low: the smallest value.
+        high: the largest value.
+        start: where the first bin begins.
+        width: of a bin.
+        counts: how many values each bin contains.
+    """
+
+    low: float
+    high: float
+    start: float
+    width: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SitePair:
     """The quantization of a tensor.
 
@@ -37,12 +56,13 @@ class SitePair:
         scales: of per-channel scales their count, and the smallest, median and largest.
         integers: the type of the integers.
         zero: the zero-point in words; "" if it is zero.
-        bound: the largest value that the scale represents, scale * 127 for INT8.
+        range: the smallest and the largest value that scale and zero-point represent.
         shape: of the tensor, in words.
         group: the group that shares its scale, as an index; None if it has no other member.
         was: the scale before the repair, if that is another one.
         bits: bits lost by that change.
         method: how the scale was chosen on data.
+        values: what data show of it; None without data.
     """
 
     tensor: str
@@ -51,12 +71,13 @@ class SitePair:
     scales: tuple[int, float, float, float] | None
     integers: str
     zero: str
-    bound: float | None
+    range: tuple[float, float] | None
     shape: str
     group: int | None = None
     was: float | None = None
     bits: float | None = None
     method: str = ""
+    values: Values | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from .kernels import two_engines
 from .parts import Tone
 from .scenes import Scene, known, scene, titled
 from .summary import dearest, outcomes, repaired_cards
+from .values import values_of
 from .views import Drawn
 from .words import finite, note
 
@@ -92,7 +93,8 @@ def _page(
     verdict: Verdict,
 ) -> Page:
     before, after = drawn
-    both = scene(titled(before, "before"), titled(after, "after", result.changes))
+    values = values_of(result.measured)
+    both = scene(titled(before, "before", values), titled(after, "after", values, result.changes))
     items = repaired_items(found.findings, result, both)
     earlier = checking.summary(str(path), found)
     engines = diff(before.engine, after.engine)

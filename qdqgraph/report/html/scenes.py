@@ -19,6 +19,7 @@ from ..checked import Checked
 from ..examined import Examined, examined_graph
 from .kernels import Boxes, one_engine
 from .parts import Engines, Fact, View
+from .values import ValuesOf, no_values
 from .views import Drawn, view
 
 
@@ -104,9 +105,9 @@ def drawn_of(found: Examined, facts: Mapping[str, tuple[Fact, ...]] | None = Non
     return Drawn("", found.graph, found.engine, found.groups.groups, facts=facts or {})
 
 
-def titled(drawn: Drawn, title: str, changes: Sequence[Change] = ()) -> Drawn:
-    """The same graph with a title, and the scales that changed on the way to it."""
-    return replace(drawn, title=title, changes=tuple(changes))
+def titled(drawn: Drawn, title: str, values: ValuesOf = no_values, changes: Sequence[Change] = ()) -> Drawn:
+    """The same graph with a title, what data show of its sites, and the scales that changed on the way to it."""
+    return replace(drawn, title=title, values=values, changes=tuple(changes))
 
 
 def _boxes(drawn: Drawn, numbers: Mapping[str, int]) -> Boxes:

@@ -144,6 +144,7 @@ def test_the_panel_says_what_changed_where_the_graph_has_a_dot(tab: Page, files:
         view.click(f'[data-box="{box["id"]}"]')
         until(view, f"document.querySelector('.box.chosen')?.dataset.box === '{box['id']}'")
         found.append((view.locator(".box.chosen .differs").count(), view.locator("#panel .change").count()))
+        assert "object" not in view.inner_text("#panel")
     assert {(0, 0), (1, 1)} == set(found)
 
 

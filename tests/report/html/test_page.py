@@ -22,10 +22,11 @@ from qdqgraph.report.html.boxes import folded
 from qdqgraph.report.html.data import Page
 from qdqgraph.report.html.render import ASSETS, SCRIPTS, STYLES, embedded, html
 from qdqgraph.report.html.scenes import scene
+from qdqgraph.report.html.values import SHOWN
 from qdqgraph.report.html.words import short
 from qdqgraph.rulekit import Graph
 from tests.support.cases import FOLDER, read
-from tests.support.models import CONCAT, build
+from tests.support.models import CONCAT, UNSIGNED, build
 from tests.support.paths import DATA
 from tests.support.report import check_page, drawn, fix_page, hostile
 
@@ -274,3 +275,25 @@ def test_the_page_of_quantize_counts_layers_not_repairs() -> None:
     assert "quantize" not in {item.code for item in page.findings}
     assert [box.precision for box in page.views[0].boxes if box.op == "Conv"] == ["FP16"] * 2
     assert [box.precision for box in page.views[1].boxes if box.op == "Conv"] == ["INT8"] * 2
+
+
+def test_a_repair_on_data_shows_the_values_of_each_quantized_tensor() -> None:
+    pytest.importorskip("onnxruntime")
+    random = np.random.default_rng(0)
+    data = [{"x": random.normal(0, 4, (1, 4, 8, 8)).astype(np.float32)} for _ in range(2)]
+    result = qdqgraph.fix(build(RESIDUAL), data=data)
+    page = repairs.fix_page("fix", Path("m.onnx"), None, result, qdqgraph.rules(), qdqgraph.Options())
+    pairs = [pair for view in page.views for box in view.boxes for pair in box.pairs]
+    found = {pair.tensor: pair.values for pair in pairs if pair.kind == "activation"}
+    assert {"x", "b", "e"} <= set(found)
+    values = np.concatenate([each["x"].reshape(-1) for each in data])
+    shown = found["x"]
+    assert shown is not None and (shown.low, shown.high) == (values.min(), values.max())
+    edges = shown.start + shown.width * np.arange(len(shown.counts) + 1)
+    assert list(shown.counts) == list(np.histogram(values, edges)[0]) and len(shown.counts) <= SHOWN
+
+
+def test_the_range_of_a_pair_has_its_zero_point() -> None:
+    (view,) = check_page(build(UNSIGNED.replace("uint8 z = {0}", "uint8 z = {100}"))).views
+    (pair,) = (pair for box in view.boxes for pair in box.pairs if pair.kind == "activation")
+    assert pair.range == pytest.approx((-10.0, 15.5))

@@ -79,11 +79,28 @@ function scaleCard(pair) {
   const facts = [];
   if (pair.scale !== null) facts.push(["scale", figure(pair.scale)]);
   if (pair.scales !== null) facts.push(["scales", `${pair.scales[0]}: ${figure(pair.scales[1])} to ${figure(pair.scales[3])}, median ${figure(pair.scales[2])}`]);
-  if (pair.bound !== null) facts.push(["largest value", figure(pair.bound)]);
+  if (pair.range !== null) facts.push(["range", `${figure(pair.range[0])} to ${figure(pair.range[1])}`]);
   if (pair.was !== null) facts.push(["before", figure(pair.was)]);
   if (pair.bits !== null) facts.push(["bits lost", pair.bits.toFixed(2)]);
   if (pair.method) facts.push(["chosen by", pair.method]);
   facts.push(["integers", (pair.integers || "?") + (pair.zero ? `, zero-point ${pair.zero}` : "")]);
   if (pair.shape) facts.push(["shape", pair.shape]);
-  return el("div", { class: "scale" }, el("p", { class: "mono" }, pair.tensor, " ", group), el("dl", { class: "facts" }, facts.map(([label, value]) => [el("dt", {}, label), el("dd", {}, value)])));
+  return el("div", { class: "scale" }, el("p", { class: "mono" }, pair.tensor, " ", group), el("dl", { class: "facts" }, facts.map(([label, value]) => [el("dt", {}, label), el("dd", {}, value)])),
+    pair.values ? histogram(pair.values, pair.range || []) : null);
+}
+
+// The values of a tensor on the data, with the range that its scale represents; heights are logarithmic.
+function histogram(values, range) {
+  const [w, h] = [320, 56];
+  const last = values.start + values.width * values.counts.length;
+  const [low, high] = [Math.min(values.start, ...range), Math.max(last, ...range)];
+  const x = (value) => w * (value - low) / (high - low);
+  const most = Math.log1p(Math.max(...values.counts));
+  const bars = values.counts.map((count, place) => {
+    const tall = h * Math.log1p(count) / most;
+    return svg("rect", { x: x(values.start + place * values.width), y: h - tall, width: Math.max(0.6, x(low + values.width) - 0.4), height: tall });
+  });
+  const ends = range.map((end) => svg("path", { class: "bound", d: `M${x(end)} 0V${h}` }));
+  const text = `on the data: ${figure(values.low)} to ${figure(values.high)}` + (range.length ? "; dashed: the range" : "");
+  return el("figure", {}, svg("svg", { viewBox: `-1 0 ${w + 2} ${h}`, class: "histogram", role: "img", "aria-label": "Histogram" }, bars, ends), el("figcaption", {}, text));
 }
