@@ -27,7 +27,7 @@ def one_engine(engine: Engine, boxes: Boxes = no_boxes) -> Engines:
     return Engines((_side(engine, boxes),), "bytes" if engine.time_ms is None else "ms")
 
 
-def two_engines(found: Diff, verdict: str, boxes: tuple[Boxes, Boxes] = (no_boxes, no_boxes)) -> Engines:
+def two_engines(found: Diff, verdict: str, boxes: Sequence[Boxes] = (no_boxes, no_boxes)) -> Engines:
     """Two engines side by side."""
     timed = found.a.time_ms is not None and found.b.time_ms is not None
     sides = _side(found.a, boxes[0]), _side(found.b, boxes[1])

@@ -10,6 +10,7 @@ from ...engines.compare.diff import Diff
 from ...engines.compare.match import KernelGroup
 from ...engines.share import Int8Share
 from ...errors import counted
+from ...graph.graph import Graph
 from ...printable import printable
 from ...rulekit.rule import Rule
 from ..checked import Checked
@@ -18,10 +19,11 @@ from ..summary.checking import CheckSummary
 from ..summary.words import compared
 from .data import Card, Cell, Column, Page, Table, Verdict
 from .items import documented, judged_items
-from .kernels import two_engines
+from .kernels import no_boxes, two_engines
 from .parts import Fact, Tone
 from .scenes import Scene, drawn_of, scene
 from .summary import by_code, checked_cards, dearest, share_card, traffic_cards
+from .views import Drawn
 from .words import note, sentence
 
 
@@ -85,8 +87,16 @@ def _elsewhere(found: CheckSummary) -> Iterator[str]:
         yield printable(f"for {name}: {counted(len(findings), 'more finding')} ({codes})")
 
 
-def diff_page(files: Sequence[Path], found: Diff) -> Page:
-    """The differences of two engines."""
+def diff_page(files: Sequence[Path], found: Diff, graphs: Sequence[Graph | None] = ()) -> Page:
+    """The differences of two engines; with the graphs, if both are forecasts of these."""
+    here = scene(
+        *(
+            Drawn(title, graph, engine)
+            for title, graph, engine in zip("AB", graphs, (found.a, found.b), strict=False)
+            if graph is not None
+        )
+    )
+    both = len(here.drawn) == 2
     sign, reason = found.verdict
     tone: Tone = "bad" if sign > 0 else "good" if sign < 0 else "plain"
     cards = [] if found.shares is None else [share_card(found.shares)]
@@ -103,7 +113,8 @@ def diff_page(files: Sequence[Path], found: Diff) -> Page:
         verdict=Verdict(tone, printable(compared(found)), detail),
         cards=(*cards, *traffic_cards([Int8Share.of(engine) for engine in (found.a, found.b)])),
         tables=(_differences(found),),
-        engines=two_engines(found, reason),
+        views=here.views if both else (),
+        engines=two_engines(found, reason, here.boxes if both else (no_boxes, no_boxes)),
         notes=tuple(map(note, dict.fromkeys((*found.a.notes, *found.b.notes)))),
     )
 

@@ -109,7 +109,7 @@ def _page(
         findings=items,
         rules=documented(rules, (each.code for each in items)),
         views=both.views,
-        engines=two_engines(engines, refused, (both.boxes[0], both.boxes[1])),
+        engines=two_engines(engines, refused, both.boxes),
         verdict=verdict,
         cards=repaired_cards(done),
         tables=tuple(filter(None, (_changes(done.changes, both), _floats(result)))),

@@ -212,6 +212,10 @@ def test_the_page_of_two_engines_has_their_totals_and_differences() -> None:
     found = qdqgraph.compare(qdqgraph.forecast(model), qdqgraph.forecast(qdqgraph.fix(model).model))
     page = pages.diff_page((Path("a"), Path("b")), found)
     assert page.engines is not None and not page.views
+    graphs = [drawn(each).graph for each in (model, qdqgraph.fix(model).model)]
+    both = pages.diff_page((Path("a"), Path("b")), found, graphs)
+    assert [view.title for view in both.views] == ["A", "B"] and both.engines is not None
+    assert all(kernel.boxes for side in both.engines.sides for kernel in side.kernels if not kernel.cause)
     assert [side.bytes for side in page.engines.sides] == [totals.bytes for totals in found.totals]
     rows = {row[0]: row[1] for row in page.tables[0].rows}
     assert rows["reformats gone"] == len(found.reformats_removed) and rows["other types"] == len(

@@ -3,8 +3,8 @@ function tools() {
   const button = (text, title, action, name) => el("button", { type: "button", title, class: name, onclick: action, "aria-label": title }, text);
   const parts = [];
   if (DATA.views.length > 1) {
-    graph.sides = DATA.views.map((view, side) => button(view.title, `Show the graph ${view.title} the repair (b)`, () => turn(side), "side"));
-    parts.push(el("div", { class: "segment", role: "group", "aria-label": "Before and after" }, graph.sides));
+    graph.sides = DATA.views.map((view, side) => button(view.title, `Show the graph ${view.title} (b)`, () => turn(side), "side"));
+    parts.push(el("div", { class: "segment", role: "group", "aria-label": "Graphs" }, graph.sides));
   }
   if (PLACED.length) {
     graph.counter = el("span", { class: "counter" }, "findings");
@@ -29,7 +29,7 @@ function legend() {
   return el("details", { class: "legend", open: true }, el("summary", {}, "Legend"),
     el("div", {}, key("swatch int8", "INT8"), key("swatch fp16", "FP16"), key("swatch fp32", "FP32"), key("swatch none", "no kernel of its own")),
     el("div", {}, key("stroke int8", "read as INT8"), key("stroke fp32", "read as float"), key("stroke fused", "inside one kernel")),
-    el("div", {}, key("sign warn", "finding"), DATA.views.length > 1 ? [key("sign gone", "repaired"), key("sign differs", "changed by the repair")] : null, key("sign loud", "reformat kernel"), key("sign tied", "tied scales"), key("sign cost", "bytes of the kernel")));
+    el("div", {}, key("sign warn", "finding"), DATA.views.length > 1 ? [DATA.findings.length ? key("sign gone", "repaired") : null, key("sign differs", "changed")] : null, key("sign loud", "reformat kernel"), key("sign tied", "tied scales"), key("sign cost", "bytes of the kernel")));
 }
 
 function turn(side) {

@@ -84,7 +84,7 @@ function boxPart(id, box, far) {
     part.append(svg("rect", { class: "cost", x: 6, y: HIGH - 4, width: Math.max(1.5, (WIDE - 12) * shown.bytes / dearestKernel(engine)), height: 3, rx: 1 }));
   }
   if (graph.open.has(id)) shown.nodes.forEach((node, row) => part.append(rowPart(node, row)));
-  if (changes(id).length) part.append(svg("circle", { class: "differs", cx: WIDE, cy: 0, r: 4.5 }, svg("title", {}, "changed by the repair")));
+  if (changes(id).length) part.append(svg("circle", { class: "differs", cx: WIDE, cy: 0, r: 4.5 }, svg("title", {}, "changed")));
   if (open.length) part.append(badge(open));
   else if (gone.length) part.append(svg("g", { class: "badge gone" }, svg("circle", { cx: 2, cy: 2, r: 9 }), svg("text", { x: 2, y: 6, "text-anchor": "middle" }, "✓")));
   shown.groups.slice(0, 2).forEach((group, place) => part.append(svg("g", { class: "tag g" + group % GROUPS, "data-group": group },
@@ -125,11 +125,11 @@ function rowPart(node, row) {
     svg("title", {}, `${node.op} ${node.name}\n${node.detail}`));
 }
 
-// What the repair changed at a box, in words and chips.
+// What differs between the two graphs at a box, in words and chips.
 function changes(id) {
   const [a, b] = BOXES.get(id);
   if (DATA.views.length < 2) return [];
-  if (!a || !b) return [a ? "only before the repair" : "only after the repair"];
+  if (!a || !b) return ["only " + DATA.views[a ? 0 : 1].title];
   const precision = (box) => chip(box.precision || "no kernel", tint(box.precision));
   const found = a.precision === b.precision ? [] : [[precision(a), " → ", precision(b)]];
   for (const [title, those] of [["outputs", (pair) => pair.kind === "activation"], ["constants", (pair) => pair.kind !== "activation"]]) {

@@ -13,7 +13,7 @@ function startEngines(root) {
   const totals = engines.sides.map((side) => timed ? side.ms : side.bytes);
   const most = Math.max(1e-9, ...engines.sides.flatMap((side) => side.kernels.map(cost)));
   const two = engines.sides.length > 1;
-  const letters = two ? (DATA.views.length > 1 ? ["before", "after"] : ["A", "B"]) : [""];
+  const letters = two ? (DATA.views.length > 1 ? DATA.views.map((view) => view.title) : ["A", "B"]) : [""];
   const head = el("div", { class: "sides" + (two ? " two" : "") }, engines.sides.map((side, number) => sideHead(side, letters[number], timed)));
   let only = false;
   let words = [];

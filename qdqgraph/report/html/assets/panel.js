@@ -13,7 +13,7 @@ function showPanel(id, index = null) {
       box.shape ? el("span", { class: "shape" }, box.shape) : null),
   ];
   const changed = changes(id);
-  if (changed.length) parts.push(el("p", { class: "change" }, "Repair: ", changed.map((text, place) => [place ? "; " : "", text])));
+  if (changed.length) parts.push(el("p", { class: "change" }, "Changed: ", changed.map((text, place) => [place ? "; " : "", text])));
   for (const item of [...now, ...gone]) parts.push(findingCard(item, DATA.findings.indexOf(item) === index));
   if (box.facts.length) parts.push(el("h3", {}, "Measured"), el("dl", { class: "facts" }, box.facts.map((fact) => [el("dt", {}, fact.label), el("dd", { class: fact.tone }, fact.value)])));
   if (kernel) parts.push(el("h3", {}, "Kernel, by forecast"), kernelCard(kernel));
