@@ -29,7 +29,8 @@ function legend() {
   return el("details", { class: "legend", open: true }, el("summary", {}, "Legend"),
     el("div", {}, key("swatch int8", "INT8"), key("swatch fp16", "FP16"), key("swatch fp32", "FP32"), key("swatch none", "no kernel of its own")),
     el("div", {}, key("stroke int8", "read as INT8"), key("stroke fp32", "read as float"), key("stroke fused", "inside one kernel")),
-    el("div", {}, key("sign warn", "finding"), DATA.views.length > 1 ? [DATA.findings.length ? key("sign gone", "repaired") : null, key("sign differs", "changed")] : null, key("sign loud", "reformat kernel"), key("sign tied", "tied scales"), key("sign cost", "bytes of the kernel")));
+    el("div", {}, DATA.findings.length ? key("sign warn", "finding") : null, DATA.views.length > 1 ? [DATA.findings.length ? key("sign gone", "repaired") : null, key("sign differs", "changed")] : null,
+      key("sign loud", "reformat kernel"), DATA.views.some((view) => view.groups.length) ? key("sign tied", "tied scales") : null, key("sign cost", "bytes of the kernel")));
 }
 
 function turn(side) {
