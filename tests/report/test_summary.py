@@ -1,5 +1,6 @@
 """The summaries of `check` and `fix`: what becomes of each finding, what rules cost, what remains and why."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from qdqgraph.report.summary import checking, fixing
 from qdqgraph.report.summary.checking import CheckSummary
 from qdqgraph.report.summary.names import shortened
 from qdqgraph.report.summary.outcomes import Outcome, by_reason
-from qdqgraph.report.summary.words import percent, size
+from qdqgraph.report.summary.words import bits_lost, decibels, percent, size
 from qdqgraph.rulekit.finding import Severity
 from tests.support.models import UNSIGNED, build
 
@@ -111,6 +112,11 @@ def test_the_summary_of_a_repair() -> None:
     assert table["findings"] == ("1", "0") and table["activation pairs"] == ("2", "1")
     assert table["worst bits lost"] == ("", "0.14") and table["SQNR"][1].endswith(" dB")
     assert [change.site for change in found.changes] == ["a"]
+    assert found.legality == ""
+    accepted = replace(found, before=replace(found.before, errors=3))
+    assert accepted.legality == "TensorRT refused the file for 3 errors and accepts it now"
+    refused = replace(accepted, after=replace(found.after, errors=1))
+    assert refused.legality == "TensorRT refuses the file for 1 error" and "accepts it now" not in refused.verdict
 
 
 @pytest.mark.parametrize(
@@ -160,4 +166,6 @@ def test_sizes_and_shares() -> None:
     assert [size(n) for n in (0, 1, 999, 1000, 486_400, 38_361_648, 447_450_042)] == [
         "0 bytes", "1 byte", "999 bytes", "1.000 kB", "486.4 kB", "38.36 MB", "447.5 MB",
     ]  # fmt: skip
+    assert [decibels(db) for db in (41.23, math.inf, math.nan)] == ["41.2 dB", "exact", "not finite"]
+    assert [bits_lost(bits) for bits in (0.14, -1)] == ["0.14", "clips 2.00x"]
     assert [percent(share) for share in (0, 0.0001, 0.25, 1)] == ["0 %", "<0.1 %", "25.0 %", "100.0 %"]

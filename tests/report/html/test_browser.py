@@ -234,6 +234,7 @@ def test_print_has_all_parts_and_the_whole_graph(tab: Page, files: dict[str, Pat
         assert view.is_visible(f"#{part}")
     until(view, "document.body.dataset.layout === 'elk'")
     assert view.locator(".box").count() > 5 and view.get_attribute(".canvas", "viewBox")
+    assert view.evaluate("document.querySelector('.canvas').clientHeight") > 800, "240 mm"
     assert not view.is_visible("#search")
 
 
