@@ -110,7 +110,7 @@ def _line(layer: Layer, *, reasons: bool) -> Text:
 
 def _totals(totals: Totals) -> str:
     time = "" if totals.time_ms is None else f", {totals.time_ms:.3f} ms (sum of layer times)"
-    counts = f"{counted(totals.layers, 'layer')}, {counted(totals.reformats, 'reformat')}"
+    counts = f"{counted(totals.kernels, 'kernel')}, {counted(totals.reformats, 'reformat')}"
     return f"{counts}, {totals.bytes:,} bytes read and written{time}"
 
 
@@ -192,7 +192,7 @@ def _delta(before: Totals, after: Totals) -> str:
         return f"{text} ({share})" if share else text
 
     parts = [
-        change(before.layers, after.layers, f"{after.layers - before.layers:+} layers"),
+        change(before.kernels, after.kernels, f"{after.kernels - before.kernels:+} kernels"),
         change(before.reformats, after.reformats, f"{after.reformats - before.reformats:+} reformats"),
         change(before.bytes, after.bytes, f"{after.bytes - before.bytes:+,} bytes"),
     ]
