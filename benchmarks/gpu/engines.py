@@ -123,7 +123,7 @@ def _measured(model: Path, library: str, folder: Path) -> Result:
     ) for x in layers]  # fmt: skip
     return Result(
         built=engine.source,
-        layers=real.layers,
+        layers=real.kernels,
         reformats=real.reformats,
         bytes=real.bytes,
         runs=len(runs),
@@ -133,7 +133,7 @@ def _measured(model: Path, library: str, folder: Path) -> Result:
         sqnr_db=sqnr,
         unchecked=unchecked,
         same=found.same + len(found.fused_differently) - len(other),
-        predicted=ours.layers - ours.reformats,
+        predicted=ours.kernels - ours.reformats,
         quantizers=(real.quantizers, ours.quantizers),
         misses=tuple(misses),
     )

@@ -170,7 +170,7 @@ for layer in engine.layers:
     print(layer.name, layer.precision, layer.bytes)
 """,
         """
-<Engine 'fixed.onnx', forecast for trt-10: 4 layers, 1 reformat, 4,352 bytes>
+<Engine 'fixed.onnx', forecast for trt-10: 4 kernels, 1 reformat, 4,352 bytes>
 QuantizeLinear(xq) INT8 1280
 w + Conv(a) + Relu(b) INT8 512
 w + Conv(c) INT8 768

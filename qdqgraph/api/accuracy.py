@@ -17,6 +17,7 @@ from ..graph.graph import Graph
 from ..model import runtime
 from ..model.content import content
 from ..repair.options import Options
+from ..report.checked import Checked
 from ..report.examined import examined
 from ..rulekit.rule import Rule
 from ..verify.layers import Accuracy, Scores, accuracy
@@ -79,12 +80,43 @@ def error(
             or cannot run the network; or the score is not a number.
         RuleError: `rules` contains an object that is not a rule, or a rule crashed.
     """
+    return checked_error(
+        model,
+        data,
+        given.rule_list(rules, select, ignore),
+        given.option_values(options, settings, rules),
+        folder=folder,
+        reference=reference,
+        preprocess=preprocess,
+        samples=samples,
+        evaluate=evaluate,
+        memory=memory,
+        provider=provider,
+        progress=progress,
+    )[0]
+
+
+def checked_error(
+    model: Model,
+    data: Data | None,
+    rules: Sequence[Rule],
+    options: Options,
+    *,
+    folder: File | None = None,
+    reference: Model | None,
+    preprocess: str | None,
+    samples: int | None,
+    evaluate: Evaluate | None,
+    memory: Memory,
+    provider: str,
+    progress: Progress,
+) -> tuple[Accuracy, Checked]:
+    """Returns what `error` returns, and what `check` returns for the model, which is read and examined once."""
     found, place, source = given.read(model, folder)
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None:
         raise ModelError("errors are measured on samples of the model's inputs: give them with --data")
-    asked = given.option_values(options, settings, rules)
-    known = examined(found, place, source.name, given.rule_list(rules, select, ignore), asked)
+    known = examined(found, place, source.name, rules, options)
     graph = known.graph
     if graph.model.functions:
         graph = Graph(onnx.inliner.inline_local_functions(graph.model), place)
@@ -106,7 +138,8 @@ def error(
     )
     notes = (*notes, runtime.provider(provider, "the comparison of the layers")[1])
     scores = None if evaluate is None else _scores(evaluate, found, network, place, provider, progress)
-    return replace(result, notes=tuple(filter(None, notes)), scores=scores, model=content(found, place))
+    result = replace(result, notes=tuple(filter(None, notes)), scores=scores, model=content(found, place))
+    return result, Checked(str(source), known.findings, known)
 
 
 def _scores(

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..engines.forecast.judge import Judge
-from ..engines.share import Int8Share
 from ..repair import rounds
 from ..repair.options import Options
 from ..repair.rehearsal import rehearsed
 from ..report.checked import Checked
 from ..report.examined import examined
-from ..rulekit.finding import Severity
 from ..rulekit.rule import Rule
 from ..versions import Unpack
 from . import given
@@ -59,13 +57,12 @@ def check(
     chosen, asked = given.rule_list(rules, select, ignore), given.option_values(options, settings, rules)
     known = examined(found, place, source.name, chosen, asked)
     here = known.findings
-    share = Int8Share.of(known.engine, (f.code for f in here if f.severity is Severity.ERROR))
     away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
-    found_now = Checked(str(source), known.graph.target.name, (*here, *away), share, known.engine, known=known)
+    found_now = Checked(str(source), (*here, *away), known)
     if not rehearse:
         return found_now
     judge = Judge()
-    judge.shares = (share,)
+    judge.shares = (found_now.int8,)
     done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
     after = judge.shares[-1] if here and not done.failed else None
     return replace(found_now, rehearsal=done, after=after)

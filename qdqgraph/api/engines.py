@@ -192,11 +192,11 @@ def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -
     Raises:
         ModelError, EngineError: as `compare`.
     """
-    return _opened(source, target, profile)[0]
+    return with_graph(source, target, profile)[0]
 
 
-def _opened(source: Source, target: str, profile: File | None = None) -> tuple[Engine, Graph | None]:
-    """Returns an engine, and the graph of a forecast."""
+def with_graph(source: Source, target: str, profile: File | None = None) -> tuple[Engine, Graph | None]:
+    """Returns what `opened` returns, and the graph of a forecast."""
     if isinstance(source, Engine):
         return source, None
     path = Path(source)
@@ -234,7 +234,7 @@ def estimate(
     """
     gpu = Device.named(device)
     roofline, floats = Roofline(gpu, shares_of(gpu, measured)), "FP16" if fp16 else ""
-    opened_all = [_opened(source, target) for source in sources]
+    opened_all = [with_graph(source, target) for source in sources]
     return tuple(sorted((roofline.estimate(*found, floats) for found in opened_all), key=lambda e: e.ms))
 
 

@@ -24,7 +24,7 @@ from ..repair import rounds
 from ..repair.gate import is_float
 from ..repair.options import Options
 from ..report.results import Result
-from ..rulekit.rule import Rule
+from ..rulekit.rule import Rule, handled
 from ..search.decisions import shared, space
 from ..search.start import Start
 from ..targets.target import Target
@@ -96,7 +96,8 @@ def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
     Raises:
         ModelError, RuleError, RepairError, CalibrationError: as `fix`.
     """
-    floats = is_float(asked.proto, asked.rules, Target.named(asked.options.target), asked.folder)
+    target, keeps = Target.named(asked.options.target), handled(asked.rules)
+    floats = is_float(Graph.opened(asked.proto, asked.folder, target=target, keeps=keeps), asked.rules)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         found: dict[str, Repaired] = {}

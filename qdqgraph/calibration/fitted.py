@@ -87,6 +87,10 @@ class Fitted:
         found = self.choice(sites)
         return "" if found is None else found.method
 
+    def counted(self, site: str) -> Spread | None:
+        """The values of a site if they are counted already; None otherwise."""
+        return self.statistics.counted(self._name(site))
+
     def weights(self, graph: Graph) -> Iterator[tuple[Pair, SetPair]]:
         """The weight pairs for which the method chooses other scales (see `fitted_weights`)."""
         return fitted_weights(graph, self._reference, self.name)

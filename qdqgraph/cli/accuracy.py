@@ -8,6 +8,7 @@ from functools import wraps
 from pathlib import Path
 
 from .. import api
+from ..api.accuracy import checked_error
 from ..errors import ModelError
 from ..model.writing.outputs import refuse_to_overwrite
 from ..report.lines import say_json, say_lines
@@ -25,11 +26,12 @@ def error(args: Namespace) -> int:
     if args.engine is not None:
         return _engine_error(args)
     run = Invocation.of(args)
+    rules, options = run.rules(args.model), run.options(args.model)
     with steps() as step:
-        found = api.error(
+        found, checked = checked_error(
             args.model,
-            rules=run.rules(args.model),
-            options=run.options(args.model),
+            rules=rules,
+            options=options,
             **samples_of(args),
             reference=args.reference,
             evaluate=evaluate_of(args.eval),
@@ -40,8 +42,6 @@ def error(args: Namespace) -> int:
     if args.report is not None:
         from ..report.html import measured  # only the commands that write a page load this
 
-        rules, options = run.rules(args.model), run.options(args.model)
-        checked = api.check(args.model, rules, options)
         write_report(args, measured.error_page(args.model, found, checked, rules))
     if args.format == "json":
         from ..report import layer_records, records  # each way of printing loads what it needs

@@ -55,13 +55,13 @@ def check(args: Namespace) -> int:
                 codes.append(failed(error, args))
                 files.append(FileFindings(str(path), (), error=str(error)))
                 continue
-            files.append(FileFindings.of(found, rules))
+            command = shlex.join(repairing(args, path))
+            files.append(FileFindings.of(found, rules, command))
             if args.report is not None:
                 from ..report.html import pages  # only the commands that write a page load this
 
                 step("writing the report")
-                command = shlex.join(repairing(args, path))
-                write_report(args, pages.check_page(path, found, rules, options.target, command))
+                write_report(args, pages.check_page(path, found, rules, command))
             codes.append(int(any(_counts(finding, args.fail_on) for finding in found.findings)))
     for name, file in saved(args):
         write_text(formats.written(name, files), file, force=args.force)
@@ -79,7 +79,7 @@ def _show(args: Namespace, files: Sequence[FileFindings], detail: Detail) -> Non
         if place and detail is not Detail.QUIET:
             console.print()
         assert file.summary is not None
-        screen.show(console, file.summary, detail, repairing(args, Path(file.path)))
+        screen.show(console, file.summary, detail)
 
 
 def _counts(finding: Finding, fail_on: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import api
+from ..api.engines import with_graph
 from ..engines.compare.storage import Storage
 from ..engines.layers import Engine
 from ..engines.read.saved import to_json
@@ -124,11 +125,13 @@ def _show(args: Namespace, found: Engine) -> int:
 def _diff(args: Namespace) -> int:
     """Returns 0 if B is not worse than A, 1 if it is."""
     refuse_report(args, args.a, args.b)
-    found = api.compare(args.a, args.b, target=args.target, profile_a=args.profile_a, profile_b=args.profile_b)
+    files = ((args.a, args.profile_a), (args.b, args.profile_b))
+    (a, graph_a), (b, graph_b) = (with_graph(file, args.target, profile) for file, profile in files)
+    found = api.compare(a, b)
     if args.report is not None:
         from ..report.html import pages  # only the commands that write a page load this
 
-        write_report(args, pages.diff_page((args.a, args.b), found))
+        write_report(args, pages.diff_page((args.a, args.b), found, (graph_a, graph_b)))
     if args.json:
         say_json(terminal(), encoded("engine-diff", DiffRecord.of(found)))
     else:

@@ -74,8 +74,7 @@ def report(args: Namespace) -> int:
             page = repairs.fixed_page(args.model, args.fixed, rules, options)
         else:
             found = api.check(args.model, rules, options, other_targets=True, rehearse=True)
-            command = shlex.join(repairing(args, args.model))
-            page = pages.check_page(args.model, found, rules, options.target, command)
+            page = pages.check_page(args.model, found, rules, shlex.join(repairing(args, args.model)))
         step("writing the report")
         write_report(args, page)
     return 0

@@ -171,7 +171,7 @@ class Engine:
 
     def __repr__(self) -> str:
         found = (
-            f"{counted(len(self.working), 'layer')}, {counted(len(self.reformats), 'reformat')}, {self.bytes:,} bytes"
+            f"{counted(len(self.working), 'kernel')}, {counted(len(self.reformats), 'reformat')}, {self.bytes:,} bytes"
         )
         return f"<Engine {self.name!r}, {self.source}: {found}>"
 

@@ -55,7 +55,7 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
         GraphError: it has none, or a node reads a tensor without a producer.
     """
     validate_references(graph.model.graph)
-    if not _has_nothing_quantized(graph, rules):
+    if not is_float(graph, rules):
         return graph
     if b"QuantizeLinear" in graph.model.SerializeToString():
         raise GraphError(
@@ -67,17 +67,9 @@ def quantized(graph: Graph, rules: Sequence[Rule]) -> Graph:
     )
 
 
-def is_float(model: onnx.ModelProto, rules: Sequence[Rule], target: Target, folder: Path | None = None) -> bool:
-    """Returns whether `quantize` takes a model, not `fix`; as `opened`.
-
-    Raises:
-        ModelError: as `opened`.
-    """
-    return _has_nothing_quantized(Graph.opened(model, folder, target=target, keeps=handled(rules)), rules)
-
-
-def _has_nothing_quantized(graph: Graph, rules: Sequence[Rule]) -> bool:
-    """Whether the graph has and had nothing quantized; unselected rules also define what is."""
+def is_float(graph: Graph, rules: Sequence[Rule]) -> bool:
+    """Returns whether `quantize` takes the model of a graph, not `fix`: it has and had nothing quantized. Unselected
+    rules also define what is."""
     return is_bare(graph, rules) and not was_bared(graph) and is_bare(graph, catalog.load())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import onnx
@@ -11,6 +11,7 @@ from ..errors import counted
 from ..model.protos import with_metadata
 from ..rulekit.finding import Finding
 from .corrections import Correction
+from .measured import Measured
 from .plan import Plan
 from .solution import Change
 from .start import OpsetRaise
@@ -55,6 +56,7 @@ class Repair:
         groups: number of groups of sites that share one scale after the repair.
         floats: the weighted layers that `quantize` left in floating point; empty for the other repairs.
         found: the findings of the model before the repair, without costs; empty for `quantize` and `strip`.
+        measured: what data say of the sites; None without data.
     """
 
     model: onnx.ModelProto
@@ -74,6 +76,7 @@ class Repair:
     groups: int
     floats: tuple[FloatLayer, ...] = ()
     found: tuple[Finding, ...] = ()
+    measured: Measured | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         found = f"{counted(len(self.applied), 'finding')} repaired, {len(self.left)} left"

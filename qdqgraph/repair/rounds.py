@@ -176,13 +176,25 @@ def unchanged(
     return replace(found, model=model, plan=Plan.between(model, model), found=found.left)
 
 
-def between(before: Graph, after: Graph, rules: Sequence[Rule], options: Options) -> Repair:
+def between(
+    before: Graph, after: Graph, rules: Sequence[Rule], options: Options, *, scanned: tuple[Finding, ...] | None = None
+) -> Repair:
     """The difference of a graph and a variant of it as a repair, with the findings in the variant.
+
+    Args:
+        before: the graph.
+        after: the variant.
+        rules: the rules that find something in it.
+        options: the settings of a repair.
+        scanned: what the rules found in the variant; None to run them.
 
     Raises:
         RuleError: a rule crashed.
     """
-    return Work(rules, options).result(before.model, Start(before), before, after)
+    work = Work(rules, options)
+    if scanned is not None:
+        work.knows(after, scanned)
+    return work.result(before.model, Start(before), before, after)
 
 
 def strip(

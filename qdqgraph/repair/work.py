@@ -294,6 +294,7 @@ class Work:
             groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
             floats=self.floats,
             found=self.found,
+            measured=self.data.measured,
         )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:

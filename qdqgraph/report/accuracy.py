@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from ..verify.layers import Accuracy, LayerRow
 from .lines import cell, say, tabulate
+from .summary.words import decibels
 
 COLUMNS = (
     "alone dB",
@@ -51,8 +51,8 @@ def show(console: Console, path: str, found: Accuracy) -> None:
 def _cells(row: LayerRow) -> Iterable[str]:
     yield row.layer
     yield row.op
-    yield decibels(row.alone.sqnr)
-    yield decibels(row.accumulated.sqnr)
+    yield decibels(row.alone.sqnr, unit="")
+    yield decibels(row.accumulated.sqnr, unit="")
     yield f"{row.alone.cosine:.5f}"
     yield f"{row.alone.largest:.4g}"
     yield ", ".join("?" if i.scale is None else f"{i.scale:.4g}" for i in row.inputs)
@@ -60,8 +60,3 @@ def _cells(row: LayerRow) -> Iterable[str]:
     yield f"{row.bytes:,}" if row.bytes else ""
     yield ", ".join(dict.fromkeys(f"{i.group.name} ({i.group.sites})" for i in row.inputs))
     yield " ".join(row.findings)
-
-
-def decibels(sqnr: float) -> str:
-    """An SQNR in words: in dB with one digit, "exact" without a difference, "not finite" for NaN."""
-    return "not finite" if math.isnan(sqnr) else "exact" if sqnr == math.inf else f"{sqnr:.1f}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import overload
 
 from ..engines.layers import Engine
 from ..engines.share import Int8Share
 from ..errors import counted
 from ..repair.rehearsal import Rehearsal
-from ..rulekit.finding import Finding
+from ..rulekit.finding import Finding, Severity
 from .examined import Examined
 
 
@@ -20,23 +20,17 @@ class Checked(Sequence[Finding]):
 
     Attributes:
         file: the model, as it was given; "model.onnx" for one in memory.
-        target: the name of the requested target, "trt-10".
         findings: the findings; those of other targets last.
-        int8: what runs in INT8, by the forecast for the requested target.
-        engine: that forecast.
+        known: the graph with its groups, and its forecast.
         rehearsal: what a repair would do; None unless `rehearse` asked for it.
         after: what would run in INT8 after it; None if there was none, or it failed.
-        known: the graph with its groups.
     """
 
     file: str
-    target: str
     findings: tuple[Finding, ...]
-    int8: Int8Share
-    engine: Engine
+    known: Examined
     rehearsal: Rehearsal | None = None
     after: Int8Share | None = None
-    known: Examined = field(kw_only=True)
 
     @overload
     def __getitem__(self, index: int) -> Finding: ...
@@ -51,6 +45,21 @@ class Checked(Sequence[Finding]):
         return len(self.findings)
 
     @property
+    def target(self) -> str:
+        """The name of the requested target, "trt-10"."""
+        return self.known.graph.target.name
+
+    @property
+    def engine(self) -> Engine:
+        """The forecast for the requested target."""
+        return self.known.engine
+
+    @property
+    def int8(self) -> Int8Share:
+        """What runs in INT8, by the forecast for the requested target."""
+        return Int8Share.of(self.engine, (f.code for f in self.known.findings if f.severity is Severity.ERROR))
+
+    @property
     def repairable(self) -> tuple[Finding, ...]:
         """The findings that `fix` repairs."""
         return tuple(finding for finding in self.findings if finding.repairable and not finding.target)
@@ -61,9 +70,8 @@ class Checked(Sequence[Finding]):
         from .screens import checking as screen
         from .summary import checking
 
-        found = checking.summary(self.file, self.target, self)
-        command = ("qdqgraph", "fix", self.file, "-o", "fixed.onnx")
-        return plain(lambda console: screen.show(console, found, screen.Detail.NORMAL, command))
+        found = checking.summary(self.file, self)
+        return plain(lambda console: screen.show(console, found, screen.Detail.NORMAL))
 
     def to_json(self) -> str:
         """The document of `qdqgraph check --json`; its schema is `report/schemas/findings.schema.json`."""
@@ -80,7 +88,7 @@ class Checked(Sequence[Finding]):
         from .notebook import table
         from .summary import checking, words
 
-        found = checking.summary(self.file, self.target, self)
+        found = checking.summary(self.file, self)
         head = ("code", "rule", "findings", "repairable", "bytes a run", "share")
         rows = [
             (row.code, row.name, row.findings, row.repairable, row.bytes, words.percent(row.share))

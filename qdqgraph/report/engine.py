@@ -19,6 +19,7 @@ from ..engines.layers import Engine, Layer, Tensor
 from ..engines.share import Int8Share
 from ..errors import counted
 from .lines import say
+from .summary.words import compared
 
 LOUD = {"Q/DQ": "bold red", "type": "bold magenta", "layout": "yellow", "copy": "yellow", "unknown": "yellow"}
 KERNELS = 10
@@ -109,7 +110,7 @@ def _line(layer: Layer, *, reasons: bool) -> Text:
 
 def _totals(totals: Totals) -> str:
     time = "" if totals.time_ms is None else f", {totals.time_ms:.3f} ms (sum of layer times)"
-    counts = f"{counted(totals.layers, 'layer')}, {counted(totals.reformats, 'reformat')}"
+    counts = f"{counted(totals.kernels, 'kernel')}, {counted(totals.reformats, 'reformat')}"
     return f"{counts}, {totals.bytes:,} bytes read and written{time}"
 
 
@@ -180,9 +181,7 @@ def _became(group: KernelGroup, what: Callable[[Layer], str]) -> str:
 
 
 def _verdict(found: Diff) -> str:
-    sign, reason = found.verdict
-    word = {1: "is worse", -1: "is better", 0: "is not worse"}[sign]
-    return f"{found.b.name} {word}: {reason}" if reason else f"{found.b.name} {word}"
+    return ": ".join(filter(None, (compared(found), found.verdict[1])))
 
 
 def _delta(before: Totals, after: Totals) -> str:
@@ -193,7 +192,7 @@ def _delta(before: Totals, after: Totals) -> str:
         return f"{text} ({share})" if share else text
 
     parts = [
-        change(before.layers, after.layers, f"{after.layers - before.layers:+} layers"),
+        change(before.kernels, after.kernels, f"{after.kernels - before.kernels:+} kernels"),
         change(before.reformats, after.reformats, f"{after.reformats - before.reformats:+} reformats"),
         change(before.bytes, after.bytes, f"{after.bytes - before.bytes:+,} bytes"),
     ]

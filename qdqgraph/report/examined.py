@@ -46,7 +46,11 @@ def examined(model: onnx.ModelProto, folder: Path, name: str, rules: Sequence[Ru
     Raises:
         ModelError, RuleError: as `check`.
     """
-    graph = opened(model, rules, Target.named(options.target), folder)
+    return examined_graph(opened(model, rules, Target.named(options.target), folder), name, rules, options)
+
+
+def examined_graph(graph: Graph, name: str, rules: Sequence[Rule], options: Options) -> Examined:
+    """What rules and forecast say of the graph of a quantized model; raises `RuleError` as `check`."""
     engine = forecast(graph, name)
     scanned = scan(graph, rules)
     groups, findings = rounds.settled(graph, scanned, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .markdown import code, finding_rows, folded, places, prose, table
+from .markdown import code, listed, places, prose, table
 from .summary.fixing import FixSummary
 
 FEW = 3
@@ -33,8 +33,7 @@ def lines(found: FixSummary) -> Iterator[str]:
         )
         yield from table(("code", "rule", "findings!", "why", "tensors"), left)
         remaining = [finding for each in found.left for finding in each.findings]
-        heads = ("code", "tensor", "what is wrong", "what to do")
-        yield from ("", *folded(f"All {found.remaining:,} that are left", [*table(heads, finding_rows(remaining))]))
+        yield from ("", *listed(remaining, f"{found.remaining:,} that are left"))
     yield ""
 
 

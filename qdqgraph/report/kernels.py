@@ -10,8 +10,8 @@ from rich.table import Table
 
 from ..engines.execute.kinds import KINDS, LABEL
 from ..engines.execute.numbers import Difference, EngineNumbers, KernelRow
-from .accuracy import decibels
 from .lines import cell, say, tabulate
+from .summary.words import decibels
 
 PAIRED = ("INT8 that differ", "steps", "SQNR dB")
 """Columns that each kernel has alone and accumulated."""
@@ -61,7 +61,7 @@ def _cells(row: KernelRow) -> Iterable[str]:
     for difference in (row.alone, row.accumulated):
         yield "" if difference.differ is None else _share(difference.differ)
         yield "" if difference.steps is None else str(difference.steps)
-        yield decibels(difference.sqnr)
+        yield decibels(difference.sqnr, unit="")
     yield " ".join(row.reasons)
 
 
@@ -75,4 +75,4 @@ def _output(difference: Difference | None) -> str:
         return "another shape"
     if not difference.largest:
         return "equal"
-    return f"SQNR {decibels(difference.sqnr)} dB, largest difference {difference.largest:.4g}"
+    return f"SQNR {decibels(difference.sqnr)}, largest difference {difference.largest:.4g}"

@@ -46,12 +46,12 @@ def folded(title: str, lines: Iterable[str]) -> Iterator[str]:
     yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>")
 
 
-def finding_rows(findings: Sequence[Finding]) -> Iterator[Sequence[str]]:
-    """Yields the rows of a table of findings, at most `MOST`, and one that says how many more there are."""
-    for finding in findings[:MOST]:
-        yield finding.code, code(finding.place), prose(finding.message), prose(finding.advice)
-    if len(findings) > MOST:
-        yield "", "", f"and {len(findings) - MOST:,} more", ""
+def listed(findings: Sequence[Finding], what: str) -> Iterator[str]:
+    """Yields a table of the first `MOST` findings that is opened with a click; `what` is what all of them are."""
+    shown = findings[:MOST]
+    rows = ((f.code, code(f.place), prose(f.message), prose(f.advice)) for f in shown)
+    title = f"All {what}" if len(shown) == len(findings) else f"The first {MOST} of {what}"
+    yield from folded(title, table(("code", "tensor", "what is wrong", "what to do"), rows))
 
 
 def places(findings: Sequence[Finding], most: int) -> str:

@@ -126,7 +126,7 @@ class EngineRecord:
     @classmethod
     def of(cls, engine: Engine, totals: Totals) -> EngineRecord:
         """The record of an engine."""
-        return cls(engine.name, engine.source, totals.layers, totals.reformats, totals.bytes, totals.time_ms)
+        return cls(engine.name, engine.source, totals.kernels, totals.reformats, totals.bytes, totals.time_ms)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class ChangeOfTotalsRecord:
         times = (before.time_ms, after.time_ms)
         spent = None if None in times else (after.time_ms or 0.0) - (before.time_ms or 0.0)
         return cls(
-            layers=after.layers - before.layers,
+            layers=after.kernels - before.kernels,
             reformats=after.reformats - before.reformats,
             bytes=after.bytes - before.bytes,
             bytes_percent=100 * (after.bytes / before.bytes - 1) if before.bytes else None,

@@ -87,17 +87,18 @@ def _cells(point: Point, real: Sequence[Level] | None = None) -> list[str]:
     return [
         printable(point.name),
         f"{found.ms:.4g}",
-        _level(searched),
-        "" if held is None else _level(held),
+        level_text(searched),
+        "" if held is None else level_text(held),
         f"{found.bytes:,}",
         _built(point.built),
     ]
 
 
-def _level(level: Level) -> str:
+def level_text(level: Level, unit: str = "") -> str:
+    """A quality: the score, or the SQNR with a unit such as " dB"; "exact" without a difference."""
     if level.score is None and level.sqnr_db == EXACT:
         return "exact"
-    return f"{quality(level):.4f}" if level.score is not None else f"{quality(level):.2f}"
+    return f"{quality(level):.4f}" if level.score is not None else f"{quality(level):.2f}{unit}"
 
 
 def _built(built: Built | None) -> str:

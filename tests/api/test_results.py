@@ -88,7 +88,7 @@ REPRS: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "Fp16Model": (lambda model, data: qdqgraph.to_fp16(model), "<Fp16Model: 0 nodes in FP32, 0 Casts"),
     "Engine": (
         lambda model, data: qdqgraph.forecast(model),
-        "forecast for trt-10: 3 layers, 0 reformats, 4,096 bytes>",
+        "forecast for trt-10: 3 kernels, 0 reformats, 4,096 bytes>",
     ),
     "Estimate": (lambda model, data: qdqgraph.estimate([model])[0], "<Estimate of 'model.onnx' on a100: "),
     "Diff": (lambda model, data: qdqgraph.compare(model, model), "the second is not worse>"),

@@ -145,8 +145,10 @@ def test_histograms_that_were_not_counted_at_first_are_counted_in_one_more_pass(
     part = measure(found, samples_of(arrays(), model), counted=("x", "v"), progress=lines.append)
     assert part.amax == whole.amax and "b" in part and "none" not in part and len(lines) == 3
     assert all(same(part[name], whole[name]) for name in ("x", "y", "v") if name != "y") and len(lines) == 3
+    assert part.counted("b") is None and part.counted("x") is part["x"] and len(lines) == 3
     assert list(part) == list(whole) and all(same(part[name], whole[name]) for name in whole)
     assert lines[3:] == [f"counting values of sample {i} of 3" for i in (1, 2, 3)]
+    assert part.counted("b") is part["b"]
 
 
 def test_segments_keep_to_the_budget_and_compute_nothing_twice() -> None:

@@ -51,7 +51,7 @@ def test_engine_diff_writes_both_engines(model: Path, tmp_path: Path) -> None:
     page, fixed = tmp_path / "report.html", tmp_path / "fixed.onnx"
     assert main(["fix", str(model), "-o", str(fixed), "--no-numerics"]) == 0
     assert main(["engine", "diff", str(model), str(fixed), "--report", str(page)]) == 0
-    assert said(page) == "fixed.onnx is not worse"
+    assert said(page) == "fixed.onnx is not worse" and '"title":"B"' in page.read_text(encoding="utf-8")
 
 
 def test_a_file_that_exists_stays_without_force(

@@ -223,7 +223,7 @@ def test_what_costs_most_is_first_and_totals_have_per_cent(capsys: pytest.Captur
     assert main(["engine", "diff", str(wide), str(narrow)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "narrow.json is better: it moves 2,816 bytes instead of 11,264 (-75.0 %)"
-    assert said[3] == "  change: +0 layers, +0 reformats, -8,448 bytes (-75.0 %)"
+    assert said[3] == "  change: +0 kernels, +0 reformats, -8,448 bytes (-75.0 %)"
     assert main(["engine", "diff", str(narrow), str(wide)]) == 1
     assert "wide.json is worse: it moves 11,264 bytes instead of 2,816 (+300.0 %)" in capsys.readouterr().out
 

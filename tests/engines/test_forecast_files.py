@@ -35,7 +35,7 @@ def test_the_commands_take_a_model_in_place_of_an_engine(tmp_path: Path, capsys:
     onnx.save(torchscript.resnet18(residual=False), file)
     assert main(["engine", "forecast", str(file), "--target", "trt-8.6"]) == 0
     said = capsys.readouterr().out
-    assert "33 layers, 10 reformats" in said and "forecast for trt-8.6" in said
+    assert "33 kernels, 10 reformats" in said and "forecast for trt-8.6" in said
     assert "Reformats, by cost: 10\n" in said and "  5 more: -v lists all" in said
     assert main(["engine", "forecast", str(file), "--target", "trt-8.6", "-v"]) == 0
     said = capsys.readouterr().out

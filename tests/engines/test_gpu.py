@@ -37,7 +37,7 @@ def test_trtexec_builds_with_every_export_and_its_log_kept(trtexec: Path, capsys
     assert main(["engine", "build", str(file), "--with", "trtexec"]) == 0
     said = capsys.readouterr().out
     assert "model.onnx: trtexec 8.6 --mode qdq" in said
-    assert "20 layers, 8 reformats" in said
+    assert "20 kernels, 8 reformats" in said
     assert "2 runs: median 1.050 ms, 1.450 ms with copies" in said
     folder = trtexec / "model.qdq.trtexec"
     assert {p.name for p in folder.iterdir()} == {
@@ -123,7 +123,7 @@ def test_a_best_engine_and_a_qdq_engine_are_compared(
         assert main(["engine", "build", str(file), "--with", "trtexec", "--mode", mode, "-o", out]) == 0
     capsys.readouterr()
     assert main(["engine", "diff", "best.json", "qdq.json"]) == 1
-    assert "--mode qdq): 20 layers, 8 reformats" in capsys.readouterr().out
+    assert "--mode qdq): 20 kernels, 8 reformats" in capsys.readouterr().out
 
 
 def test_without_trtexec_the_message_says_where_it_comes_from(
@@ -187,7 +187,7 @@ def test_the_python_package_of_tensorrt_is_asked_for_its_layers(
     file = written(model_of(CHAIN), tmp_path)
     assert main(["engine", "build", str(file), "--with", "tensorrt", "--keep", str(tmp_path / "k")]) == 0
     said = capsys.readouterr().out
-    assert "model.onnx: TensorRT 10.9.0" in said and "20 layers, 8 reformats" in said
+    assert "model.onnx: TensorRT 10.9.0" in said and "20 kernels, 8 reformats" in said
     assert "layers have no times" in said
     assert (tmp_path / "k" / "layers.json").is_file()
 

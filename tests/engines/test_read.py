@@ -353,7 +353,7 @@ def test_the_command_prints_figures_and_saves(tmp_path: Path, capsys: pytest.Cap
     graph = DATA / "qat.graph.json"
     assert main(["engine", "read", str(graph), "--profile", str(DATA / "qat.profile.json"), "-o", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "20 layers, 8 reformats" in said
+    assert "20 kernels, 8 reformats" in said
     assert "reformats by cause: Q/DQ 6, type 1, layout 1" in said
     assert open_engine(out).reformats
     assert main(["engine", "read", str(graph), "-o", str(out)]) == 2, "an existing file stays"

@@ -4,32 +4,18 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
 import onnx
 import pytest
-from rich.console import Console
 
 from qdqgraph.cli.main import main
 from qdqgraph.engines.share import Int8Share
 from qdqgraph.report import formats
 from qdqgraph.report.formats import FileFindings
-from qdqgraph.rulekit import Finding, Safety, Severity
+from qdqgraph.rulekit import Finding
+from tests.support.findings import FOUND, printed
 from tests.support.models import build
-
-FOUND = Finding(
-    code="QDQ401",
-    name="zero-point-not-zero",
-    severity=Severity.ERROR,
-    safety=Safety.LOSSY,
-    place="q",
-    node="Quantize",
-    message="the zero-point of 'x' is 3",
-    help="quantize symmetrically",
-    bytes=12345,
-    bits_lost=1.0056,
-)
 
 TALLY = '''
 """How often each rule reports something."""
@@ -45,10 +31,7 @@ def render(files):
 
 
 def shown(name: str, *findings: Finding, int8: Int8Share | None = None) -> str:
-    console = Console(file=StringIO(), width=200)
-    formats.show(name, console, [FileFindings("m.onnx", findings, int8)])
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
+    return printed(name, FileFindings("m.onnx", findings, int8))
 
 
 @pytest.fixture

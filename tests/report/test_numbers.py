@@ -23,7 +23,7 @@ def shown(found: Verification) -> list[str]:
 
 
 SIDES = [
-    (Sides(9.3, math.inf), "9.3 dB equal the given model is the noisy side"),
+    (Sides(9.3, math.inf), "9.3 dB exact the given model is the noisy side"),
     (Sides(28.9, 9.8), "28.9 dB 9.8 dB the repaired model is the noisy side"),
     (Sides(31.3, 31.9), "31.3 dB 31.9 dB"),
     (Sides(1.8, 8.0), "1.8 dB 8.0 dB both are far, so these inputs tell little; give typical ones with --data"),

@@ -2,21 +2,19 @@
 
 import json
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import onnx
 import pytest
-from rich.console import Console
 
 from qdqgraph import __version__
 from qdqgraph.cli.main import main
 from qdqgraph.engines.share import Int8Share
-from qdqgraph.report import formats
 from qdqgraph.report.formats import FileFindings
-from qdqgraph.rulekit import Finding, Safety, Severity, catalog
+from qdqgraph.rulekit import Finding, catalog
+from tests.support.findings import FOUND, printed
 from tests.support.models import build
 from tests.support.paths import DATA
 
@@ -24,27 +22,12 @@ SCHEMA = jsonschema.Draft7Validator(json.loads((DATA / "schemas" / "sarif-2.1.0.
 TWICE = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { y = t.conv4 (x, s1) v = t.conv4 (x, s2) }"
 ILLEGAL = """g (float[1,4,8,8] x) => (float[1,4,8,8] u) <int8 three = {3}> {
     q = QuantizeLinear (x, s3, three) d = DequantizeLinear (q, s3, three) u = Sigmoid (d) }"""
-FOUND = Finding(
-    code="QDQ401",
-    name="zero-point-not-zero",
-    severity=Severity.ERROR,
-    safety=Safety.LOSSY,
-    place="q",
-    node="Quantize",
-    message="the zero-point of 'x' is 3",
-    help="quantize symmetrically",
-    bytes=12345,
-    bits_lost=1.0056,
-)
 SHARE = Int8Share("forecast for trt-10", weighted=5, int8=0, tensors=0, bytes=12345)
 
 
 def log(*files: FileFindings) -> Any:
     """The only run of the log, after its validation."""
-    console = Console(file=StringIO(), width=200)
-    formats.show("sarif", console, files)
-    assert isinstance(console.file, StringIO)
-    content = json.loads(console.file.getvalue())
+    content = json.loads(printed("sarif", *files))
     SCHEMA.validate(content)
     (run,) = content["runs"]
     return run

@@ -1,5 +1,6 @@
 """The summaries of `check` and `fix`: what becomes of each finding, what rules cost, what remains and why."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,11 @@ from qdqgraph.report.summary import checking, fixing
 from qdqgraph.report.summary.checking import CheckSummary
 from qdqgraph.report.summary.names import shortened
 from qdqgraph.report.summary.outcomes import Outcome, by_reason
-from qdqgraph.report.summary.words import percent, size
+from qdqgraph.report.summary.words import bits_lost, decibels, percent, size
 from qdqgraph.rulekit.finding import Severity
-from tests.support.models import build
+from tests.support.models import UNSIGNED, build
 
 TWICE = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = Relu (x) y = t.conv4 (a, s1) v = t.conv4 (a, s2) }"
-UNSIGNED = """g (float[1,4,8,8] x) => (float[1,4,8,8] y)
-    <float s = {0.1}, uint8 z = {0}, int8[4,4,1,1] w = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16}, float t = {0.1},
-     int8 u = {0}> {
-        q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
-        k = DequantizeLinear (w, t, u)
-        y = Conv (d, k) }"""
-"""UINT8 activations times INT8 weights: once the activations are INT8, the operands have one type."""
 ZERO = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float s = {0}, int8 z = {0}, float t = {0.1}, int8 o = {3}> {
     q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Sigmoid (d)
     p = QuantizeLinear (x, t, o) v = DequantizeLinear (p, t, o) }"""
@@ -36,7 +30,7 @@ ZERO = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) <float s 
 def summary(text: str | onnx.ModelProto, **settings: Any) -> CheckSummary:
     model = build(text) if isinstance(text, str) else text
     found = api.check(model, other_targets=True, rehearse=True, **settings)
-    return checking.summary("m.onnx", "trt-10", found)
+    return checking.summary("m.onnx", found)
 
 
 def test_a_finding_that_fix_repairs_is_repairable() -> None:
@@ -65,7 +59,7 @@ def test_what_is_gone_when_an_illegal_finding_is_repaired_follows_from_it() -> N
 
 def test_fix_writes_nothing_while_an_error_remains_and_the_option_that_repairs_it_is_named() -> None:
     found = summary(ZERO)
-    assert found.unwritten.startswith("QDQ403 remains at 1 place: ") and found.asked == ("QDQ403",)
+    assert found.unwritten.startswith("QDQ403 remains at 1 place: ") and found.command == f"{found.fix} --also QDQ403"
     with pytest.raises(qdqgraph.RepairError):
         qdqgraph.fix(build(ZERO))
     assert qdqgraph.fix(build(ZERO), also=("QDQ403",)).left == ()
@@ -81,7 +75,7 @@ def test_a_rehearsal_is_what_fix_does() -> None:
 
 
 def test_without_a_rehearsal_the_fields_of_a_finding_decide() -> None:
-    found = checking.summary("m.onnx", "trt-10", api.check(build(UNSIGNED)))
+    found = checking.summary("m.onnx", api.check(build(UNSIGNED)))
     assert {j.outcome for j in found.findings} == {Outcome.REPAIRABLE, Outcome.LEFT} and found.after is None
 
 
@@ -117,7 +111,7 @@ def test_the_summary_of_a_repair() -> None:
     table = {row.name: (row.before, row.after) for row in found.rows}
     assert table["findings"] == ("1", "0") and table["activation pairs"] == ("2", "1")
     assert table["worst bits lost"] == ("", "0.14") and table["SQNR"][1].endswith(" dB")
-    assert found.worst is not None and found.worst.site == "a" and found.changed == 1
+    assert [change.site for change in found.changes] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -167,4 +161,6 @@ def test_sizes_and_shares() -> None:
     assert [size(n) for n in (0, 1, 999, 1000, 486_400, 38_361_648, 447_450_042)] == [
         "0 bytes", "1 byte", "999 bytes", "1.000 kB", "486.4 kB", "38.36 MB", "447.5 MB",
     ]  # fmt: skip
+    assert [decibels(db) for db in (41.23, math.inf, math.nan)] == ["41.2 dB", "exact", "not finite"]
+    assert [bits_lost(bits) for bits in (0.14, -1)] == ["0.14", "clips 2.00x"]
     assert [percent(share) for share in (0, 0.0001, 0.25, 1)] == ["0 %", "<0.1 %", "25.0 %", "100.0 %"]

@@ -23,6 +23,13 @@ pair (x, s) => (y) {
 CONCAT = """g (float[1,4,8,8] x, float[1,4,8,8] t) => (float[1,4,8,8] y, float[1,4,8,8] v) {
     a = Relu (x) y = t.conv4 (a, s1) c = Concat <axis = 1> (a, t) v = t.conv8 (c, s2) }"""
 """A Concat whose inputs and output have different scales."""
+UNSIGNED = """g (float[1,4,8,8] x) => (float[1,4,8,8] y)
+    <float s = {0.1}, uint8 z = {0}, int8[4,4,1,1] w = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16}, float t = {0.1},
+     int8 u = {0}> {
+        q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+        k = DequantizeLinear (w, t, u)
+        y = Conv (d, k) }"""
+"""UINT8 activations times INT8 weights: once the activations are INT8, the operands have one type."""
 
 
 def convolution(channels: int, out: int = 4) -> str:

@@ -85,6 +85,9 @@ class _Spreads(Mapping[str, Spread]):
             self._counted.update({name: counter.spread() for name, counter in self._rest().items()})
         return self._counted[source]
 
+    def __contains__(self, site: object) -> bool:
+        return self._sources.get(str(site)) in self._counted  # asking for others counts them
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
 

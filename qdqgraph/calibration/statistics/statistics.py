@@ -50,6 +50,11 @@ class Statistics(Mapping[str, Spread]):
     def __contains__(self, site: object) -> bool:
         return site in self.amax  # asking for the values may count them
 
+    def counted(self, site: str) -> Spread | None:
+        """The values of a tensor if they are counted already; None otherwise."""
+        known = site in self.spreads  # `get` may count the values of others
+        return self.spreads[site] if known else None
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.spreads)
 

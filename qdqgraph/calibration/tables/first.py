@@ -9,6 +9,7 @@ from ...graph.graph import Graph
 from ...graph.pair import Pair
 from ...proposals.proposal import SetPair
 from ..fitted import Fitted
+from ..statistics.spread import Spread
 from .table import Table
 
 
@@ -41,6 +42,10 @@ class TableFirst:
     def loss(self, site: str, scale: float) -> float:
         """The bits that a scale loses at a site, as the source of the site's own scale counts them."""
         return (self.table if site in self.table.scales else self.rest).loss(site, scale)
+
+    def counted(self, site: str) -> Spread | None:
+        """As measured."""
+        return self.rest.counted(site)
 
     def weights(self, graph: Graph) -> Iterator[tuple[Pair, SetPair]]:
         """As measured: a table has the scales of activations."""

@@ -15,14 +15,14 @@ class Totals:
     """Sums over the layers of one engine.
 
     Attributes:
-        layers: number of layers that run a kernel.
+        kernels: number of layers that run a kernel.
         reformats: number of layers that only copy or convert a tensor.
         quantizers: number of those that are a Q or DQ which no kernel absorbed.
         bytes: bytes of activations read and written.
         time_ms: sum of the layer times in milliseconds; None if no time was measured.
     """
 
-    layers: int
+    kernels: int
     reformats: int
     quantizers: int
     bytes: int

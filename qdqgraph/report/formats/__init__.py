@@ -43,6 +43,7 @@ class FileFindings:
         int8: what runs in INT8, by the forecast; None if unknown.
         rules: the rules that were run; none if unknown.
         checked: what `qdqgraph.check` returned; None if unknown.
+        fix: the command that repairs the file; "" for `fix` without options.
         error: why the file cannot be checked, with its path; "" if it was.
     """
 
@@ -51,24 +52,26 @@ class FileFindings:
     int8: Int8Share | None = None
     rules: Sequence[Rule] = ()
     checked: Checked | None = None
+    fix: str = ""
     error: str = ""
 
     @classmethod
-    def of(cls, found: Checked, rules: Sequence[Rule] = ()) -> FileFindings:
+    def of(cls, found: Checked, rules: Sequence[Rule] = (), fix: str = "") -> FileFindings:
         """What `qdqgraph.check` returned for a file, for the format markdown best with a rehearsal.
 
         Args:
             found: what was returned.
             rules: the rules that were run.
+            fix: the command that repairs the file; by default `fix` without options.
         """
-        return cls(found.file, found.findings, found.int8, rules, found)
+        return cls(found.file, found.findings, found.int8, rules, found, fix)
 
     @cached_property
     def summary(self) -> CheckSummary | None:
         """The findings by rule, tensor and outcome; None if unknown."""
         from ..summary.checking import summary
 
-        return None if self.checked is None else summary(self.path, self.checked.target, self.checked)
+        return None if self.checked is None else summary(self.path, self.checked, self.fix)
 
     @property
     def here(self) -> tuple[Finding, ...]:

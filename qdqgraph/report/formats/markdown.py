@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...errors import counted
-from ..markdown import code, finding_rows, folded, places, prose, table
+from ..markdown import code, listed, places, prose, table
 from ..summary.checking import CheckSummary
-from ..summary.outcomes import Outcome, cost_order
+from ..summary.outcomes import Outcome, judged
 from ..summary.words import percent, size
 from . import FileFindings
 
@@ -26,9 +26,8 @@ def render(files: Sequence[FileFindings]) -> Iterator[str]:
         if file.summary is not None:
             yield from _summary(file.summary)
         if file.here:
-            heads = ("code", "tensor", "what is wrong", "what to do")
-            listed = [*table(heads, finding_rows(sorted(file.here, key=cost_order)))]
-            yield from folded(f"All {counted(len(file.here), 'finding')}", listed)
+            known = judged(file.here, None) if file.summary is None else file.summary.findings
+            yield from listed([each.ended for each in known], counted(len(known), "finding"))
         for target, found in file.elsewhere.items():
             yield from ("", f"On {target} only: {counted(len(found), 'finding')}, at {places(found, FEW)}.")
         yield ""
@@ -37,7 +36,7 @@ def render(files: Sequence[FileFindings]) -> Iterator[str]:
 def _summary(found: CheckSummary) -> Iterator[str]:
     yield from (f"**{prose(found.verdict)}**", "")
     if found.findings:
-        yield from (f"{found.total}.", "")
+        yield from (prose(found.prospect) + (f": {code(found.command)}" if found.command else "."), "")
         heads = ("code", "rule", "findings!", "repairable!", "follow!", "stay!", "cost a run!", "share!")
         yield from table(heads, _rules(found))
         yield ""
@@ -49,9 +48,7 @@ def _summary(found: CheckSummary) -> Iterator[str]:
     yield from (f"{prose(found.int8.sentence)}.", "")
     if found.after is not None and found.findings:
         yield from (f"After a repair: {prose(found.after.counts)}.", "")
-    if found.unwritten:
-        yield from (f"A repair would write nothing: {prose(found.unwritten)}", "")
-    elif found.kept:
+    if found.kept and not found.unwritten:
         yield from ("A repair leaves:", "")
         for left in found.kept:
             many = counted(len(left.findings), "place")

@@ -68,7 +68,7 @@ def folded(graph: Graph) -> Folding:
         if tensor.name not in graph.initializers:
             makes[tensor.name] = opened(tensor.name, None)
     groups = {id(n): number for number, group in enumerate(normalizations(graph).groups) for n in group}
-    shapes, normal = shape_arithmetic(graph), dict[int, int]()
+    shapes, normal = graph.once(shape_arithmetic), dict[int, int]()
     for node in graph.nodes():
         if graph.is_constant(key(node)):
             continue

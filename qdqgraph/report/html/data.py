@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ... import __version__
 from .parts import Engines, Tone, View
 
 Cell = str | float | int | None
@@ -53,7 +54,7 @@ class Column:
     """A column of a table: `kind` says how its values are written and sorted."""
 
     label: str
-    kind: Literal["text", "name", "code", "count", "bytes", "share", "decibels", "number", "scale", "change"] = "text"
+    kind: Literal["text", "name", "code", "count", "bytes", "share", "decibels", "number", "scale"] = "text"
     help: str = ""
 
 
@@ -154,7 +155,6 @@ class Page:
     title: str
     files: tuple[str, ...]
     target: str
-    version: str
     verdict: Verdict
     cards: tuple[Card, ...] = ()
     codes: Table | None = None
@@ -166,3 +166,4 @@ class Page:
     front: Front | None = None
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
+    version: str = __version__

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ...printable import printable
 from ...repair.seed import CODE
@@ -13,7 +14,7 @@ from ...rulekit.rule import Rule as AnyRule
 from ..results import Result
 from ..summary.outcomes import Judged, Outcome, why
 from .data import Item, Rule, State
-from .views import Drawn
+from .scenes import Scene
 
 STATES: Mapping[Outcome, State] = {
     Outcome.REPAIRABLE: "repairable",
@@ -23,22 +24,19 @@ STATES: Mapping[Outcome, State] = {
 """The state of a finding by its outcome."""
 
 
-def judged_items(judged: Iterable[Judged], drawn: Sequence[Drawn], numbers: Mapping[str, int]) -> tuple[Item, ...]:
+def judged_items(judged: Iterable[Judged], here: Scene) -> tuple[Item, ...]:
     """The findings of `check`, with what a repair would do."""
-    return tuple(item(each.finding, STATES[each.outcome], each.why, drawn, numbers) for each in judged)
+    return tuple(item(each.finding, STATES[each.outcome], each.why, here) for each in judged)
 
 
-def repaired_items(
-    before: Iterable[Finding], result: Result, drawn: Sequence[Drawn], numbers: Mapping[str, int]
-) -> tuple[Item, ...]:
+def repaired_items(before: Iterable[Finding], result: Result, both: Scene) -> tuple[Item, ...]:
     """The findings before a repair and those that it brought to light, with what became of each; without the layers
     that `quantize` quantizes.
 
     Args:
         before: the findings of the first graph, with their costs.
         result: the repair.
-        drawn: the graphs before and after it.
-        numbers: the number of each box by its key.
+        both: the graphs before and after it.
     """
     left = {finding.identity: finding for finding in result.left}
     done = {finding.identity for finding in result.applied}
@@ -50,13 +48,12 @@ def repaired_items(
         seen.add(finding.identity)
         state: State = "left" if finding.identity in left else "repaired" if finding.identity in done else "gone"
         reason = why(left[finding.identity]) if state == "left" else ""
-        places = drawn[::-1] if state == "left" else drawn
-        found.append(item(finding, state, reason, places, numbers))
+        found.append(item(finding, state, reason, replace(both, drawn=both.drawn[::-1]) if reason else both))
     return tuple(found)
 
 
-def item(finding: Finding, state: State, reason: str, drawn: Sequence[Drawn], numbers: Mapping[str, int]) -> Item:
-    """A finding with the boxes of its place and of its tie: of the first of these graphs that has its place."""
+def item(finding: Finding, state: State, reason: str, here: Scene) -> Item:
+    """A finding with the boxes of its place and of its tie."""
     sites = finding.tie.sites if finding.tie is not None else ()
     return Item(
         code=printable(finding.code),
@@ -70,16 +67,9 @@ def item(finding: Finding, state: State, reason: str, drawn: Sequence[Drawn], nu
         why=printable(reason),
         bytes=finding.bytes,
         bits=finding.bits_lost,
-        box=_box(finding.place, finding.node, drawn, numbers),
-        boxes=tuple(dict.fromkeys(b for s in sites if (b := _box(s, "", drawn, numbers)) is not None)),
+        box=here.box(finding.place, finding.node),
+        boxes=tuple(dict.fromkeys(b for s in sites if (b := here.box(s)) is not None)),
     )
-
-
-def _box(tensor: str, node: str, drawn: Sequence[Drawn], numbers: Mapping[str, int]) -> int | None:
-    for each in drawn:
-        if (index := each.box_at(tensor, node)) is not None:
-            return numbers[each.folding.boxes[index].key]
-    return None
 
 
 def documented(rules: Iterable[AnyRule], codes: Iterable[str]) -> tuple[Rule, ...]:

@@ -11,7 +11,7 @@ from ...engines.compare.totals import Totals
 from ...engines.layers import Engine, Layer, Reason
 from ...printable import printable
 from .parts import Engines, Kernel, Mark, Row, Side, Why
-from .words import dims, finite, kernel_title, types
+from .words import dims, finite, kernel_title, sentence, types
 
 Boxes = Callable[[Layer], tuple[int, ...]]
 """The boxes of the graph that a kernel computes."""
@@ -27,11 +27,11 @@ def one_engine(engine: Engine, boxes: Boxes = no_boxes) -> Engines:
     return Engines((_side(engine, boxes),), "bytes" if engine.time_ms is None else "ms")
 
 
-def two_engines(found: Diff, verdict: str, boxes: tuple[Boxes, Boxes] = (no_boxes, no_boxes)) -> Engines:
+def two_engines(found: Diff, verdict: str, boxes: Sequence[Boxes] = (no_boxes, no_boxes)) -> Engines:
     """Two engines side by side."""
     timed = found.a.time_ms is not None and found.b.time_ms is not None
     sides = _side(found.a, boxes[0]), _side(found.b, boxes[1])
-    return Engines(sides, "ms" if timed else "bytes", _rows(found), printable(verdict))
+    return Engines(sides, "ms" if timed else "bytes", _rows(found), f"{sentence(verdict)}." if verdict else "")
 
 
 def _side(engine: Engine, boxes: Boxes) -> Side:
@@ -40,13 +40,10 @@ def _side(engine: Engine, boxes: Boxes) -> Side:
         name=printable(engine.name),
         source=printable(engine.source),
         kernels=tuple(_kernel(layer, boxes) for layer in engine.working),
-        layers=totals.layers,
-        reformats=totals.reformats,
         bytes=totals.bytes,
         ms=finite(totals.time_ms),
         precisions=_counted(Counter(layer.precision for layer in engine.working if not layer.cause)),
         causes=_counted(Counter(str(layer.cause) for layer in engine.working if layer.cause)),
-        notes=tuple(map(printable, engine.notes)),
     )
 
 
@@ -68,7 +65,6 @@ def _kernel(layer: Layer, boxes: Boxes) -> Kernel:
         ms=finite(layer.time_ms),
         tactic=printable(layer.tactic),
         nodes=tuple(map(printable, layer.nodes)),
-        quantizers=tuple(map(printable, layer.quantizers)),
         why=tuple(map(why, layer.why)),
         boxes=boxes(layer),
     )

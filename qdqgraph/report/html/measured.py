@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ... import __version__
 from ...engines.execute.kinds import KINDS, LABEL
 from ...engines.execute.numbers import EngineNumbers
 from ...errors import counted
@@ -19,14 +18,14 @@ from ...search.outcome import Point as Found
 from ...search.start import quality
 from ...verify.layers import Accuracy, LayerRow
 from ..checked import Checked
-from ..summary import checking
+from ..summary.words import decibels
+from ..tune import level_text
 from ..tuned import Tuned
 from .data import Card, Cell, Column, Front, Page, Point, Table, Verdict
-from .items import documented, judged_items
+from .pages import checked_page
 from .parts import Fact, Tone
 from .repairs import fix_page
-from .scenes import drawn_of, scene
-from .summary import PLACES, by_code, checked_cards, share_cards
+from .summary import PLACES, findings_card, share_card
 from .words import finite, note
 
 SUMMED = ("layer", "operator", "alone", "accumulated", "findings")
@@ -38,42 +37,27 @@ LOW = 20.0
 def error_page(path: Path, measured: Accuracy, checked: Checked, rules: Sequence[Rule]) -> Page:
     """The error of each layer of a file against its float network."""
     facts = {row.layer: _facts(row) for row in measured.layers}
-    here = scene(drawn_of(checked.known, facts))
-    found = checking.summary(str(path), checked.known.graph.target.name, checked)
+    page, found, here = checked_page("error", path, checked, rules, facts=facts)
     boxes = tuple(here.box(row.layer, row.node) for row in measured.layers)
     worst, layers = measured.layers[0], _layers(measured, boxes)
     where = f"{counted(len(measured.layers), 'layer')} on {counted(measured.samples, 'sample')} of {measured.data}"
-    return Page(
-        command="error",
-        title=printable(path.name),
-        files=(printable(str(path)),),
-        target=here.target,
-        version=__version__,
-        verdict=Verdict(
-            "plain", printable(f"Worst layer alone: {worst.node}, {_db(worst.alone.sqnr)}"), printable(where)
-        ),
-        cards=(*_scores(measured), *_levels(measured), *checked_cards(found)[:1], *share_cards((checked.int8,))[:2]),
-        codes=by_code(found.codes),
+    text = f"Worst layer alone: {worst.node}, {decibels(worst.alone.sqnr)}"
+    return replace(
+        page,
+        verdict=Verdict("plain", printable(text), printable(where)),
+        cards=(*_scores(measured), *_levels(measured), findings_card(found), share_card((checked.int8,))),
         dearest=_worst(layers),
-        findings=judged_items(found.findings, here.drawn, here.numbers),
-        rules=documented(rules, (each.finding.code for each in found.findings)),
-        views=here.views,
-        engines=here.engines,
         tables=(layers, *_skipped(measured.skipped)),
         notes=tuple(map(note, measured.notes)),
     )
-
-
-def _db(value: float) -> str:
-    return "not finite" if math.isnan(value) else "exact" if value == math.inf else f"{value:.1f} dB"
 
 
 def _facts(row: LayerRow) -> tuple[Fact, ...]:
     tone: Tone = "plain" if row.alone.sqnr >= LOW else "warn"
     clipped = [f"{i.clipped:.2%} of {printable(i.site)}" for i in row.inputs if i.clipped]
     return (
-        Fact("SQNR alone", _db(row.alone.sqnr), tone),
-        Fact("SQNR accumulated", _db(row.accumulated.sqnr)),
+        Fact("SQNR alone", decibels(row.alone.sqnr), tone),
+        Fact("SQNR accumulated", decibels(row.accumulated.sqnr)),
         Fact("cosine", f"{row.alone.cosine:.5f}"),
         Fact("largest error", f"{row.alone.largest:.4g}"),
         *((Fact("clipped", ", ".join(clipped)),) if clipped else ()),
@@ -91,7 +75,7 @@ def _scores(measured: Accuracy) -> tuple[Card, ...]:
 def _levels(measured: Accuracy) -> tuple[Card, ...]:
     alone = sorted(row.alone.sqnr for row in measured.layers if not math.isnan(row.alone.sqnr))
     low = sum(level < LOW for level in alone)
-    middle = _db(alone[len(alone) // 2]) if alone else "unknown"
+    middle = decibels(alone[len(alone) // 2]) if alone else "unknown"
     return (
         Card("Median SQNR alone", middle, note=f"of {counted(len(alone), 'layer')}"),
         Card(f"Layers below {LOW:g} dB", f"{low}", note="alone", tone="warn" if low else "good"),
@@ -129,7 +113,7 @@ def _worst(layers: Table) -> Table:
 
 def _level(value: float) -> Cell:
     """An SQNR for a table: a number, or a word."""
-    return round(value, 2) if math.isfinite(value) else _db(value)
+    return round(value, 2) if math.isfinite(value) else decibels(value)
 
 
 def _skipped(skipped: object) -> tuple[Table, ...]:
@@ -141,8 +125,7 @@ def _skipped(skipped: object) -> tuple[Table, ...]:
 
 def engine_error_page(path: Path, measured: EngineNumbers, checked: Checked, rules: Sequence[Rule]) -> Page:
     """Where the numbers of an engine differ from ONNX Runtime's."""
-    here = scene(drawn_of(checked.known))
-    found = checking.summary(str(path), checked.known.graph.target.name, checked)
+    page, _, here = checked_page("error --as", path, checked, rules)
     columns = (
         Column("kernel", "name"),
         Column("kind"),
@@ -168,7 +151,7 @@ def engine_error_page(path: Path, measured: EngineNumbers, checked: Checked, rul
     text = f"{differing} of {counted(len(measured.kernels), 'kernel')} compute other values than ONNX Runtime"
     where = f"{LABEL}; {counted(measured.samples, 'sample')} of {measured.data}"
     tables = (
-        Table("kernels", "Kernels", columns, tuple(rows), boxes),
+        Table("kernels", "Errors of kernels", columns, tuple(rows), boxes),
         *(
             (Table("reasons", "Reasons", (Column("reason"), Column("what"), Column("source")), reasons),)
             if used
@@ -176,19 +159,10 @@ def engine_error_page(path: Path, measured: EngineNumbers, checked: Checked, rul
         ),
         *_skipped(measured.skipped),
     )
-    return Page(
-        command="error --as",
-        title=printable(path.name),
-        files=(printable(str(path)),),
-        target=here.target,
-        version=__version__,
+    return replace(
+        page,
         verdict=Verdict("plain", text, printable(where)),
         cards=_engine_cards(measured),
-        codes=by_code(found.codes),
-        findings=judged_items(found.findings, here.drawn, here.numbers),
-        rules=documented(rules, (each.finding.code for each in found.findings)),
-        views=here.views,
-        engines=here.engines,
         tables=tables,
         notes=tuple(map(note, measured.notes)),
     )
@@ -201,7 +175,7 @@ def _engine_cards(measured: EngineNumbers) -> tuple[Card, ...]:
         note = f"{both.engine - both.runtime:+.4g} against ONNX Runtime"
         cards.append(Card("Score of the engine", f"{both.engine:.6g}", f"{both.runtime:.6g}", note))
     for name, found in list(measured.outputs.items())[:4]:
-        value = "another shape" if found is None else _db(found.sqnr)
+        value = "another shape" if found is None else decibels(found.sqnr)
         cards.append(Card("Output", value, note=printable(name)))
     return tuple(cards)
 
@@ -214,16 +188,15 @@ def tune_page(path: Path, output: Path | None, tuned: Tuned, rules: Sequence[Rul
     """
     outcome = tuned.outcome
     base, chosen, floats = outcome.base.found, outcome.chosen.found, outcome.floats.found
-    scored = chosen.searched.score is not None
-    unit = "score" if scored else "dB"
+    unit = "score" if chosen.searched.score is not None else "dB"
     speed = floats.ms / chosen.ms if chosen.ms else 1.0
     better: Tone = "good" if chosen.ms < base.ms else "plain"
-    real, decisions = quality(outcome.real[1]), len(outcome.chosen.candidate.decisions)
+    real, decisions = outcome.real[1], len(outcome.chosen.candidate.decisions)
     was = f"{base.ms:.4g} ms"
     faster, where = f"{speed:.2f} times as fast as float", "of the written model, on samples that did not choose it"
     cards = (
         Card("Estimated time", f"{chosen.ms:.4g} ms", was if was != f"{chosen.ms:.4g} ms" else "", faster, better),
-        Card("Quality, held back", _quality(real, scored), note=where),
+        Card("Quality, held back", level_text(real, " dB"), note=where),
         Card("Bytes between kernels", f"{chosen.bytes:,}", f"{base.bytes:,}" if base.bytes != chosen.bytes else ""),
         Card("Decisions", f"{decisions}", note=f"{outcome.candidates} candidates measured"),
     )
@@ -237,10 +210,6 @@ def tune_page(path: Path, output: Path | None, tuned: Tuned, rules: Sequence[Rul
         tables=(_points(outcome, unit), _decided(outcome)),
         notes=tuple(map(note, outcome.notes)),
     )
-
-
-def _quality(value: float, scored: bool) -> str:
-    return f"{value:.4f}" if scored else f"{value:.2f} dB"
 
 
 def _front(outcome: Outcome, unit: str) -> Front:

@@ -1,76 +1,83 @@
-"""The pages of check and engine diff."""
+"""The pages of check and engine diff, and what the pages of one checked file have in common."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ... import __version__
 from ...engines.compare.diff import Diff
 from ...engines.compare.match import KernelGroup
 from ...engines.share import Int8Share
 from ...errors import counted
+from ...graph.graph import Graph
 from ...printable import printable
 from ...rulekit.rule import Rule
-from ...targets.target import DEFAULT
 from ..checked import Checked
 from ..summary import checking
 from ..summary.checking import CheckSummary
-from ..summary.outcomes import Outcome
+from ..summary.words import compared
 from .data import Card, Cell, Column, Page, Table, Verdict
 from .items import documented, judged_items
-from .kernels import two_engines
-from .parts import Tone
-from .scenes import drawn_of, scene
-from .summary import by_code, checked_cards, dearest, share_cards
-from .words import note
+from .kernels import no_boxes, two_engines
+from .parts import Fact, Tone
+from .scenes import Scene, drawn_of, scene
+from .summary import by_code, checked_cards, dearest, share_card, traffic_cards
+from .views import Drawn
+from .words import note, sentence
 
 
-def check_page(path: Path, checked: Checked, rules: Sequence[Rule], target: str = DEFAULT, command: str = "") -> Page:
-    """What `check` finds in a file.
+def checked_page(
+    command: str,
+    path: Path,
+    checked: Checked,
+    rules: Sequence[Rule],
+    *,
+    fix: str = "",
+    facts: Mapping[str, tuple[Fact, ...]] | None = None,
+) -> tuple[Page, CheckSummary, Scene]:
+    """The page of a checked file with the verdict of `check`, its summary, and its graph.
 
     Args:
+        command: the command that writes the page.
         path: the file, as the user wrote it.
         checked: what `api.check` returned.
         rules: the rules that were run.
-        target: the name of the requested target.
-        command: the command that repairs the file; by default `fix` without options.
+        fix: the command that repairs the file; by default `fix` without options.
+        facts: what was measured, by the output tensor of a layer.
     """
-    found = checking.summary(str(path), target, checked)
-    here = scene(drawn_of(checked.known))
-    return Page(
-        command="check",
+    found = checking.summary(str(path), checked, fix)
+    here = scene(drawn_of(checked.known, facts))
+    page = Page(
+        command=command,
         title=printable(path.name),
         files=(printable(str(path)),),
         target=here.target,
-        version=__version__,
-        verdict=_checked(found, command or shlex.join(("qdqgraph", "fix", str(path), "-o", "fixed.onnx"))),
-        cards=checked_cards(found),
+        verdict=_checked(found),
         codes=by_code(found.codes),
-        dearest=dearest(found.places, here.box),
-        findings=judged_items(found.findings, here.drawn, here.numbers),
+        findings=judged_items(found.findings, here),
         rules=documented(rules, (each.finding.code for each in found.findings)),
         views=here.views,
         engines=here.engines,
+    )
+    return page, found, here
+
+
+def check_page(path: Path, checked: Checked, rules: Sequence[Rule], fix: str = "") -> Page:
+    """What `check` finds in a file; arguments as `checked_page`."""
+    page, found, here = checked_page("check", path, checked, rules, fix=fix)
+    return replace(
+        page,
+        cards=checked_cards(found),
+        dearest=dearest(found.places, here.box),
         notes=(*_elsewhere(found), *map(note, checked.engine.notes)),
     )
 
 
-def _checked(found: CheckSummary, command: str) -> Verdict:
+def _checked(found: CheckSummary) -> Verdict:
     tone: Tone = "bad" if found.errors or found.int8.warning else "warn" if found.findings else "good"
-    repairable = found.count(Outcome.REPAIRABLE) and not found.unwritten
-    follows, left = found.count(Outcome.FOLLOWS), found.count(Outcome.LEFT)
-    parts = [f"{found.count(Outcome.REPAIRABLE):,} repairable"]
-    parts += [f"{follows:,} resolved with them"] if follows else []
-    parts += [f"{left:,} left"] if left else []
-    parts += [f"fix would write nothing: {found.unwritten}"] if found.unwritten else []
-    detail = ", ".join(parts) if found.findings else found.int8.counts
-    return Verdict(tone, _capital(found.verdict), printable(detail), printable(command) if repairable else "")
-
-
-def _capital(text: str) -> str:
-    return printable(text[:1].upper() + text[1:])
+    detail = found.prospect if found.findings else found.int8.counts
+    return Verdict(tone, sentence(found.verdict), printable(detail), printable(found.command))
 
 
 def _elsewhere(found: CheckSummary) -> Iterator[str]:
@@ -80,29 +87,34 @@ def _elsewhere(found: CheckSummary) -> Iterator[str]:
         yield printable(f"for {name}: {counted(len(findings), 'more finding')} ({codes})")
 
 
-def diff_page(files: Sequence[Path], found: Diff) -> Page:
-    """The differences of two engines."""
+def diff_page(files: Sequence[Path], found: Diff, graphs: Sequence[Graph | None] = ()) -> Page:
+    """The differences of two engines; with the graphs, if both are forecasts of these."""
+    here = scene(
+        *(
+            Drawn(title, graph, engine)
+            for title, graph, engine in zip("AB", graphs, (found.a, found.b), strict=False)
+            if graph is not None
+        )
+    )
+    both = len(here.drawn) == 2
     sign, reason = found.verdict
     tone: Tone = "bad" if sign > 0 else "good" if sign < 0 else "plain"
-    word = {1: "is worse", -1: "is better", 0: "is not worse"}[sign]
-    cards: list[Card] = []
+    cards = [] if found.shares is None else [share_card(found.shares)]
     times = [totals.time_ms for totals in found.totals]
     if times[0] is not None and times[1] is not None:
         faster: Tone = "good" if times[1] < times[0] else "bad" if times[1] > times[0] else "plain"
         cards.append(Card("Time", f"{times[1]:.3f} ms", f"{times[0]:.3f} ms", "sum of layer times", faster))
-    known = found.shares or tuple(Int8Share.of(engine) for engine in (found.a, found.b))
-    cards += share_cards(known)[0 if found.shares else 1 :]
     detail = printable(reason) if found.comparable else "their tensors have other sizes: bytes and times do not compare"
     return Page(
         command="engine diff",
         title=printable(f"{found.a.name} → {found.b.name}"),
         files=tuple(printable(str(file)) for file in files),
         target="",
-        version=__version__,
-        verdict=Verdict(tone, printable(f"{found.b.name} {word}"), detail),
-        cards=tuple(cards),
+        verdict=Verdict(tone, printable(compared(found)), detail),
+        cards=(*cards, *traffic_cards([Int8Share.of(engine) for engine in (found.a, found.b)])),
         tables=(_differences(found),),
-        engines=two_engines(found, reason),
+        views=here.views if both else (),
+        engines=two_engines(found, reason, here.boxes if both else (no_boxes, no_boxes)),
         notes=tuple(map(note, dict.fromkeys((*found.a.notes, *found.b.notes)))),
     )
 

@@ -27,6 +27,25 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Values:
+    """The values of a tensor in the float network, on all samples.
+
+    Attributes:
+        low: the smallest value.
+        high: the largest value.
+        start: where the first bin begins.
+        width: of a bin.
+        counts: how many values each bin contains.
+    """
+
+    low: float
+    high: float
+    start: float
+    width: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SitePair:
     """The quantization of a tensor.
 
@@ -37,12 +56,13 @@ class SitePair:
         scales: of per-channel scales their count, and the smallest, median and largest.
         integers: the type of the integers.
         zero: the zero-point in words; "" if it is zero.
-        bound: the largest value that the scale represents, scale * 127 for INT8.
+        range: the smallest and the largest value that scale and zero-point represent.
         shape: of the tensor, in words.
         group: the group that shares its scale, as an index; None if it has no other member.
         was: the scale before the repair, if that is another one.
         bits: bits lost by that change.
         method: how the scale was chosen on data.
+        values: what data show of it; None without data.
     """
 
     tensor: str
@@ -51,12 +71,13 @@ class SitePair:
     scales: tuple[int, float, float, float] | None
     integers: str
     zero: str
-    bound: float | None
+    range: tuple[float, float] | None
     shape: str
     group: int | None = None
     was: float | None = None
     bits: float | None = None
     method: str = ""
+    values: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +108,6 @@ class Box:
         op: the operator of its core; "input" or "output" for the ends of the graph.
         also: the operators that fold into it, without Q and DQ.
         name: the full name.
-        weighted: whether it is a convolution or matrix product.
         end: whether it is an input or output of the graph.
         shape: of its result, in words.
         precision: what its kernel computes in, by the forecast; "" without one.
@@ -101,7 +121,6 @@ class Box:
     op: str
     also: tuple[str, ...]
     name: str
-    weighted: bool
     end: bool
     shape: str
     nodes: tuple[Node, ...]
@@ -138,24 +157,17 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Tied:
-    """Sites that share one scale, or will after the repair: `boxes` are those that produce them."""
-
-    sites: tuple[str, ...]
-    boxes: tuple[int, ...]
-    scale: float | None
-    agreed: bool
-
-
-@dataclass(frozen=True)
 class View:
-    """A graph: before a repair, after it, or the only one."""
+    """A graph: before a repair, after it, or the only one.
+
+    Attributes:
+        groups: of the sites that share one scale, or will after the repair, the boxes that produce them.
+    """
 
     title: str
-    nodes: int
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
-    groups: tuple[Tied, ...]
+    groups: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -183,7 +195,6 @@ class Kernel:
     ms: float | None
     tactic: str
     nodes: tuple[str, ...]
-    quantizers: tuple[str, ...]
     why: tuple[Why, ...]
     boxes: tuple[int, ...] = ()
 
@@ -195,13 +206,10 @@ class Side:
     name: str
     source: str
     kernels: tuple[Kernel, ...]
-    layers: int
-    reformats: int
     bytes: int
     ms: float | None
     precisions: tuple[tuple[str, int], ...]
     causes: tuple[tuple[str, int], ...]
-    notes: tuple[str, ...]
 
 
 Mark = Literal["same", "types", "layout", "fused", "gone", "new", "changed", "both", "only"]

@@ -52,7 +52,7 @@ def html(page: Page) -> str:
         style=style,
         script=script,
         data=embedded(page),
-        layout=_packed(ASSETS / LAYOUT),
+        layout=_packed(ASSETS / LAYOUT) if page.views else "",
     )
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ... import __version__
 from ...engines.compare.diff import diff
 from ...errors import counted
 from ...model.given import read
 from ...printable import printable
 from ...repair.options import Options
 from ...repair.rounds import between
+from ...repair.solution import Change
 from ...rulekit.rule import Rule
 from ..checked import Checked
 from ..results import Result
@@ -24,6 +24,7 @@ from .kernels import two_engines
 from .parts import Tone
 from .scenes import Scene, known, scene, titled
 from .summary import dearest, outcomes, repaired_cards
+from .values import values_of
 from .views import Drawn
 from .words import finite, note
 
@@ -72,8 +73,9 @@ def fixed_page(path: Path, fixed: Path, rules: Sequence[Rule], options: Options)
     (before, found), (after, remaining) = sides
     left = {finding.identity for finding in remaining.findings}
     gone = tuple(finding for finding in found.findings if finding.identity not in left)
-    repair = replace(between(before.graph, after.graph, rules, options), applied=gone, found=found.findings)
-    result = Result.of(replace(repair, left=remaining.findings), int8=(found.int8, remaining.int8))
+    repair = between(before.graph, after.graph, rules, options, scanned=remaining.known.scanned)
+    repair = replace(repair, applied=gone, found=found.findings, left=remaining.findings)
+    result = Result.of(repair, int8=(found.int8, remaining.int8))
     done = fixing.summary(str(path), fixed, None, result)
     verdict = _verdict(done, f"{path} and {fixed}")
     return _page("report", path, fixed, result, (before, after), found, done, rules, verdict)
@@ -91,9 +93,10 @@ def _page(
     verdict: Verdict,
 ) -> Page:
     before, after = drawn
-    both = scene(titled(before, "before"), titled(after, "after", result.changes))
-    items = repaired_items(found.findings, result, both.drawn, both.numbers)
-    earlier = checking.summary(str(path), before.graph.target.name, found)
+    values = values_of(result.measured)
+    both = scene(titled(before, "before", values), titled(after, "after", values, result.changes))
+    items = repaired_items(found.findings, result, both)
+    earlier = checking.summary(str(path), found)
     engines = diff(before.engine, after.engine)
     refused = REFUSED if found.int8.refused else ""
     return Page(
@@ -101,16 +104,15 @@ def _page(
         title=printable(path.name),
         files=tuple(printable(str(p)) for p in (path, output) if p is not None),
         target=both.target,
-        version=__version__,
         codes=outcomes(items, earlier.codes, 0 if done.before.findings is None else len(items) - len(found.findings)),
         dearest=dearest(earlier.places, both.box),
         findings=items,
         rules=documented(rules, (each.code for each in items)),
         views=both.views,
-        engines=two_engines(engines, refused, (both.boxes[0], both.boxes[1])),
+        engines=two_engines(engines, refused, both.boxes),
         verdict=verdict,
         cards=repaired_cards(done),
-        tables=tuple(filter(None, (_changes(result, both), _floats(result)))),
+        tables=tuple(filter(None, (_changes(done.changes, both), _floats(result)))),
         notes=tuple(map(note, dict.fromkeys((*after.engine.notes, *result.notes)))),
     )
 
@@ -128,18 +130,21 @@ def _verdict(found: FixSummary, where: str) -> Verdict:
     return Verdict(tone, text, printable("; ".join(filter(None, (warning, found.legality, where)))))
 
 
-def _changes(result: Result, both: Scene) -> Table | None:
-    if not result.changes:
+def _changes(changes: Sequence[Change], both: Scene) -> Table | None:
+    if not changes:
         return None
+    measured = any(change.method for change in changes)
     columns = (
         Column("tensor", "name"),
         Column("own scale", "scale"),
         Column("new scale", "scale"),
         Column("bits lost", "number", "log2(new / own); negative if the new range clips"),
-        Column("measured by"),
+        *([Column("measured by")] if measured else []),
     )
-    changes = sorted(result.changes, key=lambda c: (-c.lost, c.site))
-    rows = tuple((printable(c.site), finite(c.own), finite(c.new), finite(round(c.lost, 4)), c.method) for c in changes)
+    rows = tuple(
+        (printable(c.site), finite(c.own), finite(c.new), finite(round(c.lost, 4)), *([c.method] if measured else []))
+        for c in changes
+    )
     return Table("scales", "Changed scales", columns, rows, tuple(both.box(c.site) for c in changes))
 
 

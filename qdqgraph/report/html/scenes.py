@@ -9,18 +9,17 @@ from pathlib import Path
 import onnx
 
 from ...engines.forecast.forecast import forecast
-from ...engines.share import Int8Share
 from ...graph.graph import Graph
-from ...repair.gate import is_bare
+from ...repair.gate import is_float, quantized
 from ...repair.options import Options
 from ...repair.solution import Change, Solution
-from ...rulekit.finding import Severity
 from ...rulekit.rule import Rule, handled
 from ...targets.target import Target
 from ..checked import Checked
-from ..examined import Examined, examined
+from ..examined import Examined, examined_graph
 from .kernels import Boxes, one_engine
 from .parts import Engines, Fact, View
+from .values import ValuesOf, no_values
 from .views import Drawn, view
 
 
@@ -93,13 +92,12 @@ def known(
         ModelError: the model cannot be imported.
         RuleError: a rule crashed.
     """
-    plain = Graph.opened(model, folder, target=Target.named(options.target), keeps=handled(rules))
-    if is_bare(plain, rules):
-        found = Examined(plain, forecast(plain, name), (), Solution((), (), ()), ())
+    graph = Graph.opened(model, folder, target=Target.named(options.target), keeps=handled(rules))
+    if is_float(graph, rules):
+        found = Examined(graph, forecast(graph, name), (), Solution((), (), ()), ())
     else:
-        found = examined(model, folder, name, rules, options)
-    share = Int8Share.of(found.engine, (f.code for f in found.findings if f.severity is Severity.ERROR))
-    return drawn_of(found), Checked(name, options.target, found.findings, share, found.engine, known=found)
+        found = examined_graph(quantized(graph, rules), name, rules, options)
+    return drawn_of(found), Checked(name, found.findings, found)
 
 
 def drawn_of(found: Examined, facts: Mapping[str, tuple[Fact, ...]] | None = None) -> Drawn:
@@ -107,9 +105,9 @@ def drawn_of(found: Examined, facts: Mapping[str, tuple[Fact, ...]] | None = Non
     return Drawn("", found.graph, found.engine, found.groups.groups, facts=facts or {})
 
 
-def titled(drawn: Drawn, title: str, changes: Sequence[Change] = ()) -> Drawn:
-    """The same graph with a title, and the scales that changed on the way to it."""
-    return replace(drawn, title=title, changes=tuple(changes))
+def titled(drawn: Drawn, title: str, values: ValuesOf = no_values, changes: Sequence[Change] = ()) -> Drawn:
+    """The same graph with a title, what data show of its sites, and the scales that changed on the way to it."""
+    return replace(drawn, title=title, values=values, changes=tuple(changes))
 
 
 def _boxes(drawn: Drawn, numbers: Mapping[str, int]) -> Boxes:

@@ -8,9 +8,9 @@ from ...engines.compare.totals import percent
 from ...engines.share import Int8Share
 from ...errors import counted
 from ...printable import printable
+from ..summary import words
 from ..summary.checking import CheckSummary, CodeRow, Place
 from ..summary.fixing import FixSummary
-from ..summary.outcomes import Outcome
 from .data import Card, Cell, Column, Item, Table
 from .parts import Tone
 
@@ -101,18 +101,20 @@ def dearest(places: Sequence[Place], box: Callable[[str], int | None]) -> Table 
     return Table("dearest", "Most expensive places", columns, rows, boxes) if rows else None
 
 
+def findings_card(found: CheckSummary) -> Card:
+    """How many findings a checked file has."""
+    total, errors = len(found.findings), len(found.errors)
+    refused = f"{errors:,} for which TensorRT refuses the file" if errors else ""
+    note = "; ".join(filter(None, (found.outcomes, refused))) if total else ""
+    return Card("Findings", f"{total:,}", note=note, tone="bad" if errors else "warn" if total else "good")
+
+
 def checked_cards(found: CheckSummary) -> tuple[Card, ...]:
     """The figures of a checked file."""
-    total = len(found.findings)
-    repairable, follows = found.count(Outcome.REPAIRABLE), found.count(Outcome.FOLLOWS)
-    parts = [f"{repairable:,} repairable", *([f"{follows:,} resolved with them"] if follows else [])]
-    errors = len(found.errors)
-    note = f"{', '.join(parts)}; {errors:,} for which TensorRT refuses the file" if errors else ", ".join(parts)
-    tone: Tone = "bad" if errors else "warn" if total else "good"
-    findings = Card("Findings", f"{total:,}", note=note if total else "", tone=tone)
     cost = found.bytes / found.int8.bytes if found.int8.bytes else 0.0
-    costs = Card("Cost of the findings", size(found.bytes), note=f"{100 * cost:.1f} % of all bytes", share=cost)
-    return (findings, *((costs,) if found.bytes else ()), *share_cards((found.int8,)))
+    costs = Card("Cost of the findings", f"{found.bytes:,}", note=f"{words.percent(cost)} of all bytes", share=cost)
+    shares = (found.int8,)
+    return (findings_card(found), *((costs,) if found.bytes else ()), share_card(shares), *traffic_cards(shares))
 
 
 def repaired_cards(found: FixSummary) -> tuple[Card, ...]:
@@ -122,39 +124,46 @@ def repaired_cards(found: FixSummary) -> tuple[Card, ...]:
         "Findings",
         f"{after.findings or 0:,}",
         "" if before.findings in (None, after.findings) else f"{before.findings:,}",
-        found.legality,
+        "",
         "bad" if after.errors else "good" if after.findings == 0 else "plain",
     )
     shares = tuple(share for share in (before.int8, after.int8) if share is not None)
-    basis = "by forecast; before: as if TensorRT accepted the file" if before.errors else "by forecast"
+    forecast = (share_card(shares), *traffic_cards(shares)) if shares else ()
     loss = () if before.findings is None else _loss(found)  # `quantize` chooses the first scales
-    return (findings, *(share_cards(shares, basis) if shares else ()), *loss, *_numbers(found))
+    return (findings, *forecast, *loss, *_numbers(found))
 
 
-def share_cards(shares: Sequence[Int8Share], basis: str = "by forecast") -> tuple[Card, ...]:
-    """What runs in INT8, and what moves between kernels: of one engine, or before and after; `basis` says whence."""
+def share_card(shares: Sequence[Int8Share]) -> Card:
+    """What runs in INT8, by a forecast: one, or before and after."""
     first, last = shares[0], shares[-1]
     part = last.int8 / last.weighted if last.weighted else None
     tone = (
         _better(-first.int8, -last.int8) if len(shares) > 1 else "bad" if last.weighted and not last.int8 else "plain"
     )
     layers = [f"{share.int8} of {share.weighted}" for share in shares]
-    unsized = f"; {last.unsized:,} tensors of unknown size" if last.unsized else ""
+    unless = "; before: as if TensorRT accepted the file" if len(shares) > 1 else ", as if TensorRT accepted the file"
+    note = _source(shares) + (unless if first.refused else "")
+    return Card(f"Weighted layers in {last.kind}", layers[-1], _before(layers), note, tone, part)
+
+
+def traffic_cards(shares: Sequence[Int8Share]) -> tuple[Card, ...]:
+    """What moves between the kernels of an engine, from any source: of one, or before and after."""
+    last = shares[-1]
+    unsized = f"; {counted(last.unsized, 'tensor')} of unknown size" if last.unsized else ""
     return (
-        Card(f"Weighted layers in {last.kind}", layers[-1], _before(layers), basis, tone, part),
         _card("Bytes between kernels", [s.bytes for s in shares], f"read and written in a run{unsized}"),
-        _card("Kernels", [s.kernels for s in shares], "by forecast"),
+        _card("Kernels", [s.kernels for s in shares], _source(shares)),
         _card("Reformats", [s.reformats for s in shares], "kernels that only convert or copy"),
     )
 
 
-def size(count: int) -> str:
-    """A number of bytes, exact."""
-    return f"{count:,}"
+def _source(shares: Sequence[Int8Share]) -> str:
+    """Where the figures come from."""
+    return printable(" → ".join(dict.fromkeys(share.source for share in shares)))
 
 
 def _card(label: str, values: Sequence[int], note: str) -> Card:
-    shown = [size(value) for value in values]
+    shown = [f"{value:,}" for value in values]
     change = percent(values[0], values[-1])
     return Card(
         label, shown[-1], _before(shown), "; ".join(filter(None, (change, note))), _better(values[0], values[-1])
@@ -172,11 +181,11 @@ def _better(before: float, after: float) -> Tone:
 
 def _loss(found: FixSummary) -> tuple[Card, ...]:
     """The resolution that the repair costs."""
-    if found.worst is None:
+    if not found.changes:
         return (Card("Bits lost", "0", note="no scale changed", tone="good"),)
-    tone: Tone = "plain" if found.worst.lost <= 1 else "warn"
-    note = printable(f"at most, of {counted(found.changed, 'scale')}: {found.worst.site}")
-    return (Card("Bits lost", f"{max(0.0, found.worst.lost):.2f}", note=note, tone=tone),)
+    worst = found.changes[0]
+    note = printable(f"at most, of {counted(len(found.changes), 'scale')}: {worst.site}")
+    return (Card("Bits lost", words.bits_lost(worst.lost), note=note, tone="plain" if worst.lost <= 1 else "warn"),)
 
 
 def _numbers(found: FixSummary) -> tuple[Card, ...]:

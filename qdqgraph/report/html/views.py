@@ -11,19 +11,18 @@ import numpy as np
 
 from ...engines.compare.match import NUMBERED
 from ...engines.layers import Engine
-from ...graph.amax import amax_from_scale
 from ...graph.graph import Graph, Node, key, label
 from ...graph.pair import Pair, is_pair, pairs
-from ...operators import is_weighted
 from ...printable import printable
 from ...repair.solution import Change, Group
 from .boxes import Folded, Folding, folded, unfolded
-from .parts import Box, Edge, Fact, SitePair, Tied, View
+from .parts import Box, Edge, Fact, SitePair, View
 from .parts import Node as Member
+from .values import ValuesOf, no_values
 from .words import attributes, finite, shape_of, short, titled
 
-BOUNDS = {"int8": 127, "uint8": 255, "int16": 32767, "uint16": 65535}
-"""The largest integer of a type, for the largest value that a scale represents."""
+INTEGERS = ("int8", "uint8", "int16", "uint16")
+"""Types of integers whose range is shown."""
 SCALE_DIGITS = 7
 WEIGHT = ".weight"
 """How PyTorch's names of weights end, after the path of their module."""
@@ -38,6 +37,7 @@ class Drawn:
         groups: the sites that share one scale, or will after the repair.
         changes: the sites whose scale a repair changed, in the graph after it.
         facts: what was measured, by the output tensor of a layer.
+        values: what data show of a site.
         whole: whether each node is a box of its own.
     """
 
@@ -47,6 +47,7 @@ class Drawn:
     groups: tuple[Group, ...] = ()
     changes: tuple[Change, ...] = ()
     facts: Mapping[str, tuple[Fact, ...]] = field(default_factory=dict)
+    values: ValuesOf = no_values
     whole: bool = False
 
     @cached_property
@@ -119,7 +120,7 @@ class _Drawing:
         self.table = pairs(self.graph)
         self.changes = {change.site: change for change in drawn.changes}
         shared = [group for group in drawn.groups if sum(bool(self.table.at(s)) for s in group.sites) > 1]
-        self.groups = tuple(self._tied(group) for group in shared)
+        self.groups = tuple(self._makers(group.sites) for group in shared)
         self.group_of = {site: number for number, group in enumerate(shared) for site in group.sites}
         self.kernel_of, self.first_of = self._kernels()
         self.reformats = self._reformats()
@@ -127,7 +128,7 @@ class _Drawing:
     def view(self) -> View:
         boxes = tuple(self._box(i, box) for i, box in enumerate(self.folding.boxes))
         edges = tuple(self._edge(*line) for line in self.folding.lines)
-        return View(self.drawn.title, len(self.graph.model.graph.node), boxes, edges, self.groups)
+        return View(self.drawn.title, boxes, edges, self.groups)
 
     def _kernels(self) -> tuple[dict[int, int], dict[int, int]]:
         """The kernel of each box, that of its core if there is one, and the first box of each kernel, as indices."""
@@ -171,7 +172,6 @@ class _Drawing:
             op=self._op(box),
             also=() if core is None else self._also(box, core),
             name=printable(box.key.rstrip() if core is None else label(core)),
-            weighted=core is not None and is_weighted(core.op),
             end=core is None,
             shape=shape_of(self.graph, box.key.rstrip() if core is None else self._end(box)),
             nodes=tuple(self._member(node, core) for node in box.nodes),
@@ -241,7 +241,6 @@ class _Drawing:
             each = np.asarray(pair.scale, np.float64).reshape(-1)
             figures = [finite(_exact(float(f(each)))) for f in (np.min, np.median, np.max)]
             scales = None if None in figures else (int(each.size), *figures)
-        bound = BOUNDS.get(integers)
         return SitePair(
             tensor=printable(pair.tensor),
             kind=pair.kind,
@@ -249,19 +248,19 @@ class _Drawing:
             scales=scales,  # type: ignore[arg-type]
             integers=integers,
             zero=_zero(pair),
-            bound=None if value is None or bound is None else finite(_exact(amax_from_scale(value, bound))),
+            range=_range(pair),
             shape=shape_of(self.graph, pair.tensor),
             group=self.group_of.get(pair.site) if pair.kind == "activation" else None,
             was=None if change is None else finite(_exact(change.own)),
             bits=None if change is None else finite(round(change.lost, 4)),
             method="" if change is None else change.method,
+            values=self.drawn.values(pair.site) if pair.kind == "activation" else None,
         )
 
-    def _tied(self, group: Group) -> Tied:
-        found = (self.folding.makes.get(site) for site in group.sites)
-        boxes = dict.fromkeys(self.ids[box] for box in found if box is not None)
-        scale = None if group.scale is None else finite(_exact(float(np.asarray(group.scale).reshape(-1)[0])))
-        return Tied(tuple(map(printable, group.sites)), tuple(boxes), scale, group.agreed)
+    def _makers(self, sites: Iterable[str]) -> tuple[int, ...]:
+        """The boxes that produce these sites."""
+        found = (self.folding.makes.get(site) for site in sites)
+        return tuple(dict.fromkeys(self.ids[box] for box in found if box is not None))
 
     def _edge(self, source: int, target: int, tensor: str, reader: Node | None) -> Edge:
         pair = self.table.made(tensor)
@@ -314,6 +313,15 @@ class _Drawing:
 def _exact(value: float) -> float:
     """A scale with the digits that float32 has."""
     return float(f"{value:.{SCALE_DIGITS}g}")
+
+
+def _range(pair: Pair) -> tuple[float, float] | None:
+    """The smallest and the largest value that a pair with one scale represents; None if unknown."""
+    if not pair.per_tensor or pair.zero_point is None or str(pair.zero_point.dtype) not in INTEGERS:
+        return None
+    zero, ends = int(pair.zero_point.reshape(-1)[0]), np.iinfo(pair.zero_point.dtype)
+    low, high = (finite(_exact((end - zero) * pair.value)) for end in (int(ends.min), int(ends.max)))
+    return None if low is None or high is None else (low, high)
 
 
 def _zero(pair: Pair) -> str:

@@ -95,6 +95,11 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def sentence(text: str) -> str:
+    """A text with a capital letter."""
+    return printable(text[:1].upper() + text[1:])
+
+
 def note(text: str) -> str:
     """A sentence for the user; its lines stay."""
     return printable(text, keep="\n")

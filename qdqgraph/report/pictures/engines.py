@@ -59,7 +59,7 @@ def _totals(engine: Engine) -> tuple[str, ...]:
     time = "" if found.time_ms is None else f", {found.time_ms:.3f} ms"
     causes = ", ".join(f"{count} × {cause}" for cause, count in engine.causes.most_common())
     reformats = counted(found.reformats, "reformat") + (f" ({causes})" if causes else "")
-    return (f"{counted(found.layers, 'kernel')}, {found.bytes:,} bytes a run{time}", reformats)
+    return (f"{counted(found.kernels, 'kernel')}, {found.bytes:,} bytes a run{time}", reformats)
 
 
 def _sorted(shown: Sequence[int], sources: Mapping[int, dict[int, Tensor]]) -> list[int]:

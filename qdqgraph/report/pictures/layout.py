@@ -9,8 +9,10 @@ Transactions on Systems, Man and Cybernetics 11 (1981); the places within a laye
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from ...graph.components import components
 
 GAP, BETWEEN, LANE = 18, 20, 8
 """Pixels between cards of a layer, between layers, and the width of a lane."""
@@ -80,29 +82,10 @@ def _listed(points: Mapping[int, Point]) -> tuple[Point, ...]:
     return tuple(points[index] for index in range(len(points)))
 
 
-def _parts(count: int, wires: Sequence[tuple[int, int]]) -> list[tuple[list[int], list[int]]]:
+def _parts(count: int, wires: Sequence[tuple[int, int]]) -> Iterator[tuple[list[int], list[int]]]:
     """The cards that wires join, and those wires, as indices; parts in the order of their first card."""
-    near: dict[int, list[int]] = defaultdict(list)
-    for source, target in wires:
-        near[source].append(target)
-        near[target].append(source)
-    part: dict[int, int] = {}
-    found: list[tuple[list[int], list[int]]] = []
-    for first in range(count):
-        if first in part:
-            continue
-        pending = [first]
-        part[first] = len(found)
-        while pending:
-            new = [index for index in near[pending.pop()] if index not in part]
-            part.update((index, len(found)) for index in new)
-            pending += new
-        found.append(([], []))
-    for index in range(count):
-        found[part[index]][0].append(index)
-    for number, (source, _) in enumerate(wires):
-        found[part[source]][1].append(number)
-    return found
+    for part in components([*((card,) for card in range(count)), *wires]):
+        yield [index for index in part if index < count], [index - count for index in part if index >= count]
 
 
 def _places(heights: Sequence[int], width: int, wires: Sequence[tuple[int, int]]) -> Places:

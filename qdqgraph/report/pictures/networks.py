@@ -53,8 +53,8 @@ def of_graph(drawn: Drawn, findings: Iterable[Finding], title: str, totals: tupl
         at[drawn.box_at(finding.place, finding.node)].append(finding)
     elsewhere = [f"not in the picture: {', '.join(_codes(at[None]))}"] if at[None] else []
     groups: dict[int, list[int]] = defaultdict(list)
-    for number, tied in enumerate(shown.groups, start=1):
-        for index in tied.boxes:
+    for number, boxes in enumerate(shown.groups, start=1):
+        for index in boxes:
             groups[index].append(number)
     converted = _converted(drawn, shown)
     most = max((box.bytes for box in shown.boxes), default=0)

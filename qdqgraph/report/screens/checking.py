@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import Enum
 
 from rich.console import Console
 from rich.text import Text
 
 from ...errors import counted
-from ...rulekit.finding import Finding
 from ..lines import finding_line, say, tabulate
 from ..summary.checking import CheckSummary, CodeRow, Place
 from ..summary.names import shortened
-from ..summary.outcomes import Judged, Outcome
+from ..summary.outcomes import RESOLVED, Judged, Outcome
 from ..summary.words import percent, size
 from .layout import clipped, colour, columns, longest, row, say_verdict, say_wrapped, table
 
@@ -26,9 +23,6 @@ FEW = 4
 REASONS = 3
 """How many reasons for what remains after a repair the screen shows."""
 MARKS = {Outcome.REPAIRABLE: "", Outcome.FOLLOWS: "resolved", Outcome.LEFT: "left"}
-
-
-RESOLVED = "resolved by the repair of others"
 
 
 class Detail(Enum):
@@ -45,14 +39,13 @@ class Detail(Enum):
     """Every finding, one line each, in place of the places."""
 
 
-def show(console: Console, found: CheckSummary, detail: Detail, command: Sequence[str]) -> None:
+def show(console: Console, found: CheckSummary, detail: Detail) -> None:
     """Prints the summary of a file.
 
     Args:
         console: where to.
         found: the summary.
         detail: how much of it.
-        command: the command that repairs the file, in words.
     """
     if detail is not Detail.STATISTICS:
         style = "bold red" if found.errors else "bold yellow" if found.findings or found.int8.warning else "bold green"
@@ -65,22 +58,16 @@ def show(console: Console, found: CheckSummary, detail: Detail, command: Sequenc
         return
     if detail is Detail.FULL:
         for judged in found.findings:
-            say(console, finding_line(found.path, _as_it_ends(judged)))
+            say(console, finding_line(found.path, judged.ended))
     elif found.findings:
         _places(console, found, verbose=detail is Detail.VERBOSE)
     _elsewhere(console, found, verbose=detail in (Detail.VERBOSE, Detail.FULL))
     _layers(console, found, style="bold yellow" if found.int8.warning else "")
     _stays(console, found, verbose=detail in (Detail.VERBOSE, Detail.FULL))
-    _last(console, found, command)
-
-
-def _as_it_ends(judged: Judged) -> Finding:
-    """The finding with what becomes of it as its advice."""
-    if judged.outcome is Outcome.FOLLOWS:
-        return replace(judged.finding, refused="", help=RESOLVED, bits_lost=None)
-    if judged.outcome is Outcome.LEFT and judged.finding.repairable:
-        return replace(judged.finding, refused=judged.why)
-    return judged.finding
+    if found.command:
+        say(console, Text(found.next_step, "bold"))  # one line, to be copied
+    elif found.findings:
+        say_wrapped(console, found.next_step, style="bold")
 
 
 def _rules(console: Console, found: CheckSummary) -> None:
@@ -181,17 +168,3 @@ def _stays(console: Console, found: CheckSummary, *, verbose: bool) -> None:
         say_wrapped(console, text if verbose else clipped(text, 2 * columns(console) - 2), style="dim")
     if len(kept) > len(shown):
         say(console, Text(f"left: {counted(len(kept) - len(shown), 'more reason')}: -v lists all", "dim"))
-
-
-def _last(console: Console, found: CheckSummary, command: Sequence[str]) -> None:
-    """What to do."""
-    if not found.findings:
-        return
-    if found.unwritten and not found.asked:
-        say_wrapped(console, f"{found.total}, but fix would write nothing: {found.unwritten}", style="bold")
-    elif found.count(Outcome.LEFT) == len(found.findings):
-        say_wrapped(console, found.total, style="bold")
-    else:
-        also = [f"--also {','.join(found.asked)}"] if found.asked else []
-        line = " ".join((*map(shlex.quote, command), *also))
-        say(console, Text(f"{found.total}: {line}", "bold"))

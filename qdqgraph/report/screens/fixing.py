@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ...errors import counted
 from ...repair.seed import CODE
+from ...repair.solution import Change
 from ...rulekit.finding import Finding
 from ...verify.verification import Verification
 from ..lines import colored_line, say, tabulate
@@ -19,6 +20,7 @@ from ..summary.fixing import FixSummary
 from ..summary.names import shortened
 from ..summary.outcomes import Left
 from ..summary.sides import Row
+from ..summary.words import bits_lost, decibels
 from .layout import clipped, colour, columns, longest, row, say_verdict, say_wrapped, table
 
 if TYPE_CHECKING:
@@ -67,8 +69,8 @@ def show(console: Console, found: FixSummary, result: Result, detail: Detail) ->
     if found.left:
         say(console, Text(f"Left ({found.remaining:,})", "bold"))
         _left(console, found.left, verbose=verbose)
-    if verbose and result.changes:
-        tabulate(console, _scales(console, result), columns(console))
+    if verbose and found.changes:
+        tabulate(console, _scales(console, found.changes), columns(console))
     _before_and_after(console, found.rows)
     for remark in found.remarks:
         say_wrapped(console, remark, " ", "dim")
@@ -138,23 +140,21 @@ def _before_and_after(console: Console, rows: Sequence[Row]) -> None:
     tabulate(console, shown, columns(console))
 
 
-def _scales(console: Console, result: Result) -> Table:
-    measured = any(change.method for change in result.changes)
+def _scales(console: Console, changes: Sequence[Change]) -> Table:
+    measured = any(change.method for change in changes)
     heads = ["Scales changed", "own scale", "new scale", "bits lost", *(["measured by"] if measured else [])]
     shown = table(*((head, "right" if place else "left") for place, head in enumerate(heads)))
-    worst = sorted(result.changes, key=lambda c: (-c.lost, c.site))
-    names = shortened((change.site for change in worst[:SCALES]), max(columns(console) - 50, 24))
-    for change in worst[:SCALES]:
-        lost = f"{change.lost:.2f}" if change.lost >= 0 else f"clips {2**-change.lost:.2f}x"
+    names = shortened((change.site for change in changes[:SCALES]), max(columns(console) - 50, 24))
+    for change in changes[:SCALES]:
         method = (change.method,) if measured else ()
-        row(shown, names[change.site], f"{change.own:.6g}", f"{change.new:.6g}", lost, *method)
-    if len(worst) > SCALES:
-        row(shown, f"{len(worst) - SCALES} more, all with --json", *[""] * (len(heads) - 1))
+        row(shown, names[change.site], f"{change.own:.6g}", f"{change.new:.6g}", bits_lost(change.lost), *method)
+    if len(changes) > SCALES:
+        row(shown, f"{len(changes) - SCALES} more, all with --json", *[""] * (len(heads) - 1))
     return shown
 
 
 def _outputs(check: Verification) -> Iterable[tuple[str, str]]:
     """Each output with its agreement."""
     for name, agreement in check.outputs.items():
-        value = "bit-identical" if agreement.identical else f"SQNR {agreement.sqnr:.1f} dB"
+        value = "bit-identical" if agreement.identical else f"SQNR {decibels(agreement.sqnr)}"
         yield f"output {name}", f"{value}; {agreement.caveat}" if agreement.caveat else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class CheckSummary:
         kept: what a repair would leave, also what only its other repairs bring to light, by reason.
         failed: why a repair fails; "" if it does not, or if that is unknown.
         elsewhere: the findings that only another target has, by the name of that target.
+        fix: the command that repairs the file, without the codes that `--also` has to name.
     """
 
     path: str
@@ -100,6 +102,7 @@ class CheckSummary:
     kept: tuple[Left, ...]
     failed: str
     elsewhere: Mapping[str, tuple[Finding, ...]]
+    fix: str
 
     def count(self, outcome: Outcome) -> int:
         """Returns how many findings have an outcome."""
@@ -119,10 +122,14 @@ class CheckSummary:
         return "; ".join(f"{left.code} remains at {counted(len(left.findings), 'place')}: {left.why}" for left in stay)
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The codes for `--also` without which `fix` writes nothing; empty if they are not what prevents it."""
+    def command(self) -> str:
+        """The command that repairs what can be repaired, with the codes for `--also` without which it writes nothing;
+        "" if there is no such command."""
         stay = [left for left in self.kept if left.severity is Severity.ERROR]
-        return tuple(sorted({left.code for left in stay})) if all(left.asked for left in stay) else ()
+        idle = not stay and self.count(Outcome.LEFT) == len(self.findings)
+        if self.failed or idle or not all(left.asked for left in stay):
+            return ""
+        return self.fix + (f" --also {','.join(sorted({left.code for left in stay}))}" if stay else "")
 
     @property
     def verdict(self) -> str:
@@ -144,22 +151,38 @@ class CheckSummary:
 
     @property
     def total(self) -> str:
-        """How many findings there are, and how many a repair removes: "17 findings, 16 repairable"."""
+        """How many findings there are, and what a repair makes of them: "17 findings, 16 repairable"."""
+        return f"{counted(len(self.findings), 'finding')}, {self.outcomes}"
+
+    @property
+    def outcomes(self) -> str:
+        """What a repair makes of the findings: "16 repairable"; what is left too if others are resolved."""
         follows, left = self.count(Outcome.FOLLOWS), self.count(Outcome.LEFT)
-        parts = [counted(len(self.findings), "finding"), f"{self.count(Outcome.REPAIRABLE)} repairable"]
-        parts += [f"{follows} resolved with them"] if follows else []
-        parts += [f"{left} left"] if left and follows else []
+        parts = [f"{self.count(Outcome.REPAIRABLE):,} repairable"]
+        parts += [f"{follows:,} resolved with them"] if follows else []
+        parts += [f"{left:,} left"] if left and follows else []
         return ", ".join(parts)
 
+    @property
+    def prospect(self) -> str:
+        """`total`, and why a repair would write nothing if no option changes that."""
+        stuck = self.unwritten and not self.command
+        return f"{self.total}, but fix would write nothing: {self.unwritten}" if stuck else self.total
 
-def summary(path: str, target: str, checked: Checked) -> CheckSummary:
+    @property
+    def next_step(self) -> str:
+        """`prospect` and the command that repairs: "17 findings, 16 repairable: qdqgraph fix …"."""
+        return ": ".join(filter(None, (self.prospect, self.command)))
+
+
+def summary(path: str, checked: Checked, fix: str = "") -> CheckSummary:
     """Returns the summary of a checked file.
 
     Args:
         path: the file, as the user wrote it.
-        target: the name of the requested target, "trt-10".
         checked: what `api.check` returned, best with a rehearsal: without one, the outcome of each finding is what it
             says of itself.
+        fix: the command that repairs the file; by default `fix` without options.
     """
     here = [finding for finding in checked.findings if not finding.target]
     found = judged(here, checked.rehearsal)
@@ -176,7 +199,7 @@ def summary(path: str, target: str, checked: Checked) -> CheckSummary:
     targets = dict.fromkeys(finding.target for finding in checked.findings if finding.target)
     return CheckSummary(
         path=path,
-        target=Target.named(target).title,
+        target=Target.named(checked.target).title,
         findings=found,
         codes=tuple(sorted(rows, key=lambda row: (row.severity is not Severity.ERROR, -row.bytes, row.code))),
         places=tuple(sorted(places, key=lambda place: -place.bytes)),
@@ -186,6 +209,7 @@ def summary(path: str, target: str, checked: Checked) -> CheckSummary:
         kept=() if known is None or known.failed else by_reason(known.left),
         failed="" if known is None else known.failed,
         elsewhere={name: tuple(f for f in checked.findings if f.target == name) for name in targets},
+        fix=fix or shlex.join(("qdqgraph", "fix", path, "-o", "fixed.onnx")),
     )
 
 

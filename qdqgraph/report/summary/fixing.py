@@ -13,7 +13,7 @@ from ...repair.solution import Change
 from ...rulekit.finding import Finding, Severity
 from ...verify.verification import Verification
 from .outcomes import Left, by_reason, cost_order
-from .sides import Numbers, Row, Side, numbers, rows
+from .sides import Numbers, Row, Side, by_loss, numbers, rows
 from .words import size
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ class FixSummary:
         left: what remains, by rule and reason.
         before: the given model.
         after: the repaired model.
-        worst: the site that lost the most resolution; None if no scale changed.
-        changed: number of sites whose scale changed.
-        groups: number of groups of tensors that share one scale after the repair.
+        changes: the sites whose scale changed, the largest loss first.
         numbers: the numeric check; None if it was not asked for.
         rows: the table before and after.
         remarks: what else to know of the numeric check: where samples come from, another reference or device.
@@ -56,9 +54,7 @@ class FixSummary:
     left: tuple[Left, ...]
     before: Side
     after: Side
-    worst: Change | None
-    changed: int
-    groups: int
+    changes: tuple[Change, ...]
     numbers: Numbers | None
     rows: tuple[Row, ...]
     remarks: tuple[str, ...]
@@ -86,16 +82,15 @@ class FixSummary:
     def verdict(self) -> str:
         """The most important fact in one sentence without the path."""
         done = f"{counted(self.count, 'finding')} repaired" if self.count else "nothing to repair"
-        parts = [f"{done}, {self.remaining} left" if self.remaining else done]
+        parts = [f"{done}, {self.remaining} left" if self.remaining else done, self.legality]
         old, new = self.before.int8, self.after.int8
-        parts += filter(None, (self.legality,))
         if old is not None and new is not None:
             layers = f"{new.int8} of {new.weighted} weighted layers in {new.kind}"
             layers += f" instead of {old.int8}" if old.int8 != new.int8 else ""
             sizes = self.before.errors == 0 and not old.unsized and old.bytes != new.bytes
             moved = f"{size(old.bytes)} -> {size(new.bytes)} a run" if sizes else ""
-            parts += filter(None, (new.warning or layers, moved))
-        return "; ".join(parts)
+            parts += (new.warning or layers, moved)
+        return "; ".join(filter(None, parts))
 
 
 def summary(path: str, written: Path | str | None, plan: Path | str | None, result: Result) -> FixSummary:
@@ -125,9 +120,7 @@ def summary(path: str, written: Path | str | None, plan: Path | str | None, resu
         left=by_reason(result.left),
         before=before,
         after=after,
-        worst=max(result.changes, key=lambda change: (change.lost, change.site), default=None),
-        changed=len(result.changes),
-        groups=result.groups,
+        changes=by_loss(result.changes),
         numbers=checked,
         rows=tuple(rows(result, before, after, checked)),
         remarks=(*_layers_lost(before, after), *(() if result.numbers is None else _remarks(result.numbers))),

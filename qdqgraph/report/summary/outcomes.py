@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from ...repair.rehearsal import Rehearsal
@@ -12,6 +12,10 @@ from ...rulekit.finding import Finding, Safety, Severity
 
 QUOTED = re.compile(r"'[^']*'|\d[\d,.]*")
 """What differs between the reasons of one kind: quoted names, and numbers."""
+
+
+RESOLVED = "resolved by the repair of others"
+"""The advice for a finding that is gone when others are repaired."""
 
 
 class Outcome(Enum):
@@ -38,6 +42,15 @@ class Judged:
     finding: Finding
     outcome: Outcome
     why: str = ""
+
+    @property
+    def ended(self) -> Finding:
+        """The finding with what becomes of it as its advice."""
+        if self.outcome is Outcome.FOLLOWS:
+            return replace(self.finding, refused="", help=RESOLVED, bits_lost=None)
+        if self.outcome is Outcome.LEFT and self.finding.repairable:
+            return replace(self.finding, refused=self.why)
+        return self.finding
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...engines.share import Int8Share
 from ...errors import counted
 from ...repair.corrections import Correction
+from ...repair.solution import Change
 from ...verify.verification import Sides, Verification
-from .words import size
+from .words import bits_lost, decibels, size
 
 if TYPE_CHECKING:
     from ..results import Result
@@ -70,9 +71,7 @@ class Numbers:
         """The figure: "41.2 dB", "bit-identical", "not compared"."""
         if self.db is None:
             return "not compared"
-        if self.identical == self.outputs:
-            return "bit-identical"
-        return "not finite" if math.isnan(self.db) else f"{self.db:.1f} dB"
+        return "bit-identical" if self.identical == self.outputs else decibels(self.db)
 
     @property
     def meaning(self) -> str:
@@ -152,12 +151,21 @@ def rows(result: Result, before: Side, after: Side, checked: Numbers | None) -> 
             yield _sides(checked.sides)
 
 
+def by_loss(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Returns changed scales, the largest loss first."""
+    return tuple(sorted(changes, key=lambda change: (-change.lost, change.site)))
+
+
 def _lost(result: Result) -> Iterator[Row]:
     """Resolution that scales lose by ties, and by repairs of what TensorRT refuses."""
     if result.changes:
-        worst = max(result.changes, key=lambda change: (change.lost, change.site))
-        value = f"{worst.lost:.2f}" if worst.lost >= 0 else f"clips {2**-worst.lost:.2f}x"
-        yield Row("worst bits lost", "", value, f"of {counted(len(result.changes), 'changed scale')}, at {worst.site}")
+        worst = by_loss(result.changes)[0]
+        yield Row(
+            "worst bits lost",
+            "",
+            bits_lost(worst.lost),
+            f"of {counted(len(result.changes), 'changed scale')}, at {worst.site}",
+        )
     legal = [f.bits_lost for f in result.applied if f.tie is None and f.bits_lost]
     if legal:
         yield Row("bits lost by legality", "", f"{max(legal):.2f}", f"at most, at {counted(len(legal), 'tensor')}")
@@ -192,13 +200,10 @@ def _bytes(share: Int8Share) -> str:
 
 def _sides(sides: Sides) -> Row:
     """Which of the two models is nearer to the float values."""
-    before, after = (
-        "equal" if math.isinf(db) and db > 0 else f"{db:.1f} dB" for db in (sides.original, sides.repaired)
-    )
     if max(sides.original, sides.repaired) < FAR:
         note = "both are far, so these inputs tell little; give typical ones with --data"
     elif abs(sides.repaired - sides.original) <= NEARER:
         note = ""
     else:
         note = f"the {'given' if sides.repaired > sides.original else 'repaired'} model is the noisy side"
-    return Row("SQNR to float values", before, after, note)
+    return Row("SQNR to float values", decibels(sides.original), decibels(sides.repaired), note)

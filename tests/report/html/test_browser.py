@@ -132,6 +132,22 @@ def test_before_and_after_in_place(tab: Page, files: dict[str, Path]) -> None:
     assert where["0"] == where["1"] and found["0"] > found["1"] == 0
 
 
+def test_the_panel_says_what_changed_where_the_graph_has_a_dot(tab: Page, files: dict[str, Path]) -> None:
+    view = opened(tab, files["repair"])
+    view.wait_for_selector("body[data-layout=elk]")
+    boxes = json.loads(view.text_content("#data") or "")["views"][1]["boxes"]
+    view.click(".box >> nth=0")
+    view.keyboard.press("f")
+    until(view, f"document.querySelectorAll('.box').length === {len(boxes)}")
+    found = []
+    for box in boxes:
+        view.click(f'[data-box="{box["id"]}"]')
+        until(view, f"document.querySelector('.box.chosen')?.dataset.box === '{box['id']}'")
+        found.append((view.locator(".box.chosen .differs").count(), view.locator("#panel .change").count()))
+        assert "object" not in view.inner_text("#panel")
+    assert {(0, 0), (1, 1)} == set(found)
+
+
 def test_a_folded_layer_opens_and_moves_those_below_it(tab: Page, files: dict[str, Path]) -> None:
     view = opened(tab, files["repair"])
     view.wait_for_selector("body[data-layout=elk]")
@@ -218,6 +234,7 @@ def test_print_has_all_parts_and_the_whole_graph(tab: Page, files: dict[str, Pat
         assert view.is_visible(f"#{part}")
     until(view, "document.body.dataset.layout === 'elk'")
     assert view.locator(".box").count() > 5 and view.get_attribute(".canvas", "viewBox")
+    assert view.evaluate("document.querySelector('.canvas').clientHeight") > 800, "240 mm"
     assert not view.is_visible("#search")
 
 

@@ -14,16 +14,20 @@ import pytest
 
 import qdqgraph
 from qdqgraph import api
+from qdqgraph.engines.compare.diff import diff
+from qdqgraph.engines.read.saved import open_engine
 from qdqgraph.printable import UNSAFE
 from qdqgraph.report.html import measured, pages, repairs
 from qdqgraph.report.html.boxes import folded
 from qdqgraph.report.html.data import Page
 from qdqgraph.report.html.render import ASSETS, SCRIPTS, STYLES, embedded, html
 from qdqgraph.report.html.scenes import scene
+from qdqgraph.report.html.values import SHOWN
 from qdqgraph.report.html.words import short
 from qdqgraph.rulekit import Graph
 from tests.support.cases import FOLDER, read
-from tests.support.models import CONCAT, build
+from tests.support.models import CONCAT, UNSIGNED, build
+from tests.support.paths import DATA
 from tests.support.report import check_page, drawn, fix_page, hostile
 
 RESIDUAL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
@@ -98,7 +102,7 @@ def test_findings_and_groups_are_at_their_boxes() -> None:
     names = {box.id: box.op for box in page.views[0].boxes}
     at = {item.code: [names[b] for b in item.boxes] for item in page.findings if item.code == "QDQ101"}
     assert at == {"QDQ101": ["Relu", "input", "Concat"]}
-    assert [{names[b] for b in group.boxes} for group in page.views[0].groups] == [{"Relu", "input", "Concat"}]
+    assert [{names[b] for b in boxes} for boxes in page.views[0].groups] == [{"Relu", "input", "Concat"}]
     assert {rule.code for rule in page.rules} == {item.code for item in page.findings}
 
 
@@ -208,12 +212,24 @@ def test_the_page_of_two_engines_has_their_totals_and_differences() -> None:
     found = qdqgraph.compare(qdqgraph.forecast(model), qdqgraph.forecast(qdqgraph.fix(model).model))
     page = pages.diff_page((Path("a"), Path("b")), found)
     assert page.engines is not None and not page.views
+    graphs = [drawn(each).graph for each in (model, qdqgraph.fix(model).model)]
+    both = pages.diff_page((Path("a"), Path("b")), found, graphs)
+    assert [view.title for view in both.views] == ["A", "B"] and both.engines is not None
+    assert all(kernel.boxes for side in both.engines.sides for kernel in side.kernels if not kernel.cause)
     assert [side.bytes for side in page.engines.sides] == [totals.bytes for totals in found.totals]
     rows = {row[0]: row[1] for row in page.tables[0].rows}
     assert rows["reformats gone"] == len(found.reformats_removed) and rows["other types"] == len(
         found.precision_changed
     )
-    assert page.verdict.tone == "good" and html(page)
+    assert page.verdict.tone == "good" and 'id="layout"' not in html(page), "no graph, so no library that places one"
+
+
+def test_the_page_of_engines_names_the_source_of_their_figures() -> None:
+    built = open_engine(DATA / "qat.graph.json"), open_engine(DATA / "qat-residual.graph.json")
+    forecasts = [qdqgraph.forecast(build(RESIDUAL))] * 2
+    for (a, b), source in ((built, "trtexec"), (forecasts, "forecast for trt-10")):
+        notes = {card.label: card.note for card in pages.diff_page((Path("a"), Path("b")), diff(a, b)).cards}
+        assert notes["Kernels"].endswith(source) and ("Weighted layers in INT8" in notes) is (a is b)
 
 
 def test_numbers_of_boxes_are_unique_in_each_graph() -> None:
@@ -261,5 +277,27 @@ def test_the_page_of_quantize_counts_layers_not_repairs() -> None:
     page = repairs.fix_page("quantize", Path("m.onnx"), None, result, qdqgraph.rules(), qdqgraph.Options())
     assert page.verdict.text == "2 of 2 weighted layers quantized, 0 findings left"
     assert "quantize" not in {item.code for item in page.findings}
-    assert [box.precision for box in page.views[0].boxes if box.weighted] == ["FP16"] * 2
-    assert [box.precision for box in page.views[1].boxes if box.weighted] == ["INT8"] * 2
+    assert [box.precision for box in page.views[0].boxes if box.op == "Conv"] == ["FP16"] * 2
+    assert [box.precision for box in page.views[1].boxes if box.op == "Conv"] == ["INT8"] * 2
+
+
+def test_a_repair_on_data_shows_the_values_of_each_quantized_tensor() -> None:
+    pytest.importorskip("onnxruntime")
+    random = np.random.default_rng(0)
+    data = [{"x": random.normal(0, 4, (1, 4, 8, 8)).astype(np.float32)} for _ in range(2)]
+    result = qdqgraph.fix(build(RESIDUAL), data=data)
+    page = repairs.fix_page("fix", Path("m.onnx"), None, result, qdqgraph.rules(), qdqgraph.Options())
+    pairs = [pair for view in page.views for box in view.boxes for pair in box.pairs]
+    found = {pair.tensor: pair.values for pair in pairs if pair.kind == "activation"}
+    assert {"x", "b", "e"} <= set(found)
+    values = np.concatenate([each["x"].reshape(-1) for each in data])
+    shown = found["x"]
+    assert shown is not None and (shown.low, shown.high) == (values.min(), values.max())
+    edges = shown.start + shown.width * np.arange(len(shown.counts) + 1)
+    assert list(shown.counts) == list(np.histogram(values, edges)[0]) and len(shown.counts) <= SHOWN
+
+
+def test_the_range_of_a_pair_has_its_zero_point() -> None:
+    (view,) = check_page(build(UNSIGNED.replace("uint8 z = {0}", "uint8 z = {100}"))).views
+    (pair,) = (pair for box in view.boxes for pair in box.pairs if pair.kind == "activation")
+    assert pair.range == pytest.approx((-10.0, 15.5))

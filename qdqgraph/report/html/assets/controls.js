@@ -3,10 +3,10 @@ function tools() {
   const button = (text, title, action, name) => el("button", { type: "button", title, class: name, onclick: action, "aria-label": title }, text);
   const parts = [];
   if (DATA.views.length > 1) {
-    graph.sides = DATA.views.map((view, side) => button(view.title, `Show the graph ${view.title} the repair (b)`, () => turn(side), "side"));
-    parts.push(el("div", { class: "segment", role: "group", "aria-label": "Before and after" }, graph.sides));
+    graph.sides = DATA.views.map((view, side) => button(view.title, `Show the graph ${view.title} (b)`, () => turn(side), "side"));
+    parts.push(el("div", { class: "segment", role: "group", "aria-label": "Graphs" }, graph.sides));
   }
-  if (DATA.findings.some((item) => item.box !== null)) {
+  if (PLACED.length) {
     graph.counter = el("span", { class: "counter" }, "findings");
     parts.push(el("div", { class: "segment" }, button("‹", "Previous finding (p)", () => step(-1)), graph.counter, button("›", "Next finding (n)", () => step(1))));
   }
@@ -15,8 +15,7 @@ function tools() {
     const most = ids().filter((id) => boxOf(id).nodes.length > 1);
     if (graph.open.size) graph.open.clear();
     else most.forEach((id) => graph.open.add(id));
-    graph.folder.textContent = graph.open.size ? "fold all" : "open all";
-    fresh();
+    refold();
   }, "folder");
   parts.push(el("div", { class: "segment" }, graph.folder));
   graph.clear = button("show all", "End the highlight (Esc)", () => light(null), "clear");
@@ -27,11 +26,11 @@ function tools() {
 
 function legend() {
   const key = (kind, text) => el("span", { class: "key" }, el("i", { class: kind }), text);
-  graph.legend = el("details", { class: "legend", open: true }, el("summary", {}, "Legend"),
+  return el("details", { class: "legend", open: true }, el("summary", {}, "Legend"),
     el("div", {}, key("swatch int8", "INT8"), key("swatch fp16", "FP16"), key("swatch fp32", "FP32"), key("swatch none", "no kernel of its own")),
     el("div", {}, key("stroke int8", "read as INT8"), key("stroke fp32", "read as float"), key("stroke fused", "inside one kernel")),
-    el("div", {}, key("sign warn", "finding"), DATA.views.length > 1 ? [key("sign gone", "repaired"), key("sign differs", "changed by the repair")] : null, key("sign loud", "reformat kernel"), key("sign tied", "tied scales"), key("sign cost", "bytes of the kernel")));
-  return graph.legend;
+    el("div", {}, DATA.findings.length ? key("sign warn", "finding") : null, DATA.views.length > 1 ? [DATA.findings.length ? key("sign gone", "repaired") : null, key("sign differs", "changed")] : null,
+      key("sign loud", "reformat kernel"), DATA.views.some((view) => view.groups.length) ? key("sign tied", "tied scales") : null, key("sign cost", "bytes of the kernel")));
 }
 
 function turn(side) {
@@ -47,29 +46,32 @@ function mark() {
   document.body.dataset.side = String(graph.side);
 }
 
-let current = -1; // place in ORDER of the finding that was shown last
+let current = -1; // place in PLACED of the finding that was shown last
 function step(by) {
-  const known = ORDER.filter((index) => DATA.findings[index].box !== null);
-  if (!known.length) return;
-  current = (current + by + known.length) % known.length;
-  showFinding(known[current]);
+  if (!PLACED.length) return;
+  current = (current + by + PLACED.length) % PLACED.length;
+  showFinding(PLACED[current]);
 }
 
 function showFinding(index) {
   const item = DATA.findings[index];
-  const known = ORDER.filter((other) => DATA.findings[other].box !== null);
-  current = known.indexOf(index);
-  if (graph.counter) graph.counter.textContent = `${current + 1} / ${known.length}`;
+  current = PLACED.indexOf(index);
   open("graph");
-  if (item.box === null) return;
-  if (DATA.views.length > 1) turn(["repaired", "gone"].includes(item.state) ? 0 : DATA.views.length - 1);
+  graph.counter.textContent = `${current + 1} / ${PLACED.length}`;
+  turn(isOpen(item, DATA.views.length - 1) ? DATA.views.length - 1 : 0);
   choose(item.box, { index });
+}
+
+// Shows a box in the graph, in this view if there is a choice.
+function showBox(id, side = graph.side) {
+  open("graph");
+  turn(Math.min(side, DATA.views.length - 1));
+  choose(id);
 }
 
 // Chooses a box: centres it, and shows its panel.
 function choose(id, { index = null, still = false } = {}) {
   graph.chosen = id;
-  if (!graph.touched) graph.legend.open = false; // makes room, once
   graph.touched = true;
   if (!graph.root.contains(document.activeElement)) graph.svg.focus({ preventScroll: true });
   if (BOXES.has(id) && !BOXES.get(id)[graph.side]) turn(BOXES.get(id).findIndex(Boolean));
@@ -85,8 +87,7 @@ function light(boxes) {
 }
 
 function lightGroup(group) {
-  const tied = DATA.views[graph.side].groups[group];
-  light(tied.boxes);
+  light(DATA.views[graph.side].groups[group]);
 }
 
 function unchoose() {
@@ -98,6 +99,10 @@ function unchoose() {
 function toggle(id) {
   if (graph.open.has(id)) graph.open.delete(id);
   else if (boxOf(id).nodes.length > 1) graph.open.add(id);
+  refold();
+}
+
+function refold() {
   graph.folder.textContent = graph.open.size ? "fold all" : "open all";
   fresh();
 }

@@ -20,6 +20,8 @@ const RULES = new Map(DATA.rules.map((rule) => [rule.code, rule]));
 const ORDER = DATA.findings.map((_, index) => index)
   .sort((a, b) => rank(DATA.findings[b]) - rank(DATA.findings[a]) || a - b);
 
+const PLACED = ORDER.filter((index) => DATA.findings[index].box !== null);
+
 function rank(item) {
   return item.bytes + (item.severity === "error" ? 1e15 : 0);
 }

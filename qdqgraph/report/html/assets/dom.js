@@ -13,7 +13,7 @@ function filled(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  for (const child of children.flat(2)) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== false) element.append(child);
   }
   return element;
@@ -55,6 +55,36 @@ function fitted(text, font, room, end = false) {
     else high = middle - 1;
   }
   return end ? text.slice(0, low) + "…" : "…" + text.slice(text.length - low);
+}
+
+// Calls an action with the words of a search field, in lower case.
+function searchField(placeholder, label, action) {
+  return el("input", { type: "search", placeholder, "aria-label": label, oninput: debounced((event) => action(tokens(event.target.value)), 80) });
+}
+
+function tokens(text) {
+  return text.toLowerCase().split(/\s+/).filter(Boolean);
+}
+
+function bar(share) {
+  return el("meter", { min: 0, max: 1, value: Math.min(1, share), "aria-hidden": "true" });
+}
+
+// The reasons of the forecast for a kernel; a link is followed to the web only.
+function reasons(kernel) {
+  return kernel.why.map((why) => el("p", { class: "why" },
+    el("a", { href: /^https?:\/\//.test(why.link) ? why.link : null, target: "_blank", rel: "noreferrer noopener" }, why.rule), " ", why.text));
+}
+
+// Opens a part of the page with this element, and shows it.
+function reveal(part, id) {
+  open(part);
+  const row = document.getElementById(id);
+  if (!row) return;
+  if (row.tagName === "DETAILS") row.open = true;
+  document.querySelectorAll(".here").forEach((each) => each.classList.remove("here"));
+  row.classList.add("here");
+  row.scrollIntoView({ block: "center" });
 }
 
 function debounced(action, wait) {

@@ -8,8 +8,7 @@ function draw(all = Boolean(graph.before)) {
   const far = k < FAR && !all;
   if (far !== graph.far) {
     graph.far = far;
-    for (const part of graph.drawn.values()) part.remove();
-    graph.drawn.clear();
+    erase();
   }
   graph.svg.classList.toggle("far", far);
   graph.svg.classList.toggle("dim", graph.lit !== null);
@@ -55,7 +54,7 @@ function boxPart(id, box, far) {
   const own = BOXES.get(id)[graph.side];
   const shown = boxOf(id);
   const { open, gone } = own ? findingsOf(id) : { open: [], gone: [] };
-  const classes = ["box", tint(shown.precision), own ? "" : "absent", shown.end ? "end" : "", shown.weighted ? "weighted" : "",
+  const classes = ["box", tint(shown.precision), own ? "" : "absent", shown.end ? "end" : "",
     open.length ? "found" : "", id === graph.chosen ? "chosen" : "", graph.lit && graph.lit.has(id) ? "lit" : ""];
   const part = svg("g", { class: classes.join(" "), transform: `translate(${box.x} ${box.y})`, "data-box": id });
   if (far) {
@@ -85,7 +84,7 @@ function boxPart(id, box, far) {
     part.append(svg("rect", { class: "cost", x: 6, y: HIGH - 4, width: Math.max(1.5, (WIDE - 12) * shown.bytes / dearestKernel(engine)), height: 3, rx: 1 }));
   }
   if (graph.open.has(id)) shown.nodes.forEach((node, row) => part.append(rowPart(node, row)));
-  if (differs(id)) part.append(svg("circle", { class: "differs", cx: WIDE, cy: 0, r: 4.5 }, svg("title", {}, "changed by the repair")));
+  if (changes(id).length) part.append(svg("circle", { class: "differs", cx: WIDE, cy: 0, r: 4.5 }, svg("title", {}, "changed")));
   if (open.length) part.append(badge(open));
   else if (gone.length) part.append(svg("g", { class: "badge gone" }, svg("circle", { cx: 2, cy: 2, r: 9 }), svg("text", { x: 2, y: 6, "text-anchor": "middle" }, "✓")));
   shown.groups.slice(0, 2).forEach((group, place) => part.append(svg("g", { class: "tag g" + group % GROUPS, "data-group": group },
@@ -120,17 +119,26 @@ function badge(items) {
 function rowPart(node, row) {
   const y = HIGH + row * ROW + 4;
   const text = (node.op === "QuantizeLinear" ? "Q" : node.op === "DequantizeLinear" ? "DQ" : node.op) + (node.detail ? "  " + node.detail : "");
-  const last = node.name.split("/").pop();
   return svg("g", { class: "row " + node.role },
     svg("rect", { x: 10, y, width: WIDE - 18, height: ROW - 3, rx: 3 }),
     svg("text", { x: 15, y: y + 12 }, fitted(text, node.role === "folded" ? "11px" : "700 11px", WIDE - 28, true)),
-    svg("title", {}, `${node.op} ${node.name}\n${node.detail}\n${last}`));
+    svg("title", {}, `${node.op} ${node.name}\n${node.detail}`));
 }
 
-// Whether what runs in a box is another thing before than after.
-function differs(id) {
+// What differs between the two graphs at a box, in words and chips.
+function changes(id) {
   const [a, b] = BOXES.get(id);
-  return DATA.views.length > 1 && (!a || !b || a.precision !== b.precision || a.pairs.length !== b.pairs.length);
+  if (DATA.views.length < 2) return [];
+  if (!a || !b) return ["only " + DATA.views[a ? 0 : 1].title];
+  const precision = (box) => chip(box.precision || "no kernel", tint(box.precision));
+  const found = a.precision === b.precision ? [] : [[precision(a), " → ", precision(b)]];
+  for (const [title, those] of [["outputs", (pair) => pair.kind === "activation"], ["constants", (pair) => pair.kind !== "activation"]]) {
+    const [before, after] = [a.pairs.filter(those).length, b.pairs.filter(those).length];
+    if (before !== after) found.push(`pairs of its ${title}: ${before} → ${after}`);
+  }
+  const scales = b.pairs.filter((pair) => pair.was !== null).length;
+  if (scales) found.push(scales > 1 ? `${scales} other scales` : "another scale");
+  return found;
 }
 
 function linePart(line, a, b, far) {

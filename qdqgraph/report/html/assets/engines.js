@@ -13,7 +13,7 @@ function startEngines(root) {
   const totals = engines.sides.map((side) => timed ? side.ms : side.bytes);
   const most = Math.max(1e-9, ...engines.sides.flatMap((side) => side.kernels.map(cost)));
   const two = engines.sides.length > 1;
-  const letters = two ? (DATA.views.length > 1 ? ["before", "after"] : ["A", "B"]) : [""];
+  const letters = two ? (DATA.views.length > 1 ? DATA.views.map((view) => view.title) : ["A", "B"]) : [""];
   const head = el("div", { class: "sides" + (two ? " two" : "") }, engines.sides.map((side, number) => sideHead(side, letters[number], timed)));
   let only = false;
   let words = [];
@@ -45,50 +45,41 @@ function startEngines(root) {
     const kernel = engines.sides[side].kernels[index];
     const share = totals[side] ? cost(kernel) / totals[side] : 0;
     const name = kernel.boxes.length
-      ? el("button", { type: "button", class: "link", title: kernel.name, onclick: () => { open("graph"); turn(Math.min(side, DATA.views.length - 1)); choose(kernel.boxes[0]); } }, kernel.title)
+      ? el("button", { type: "button", class: "link", title: kernel.name, onclick: () => showBox(kernel.boxes[0], side) }, kernel.title)
       : el("span", { title: kernel.name }, kernel.title);
     return el("div", { class: "one " + (kernel.cause ? "reformat" : tint(kernel.precision)), id: `kernel-${side}-${index}` },
       el("div", { class: "top" }, kernel.cause ? chip("REFORMAT " + kernel.cause, "loud") : chip(kernel.precision, tint(kernel.precision)), name),
       el("div", { class: "under" }, el("span", {}, kernel.kind), el("span", {}, `${kernel.reads || "?"} → ${kernel.writes || "?"}`), kernel.shape ? el("span", {}, kernel.shape) : null, kernel.tactic ? el("span", { title: kernel.tactic }, cut(kernel.tactic, 40)) : null),
       el("div", { class: "cost" }, el("b", {}, shown(cost(kernel))), el("span", {}, percent(share)), bar(cost(kernel) / most)),
-      kernel.why.length ? el("details", {}, el("summary", {}, kernel.why.map((why) => why.rule).filter((rule, i, all) => all.indexOf(rule) === i).join(" ")),
-        kernel.why.map((why) => el("p", { class: "why" }, el("a", { href: safe(why.link), target: "_blank", rel: "noreferrer noopener" }, why.rule), " ", why.text))) : null);
+      kernel.why.length ? el("details", {}, el("summary", {}, [...new Set(kernel.why.map((why) => why.rule))].join(" ")), reasons(kernel)) : null);
   }
   const tick = el("input", { type: "checkbox", onchange: () => { only = tick.checked; fill(); } });
   const select = el("select", { "aria-label": "Order", onchange: (event) => { order = event.target.value; fill(); } },
     el("option", { value: "run" }, "in order of execution"), el("option", { value: "cost" }, "by cost"), two ? el("option", { value: "change" }, "by change") : null);
-  const filter = el("input", { type: "search", placeholder: "Filter: reformat, INT8, a name", "aria-label": "Filter kernels", oninput: debounced((event) => { words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean); fill(); }, 80) });
-  root.append(engines.verdict ? el("p", { class: "note first" }, engines.verdict[0].toUpperCase() + engines.verdict.slice(1)) : "", head,
+  const filter = searchField("Filter: reformat, INT8, a name", "Filter kernels", (found) => { words = found; fill(); });
+  root.append(el("p", { class: "note first" }, engines.verdict, " A row is a kernel", two ? ", beside the one that computes the same ONNX nodes" : "", "; red ones only convert or copy."), head,
     el("div", { class: "head controls" }, two ? el("label", {}, tick, " differences only") : null, select, filter, count), list);
   fill();
 }
 
-function bar(share) {
-  return el("meter", { min: 0, max: 1, value: Math.min(1, share), "aria-hidden": "true" });
-}
-
 function sideHead(side, letter, timed) {
-  const whole_ = side.precisions.reduce((sum, [, count]) => sum + count, 0) || 1;
+  const total = (pairs) => pairs.reduce((sum, [, count]) => sum + count, 0);
+  const [computing, reformats] = [total(side.precisions), total(side.causes)];
   return el("div", { class: "side" },
     el("h2", {}, letter ? chip(letter, "plain") : null, " ", side.name, el("small", {}, " " + side.source)),
     el("p", { class: "totals" },
       timed && side.ms !== null ? [el("b", {}, side.ms.toFixed(3) + " ms"), " · "] : null,
-      el("b", {}, whole(side.bytes)), " bytes read and written · ", el("b", {}, whole(side.layers)), " kernels · ",
-      el("b", { class: side.reformats ? "bad" : "" }, whole(side.reformats)), " reformats",
+      el("b", {}, whole(side.bytes)), " bytes read and written · ", el("b", {}, whole(side.kernels.length)), " kernels · ",
+      el("b", { class: reformats ? "bad" : "" }, whole(reformats)), " reformats",
       side.causes.length ? ` (${side.causes.map(([cause, count]) => `${cause} ${count}`).join(", ")})` : ""),
     el("div", { class: "stack", role: "img", "aria-label": side.precisions.map(([name, count]) => `${name} ${count}`).join(", ") },
       side.precisions.map(([name, count]) => {
-        const part = el("span", { class: tint(name), title: `${name}: ${count} kernels` }, count / whole_ > 0.08 ? `${name} ${count}` : "");
+        const part = el("span", { class: tint(name), title: `${name}: ${count} kernels` }, count / computing > 0.08 ? `${name} ${count}` : "");
         part.style.flexGrow = String(count);
         return part;
       })));
 }
 
 function showKernel(side, index) {
-  open("engines");
-  const row = document.getElementById(`kernel-${side}-${index}`);
-  if (!row) return;
-  document.querySelectorAll(".here").forEach((each) => each.classList.remove("here"));
-  row.classList.add("here");
-  row.scrollIntoView({ block: "center" });
+  reveal("engines", `kernel-${side}-${index}`);
 }

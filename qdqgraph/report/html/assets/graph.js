@@ -15,7 +15,6 @@ const graph = {
   lit: null, // boxes that are lit up, while the others are dim
   drawn: new Map(),
   far: false,
-  done: false, // whether the layout is elkjs's
 };
 
 function ids() {
@@ -43,7 +42,7 @@ function startGraph(root) {
   graph.map = el("canvas", { class: "map", "aria-hidden": "true", title: "Overview: click or drag" });
   graph.panel = el("aside", { id: "panel", "aria-label": "Details", hidden: true });
   root.append(
-    el("div", { class: "desk" }, graph.map, el("div", { class: "view" }, graph.svg, tools(), legend()), graph.panel));
+    el("div", { class: "desk" }, graph.map, el("div", { class: "view" }, tools(), graph.svg, legend()), graph.panel));
   place(quickLayout(ids(), graph.lines));
   listen();
   new ResizeObserver(() => draw()).observe(graph.svg);
@@ -52,14 +51,12 @@ function startGraph(root) {
     document.body.dataset.layout = "elk";
     if (graph.before) {
       place(found);
-      graph.done = true;
       printGraph(true);
       return;
     }
     const anchor = graph.chosen ?? nearest();
     const before = anchor === null ? null : onScreen(anchor);
     place(found);
-    graph.done = true;
     if (!graph.touched || before === null) home();
     else {
       const after = onScreen(anchor);
@@ -74,9 +71,14 @@ function place(found) {
   graph.placed = found.placed;
   graph.routes = found.routes;
   graph.lines.forEach((line, index) => { line.index = index; });
+  erase();
+  bounds();
+}
+
+// Removes what is drawn, so that it is drawn anew.
+function erase() {
   for (const part of graph.drawn.values()) part.remove();
   graph.drawn.clear();
-  bounds();
 }
 
 function bounds() {
@@ -147,8 +149,7 @@ function home() {
   const { left, top, right, bottom } = graph.whole;
   const all = Math.min((w - 40) / (right - left), (h - 40) / (bottom - top));
   if (all > 0.55) { fit(); return; }
-  const first = ORDER.find((index) => DATA.findings[index].box !== null && isOpen(DATA.findings[index], graph.side));
-  const any = first ?? ORDER.find((index) => DATA.findings[index].box !== null);
+  const any = PLACED.find((index) => isOpen(DATA.findings[index], graph.side)) ?? PLACED[0];
   graph.at.k = 0.85;
   if (any !== undefined) centre(DATA.findings[any].box);
   else graph.at.x = w / 2 - (left + right) / 2 * graph.at.k;
@@ -192,8 +193,7 @@ function redraw() {
 }
 
 function fresh() {
-  for (const part of graph.drawn.values()) part.remove();
-  graph.drawn.clear();
+  erase();
   bounds();
   redraw();
 }

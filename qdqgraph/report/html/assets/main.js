@@ -3,8 +3,8 @@ const PARTS = [
   ["summary", "Summary", true, () => startSummary(document.getElementById("overview"))],
   ["graph", "Graph", DATA.views.length > 0, startGraph],
   ["findings", "Findings", DATA.findings.length > 0, startFindings],
-  ["engines", DATA.engines && DATA.engines.sides.length > 1 ? "Engines" : "Kernels", DATA.engines !== null, startEngines],
-  ["tables", DATA.front ? "Candidates" : DATA.command.startsWith("error") ? "Errors" : "Tables", DATA.tables.length > 0, startTables],
+  ["engines", "Kernels", DATA.engines !== null, startEngines],
+  ["tables", DATA.tables.length ? DATA.tables[0].title : "", DATA.tables.length > 0, startTables],
 ].filter((part) => part[2]);
 const begun = new Set();
 
@@ -14,10 +14,7 @@ function open(name) {
     const root = document.getElementById(part);
     root.hidden = part !== name;
     document.getElementById("tab-" + part).setAttribute("aria-selected", String(part === name));
-    if (part === name && !begun.has(part)) {
-      begun.add(part);
-      start(root);
-    }
+    if (part === name) begin(part, start);
   }
   document.body.dataset.part = name;
   if (name !== "graph") return;
@@ -27,6 +24,12 @@ function open(name) {
     home();
   }
   draw();
+}
+
+function begin(part, start) {
+  if (begun.has(part)) return;
+  begun.add(part);
+  start(document.getElementById(part));
 }
 
 function startTabs() {
@@ -88,11 +91,7 @@ startSearch();
 startKeys();
 open("summary");
 window.addEventListener("beforeprint", () => {
-  for (const [part, , , start] of PARTS) {
-    if (begun.has(part)) continue;
-    begun.add(part);
-    start(document.getElementById(part));
-  }
+  for (const [part, , , start] of PARTS) begin(part, start);
   if (DATA.views.length) printGraph(true);
 });
 window.addEventListener("afterprint", () => { if (DATA.views.length) printGraph(false); });

@@ -12,7 +12,8 @@ function showPanel(id, index = null) {
       box.precision ? chip(box.precision, tint(box.precision)) : null,
       box.shape ? el("span", { class: "shape" }, box.shape) : null),
   ];
-  if (DATA.views.length > 1) parts.push(other(id));
+  const changed = changes(id);
+  if (changed.length) parts.push(el("p", { class: "change" }, "Changed: ", changed.map((text, place) => [place ? "; " : "", text])));
   for (const item of [...now, ...gone]) parts.push(findingCard(item, DATA.findings.indexOf(item) === index));
   if (box.facts.length) parts.push(el("h3", {}, "Measured"), el("dl", { class: "facts" }, box.facts.map((fact) => [el("dt", {}, fact.label), el("dd", { class: fact.tone }, fact.value)])));
   if (kernel) parts.push(el("h3", {}, "Kernel, by forecast"), kernelCard(kernel));
@@ -36,18 +37,6 @@ function showPanel(id, index = null) {
   draw();
 }
 
-// What the box is in the other view, if that differs.
-function other(id) {
-  const [a, b] = BOXES.get(id);
-  const shown = graph.side;
-  if (!a || !b) return el("p", { class: "change" }, a ? "Only before the repair." : "Only after the repair.");
-  const was = a.precision === b.precision ? null : [chip(a.precision || "no kernel", tint(a.precision)), " → ", chip(b.precision || "no kernel", tint(b.precision))];
-  const pairs = (box) => box.pairs.filter((pair) => pair.kind === "activation").length;
-  const count = pairs(a) === pairs(b) ? null : `pairs of its outputs: ${pairs(a)} → ${pairs(b)}`;
-  if (!was && !count) return null;
-  return el("p", { class: "change" }, shown ? "Changed: " : "Changes: ", was, was && count ? "; " : "", count);
-}
-
 function findingCard(item, chosen) {
   const index = DATA.findings.indexOf(item);
   const rule = RULES.get(item.code);
@@ -59,7 +48,7 @@ function findingCard(item, chosen) {
     el("p", { class: "costs" },
       item.bytes ? el("span", {}, `costs ${whole(item.bytes)} bytes a run`) : null,
       item.bits !== null ? el("span", {}, `loses ${item.bits.toFixed(2)} bits`) : null,
-      el("button", { type: "button", class: "link", onclick: () => showRow("finding-" + index) }, "in the table"),
+      el("button", { type: "button", class: "link", onclick: () => reveal("findings", "finding-" + index) }, "in the table"),
       item.boxes.length > 1 ? el("button", { type: "button", class: "link", onclick: () => light(item.boxes) }, `its ${item.boxes.length} layers`) : null,
       el("button", { type: "button", class: "link", onclick: () => light(DATA.findings.filter((each) => each.code === item.code && each.box !== null).map((each) => each.box)) }, `all ${item.code}`)),
     rule ? ruleDetails(rule) : null);
@@ -81,13 +70,8 @@ function kernelCard(kernel) {
     kernel.cause ? el("p", {}, el("b", {}, "REFORMAT " + kernel.cause)) : null,
     el("p", { class: "mono" }, kernel.title),
     el("p", {}, `${kernel.reads || "?"} → ${kernel.writes || "?"}`, ` · ${whole(kernel.bytes)} bytes`, kernel.ms === null ? "" : ` · ${kernel.ms.toFixed(3)} ms`, " ",
-      el("button", { type: "button", class: "link", onclick: () => showKernel(graph.side, number) }, "in the engine")),
-    kernel.why.map((why) => el("p", { class: "why" }, el("a", { href: safe(why.link), target: "_blank", rel: "noreferrer noopener" }, why.rule), " ", why.text)));
-}
-
-// A link if it is one to the web; nothing else is followed.
-function safe(link) {
-  return /^https?:\/\//.test(link) ? link : null;
+      el("button", { type: "button", class: "link", onclick: () => showKernel(graph.side, number) }, "in the list of kernels")),
+    reasons(kernel));
 }
 
 function scaleCard(pair) {
@@ -95,11 +79,28 @@ function scaleCard(pair) {
   const facts = [];
   if (pair.scale !== null) facts.push(["scale", figure(pair.scale)]);
   if (pair.scales !== null) facts.push(["scales", `${pair.scales[0]}: ${figure(pair.scales[1])} to ${figure(pair.scales[3])}, median ${figure(pair.scales[2])}`]);
-  if (pair.bound !== null) facts.push(["largest value", figure(pair.bound)]);
+  if (pair.range !== null) facts.push(["range", `${figure(pair.range[0])} to ${figure(pair.range[1])}`]);
   if (pair.was !== null) facts.push(["before", figure(pair.was)]);
   if (pair.bits !== null) facts.push(["bits lost", pair.bits.toFixed(2)]);
   if (pair.method) facts.push(["chosen by", pair.method]);
   facts.push(["integers", (pair.integers || "?") + (pair.zero ? `, zero-point ${pair.zero}` : "")]);
   if (pair.shape) facts.push(["shape", pair.shape]);
-  return el("div", { class: "scale" }, el("p", { class: "mono" }, pair.tensor, " ", group), el("dl", { class: "facts" }, facts.map(([label, value]) => [el("dt", {}, label), el("dd", {}, value)])));
+  return el("div", { class: "scale" }, el("p", { class: "mono" }, pair.tensor, " ", group), el("dl", { class: "facts" }, facts.map(([label, value]) => [el("dt", {}, label), el("dd", {}, value)])),
+    pair.values ? histogram(pair.values, pair.range || []) : null);
+}
+
+// The values of a tensor on the data, with the range that its scale represents; heights are logarithmic.
+function histogram(values, range) {
+  const [w, h] = [320, 56];
+  const last = values.start + values.width * values.counts.length;
+  const [low, high] = [Math.min(values.start, ...range), Math.max(last, ...range)];
+  const x = (value) => w * (value - low) / (high - low);
+  const most = Math.log1p(Math.max(...values.counts));
+  const bars = values.counts.map((count, place) => {
+    const tall = h * Math.log1p(count) / most;
+    return svg("rect", { x: x(values.start + place * values.width), y: h - tall, width: Math.max(0.6, x(low + values.width) - 0.4), height: tall });
+  });
+  const ends = range.map((end) => svg("path", { class: "bound", d: `M${x(end)} 0V${h}` }));
+  const text = `on the data: ${figure(values.low)} to ${figure(values.high)}` + (range.length ? "; dashed: the range" : "");
+  return el("figure", {}, svg("svg", { viewBox: `-1 0 ${w + 2} ${h}`, class: "histogram", role: "img", "aria-label": "Histogram" }, bars, ends), el("figcaption", {}, text));
 }

@@ -11,11 +11,11 @@ function index() {
       for (const node of side.nodes) { names.add(node.name); names.add(node.tensor); names.add(node.op); }
       for (const pair of side.pairs) names.add(pair.tensor);
     }
-    found.push({ text: [...names].join(" ").toLowerCase(), title: box.title, kind: box.op, name: box.name, go: () => { open("graph"); choose(id); } });
+    found.push({ text: [...names].join(" ").toLowerCase(), title: box.title, kind: box.op, name: box.name, go: () => showBox(id) });
   }
   DATA.findings.forEach((item, number) => found.push({
     text: `${item.code} ${item.name} ${item.place} ${item.node}`.toLowerCase(), title: `${item.code} ${item.name}`, kind: "finding", name: item.place,
-    go: () => item.box === null ? showRow("finding-" + number) : showFinding(number),
+    go: () => item.box === null ? reveal("findings", "finding-" + number) : showFinding(number),
   }));
   if (!DATA.views.length && DATA.engines) {
     DATA.engines.sides.forEach((side, number) => side.kernels.forEach((kernel, place) => found.push({
@@ -32,7 +32,7 @@ function startSearch() {
   let hits = [];
   let at = 0;
   function show() {
-    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = tokens(field.value);
     entries ??= index();
     hits = words.length ? entries.filter((entry) => words.every((word) => entry.text.includes(word))) : [];
     // Names that a layer is called by come before names inside it; short ones first.

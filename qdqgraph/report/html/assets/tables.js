@@ -1,7 +1,7 @@
 // Tables that sort and filter.
 const SHOWN = 400; // rows at once
 
-const RIGHT = new Set(["count", "bytes", "share", "decibels", "number", "scale", "change"]);
+const RIGHT = new Set(["count", "bytes", "share", "decibels", "number", "scale"]);
 
 function cellText(value, kind) {
   if (value === null || value === undefined) return "";
@@ -12,7 +12,7 @@ function cellText(value, kind) {
   return figure(value);
 }
 
-// A table: `rows` are { cells, box, id, more }; `more` gives the content of a row that opens.
+// A table: `rows` are { cells, id, severity, tone, go }; `go` shows in the graph what a row is about.
 function grid(title, columns, rows, options = {}) {
   let sort = options.sort || { column: -1, up: true };
   let words = [];
@@ -23,7 +23,7 @@ function grid(title, columns, rows, options = {}) {
   const most = columns.map((column, index) => Math.max(1e-12, ...rows.map((row) => typeof row.cells[index] === "number" ? row.cells[index] : 0)));
   const heads = columns.map((column, index) => el("th", { scope: "col", class: RIGHT.has(column.kind) ? "right" : "", title: column.help || null, tabindex: 0, role: "columnheader button",
     onclick: () => by(index), onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); by(index); } } }, column.label));
-  const filter = el("input", { type: "search", placeholder: "Filter", "aria-label": "Filter " + title, oninput: debounced((event) => { words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean); fill(); }, 80) });
+  const filter = searchField("Filter", "Filter " + title, (found) => { words = found; fill(); });
   const texts = rows.map((row) => row.cells.map((cell, index) => cellText(cell, columns[index].kind)).join(" ").toLowerCase());
   function by(index) {
     sort = { column: index, up: sort.column === index ? !sort.up : !RIGHT.has(columns[index].kind) };
@@ -65,7 +65,7 @@ function rowOf(row, columns, most) {
     if (column.kind === "code") content = codeCell(text, row);
     else if (column.kind === "name") content = nameCell(text, row);
     const part = el("td", { class: (RIGHT.has(column.kind) ? "right " : "") + (column.kind === "name" ? "mono" : column.kind === "code" ? "code" : "") }, content);
-    if (column.kind === "share" && typeof row.cells[index] === "number") part.prepend(el("meter", { min: 0, max: 1, value: row.cells[index] / most[index] }));
+    if (column.kind === "share" && typeof row.cells[index] === "number") part.prepend(bar(row.cells[index] / most[index]));
     return part;
   });
   return el("tr", { id: row.id || null, class: row.tone || "" }, cells);
@@ -73,20 +73,21 @@ function rowOf(row, columns, most) {
 
 function nameCell(text, row) {
   const short = el("span", { class: "front", title: text }, el("bdi", {}, text));
-  if (row.go) return el("button", { type: "button", class: "link", title: "Show in the graph: " + text, onclick: row.go }, short);
-  if (row.box === null || row.box === undefined) return short;
-  return el("button", { type: "button", class: "link", title: "Show in the graph: " + text, onclick: () => { open("graph"); choose(row.box); } }, short);
+  return row.go ? el("button", { type: "button", class: "link", title: "Show in the graph: " + text, onclick: row.go }, short) : short;
 }
 
 function codeCell(text, row) {
   const kind = row.severity || "plain";
   if (text.includes(" ")) return text.split(" ").map((code) => [codeCell(code, row), " "]);
   if (!RULES.has(text)) return chip(text, kind);
-  return el("button", { type: "button", class: "chip " + kind, title: RULES.get(text).summary, onclick: () => showRow("rule-" + text) }, text);
+  return el("button", { type: "button", class: "chip " + kind, title: RULES.get(text).summary, onclick: () => reveal("findings", "rule-" + text) }, text);
 }
 
 function given(table, options = {}) {
-  const rows = table.rows.map((cells, index) => ({ cells, box: table.boxes.length ? table.boxes[index] : null, severity: table.tones[index] }));
+  const rows = table.rows.map((cells, index) => {
+    const box = table.boxes[index] ?? null;
+    return { cells, severity: table.tones[index], go: box === null ? null : () => showBox(box) };
+  });
   return grid(table.title, table.columns, rows, { id: "table-" + table.id, note: table.note, ...options });
 }
 
@@ -99,7 +100,7 @@ function startFindings(root) {
   const rows = ORDER.map((index) => {
     const item = DATA.findings[index];
     return {
-      id: "finding-" + index, box: item.box, severity: item.severity, tone: item.state,
+      id: "finding-" + index, severity: item.severity, tone: item.state,
       cells: [item.code, item.place, item.message, item.bytes || null, item.bits === null ? null : Number(item.bits.toFixed(2)), STATES[item.state] + (item.why ? ": " + item.why : "")],
       go: item.box === null ? null : () => showFinding(index),
     };
@@ -113,17 +114,6 @@ function startFindings(root) {
       return part;
     })));
   }
-}
-
-// Opens the part of the page with this row, and shows it.
-function showRow(id) {
-  open("findings");
-  const row = document.getElementById(id);
-  if (!row) return;
-  if (row.tagName === "DETAILS") row.open = true;
-  document.querySelectorAll(".here").forEach((each) => each.classList.remove("here"));
-  row.classList.add("here");
-  row.scrollIntoView({ block: "center" });
 }
 
 function startTables(root) {
