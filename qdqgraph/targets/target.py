@@ -35,6 +35,7 @@ class Target:
         unmoved: data-movement ops over which Q and DQ do not move.
         padding_over_pair: a Pad fuses with the convolution downstream also if a pair lies between them.
         deconvolution_int8: ConvTranspose has INT8 kernels.
+        gates_by_timing: x * f(x), such as SiLU, fuses with the INT8 layer upstream only where TensorRT finds it faster.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Target:
     unmoved: frozenset[str]
     padding_over_pair: bool
     deconvolution_int8: bool
+    gates_by_timing: bool
 
     @property
     def of_libraries(self) -> Target:
@@ -87,4 +89,5 @@ def _read(name: str) -> Target:
         frozenset(data["moves"]["not"]),
         data["padding"]["over_pair"],
         data["deconvolution_kernel"]["int8"],
+        data["gates"]["by_timing"],
     )

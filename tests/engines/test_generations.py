@@ -141,6 +141,46 @@ def test_an_mlp_has_the_kernels_of_its_public_engine_of_tensorrt_10() -> None:
     assert len(engine(MLP, OLD).layers) > 8
 
 
+BLOCKS = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) <{0}, int8[4,4,1,1] w = {{{1}}}, int8 zw = {{0}}> {{
+    k = DequantizeLinear (w, s1, zw)
+    q = QuantizeLinear (x, s1, z)  d = DequantizeLinear (q, s1, z)
+    a = Conv (d, k)  r = Relu (a)
+    q2 = QuantizeLinear (r, s2, z)  d2 = DequantizeLinear (q2, s2, z)
+    b = Sin (d2)
+    q3 = QuantizeLinear (b, s3, z)  d3 = DequantizeLinear (q3, s3, z)
+    y = Conv (d3, k)
+}}"""
+"""Two convolutions with an element-wise operator between them."""
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_a_zero_point_changes_the_legality_not_the_kernels_and_their_order(target: str) -> None:
+    """TensorRT refuses the file; the forecast of it, which `engine diff` and `draw` show, is what it would build otherwise."""
+    ones = ", ".join(["1"] * 16)
+    plain = engine(BLOCKS.format("int8 z = {0}", ones), target)
+    for zero in ("int8 z = {3}", "uint8 z = {128}"):
+        found = engine(BLOCKS.format(zero, ones), target)
+        assert [said(layer) for layer in found.layers] == [said(layer) for layer in plain.layers]
+        assert found.edges == plain.edges and len(found.edges) == len(found.layers) - 1
+
+
+def test_kernels_are_joined_across_pairs_with_scales_per_channel_or_that_differ() -> None:
+    """Such a pair is no site of its own: its Q reads the tensor that the kernel before it writes."""
+    for quantized in (
+        "q = QuantizeLinear <axis = 1> (a, many, zeros) d = DequantizeLinear <axis = 1> (q, many, zeros)",
+        "q = QuantizeLinear (a, s2, z) d = DequantizeLinear (q, s3, z)",
+        "t = Mul (s2, n) q = QuantizeLinear (a, t, z) d = DequantizeLinear (q, t, z)",
+    ):
+        extra = "int8 z = {0}, float[4] many = {0.1, 0.2, 0.1, 0.2}, int8[4] zeros = {0, 0, 0, 0}"
+        text = f"""g (float[1,4,16,16] x, float n) => (float[1,4,16,16] y) <{extra}> {{
+            a = t.conv4 (x, s1) {quantized} b = MaxPool <kernel_shape = [1, 1]> (d) y = t.conv4 (b, s4) }}"""
+        found = engine(text, OLD)
+        kept = [layer for layer in found.layers if layer.kind != "PointWise"]
+        assert {t.name for layer in kept for t in layer.inputs} <= {"x"} | {
+            t.name for x in found.layers for t in x.outputs
+        }
+
+
 @given(nets)
 def test_every_node_is_in_one_kernel_and_each_tensor_is_made_before_it_is_read(model: onnx.ModelProto) -> None:
     for target in (OLD, "trt-rtx"):
@@ -277,6 +317,35 @@ def test_an_add_after_silu_fuses_or_not(target: str) -> None:
     fused = engine(text, target, together=True)
     assert fused.bytes < engine(text, target).bytes, "the forecast counts the worse"
     assert any(said(x) == "Conv Sigmoid Mul Add: INT8+INT8 -> INT8" for x in fused.layers)
+
+
+GATES = ["g = Sigmoid (a) r = Mul (a, g)", "r = HardSwish (a)", "g = Relu (a) r = Mul (g, g)"]
+
+
+@pytest.mark.parametrize("gate", GATES, ids=["SiLU", "HardSwish", "squared ReLU"])
+def test_silu_fuses_with_an_int8_convolution_by_timing_from_tensorrt_10_on(gate: str) -> None:
+    """NVIDIA/TensorRT#3861: all but one of a YOLOv8 in 10.6; none of a YOLOv8n without Q/DQ in 10.16."""
+    text = SQUARE.format(f"a = t.conv4 (x, s1) {gate} y = t.conv4 (r, s2)")
+    operators = [word.split(" ")[0] for word in gate.split(" = ")[1:]]
+    assert kernels(text, OLD)[1] == f"Conv {' '.join(operators)}: INT8 -> INT8"
+    for target in NEW:
+        layer, instead = undecided(text, target)
+        kind = "FP16" if target == "trt-10" else "FP32"
+        assert kernels(text, target)[1:3] == [f"Conv: INT8 -> {kind}", f"{' '.join(operators)}: {kind} -> INT8"]
+        assert instead == [["Conv", *operators]] and layer.kind == "Convolution"
+        both = engine(text, target, together=True)
+        assert said(both.layers[1]) == f"Conv {' '.join(operators)}: INT8 -> INT8"
+        apart = [[n.split("(")[0] for n in nodes if "(" in n] for nodes in both.layers[1].alternative]
+        assert apart == [["Conv"], operators] and "counts fused" in both.notes[-1]
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_silu_fuses_with_a_floating_point_convolution(target: str) -> None:
+    weights = f"float[4,4,1,1] w = {{{', '.join(['1'] * 16)}}}"
+    text = (
+        f"g (float[1,4,16,16] x) => (float[1,4,16,16] y) <{weights}> {{ a = Conv (x, w) {GATES[0]} y = Conv (r, w) }}"
+    )
+    assert "Conv Sigmoid Mul" in [k.split(":")[0] for k in kernels(text, target)]
 
 
 @pytest.mark.parametrize("target", NAMES)

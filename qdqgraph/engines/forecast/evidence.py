@@ -44,7 +44,10 @@ RULES: dict[str, tuple[str, str]] = {
         "a layer without weights runs in INT8 only if all its inputs come from DQ and all its outputs feed Q",
         GUIDE,
     ),
-    "R20": ("x * f(x) fuses with the upstream convolution, but not with a depthwise one", f"{ISSUE}3385"),
+    "R20": (
+        "x * f(x) fuses with the upstream convolution, but not with a depthwise one",
+        f"{ISSUE}3385",
+    ),
     "R21": ("ReLU, Clip, LeakyReLU and GELU fuse with the upstream convolution", CATALOG),
     "R22": ("BatchNormalization after a quantized ConvTranspose does not fuse", f"{ISSUE}3412"),
     "R27": ("a data-movement op runs on INT8 if its inputs are INT8 with one scale", f"{ISSUE}2592"),
@@ -91,7 +94,8 @@ RULES: dict[str, tuple[str, str]] = {
     ),
     "T1": (
         "TensorRT decides by timing which of two unquantized convolutions takes an Add, whether an Add after SiLU "
-        "fuses, and whether a MaxPool fuses after a convolution that does not read a network input",
+        "fuses, whether a MaxPool fuses after a convolution that does not read a network input, and, from TensorRT 10 "
+        "on, whether x * f(x) fuses after an INT8 layer",
         f"{ISSUE}3861",
     ),
 }

@@ -42,9 +42,23 @@ def forecast(graph: Graph, name: str, *, together: bool = False) -> Engine:
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
         notes.append("a tensor with a dynamic dimension has no known size and counts as 0 bytes; a dynamic batch is 1")
     if undecided := sum(bool(layer.alternative) for layer in layers):
-        notes.append(f"TensorRT decides by timing about {undecided} of the kernels; the forecast counts the worse ones")
+        chosen = "fused" if together else "the worse ones"
+        notes.append(f"TensorRT decides by timing about {undecided} of the kernels; the forecast counts {chosen}")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
     return Engine(name, f"{PREDICTED}{graph.target.name}", layers, ends, notes=tuple(notes))
+
+
+def fused(graph: Graph, name: str) -> Engine:
+    """The forecast whose numbers `check` and `fix` show, and by which `fix` refuses repairs.
+
+    Where TensorRT decides by timing whether nodes fuse, they do. Otherwise a repair that lets nodes fuse, such as one
+    that removes the pair between SiLU and an Add, would count as one that adds bytes.
+
+    Args:
+        graph: the graph, with its target.
+        name: the name of the engine.
+    """
+    return forecast(graph, name, together=True)
 
 
 class _Forecast:
@@ -163,7 +177,8 @@ class _Forecast:
         stem = self._is_stem(kernel.core)
         nodes = (*layer.nodes, label(pool))
         if not stem:
-            layer = replace(layer, alternative=(nodes,), why=(*layer.why, _undecided((nodes,))))
+            other = (layer.nodes, (label(pool),)) if self.together else (nodes,)
+            layer = replace(layer, alternative=other, why=(*layer.why, _undecided(other)))
         if not stem and not self.together:
             return layer, False
         self.pooled.add(key(pool))

@@ -185,25 +185,30 @@ class Partition:
         nodes += self._linear(core, rules)
         before = len(nodes)
         nodes += self._activation(key(nodes[-1]), core, rules)
-        add = self._residual(key(nodes[-1]), core)
-        alternative: tuple[tuple[gs.Node, ...], ...] = ()
+        gated = len(nodes) > before and nodes[-1].op in BINARY | GATES
+        add, acts, behind = self._residual(key(nodes[-1]), core), False, list[gs.Node]()
         if add is not None:
             acts = len(nodes) > 1 and nodes[-1].op not in BINARY - {"Mul"} and self._acts(nodes)
             rules.append("R13" if acts else "R12")
             behind = [add, *self._activation(key(add), core, rules)]
-            if acts and len(nodes) > before and nodes[-1].op in BINARY | GATES:
-                alternative = ((*nodes, *behind),)
-            elif other := self._bare(add, key(nodes[-1])):
-                alternative = ((*other, *behind), tuple(nodes))
-            if len(alternative) == 1 and not self.together:
-                nodes, add, rules = nodes[:before], None, [r for r in rules if r not in ("R13", "R20", "R21")]
-            else:
-                nodes += behind
-            rules += ["T1"] if alternative else []
+        alternative: tuple[tuple[gs.Node, ...], ...] = ()
+        if gated and (acts or self._gate_is_open(core)):
+            apart, rest = nodes[:before], [*nodes[before:], *behind]
+            alternative = (tuple(apart), tuple(rest)) if self.together else ((*apart, *rest),)
+            if not self.together:
+                nodes, behind, add, rules = apart, [], None, [r for r in rules if r not in ("R13", "R20", "R21")]
+        elif add is not None and (other := self._bare(add, key(nodes[-1]))):
+            alternative = ((*other, *behind), tuple(nodes))
+        rules += ["T1"] if alternative else []
+        nodes += behind
         nodes = [*([pad] if pad is not None else []), *nodes]
         self.taken.update(map(id, nodes))
         unique = tuple(dict.fromkeys(rules))
         return Kernel(KERNELS[core.op], tuple(nodes), core, add, unique, pad, alternative=alternative)
+
+    def _gate_is_open(self, core: gs.Node) -> bool:
+        """Whether TensorRT decides by timing if x * f(x) fuses with this weighted node: a quantized one, by target."""
+        return self.graph.target.gates_by_timing and self.table.made(core.inputs[0].name) is not None
 
     def _bare(self, add: gs.Node, tensor: str) -> list[gs.Node]:
         """The convolution whose result is the other operand of an Add, unquantized, with the nodes between."""

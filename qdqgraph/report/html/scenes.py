@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from ...engines.forecast.forecast import forecast
+from ...engines.forecast.forecast import fused
 from ...engines.share import Int8Share
 from ...graph.graph import Graph
 from ...repair.gate import is_bare
@@ -95,7 +95,7 @@ def known(
     """
     plain = Graph.opened(model, folder, target=Target.named(options.target), keeps=handled(rules))
     if is_bare(plain, rules):
-        found = Examined(plain, forecast(plain, name), (), Solution((), (), ()), ())
+        found = Examined(plain, fused(plain, name), (), Solution((), (), ()), ())
     else:
         found = examined(model, folder, name, rules, options)
     share = Int8Share.of(found.engine, (f.code for f in found.findings if f.severity is Severity.ERROR))
