@@ -43,6 +43,20 @@ def sqnr() -> Callable[[onnx.ModelProto, onnx.ModelProto], float]:
     return measure
 
 
+FIGURE = "agreement with TensorRT-RTX"
+"""The property of a test whose value the summary of the run shows, also if the test passes."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints the figures of tests that compare forecasts with builds of TensorRT-RTX, one line for each network."""
+    reports = [r for found in terminalreporter.stats.values() for r in found if isinstance(r, pytest.TestReport)]
+    figures = {value for r in reports for name, value in r.user_properties if name == FIGURE}
+    if figures:
+        terminalreporter.section(FIGURE)
+        for figure in sorted(map(str, figures)):
+            terminalreporter.line(figure)
+
+
 STATES: dict[str, Mapping[str, Any]] = {}
 """For each test module the state that its RANDOM has once the module is imported."""
 

@@ -21,6 +21,7 @@ from ..layers import EIGHT_BITS, PREDICTED, Engine, Layer, Reason, Tensor
 from .evidence import reason
 from .kernels import NORMALIZATION, POINTWISE, VIEW, Kernel, Partition
 from .memory import Memory
+from .patterns import averages_int8
 from .propagation import passes, scale_key, site_of, values
 from .stored import FLOATING, FLOATS, StoredType
 
@@ -254,7 +255,9 @@ class _Forecast:
         reads = [self.memory.read(u, storage, clone=len(uses) > 1) for u in uses]
         why = (reason(rule, self._stays(uses, offers, wanted) if storage.scale is None else ""),)
         nodes = tuple(map(label, kernel.nodes))
-        self.memory.write(Layer(nodes[0], kernel.kind, nodes, (), tuple(reads), (), "", why=why), made, storage)
+        layer = Layer(nodes[0], kernel.kind, nodes, (), tuple(reads), (), "", why=why)
+        alone = kernel.kind not in ("Concat", "Move") and any(u.pair is not None for u in uses)
+        self.memory.write(layer, made, storage, moves=not alone)
 
     def _stays(self, uses: list[Use], offers: list[StoredType], wanted: StoredType) -> str:
         """Why a data-movement op runs on floating point."""
@@ -302,6 +305,7 @@ class _Forecast:
         data = [u for u in uses if self.memory.precision(u.tensor) in FLOATS.values()]
         wanted = self.memory.wanted(kernel.end)
         able = kernel.kind != NORMALIZATION and first.op not in FLOAT_ONLY and all(map(is_standard, kernel.nodes))
+        able = able and averages_int8(self.graph, first)
         quantized = bool(data) and all(self.memory.offered(u).scale is not None for u in data)
         int8 = able and quantized and wanted.scale is not None
         rule = "R28" if not able else "R17" if kernel.kind in ("Pooling", "Reduce") else "R18"
