@@ -37,6 +37,7 @@ class Target:
         deconvolution_int8: ConvTranspose has INT8 kernels.
         average_window: an average pool has an INT8 kernel only with a window of this size in each dimension and
             stride 1; 0 if it has one for every window.
+        float_epilogues: the kernel of a floating-point convolution is generated with the element-wise nodes downstream.
         gates_by_timing: x * f(x), such as SiLU, fuses with the INT8 layer upstream only where TensorRT finds it faster.
     """
 
@@ -55,6 +56,7 @@ class Target:
     padding_over_pair: bool
     deconvolution_int8: bool
     average_window: int
+    float_epilogues: bool
     gates_by_timing: bool
 
     @property
@@ -93,5 +95,6 @@ def _read(name: str) -> Target:
         data["padding"]["over_pair"],
         data["deconvolution_kernel"]["int8"],
         data["averages"]["window"],
+        data["epilogues"]["of_float"],
         data["gates"]["by_timing"],
     )

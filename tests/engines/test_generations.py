@@ -20,6 +20,7 @@ from qdqgraph.targets.target import NAMES, Target
 from tests.support.engines import written
 from tests.support.graphs import nets
 from tests.support.models import build as model_of
+from tests.support.models import fixed
 
 OLD, NEW = "trt-8.6", [name for name in NAMES if name != "trt-8.6"]
 
@@ -345,6 +346,24 @@ def test_an_add_after_silu_fuses_or_not(target: str) -> None:
     assert any(said(x) == "Conv Sigmoid Mul Add: INT8+INT8 -> INT8" for x in fused.layers)
 
 
+def floats(nodes: str) -> str:
+    """A network with floating-point weights `w` of a 1x1 convolution, and a constant `k`."""
+    weights = f"float[4,4,1,1] w = {{{', '.join(['1'] * 16)}}}, float k = {{3}}"
+    return f"g (float[1,4,16,16] x) => (float[1,4,16,16] y) <{weights}> {{ {nodes} }}"
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_fix_shows_the_bytes_by_which_it_decides(target: str) -> None:
+    """A repair that removes the pair between SiLU and a residual Add only enables a fusion, which takes bytes away."""
+    body = """a = t.conv4 (x, s1) r = Relu (a) b = t.conv4 (r, s2) h = Sigmoid (b) m = Mul (b, h) p = t.pair (m, s3)
+        k = t.pair (r, s2) c = Add (p, k) y = t.conv4 (c, s3)"""
+    result = fixed(model_of(SQUARE.format(body)), target=target)
+    assert [f.code for f in result.applied if f.code == "QDQ202"] and result.int8 is not None
+    before, after = result.int8
+    assert after.bytes < before.bytes
+    assert "with 1 fusion that TensorRT decides by timing" in " ".join(str(result.summary()).split())
+
+
 GATES = ["g = Sigmoid (a) r = Mul (a, g)", "r = HardSwish (a)", "g = Relu (a) r = Mul (g, g)"]
 
 
@@ -372,6 +391,39 @@ def test_silu_fuses_with_a_floating_point_convolution(target: str) -> None:
         f"g (float[1,4,16,16] x) => (float[1,4,16,16] y) <{weights}> {{ a = Conv (x, w) {GATES[0]} y = Conv (r, w) }}"
     )
     assert "Conv Sigmoid Mul" in [k.split(":")[0] for k in kernels(text, target)]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "forecast"),
+    [
+        ("r = Clip (a, k)", ["Conv Clip", "Conv"]),
+        ("g = Sigmoid (a) r = Mul (a, g)", ["Conv Sigmoid Mul", "Conv"]),
+        ("g = Sigmoid (a) h = Mul (a, g) r = Add (h, x)", ["Conv Sigmoid Mul Add", "Conv"]),
+        ("g = Relu (a) r = Add (g, x)", ["Conv Relu Add", "Conv"]),
+        (
+            "g = Sigmoid (a) h = Mul (a, g) r = Transpose <perm = [0, 1, 3, 2]> (h)",
+            ["Conv Sigmoid Mul", "Transpose", "Conv"],
+        ),
+        ("g = Sin (a) h = Mul (g, g) r = Add (a, h)", ["Conv", "Sin Mul Add", "Conv"]),
+        ("g = Sigmoid (a) h = Mul (a, g) r = Sin (h)", ["Conv", "Sigmoid Mul Sin", "Conv"]),
+        ("g = Add (a, x) h = Relu (g) r = Sin (h)", ["Conv Add Relu", "Sin", "Conv"]),
+        ("g = Add (a, x) r = Add (g, x)", ["Conv Add", "Add", "Conv"]),
+        ("g = Sin (a) h = Cos (a) r = Add (g, h)", ["Conv", "Sin Cos Add", "Conv"]),
+    ],
+)
+def test_a_floating_point_convolution_of_tensorrt_rtx_takes_what_follows(nodes: str, forecast: list[str]) -> None:
+    """Measured on TensorRT-RTX 1.7.1: benchmarks/rtx_experiments.py has the kernels of each."""
+    text = floats(f"a = Conv (x, w) {nodes} y = Conv (r, w)")
+    assert [k.split(":")[0] for k in kernels(text, "trt-rtx")] == forecast
+
+
+def test_what_a_q_or_the_caller_reads_runs_after_a_floating_point_convolution() -> None:
+    silu = "a = Conv (x, w) g = Sigmoid (a) r = Mul (a, g)"
+    assert kernels(floats(f"{silu} y = t.conv4 (r, s1)"), "trt-rtx")[:2] == [
+        "Conv: FP32 -> FP32",
+        "Sigmoid Mul: FP32 -> INT8",
+    ]
+    assert len(kernels(floats(silu.replace("r =", "y =")), "trt-rtx")) == 2
 
 
 @pytest.mark.parametrize("target", NAMES)

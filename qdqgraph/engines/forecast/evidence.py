@@ -39,7 +39,10 @@ RULES: dict[str, tuple[str, str]] = {
         OPTIMIZER,
     ),
     "R16": ("MaxPool commutes with Q/DQ; it fuses with the upstream convolution if both are INT8", ENGINES),
-    "R17": ("an average runs in INT8 only between DQ and Q", GUIDE),
+    "R17": (
+        "an average runs in INT8 only between DQ and Q; in TensorRT-RTX only with a 3x3 window and stride 1",
+        GUIDE,
+    ),
     "R18": (
         "a layer without weights runs in INT8 only if all its inputs come from DQ and all its outputs feed Q",
         GUIDE,
@@ -91,6 +94,11 @@ RULES: dict[str, tuple[str, str]] = {
         "weakly typed: an FP32 network input or output of a floating-point convolution or matrix product is converted "
         "apart",
         ENGINES,
+    ),
+    "F13": (
+        "TensorRT-RTX: element-wise nodes after a floating-point convolution run in its kernel, also x * f(x) and then "
+        "an Add, unless a Q, a network output or a generated kernel other than data movement reads the result",
+        "measured on TensorRT-RTX 1.7.1",
     ),
     "T1": (
         "TensorRT decides by timing which of two unquantized convolutions takes an Add, whether an Add after SiLU "
