@@ -43,18 +43,15 @@ def sqnr() -> Callable[[onnx.ModelProto, onnx.ModelProto], float]:
     return measure
 
 
-FIGURE = "agreement with TensorRT-RTX"
-"""The property of a test whose value the summary of the run shows, also if the test passes."""
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Prints the figures of tests that compare forecasts with builds of TensorRT-RTX, one line for each network."""
+    """Prints the figures that tests record, also of those that pass."""
+    from tests.support.figures import figures  # after the rewriting of its asserts is registered
+
     reports = [r for found in terminalreporter.stats.values() for r in found if isinstance(r, pytest.TestReport)]
-    figures = {value for r in reports for name, value in r.user_properties if name == FIGURE}
-    if figures:
-        terminalreporter.section(FIGURE)
-        for figure in sorted(map(str, figures)):
-            terminalreporter.line(figure)
+    for title, lines in figures(pair for r in reports for pair in r.user_properties).items():
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.line(line)
 
 
 STATES: dict[str, Mapping[str, Any]] = {}

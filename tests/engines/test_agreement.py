@@ -13,8 +13,8 @@ from qdqgraph.engines.builders.how import Build
 from qdqgraph.engines.forecast.forecast import forecast
 from qdqgraph.graph.graph import Graph
 from qdqgraph.targets.target import Target
-from tests.conftest import FIGURE
 from tests.support.engines import written
+from tests.support.figures import AGREEMENT
 from tests.support.whole_networks import TARGET, WHOLE
 
 FLOORS = {
@@ -43,6 +43,8 @@ def test_the_kernels_of_a_whole_network_agree_with_those_of_tensorrt_rtx(
     found = agreement(graph, forecast(graph, name), built(written(model, tmp_path), "tensorrt-rtx", Build()))
     mine, theirs = found.kernels
     kernels = f"{mine} kernels forecast, {theirs} built"
-    record_property(FIGURE, f"{name}: {found.share:.1%} of {found.joints} joints, {found.whole:.1%} of all; {kernels}")
+    record_property(
+        AGREEMENT, f"{name}: {found.share:.1%} of {found.joints} joints, {found.whole:.1%} of all; {kernels}"
+    )
     assert found.joints >= 30, "too little is compared"
     assert found.share >= FLOORS[name], f"apart: {found.apart}, together: {found.together}"
