@@ -270,6 +270,14 @@ def test_tensorrt_rtx_averages_in_int8_with_one_window_only(window: str, size: i
         assert (pool == "AveragePool: INT8 -> INT8") == (int8 or target != "trt-rtx")
 
 
+def test_a_q_of_a_convolution_is_not_part_of_a_kernel_that_reads_its_integers_twice() -> None:
+    text = SQUARE.format("a = t.conv4 (x, s1) p = t.pair (a, s2) b = Sin (p) c = Mul (b, p) y = Cos (c)")
+    for target in NEW:
+        _, conv, last = engine(text, target).layers
+        assert (said(conv), said(last)) == ("Conv: INT8 -> INT8", "Sin Mul Cos: INT8 -> FP32")
+        assert conv.quantizers and not last.quantizers and "F7" not in rules(last)
+
+
 def test_a_q_after_data_movement_runs_in_the_kernel_before_it() -> None:
     text = SQUARE.format("r = Sin (x) p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r) y = t.conv4 (p, s1)")
     for target in NEW:

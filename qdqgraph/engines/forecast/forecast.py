@@ -292,12 +292,9 @@ class _Forecast:
         """The pairs that a generated kernel computes: between its nodes, and of values that it reads unquantized."""
         floats = FLOATS.values()
         found = [u.pair for u, t in zip(uses, reads, strict=True) if u.pair is not None and t.precision in floats]
-        read = {(id(u.reader.node), u.reader.index) for u in uses}
-        for node in kernel.nodes:
-            for index, tensor in enumerate(node.inputs):
-                pair = self.table.made(tensor.name) if tensor.name and (id(node), index) not in read else None
-                found += [pair] if pair is not None and not self.graph.is_constant(tensor.name) else []
-        return found
+        members = {id(node) for node in kernel.nodes}
+        names = [t.name for n in kernel.nodes for t in n.inputs if t.name and id(self.parts.origin(t.name)) in members]
+        return [*found, *(pair for name in names if (pair := self.table.made(name)) is not None)]
 
     def _computing(self, kernel: Kernel, uses: list[Use]) -> None:
         """A layer without weights: INT8 between DQ and Q, else floating point (R17, R18, R28)."""
