@@ -1,6 +1,9 @@
 """How far the forecast's kernels agree with those that TensorRT-RTX builds on a CPU: a figure for each network.
 
     python -m benchmarks.rtx_agreement MODEL.onnx ...
+    python -m benchmarks.rtx_agreement OUT/*/{fixed,modelopt,fp16}.onnx
+
+OUT is the folder of the kit (`benchmarks.gpu`): its ten networks. Engines that the kit built are not built again.
 
 The figure is the share of joints on which both agree. A joint is a node and a node that reads its result, seen through
 pairs and views, with a Q as a node: both either run in one kernel or in two. Two kinds of joints do not count. A joint
@@ -24,6 +27,7 @@ from qdqgraph.engines.builders.builder import built
 from qdqgraph.engines.builders.how import Build
 from qdqgraph.engines.forecast.forecast import forecast
 from qdqgraph.engines.layers import Engine
+from qdqgraph.engines.read.saved import open_engine
 from qdqgraph.engines.share import WEIGHTED_KERNELS
 from qdqgraph.errors import EngineError
 from qdqgraph.graph.graph import Graph, key, label
@@ -122,13 +126,20 @@ def _sources(graph: Graph, node: gs.Node) -> list[gs.Node]:
 
 
 def measured(path: Path) -> Agreement:
-    """The agreement for a file.
+    """The agreement for a file; its engine is that of the kit where there is one.
 
     Raises:
         EngineError: TensorRT-RTX is missing or refuses the file.
     """
     graph = Graph.opened(onnx.load(path), path.parent, target=Target.named("trt-rtx"))
-    return agreement(graph, forecast(graph, path.name), built(path, "tensorrt-rtx", Build()))
+    kept = path.with_suffix(".engine") / "engine.json"
+    real = open_engine(kept) if kept.is_file() else built(path, "tensorrt-rtx", Build())
+    return agreement(graph, forecast(graph, path.name), real)
+
+
+def _title(path: Path) -> str:
+    """The file's name; with its folder, which is the network's name, in the kit."""
+    return f"{path.parent.name}, {path.stem}" if path.with_suffix(".engine").is_dir() else path.stem
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -139,10 +150,10 @@ def main(arguments: Sequence[str]) -> None:
         try:
             found = measured(path)
         except EngineError as error:
-            print(f"| {path.stem} | - | {str(error)[:80]} | - | - | - |")
+            print(f"| {_title(path)} | - | {str(error)[:80]} | - | - | - |")
             continue
         shares = f"{found.share:.1%} | {found.whole:.1%}"
-        print(f"| {path.stem} | {found.joints} | {shares} | {found.kernels[0]} | {found.kernels[1]} |")
+        print(f"| {_title(path)} | {found.joints} | {shares} | {found.kernels[0]} | {found.kernels[1]} |")
 
 
 if __name__ == "__main__":

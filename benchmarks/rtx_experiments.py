@@ -49,7 +49,7 @@ CONSTANTS = f"""float s = {{0.1}}, float t = {{0.11}}, float u = {{0.12}}, float
     int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, int64[4] twice = {{1, 1, 2, 2}}, float[4] scale = {{1, 1, 2, 2}},
     float[4,4,1,1] fw = {{{SIXTEEN}}}, int8[4,4,2,2] up = {{{", ".join([SIXTEEN] * 4)}}}, float[4] ones = {{1, 1, 1, 1}},
     int8[32,32] mw = {{{", ".join([SIXTEEN] * 64)}}}, float[32] bias = {{{", ".join(["1"] * 32)}}}, int64[1] last = {{-1}},
-    int64[3] rows = {{1, 4, 256}}, int64[4] image = {{1, 4, 16, 16}}"""
+    float[4,1,3,3] dw = {{{", ".join(["0.1"] * 36)}}}, int64[3] rows = {{1, 4, 256}}, int64[4] image = {{1, 4, 16, 16}}"""
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,27 @@ EXPERIMENTS = (
     Experiment("Conv, Q, DQ, ConvTranspose, Relu, Q, Conv", "a = t.conv (x, s) p = t.pair (a, t) k = DequantizeLinear (up, s, z) b = ConvTranspose <strides = [2, 2]> (p, k) r = Relu (b) y = t.conv (r, u)", "ConvTranspose in floating point, also between pairs", UP),
     Experiment("Split, Sin, Concat", "a = Relu (x) b, c = Split <axis = 1, num_outputs = 2> (a) d = Sin (b) y = Concat <axis = 1> (d, c)", "F6"),
     Experiment("CumSum", "a = Sin (x) b = CumSum (a, last) c = Cos (b) y = Sin (c)", "F6: a kernel of its own"),
+    Experiment("float Conv, Relu, Q, Conv", "a = Conv (x, fw) r = Relu (a) y = t.conv (r, s)", "F2, F7"),
+    Experiment("float Conv, Clip, Conv", "a = Conv (x, fw) r = Clip (a, half, three) y = Conv (r, fw)", "F13"),
+    Experiment("float Conv, SiLU, Conv", "a = Conv (x, fw) g = Sigmoid (a) m = Mul (a, g) y = Conv (m, fw)", "F13"),
+    Experiment("depthwise float Conv, SiLU, Conv", "a = Conv <group = 4, pads = [1, 1, 1, 1]> (x, dw) g = Sigmoid (a) m = Mul (a, g) y = Conv (m, fw)", "F13"),
+    Experiment("float Conv, SiLU, residual Add, Conv", "r = Sin (x) a = Conv (r, fw) g = Sigmoid (a) m = Mul (a, g) n = Add (m, r) y = Conv (n, fw)", "F13"),
+    Experiment("float Conv, Relu, residual Add, Conv", "r = Sin (x) a = Conv (r, fw) b = Relu (a) n = Add (b, r) y = Conv (n, fw)", "F13"),
+    Experiment("float Conv, Mul with another tensor, Conv", "r = Sin (x) a = Conv (r, fw) n = Mul (a, r) y = Conv (n, fw)", "F13"),
+    Experiment("float Conv, Add, Add, Conv", "r = Sin (x) a = Conv (r, fw) m = Add (a, r) n = Add (m, x) y = Conv (n, fw)", "F2: the first Add"),
+    Experiment("float Conv, SiLU, Concat, Sin", "r = Sin (x) a = Conv (r, fw) g = Sigmoid (a) m = Mul (a, g) c = Concat <axis = 1> (m, r) y = Sin (c)", "F13", (IMAGE, "float[1,8,16,16]")),
+    Experiment("float Conv, SiLU, Transpose, Sin", "a = Conv (x, fw) g = Sigmoid (a) m = Mul (a, g) n = Transpose <perm = [0, 1, 3, 2]> (m) y = Sin (n)", "F13"),
+    Experiment("float Conv, SiLU, Sin", "a = Conv (x, fw) g = Sigmoid (a) m = Mul (a, g) y = Sin (m)", "F6: not F13"),
+    Experiment("float Conv, SiLU, Q, Conv", "a = Conv (x, fw) g = Sigmoid (a) m = Mul (a, g) y = t.conv (m, s)", "F7: not F13"),
+    Experiment("float Conv, SiLU, GlobalAveragePool, Sin", "a = Conv (x, fw) g = Sigmoid (a) m = Mul (a, g) n = GlobalAveragePool (m) y = Sin (n)", "F6: not F13", (IMAGE, "float[1,4,1,1]")),
+    Experiment("float Conv, two readers, Conv", "a = Conv (x, fw) b = Sin (a) c = Cos (a) d = Add (b, c) y = Conv (d, fw)", "F6"),
+    Experiment("float Conv, PRelu, Conv", "a = Conv (x, fw) b = PRelu (a, half) y = Conv (b, fw)", "F6: comparisons, Softplus and Sin do not fuse"),
+    Experiment("Q, DQ, AveragePool 3x3, Q", f"a = t.conv (x, s) q = t.pair (a, t) p = AveragePool {POOL} (q) y = t.conv (p, t)", "R17"),
+    Experiment("Q, DQ, AveragePool 5x5, Q", "a = t.conv (x, s) q = t.pair (a, t) p = AveragePool <kernel_shape = [5, 5], pads = [2, 2, 2, 2]> (q) y = t.conv (p, u)", "R17: not in INT8"),
+    Experiment("Q, DQ, AveragePool 3x3 stride 2, Q", "a = t.conv (x, s) q = t.pair (a, t) p = AveragePool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (q) y = t.conv (p, u)", "R17: not in INT8", (IMAGE, "float[1,4,8,8]")),
+    Experiment("Q, DQ, AveragePool 2x2 stride 2, Q", "a = t.conv (x, s) q = t.pair (a, t) p = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (q) y = t.conv (p, u)", "R17: not in INT8", (IMAGE, "float[1,4,8,8]")),
+    Experiment("Sin, MaxPool, Q, Conv", f"a = Sin (x) p = MaxPool {POOL} (a) y = t.conv (p, s)", "R10: the Q runs before the MaxPool"),
+    Experiment("Conv, GlobalAveragePool, Q, Conv", "a = t.conv (x, s) p = GlobalAveragePool (a) y = t.conv (p, t)", "the Q runs in the kernel of the 1x1 product: not forecast", (IMAGE, "float[1,4,1,1]")),
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ CATEGORIES: Mapping[str, str] = {
     "bit for bit for a power of two.",
     "averages": "Averages, which do not commute with rounding: it runs in INT8 only between DQ and Q.",
     "epilogues": "An activation that fuses into the kernel of a convolution upstream of it.",
+    "float_epilogues": "TensorRT-RTX 1.7.1 computes it in the kernel of a floating-point convolution upstream of it.",
     "gates": "x * f(x) as one operator: it fuses as the same function written as several nodes does.",
     "float_only": "TensorRT has no INT8 kernel for it.",
     "nonnegative": "Its result has no negative values.",

@@ -43,6 +43,17 @@ def sqnr() -> Callable[[onnx.ModelProto, onnx.ModelProto], float]:
     return measure
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints the figures that tests record, also of those that pass."""
+    from tests.support.figures import figures  # after the rewriting of its asserts is registered
+
+    reports = [r for found in terminalreporter.stats.values() for r in found if isinstance(r, pytest.TestReport)]
+    for title, lines in figures(pair for r in reports for pair in r.user_properties).items():
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.line(line)
+
+
 STATES: dict[str, Mapping[str, Any]] = {}
 """For each test module the state that its RANDOM has once the module is imported."""
 

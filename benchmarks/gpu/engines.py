@@ -6,16 +6,11 @@ The result of each step is a file in NET/VARIANT.engine, so an interrupted run c
 from __future__ import annotations
 
 import json
-import math
 import re
-import shutil
 import statistics
-import subprocess
+import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
-import onnx
 
 import qdqgraph
 from qdqgraph.engines.compare.match import KernelGroup
@@ -23,14 +18,11 @@ from qdqgraph.engines.layers import Engine
 from qdqgraph.engines.read.layer_info import WEIGHTED
 from qdqgraph.engines.read.saved import open_engine, to_json
 from qdqgraph.errors import EngineError, QdqgraphError
-from qdqgraph.model.runtime import run
 
-from .files import CHECK
+from .outputs import NO_GPU, UncheckedError, compared
 
 TARGETS = {"8": "trt-8.6", "10": "trt-10", "11": "trt-11"}
 """The target of the forecast, by the major version of TensorRT."""
-NO_GPU = "TensorRT-RTX's CPU build runs nothing"
-NEEDS_TRTEXEC = "only trtexec runs an engine with given inputs"
 
 
 @dataclass(frozen=True)
@@ -97,8 +89,8 @@ def measured(model: Path, library: str) -> Result:
 
 
 def _reason(error: Exception) -> str:
-    said = (str(error).splitlines() or [""])[0][:300]
-    return said if isinstance(error, QdqgraphError) else f"{type(error).__name__}: {said}"
+    said = textwrap.shorten((str(error).splitlines() or [""])[0], 300, placeholder=" …")
+    return said if isinstance(error, QdqgraphError | UncheckedError) else f"{type(error).__name__}: {said}"
 
 
 def _measured(model: Path, library: str, folder: Path) -> Result:
@@ -109,7 +101,7 @@ def _measured(model: Path, library: str, folder: Path) -> Result:
     runs = _runs(folder / "times.json")
     timed = statistics.quantiles(runs, n=10) if len(runs) > 1 else None
     try:
-        sqnr, unchecked = _checked(model, library, folder)
+        sqnr, unchecked = compared(model, library, folder), ""
     except Exception as error:  # noqa: BLE001, the times remain
         sqnr, unchecked = None, _reason(error)
     epilogues = library == "tensorrt-rtx"
@@ -178,52 +170,3 @@ def _runs(times: Path) -> list[float]:
     if not times.is_file():
         return []
     return [float(row["computeMs"]) for row in json.loads(times.read_text(encoding="utf-8"))]
-
-
-def _checked(model: Path, library: str, folder: Path) -> tuple[float | None, str]:
-    """Returns the SQNR in dB of the engine's outputs on one sample against ONNX Runtime, and why there is none."""
-    samples = sorted((model.parent / CHECK).glob("*.npz"))
-    program = shutil.which("trtexec")
-    if library != "trtexec" or program is None:
-        return None, NO_GPU if library == "tensorrt-rtx" else NEEDS_TRTEXEC
-    if not samples:
-        return None, f"no sample in {model.parent / CHECK}"
-    graph = onnx.load(model)
-    with np.load(samples[0]) as arrays:
-        feeds = {name: np.asarray(arrays[name]) for name in arrays.files}
-    types = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in graph.graph.input}
-    feeds = {name: array.astype(types.get(name, array.dtype)) for name, array in feeds.items()}
-    for name, array in feeds.items():
-        array.tofile(folder / f"{name.replace('/', '_')}.bin")
-    given = ",".join(f"{name}:{folder / (name.replace('/', '_') + '.bin')}" for name in feeds)
-    outputs = folder / "outputs.json"
-    shapes = [f"{name}:{'x'.join(map(str, feeds[name].shape))}" for name in _dynamic(graph) if name in feeds]
-    command = [
-        program,
-        f"--loadEngine={folder / 'model.engine'}",
-        f"--loadInputs={given}",
-        "--warmUp=0",
-        "--duration=0",
-    ]
-    command += ["--iterations=1", f"--exportOutput={outputs}"]
-    command += [f"--shapes={','.join(shapes)}"] if shapes else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    if done.returncode or not outputs.is_file():
-        return None, f"trtexec could not run the engine: exit code {done.returncode}"
-    real = {
-        row["name"]: np.asarray(row["values"], np.float64) for row in json.loads(outputs.read_text(encoding="utf-8"))
-    }
-    expected = dict(zip([o.name for o in graph.graph.output], run(graph, [feeds], model.parent)[0], strict=True))
-    noise = signal = 0.0
-    for name, values in expected.items():
-        if name in real and real[name].size == np.size(values):
-            reference = np.asarray(values, np.float64).ravel()
-            signal, noise = signal + float(reference @ reference), noise + float(np.sum((reference - real[name]) ** 2))
-    if not signal:
-        return None, "no output of the engine has a counterpart in ONNX Runtime"
-    return (math.inf if not noise else 10 * math.log10(signal / noise)), ""
-
-
-def _dynamic(model: onnx.ModelProto) -> list[str]:
-    """Returns the inputs with a dimension that the file leaves open."""
-    return [i.name for i in model.graph.input if any(d.dim_value < 1 for d in i.type.tensor_type.shape.dim)]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..calibration.statistics.scales import best_scale
-from ..engines.forecast.forecast import forecast
+from ..engines.forecast.forecast import forecast, fused
 from ..engines.share import Int8Share
 from ..engines.timing.roofline import close
 from ..errors import ModelError
@@ -81,7 +81,7 @@ def as_repair(asked: Asked, chosen: Repaired, candidate: Candidate) -> Result:
     """The chosen model as a repair of the given one."""
     graph, before = chosen.start.made(candidate), chosen.result
     target = graph.target
-    share = Int8Share.of(forecast(Graph(graph.model, asked.folder, target=target), ""))
+    share = Int8Share.of(fused(Graph(graph.model, asked.folder, target=target), ""))
     first = before.int8[0] if before.int8 is not None else share
     if not candidate.decisions:
         return before

@@ -17,7 +17,7 @@ from ..calibration.data.sources import Data
 from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.scales import AUTO
 from ..calibration.trial import run_on_noise
-from ..engines.forecast.forecast import forecast
+from ..engines.forecast.forecast import fused
 from ..engines.share import Int8Share
 from ..errors import ModelError, RepairError
 from ..fp16 import Fp16Model, refuse_target, with_fp16
@@ -221,7 +221,7 @@ class Steps:
         (before, after), target = (shares[0], shares[-1]), Target.named(self.options.target)
         numbers = proof = None
         if half is not None:
-            after = Int8Share.of(forecast(Graph(repair.model, place, target=target), ""))
+            after = Int8Share.of(fused(Graph(repair.model, place, target=target), ""))
         if self.numerics:
             self.progress("comparing outputs in ONNX Runtime")
             numbers = compared_outputs(found, repair, place, data=feeds, provider=self.provider, rules=self.rules)

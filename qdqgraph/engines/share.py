@@ -30,7 +30,7 @@ class Int8Share:
         kind: the types of the quantized tensors, in words: "INT8", "FP8" or "FP8 and INT8".
         kernels: number of layers that run a kernel, reformats included.
         reformats: number of those that only copy or convert a tensor.
-        undecided: number of layers that TensorRT may fuse further, by timing; the other numbers count them as they are.
+        undecided: number of layers that TensorRT may form otherwise, by timing; the other numbers count them as here.
     """
 
     source: str

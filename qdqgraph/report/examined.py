@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from ..engines.forecast.cost import priced
-from ..engines.forecast.forecast import forecast
+from ..engines.forecast.forecast import fused
 from ..engines.layers import Engine
 from ..graph.graph import Graph
 from ..repair import rounds
@@ -51,7 +51,7 @@ def examined(model: onnx.ModelProto, folder: Path, name: str, rules: Sequence[Ru
 
 def examined_graph(graph: Graph, name: str, rules: Sequence[Rule], options: Options) -> Examined:
     """What rules and forecast say of the graph of a quantized model; raises `RuleError` as `check`."""
-    engine = forecast(graph, name)
+    engine = fused(graph, name)
     scanned = scan(graph, rules)
     groups, findings = rounds.settled(graph, scanned, options)
     return Examined(graph, engine, priced(findings, engine), groups, scanned)

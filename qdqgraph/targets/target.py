@@ -35,6 +35,10 @@ class Target:
         unmoved: data-movement ops over which Q and DQ do not move.
         padding_over_pair: a Pad fuses with the convolution downstream also if a pair lies between them.
         deconvolution_int8: ConvTranspose has INT8 kernels.
+        average_window: an average pool has an INT8 kernel only with a window of this size in each dimension and
+            stride 1; 0 if it has one for every window.
+        float_epilogues: the kernel of a floating-point convolution is generated with the element-wise nodes downstream.
+        gates_by_timing: x * f(x), such as SiLU, fuses with the INT8 layer upstream only where TensorRT finds it faster.
     """
 
     name: str
@@ -51,6 +55,9 @@ class Target:
     unmoved: frozenset[str]
     padding_over_pair: bool
     deconvolution_int8: bool
+    average_window: int
+    float_epilogues: bool
+    gates_by_timing: bool
 
     @property
     def of_libraries(self) -> Target:
@@ -87,4 +94,7 @@ def _read(name: str) -> Target:
         frozenset(data["moves"]["not"]),
         data["padding"]["over_pair"],
         data["deconvolution_kernel"]["int8"],
+        data["averages"]["window"],
+        data["epilogues"]["of_float"],
+        data["gates"]["by_timing"],
     )

@@ -12,10 +12,12 @@ import onnx
 import pytest
 
 import qdqgraph
-from benchmarks.gpu import clocks
+from benchmarks.gpu import clocks, tensorrt_outputs
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.engines import Result, target
+from benchmarks.gpu.outputs import UncheckedError, sqnr
 from benchmarks.gpu.table import page
+from tests.support import replayed_tensorrt
 from tests.support.engines import CHAIN
 from tests.support.models import build
 from tests.support.paths import DATA
@@ -106,6 +108,67 @@ def test_trtexec_times_and_outputs_are_in_the_table(tmp_path: Path, monkeypatch:
     assert json.loads(result.read_text())["built"] == "trtexec 8.6 --mode qdq"
     log = (folder / "fp16.engine" / "trtexec.log").read_text()
     assert "--fp16" in log and "--int8" not in log and "--iterations=200" in log
+
+
+def test_the_package_tensorrt_times_and_runs_the_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package replays: its engines are the files, run by ONNX Runtime in memory that stands for the GPU's."""
+    pytest.importorskip("onnxruntime")
+    replayed_tensorrt.write(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("REPLAY_LAYERS", str(DATA / "qat.graph.json"))
+    out = tmp_path / "out"
+    folder = files(out)
+    said = run(out, "tensorrt")
+    rows = {line.split(" | ")[1]: line.split(" | ") for line in said.splitlines() if line.startswith("| mine |")}
+    for name in ("fp16", "exported", "fixed", "data"):
+        assert " of 200 (" in rows[name][5] and rows[name][7] == "equal", (name, rows[name], said)
+    assert "outputs not compared" not in said
+    with np.load(folder / "exported.engine" / "outputs.npz") as found:
+        assert found["y"].shape == (1, 4, 16, 16) and found["y"].any()
+
+
+DYNAMIC = """g (float16[N,4,16,16] x, int64[1] i) => (float16[N,4,16,16] y, int64[1] j) {
+    one = Constant <value = int64[1] {1}> () y = Abs (x) j = Add (i, one) }"""
+
+
+def test_outputs_have_the_types_and_shapes_of_the_engine() -> None:
+    pytest.importorskip("onnxruntime")
+    engine = replayed_tensorrt.engine(build(DYNAMIC), x=(1, 4, 16, 16))
+    cuda = replayed_tensorrt.Cuda()
+    feeds: dict[str, np.ndarray] = {"x": np.full((3, 4, 16, 16), -0.5, np.float32), "i": np.array([41], np.int64)}
+    found = tensorrt_outputs.outputs(replayed_tensorrt, engine, cuda, feeds)
+    assert found["y"].dtype == np.float16 and found["y"].shape == (3, 4, 16, 16) and (found["y"] == 0.5).all()
+    assert found["j"].tolist() == [42] and not cuda.held
+
+
+@pytest.mark.parametrize(
+    ("refuses", "feeds", "error"),
+    [
+        ("", {"x": (1, 4, 16, 16)}, "no array for the input 'i'"),
+        ("", {"x": (1, 4, 16, 16), "i": (2,)}, "the input 'i' has 8 bytes in the engine, 16 in the sample"),
+        ("cudaMemcpy", {"x": (1, 4, 16, 16), "i": (1,)}, "error 2 for a copy of 2,048 bytes"),
+        ("cudaDeviceSynchronize", {"x": (1, 4, 16, 16), "i": (1,)}, "error 2 after the run"),
+        ("cudaMalloc", {"x": (1, 4, 16, 16), "i": (1,)}, "cannot allocate 2,048 bytes for 'x'"),
+    ],
+)
+def test_what_fails_on_the_gpu_is_a_sentence_and_its_memory_is_freed(
+    refuses: str, feeds: dict[str, tuple[int, ...]], error: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    engine = replayed_tensorrt.engine(build(DYNAMIC), x=(1, 4, 16, 16))
+    cuda = replayed_tensorrt.Cuda(refuses)
+    arrays = {name: np.ones(dims, np.int64) for name, dims in feeds.items()}
+    with pytest.raises((RuntimeError, MemoryError), match=error):
+        tensorrt_outputs.outputs(replayed_tensorrt, engine, cuda, arrays)
+    assert len(cuda.held) == (refuses == "cudaMalloc"), "only the block that was refused"
+
+
+def test_outputs_far_from_onnx_runtime_have_a_low_sqnr() -> None:
+    ones = np.ones(100)
+    assert sqnr({"y": ones}, {"y": 1.1 * ones}) == pytest.approx(20.0)
+    assert sqnr({"y": ones, "z": ones}, {"y": ones}) == math.inf
+    with pytest.raises(UncheckedError, match="no output of the engine"):
+        sqnr({"y": ones}, {"y": np.ones(99)})
 
 
 def test_a_refused_file_is_a_reason_and_the_others_are_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from qdqgraph.engines.forecast.propagation import Propagation
 from qdqgraph.graph.graph import Graph
 from qdqgraph.targets.target import Target
 from tests.support import torchscript
-from tests.support.forecasts import SKIP, names, types
+from tests.support.forecasts import SKIP, forecast_layers, names, types
 from tests.support.models import build as model_of
 from tests.support.paths import DATA
 
@@ -93,7 +93,7 @@ def test_an_activation_of_one_operator_fuses_like_the_same_in_nodes(op: str) -> 
     slope = "k" if op == "PRelu" else ""
     text = f"""g (float[1,4,16,16] x) => (float[1,4,16,16] y) <float[4,1,1] k = {{0.1, 0.2, 0.3, 0.4}}> {{
         a = t.conv4 (x, s1) r = {op} (a{", " + slope if slope else ""}) y = t.conv4 (r, s2) }}"""
-    layers = forecast(Graph(model_of(text, opset=18)), "m").layers
+    layers = forecast_layers(text, opset=18)
     assert names(layers)[1:] == [["Conv", op], ["Conv"]]
     assert types(layers[1]) == "INT8 -> INT8"
 

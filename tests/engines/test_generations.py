@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 
-from benchmarks.rtx_agreement import agreement
-from qdqgraph.engines.builders.builder import built
-from qdqgraph.engines.builders.how import Build
 from qdqgraph.engines.forecast.forecast import forecast
-from qdqgraph.engines.layers import Engine, Layer
 from qdqgraph.engines.share import Int8Share
 from qdqgraph.graph.graph import Graph
 from qdqgraph.targets.target import NAMES, Target
-from tests.support.engines import written
+from tests.support.forecasts import LARGER, NEW, OLD, SQUARE, engine, kernels, rules, said
 from tests.support.graphs import nets
-from tests.support.models import build as model_of
-
-OLD, NEW = "trt-8.6", [name for name in NAMES if name != "trt-8.6"]
-
-
-def engine(text: str, target: str = "trt-10", opset: int = 17, *, together: bool = False) -> Engine:
-    return forecast(Graph(model_of(text, opset), target=Target.named(target)), "m", together=together)
-
-
-def kernels(text: str, target: str = "trt-10", opset: int = 17) -> list[str]:
-    """One word per node of each kernel, and what it reads and writes; a reformat is its cause."""
-    return [said(layer) for layer in engine(text, target, opset).layers]
-
-
-def said(layer: Layer) -> str:
-    nodes = " ".join(n.split("(")[0] for n in layer.nodes if "(" in n) or layer.cause
-    read, made = ("+".join(t.precision for t in side) for side in (layer.inputs, layer.outputs))
-    return f"{nodes}: {read} -> {made}"
-
-
-def rules(layer: Layer) -> list[str]:
-    return [reason.rule for reason in layer.why]
-
-
-SQUARE = "g (float[1,4,16,16] x) => (float[1,4,16,16] y) {{ {} }}"
-LARGER = "g (float[1,4,16,16] x) => (float[1,4,{0},{0}] y) <{1}> {{ {2} }}"
-
 
 # Generated kernels
 
@@ -141,6 +107,46 @@ def test_an_mlp_has_the_kernels_of_its_public_engine_of_tensorrt_10() -> None:
     assert len(engine(MLP, OLD).layers) > 8
 
 
+BLOCKS = """g (float[1,4,16,16] x) => (float[1,4,16,16] y) <{0}, int8[4,4,1,1] w = {{{1}}}, int8 zw = {{0}}> {{
+    k = DequantizeLinear (w, s1, zw)
+    q = QuantizeLinear (x, s1, z)  d = DequantizeLinear (q, s1, z)
+    a = Conv (d, k)  r = Relu (a)
+    q2 = QuantizeLinear (r, s2, z)  d2 = DequantizeLinear (q2, s2, z)
+    b = Sin (d2)
+    q3 = QuantizeLinear (b, s3, z)  d3 = DequantizeLinear (q3, s3, z)
+    y = Conv (d3, k)
+}}"""
+"""Two convolutions with an element-wise operator between them."""
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_a_zero_point_changes_the_legality_not_the_kernels_and_their_order(target: str) -> None:
+    """TensorRT refuses the file; the forecast of it, which `engine diff` and `draw` show, is what it would build otherwise."""
+    ones = ", ".join(["1"] * 16)
+    plain = engine(BLOCKS.format("int8 z = {0}", ones), target)
+    for zero in ("int8 z = {3}", "uint8 z = {128}"):
+        found = engine(BLOCKS.format(zero, ones), target)
+        assert [said(layer) for layer in found.layers] == [said(layer) for layer in plain.layers]
+        assert found.edges == plain.edges and len(found.edges) == len(found.layers) - 1
+
+
+def test_kernels_are_joined_across_pairs_with_scales_per_channel_or_that_differ() -> None:
+    """Such a pair is no site of its own: its Q reads the tensor that the kernel before it writes."""
+    for quantized in (
+        "q = QuantizeLinear <axis = 1> (a, many, zeros) d = DequantizeLinear <axis = 1> (q, many, zeros)",
+        "q = QuantizeLinear (a, s2, z) d = DequantizeLinear (q, s3, z)",
+        "t = Mul (s2, n) q = QuantizeLinear (a, t, z) d = DequantizeLinear (q, t, z)",
+    ):
+        extra = "int8 z = {0}, float[4] many = {0.1, 0.2, 0.1, 0.2}, int8[4] zeros = {0, 0, 0, 0}"
+        text = f"""g (float[1,4,16,16] x, float n) => (float[1,4,16,16] y) <{extra}> {{
+            a = t.conv4 (x, s1) {quantized} b = MaxPool <kernel_shape = [1, 1]> (d) y = t.conv4 (b, s4) }}"""
+        found = engine(text, OLD)
+        kept = [layer for layer in found.layers if layer.kind != "PointWise"]
+        assert {t.name for layer in kept for t in layer.inputs} <= {"x"} | {
+            t.name for x in found.layers for t in x.outputs
+        }
+
+
 @given(nets)
 def test_every_node_is_in_one_kernel_and_each_tensor_is_made_before_it_is_read(model: onnx.ModelProto) -> None:
     for target in (OLD, "trt-rtx"):
@@ -211,6 +217,40 @@ def test_a_transposed_convolution_absorbs_its_own_q_only() -> None:
     assert kernels(own, "trt-rtx")[1] == "ConvTranspose: FP32 -> FP32", "measured on TensorRT-RTX 1.7.1"
 
 
+@pytest.mark.parametrize(
+    ("window", "size", "int8"),
+    [
+        ("kernel_shape = [3, 3], pads = [1, 1, 1, 1]", 16, True),
+        ("kernel_shape = [5, 5], pads = [2, 2, 2, 2]", 16, False),
+        ("kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]", 8, False),
+        ("kernel_shape = [2, 2], strides = [2, 2]", 8, False),
+    ],
+)
+def test_tensorrt_rtx_averages_in_int8_with_one_window_only(window: str, size: int, int8: bool) -> None:
+    """Measured on TensorRT-RTX 1.7.1; in engines of TensorRT 8 the global average of ResNet-18 runs in INT8."""
+    nodes = f"a = t.conv4 (x, s1) q = t.pair (a, s2) p = AveragePool <{window}> (q) y = t.conv4 (p, s3)"
+    text = f"g (float[1,4,16,16] x) => (float[1,4,{size},{size}] y) {{ {nodes} }}"
+    for target in NAMES:
+        (pool,) = (k for k in kernels(text, target) if k.startswith("AveragePool"))
+        assert (pool == "AveragePool: INT8 -> INT8") == (int8 or target != "trt-rtx")
+
+
+def test_a_q_of_a_convolution_is_not_part_of_a_kernel_that_reads_its_integers_twice() -> None:
+    text = SQUARE.format("a = t.conv4 (x, s1) p = t.pair (a, s2) b = Sin (p) c = Mul (b, p) y = Cos (c)")
+    for target in NEW:
+        _, conv, last = engine(text, target).layers
+        assert (said(conv), said(last)) == ("Conv: INT8 -> INT8", "Sin Mul Cos: INT8 -> FP32")
+        assert conv.quantizers and not last.quantizers and "F7" not in rules(last)
+
+
+def test_a_q_after_data_movement_runs_in_the_kernel_before_it() -> None:
+    text = SQUARE.format("r = Sin (x) p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r) y = t.conv4 (p, s1)")
+    for target in NEW:
+        first, pool, *_ = engine(text, target).layers
+        assert (said(first), said(pool)) == ("Sin: FP32 -> INT8", "MaxPool: INT8 -> INT8")
+        assert first.quantizers and not pool.quantizers
+
+
 FP8 = f"""g (float[1,4,16,16] x) => (float[1,4,16,16] y)
 <float8e4m3fn z = {{0}}, float8e4m3fn[4,4,1,1] w = {{{", ".join(["1"] * 16)}}}> {{
     q = QuantizeLinear (x, s1, z)  d = DequantizeLinear (q, s1, z)  k = DequantizeLinear (w, s1, z)
@@ -243,92 +283,3 @@ def test_a_gelu_by_tanh_after_an_int8_layer_is_a_kernel_of_its_own(target: str) 
     weights = f", float[4,4,1,1] w = {{{', '.join(['1'] * 16)}}}"
     text = f"{signature}{weights}> {{ a = Conv (x, w) {GELU} y = Conv (r, w) }}"
     assert "Conv Pow Mul Add Tanh Add Mul" in [k.split(":")[0] for k in kernels(text, target)]
-
-
-# What TensorRT decides by timing
-
-
-def undecided(text: str, target: str) -> tuple[Layer, list[list[str]]]:
-    """The kernel that TensorRT may form otherwise, and the operators of the kernels that it may form instead."""
-    found = engine(text, target)
-    (layer,) = (x for x in found.layers if x.alternative)
-    assert any("TensorRT decides by timing" in note for note in found.notes)
-    assert "TensorRT decides by timing" in next(r.text for r in layer.why if r.rule == "T1")
-    return layer, [[n.split("(")[0] for n in nodes if "(" in n] for nodes in layer.alternative]
-
-
-@pytest.mark.parametrize("target", NAMES)
-def test_either_of_two_unquantized_convolutions_takes_an_add(target: str) -> None:
-    text = SQUARE.format("a = t.conv4 (x, s1) b = t.conv4 (x, s2) c = Add (a, b) r = Relu (c) y = t.conv4 (r, s3)")
-    layer, instead = undecided(text, target)
-    assert said(layer).startswith("Conv Add Relu") and instead == [["Conv", "Add", "Relu"], ["Conv"]]
-    assert layer.alternative[0][0] != next(n for n in layer.nodes if n.startswith("Conv"))
-
-
-@pytest.mark.parametrize("target", NAMES)
-def test_an_add_after_silu_fuses_or_not(target: str) -> None:
-    """NVIDIA/TensorRT#2204, #3542, #3861: two kernels in 8.5 and 10.6; Model Optimizer places pairs for one."""
-    body = """a = t.conv4 (x, s1) r = Relu (a) b = t.conv4 (r, s2) g = Sigmoid (b) m = Mul (g, b) k = t.pair (r, s2)
-        c = Add (m, k) y = t.conv4 (c, s3)"""
-    text = SQUARE.format(body).replace("g =", "h =").replace("(g, b)", "(h, b)")
-    layer, instead = undecided(text, target)
-    assert said(layer).startswith("Conv: INT8 -> ") and instead == [["Conv", "Sigmoid", "Mul", "Add"]]
-    assert any(k.startswith("Sigmoid Mul Add") for k in kernels(text, target))
-    fused = engine(text, target, together=True)
-    assert fused.bytes < engine(text, target).bytes, "the forecast counts the worse"
-    assert any(said(x) == "Conv Sigmoid Mul Add: INT8+INT8 -> INT8" for x in fused.layers)
-
-
-@pytest.mark.parametrize("target", NAMES)
-def test_a_max_pool_fuses_with_the_first_convolution_and_perhaps_with_others(target: str) -> None:
-    """TensorRT 11.1, GeForce RTX 5090: `conv_act_pool` for a stem (TRT_ConvActPool_Reverse)."""
-    pool = "p = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r)"
-    stem = SQUARE.format(f"a = t.conv4 (x, s1) r = Relu (a) {pool} y = t.conv4 (p, s2)")
-    assert kernels(stem, target)[1] == "Conv Relu MaxPool: INT8 -> INT8"
-    assert not any(layer.alternative for layer in engine(stem, target).layers)
-    later = SQUARE.format(f"b = t.conv4 (x, s1) a = t.conv4 (b, s3) r = Relu (a) {pool} y = t.conv4 (p, s2)")
-    layer, instead = undecided(later, target)
-    assert said(layer) == "Conv Relu: INT8 -> INT8" and instead == [["Conv", "Relu", "MaxPool"]]
-
-
-# Against TensorRT-RTX
-
-
-def network(seed: int, blocks: int = 4) -> str:
-    """A small network of convolution blocks with activations, skips, gates, Concats, pools and resizes, one after another."""
-    draw = np.random.default_rng(seed)
-    lines, x = ["a0 = t.conv4 (x, s1)", "r0 = Relu (a0)"], "r0"
-    acts = ("Relu ({0})", "HardSwish ({0})", "LeakyRelu ({0})", "Clip ({0})")
-    for i in range(1, blocks + 1):
-        act = acts[draw.integers(len(acts))].format(f"a{i}")
-        kind = draw.integers(5)
-        lines += [f"a{i} = t.conv4 ({x}, s{draw.integers(1, 5)})", f"b{i} = {act}"]
-        if kind == 0:
-            lines += [f"k{i} = t.pair ({x}, s2)", f"q{i} = t.pair (b{i}, s3)", f"c{i} = Add (q{i}, k{i})"]
-        elif kind == 1:
-            lines += [f"m{i} = GlobalAveragePool (b{i})", f"n{i} = HardSigmoid (m{i})", f"c{i} = Mul (b{i}, n{i})"]
-        elif kind == 2:
-            lines += [f"e{i} = Softmax <axis = 1> (b{i})", f"c{i} = Mul (e{i}, b{i})"]
-        elif kind == 3:
-            lines += [f"m{i} = MaxPool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (b{i})", f"c{i} = Sin (m{i})"]
-        else:
-            lines += [
-                f"t{i} = Transpose <perm = [0, 1, 3, 2]> (b{i})",
-                f"p{i} = t.pair (t{i}, s4)",
-                f"c{i} = Tanh (p{i})",
-            ]
-        x = f"c{i}"
-    return SQUARE.format("\n".join([*lines, f"y = t.conv4 ({x}, s5)"]))
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_the_kernels_of_random_networks_agree_with_those_of_tensorrt_rtx(seed: int, tmp_path: Path) -> None:
-    """The share of joints (`benchmarks/rtx_agreement.py`) on which forecast and build agree."""
-    pytest.importorskip("tensorrt_rtx")
-    model = model_of(network(seed))
-    graph = Graph(model, target=Target.named("trt-rtx"))
-    real = built(written(model, tmp_path), "tensorrt-rtx", Build())
-    found = agreement(graph, forecast(graph, "m"), real)
-    assert found.joints >= 8 and found.share >= 0.85, (found.apart, found.together)
-    old = agreement(graph, forecast(graph.aimed_at(Target.named(OLD)), "m"), real)
-    assert found.share >= old.share

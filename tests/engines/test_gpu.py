@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-import textwrap
 from pathlib import Path
 
 import onnx
 import pytest
 
 from qdqgraph.cli.main import main
+from qdqgraph.engines.builders import tensorrt_times
 from qdqgraph.engines.read.saved import open_engine
+from tests.support import replayed_tensorrt
 from tests.support.engines import CHAIN, illegal, written
 from tests.support.models import build as model_of
 from tests.support.paths import DATA
@@ -134,62 +136,42 @@ def test_without_trtexec_the_message_says_where_it_comes_from(
     assert "bin folder of the TensorRT package" in capsys.readouterr().err
 
 
-TENSORRT = """
-    import json
-    from pathlib import Path
-
-    __version__ = "10.9.0"
-
-    class ILogger:
-        ERROR, WARNING = 1, 2
-
-    class Any:
-        # whatever TensorRT's objects are asked for that this build does not need
-        def __init__(self, *a, **k): pass
-        def __getattr__(self, name): return Any()
-        def __call__(self, *a, **k): return Any()
-        def __int__(self): return 0
-
-    class IProfiler:
-        pass
-
-    class OnnxParser(Any):
-        def parse_from_file(self, path): return Path(path).is_file()
-
-    class Builder(Any):
-        def create_network(self, flags):
-            network = Any()
-            network.num_inputs = 0
-            return network
-        def build_serialized_network(self, network, config): return b"engine"
-
-    class Engine(Any):
-        num_io_tensors = 0
-        def create_engine_inspector(self):
-            inspector = Any()
-            inspector.get_engine_information = lambda form: Path(RECORDED).read_text()
-            return inspector
-
-    class Runtime(Any):
-        def deserialize_cuda_engine(self, blob): return Engine()
-
-    NetworkDefinitionCreationFlag = ProfilingVerbosity = LayerInformationFormat = BuilderFlag = Any()
-"""
-
-
-def test_the_python_package_of_tensorrt_is_asked_for_its_layers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A module that replays an inspector's answer; no GPU is here, so layers have no times."""
-    recorded = f"RECORDED = {str(DATA / 'qat.graph.json')!r}\n"
-    (tmp_path / "tensorrt.py").write_text(recorded + textwrap.dedent(TENSORRT))
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a package tensorrt that replays an inspector's answer and runs engines in ONNX Runtime."""
+    pytest.importorskip("onnxruntime")
+    replayed_tensorrt.write(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    file = written(model_of(CHAIN), tmp_path)
-    assert main(["engine", "build", str(file), "--with", "tensorrt", "--keep", str(tmp_path / "k")]) == 0
+    monkeypatch.setenv("REPLAY_LAYERS", str(DATA / "qat.graph.json"))
+    return tmp_path
+
+
+def test_the_python_package_of_tensorrt_is_asked_for_layers_and_times(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(model_of(CHAIN), package)
+    assert main(["engine", "build", str(file), "--with", "tensorrt", "--keep", str(package / "k")]) == 0
     said = capsys.readouterr().out
     assert "model.onnx: TensorRT 10.9.0" in said and "20 kernels, 8 reformats" in said
-    assert "layers have no times" in said
-    assert (tmp_path / "k" / "layers.json").is_file()
+    assert "200 runs: median " in said and "layers have no times" not in said
+    assert {p.name for p in (package / "k").iterdir()} >= {"layers.json", "profile.json", "times.json", "model.engine"}
+    rows = json.loads((package / "k" / "profile.json").read_text())
+    assert rows[0] == {"count": 200} and {row["averageMs"] for row in rows[1:]} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("refuses", "reason"),
+    [("cudaMalloc", "the GPU cannot allocate 4,096 bytes for 'x', so layers have no times"),
+     ("cudaDeviceSynchronize", "the CUDA runtime reports error 2, so layers have no times")],
+)  # fmt: skip
+def test_a_gpu_that_refuses_leaves_the_layers_without_times(
+    refuses: str, reason: str, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = replayed_tensorrt.Cuda(refuses)
+    monkeypatch.setattr(tensorrt_times, "library", lambda: cuda)
+    engine = replayed_tensorrt.engine(model_of(CHAIN))
+    assert tensorrt_times.measure(replayed_tensorrt, engine, engine.create_execution_context(), package) == reason
+    assert not (package / "times.json").exists()
 
 
 def test_openvino_measures_an_int8_network_on_this_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,16 @@ def test_every_fact_names_a_page_or_the_version_it_was_measured_on(name: str) ->
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     facts = {key: table for key, table in content.items() if isinstance(table, dict)}
     typed = {"opset", "typing", "fp16", "deconvolution", "groups", "weights"}
-    assert set(facts) == typed | {"kernels", "pairs", "moves", "padding", "deconvolution_kernel"}
+    assert set(facts) == typed | {
+        "kernels",
+        "pairs",
+        "moves",
+        "padding",
+        "deconvolution_kernel",
+        "averages",
+        "epilogues",
+        "gates",
+    }
     assert all(table["source"].startswith(("https://", "measured on ")) for table in facts.values())
     assert Target.named(name).title == content["title"]
 

@@ -14,7 +14,7 @@ from ...errors import EngineError
 from . import limits
 from .how import Build
 
-MADE = ("result.json", "layers.txt", "layers.json", "profile.json", "times.json")
+MADE = ("result.json", "layers.txt", "layers.json", "profile.json", "times.json", "model.engine")
 """Files that a build may write; existing ones are removed first."""
 
 

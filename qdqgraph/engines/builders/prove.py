@@ -14,7 +14,7 @@ from ...model.writing.models import Source, placed, write_model
 from ...targets.target import Target
 from ..compare.diff import Diff, diff
 from ..compare.storage import Storage
-from ..forecast.forecast import forecast
+from ..forecast.forecast import fused
 from .builder import built
 from .how import Build
 
@@ -80,7 +80,7 @@ def prove(path: Path, model: onnx.ModelProto, fixed: onnx.ModelProto, target: Ta
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
     """
     before, after = (
-        forecast(Graph.opened(m, path.parent, target=target), name) for m, name in ((model, "before"), (fixed, "after"))
+        fused(Graph.opened(m, path.parent, target=target), name) for m, name in ((model, "before"), (fixed, "after"))
     )
     with tempfile.TemporaryDirectory(prefix="qdqgraph-") as folder:
         file = Path(folder) / path.name

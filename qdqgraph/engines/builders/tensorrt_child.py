@@ -87,11 +87,12 @@ def _profile(builder: Any, network: Any, config: Any, shapes: dict[str, list[int
 
 
 def _inspected(trt: Any, log: Any, blob: bytes, folder: Path) -> str:
-    """Measures times and writes the engine inspector's output; returns a note, or "".
+    """Writes the engine, measures times and writes the engine inspector's output; returns a note, or "".
 
     The inspector gets an execution context, which resolves dynamic dimensions.
     """
     times = importlib.import_module(f"{__package__}.tensorrt_times")
+    (folder / "model.engine").write_bytes(blob)
     engine = trt.Runtime(log).deserialize_cuda_engine(blob)
     if engine is None:
         return "the engine was built but cannot be loaded here, so no layers were read"

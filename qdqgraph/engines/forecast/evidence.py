@@ -39,12 +39,18 @@ RULES: dict[str, tuple[str, str]] = {
         OPTIMIZER,
     ),
     "R16": ("MaxPool commutes with Q/DQ; it fuses with the upstream convolution if both are INT8", ENGINES),
-    "R17": ("an average runs in INT8 only between DQ and Q", GUIDE),
+    "R17": (
+        "an average runs in INT8 only between DQ and Q; in TensorRT-RTX only with a 3x3 window and stride 1",
+        GUIDE,
+    ),
     "R18": (
         "a layer without weights runs in INT8 only if all its inputs come from DQ and all its outputs feed Q",
         GUIDE,
     ),
-    "R20": ("x * f(x) fuses with the upstream convolution, but not with a depthwise one", f"{ISSUE}3385"),
+    "R20": (
+        "x * f(x) fuses with the upstream convolution, but not with a depthwise one",
+        f"{ISSUE}3385",
+    ),
     "R21": ("ReLU, Clip, LeakyReLU and GELU fuse with the upstream convolution", CATALOG),
     "R22": ("BatchNormalization after a quantized ConvTranspose does not fuse", f"{ISSUE}3412"),
     "R27": ("a data-movement op runs on INT8 if its inputs are INT8 with one scale", f"{ISSUE}2592"),
@@ -89,9 +95,15 @@ RULES: dict[str, tuple[str, str]] = {
         "apart",
         ENGINES,
     ),
+    "F13": (
+        "TensorRT-RTX: element-wise nodes after a floating-point convolution run in its kernel, also x * f(x) and then "
+        "an Add, unless a Q, a network output or a generated kernel other than data movement reads the result",
+        "measured on TensorRT-RTX 1.7.1",
+    ),
     "T1": (
         "TensorRT decides by timing which of two unquantized convolutions takes an Add, whether an Add after SiLU "
-        "fuses, and whether a MaxPool fuses after a convolution that does not read a network input",
+        "fuses, whether a MaxPool fuses after a convolution that does not read a network input, and, from TensorRT 10 "
+        "on, whether x * f(x) fuses after an INT8 layer",
         f"{ISSUE}3861",
     ),
 }

@@ -21,6 +21,7 @@ from ..layers import EIGHT_BITS, PREDICTED, Engine, Layer, Reason, Tensor
 from .evidence import reason
 from .kernels import NORMALIZATION, POINTWISE, VIEW, Kernel, Partition
 from .memory import Memory
+from .patterns import averages_int8
 from .propagation import passes, scale_key, site_of, values
 from .stored import FLOATING, FLOATS, StoredType
 
@@ -42,9 +43,23 @@ def forecast(graph: Graph, name: str, *, together: bool = False) -> Engine:
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
         notes.append("a tensor with a dynamic dimension has no known size and counts as 0 bytes; a dynamic batch is 1")
     if undecided := sum(bool(layer.alternative) for layer in layers):
-        notes.append(f"TensorRT decides by timing about {undecided} of the kernels; the forecast counts the worse ones")
+        chosen = "fused" if together else "the worse ones"
+        notes.append(f"TensorRT decides by timing about {undecided} of the kernels; the forecast counts {chosen}")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
     return Engine(name, f"{PREDICTED}{graph.target.name}", layers, ends, notes=tuple(notes))
+
+
+def fused(graph: Graph, name: str) -> Engine:
+    """The forecast whose numbers `check` and `fix` show, and by which `fix` refuses repairs.
+
+    Where TensorRT decides by timing whether nodes fuse, they do. Otherwise a repair that lets nodes fuse, such as one
+    that removes the pair between SiLU and an Add, would count as one that adds bytes.
+
+    Args:
+        graph: the graph, with its target.
+        name: the name of the engine.
+    """
+    return forecast(graph, name, together=True)
 
 
 class _Forecast:
@@ -163,7 +178,8 @@ class _Forecast:
         stem = self._is_stem(kernel.core)
         nodes = (*layer.nodes, label(pool))
         if not stem:
-            layer = replace(layer, alternative=(nodes,), why=(*layer.why, _undecided((nodes,))))
+            other = (layer.nodes, (label(pool),)) if self.together else (nodes,)
+            layer = replace(layer, alternative=other, why=(*layer.why, _undecided(other)))
         if not stem and not self.together:
             return layer, False
         self.pooled.add(key(pool))
@@ -239,7 +255,9 @@ class _Forecast:
         reads = [self.memory.read(u, storage, clone=len(uses) > 1) for u in uses]
         why = (reason(rule, self._stays(uses, offers, wanted) if storage.scale is None else ""),)
         nodes = tuple(map(label, kernel.nodes))
-        self.memory.write(Layer(nodes[0], kernel.kind, nodes, (), tuple(reads), (), "", why=why), made, storage)
+        layer = Layer(nodes[0], kernel.kind, nodes, (), tuple(reads), (), "", why=why)
+        alone = kernel.kind not in ("Concat", "Move") and any(u.pair is not None for u in uses)
+        self.memory.write(layer, made, storage, moves=not alone)
 
     def _stays(self, uses: list[Use], offers: list[StoredType], wanted: StoredType) -> str:
         """Why a data-movement op runs on floating point."""
@@ -274,12 +292,9 @@ class _Forecast:
         """The pairs that a generated kernel computes: between its nodes, and of values that it reads unquantized."""
         floats = FLOATS.values()
         found = [u.pair for u, t in zip(uses, reads, strict=True) if u.pair is not None and t.precision in floats]
-        read = {(id(u.reader.node), u.reader.index) for u in uses}
-        for node in kernel.nodes:
-            for index, tensor in enumerate(node.inputs):
-                pair = self.table.made(tensor.name) if tensor.name and (id(node), index) not in read else None
-                found += [pair] if pair is not None and not self.graph.is_constant(tensor.name) else []
-        return found
+        members = {id(node) for node in kernel.nodes}
+        names = [t.name for n in kernel.nodes for t in n.inputs if t.name and id(self.parts.origin(t.name)) in members]
+        return [*found, *(pair for name in names if (pair := self.table.made(name)) is not None)]
 
     def _computing(self, kernel: Kernel, uses: list[Use]) -> None:
         """A layer without weights: INT8 between DQ and Q, else floating point (R17, R18, R28)."""
@@ -287,6 +302,7 @@ class _Forecast:
         data = [u for u in uses if self.memory.precision(u.tensor) in FLOATS.values()]
         wanted = self.memory.wanted(kernel.end)
         able = kernel.kind != NORMALIZATION and first.op not in FLOAT_ONLY and all(map(is_standard, kernel.nodes))
+        able = able and averages_int8(self.graph, first)
         quantized = bool(data) and all(self.memory.offered(u).scale is not None for u in data)
         int8 = able and quantized and wanted.scale is not None
         rule = "R28" if not able else "R17" if kernel.kind in ("Pooling", "Reduce") else "R18"

@@ -12,7 +12,7 @@ from ..layers import Engine
 from ..share import Int8Share
 from .blame import Cost, blamed, reason
 from .cost import priced
-from .forecast import forecast
+from .forecast import fused
 
 
 class Judge:
@@ -33,7 +33,7 @@ class Judge:
 
     def price(self, graph: Graph, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """Returns the remaining findings of a repaired graph with what each costs."""
-        engine = forecast(graph, "")
+        engine = fused(graph, "")
         self._saw(Int8Share.of(engine))
         return priced(findings, engine)
 
@@ -57,7 +57,7 @@ class Judge:
         """
         refused = [f.code for f in illegal]
         if not self.shares:
-            self._saw(Int8Share.of(forecast(before, ""), refused))
+            self._saw(Int8Share.of(fused(before, ""), refused))
         free = [f for f in applied if f.severity is not Severity.ERROR]
         if not free or after is before:
             return {}
@@ -95,6 +95,6 @@ class Judge:
         for known, aim, engine in self._known:
             if known is graph and aim == target:
                 return engine
-        engine = forecast(graph.aimed_at(target), "", together=True)
+        engine = fused(graph.aimed_at(target), "")
         self._known = [*self._known[-3:], (graph, target, engine)]
         return engine

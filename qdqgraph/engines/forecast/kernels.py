@@ -28,6 +28,7 @@ from ...operators import (
     WEIGHTED,
     members,
 )
+from .epilogues import data_of, float_epilogue, function_of
 from .generated import groups, in_order
 from .patterns import grouped, is_tanh_gelu, padding
 from .propagation import values
@@ -41,8 +42,6 @@ GENERATED = "kgen"
 """What engines call a kernel that is generated for nodes of several kinds."""
 VIEW = "View"
 """A view in the order of execution: no kernel, the same memory with another shape."""
-FUNCTION_STEPS = 16
-"""Upper bound of the number of nodes of a function of one tensor; exporters write fewer."""
 QUIET = PAIRS | VIEWS | {"Constant"}
 """Operators that are not a separate kernel."""
 
@@ -171,7 +170,7 @@ class Partition:
 
     def data(self, node: gs.Node) -> list[str]:
         """The inputs of a node that are not constant."""
-        return [t.name for t in node.inputs if t.name and not self.graph.is_constant(t.name)]
+        return data_of(self.graph, node)
 
     def _cores(self) -> Iterator[gs.Node]:
         """Weighted nodes, last first, because of two convolutions upstream of an Add the last one fuses with it."""
@@ -183,27 +182,48 @@ class Partition:
         pad = padding(self.graph, core)
         rules += ["F8"] if pad is not None else []
         nodes += self._linear(core, rules)
+        if self.graph.target.float_epilogues and core.op == "Conv" and self.table.made(core.inputs[0].name) is None:
+            return self._float_block(core, nodes, rules, pad)
         before = len(nodes)
         nodes += self._activation(key(nodes[-1]), core, rules)
-        add = self._residual(key(nodes[-1]), core)
-        alternative: tuple[tuple[gs.Node, ...], ...] = ()
+        gated = len(nodes) > before and nodes[-1].op in BINARY | GATES
+        add, acts, behind = self._residual(key(nodes[-1]), core), False, list[gs.Node]()
         if add is not None:
             acts = len(nodes) > 1 and nodes[-1].op not in BINARY - {"Mul"} and self._acts(nodes)
             rules.append("R13" if acts else "R12")
             behind = [add, *self._activation(key(add), core, rules)]
-            if acts and len(nodes) > before and nodes[-1].op in BINARY | GATES:
-                alternative = ((*nodes, *behind),)
-            elif other := self._bare(add, key(nodes[-1])):
-                alternative = ((*other, *behind), tuple(nodes))
-            if len(alternative) == 1 and not self.together:
-                nodes, add, rules = nodes[:before], None, [r for r in rules if r not in ("R13", "R20", "R21")]
-            else:
-                nodes += behind
-            rules += ["T1"] if alternative else []
+        alternative: tuple[tuple[gs.Node, ...], ...] = ()
+        if gated and (acts or self._gate_is_open(core)):
+            apart, rest = nodes[:before], [*nodes[before:], *behind]
+            alternative = (tuple(apart), tuple(rest)) if self.together else ((*apart, *rest),)
+            if not self.together:
+                nodes, behind, add, rules = apart, [], None, [r for r in rules if r not in ("R13", "R20", "R21")]
+        elif add is not None and (other := self._bare(add, key(nodes[-1]))):
+            alternative = ((*other, *behind), tuple(nodes))
+        rules += ["T1"] if alternative else []
+        nodes += behind
         nodes = [*([pad] if pad is not None else []), *nodes]
         self.taken.update(map(id, nodes))
         unique = tuple(dict.fromkeys(rules))
         return Kernel(KERNELS[core.op], tuple(nodes), core, add, unique, pad, alternative=alternative)
+
+    def _float_block(self, core: gs.Node, nodes: list[gs.Node], rules: list[str], pad: gs.Node | None) -> Kernel:
+        """The kernel around a floating-point convolution with what folds into it, where it is generated (F13)."""
+        following = float_epilogue(self.graph, key(nodes[-1]), self.ends, self.taken)
+        rules += ["F13"] if following else []
+        add = None if following else self._residual(key(nodes[-1]), core)
+        rules += ["R12"] if add is not None else []
+        nodes += following or ([add] if add is not None else [])
+        last = self.only(key(nodes[-1]))
+        if not following and last is not None and last.op == "Relu" and id(last) not in self.taken:
+            nodes, rules = [*nodes, last], [*rules, "R21"]
+        nodes = [*([pad] if pad is not None else []), *nodes]
+        self.taken.update(map(id, nodes))
+        return Kernel(KERNELS[core.op], tuple(nodes), core, add, tuple(dict.fromkeys(rules)), pad)
+
+    def _gate_is_open(self, core: gs.Node) -> bool:
+        """Whether TensorRT decides by timing if x * f(x) fuses with this weighted node: a quantized one, by target."""
+        return self.graph.target.gates_by_timing and self.table.made(core.inputs[0].name) is not None
 
     def _bare(self, add: gs.Node, tensor: str) -> list[gs.Node]:
         """The convolution whose result is the other operand of an Add, unquantized, with the nodes between."""
@@ -248,7 +268,7 @@ class Partition:
     def _activation(self, tensor: str, core: gs.Node, rules: list[str]) -> list[gs.Node]:
         """The nodes of the activation that reads a tensor and fuses; empty if there is none."""
         node = self.only(tensor)
-        gate = self._function(tensor) or ([node] if node is not None and node.op in GATES else [])
+        gate = function_of(self.graph, tensor, self.ends) or ([node] if node is not None and node.op in GATES else [])
         tanh = is_tanh_gelu(gate or ([node] if node is not None else [])) and self.table.made(core.inputs[0].name)
         if tanh and not self.together:
             rules.append("F11")
@@ -265,32 +285,6 @@ class Partition:
         if gate:
             rules.append("R20")
         return []
-
-    def _function(self, tensor: str) -> list[gs.Node]:
-        """The nodes of an element-wise function of a tensor that reads a tensor twice, if nothing else reads any.
-
-        Such are SiLU, GELU, HardSwish, squared ReLU and snake, written as several nodes. Empty if there is none.
-        """
-        inside: list[gs.Node] = []
-        made, joined = [tensor], False
-        while len(inside) < FUNCTION_STEPS:
-            members = {id(node) for node in inside}
-            uses = {name: values(self.graph, name) for name in made}
-            left = [n for n in made if n in self.ends or any(id(u.reader.node) not in members for u in uses[n])]
-            if joined and left == made[-1:]:
-                return inside
-            readers = {id(u.reader.node): u.reader.node for name in left for u in uses[name] if u.reader.index >= 0}
-            ready = [n for n in readers.values() if id(n) not in members and self._of(n, made)]
-            if not ready or any(u.pair is not None for name in left for u in uses[name]) or self.ends & set(left):
-                return []
-            inside.append(min(ready, key=self.graph.position))
-            joined = joined or sum(t.name in made for t in inside[-1].inputs) > 1
-            made.append(key(inside[-1]))
-        return []
-
-    def _of(self, node: gs.Node, made: Sequence[str]) -> bool:
-        """Whether a node is element-wise and computes with these tensors and constants only."""
-        return self.elementwise(node) and set(self.data(node)) <= set(made)
 
     def _residual(self, tensor: str, core: gs.Node) -> gs.Node | None:
         """The residual Add that reads a tensor and fuses with its producer.

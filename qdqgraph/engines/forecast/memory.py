@@ -99,16 +99,19 @@ class Memory:
 
     # Writing
 
-    def write(self, layer: Layer, made: tuple[str, ...], storage: StoredType, *, half: bool = False) -> None:
+    def write(
+        self, layer: Layer, made: tuple[str, ...], storage: StoredType, *, half: bool = False, moves: bool = False
+    ) -> None:
         """Adds a layer that writes these tensors as this type, with the Q that it absorbs.
 
         Args:
             half: it computes and writes FP16; a network output in FP32 is converted after it (F12).
+            moves: it moves data, so that a Q after it runs before it.
         """
         for name in made:
             self._storage[name] = storage
         quantize = storage.pair.quantize if storage.pair is not None else None
-        absorbed = (label(quantize),) if quantize is not None and layer.kind not in ("Concat", "Move") else ()
+        absorbed = (label(quantize),) if quantize is not None and not moves else ()
         outputs = tuple(self.stored(name, storage) for name in made)
         precision = layer.precision or data_type((*layer.inputs, *outputs))
         wide = outputs if half else ()

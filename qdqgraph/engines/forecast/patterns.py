@@ -1,4 +1,4 @@
-"""What the forecast recognizes around one weighted node: the Pad upstream of it, groups, a GELU by Tanh."""
+"""What the forecast recognizes at one node: the Pad upstream of a convolution, groups, a GELU by Tanh, averages."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ def is_tanh_gelu(nodes: Iterable[gs.Node]) -> bool:
         return bool(listed[0].op == "Gelu" and listed[0].attrs.get("approximate") == "tanh")
     found = {n.op for n in listed}
     return "Tanh" in found and not found & OTHER_TANH
+
+
+def averages_int8(graph: Graph, node: gs.Node) -> bool:
+    """Whether the target has an INT8 kernel for a node if it is an average pool; true for every other node (R17)."""
+    window = graph.target.average_window
+    if node.op != "AveragePool" or not window:
+        return True
+    plain = all(step == 1 for step in node.attrs.get("strides", ()))
+    return plain and all(size == window for size in node.attrs.get("kernel_shape", ()))
 
 
 def padding(graph: Graph, core: gs.Node) -> gs.Node | None:

@@ -24,29 +24,33 @@ values."""
 
 
 def scale_key(pair: Pair) -> ScaleKey:
-    """The scale key of a pair; unique if its scale is unknown."""
-    if pair.scale is None:
+    """The scale key of a pair; unique if its scale is unknown, or another one where its integers are dequantized."""
+    if pair.scale is None or not pair.agrees:
         return pair.key.encode()
     zero = b"" if pair.zero_point is None or not pair.zero_point.any() else pair.zero_point.tobytes()
     return pair.scale.astype(np.float32).tobytes() + b"|" + zero + b"|" + pair.types[1].encode()
 
 
 def site_of(graph: Graph, tensor: str) -> str:
-    """The tensor whose values these are, seen through the pairs upstream of it: plain INT8 ones and those of FP8."""
+    """The tensor whose values these are, seen through all activation pairs upstream of it.
+
+    Plain INT8 ones, those of FP8, and those that TensorRT refuses, as for a zero-point: a forecast of a refused file is
+    what TensorRT would build otherwise.
+    """
     table = pairs(graph)
     site = table.root(tensor)
-    while (pair := table.made(site)) is not None and _is_fp8(pair):
+    while (pair := table.made(site)) is not None and _is_other(pair):
         site = table.root(pair.tensor)
     return site
 
 
-def _is_fp8(pair: Pair) -> bool:
-    known = pair.kind == "activation" and pair.quantize is not None and pair.scale is not None and pair.symmetric
-    return known and pair.types[1].startswith("float8")
+def _is_other(pair: Pair) -> bool:
+    """Whether an activation pair is none of those through which `Pairs.root` sees."""
+    return pair.kind == "activation" and pair.quantize is not None and not pair.tieable
 
 
 def values(graph: Graph, site: str) -> tuple[Use, ...]:
-    """The uses of a site that read its values, without those that read only its shape; seen through FP8 pairs too."""
+    """The uses of a site that read its values, without those that read only its shape; seen through all pairs."""
     known = graph.known(values)
     if site not in known:
         known[site] = tuple(_values(graph, site))
@@ -56,7 +60,7 @@ def values(graph: Graph, site: str) -> tuple[Use, ...]:
 def _values(graph: Graph, site: str) -> Iterator[Use]:
     for use in sites(graph).uses(site):
         pair = pairs(graph).of(use.reader.node) if use.reader.node.op == "QuantizeLinear" else None
-        if pair is not None and _is_fp8(pair):
+        if pair is not None and _is_other(pair):
             made = [use for d in pair.dequantizes for use in sites(graph).uses(d.outputs[0].name)]
             yield from (Use(u.reader, u.tensor, pair) for u in made if u.pair is pair)
         elif use.reader.node.op not in SHAPES:

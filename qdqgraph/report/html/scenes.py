@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from ...engines.forecast.forecast import forecast
+from ...engines.forecast.forecast import fused
 from ...graph.graph import Graph
 from ...repair.gate import is_float, quantized
 from ...repair.options import Options
@@ -94,7 +94,7 @@ def known(
     """
     graph = Graph.opened(model, folder, target=Target.named(options.target), keeps=handled(rules))
     if is_float(graph, rules):
-        found = Examined(graph, forecast(graph, name), (), Solution((), (), ()), ())
+        found = Examined(graph, fused(graph, name), (), Solution((), (), ()), ())
     else:
         found = examined_graph(quantized(graph, rules), name, rules, options)
     return drawn_of(found), Checked(name, found.findings, found)

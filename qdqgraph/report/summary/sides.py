@@ -132,8 +132,7 @@ def rows(result: Result, before: Side, after: Side, checked: Numbers | None) -> 
     old, new = before.int8, after.int8
     if old is not None and new is not None:
         yield Row(f"{new.kind} layers", f"{old.int8} of {old.weighted}", f"{new.int8} of {new.weighted}", new.source)
-        undecided = new.undecided if new.bytes > old.bytes else 0
-        note = f"without {counted(undecided, 'fusion')} that TensorRT decides by timing" if undecided else ""
+        note = f"with {counted(new.undecided, 'fusion')} that TensorRT decides by timing" if new.undecided else ""
         yield Row("bytes between kernels", _bytes(old), _bytes(new), note)
         yield Row("kernels", f"{old.kernels:,}", f"{new.kernels:,}")
         yield Row("reformats", f"{old.reformats:,}", f"{new.reformats:,}", "kernels that only convert or copy")
