@@ -16,6 +16,7 @@ from ..fp16 import to_fp16 as fp16_around_int8
 from ..model.protos import with_metadata
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_collisions
+from ..model.writing.spill import spilling
 from ..repair import rounds
 from ..repair.options import Options
 from ..repair.plan import digest
@@ -80,7 +81,8 @@ def fix(
         options: the settings of the repair. They can also be given by name, such as `max_bits_lost=1.5` or
             `target="trt-11"`.
         output: the file of the result, written completely or not at all. In another folder than that of the model,
-            external data are copied under a new name, OUTPUT.DIGEST.data, which the result contains.
+            external data are copied under a new name, OUTPUT.DIGEST.data, which the result contains. New weights of a
+            model with external data are in such a file too, except with `plan`, which then contains them.
         plan: the file of the plan, for `apply` and `undo`.
         force: overwrite existing files, and remove external data that only the overwritten model used.
         folder: the folder that contains the external data; the folder of the file by default.
@@ -192,18 +194,19 @@ def to_fp16(
     ranges = magnitudes
     if ranges is None and feeds is not None:
         ranges = measured_ranges(found, feeds, place)
-    made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
-    refuse_unsound(found, made.model)
-    if output is None:
-        return made
-    source = Source(file, place, found)
-    if provenance and (base := digest(found)) != digest(made.model):
-        data = "" if feeds is None or magnitudes is not None else feeds.digest
-        numbers = "" if magnitudes is None else digest_of(magnitudes)
-        asked = {"keep_io": keep_io, "magnitudes": numbers, "data": data, "skip": [*skip]}
-        run = Run("to_fp16", {name: value for name, value in asked.items() if value})
-        made = replace(made, model=with_metadata(made.model, PROVENANCE, entry(found, base, run)))
-    new = placed(made.model, Path(output), source, force=force)
-    for sentence in write_model(new, Path(output), source, force=force):
-        note(sentence)
-    return replace(made, model=new.model)
+    with spilling(found, place, wanted=output is not None):
+        made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+        refuse_unsound(found, made.model)
+        if output is None:
+            return made
+        source = Source(file, place, found)
+        if provenance and (base := digest(found)) != digest(made.model):
+            data = "" if feeds is None or magnitudes is not None else feeds.digest
+            numbers = "" if magnitudes is None else digest_of(magnitudes)
+            asked = {"keep_io": keep_io, "magnitudes": numbers, "data": data, "skip": [*skip]}
+            run = Run("to_fp16", {name: value for name, value in asked.items() if value})
+            made = replace(made, model=with_metadata(made.model, PROVENANCE, entry(found, base, run)))
+        new = placed(made.model, Path(output), source, force=force)
+        for sentence in write_model(new, Path(output), source, force=force):
+            note(sentence)
+        return replace(made, model=new.model)

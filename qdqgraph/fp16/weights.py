@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ..graph.graph import Graph
 from ..graph.pair import Pair, pairs
 from ..graph.quantization import Quantization
 from ..model.protos import refill
+from ..model.writing.spill import tensor_of
 
 
 def folded(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
@@ -31,7 +31,7 @@ def folded(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
     new.CopyFrom(model)
     kept = [n for n in new.graph.node if n.op_type != "QuantizeLinear" or n.output[0] not in constants]
     refill(new.graph.node, kept)
-    new.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    new.graph.initializer.extend(tensor_of(array, name) for name, array in constants.items())
     return new
 
 
