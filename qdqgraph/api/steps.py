@@ -26,7 +26,7 @@ from ..model import runtime
 from ..model.corrected import unmatched
 from ..model.mapped import memory_note
 from ..model.runtime import Feeds
-from ..model.writing.models import Source
+from ..model.writing.models import External, Source
 from ..model.writing.outputs import refuse_collisions
 from ..model.writing.spill import spilling
 from ..repair import rounds
@@ -65,6 +65,7 @@ class Steps:
     output: File | None = None
     plan: File | None = None
     force: bool = False
+    external: External = "copy"
     folder: File | None = None
     fp16: bool = False
     keep_io: bool = False
@@ -110,7 +111,7 @@ class Steps:
         if self.options.equalize:
             refuse_options(self.options, self.calibration, feeds is not None)
         with spilling(found, place, wanted=self.output is not None and self.plan is None):
-            return self._written(model, repairs, Source(source, place, found), feeds)
+            return self._written(model, repairs, Source(source, place, found, external=self.external), feeds)
 
     def _written(self, model: Model, repairs: Repairs, given_as: Source, feeds: Samples | None) -> Result:
         """Repairs a model that has been read, checks the result, and writes the files; raises as `fix`."""

@@ -10,7 +10,7 @@ import onnx
 
 from ..errors import ModelError
 from ..model.content import content
-from ..model.writing.models import Source
+from ..model.writing.models import External, Source
 from ..model.writing.outputs import refuse_collisions
 from ..model.writing.spill import spilling
 from ..repair import rounds
@@ -38,6 +38,7 @@ def strip(
     output: File | None = None,
     plan: File | None = None,
     force: bool = False,
+    external: External = "copy",
     folder: File | None = None,
     provenance: bool = True,
 ) -> Result:
@@ -55,6 +56,7 @@ def strip(
         output: as `fix`.
         plan: as `fix`.
         force: as `fix`.
+        external: as `fix`.
         folder: as `fix`.
         provenance: as `fix`.
 
@@ -76,7 +78,7 @@ def strip(
     run = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
     with spilling(found, place, wanted=output is not None and plan is None):
         result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
-        return written(result, Source(source, place, found), output, plan, force, run=run)
+        return written(result, Source(source, place, found, external=external), output, plan, force, run=run)
 
 
 def _layers(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, TypeAlias, get_args
 
 import onnx
 
@@ -21,6 +21,11 @@ from .spill import spilled
 from .transaction import Staged, Transaction
 from .users import same_file
 
+External: TypeAlias = Literal["copy", "keep"]
+"""What becomes of external data if a model is written to another folder: copies, or nothing: the model reads the
+files where they are. Links are no choice: onnx rejects external data that are symbolic links, or have several hard
+links (measured, 1.23)."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -31,12 +36,18 @@ class Source:
         folder: the folder that contains its external data.
         original: the model as it was read.
         stored: the files in `folder` whose names differ from the locations in the model that is written, by location.
+        external: what becomes of its external data if the model is written to another folder.
     """
 
     path: Path
     folder: Path
     original: onnx.ModelProto
     stored: Mapping[str, str] | None = None
+    external: External = "copy"
+
+    def __post_init__(self) -> None:
+        if self.external not in get_args(External):
+            raise ModelError(f"external is {self.external!r}; use 'copy' or 'keep'")
 
     @classmethod
     def restoring(cls, path: Path, folder: Path, original: onnx.ModelProto, model: onnx.ModelProto) -> Source:
@@ -85,6 +96,8 @@ def placed(
             model, copies = _stored(model, path, folder, new.path)
         if folder.samefile(source.folder) and not source.stored:
             return Placed(model, copies)
+        if source.external == "keep" and not keep_locations:
+            return Placed(relocated(model, {place: _below(file, path) for place, file in data.items()}), copies)
         own = {place: Data.of(file) for place, file in data.items()}
         names = {place: place if keep_locations else _name(path, content) for place, content in own.items()}
     except OSError as error:
@@ -215,6 +228,19 @@ def _copied(files: Transaction, data: Data, target: Path, made: list[Path]) -> S
             file.write(block)
 
     return files.stage(target, fill)
+
+
+def _below(file: Path, path: Path) -> str:
+    """The location of a file of external data as a model reads it.
+
+    Raises:
+        ModelError: it is not in the folder of the model or below; a location leads only down.
+    """
+    try:
+        return file.resolve().relative_to(path.parent.resolve()).as_posix()
+    except ValueError as error:
+        where = f"{file} is not in the folder of {path} or below it, where ONNX looks for external data"
+        raise ModelError(f"{where}: copy them instead (--external copy)") from error
 
 
 def _remove_empty(folders: list[Path]) -> None:
