@@ -52,12 +52,12 @@ class Spill:
         """The file."""
         return self.folder / self.location
 
-    def move(self, tensor: TensorProto) -> None:
-        """Moves the bytes of a large tensor to the file, once for equal bytes; where the folder or the disk does not
-        take them, they stay in the tensor."""
-        if len(tensor.raw_data) < LARGE or self._full:
-            return
+    def moved(self, tensor: TensorProto) -> TensorProto:
+        """Returns a tensor whose bytes are in the file, once for equal bytes; the tensor itself if it is small, or if
+        the folder or the disk does not take them."""
         data = tensor.raw_data
+        if len(data) < LARGE or self._full:
+            return tensor
         digest = hashlib.sha256(data).digest()
         try:
             if digest not in self._places:
@@ -65,11 +65,14 @@ class Spill:
                 self._places[digest] = self._size - len(data)
         except OSError:
             self._full = True
-            return
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
+            return tensor
+        light = TensorProto(dims=tensor.dims, data_type=tensor.data_type)  # protobuf keeps the memory of cleared bytes
+        if tensor.name:
+            light.name = tensor.name
+        light.data_location = TensorProto.EXTERNAL
         for key, value in (("location", self.location), ("offset", self._places[digest]), ("length", len(data))):
-            tensor.external_data.add(key=key, value=str(value))
+            light.external_data.add(key=key, value=str(value))
+        return light
 
     def _append(self, data: memoryview) -> None:
         if self._handle is None:
@@ -122,9 +125,7 @@ def tensor_of(array: np.ndarray, name: str = "") -> TensorProto:
     """Returns the tensor of an array, as `onnx.numpy_helper.from_array`; a large one has external data within
     `spilling`."""
     tensor = numpy_helper.from_array(array, name or None)
-    if (spill := _CURRENT.get()) is not None:
-        spill.move(tensor)
-    return tensor
+    return tensor if (spill := _CURRENT.get()) is None else spill.moved(tensor)
 
 
 def value_of(tensor: TensorProto) -> np.ndarray:
