@@ -9,6 +9,7 @@ from ..calibration.methods.percentile import DEFAULT_PERCENTILE
 from ..calibration.statistics.running import DEFAULT_MEMORY
 from ..calibration.statistics.scales import AUTO
 from ..errors import ModelError
+from ..model.writing.models import External
 from ..repair import rounds
 from ..repair.options import Options
 from ..report.results import Result
@@ -35,6 +36,7 @@ def quantize(
     output: File | None = None,
     plan: File | None = None,
     force: bool = False,
+    external: External = "copy",
     folder: File | None = None,
     fp16: bool = False,
     keep_io: bool = False,
@@ -70,7 +72,7 @@ def quantize(
         ranges: a file with the scales of tensors: a TensorRT calibration cache, AIMET encodings, ONNX Runtime's
             calibration table, or statistics that an earlier call kept. With `data` as well, the data give the scales
             that it lacks.
-        output, plan, force, folder, fp16, keep_io, magnitudes: as `fix`.
+        output, plan, force, external, folder, fp16, keep_io, magnitudes: as `fix`.
         numerics: compare the outputs with the float model in ONNX Runtime (extra "ort") before writing.
         preprocess, samples, calibrate, percentile, memory, statistics, provider, verify, allow_worse, globs,
             provenance, progress: as `fix`.
@@ -97,6 +99,7 @@ def quantize(
         output=output,
         plan=plan,
         force=force,
+        external=external,
         folder=folder,
         fp16=fp16,
         keep_io=keep_io,

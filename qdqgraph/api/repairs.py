@@ -14,8 +14,9 @@ from ..calibration.statistics.scales import AUTO
 from ..fp16 import Fp16Model
 from ..fp16 import to_fp16 as fp16_around_int8
 from ..model.protos import with_metadata
-from ..model.writing.models import Source, placed, write_model
+from ..model.writing.models import External, Source, placed, write_model
 from ..model.writing.outputs import refuse_collisions
+from ..model.writing.spill import spilling
 from ..repair import rounds
 from ..repair.options import Options
 from ..repair.plan import digest
@@ -45,6 +46,7 @@ def fix(
     output: File | None = None,
     plan: File | None = None,
     force: bool = False,
+    external: External = "copy",
     folder: File | None = None,
     fp16: bool = False,
     keep_io: bool = False,
@@ -80,9 +82,12 @@ def fix(
         options: the settings of the repair. They can also be given by name, such as `max_bits_lost=1.5` or
             `target="trt-11"`.
         output: the file of the result, written completely or not at all. In another folder than that of the model,
-            external data are copied under a new name, OUTPUT.DIGEST.data, which the result contains.
+            external data are copied under a new name, OUTPUT.DIGEST.data, which the result contains. New weights of a
+            model with external data are in such a file too, except with `plan`, which then contains them.
         plan: the file of the plan, for `apply` and `undo`.
         force: overwrite existing files, and remove external data that only the overwritten model used.
+        external: what becomes of the model's external data if `output` is in another folder: "copy", or "keep": the
+            result reads them where they are, which must be below the folder of the output.
         folder: the folder that contains the external data; the folder of the file by default.
         fp16: convert everything outside INT8 to FP16 as the last step, as `to_fp16`.
         keep_io: with `fp16`, graph inputs and outputs keep their types.
@@ -133,6 +138,7 @@ def fix(
         output=output,
         plan=plan,
         force=force,
+        external=external,
         folder=folder,
         fp16=fp16,
         keep_io=keep_io,
@@ -157,6 +163,7 @@ def to_fp16(
     *,
     output: File | None = None,
     force: bool = False,
+    external: External = "copy",
     folder: File | None = None,
     note: Progress = log_step,
     keep_io: bool = False,
@@ -171,7 +178,7 @@ def to_fp16(
 
     Args:
         model: a model, which is not modified, or its path.
-        output, force, folder: as `fix`.
+        output, force, external, folder: as `fix`.
         note: called with what a user should know of the written file.
         keep_io: graph inputs and outputs keep their types, with one Cast each.
         magnitudes: the largest magnitude of each tensor, by name; nodes with a tensor beyond FP16's range stay FP32.
@@ -192,18 +199,19 @@ def to_fp16(
     ranges = magnitudes
     if ranges is None and feeds is not None:
         ranges = measured_ranges(found, feeds, place)
-    made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
-    refuse_unsound(found, made.model)
-    if output is None:
-        return made
-    source = Source(file, place, found)
-    if provenance and (base := digest(found)) != digest(made.model):
-        data = "" if feeds is None or magnitudes is not None else feeds.digest
-        numbers = "" if magnitudes is None else digest_of(magnitudes)
-        asked = {"keep_io": keep_io, "magnitudes": numbers, "data": data, "skip": [*skip]}
-        run = Run("to_fp16", {name: value for name, value in asked.items() if value})
-        made = replace(made, model=with_metadata(made.model, PROVENANCE, entry(found, base, run)))
-    new = placed(made.model, Path(output), source, force=force)
-    for sentence in write_model(new, Path(output), source, force=force):
-        note(sentence)
-    return replace(made, model=new.model)
+    with spilling(found, place, wanted=output is not None):
+        made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+        refuse_unsound(found, made.model)
+        if output is None:
+            return made
+        source = Source(file, place, found, external=external)
+        if provenance and (base := digest(found)) != digest(made.model):
+            data = "" if feeds is None or magnitudes is not None else feeds.digest
+            numbers = "" if magnitudes is None else digest_of(magnitudes)
+            asked = {"keep_io": keep_io, "magnitudes": numbers, "data": data, "skip": [*skip]}
+            run = Run("to_fp16", {name: value for name, value in asked.items() if value})
+            made = replace(made, model=with_metadata(made.model, PROVENANCE, entry(found, base, run)))
+        new = placed(made.model, Path(output), source, force=force)
+        for sentence in write_model(new, Path(output), source, force=force):
+            note(sentence)
+        return replace(made, model=new.model)

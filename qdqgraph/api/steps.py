@@ -24,9 +24,11 @@ from ..fp16 import Fp16Model, refuse_target, with_fp16
 from ..graph.graph import Graph
 from ..model import runtime
 from ..model.corrected import unmatched
+from ..model.mapped import memory_note
 from ..model.runtime import Feeds
-from ..model.writing.models import Source
+from ..model.writing.models import External, Source
 from ..model.writing.outputs import refuse_collisions
+from ..model.writing.spill import spilling
 from ..repair import rounds
 from ..repair.mark import is_result, marked
 from ..repair.measured import Measured
@@ -63,6 +65,7 @@ class Steps:
     output: File | None = None
     plan: File | None = None
     force: bool = False
+    external: External = "copy"
     folder: File | None = None
     fp16: bool = False
     keep_io: bool = False
@@ -107,6 +110,12 @@ class Steps:
             runtime.provider(self.provider)
         if self.options.equalize:
             refuse_options(self.options, self.calibration, feeds is not None)
+        with spilling(found, place, wanted=self.output is not None and self.plan is None):
+            return self._written(model, repairs, Source(source, place, found, external=self.external), feeds)
+
+    def _written(self, model: Model, repairs: Repairs, given_as: Source, feeds: Samples | None) -> Result:
+        """Repairs a model that has been read, checks the result, and writes the files; raises as `fix`."""
+        found, place, source = given_as.original, given_as.folder, given_as.path
         make = partial(self._attempt, model, repairs, place, feeds)
         attempt = make(self.calibration)
         run = None
@@ -127,7 +136,7 @@ class Steps:
             used = feeds if run is not None or self._measures_ranges else None
             options = self._depends_on("" if used is None else used.digest)
             told = Run("quantize" if repairs is rounds.quantize else "fix", options)
-        return written(result, Source(source, place, found), self.output, self.plan, self.force, self.progress, told)
+        return written(result, given_as, self.output, self.plan, self.force, self.progress, told)
 
     @property
     def _measures_ranges(self) -> bool:
@@ -223,7 +232,7 @@ class Steps:
         if half is not None:
             after = Int8Share.of(fused(Graph(repair.model, place, target=target), ""))
         if self.numerics:
-            self.progress("comparing outputs in ONNX Runtime")
+            self.progress(f"comparing outputs in ONNX Runtime{memory_note(found)}")
             numbers = compared_outputs(found, repair, place, data=feeds, provider=self.provider, rules=self.rules)
         if self.verify:
             from ..engines.builders.prove import prove  # only here: most repairs build no engine

@@ -10,8 +10,9 @@ import onnx
 
 from ..errors import ModelError
 from ..model.content import content
-from ..model.writing.models import Source
+from ..model.writing.models import External, Source
 from ..model.writing.outputs import refuse_collisions
+from ..model.writing.spill import spilling
 from ..repair import rounds
 from ..repair.provenance import Run
 from ..report.results import Result
@@ -37,6 +38,7 @@ def strip(
     output: File | None = None,
     plan: File | None = None,
     force: bool = False,
+    external: External = "copy",
     folder: File | None = None,
     provenance: bool = True,
 ) -> Result:
@@ -54,6 +56,7 @@ def strip(
         output: as `fix`.
         plan: as `fix`.
         force: as `fix`.
+        external: as `fix`.
         folder: as `fix`.
         provenance: as `fix`.
 
@@ -71,10 +74,11 @@ def strip(
     refuse_collisions(found, place, source, output_paths(output, plan))
     worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
     asked = given.rule_list(rules, select) if select else ()
-    result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
     chosen = {"nodes": [*nodes, *worst], "selected": sorted(rule.code for rule in asked)}
     run = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
-    return written(result, Source(source, place, found), output, plan, force, run=run)
+    with spilling(found, place, wanted=output is not None and plan is None):
+        result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
+        return written(result, Source(source, place, found, external=external), output, plan, force, run=run)
 
 
 def _layers(

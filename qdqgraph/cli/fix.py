@@ -86,6 +86,7 @@ def _arguments(args: Namespace) -> Mapping[str, Any]:
         "output": None if args.dry_run else args.output,
         "plan": None if args.dry_run else args.plan,
         "force": args.force,
+        "external": args.external,
         "fp16": args.fp16,
         "keep_io": args.keep_io,
         "numerics": not args.no_numerics,
@@ -161,6 +162,7 @@ def strip(args: Namespace) -> int:
         output=args.output,
         plan=args.plan,
         force=args.force,
+        external=args.external,
         provenance=not args.no_provenance,
     )
     if args.json:

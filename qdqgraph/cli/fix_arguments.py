@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from .data_arguments import add_calibration, add_data
+from .external_arguments import add_external
 from .plan_arguments import add_plan
 from .report_arguments import add_report
 
@@ -15,6 +16,7 @@ def add_written(verb: ArgumentParser) -> None:
     group = verb.add_argument_group("result")
     group.add_argument("-o", "--output", type=Path, metavar="OUT", help="output file")
     group.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_external(group)
     add_plan(group)
     group.add_argument("--dry-run", action="store_true", help="run all steps but write nothing")
     group.add_argument("--fp16", action="store_true", help="convert the non-INT8 part to FP16, for strong typing")

@@ -276,10 +276,12 @@ def _repair(verb: argparse.ArgumentParser, data: str, *, floats: bool = False) -
 
 def _strip(verb: argparse.ArgumentParser) -> None:
     from . import accuracy_arguments
+    from .external_arguments import add_external
     from .plan_arguments import add_plan
 
     _model(verb)
     _output(verb, required=True)
+    add_external(verb)
     verb.add_argument(
         "--nodes", nargs="+", action="extend", default=[], metavar="GLOB", help="nodes, by name or output"
     )

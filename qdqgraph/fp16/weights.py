@@ -9,29 +9,29 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ..graph.graph import Graph
 from ..graph.pair import Pair, pairs
 from ..graph.quantization import Quantization
 from ..model.protos import refill
+from ..model.writing.spill import tensor_of
 
 
 def folded(model: onnx.ModelProto, folder: Path | None) -> onnx.ModelProto:
     """Returns the model with every quantized constant stored as integers, consumed by the same DequantizeLinears."""
     graph = Graph(model, folder)
-    constants: dict[str, np.ndarray] = {}
+    constants: dict[str, onnx.TensorProto] = {}
     for pair in pairs(graph):
         name = pair.quantize.outputs[0].name if pair.quantize is not None else ""
         if name and name not in graph.outputs and (integers := _integers(graph, pair)) is not None:
-            constants[name] = integers
+            constants[name] = tensor_of(integers, name)
     if not constants:
         return model
     new = onnx.ModelProto()
     new.CopyFrom(model)
     kept = [n for n in new.graph.node if n.op_type != "QuantizeLinear" or n.output[0] not in constants]
     refill(new.graph.node, kept)
-    new.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    new.graph.initializer.extend(constants.values())
     return new
 
 

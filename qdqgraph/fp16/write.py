@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 
 from ..errors import ModelError
 from ..model.protos import fresh, names
+from ..model.writing.spill import tensor_of
 from .net import FLOAT, HALF, Net, filled
 from .numbers import rounded_to_fp16
 from .types import Slot, TypedName, Types
@@ -204,7 +205,7 @@ class Writer:
         if value is None:
             raise ModelError(f"constant {name!r} cannot be read; its external data are missing or damaged")
         array = rounded_to_fp16(value) if kind == HALF else value.astype(np.float32)
-        self.constants[here] = numpy_helper.from_array(array, here)
+        self.constants[here] = tensor_of(array, here)
         return here
 
     def _constant(self, node: onnx.NodeProto) -> None:
@@ -230,7 +231,7 @@ class Writer:
             here = name if first else fresh(name + SUFFIX[kind], self.taken)
             self._scales[key] = here
             self.kinds[here] = kind
-            self.constants[here] = numpy_helper.from_array(array, here)
+            self.constants[here] = tensor_of(array, here)
         return self._scales[key]
 
     def _is_scale_alone(self, name: str) -> bool:

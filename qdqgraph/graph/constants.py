@@ -48,7 +48,7 @@ class Constants:
         for name, reader in graph.captures:
             self._captured.setdefault(id(reader.node), []).append(graph.source(name))
         for node in graph.nodes():
-            reads = self._reads(node)
+            reads = self.reads(node)
             if is_standard(node) and all(name in self._names for name in reads) and not self._random(node):
                 made = [t.name for t in node.outputs if t.name]
                 self._names.update(made)
@@ -78,18 +78,18 @@ class Constants:
             node = self._graph.producer(name) if name in self._names and name not in self._graph.initializers else None
             if node is not None and name not in seen:
                 found[self._graph.position(node)] = node
-                pending += self._reads(node)
+                pending += self.reads(node)
             seen.add(name)
         return tuple(found[position] for position in sorted(found))
 
-    def value(self, tensor: str, given: Mapping[str, np.ndarray] | None = None) -> np.ndarray | None:
+    def value(self, tensor: str, given: dict[str, np.ndarray] | None = None) -> np.ndarray | None:
         """The value of a constant, with its shape and type, computed on demand in linear time.
 
         Q and DQ round as `Quantization` does, all other operators as `onnx.reference` does.
 
         Args:
             tensor: its name.
-            given: values that replace those of constants upstream.
+            given: values that replace those of constants upstream; small ones that follow from them are added.
 
         Returns:
             The array; it is shared: copy it before you change it. None if the tensor is not constant, has more than
@@ -104,19 +104,19 @@ class Constants:
         if tensor in known:
             return known[tensor]
         if (stored := self._stored(tensor)) is not None:
-            self._cache(tensor, stored, given)
+            self._cache(tensor, stored, known)
             return stored
         nodes = self.path(tensor, known)
         local: dict[str, np.ndarray | None] = {}
-        last = {name: node for node in nodes for name in self._reads(node)}
+        last = {name: node for node in nodes for name in self.reads(node)}
         for node in nodes:
-            reads = self._reads(node)
+            reads = self.reads(node)
             local |= self._outputs(node, {name: self._read(name, local, known) for name in reads})
             for name in reads:
                 if last[name] is node:  # the memory of large values is free again
-                    self._cache(name, local.pop(name, None), given)
+                    self._cache(name, local.pop(name, None), known)
         array = self._read(tensor, local, known)
-        self._cache(tensor, array, given)
+        self._cache(tensor, array, known)
         return array
 
     def _stored(self, tensor: str) -> np.ndarray | None:
@@ -129,9 +129,9 @@ class Constants:
             return None
         return constant_value(self._graph.proto(node), self._graph.folder)
 
-    def _cache(self, name: str, array: np.ndarray | None, given: Mapping[str, np.ndarray] | None) -> None:
-        if given is None and array is not None and array.size <= SMALL:
-            self._values[name] = array
+    def _cache(self, name: str, array: np.ndarray | None, known: dict[str, np.ndarray]) -> None:
+        if array is not None and array.size <= SMALL:
+            known[name] = array
 
     def _read(
         self, name: str, local: Mapping[str, np.ndarray | None], known: Mapping[str, np.ndarray | None]
@@ -168,7 +168,7 @@ class Constants:
         shape = self._graph.shape(tensor)
         return shape is not None and math.prod(d or 1 for d in shape) > LARGEST
 
-    def _reads(self, node: gs.Node) -> list[str]:
+    def reads(self, node: gs.Node) -> list[str]:
         """The tensors that a node and its subgraphs read, once each."""
         read = dict.fromkeys(t.name for t in node.inputs if t.name)
         return list(read | dict.fromkeys(self._captured.get(id(node), ())))

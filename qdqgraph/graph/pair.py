@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -193,6 +193,7 @@ class Pairs:
         self._of: dict[str, Pair] = {}
         self._at: dict[str, list[Pair]] = {}
         self._tieable: dict[str, tuple[Pair, ...]] = {}
+        self._scales: dict[str, dict[float, None]] = {}
         self._roots: dict[str, str] = {}
         self._all: list[Pair] = []
         for node in graph.nodes("QuantizeLinear", "DequantizeLinear"):
@@ -226,6 +227,12 @@ class Pairs:
         if site not in self._tieable:
             self._tieable[site] = tuple(p for p in self._at.get(site, ()) if p.tieable)
         return self._tieable[site]
+
+    def scales(self, site: str) -> Mapping[float, None]:
+        """The distinct scales of the tieable pairs of the site, in ascending order."""
+        if site not in self._scales:
+            self._scales[site] = dict.fromkeys(sorted({p.value for p in self.at(site)}))
+        return self._scales[site]
 
     def made(self, tensor: str) -> Pair | None:
         """The pair whose DequantizeLinear produces the tensor."""

@@ -50,17 +50,24 @@ class Quantization:
         """(integer - zero_point) · scale, rounded once to the scale's type, as DequantizeLinear computes it: infinite
         where the type has no such value."""
         scale, zero_point = (self.along(a, integers.ndim) for a in (self.scale, self.zero_point))
-        steps = integers.astype(np.int64) - zero_point.astype(np.int64)
+        narrow = max(integers.dtype.itemsize, zero_point.dtype.itemsize) <= 2  # differences are exact in FP32
+        kind = np.float32 if narrow else np.int64
+        steps = integers.astype(kind) - zero_point.astype(kind)
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(steps.astype(np.float32) * scale.astype(np.float32)).astype(scale.dtype)
+            reals = np.asarray(steps.astype(np.float32, copy=False) * scale.astype(np.float32))
+            return reals.astype(scale.dtype, copy=False)
 
     def quantize(self, reals: np.ndarray) -> np.ndarray:
         """The nearest integers, ties to even, saturated to the zero-point's type, as QuantizeLinear computes them."""
         scale, zero_point = (self.along(a, reals.ndim) for a in (self.scale, self.zero_point))
         bounds = np.iinfo(self.zero_point.dtype)
         with np.errstate(all="ignore"):  # a scale may be zero, subnormal or not finite
-            moved = np.rint(reals.astype(np.float32) / scale.astype(np.float32)).astype(np.float64) + zero_point
-            return np.clip(moved, bounds.min, bounds.max).astype(self.zero_point.dtype)
+            moved = np.asarray(reals.astype(np.float32, copy=False) / scale.astype(np.float32))
+            np.rint(moved, out=moved)
+            if self.zero_point.dtype.itemsize > 2:  # of narrow integers, all up to the bounds are exact in FP32
+                moved = moved.astype(np.float64)
+            moved += zero_point
+            return np.clip(moved, bounds.min, bounds.max, out=moved).astype(self.zero_point.dtype)
 
     def fits(self, array: np.ndarray) -> bool:
         """Whether it has one scale and zero-point, or one for every channel of the array."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import onnx_graphsurgeon as gs
 
@@ -17,6 +18,9 @@ from .graph import Graph, Reader
 from .moves import move_at, move_of
 from .normalizations import normalizations
 from .pair import Pair, pairs
+
+SHOWN = 4
+"""The most scales in a message."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,14 +196,17 @@ def scales_at(graph: Graph, around: tuple[str, ...]) -> str:
 
 
 def _scales_at(graph: Graph, around: tuple[str, ...]) -> str:
-    found: dict[float, str] = {}
-    for site in around:
-        for pair in pairs(graph).at(site):
-            found.setdefault(pair.value, site)
-    if len(found) < 2:
+    scales = [(site, pairs(graph).scales(site)) for site in around]
+    most = max((known for _, known in scales), key=len)  # a site may have thousands, and belong to as many messages
+    more = {value for _, known in scales if known is not most for value in known if value not in most}
+    count = len(most) + len(more)
+    if count < 2:
         return "its input and output belong to groups with different scales"
-    shown = [f"{value:.4g} ('{site}')" for value, site in sorted(found.items())]
-    return ", ".join(shown[:4] + ([f"... {len(shown) - 4} more"] if len(shown) > 4 else []))
+    shown = [
+        f"{value:.4g} ('{next(site for site, known in scales if value in known)}')"
+        for value in sorted((*islice(most, SHOWN), *more))[:SHOWN]
+    ]
+    return ", ".join(shown + ([f"... {count - SHOWN} more"] if count > SHOWN else []))
 
 
 def int8_operands(graph: Graph, node: gs.Node, feeds: set[str]) -> Iterator[str]:

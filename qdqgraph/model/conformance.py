@@ -87,7 +87,7 @@ def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
     if any(producer.get(name, -1) >= i for i, node in enumerate(model.graph.node) for name in reads(node)):
         return {}
     try:
-        shape_inference.infer_shapes(_without_weights(model), check_type=True, strict_mode=True)
+        shape_inference.infer_shapes(_without_weights(model).SerializeToString(), check_type=True, strict_mode=True)
     except Exception as error:  # noqa: BLE001 - onnx raises its C++ exceptions as InferenceError, RuntimeError and others
         place = PLACE.search(str(error))
         if place is None:

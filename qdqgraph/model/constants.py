@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 
 def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
-    """The values of a tensor; None if its external data cannot be read."""
+    """The values of a tensor, which is not changed; None if its external data cannot be read."""
+    if tensor.external_data:  # before 1.23, onnx stores what it reads in the tensor
+        own = TensorProto()
+        own.CopyFrom(tensor)
+        tensor = own
     try:
         return numpy_helper.to_array(tensor, str(folder))
     except (OSError, ValueError, TypeError, onnx.checker.ValidationError):

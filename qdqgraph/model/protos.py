@@ -72,10 +72,22 @@ def rename_inputs(node: onnx.NodeProto, by: Mapping[str, str]) -> None:
 
 
 def refill(field: Any, items: Iterable[Any]) -> None:
-    """Replaces the contents of a repeated field; `items` may belong to the field, so they are copied first."""
-    copies = [type(item).FromString(item.SerializePartialToString()) for item in items]
-    del field[:]
-    field.extend(copies)
+    """Replaces the contents of a repeated field of messages, in place.
+
+    Items that belong to the field stay the same messages: protobuf would keep the memory of what is copied and removed
+    until the whole model is gone. All others, and what is listed twice, are copied.
+    """
+    wanted = list(items)
+    present = list(field)  # as long as they are referenced, protobuf returns the same objects
+    own, places = set(map(id, present)), dict[int, int]()
+    for place, item in enumerate(wanted):
+        if id(item) not in own or id(item) in places:
+            copy = field.add()
+            copy.CopyFrom(item)
+            present.append(item := copy)
+        places[id(item)] = place
+    field.sort(key=lambda item: places.get(id(item), len(wanted)))
+    del field[len(wanted) :]
 
 
 def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:

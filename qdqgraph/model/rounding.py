@@ -31,7 +31,11 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     inputs = {i.name for i in new.graph.input}
     nodes = [helper.make_node("Cast", [name], [wide[name]], to=FLOAT) for name in sorted(inputs & half)]
     for tensor in new.graph.initializer:
-        if tensor.name in half and tensor.name not in inputs:
+        if tensor.name not in half or tensor.name in inputs:
+            continue
+        if tensor.external_data:  # it stays in its file
+            nodes.append(helper.make_node("Cast", [tensor.name], [wide[tensor.name]], to=FLOAT))
+        else:
             array = numpy_helper.to_array(tensor).astype("float32")
             tensor.CopyFrom(numpy_helper.from_array(array, wide[tensor.name]))
     for node in new.graph.node:

@@ -16,8 +16,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..errors import ModelError, QdqgraphError, first_line
+from .mapped import mapped
 from .rounding import rounded
 from .seeds import seeded
+from .weights_first import weights_first
 
 Feed = dict[str, np.ndarray]
 
@@ -64,9 +66,12 @@ def provider(wanted: str, what: str = "the numeric check") -> tuple[str, str]:
     return PROVIDERS["cpu"], f"onnxruntime has no {PROVIDERS[wanted]} here; {what} ran on the CPU"
 
 
-def session_options(folder: Path) -> Any:
+def session_options(folder: Path, *, packed: bool = True) -> Any:
     """Returns the SessionOptions of every run: no graph optimizations, no copy of a DequantizeLinear for each of its
     readers, no messages, no threads that spin between two operators; external data lie in `folder`.
+
+    Unless `packed`, ONNX Runtime reads weights where they are; by default it copies those of float layers into another
+    order, which takes their size in memory, and may change the last bits of a product.
 
     Source: https://github.com/microsoft/onnxruntime/blob/main/include/onnxruntime/core/session/onnxruntime_session_options_config_keys.h
     """
@@ -77,6 +82,8 @@ def session_options(folder: Path) -> Any:
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.resolve()))
     return options
 
@@ -86,30 +93,40 @@ class Session:
 
     On the CPU provider, FP16 tensors are rounded as on a GPU (see `rounding`). Random numbers are the same in every
     run and in every model (see `seeds`). That changes the model, so the model itself is loaded first: one
-    that onnxruntime refuses has no outputs.
+    that onnxruntime refuses has no outputs. Weights are dequantized one at a time (see `weights_first`).
 
     Args:
         model: the model to run.
         folder: the folder that contains the external data.
         provider: the execution provider.
+        packed: as `session_options`.
 
     Raises:
         ModelError: onnxruntime cannot load the model.
     """
 
-    def __init__(self, model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS["cpu"]) -> None:
-        import onnxruntime as ort
-
-        options = session_options(folder)
+    def __init__(
+        self, model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS["cpu"], *, packed: bool = True
+    ) -> None:
+        self._folder, self._provider, self._packed = folder, provider, packed
         types = {i.name: i.type.tensor_type.elem_type for i in model.graph.input}
         self._real = {name: helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items() if kind in REAL}
+        model = weights_first(model)
         try:
-            self._session = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
+            self._session = self._loaded(model)
             stored = seeded(rounded(model) if provider == PROVIDERS["cpu"] else model)
             if stored is not model:
-                self._session = ort.InferenceSession(stored.SerializeToString(), options, providers=[provider])
+                del self._session  # both would be in memory
+                self._session = self._loaded(stored)
         except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
             raise _refused(error) from error
+
+    def _loaded(self, model: onnx.ModelProto) -> Any:
+        import onnxruntime as ort
+
+        with mapped(model, self._folder) as (data, folder):
+            options = session_options(folder, packed=self._packed)
+            return ort.InferenceSession(data, options, providers=[self._provider])
 
     def run(self, feeds: Feeds) -> list[list[Any]]:
         """Returns the model's outputs for each sample.

@@ -9,17 +9,15 @@ from ..graph.constants import constants
 from ..graph.graph import Graph, Reader, key
 from ..graph.pair import PER_CHANNEL, Pair, pairs
 from ..graph.quantization import Quantization
-from ..operators import JOINS, LINEAR, MOVES_WEIGHTS, SAME_CONSTANT, WEIGHTED
+from ..operators import JOINS, MOVES_WEIGHTS, SAME_CONSTANT, WEIGHTED
 from .nodes import make_constant, make_dequantize, replace
 from .proposal import Graft
+from .upstream import Upstream
 from .weights import channel_axis, dequantized_weights, is_locked, reader_axis
 
 STORED = MOVES_WEIGHTS | SAME_CONSTANT | JOINS | {"Constant"}
 """Operators before the QuantizeLinear of weights that TensorRT folds when it builds; measured on TensorRT-RTX 1.7.1,
 which computes Gather, a norm, a MatMul or a second QuantizeLinear again in every run."""
-KEPT = MOVES_WEIGHTS | LINEAR | {"Constant"}
-"""Operators after the DequantizeLinear of weights that stay; measured on TensorRT-RTX 1.7.1: with Gather, Pad or Neg
-the layer runs in float, and a Concat is refused. Products with other constants have no INT8 form with the same bits."""
 
 
 def store_floats(graph: Graph, pair: Pair) -> tuple[Graft, ...]:
@@ -39,7 +37,7 @@ def fold_integers(graph: Graph, pair: Pair) -> Graft | None:
     integers are exact if `Graph.is_reproducible` is true of `pair.tensor`.
     """
     integers = pair.tensor if pair.quantize is None else key(pair.quantize)
-    if pair.kind != "weight" or _settable(graph, integers):
+    if pair.kind != "weight" or graph.once(Upstream).of(integers).settable:
         return None
     if pair.quantize is None:
         producer = graph.producer(integers)
@@ -66,12 +64,6 @@ def _accepted(graph: Graph, pair: Pair) -> bool:
     return pair.per_tensor or channel_axis(graph, pair) in (None, pair.channels % max(len(shape), 1))
 
 
-def _settable(graph: Graph, tensor: str) -> bool:
-    inputs = {i.name for i in graph.model.graph.input}
-    read = {t.name for node in constants(graph).path(tensor) for t in node.inputs}
-    return graph.model.ir_version >= 4 and bool(inputs & read)
-
-
 def fold_moved(graph: Graph, reader: Reader) -> Graft | None:
     """Dequantized weights that are moved or joined before an INT8 layer reads them, as one initializer of integers with
     its DequantizeLinear.
@@ -83,15 +75,12 @@ def fold_moved(graph: Graph, reader: Reader) -> Graft | None:
     producer = graph.producer(tensor)
     if node.op not in WEIGHTED or reader.index not in (0, 1) or producer is None or not graph.is_constant(tensor):
         return None
-    table = pairs(graph)
-    path = constants(graph).path(tensor)
-    leaves = {key(n): p for n in path if n.op == "DequantizeLinear" and (p := table.of(n)) is not None}
-    between = constants(graph).path(tensor, leaves)
-    if not leaves or tensor in leaves or all(n.op in KEPT for n in between):
+    origin = graph.once(Upstream).of(tensor)
+    if not origin.dequantized or origin.kept or origin.settable or len(producer.outputs) > 1:
         return None
-    if table.made(node.inputs[1 - reader.index].name) is None or len(producer.outputs) > 1 or _settable(graph, tensor):
+    if pairs(graph).made(node.inputs[1 - reader.index].name) is None:
         return None
-    found = _moved(graph, tensor, leaves, reader)
+    found = _moved(graph, tensor, reader)
     if found is None:
         return None
     name = f"{tensor}_int8"
@@ -100,17 +89,9 @@ def fold_moved(graph: Graph, reader: Reader) -> Graft | None:
     return replace([producer], [make_constant(name, integers), *own])
 
 
-def _moved(
-    graph: Graph, tensor: str, leaves: dict[str, Pair], reader: Reader
-) -> tuple[np.ndarray, np.ndarray, int] | None:
+def _moved(graph: Graph, tensor: str, reader: Reader) -> tuple[np.ndarray, np.ndarray, int] | None:
     """INT8 integers, their scale and its axis, which have exactly the values of the tensor; None if there are none."""
-    steps: dict[str, np.ndarray] = {}
-    for name, pair in leaves.items():
-        quantization, shape = Quantization.of(pair), graph.array(name)
-        if quantization is None or shape is None:
-            return None
-        steps[name] = np.broadcast_to(quantization.along(quantization.scale, shape.ndim), shape.shape)
-    values, scales = graph.array(tensor), constants(graph).value(tensor, steps)
+    values, scales = graph.array(tensor), graph.once(Upstream).steps(tensor)
     if values is None or scales is None or values.shape != scales.shape or not np.isfinite(values).all():
         return None
     scales = np.abs(scales)  # a Neg changes their sign

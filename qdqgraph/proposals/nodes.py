@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from ..errors import NameClashError, ProposalError
 from ..graph.graph import Graph, key
 from ..model.protos import nested
+from ..model.writing.spill import tensor_of
 from .proposal import Graft, NodeInput, Rewire
 
 
@@ -76,7 +77,7 @@ def _produced_once(by: Sequence[onnx.NodeProto]) -> None:
 
 def make_constant(name: str, array: np.ndarray) -> onnx.NodeProto:
     """A Constant node for `replace`, which stores it as an initializer of that name."""
-    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array)))
+    return helper.make_node("Constant", [], [name], value=tensor_of(np.asarray(array)))
 
 
 def make_dequantize(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+
+from ..model.writing.spill import tensor_of, value_of
 
 NodeInput = tuple[str, int]
 """A node's key (its first output) and the index of one of its inputs."""
@@ -68,12 +69,12 @@ class Constant:
     @classmethod
     def of(cls, array: np.ndarray) -> Constant:
         """The constant with this array as its value."""
-        return cls(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape)).SerializeToString())
+        return cls(tensor_of(np.ascontiguousarray(array).reshape(array.shape)).SerializeToString())
 
     @property
     def array(self) -> np.ndarray:
         """The array."""
-        return numpy_helper.to_array(onnx.TensorProto.FromString(self.data))
+        return value_of(onnx.TensorProto.FromString(self.data))
 
 
 @dataclass(frozen=True)

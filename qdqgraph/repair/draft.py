@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from ..errors import ModelError, RuleError
 from ..graph.constants import constants
 from ..graph.graph import Graph
 from ..model.protos import fresh, key, reads, refill, set_metadata, version
+from ..model.writing.spill import tensor_of, value_of
 from ..proposals.proposal import Graft, NodeInput
 from .order import ordered
 from .reals import HALF_SCALES, Reals, type_name
@@ -172,7 +173,7 @@ class Draft:
         return name
 
     def _store(self, name: str, array: np.ndarray) -> None:
-        tensor = numpy_helper.from_array(array, name)
+        tensor = tensor_of(array, name)
         self._reals.add(name, tensor.data_type, array=array)
         if self._model.ir_version < 4:
             tensor.ClearField("name")
@@ -264,7 +265,7 @@ class Draft:
                 tensor = self._model.graph.initializer.add()
                 tensor.CopyFrom(attribute.t)
                 tensor.name = node.output[0]
-                self._reals.add(tensor.name, tensor.data_type, array=numpy_helper.to_array(tensor))
+                self._reals.add(tensor.name, tensor.data_type, array=value_of(tensor))
                 return True
         return False
 

@@ -21,6 +21,9 @@ from ..model.protos import key, refill
 from .edits import ITEM, NAMED_BY, OF_MODEL, Edit, Field, Insert, Remove, SetInput, SetVersion, describe
 from .plan_file import plan_text, read_plan
 
+LARGE = 1 << 16
+"""Bytes of an item from which on it is compared by its digest."""
+
 
 def digest(model: onnx.ModelProto) -> str:
     """sha256 of the serialized model, which is identical to the file if protobuf wrote it."""
@@ -174,8 +177,7 @@ def _splice(model: onnx.ModelProto, field: Field, edits: Iterable[Edit]) -> None
 
 def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> list[Edit]:
     """The edits between two lists. Nodes that differ only in inputs become `SetInput`; moved ones are re-inserted."""
-    old = [item.SerializeToString(deterministic=True) for item in before]
-    new = [item.SerializeToString(deterministic=True) for item in after]
+    old, new = ([_content(item) for item in items] for items in (before, after))
     if old == new:
         return []
     names = key if field == "node" else attrgetter(NAMED_BY.get(field, "name"))
@@ -191,9 +193,20 @@ def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> li
         pairs_of_names = zip(before[i].input, after[j].input, strict=True)
         edits += [SetInput(key(after[j]), k, a, b) for k, (a, b) in enumerate(pairs_of_names) if a != b]
     left, right = {i for i, _ in stay}, {j for _, j in stay}
-    edits += [Remove(field, i, data) for i, data in enumerate(old) if i not in left]
-    edits += [Insert(field, j, data) for j, data in enumerate(new) if j not in right]
+    edits += [Remove(field, i, _data(item)) for i, item in enumerate(before) if i not in left]
+    edits += [Insert(field, j, _data(item)) for j, item in enumerate(after) if j not in right]
     return edits
+
+
+def _data(item: Any) -> bytes:
+    data: bytes = item.SerializeToString(deterministic=True)
+    return data
+
+
+def _content(item: Any) -> bytes:
+    """What is equal for equal items: their bytes, or a digest of many, because weights would be in memory again."""
+    data = _data(item)
+    return data if len(data) < LARGE else hashlib.sha256(data).digest()
 
 
 def _only_inputs(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:

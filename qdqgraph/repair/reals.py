@@ -73,7 +73,7 @@ class Reals:
         self._kinds[tensor] = kind
         if of:
             self._casts[of, kind] = tensor
-        if array is not None:
+        if array is not None and self._graph is not None and kind in REAL:
             self._arrays[tensor] = array
 
     def names_read(self, nodes: Iterable[onnx.NodeProto]) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from itertools import islice
 
 import numpy as np
 
@@ -306,15 +307,21 @@ def _open(solver: _Solver, taken: list[Finding], of: dict[str, Group]) -> tuple[
     If a group is unequal only across several ties, all its ties are returned.
     """
     open_ties = [f for f in taken if f.tie is not None and not of[f.tie.sites[0]].agreed]
-    unequal = {s: len(_values(solver.graph, s)) > 1 for s in {f.tie.sites for f in open_ties if f.tie is not None}}
+    unequal = {s: _differ(solver.graph, s) for s in {f.tie.sites for f in open_ties if f.tie is not None}}
     local = [f for f in open_ties if f.tie is not None and unequal[f.tie.sites]]
     seen = {id(of[f.tie.sites[0]]) for f in local if f.tie is not None}
     rest = [f for f in open_ties if f.tie is not None and id(of[f.tie.sites[0]]) not in seen]
     return tuple(_numbers(f, of) for f in (*local, *rest))
 
 
-def _values(graph: Graph, sites: Iterable[str]) -> set[float]:
-    return {p.value for s in sites for p in pairs(graph).at(s)}
+def _differ(graph: Graph, sites: Iterable[str]) -> bool:
+    """Whether the pairs of the sites have several scales."""
+    found: set[float] = set()
+    for site in sites:
+        found.update(islice(pairs(graph).scales(site), 2))
+        if len(found) > 1:
+            return True
+    return False
 
 
 def _numbers(finding: Finding, of: dict[str, Group]) -> Finding:

@@ -19,7 +19,8 @@ from ..rulekit.rule import Rule
 
 def float_reference(model: onnx.ModelProto, rules: Sequence[Rule], folder: Path) -> onnx.ModelProto:
     """Returns a model whose quantized operators compute in float on the dequantized weights of the file, and whose
-    activations are not rounded; a Relu or Clip that the range of a pair replaces is restored.
+    activations are not rounded; a Relu or Clip that the range of a pair replaces is restored. Integers stay in the
+    file, and are dequantized where it dequantizes them.
 
     Args:
         model: the model; it is not modified.
@@ -32,4 +33,4 @@ def float_reference(model: onnx.ModelProto, rules: Sequence[Rule], folder: Path)
         RepairError: a quantized operator cannot be replaced.
     """
     standard = fix(model, [rule for rule in rules if rule.quantized], folder=folder).model
-    return float_model(standard, folder).model
+    return float_model(standard, folder, integers=True).model

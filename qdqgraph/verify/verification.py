@@ -190,8 +190,8 @@ class _Check:
         same = "the same for other inputs, compares nothing"
         return {n: replace(a, caveat=a.caveat or same) if other[n].identical else a for n, a in final.items()}
 
-    def _outputs(self, model: onnx.ModelProto, feeds: Feeds) -> Iterator[list[Any]]:
-        return runtime.Session(model, self.folder, self.provider).each(feeds)
+    def _outputs(self, model: onnx.ModelProto, feeds: Feeds, *, packed: bool = True) -> Iterator[list[Any]]:
+        return runtime.Session(model, self.folder, self.provider, packed=packed).each(feeds)
 
     def _kept(self, outputs: Iterable[Sequence[Any]]) -> Kept:
         return self.files.enter_context(Kept(outputs))
@@ -230,7 +230,7 @@ class _Check:
         """Returns how far both models are from the float values; nothing if the model cannot be computed in float."""
         try:
             floats = float_reference(model, self.rules, self.folder)
-            real = self._kept(self._outputs(floats, first.feeds))
+            real = self._kept(self._outputs(floats, first.feeds, packed=False))
         except QdqgraphError:
             return {}
         names = [o.name for o in model.graph.output]

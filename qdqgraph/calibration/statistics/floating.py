@@ -90,6 +90,7 @@ def float_model(
     *,
     reference: onnx.ModelProto | None = None,
     reference_folder: Path | None = None,
+    integers: bool = False,
 ) -> FloatModel:
     """The network without quantization.
 
@@ -102,6 +103,8 @@ def float_model(
         reference: the network before quantization: its weights replace dequantized ones if they are the same up to
             rounding and saturation (see `references.Weights`).
         reference_folder: where external data of the reference lie; `folder` by default.
+        integers: stored integers stay, with their DequantizeLinear: the network takes the memory of the file, and not
+            four times as much. Without a reference only.
 
     Raises:
         ModelError: the model is not valid, computes with integers (QLinearConv, ConvInteger, dynamic quantization), or
@@ -115,12 +118,12 @@ def float_model(
         from .references import Weights
 
         source = Weights(reference, reference_folder or folder).find
-    return _Bypass(Graph(model, folder), source).run()
+    return _Bypass(Graph(model, folder), source, integers=integers).run()
 
 
 class _Bypass:
-    def __init__(self, graph: Graph, source: WeightSource | None) -> None:
-        self.graph, self.source = graph, source
+    def __init__(self, graph: Graph, source: WeightSource | None, *, integers: bool) -> None:
+        self.graph, self.source, self.integers = graph, source, integers
         self.taken = set(names(graph.model.graph))
         self.quantized: dict[str, str] = {}
         """The output of each QuantizeLinear → the tensor that has its values."""
@@ -136,7 +139,8 @@ class _Bypass:
         restored: dict[str, onnx.NodeProto] = {}
         for pair in pairs(self.graph):
             if pair.quantize is None:
-                self._dequantize(pair)
+                if not self.integers:
+                    self._dequantize(pair)
             elif (clip := self._clip(pair)) is not None:
                 restored[key(pair.quantize)] = clip
         new = onnx.ModelProto()

@@ -279,7 +279,7 @@ class Memory:
         step = (source, have.scale, storage.scale, apart)
         if step not in self._converted:
             stored = self._converted.get((source, None, have.scale, "")) or self.stored(source, have)
-            quantizers, made = _names(
+            quantizers, made = self._names(
                 storage.pair if storage.scale is not None else use.pair or have.pair, use, storage
             )
             if have.pair is not None and storage.scale is not None:
@@ -292,6 +292,18 @@ class Memory:
             self._copy(quantizers, stored, out, reason(*self._left_over(use, source, have, storage)))
             self._converted[step] = out
         return self._converted[step]
+
+    def _names(self, pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:
+        """The label of a Q, or of a DQ for a conversion to floating point, as a tuple; and the tensor that it
+        produces."""
+        node: gs.Node | None = None
+        if pair is not None and storage.scale is not None:
+            node = pair.quantize
+        elif pair is not None and pair.dequantizes:
+            node, own = pair.dequantizes[0], self.graph.producer(use.tensor)  # one Q may have thousands of DQs
+            if own is not None and key(own) == use.tensor and pairs(self.graph).made(use.tensor) is pair:
+                node = own
+        return ((label(node),), key(node)) if node is not None else ((), "")
 
     def _copy(self, quantizers: tuple[str, ...], stored: Tensor, out: Tensor, why: Reason) -> None:
         name = " + ".join(quantizers) or f"reformat of {stored.name}"
@@ -336,14 +348,3 @@ class Memory:
         if kind not in FLOATS:
             return kind
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
-
-
-def _names(pair: Pair | None, use: Use, storage: StoredType) -> tuple[tuple[str, ...], str]:
-    """The label of a Q, or of a DQ for a conversion to floating point, as a tuple; and the tensor that it produces."""
-    node: gs.Node | None = None
-    if pair is not None and storage.scale is not None:
-        node = pair.quantize
-    elif pair is not None:
-        same = (d for d in pair.dequantizes if key(d) == use.tensor)
-        node = next(same, pair.dequantizes[0] if pair.dequantizes else None)
-    return ((label(node),), key(node)) if node is not None else ((), "")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, TypeAlias, get_args
 
 import onnx
 
 from ...errors import ModelError, first_line, reason
-from ..external import external_files, relocated, renamed
+from ..external import external_files, external_tensors, location, relocated, renamed
 from . import steps
+from .data import Data
 from .leftovers import recover, remove_data
 from .outputs import beside, refuse_collisions, refuse_to_overwrite
+from .spill import spilled
 from .transaction import Staged, Transaction
 from .users import same_file
+
+External: TypeAlias = Literal["copy", "keep"]
+"""What becomes of external data if a model is written to another folder: copies, or nothing: the model reads the
+files where they are. Links are no choice: onnx rejects external data that are symbolic links, or have several hard
+links (measured, 1.23)."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,18 @@ class Source:
         folder: the folder that contains its external data.
         original: the model as it was read.
         stored: the files in `folder` whose names differ from the locations in the model that is written, by location.
+        external: what becomes of its external data if the model is written to another folder.
     """
 
     path: Path
     folder: Path
     original: onnx.ModelProto
     stored: Mapping[str, str] | None = None
+    external: External = "copy"
+
+    def __post_init__(self) -> None:
+        if self.external not in get_args(External):
+            raise ModelError(f"external is {self.external!r}; use 'copy' or 'keep'")
 
     @classmethod
     def restoring(cls, path: Path, folder: Path, original: onnx.ModelProto, model: onnx.ModelProto) -> Source:
@@ -50,17 +61,18 @@ class Placed:
 
     Attributes:
         model: the model; the given one if no location changes.
-        copies: the files of external data to write, with the files that they are copies of.
+        copies: the files of external data to write, with what they contain.
     """
 
     model: onnx.ModelProto
-    copies: Mapping[Path, Path]
+    copies: Mapping[Path, Data]
 
 
 def placed(
     model: onnx.ModelProto, path: Path, source: Source, *, force: bool = False, keep_locations: bool = False
 ) -> Placed:
-    """Returns a model as it will be written: in another folder, its external data are copies with new names.
+    """Returns a model as it will be written: in another folder, its external data are copies with new names; weights
+    that are new get a file of their own.
 
     The names contain that of the model and the digest of the data, so a copy never replaces the data of another model.
 
@@ -79,14 +91,39 @@ def placed(
     if not data:
         return Placed(model, {})
     try:
-        folder = beside(path)
+        folder, copies = beside(path), dict[Path, Data]()
+        if (new := spilled()) is not None and data.pop(new.location, None) is not None:
+            model, copies = _stored(model, path, folder, new.path)
         if folder.samefile(source.folder) and not source.stored:
-            return Placed(model, {})
-        names = {place: place if keep_locations else _name(path, file) for place, file in data.items()}
+            return Placed(model, copies)
+        if source.external == "keep" and not keep_locations:
+            return Placed(relocated(model, {place: _below(file, path) for place, file in data.items()}), copies)
+        own = {place: Data.of(file) for place, file in data.items()}
+        names = {place: place if keep_locations else _name(path, content) for place, content in own.items()}
     except OSError as error:
         raise ModelError(f"{path}: external data cannot be copied: {reason(error)}") from error
     changed = {old: new for old, new in names.items() if old != new}
-    return Placed(relocated(model, changed), {folder / names[place]: file for place, file in data.items()})
+    return Placed(relocated(model, changed), copies | {folder / names[place]: own[place] for place in data})
+
+
+def _stored(model: onnx.ModelProto, path: Path, folder: Path, file: Path) -> tuple[onnx.ModelProto, dict[Path, Data]]:
+    """Returns a model whose new weights are in a file of their own, and what that contains: those that the model uses,
+    in its order.
+
+    Raises:
+        OSError: the weights cannot be read.
+    """
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    mine = [tensor for tensor in external_tensors(new) if location(tensor) == file.name]
+    entries = [{entry.key: entry for entry in tensor.external_data} for tensor in mine]
+    parts = dict.fromkeys((int(own["offset"].value), int(own["length"].value)) for own in entries)
+    content = Data(file, tuple(parts))
+    name, offsets = _name(path, content), content.offsets()
+    for own in entries:
+        own["offset"].value = str(offsets[int(own["offset"].value)])
+        own["location"].value = name
+    return new, {folder / name: content}
 
 
 def write_model(
@@ -155,41 +192,55 @@ def _named(path: Path) -> Iterator[None]:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
 
 
-def _name(path: Path, data: Path) -> str:
-    """The name of a copy of external data beside a model: that of the model with the digest of the data.
+def _name(path: Path, data: Data) -> str:
+    """The name of external data beside a model: that of the model with the digest of the data.
 
     A file of this name with other content belongs to somebody else: the next digest is taken.
     """
     found = hashlib.sha256()
-    with data.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
+    for block in data.blocks():
+        found.update(block)
     while True:
         name = f"{path.name[:150]}.{found.hexdigest()[:16]}.data"
-        if not (path.parent / name).exists() or filecmp.cmp(path.parent / name, data, shallow=False):
+        if not (path.parent / name).exists() or data.equals(path.parent / name):
             return name
         found.update(b"again")
 
 
-def _copied(files: Transaction, data: Path, target: Path, made: list[Path]) -> Staged | None:
-    """Stages a copy of external data; None if the file exists.
+def _copied(files: Transaction, data: Data, target: Path, made: list[Path]) -> Staged | None:
+    """Stages external data; None if the file exists.
 
     Raises:
         ModelError: it exists with other content.
     """
     if target.exists():
-        if target.samefile(data) or filecmp.cmp(data, target, shallow=False):
+        if target.samefile(data.file) or data.equals(target):
             return None
-        raise ModelError(f"{target} exists and differs from {data}: give another folder, because its name is fixed")
+        raise ModelError(
+            f"{target} exists and differs from {data.file}: give another folder, because its name is fixed"
+        )
     if not target.parent.exists():
         made.append(target.parent)
         steps.make_folder(target.parent)
 
     def fill(file: IO[bytes]) -> None:
-        with data.open("rb") as old:
-            shutil.copyfileobj(old, file, 1 << 20)
+        for block in data.blocks():
+            file.write(block)
 
     return files.stage(target, fill)
+
+
+def _below(file: Path, path: Path) -> str:
+    """The location of a file of external data as a model reads it.
+
+    Raises:
+        ModelError: it is not in the folder of the model or below; a location leads only down.
+    """
+    try:
+        return file.resolve().relative_to(path.parent.resolve()).as_posix()
+    except ValueError as error:
+        where = f"{file} is not in the folder of {path} or below it, where ONNX looks for external data"
+        raise ModelError(f"{where}: copy them instead (--external copy)") from error
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -1,0 +1,141 @@
+"""`spilling`: while a call runs, new weights go to a file beside the model instead of staying in memory.
+
+Only for models that have external data: their results have external data too. A tensor keeps its bytes in the file, and
+the model contains where they are, as for any external data; so whatever reads external data reads them. The file has a
+hidden name, is locked, and is removed at the end; `writing.models` copies what the result uses to a file of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from ..constants import array_of
+from ..external import external_tensors
+from . import steps
+from .leftovers import recover
+
+LARGE = 1 << 16
+"""Bytes from which on a new tensor is a weight rather than a scale, and goes to the file."""
+NAMED = 4
+"""The first IR version whose initializers need not be inputs; before it, new constants are nodes."""
+
+
+@dataclass
+class Spill:
+    """The file of one call.
+
+    Attributes:
+        folder: the folder of the model's external data.
+        location: the name of the file.
+    """
+
+    folder: Path
+    location: str = field(default_factory=lambda: f".weights.qdqgraph-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    _places: dict[bytes, int] = field(default_factory=dict)
+    _size: int = 0
+    _handle: int | None = None
+    _full: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / self.location
+
+    def moved(self, tensor: TensorProto) -> TensorProto:
+        """Returns a tensor whose bytes are in the file, once for equal bytes; the tensor itself if it is small, or if
+        the folder or the disk does not take them."""
+        data = tensor.raw_data
+        if len(data) < LARGE or self._full:
+            return tensor
+        digest = hashlib.sha256(data).digest()
+        try:
+            if digest not in self._places:
+                self._append(memoryview(data))
+                self._places[digest] = self._size - len(data)
+        except OSError:
+            self._full = True
+            return tensor
+        light = TensorProto(dims=tensor.dims, data_type=tensor.data_type)  # protobuf keeps the memory of cleared bytes
+        if tensor.name:
+            light.name = tensor.name
+        light.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", self.location), ("offset", self._places[digest]), ("length", len(data))):
+            light.external_data.add(key=key, value=str(value))
+        return light
+
+    def _append(self, data: memoryview) -> None:
+        if self._handle is None:
+            recover([self.folder])
+            self._handle = steps.create(self.path)
+        os.lseek(self._handle, self._size, os.SEEK_SET)
+        left = data
+        while left:
+            left = left[steps.write(self._handle, left) :]
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Removes the file."""
+        if self._handle is not None:
+            os.close(self._handle)
+            steps.remove(self.path)
+
+
+_CURRENT: ContextVar[Spill | None] = ContextVar("spill", default=None)
+
+
+@contextmanager
+def spilling(model: onnx.ModelProto, folder: Path, *, wanted: bool = True) -> Iterator[None]:
+    """Lets `tensor_of` move large tensors to a file in a folder, until the end of the context.
+
+    Args:
+        model: the model that a call changes; one without external data keeps new weights in itself.
+        folder: the folder of its external data. If no file can be created there, weights stay in memory.
+        wanted: whether the result is written; what a call returns must not depend on a file that is gone.
+    """
+    fits = wanted and model.ir_version >= NAMED and next(external_tensors(model), None) is not None
+    if not fits or _CURRENT.get() is not None:
+        yield
+        return
+    spill = Spill(folder)
+    token = _CURRENT.set(spill)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+        spill.close()
+
+
+def spilled() -> Spill | None:
+    """Returns the file of the call that runs; None if new weights stay in memory."""
+    return _CURRENT.get()
+
+
+def tensor_of(array: np.ndarray, name: str = "") -> TensorProto:
+    """Returns the tensor of an array, as `onnx.numpy_helper.from_array`; a large one has external data within
+    `spilling`."""
+    tensor = numpy_helper.from_array(array, name or None)
+    return tensor if (spill := _CURRENT.get()) is None else spill.moved(tensor)
+
+
+def value_of(tensor: TensorProto) -> np.ndarray:
+    """Returns the array of a tensor that `tensor_of` made.
+
+    Raises:
+        ValueError: its data cannot be read.
+    """
+    spill = _CURRENT.get()
+    array = array_of(tensor, Path() if spill is None else spill.folder)
+    if array is None:
+        raise ValueError(f"the data of the tensor {tensor.name!r} cannot be read")
+    return array
