@@ -28,7 +28,10 @@ def test_fix_takes_a_path_and_options_by_name(tmp_path: Path) -> None:
     assert onnx.load(out).SerializeToString() == result.model.SerializeToString()
     with pytest.raises(ArgumentError, match="fix has no option 'tarjet'; did you mean 'target'"):
         qdqgraph.fix(path, tarjet="trt-11")  # type: ignore[call-arg]
-    with pytest.raises(ModelError, match=r"unknown target 'trt-9'; known targets: trt-10, trt-11, trt-8\.6, trt-rtx"):
+    with pytest.raises(
+        ModelError,
+        match=r"unknown target 'trt-9'; did you mean 'trt-10'\? Known targets: trt-10, trt-11, trt-8\.6, trt-rtx",
+    ):
         qdqgraph.check(path, target="trt-9")
     with pytest.raises(ModelError, match="cannot be read"):
         qdqgraph.fix(tmp_path / "none.onnx")

@@ -35,5 +35,7 @@ def test_fp16_can_be_given_in_the_file_where_the_parser_knows_operator_set_19() 
 
 def test_an_unknown_target_is_refused_with_the_known_ones() -> None:
     assert DEFAULT in NAMES
-    with pytest.raises(ModelError, match="unknown target 'trt-9'; known targets: trt-10, trt-11"):
+    with pytest.raises(
+        ModelError, match=r"unknown target 'trt-9'; did you mean 'trt-10'\? Known targets: trt-10, trt-11"
+    ):
         Target.named("trt-9")
