@@ -203,7 +203,7 @@ class Steps:
         done: Equalizing,
     ) -> tuple[Repair, Fp16Model | None, str]:
         """The repair with the conversion to FP16 as its last step, if it is asked for; and a note about it."""
-        repair, again = done.repair, done.attempt.repair
+        repair = done.repair
         if not self.fp16:
             return repair, None, ""
         note, ranges = "", self.magnitudes
@@ -212,8 +212,17 @@ class Steps:
             models = (repair.model,) if done.kept else (repair.start, repair.exact, repair.model)
             ranges, note = _ranges(models, feeds, place, self.calibration.memory)
         self.progress("converting to FP16")
-        skip = self.options.skip
-        return *with_fp16(found, repair, place, repair=again, keep_io=self.keep_io, ranges=ranges, skip=skip), note
+        half = with_fp16(
+            found,
+            repair,
+            place,
+            repair=done.attempt.repair,
+            plain=done.attempt.unmeasured.repair,
+            keep_io=self.keep_io,
+            ranges=ranges,
+            skip=self.options.skip,
+        )
+        return *half, note
 
     def _checked(
         self,
