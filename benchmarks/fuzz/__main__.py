@@ -3,13 +3,13 @@
     python -m benchmarks.fuzz --minutes 60 --seed 1
     python -m benchmarks.fuzz --only 1:1234 --keep FOLDER
 
-Each input follows from its number: `SEED:NUMBER` is one file in the form of a seed of the repository, `wSEED:NUMBER` a
-network in another form (`dress`) with drawn options, data and tables; a run takes both. Its commands run in one process, which ends after some inputs, or
-when a command takes the process with it (memory, a crash in a library). Prints each new fault once, with its input, and
-at the end the counts; exits with 1 if there is a fault. `corpus.txt` lists inputs that once failed; the tests run them.
-Counted are tracebacks (exit code 3, and crashed rules), outputs that onnx.checker or ONNX Runtime refuse while it
-accepts the input, second runs that change bytes, undo that does not restore, commands of more than 20 s, and dead
-processes.
+Each input follows from its number: `SEED:NUMBER` is a file of the repository with mutations, `wSEED:NUMBER` a network
+in another form (`dress`), with drawn options, data and tables; a run takes both. Its commands run in one process, which
+ends after some inputs, or when a command takes the process with it (memory, a crash in a library). Prints each new
+fault once, with its input, and at the end the counts; exits with 1 if there is a fault. `corpus.txt` lists inputs that
+once failed; the tests run them. Counted are tracebacks (exit code 3, and crashed rules), outputs that onnx.checker or
+ONNX Runtime refuse while it accepts the input, exact repairs that change an output, second runs that change bytes, undo
+that does not restore, commands of more than 20 s of CPU time, and dead processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small networks of forms that the graphs of tests/cases lack: element types, integer operators, subgraphs, functions."""
+"""Small networks, some of forms that tests/cases lack: element types, integer operators, subgraphs, functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs whose seed begins with "w": other forms of networks, external data, every option, data, tables, engine files."""
+"""Inputs whose seed begins with "w": other forms of networks, external data, options, data, tables, engine files."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _floats(path: Path, base: onnx.ModelProto, random: Random, found: Judged) ->
     except QdqgraphError:
         plain = base
     _save(plain, path, random)
-    options = ("--no-numerics",) if random.random() < 0.8 else ()
+    options: tuple[str, ...] = ("--no-numerics",) if random.random() < 0.8 else ()
     if random.random() < 0.7:
         options += ("--ranges", str(_table(path.with_name("t.txt"), plain, random)))
     if random.random() < 0.4 or "--ranges" not in options:
@@ -226,7 +226,9 @@ def _onnxruntime(ranges: Mapping[str, float]) -> str:
 
 
 def _aimet(ranges: Mapping[str, float]) -> str:
-    entries = [{"name": name, "bw": 8, "is_sym": True, "scale": [a / 127], "offset": [-128]} for name, a in ranges.items()]
+    entries = [
+        {"name": name, "bw": 8, "is_sym": True, "scale": [a / 127], "offset": [-128]} for name, a in ranges.items()
+    ]
     return json.dumps({"version": "1.0.0", "activation_encodings": entries, "param_encodings": []}, indent=1)
 
 
@@ -238,9 +240,9 @@ def _file(folder: Path, random: Random, found: Judged) -> None:
     if kind == 0:
         source = random.choice([p for p in sorted(DATA.iterdir()) if p.suffix in (".json", ".txt", ".log")])
         path = folder / source.name
-        content = source.read_text()
+        text = source.read_text()
         structured = source.suffix == ".json" and random.random() < 0.7
-        path.write_bytes(mutate.document(json.loads(content), random) if structured else mutate.text(content, random))
+        path.write_bytes(mutate.document(json.loads(text), random) if structured else mutate.text(text, random))
         found.run("engine", "read", DATA / "qat.graph.json", "--profile", path)
         found.run("engine", "read", path, "-o", folder / "e.json")
         found.run("engine", "time", path, "--measured", DATA / "qat.graph.json", path)
@@ -256,15 +258,16 @@ def _file(folder: Path, random: Random, found: Judged) -> None:
         found.run("why", "MYX", model, "--at", "*", "--rules", path, *QUIET)
     elif kind == 2:
         path = folder / "pyproject.toml"
-        table = SETTINGS.replace('rules = ["rule.toml"]\n', "").replace('ignore = ["QDQ2"]', "fp16 = true\ntarget = 'trt-11'")
+        table = SETTINGS.replace('rules = ["rule.toml"]\n', "").replace(
+            'ignore = ["QDQ2"]', "fp16 = true\ntarget = 'trt-11'"
+        )
         path.write_bytes(mutate.text(table, random))
         found.run("check", model, "--config", path)
         found.run("fix", model, "-o", folder / "o.onnx", "--config", path, "--no-numerics")
     else:
-        plan, content = folder / "plan.json", b""
+        plan = folder / "plan.json"
         found.run("fix", model, "--plan", plan, "-o", folder / "f.onnx", "--fp16", "--no-numerics", *QUIET)
         if plan.exists():
-            content = mutate.document(json.loads(plan.read_text()), random)
-            plan.write_bytes(content)
+            plan.write_bytes(mutate.document(json.loads(plan.read_text()), random))
             found.run("undo", plan, folder / "f.onnx", "-o", folder / "b.onnx")
             found.run("apply", plan, model, "-o", folder / "a.onnx")
