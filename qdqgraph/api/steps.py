@@ -89,6 +89,8 @@ class Steps:
             raise ModelError("allow_worse has an effect only with verify: set both")
         if self.options.exact and self.fp16:
             raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
+        if self.options.weights == "float" and self.fp16:
+            raise ModelError("fp16 stores quantized weights as integers, which weights='float' excludes: set only one")
         if self.options.keep_scales and self.data is None and self.calibration.table is None:
             raise ModelError("keep_scales has an effect only with data or ranges: give one of them")
         if self.data is None:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ModelError, guess
+from ..graph.amax import scale_in
 from ..graph.graph import Graph, Reader, key, label
 from ..graph.pair import Pair, is_pair, pairs
 from ..graph.quantization import Quantization
@@ -96,8 +97,7 @@ def best_scales(graph: Graph, measured: Measured, solution: Solution) -> Iterato
         if scale is None:
             continue
         assert pair.scale is not None and pair.zero_point is not None
-        for kind in sorted(pair.scale_types):  # the number must be exact in the type of every node
-            scale = float(np.dtype(kind).type(scale))
+        scale = scale_in(scale, pair.scale_types)
         if scale == pair.value:
             continue
         new = np.asarray(scale, pair.scale.dtype).reshape(pair.scale.shape)

@@ -227,7 +227,7 @@ def test_a_constant_whose_quantization_is_folded_is_repaired_as_the_integers_tha
     assert not [finding for finding in again.left if finding.severity is qdqgraph.Severity.ERROR]
 
 
-@pytest.mark.parametrize("options", [["--keep-io"], ["--fp16", "--exact"]])
+@pytest.mark.parametrize("options", [["--keep-io"], ["--fp16", "--exact"], ["--fp16", "--weights", "float"]])
 def test_options_that_contradict_each_other_write_nothing(options: list[str], tmp_path: Path) -> None:
     onnx.save(RESIDUAL, tmp_path / "m.onnx")
     assert main(["fix", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "f.onnx"), *options]) == 2

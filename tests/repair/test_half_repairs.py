@@ -1,10 +1,14 @@
 """Repairs of half-precision models: each node input reads its tensor in the type that it read before."""
 
+import struct
+from pathlib import Path
+
 import onnx
 import pytest
 
 import qdqgraph
 from qdqgraph import ModelError, Options
+from qdqgraph.model.text import parse
 from qdqgraph.rulekit import Graph, pairs
 from tests.support.halves import sandwiched
 from tests.support.models import CONCAT, build, fixed
@@ -97,3 +101,21 @@ def test_the_findings_of_a_bf16_model_are_those_of_its_twin() -> None:
         f.identity for f in qdqgraph.check(twin, options=options)
     ]
     assert fixed(half).pairs_after == fixed(twin).pairs_after
+
+
+TINY = """<ir_version: 9, opset_import: ["" : 19]>
+g (float16[1,2,4,4] x) => (float16[1,2,4,4] y)
+<float16 s = {11878}, int8 z = {0}, int8[2,2,1,1] w = {1, 2, 3, 4}, float16 sw = {8479}> {
+    q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) k = DequantizeLinear (w, sw, z) c = Conv (d, k)
+    r = Sigmoid (d) a = Add (c, r) qa = QuantizeLinear (a, s, z) da = DequantizeLinear (qa, s, z) y = Conv (da, k)
+}"""
+
+
+def test_a_measured_scale_that_fp16_rounds_to_zero_is_the_least_one_of_fp16(tmp_path: Path) -> None:
+    """Ranges of 1e-7: the scale, 8e-10, is zero in FP16, at the pairs of the file and at the new one of the skip `r`."""
+    cache = tmp_path / "x.cache"
+    hexadecimal = struct.pack(">f", 1e-7 / 127).hex()
+    cache.write_text("TRT-8601-EntropyCalibration2\n" + "".join(f"{name}: {hexadecimal}\n" for name in "xra"))
+    result = qdqgraph.fix(parse(TINY), ranges=cache)
+    found = {p.site: p.value for p in pairs(Graph(result.model)) if p.kind == "activation"}
+    assert found == dict.fromkeys("xra", 2.0**-24)
