@@ -113,8 +113,9 @@ class Transaction:
             raise OSError(errno.EINVAL, "it is a folder, a device or a pipe")
         short = os.fsencode(target.name)[:100].decode(errors="ignore")  # a name has at most 255 bytes
         temporary = target.with_name(f".{short}.qdqgraph-{self.token}-{len(self.staged)}.tmp")
-        item = Staged(temporary, target, steps.create(temporary))
-        self.staged.append(item)
+        with STOP.held():  # a file that is created is known here, so that an interrupt removes it
+            item = Staged(temporary, target, steps.create(temporary))
+            self.staged.append(item)
         with io.BufferedWriter(_Raw(item.handle), 1 << 20) as file:
             fill(cast("IO[bytes]", file))
         if target.exists():

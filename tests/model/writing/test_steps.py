@@ -91,7 +91,8 @@ def test_a_signal_while_the_files_get_their_names_ends_the_command_when_all_have
         done.run()
     before, after = files(template.folder), files(done.folder)
     first = steps.index("link")  # the first file that is replaced
-    for at in (first - 1, first, len(steps) - 1):  # each is a process of its own
+    created = steps.index("create")
+    for at in (created, first, len(steps) - 1):  # each is a process of its own
         scene = fresh(template, tmp_path / f"{at}")
         command = ["fix", "a/model.onnx", "-o", "b/fixed.onnx", "--plan", "b/plan.json", "--force", "--no-config"]
         code = f"""
@@ -99,7 +100,7 @@ import os, signal, sys
 from tests.support.writes import interrupted
 from qdqgraph.cli import entry
 sys.argv[1:] = {command!r}
-with interrupted({at}, lambda: os.kill(os.getpid(), signal.SIGTERM)):
+with interrupted({at}, lambda: os.kill(os.getpid(), signal.SIGTERM), after={at == created}):
     entry()
 """
         run = subprocess.run(
