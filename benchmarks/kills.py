@@ -359,6 +359,7 @@ def main() -> int:
     parser.add_argument("--seed", default="1")
     args = parser.parse_args()
     os.environ["QDQGRAPH_TRACEBACK"] = "1"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets jobs in the background ignore it
     warm()
     counts, done, number = Counts(), 0, 0
     with tempfile.TemporaryDirectory() as name:

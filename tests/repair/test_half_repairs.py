@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -111,11 +112,27 @@ g (float16[1,2,4,4] x) => (float16[1,2,4,4] y)
 }"""
 
 
+def ranges(folder: Path, sites: str, amax: float) -> Path:
+    """A TensorRT calibration cache with one range for these sites."""
+    scale = struct.pack(">f", amax / 127).hex()
+    cache = folder / "x.cache"
+    cache.write_text("TRT-8601-EntropyCalibration2\n" + "".join(f"{site}: {scale}\n" for site in sites))
+    return cache
+
+
 def test_a_measured_scale_that_fp16_rounds_to_zero_is_the_least_one_of_fp16(tmp_path: Path) -> None:
     """Ranges of 1e-7: the scale, 8e-10, is zero in FP16, at the pairs of the file and at the new one of the skip `r`."""
-    cache = tmp_path / "x.cache"
-    hexadecimal = struct.pack(">f", 1e-7 / 127).hex()
-    cache.write_text("TRT-8601-EntropyCalibration2\n" + "".join(f"{name}: {hexadecimal}\n" for name in "xra"))
-    result = qdqgraph.fix(parse(TINY), ranges=cache)
+    result = qdqgraph.fix(parse(TINY), ranges=ranges(tmp_path, "xra", 1e-7))
     found = {p.site: p.value for p in pairs(Graph(result.model)) if p.kind == "activation"}
     assert found == dict.fromkeys("xra", 2.0**-24)
+
+
+def test_a_pair_without_a_zero_point_keeps_its_scale(tmp_path: Path) -> None:
+    """ONNX reads its integers as UINT8 and TensorRT as INT8 (QDQ402): for which of them a scale would be is not known."""
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1,2] x) => (float[1,2] y) <float s = {0.03}, int8 z = {0}, int8[2,2] w = {1, 2, 3, 4}> {
+            q = QuantizeLinear (x, s) d = DequantizeLinear (q, s) k = DequantizeLinear (w, s, z) y = MatMul (d, k)
+        }"""
+    result = qdqgraph.fix(parse(text), ranges=ranges(tmp_path, "x", 1.27))
+    assert [p.value for p in pairs(Graph(result.model)).at("x")] == [np.float32(0.03)]
+    assert "QDQ402" in {finding.code for finding in result.left}
