@@ -84,6 +84,8 @@ class Setting:
         if command in ("apply", "undo"):
             return cls(folder, command, external, "c/out.onnx", "c/plan.json", random.random() < 0.6)
         plan = "" if command == "strip" else random.choice(("", "b/plan.json", "c/plan.json"))
+        if output == "a/model.onnx" and not plan:  # only with a plan, from which the original comes back
+            output = "b/out.onnx"
         return cls(folder, command, external, output, plan, random.random() < 0.6)
 
     @property
