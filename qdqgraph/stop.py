@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 CLEANING = 2.0
@@ -32,11 +34,14 @@ class Stop:
 
     Attributes:
         number: the last signal; 0 if none came.
+        over: everything is written and printed; signals are ignored from here on. An attribute, because a signal can
+            come at the call of a method.
     """
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number, self.over = 0, False
         self._raises, self._until = False, 0.0
+        self._holds, self._late = 0, 0
 
     def listen(self) -> None:
         """Handles the signals, except those that the caller of the process ignores, as nohup does for SIGHUP."""
@@ -48,6 +53,22 @@ class Stop:
         """From here on a signal raises `Stopped`."""
         self._raises = True
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Delays signals until its end: what happens inside, such as renaming the files of a result, happens whole.
+
+        Raises:
+            Stopped: at the end, if a signal came.
+        """
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if self._late and not self._holds:
+                number, self._late = self._late, 0
+                self._handle(number, None)
+
     def done(self) -> None:
         """Ignores signals: everything is written and printed, and the exit code says so."""
         for number in _numbers():
@@ -57,7 +78,10 @@ class Stop:
         if not self._raises:
             os.write(2, f"qdqgraph: {word(number)}, nothing was written\n".encode())
             os._exit(128 + number)
-        if time.monotonic() < self._until:
+        if self._holds:
+            self._late = self._late or number
+            return
+        if self.over or time.monotonic() < self._until:
             return
         self.number, self._until = number, time.monotonic() + CLEANING
         raise Stopped(number)

@@ -3,12 +3,13 @@
     python -m benchmarks.fuzz --minutes 60 --seed 1
     python -m benchmarks.fuzz --only 1:1234 --keep FOLDER
 
-Each input follows from its number: `SEED:NUMBER`. Its commands run in one process, which ends after some inputs, or
-when a command takes the process with it (memory, a crash in a library). Prints each new fault once, with its input, and
-at the end the counts; exits with 1 if there is a fault. `corpus.txt` lists inputs that once failed; the tests run them.
-Counted are tracebacks (exit code 3, and crashed rules), outputs that onnx.checker or ONNX Runtime refuse while it
-accepts the input, second runs that change bytes, undo that does not restore, commands of more than 20 s, and dead
-processes.
+Each input follows from its number: `SEED:NUMBER` is a file of the repository with mutations, `wSEED:NUMBER` a network
+in another form (`dress`), with drawn options, data and tables; a run takes both. Its commands run in one process, which
+ends after some inputs, or when a command takes the process with it (memory, a crash in a library). Prints each new
+fault once, with its input, and at the end the counts; exits with 1 if there is a fault. `corpus.txt` lists inputs that
+once failed; the tests run them. Counted are tracebacks (exit code 3, and crashed rules), outputs that onnx.checker or
+ONNX Runtime refuse while it accepts the input, exact repairs that change an output, second runs that change bytes, undo
+that does not restore, commands of more than 20 s of CPU time, and dead processes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ os.environ["QDQGRAPH_TRACEBACK"] = "1"
 from qdqgraph.cli import accuracy, check, engine, fix, plans, rules  # noqa: F401 - loaded once, before the forks
 
 from .inputs import judged
-from .judge import LIMIT, Fault, warm
+from .judge import LIMIT, PATIENCE, Fault, warm
 from .seeds import seeds
 
 BATCH = 40
@@ -77,7 +78,7 @@ def _child(inputs: list[str], write: int, keep: Path | None) -> None:
         os.dup2(null, 2)
     try:
         for number in inputs:
-            faulthandler.dump_traceback_later(12 * LIMIT, exit=True)  # where Python gets no turn
+            faulthandler.dump_traceback_later(4 * PATIENCE * LIMIT, exit=True)  # where Python gets no turn
             here = Path(tempfile.mkdtemp(prefix=number.replace(":", "-") + "-", dir=keep))
             os.chdir(here)
             for fault in judged(here, number):
@@ -97,7 +98,7 @@ def _child(inputs: list[str], write: int, keep: Path | None) -> None:
 def main() -> int:
     """Runs the fuzzer; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--minutes", type=float, default=2.0, help="time of the run (default: 2)")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--start", type=int, default=0, help="first number")
     parser.add_argument("--only", nargs="+", help="run these inputs, SEED:NUMBER")
@@ -105,31 +106,33 @@ def main() -> int:
     args = parser.parse_args()
     seeds()
     warm()
-    begin, number, seen = time.monotonic(), args.start, Counter[tuple[str, str]]()
+    begin, number, done, seen = time.monotonic(), args.start, 0, Counter[tuple[str, str]]()
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
 
     def batches() -> Iterator[list[str]]:
         nonlocal number
         while args.only is None and time.monotonic() < begin + 60 * args.minutes:
-            yield [f"{args.seed}:{n}" for n in range(number, number + BATCH)]
-            number += BATCH
+            numbers = range(number, number + BATCH // 2)
+            yield [f"{letter}{args.seed}:{n}" for n in numbers for letter in ("", "w")]
+            number += BATCH // 2
         if args.only is not None:
             yield args.only
-            number = args.start + len(args.only)
 
     for inputs in batches():
+        done += len(inputs)
         for name, fault in faults_of(inputs, args.keep):
             identity = (fault.kind, fault.place)
             seen[identity] += 1
             if seen[identity] == 1:
                 print(f"{name}  {fault.kind}: {fault.place}\n    {fault.command}", flush=True)
-    minutes = (time.monotonic() - begin) / 60
+    minutes, used = (time.monotonic() - begin) / 60, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (used.ru_utime + used.ru_stime) / 60
     kinds = Counter(dict.fromkeys(("traceback", "unsound", "hang", "died"), 0))
     for (kind, _), count in seen.items():
         kinds[kind] += count
     counts = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-    print(f"{number - args.start} inputs in {minutes:.1f} minutes: {counts}; {len(seen)} different faults")
+    print(f"{done} inputs in {minutes:.1f} minutes ({cpu:.1f} of CPU): {counts}; {len(seen)} different faults")
     for (kind, place), count in seen.most_common():
         print(f"{count:6} {kind}: {place}")
     return 1 if seen else 0

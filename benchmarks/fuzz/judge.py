@@ -13,13 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 
+from qdqgraph.calibration.noise import noise
 from qdqgraph.cli.main import main
+from qdqgraph.errors import QdqgraphError
+from qdqgraph.model import runtime
 from qdqgraph.rulekit import catalog
 
 LIMIT = 20
-"""Seconds for one command."""
+"""Seconds of CPU time for one command."""
+PATIENCE = 12
+"""So many times as long may it take, on a machine with other work."""
 FRAME = re.compile(r'File "[^"]*?((?:qdqgraph|rules)/[^"]*)", line (\d+), in (\S+)')
 ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Warning|Iteration|Interrupt)\w*)(?::|$)", re.MULTILINE)
 
@@ -54,18 +61,21 @@ class Fault:
 
 @contextlib.contextmanager
 def limited(seconds: int = LIMIT) -> Iterator[None]:
-    """Raises `Hang` after so many seconds."""
+    """Raises `Hang` after so many seconds of CPU time, or `PATIENCE` times as long."""
 
     def late(number: int, frame: object) -> None:
         raise Hang
 
-    old = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
+    clocks = ((signal.SIGPROF, signal.ITIMER_PROF, seconds), (signal.SIGALRM, signal.ITIMER_REAL, PATIENCE * seconds))
+    old = [signal.signal(number, late) for number, _, _ in clocks]
+    for _, clock, time in clocks:
+        signal.setitimer(clock, time)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)
+        for (number, clock, _), handler in zip(clocks, old, strict=True):
+            signal.setitimer(clock, 0)
+            signal.signal(number, handler)
 
 
 def command(arguments: Sequence[str]) -> tuple[int, str, Fault | None]:
@@ -146,3 +156,28 @@ class Judged:
                 self.unsound(f"full_check: {re.sub(r'[(].*', '', fault)[:90]}", *arguments)
             elif os.environ.get("FUZZ_ORT", "1") == "1" and not loads(source) and (fault := loads(made)):
                 self.unsound(f"ONNX Runtime: {fault[:100]}", *arguments)
+
+    def undone(self, plan: Path, made: Path, back: Path, before: bytes) -> None:
+        """Undoes a plan: that gives the file back, in canonical bytes if it was in others."""
+        if self.run("undo", plan, made, "-o", back) or back.read_bytes() == before:
+            return
+        try:
+            canonical = onnx.ModelProto.FromString(before).SerializeToString(deterministic=True)
+        except DecodeError:
+            return
+        if back.read_bytes() != canonical or canonical == before:
+            self.unsound("undo: other bytes", "undo", plan, made)
+
+    def exact(self, source: Path, made: Path, arguments: Sequence[Any]) -> None:
+        """Runs a model and its bit-exact repair on the same noise: all outputs have the same bits."""
+        model = onnx.load(source)
+        try:
+            feeds = noise(model, 1)
+            first = runtime.run(model, feeds, source.parent)
+        except (QdqgraphError, ValueError):
+            return
+        second = runtime.run(onnx.load(made), feeds, made.parent)
+        for a, b in zip(first[0], second[0], strict=True):
+            if np.asarray(a).tobytes() != np.asarray(b).tobytes():
+                self.unsound("an exact repair changes an output", *arguments)
+                return

@@ -80,6 +80,11 @@ class Attempt:
         return replace(self, corrections=None, options=replace(self.options, weights=None))
 
     @property
+    def unmeasured(self) -> Attempt:
+        """The same without data: scales are kept, nothing is corrected, and the forecasts are its own."""
+        return replace(self.plain, measure=None, judge=Judge())
+
+    @property
     def is_plain(self) -> bool:
         """Whether there are neither."""
         return self.corrections is None and self.options.weights is None

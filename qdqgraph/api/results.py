@@ -54,7 +54,8 @@ def refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
     Raises:
         ModelError: a glob matches no node and no tensor.
     """
-    names = {*(node.name for node in model.graph.node), *tensor_names(model.graph)}
+    found = (*(node.name for node in model.graph.node), *tensor_names(model.graph))
+    names = {name for name in found if isinstance(name, str)}  # bytes that are no UTF-8 are refused later
     for glob in globs:
         if not fnmatch.filter(names, glob):
             raise ModelError(f"no node or tensor matches {glob!r}{guess(glob, sorted(filter(None, names)))}")

@@ -89,6 +89,8 @@ class Steps:
             raise ModelError("allow_worse has an effect only with verify: set both")
         if self.options.exact and self.fp16:
             raise ModelError("fp16 rounds values, so it is not exact: set only one of them")
+        if self.options.weights == "float" and self.fp16:
+            raise ModelError("fp16 stores quantized weights as integers, which weights='float' excludes: set only one")
         if self.options.keep_scales and self.data is None and self.calibration.table is None:
             raise ModelError("keep_scales has an effect only with data or ranges: give one of them")
         if self.data is None:
@@ -203,7 +205,7 @@ class Steps:
         done: Equalizing,
     ) -> tuple[Repair, Fp16Model | None, str]:
         """The repair with the conversion to FP16 as its last step, if it is asked for; and a note about it."""
-        repair, again = done.repair, done.attempt.repair
+        repair = done.repair
         if not self.fp16:
             return repair, None, ""
         note, ranges = "", self.magnitudes
@@ -212,8 +214,17 @@ class Steps:
             models = (repair.model,) if done.kept else (repair.start, repair.exact, repair.model)
             ranges, note = _ranges(models, feeds, place, self.calibration.memory)
         self.progress("converting to FP16")
-        skip = self.options.skip
-        return *with_fp16(found, repair, place, repair=again, keep_io=self.keep_io, ranges=ranges, skip=skip), note
+        half = with_fp16(
+            found,
+            repair,
+            place,
+            repair=done.attempt.repair,
+            plain=done.attempt.unmeasured.repair,
+            keep_io=self.keep_io,
+            ranges=ranges,
+            skip=self.options.skip,
+        )
+        return *half, note
 
     def _checked(
         self,

@@ -14,8 +14,8 @@ def entry() -> None:
     """Runs the console script. A signal leaves no temporary file and no child; after the end it changes nothing."""
     _open_streams()
     STOP.listen()
-    STOP.start()
     try:
+        STOP.start()
         try:
             code: int | str | None = main()
         except SystemExit as end:
@@ -24,6 +24,7 @@ def entry() -> None:
             sys.stdout.flush()
         except OSError as error:
             code = unprinted(error)
+        STOP.over = True
     except KeyboardInterrupt as stop:  # between two of these lines
         code = stopped(stop, STOP.number)
     STOP.done()

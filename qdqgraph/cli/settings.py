@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import RuleError, reason
+from ..errors import RuleError
 from ..repair.options import Options
 from ..rulekit.policy import Policy
-from ..toml.file import TextError, TomlFile, fault_line
+from ..toml.file import TextError, TomlFile, table_of
 from ..toml.place import Place
-from ..versions import tomllib
 from .settings_form import SettingsTable
 
 TABLE = ("tool", "qdqgraph")
@@ -135,13 +134,8 @@ def _check_path(text: str) -> None:
 
 
 def _has_table(path: Path) -> bool:
-    text = ""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        data: Any = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(f"{path}: cannot be read: {reason(error)}; use --no-config to ignore it") from error
-    except tomllib.TOMLDecodeError as error:
-        line = fault_line(error, text)
-        raise RuleError(f"{path}:{line}: this is not valid TOML: {error}; use --no-config to ignore it") from error
+        data = table_of(path)[1]
+    except RuleError as error:
+        raise RuleError(f"{error}; use --no-config to ignore it") from error
     return isinstance(data.get("tool"), dict) and "qdqgraph" in data["tool"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import counted
+from ..graph.graph import LARGEST
 
 BITS = {
     "FP64": 64,
@@ -67,10 +68,11 @@ class Tensor:
 
     @property
     def bytes(self) -> int:
-        """Size in bytes without padding; 0 if a dimension or the precision is unknown."""
+        """Size in bytes without padding; 0 if a dimension or the precision is unknown, or no memory is that large."""
         if any(d < 0 for d in self.dims):
             return 0
-        return math.ceil(math.prod(self.dims) * BITS.get(self.precision, 0) / 8)
+        found = -(-math.prod(self.dims) * BITS.get(self.precision, 0) // 8)
+        return found if found <= LARGEST else 0
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Any
 
 import onnx
 
-from ..errors import ModelError, counted
-from ..graph.graph import Graph
-from ..graph.pair import bits_lost, pairs
+from ..errors import ModelError, RepairError, counted
+from ..graph.pair import bits_lost
 from ..model.external import external_files
 from ..model.functions import inlined
 from ..model.opset import raised
@@ -19,6 +18,7 @@ from ..model.protos import key, names, refill, subgraphs
 from ..repair.plan import Plan
 from ..repair.repair import Repair
 from ..repair.solution import Change
+from ..repair.work import ROUNDS
 from ..targets.target import Target
 from .choose import Reasons, chosen
 from .net import FLOAT, Net
@@ -117,34 +117,44 @@ def with_fp16(
     folder: Path,
     *,
     repair: Callable[[onnx.ModelProto], Repair],
+    plain: Callable[[onnx.ModelProto], Repair],
     keep_io: bool = False,
     ranges: Mapping[str, float] | None = None,
     skip: Sequence[str] = (),
 ) -> tuple[Repair, Fp16Model]:
     """Returns the repair with the FP16 conversion as its last step, and the result of `to_fp16`.
 
-    Rounding can make scales equal that differed before, or bring a refused tie within the guard. The FP16 model is then
-    repaired again, so that a second run on it finds nothing to do. The plan of the returned repair leads from the
-    original model to the FP16 model.
+    The conversion can give the rules something to do: rounding makes scales equal that differed before, or brings a
+    refused tie within the guard; a constant whose QuantizeLinear is folded has only a DequantizeLinear, whose axis may
+    be another one; the opset is raised. The FP16 model is then repaired again, so that a second run on it finds nothing
+    to do. The plan of the returned repair leads from the original model to the FP16 model.
 
     Args:
         model: the original model.
         result: its repair.
         folder: the folder that contains the external data.
         repair: repairs a model as `result` was made.
+        plain: the same without data; if it finds nothing to do, and no tie was refused, neither does `repair`.
         keep_io, ranges, skip: as `to_fp16`.
 
     Raises:
         ModelError: as `to_fp16`.
+        RepairError: as `repair`; or repair and conversion change the model in turns, without end (QDQ904).
     """
-    while True:
+    for _ in range(ROUNDS):
         half = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
-        if half.model == result.model or not _matters(result, half.model):
+        refused = any(f.refused and f.bits_lost is not None for f in result.left)
+        if half.model == result.model or not (refused or plain(half.model).plan.edits):
             break
         later = repair(half.model)
         if not later.plan.edits:
             break
         result = _both(result, later)
+    else:
+        codes = ", ".join(sorted({finding.code for finding in later.applied}))
+        raise RepairError(
+            f"QDQ904: no fixpoint after {ROUNDS} conversions to FP16; the last repair still applied {codes}"
+        )
     return replace(result, model=half.model, plan=Plan.between(model, half.model)), half
 
 
@@ -164,18 +174,6 @@ def _both(first: Repair, later: Repair) -> Repair:
         pairs_added=first.pairs_added + later.pairs_added,
         pairs_removed=first.pairs_removed + later.pairs_removed,
     )
-
-
-def _matters(result: Repair, half: onnx.ModelProto) -> bool:
-    """Returns whether the rounding of scales can change what a repair does: some became equal, or the guard refused
-    a tie."""
-    refused = any(f.refused and f.bits_lost is not None for f in result.left)
-    return refused or _scales(half) < _scales(result.model)
-
-
-def _scales(model: onnx.ModelProto) -> int:
-    """Returns the number of different scales of the activation pairs."""
-    return len({pair.value for pair in pairs(Graph(model)) if pair.tieable})
 
 
 def _kept(net: Net, stay: Reasons, types: Types, keep_io: bool) -> Iterator[Kept]:

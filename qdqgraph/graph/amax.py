@@ -9,6 +9,7 @@ float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -72,3 +73,36 @@ def _typed(bound: Any, real: Any) -> Any:
     """A bound in the type of what it is applied to: NumPy 1.26 computes with an array of no dimension and a Python
     integer in float64."""
     return real.dtype.type(bound) if isinstance(real, np.ndarray | np.generic) and isinstance(bound, int) else bound
+
+
+def scale_in(scale: float, types: Iterable[str]) -> float:
+    """A scale that is exact in every one of some types, for the nodes of a pair that have different ones.
+
+    Args:
+        scale: a positive number.
+        types: names of floating-point types, as numpy has them.
+
+    Returns:
+        The scale, rounded to each type in turn, and within the range of each (`scale_within`).
+    """
+    for name in sorted(types):
+        scale = float(np.dtype(name).type(scale_within(scale, name)))
+    return scale
+
+
+def scale_within(scale: float, name: str) -> float:
+    """A scale that a type does not round to zero or to infinity, with which a pair would be refused.
+
+    Args:
+        scale: a positive number.
+        name: the name of a floating-point type, as numpy has it.
+
+    Returns:
+        The scale; or the least positive, or the largest finite, number of the type.
+    """
+    kind: Any = np.dtype(name).type
+    with np.errstate(over="ignore"):
+        rounded = kind(scale)
+    if rounded == 0:
+        return float(np.nextafter(kind(0), kind(1)))
+    return scale if np.isfinite(rounded) else float(np.nextafter(kind(np.inf), kind(0)))

@@ -36,6 +36,8 @@ from .constants import Constants
 
 K = TypeVar("K")
 T = TypeVar("T")
+LARGEST = 1 << 50
+"""Elements, or bytes, of the largest tensor that is counted; in damaged files, dimensions have larger products."""
 Node: TypeAlias = gs.Node
 """onnx-graphsurgeon's node, for signatures in rule files."""
 
@@ -272,11 +274,13 @@ class Graph:
         return self._types.get(tensor) if constant is None else (constant.data_type, tuple(constant.dims))
 
     def elements(self, tensor: str) -> int:
-        """Number of elements, with batch 1 if the batch is dynamic; 0 if another dimension is unknown."""
+        """Number of elements, with batch 1 if the batch is dynamic; 0 if another dimension is unknown, or for more
+        elements than any memory has."""
         shape = self.shape(tensor)
         if shape is None or None in shape[1:]:
             return 0
-        return math.prod(d or 1 for d in shape)
+        found = math.prod(d or 1 for d in shape)
+        return found if found <= LARGEST else 0
 
     # Computed once
 

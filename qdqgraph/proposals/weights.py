@@ -183,7 +183,8 @@ def symmetric_scale(reals: np.ndarray, axis: int | None, kind: np.dtype[Any] | N
 
 def least_scale(kind: np.dtype[Any]) -> float:
     """The smallest usable scale of a type: a GPU flushes a denormal scale to zero, and would refuse the pair."""
-    return max(float(np.finfo(kind).smallest_subnormal), float(np.finfo(np.float32).smallest_normal))
+    smallest = np.nextafter(kind.type(0), kind.type(1))  # np.finfo does not know bfloat16
+    return max(float(smallest), float(np.finfo(np.float32).smallest_normal))
 
 
 def _amax(reals: np.ndarray, axis: int | None) -> np.ndarray:
@@ -293,7 +294,9 @@ def make_symmetric(graph: Graph, pair: Pair) -> tuple[SetPair | Graft, float] | 
     (https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/python/tools/quantization/operators/activation.py).
     """
     quantization = Quantization.of(pair)
-    if quantization is None or pair.scale is None or not (pair.scale > 0).all() or is_locked(pair):
+    if quantization is None or pair.scale is None or is_locked(pair):
+        return None
+    if not (np.isfinite(pair.scale) & (pair.scale > 0)).all():
         return None
     if pair.kind == "activation" and quantization.scale.size * quantization.zero_point.size > 1:
         return None

@@ -12,13 +12,15 @@ from functools import cached_property
 import numpy as np
 import onnx
 
+from ..graph.amax import scale_within
 from ..graph.graph import Graph, key
-from ..graph.pair import Pair, pairs
+from ..graph.pair import HALF, Pair, pairs
 from ..graph.sites import only_quantized
 from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Retype, Rewire, SetPair, changed, touched
 from ..rulekit.finding import Finding
 from .draft import Draft
 from .originals import ORIGINAL, originals
+from .reals import type_name
 from .solution import Group, Solution
 
 Rounding = tuple[float, str]
@@ -40,7 +42,10 @@ class Scales:
         if own:
             return own[0].scale if all(p.same_quantization(own[0]) for p in own) else None
         scale = None if self.solution.measured is None else self.solution.measured.scale([site])
-        return None if scale is None else np.array(scale, np.float32)
+        if scale is None:
+            return None
+        kind = self.graph.dtype(site)
+        return np.array(scale_within(scale, type_name(kind)) if kind in HALF else scale, np.float32)
 
     def source(self, edit: PlacePair) -> tuple[str, bool]:
         """Returns the site whose scale a new pair gets, and whether that scale agrees with the sites in `edit.agree`.

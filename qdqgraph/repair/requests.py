@@ -13,6 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ModelError, guess
+from ..graph.amax import scale_in
 from ..graph.graph import Graph, Reader, key, label
 from ..graph.pair import Pair, is_pair, pairs
 from ..graph.quantization import Quantization
@@ -88,16 +89,15 @@ def best_scales(graph: Graph, measured: Measured, solution: Solution) -> Iterato
     """Yields the activation pairs whose scale is not the best one of their site, with edits that set it.
 
     Pairs in a group of the solution get that group's scale later. Integers that enter or leave the network keep their
-    scale.
+    scale, and so does a pair without a zero-point, whose integers are UINT8 in ONNX and INT8 in TensorRT (QDQ402).
     """
     for pair in pairs(graph):
         free = pair.tieable and not pair.pinned and solution.group(pair.site) is None
         scale = measured.scale([pair.site]) if free else None
-        if scale is None:
+        if scale is None or pair.zero_point is None:
             continue
-        assert pair.scale is not None and pair.zero_point is not None
-        for kind in sorted(pair.scale_types):  # the number must be exact in the type of every node
-            scale = float(np.dtype(kind).type(scale))
+        assert pair.scale is not None
+        scale = scale_in(scale, pair.scale_types)
         if scale == pair.value:
             continue
         new = np.asarray(scale, pair.scale.dtype).reshape(pair.scale.shape)

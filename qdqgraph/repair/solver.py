@@ -23,6 +23,7 @@ from itertools import islice
 
 import numpy as np
 
+from ..graph.amax import scale_in
 from ..graph.graph import Graph
 from ..graph.pair import Pair, bits_lost, pairs
 from ..rulekit.finding import Finding, Safety
@@ -179,9 +180,7 @@ class _Solver:
         if self.measured is not None and policy == DEFAULT:
             best = max(group.pinned) if group.pinned else self.measured.scale(group.sites)
             scale = scale if best is None else best
-        for name in sorted(group.scale_types):  # the number must be exact in the type of every pair
-            scale = float(np.dtype(name).type(scale))
-        return scale, policy.source(preferred)
+        return scale_in(scale, group.scale_types), policy.source(preferred)
 
     def _check(self, group: _Set, guarded: bool) -> None:
         chosen = self.choose(group)

@@ -29,10 +29,26 @@ class TextError(RuleError):
         self.line = line
 
 
-def fault_line(error: tomllib.TOMLDecodeError, text: str) -> int:
-    """The line of a text at which it is not TOML; the last one if the error names none."""
-    found = re.search(r"line (\d+)", str(error))
-    return int(found[1]) if found else text.count("\n") + 1
+def table_of(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file, and its table.
+
+    Raises:
+        RuleError: the file cannot be read, or is not TOML; with the line, where the parser names one.
+    """
+    text = ""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return text, tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleError(f"{path}: cannot be read: {reason(error)}") from error
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        line = found[1] if found else text.count("\n") + 1
+        raise RuleError(f"{path}:{line}: this is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise RuleError(f"{path}: this is not valid TOML: its arrays or tables are nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits, which Python does not convert
+        raise RuleError(f"{path}: this is not valid TOML: {error}") from error
 
 
 class TomlFile(Generic[F]):
@@ -53,15 +69,8 @@ class TomlFile(Generic[F]):
 
     def __init__(self, path: Path, form: type[F], root: Sequence[str] = ()) -> None:
         self.path, self.root = path, tuple(root)
-        try:
-            self._text = path.read_bytes().decode("utf-8-sig")
-            table: Any = tomllib.loads(self._text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RuleError(f"{path}: cannot be read: {reason(error)}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise RuleError(f"{path}:{fault_line(error, self._text)}: this is not valid TOML: {error}") from error
-        except RecursionError as error:
-            raise RuleError(f"{path}: this is not valid TOML: its arrays or tables are nested too deeply") from error
+        table: Any
+        self._text, table = table_of(path)
         for key in self.root:
             table = table.get(key, {}) if isinstance(table, dict) else table
         self.table: Mapping[str, Any] = table

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdqgraph.calibration.tables import read, tensorrt
-from qdqgraph.calibration.tables.table import scale_of_range
+from qdqgraph.calibration.tables.table import Table, scale_of_range
 from qdqgraph.errors import ModelError
 
 AIMET_1 = {
@@ -168,3 +168,8 @@ def test_a_missing_file_says_which_formats_are_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("low", "high"), [(math.nan, 1.0), (-1.0, math.nan), (0.0, math.nan)])
 def test_a_range_with_an_end_that_is_nan_has_no_scale(low: float, high: float) -> None:
     assert math.isnan(scale_of_range(low, high))
+
+
+def test_a_scale_at_or_below_that_of_the_table_loses_no_bits() -> None:
+    table = Table({"a": 0.1}, "a table", {})
+    assert [table.loss("a", scale) for scale in (0.0, 0.05, 0.1, 0.2)] == [0, 0, 0, 1]

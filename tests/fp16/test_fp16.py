@@ -203,7 +203,31 @@ def test_fix_makes_fp16_its_last_step_and_undo_gives_the_file_back(
     assert '"edits": 0' in capsys.readouterr().out, "a second run changes nothing"
 
 
-@pytest.mark.parametrize("options", [["--keep-io"], ["--fp16", "--exact"]])
+FOLDED = f"""g ({X}) => ({Y}, float[4,4,1,1] v) <int8 z = {{0}}, float[4,4,1,1] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7}},
+    float[4] sw = {{0.1, 0.2, 0.3, 0.4}}, int8[4] zw = {{0, 0, 0, 0}}> {{
+    d = t.pair (x, s1) q = QuantizeLinear <axis = 0> (w, sw, zw) k = DequantizeLinear <axis = AXIS> (q, sw, zw)
+    y = Conv (d, k) READER }}"""
+
+
+@pytest.mark.parametrize(
+    ("axis", "reader", "code"),
+    [(1, "v = Identity (k)", "QDQ405"), (0, "v = Cast <to = 1> (q)", "QDQ423"), (1, "v = Cast <to = 1> (q)", "QDQ423")],
+    ids=["its dequantization has another axis", "a Cast reads the integers", "both"],
+)
+def test_a_constant_whose_quantization_is_folded_is_repaired_as_the_integers_that_it_becomes(
+    axis: int, reader: str, code: str
+) -> None:
+    """Without its QuantizeLinear, the DequantizeLinear alone tells the axis, and other operators read a constant."""
+    model = build(FOLDED.replace("AXIS", str(axis)).replace("READER", reader))
+    once = qdqgraph.fix(model, fp16=True)
+    assert code in {finding.code for finding in once.applied}
+    onnx.checker.check_model(once.model, full_check=True)
+    again = qdqgraph.fix(once.model, fp16=True)
+    assert not again.plan.edits and again.model.SerializeToString() == once.model.SerializeToString()
+    assert not [finding for finding in again.left if finding.severity is qdqgraph.Severity.ERROR]
+
+
+@pytest.mark.parametrize("options", [["--keep-io"], ["--fp16", "--exact"], ["--fp16", "--weights", "float"]])
 def test_options_that_contradict_each_other_write_nothing(options: list[str], tmp_path: Path) -> None:
     onnx.save(RESIDUAL, tmp_path / "m.onnx")
     assert main(["fix", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "f.onnx"), *options]) == 2

@@ -19,3 +19,9 @@ def test_a_part_of_a_constant_is_constant_where_its_ends_are() -> None:
     graph = Graph(build(text))
     assert all(graph.is_constant(t) for t in "abcs")
     assert not any(graph.is_constant(t) for t in "vpqxy")
+
+
+def test_a_tensor_beyond_every_memory_has_no_size() -> None:
+    side = 2**40
+    graph = Graph(build(f"g (float[1,{side},{side}] x, float[1,N] v) => (float[1,{side},{side}] y) {{ y = Relu (x) }}"))
+    assert graph.shape("x") == (1, side, side) and graph.elements("x") == graph.elements("v") == 0

@@ -96,6 +96,8 @@ def test_a_name_that_is_not_utf8_is_refused_wherever_it_is(name: str) -> None:
     content = build(text).SerializeToString().replace(name.encode(), b"\xff" * len(name))
     with pytest.raises(qdqgraph.ModelError, match=r"a text in the model is not UTF-8 \(b'.xff"):
         qdqgraph.check(onnx.ModelProto.FromString(content))
+    with pytest.raises(qdqgraph.ModelError, match="a text in the model is not UTF-8"):
+        qdqgraph.fix(onnx.ModelProto.FromString(content), only=["*"])
 
 
 def test_an_attribute_that_an_operator_does_not_have_means_nothing() -> None:

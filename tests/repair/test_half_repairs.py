@@ -1,10 +1,15 @@
 """Repairs of half-precision models: each node input reads its tensor in the type that it read before."""
 
+import struct
+from pathlib import Path
+
+import numpy as np
 import onnx
 import pytest
 
 import qdqgraph
 from qdqgraph import ModelError, Options
+from qdqgraph.model.text import parse
 from qdqgraph.rulekit import Graph, pairs
 from tests.support.halves import sandwiched
 from tests.support.models import CONCAT, build, fixed
@@ -97,3 +102,37 @@ def test_the_findings_of_a_bf16_model_are_those_of_its_twin() -> None:
         f.identity for f in qdqgraph.check(twin, options=options)
     ]
     assert fixed(half).pairs_after == fixed(twin).pairs_after
+
+
+TINY = """<ir_version: 9, opset_import: ["" : 19]>
+g (float16[1,2,4,4] x) => (float16[1,2,4,4] y)
+<float16 s = {11878}, int8 z = {0}, int8[2,2,1,1] w = {1, 2, 3, 4}, float16 sw = {8479}> {
+    q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) k = DequantizeLinear (w, sw, z) c = Conv (d, k)
+    r = Sigmoid (d) a = Add (c, r) qa = QuantizeLinear (a, s, z) da = DequantizeLinear (qa, s, z) y = Conv (da, k)
+}"""
+
+
+def ranges(folder: Path, sites: str, amax: float) -> Path:
+    """A TensorRT calibration cache with one range for these sites."""
+    scale = struct.pack(">f", amax / 127).hex()
+    cache = folder / "x.cache"
+    cache.write_text("TRT-8601-EntropyCalibration2\n" + "".join(f"{site}: {scale}\n" for site in sites))
+    return cache
+
+
+def test_a_measured_scale_that_fp16_rounds_to_zero_is_the_least_one_of_fp16(tmp_path: Path) -> None:
+    """Ranges of 1e-7: the scale, 8e-10, is zero in FP16, at the pairs of the file and at the new one of the skip `r`."""
+    result = qdqgraph.fix(parse(TINY), ranges=ranges(tmp_path, "xra", 1e-7))
+    found = {p.site: p.value for p in pairs(Graph(result.model)) if p.kind == "activation"}
+    assert found == dict.fromkeys("xra", 2.0**-24)
+
+
+def test_a_pair_without_a_zero_point_keeps_its_scale(tmp_path: Path) -> None:
+    """ONNX reads its integers as UINT8 and TensorRT as INT8 (QDQ402): for which of them a scale would be is not known."""
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1,2] x) => (float[1,2] y) <float s = {0.03}, int8 z = {0}, int8[2,2] w = {1, 2, 3, 4}> {
+            q = QuantizeLinear (x, s) d = DequantizeLinear (q, s) k = DequantizeLinear (w, s, z) y = MatMul (d, k)
+        }"""
+    result = qdqgraph.fix(parse(text), ranges=ranges(tmp_path, "x", 1.27))
+    assert [p.value for p in pairs(Graph(result.model)).at("x")] == [np.float32(0.03)]
+    assert "QDQ402" in {finding.code for finding in result.left}

@@ -158,8 +158,8 @@ def test_short_names_keep_their_end_and_stay_different() -> None:
 
 
 def test_sizes_and_shares() -> None:
-    assert [size(n) for n in (0, 1, 999, 1000, 486_400, 38_361_648, 447_450_042)] == [
-        "0 bytes", "1 byte", "999 bytes", "1.000 kB", "486.4 kB", "38.36 MB", "447.5 MB",
+    assert [size(n) for n in (0, 1, 999, 1000, 486_400, 38_361_648, 447_450_042, 10**23)] == [
+        "0 bytes", "1 byte", "999 bytes", "1.000 kB", "486.4 kB", "38.36 MB", "447.5 MB", "100000 EB",
     ]  # fmt: skip
     assert [decibels(db) for db in (41.23, math.inf, math.nan)] == ["41.2 dB", "exact", "not finite"]
     assert [bits_lost(bits) for bits in (0.14, -1)] == ["0.14", "clips 2.00x"]

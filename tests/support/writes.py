@@ -113,17 +113,22 @@ class Scene:
 
 
 @contextmanager
-def interrupted(at: int, how: Callable[[], None]) -> Iterator[list[str]]:
-    """Lets something happen instead of a step; yields the names of the steps that were reached."""
+def interrupted(at: int, how: Callable[[], None], after: bool = False) -> Iterator[list[str]]:
+    """Lets something happen instead of a step, or right after it; yields the names of the steps that were reached."""
     reached: list[str] = []
     own = {name: getattr(steps, name) for name in STEPS}
 
     def counted(name: str) -> Callable[..., object]:
         def step(*arguments: object) -> object:
             reached.append(name)
-            if len(reached) - 1 == at:
+            if len(reached) - 1 != at:
+                return own[name](*arguments)
+            if not after:
                 how()
-            return own[name](*arguments)
+            result = own[name](*arguments)
+            if after:
+                how()
+            return result
 
         return step
 

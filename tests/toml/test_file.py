@@ -95,6 +95,13 @@ def test_a_file_that_nests_too_deeply_is_refused(tmp_path: Path) -> None:
         TomlFile(file, Form)
 
 
+def test_an_integer_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file.toml"
+    file.write_text("a = " + "9" * 5000)
+    with pytest.raises(RuleError, match="this is not valid TOML: Exceeds the limit"):
+        TomlFile(file, Form)
+
+
 def test_a_setting_of_one_model_is_refused_at_its_line(tmp_path: Path) -> None:
     file = tmp_path / "pyproject.toml"
     file.write_text('[tool.qdqgraph]\nexact = true\n\n[tool.qdqgraph.models."det[ab]*.onnx"]\nmax-bits-lost = -1\n')

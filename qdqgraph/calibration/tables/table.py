@@ -55,7 +55,7 @@ class Table:
     def loss(self, site: str, scale: float) -> float:
         """The bits that a larger scale loses at a site, log2(scale / its own); 0 if the table lacks the site."""
         own = self.scales.get(site)
-        return 0.0 if own is None else max(0.0, math.log2(scale / own))
+        return math.log2(scale / own) if own is not None and scale > own else 0.0
 
 
 def checked(found: Mapping[str, float | str], source: str) -> Table:

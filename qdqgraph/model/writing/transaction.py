@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ...errors import reason
+from ...stop import STOP
 from . import steps
 
 HIDDEN = re.compile(r"\.(?P<name>.+)\.qdqgraph-(?P<token>\d+-[0-9a-f]{8})(-\d+)?\.(?P<kind>tmp|old|was|new|also)")
@@ -66,24 +67,35 @@ class Transaction:
     staged: list[Staged] = field(default_factory=list)
     keeps: bool = False
     _lists: list[Path] = field(default_factory=list)
+    _whole: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Transaction:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(OSError):  # what cannot be undone now, the next run undoes
-            if not self.committed:
-                self._undo()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            with self._whole, STOP.held(), contextlib.suppress(OSError):  # what is left, the next run undoes
+                self._clean(kind is not None and self.committed)
+        finally:
             for item in self.staged:
-                if item.old is not None:
-                    steps.remove(item.old)
-            for item in reversed(self.staged):
-                steps.remove(item.temporary)
-            for path in self._lists:
-                steps.remove(path)
+                os.close(item.handle)
+            self.staged.clear()
+
+    def _clean(self, interrupted: bool) -> None:
+        """Removes the hidden files, and undoes what is not committed.
+
+        Args:
+            interrupted: after the commit; the next run then removes the data that only a replaced model used.
+        """
+        if not self.committed:
+            self._undo()
         for item in self.staged:
-            os.close(item.handle)
-        self.staged.clear()
+            if item.old is not None and not (interrupted and item.old.suffix == ".old"):
+                steps.remove(item.old)
+        for item in reversed(self.staged):
+            steps.remove(item.temporary)
+        for path in self._lists:
+            steps.remove(path)
 
     @property
     def committed(self) -> bool:
@@ -101,8 +113,9 @@ class Transaction:
             raise OSError(errno.EINVAL, "it is a folder, a device or a pipe")
         short = os.fsencode(target.name)[:100].decode(errors="ignore")  # a name has at most 255 bytes
         temporary = target.with_name(f".{short}.qdqgraph-{self.token}-{len(self.staged)}.tmp")
-        item = Staged(temporary, target, steps.create(temporary))
-        self.staged.append(item)
+        with STOP.held():  # a file that is created is known here, so that an interrupt removes it
+            item = Staged(temporary, target, steps.create(temporary))
+            self.staged.append(item)
         with io.BufferedWriter(_Raw(item.handle), 1 << 20) as file:
             fill(cast("IO[bytes]", file))
         if target.exists():
@@ -127,7 +140,7 @@ class Transaction:
         steps.rename(item.temporary, item.target)
 
     def commit(self) -> str:
-        """Gives all files their names, the last staged one last.
+        """Gives all files their names, the last staged one last. From here to the end, signals wait.
 
         Returns:
             A note if the file system could not confirm that the names are on the disk; "" otherwise.
@@ -135,6 +148,7 @@ class Transaction:
         Raises:
             OSError: a file cannot be renamed; all are as before.
         """
+        self._whole.enter_context(STOP.held())
         for item in self.staged:
             if not item.named:
                 self.name(item)

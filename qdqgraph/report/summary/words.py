@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ...engines.compare.diff import Diff
 
 STEP = 1000
-UNITS = ("bytes", "kB", "MB", "GB", "TB")
+UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def size(count: int) -> str:
@@ -19,8 +19,8 @@ def size(count: int) -> str:
         value, unit = value / STEP, unit + 1
     if not unit:
         return f"{count} byte" if abs(count) == 1 else f"{count} bytes"
-    digits = 3 - len(str(int(abs(value))))
-    return f"{value:.{digits + 1}f} {UNITS[unit]}"
+    digits = max(4 - len(str(int(abs(value)))), 0)
+    return f"{value:.{digits}f} {UNITS[unit]}"
 
 
 def percent(share: float) -> str:

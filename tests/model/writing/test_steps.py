@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -16,6 +17,10 @@ from tests.support.paths import ROOT
 from tests.support.writes import SCENES, Scene, files, fresh, interrupted
 
 HIDDEN = ".qdqgraph-"
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
 
 
 def full() -> None:
@@ -53,6 +58,63 @@ def test_each_step_fails_with_an_error(tmp_path: Path, kind: str) -> None:
             assert names <= set(left) <= names | {"b/old.data", "b/back.data"}
         at += 1
     assert failed >= 8 and at > failed
+
+
+def test_each_step_is_interrupted_in_a_program_that_calls_the_api(tmp_path: Path) -> None:
+    """Ctrl-C between any two steps: after the next run, the old files or the new ones, and no data of a replaced model."""
+    template = Scene(tmp_path / "template", "replaced")
+    template.folder.mkdir()
+    template.prepare()
+    done = fresh(template, tmp_path / "done")
+    done.run()
+    before, after, at, more = files(template.folder), files(done.folder), 0, True
+    states = []
+    while more:
+        scene = fresh(template, tmp_path / f"{at}")
+        with interrupted(at, stop) as reached, contextlib.suppress(KeyboardInterrupt):
+            scene.run()
+        more = len(reached) > at
+        assert scene.loads()
+        scene.next_run()
+        left = files(scene.folder)
+        states.append("old" if left == before else "new" if left == after else ", ".join(left))
+        at += 1
+    assert states == sorted(states, reverse=True) and {"old", "new"} == set(states)
+
+
+def test_a_signal_while_the_files_get_their_names_ends_the_command_when_all_have_them(tmp_path: Path) -> None:
+    template = Scene(tmp_path / "template", "replaced")
+    template.folder.mkdir()
+    template.prepare()
+    done = fresh(template, tmp_path / "done")
+    with interrupted(10**6, stop) as steps:
+        done.run()
+    before, after = files(template.folder), files(done.folder)
+    first = steps.index("link")  # the first file that is replaced
+    created = steps.index("create")
+    for at in (created, first, len(steps) - 1):  # each is a process of its own
+        scene = fresh(template, tmp_path / f"{at}")
+        command = ["fix", "a/model.onnx", "-o", "b/fixed.onnx", "--plan", "b/plan.json", "--force", "--no-config"]
+        code = f"""
+import os, signal, sys
+from tests.support.writes import interrupted
+from qdqgraph.cli import entry
+sys.argv[1:] = {command!r}
+with interrupted({at}, lambda: os.kill(os.getpid(), signal.SIGTERM), after={at == created}):
+    entry()
+"""
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=scene.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert run.returncode == 143 and run.stderr.count("qdqgraph: terminated, ") == 1
+        assert files(scene.folder) == (before if at < first else after)
+        assert ("nothing was written" in run.stderr) == (at < first)
 
 
 @pytest.mark.parametrize("kind", SCENES)
