@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,53 +31,67 @@ SHOWN = 2
 """Rules that a sentence names."""
 
 
+@dataclass(frozen=True)
+class _Outputs:
+    """Measures outputs: the SQNR in dB of each sample, the mean over the outputs."""
+
+    samples: Few
+    folder: Path
+    provider: str
+
+    def __call__(self, model: onnx.ModelProto, network: FloatModel) -> NDArray[np.float64]:
+        return output_sqnr([model], network, self.samples, self.folder, self.provider)[0]
+
+
 def limits(repair: Repair, folder: Path, samples: Samples, calibration: Calibration, provider: str) -> tuple[str, ...]:
-    """Sentences about the outputs of a repaired model, measured against its float network on some of the samples.
+    """Sentences about the outputs of a model that was repaired on data, measured on some of the samples.
 
     One says that they are worse than those of the file with no repairs but those that the target needs; one that the
     rounding of the stored weights costs more than everything else, as `another_original` shows, and leaves the outputs
-    below `NOISY`.
-    A difference counts if it is larger than its standard error. None if onnxruntime cannot run a model.
+    below `NOISY`. A difference counts if it is larger than its standard error.
+
+    Returns:
+        The sentences; none if there are fewer than `LEAST` samples, or onnxruntime cannot run a model.
     """
-    few = Few(samples, MOST)
-    if len(few) < LEAST:
+    few, legal = Few(samples, MOST), repair.legal
+    if legal is None or len(few) < LEAST:
         return ()
+    outputs = _Outputs(few, folder, provider)
     try:
-        return tuple(_sentences(repair, folder, few, calibration, provider))
-    except ModelError:  # such as an output that is not numeric; nothing depends on these sentences
+        network = network_of(repair.model, folder, calibration.reference)
+        now = outputs(repair.model, network)
+        found = ["" if legal is repair.model else _fall(outputs(legal, network), now, repair)]
+        if calibration.reference is None:
+            found.append(_lost(outputs, Graph(legal, folder), now))  # repairs may store integers with other scales
+    except ModelError:  # such as outputs that are not numeric; nothing depends on these sentences
         return ()
+    return tuple(sentence for sentence in found if sentence)
 
 
-def _sentences(repair: Repair, folder: Path, few: Few, calibration: Calibration, provider: str) -> Iterator[str]:
-    def measured(model: onnx.ModelProto, network: FloatModel) -> NDArray[np.float64]:
-        return output_sqnr([model], network, few, folder, provider)[0]
+def _fall(before: NDArray[np.float64], now: NDArray[np.float64], repair: Repair) -> str:
+    gain, noise = change(before, now)
+    if gain >= -max(noise, NOTICED):
+        return ""
+    return (
+        f"the outputs are {-gain:.1f} ± {noise:.1f} dB worse than with only the repairs that TensorRT needs "
+        f"({before.mean():.1f} → {now.mean():.1f} dB, {counted(len(now), 'sample')}); {_remedy(repair)}"
+    )
 
-    network = network_of(repair.model, folder, calibration.reference)
-    now = measured(repair.model, network)
-    if repair.legal is None:
-        return
-    if repair.legal is not repair.model:
-        before = measured(repair.legal, network)
-        gain, noise = change(before, now)
-        if gain < -max(noise, NOTICED):
-            yield (
-                f"the outputs are {-gain:.1f} ± {noise:.1f} dB worse than with only the repairs that TensorRT needs "
-                f"({before.mean():.1f} → {now.mean():.1f} dB, {counted(len(few), 'sample')}); {_remedy(repair)}"
-            )
-    if calibration.reference is not None:
-        return
-    graph = Graph(repair.legal, folder)  # repairs may store the integers with other scales
-    own = float_model(repair.legal, folder)
-    drawn = another_original(graph, own)
-    if drawn is not None:
-        weights = measured(drawn, own)
-        above, noise = change(weights, now)
-        if above > noise and weights.mean() < NOISY:
-            yield (
-                f"the rounding of the stored weights alone leaves the outputs at about {weights.mean():.0f} dB, "
-                f"everything else at {now.mean():.0f} dB, so other scales of activations gain little: with "
-                "--reference FLOAT.onnx the weights are rounded anew, with a scale for each output channel"
-            )
+
+def _lost(outputs: _Outputs, legal: Graph, now: NDArray[np.float64]) -> str:
+    network = float_model(legal.model, legal.folder)
+    drawn = another_original(legal, network)
+    if drawn is None:
+        return ""
+    weights = outputs(drawn, network)
+    above, noise = change(weights, now)
+    if above <= noise or weights.mean() >= NOISY:
+        return ""
+    return (
+        f"the rounding of the stored weights alone leaves the outputs at about {weights.mean():.0f} dB, all else "
+        f"at {now.mean():.0f} dB, so other scales of activations gain little: with --reference FLOAT.onnx the weights "
+        "are rounded anew, with a scale for each output channel"
+    )
 
 
 def _remedy(repair: Repair) -> str:
