@@ -46,6 +46,7 @@ from .correcting import correcting
 from .dependence import content_of, depends_on, digest_of
 from .equalizing import Equalizing, Make, equalized, refuse_options
 from .given import File, Model, Progress, log_step
+from .limits import limits as output_limits
 from .measuring import NONE, Calibration, measuring, table_notes
 from .results import output_paths, refuse_outputs, refuse_unknown, written
 
@@ -129,10 +130,11 @@ class Steps:
             result = self._checked(found, place, source, feeds, known, None, judge.shares, (SAME,))
         else:
             done = self._equalizing(found, repairs, make, attempt, feeds)
+            limits = self._limits(done.repair, place, feeds)
             repair, half, note = self._converted(found, place, feeds, done)
             repair = marked(repair, found, place, run) if run is not None and repair.plan.edits else repair
             shares = attempt.judge.shares[:1] + done.attempt.judge.shares[-1:]
-            result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note))
+            result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note, *limits))
         told = None
         if self.provenance and (self.output is not None or self.plan is not None):
             used = feeds if run is not None or self._measures_ranges else None
@@ -191,6 +193,13 @@ class Steps:
         if not self.options.equalize or feeds is None:
             return Equalizing(attempt.repair(found, repairs), attempt, False, "")
         return equalized(found, repairs, make, attempt, feeds, self.calibration, self.provider)
+
+    def _limits(self, repair: Repair, place: Path, feeds: Samples | None) -> tuple[str, ...]:
+        """What the outputs lose that other options could win back, if scales were measured and outputs are compared."""
+        if feeds is None or repair.legal is None or not self.numerics or not runtime.available():
+            return ()
+        self.progress("comparing outputs with the float network")
+        return output_limits(repair, place, feeds, self.calibration, self.provider)
 
     def _identity(self, feeds: Samples) -> str:
         """What the result depends on, as text; the FP16 twin of a network reads rounded samples."""

@@ -46,7 +46,7 @@ def strip(
 
     Args:
         model: a model, which is not modified, or its path.
-        nodes: globs on the names of nodes and of their outputs.
+        nodes: globs on the names of nodes and of their outputs, and of outputs of the graph that a pair produces.
         rules: the rules that `select` chooses from; the built-in and installed rules by default.
         select: layers that these rules report are chosen as well: codes, prefixes of codes, names or globs.
         ranking: what `sensitivity` returned for this model, or its file, or the file of `error --json`: the layers that

@@ -14,6 +14,7 @@ from ..log import Progress, log_step
 from ..model.corrected import uncorrected
 from ..proposals.proposal import SetPair
 from .data.samples import Samples
+from .few import Few
 from .layers.gain import change, output_sqnr
 from .layers.least import least_at_layers
 from .methods.percentile import DEFAULT_PERCENTILE
@@ -28,6 +29,8 @@ EXACT = 1e-12
 """Squared error relative to the energy up to which rounding counts as exact: values that are multiples of the scale."""
 LEAST = 2
 """Samples from which a change has a standard error."""
+MOST = 32
+"""Samples that scales are compared on, at the layers and the outputs. The scales to compare come from all samples."""
 FRACTIONS = (0.5, 0.6, 0.71, 0.85)
 """Scales that `auto` tries at the layers, relative to that of the least squared error."""
 
@@ -126,7 +129,7 @@ class Fitted:
             network,
             list(sites.values()),
             scales,
-            self.samples,
+            Few(self.samples, MOST),
             self.provider,
             memory=self.memory,
             progress=self.progress,
@@ -156,7 +159,7 @@ class Fitted:
         network = float_model(before.model, before.folder)
         try:  # one after the other: each session has its own memory
             old, new = (
-                output_sqnr([graph.model], network, self.samples, graph.folder, self.provider)[0]
+                output_sqnr([graph.model], network, Few(self.samples, MOST), graph.folder, self.provider)[0]
                 for graph in (before, after)
             )
         except ModelError:

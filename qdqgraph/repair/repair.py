@@ -57,6 +57,8 @@ class Repair:
         floats: the weighted layers that `quantize` left in floating point; empty for the other repairs.
         found: the findings of the model before the repair, without costs; empty for `quantize` and `strip`.
         measured: what data say of the sites; None without data.
+        legal: with data, the model with no repairs but those of what the target refuses; None otherwise, and for
+            `quantize`.
     """
 
     model: onnx.ModelProto
@@ -77,6 +79,7 @@ class Repair:
     floats: tuple[FloatLayer, ...] = ()
     found: tuple[Finding, ...] = ()
     measured: Measured | None = field(default=None, repr=False, compare=False)
+    legal: onnx.ModelProto | None = None
 
     def __repr__(self) -> str:
         found = f"{counted(len(self.applied), 'finding')} repaired, {len(self.left)} left"

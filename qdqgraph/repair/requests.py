@@ -28,24 +28,28 @@ from .solution import Solution
 
 
 def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
-    """Returns the pairs at the inputs of chosen nodes, with edits that make those inputs unquantized.
+    """Returns the pairs at the inputs of chosen nodes, with edits that make those inputs unquantized; and those that
+    produce chosen outputs of the graph, which then have the unquantized values.
 
     Other consumers of these tensors keep their pairs, and so do the consumers of the chosen nodes' outputs.
 
     Args:
         graph: the graph.
-        nodes: globs on the names of nodes and of their outputs.
+        nodes: globs on the names of nodes and of their outputs, and of outputs of the graph that a pair produces.
 
     Raises:
-        ModelError: a glob matches no node, or no input of the chosen nodes is quantized.
+        ModelError: a glob matches nothing, or no input of the chosen nodes is quantized.
     """
+    paired = {output: pair for output in sorted(graph.outputs) if (pair := _made(graph, output)) is not None}
     for name in nodes:
-        if not any(_named(node, (name,)) for node in graph.nodes() if not is_pair(node)):
+        hit = any(_named(node, (name,)) for node in graph.nodes() if not is_pair(node))
+        if not hit and not fnmatch.filter(paired, name):
             known = [each for node in graph.nodes() if not is_pair(node) for each in _names(node)]
-            raise ModelError(f"no node matches {name!r}{guess(name, known)}")
+            raise ModelError(f"no node matches {name!r}{guess(name, [*known, *paired])}")
     chosen = [node for node in graph.nodes() if not is_pair(node) and _named(node, nodes)]
-    found = tuple(
-        f for node in chosen for index in range(len(node.inputs)) for f in _stripped(graph, Reader(node, index))
+    found = (
+        *(f for node in chosen for index in range(len(node.inputs)) for f in _stripped(graph, Reader(node, index))),
+        *(_output(graph, pair, o) for o, pair in paired.items() if any(fnmatch.fnmatchcase(o, each) for each in nodes)),
     )
     if not found:
         raise ModelError(f"{', '.join(map(label, chosen))}: no input is quantized")
@@ -53,7 +57,8 @@ def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def readers_at(graph: Graph, findings: Iterable[Finding]) -> tuple[str, ...]:
-    """Returns globs for the nodes of the findings: the node itself, or the consumers of the reported pair."""
+    """Returns globs for the nodes of the findings: the node itself, or the consumers of the reported pair, an output of
+    the graph among them."""
     names: dict[str, None] = {}
     for finding in findings:
         node = graph.producer(finding.place)
@@ -62,6 +67,7 @@ def readers_at(graph: Graph, findings: Iterable[Finding]) -> tuple[str, ...]:
         about = [p for p in pairs(graph) if finding.place in (p.tensor, p.site, *map(key, p.nodes))]
         for reader in (r for p in about for d in p.dequantizes for r in graph.readers(key(d)) if r.index >= 0):
             names[key(reader.node)] = None
+        names |= dict.fromkeys(name for p in about for d in p.dequantizes if (name := key(d)) in graph.outputs)
     return tuple(glob.escape(name) for name in names)
 
 
@@ -147,6 +153,28 @@ def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
     what = f"input {reader.index} of {label(reader.node)} is '{tensor}', the output of a pair"
     help = "use the unquantized values" if edits else "the file has no unquantized values to use instead"
     yield _finding("strip", f"{key(reader.node)}:{reader.index}", what, help, edits, Safety.LOSSY)
+
+
+def _made(graph: Graph, output: str) -> Pair | None:
+    """The pair whose DequantizeLinear produces an output of the graph; None if none does."""
+    pair = pairs(graph).made(output)
+    usable = pair is not None and pair.agrees and pair.kind == "activation" and pair.quantize is not None
+    return pair if usable else None
+
+
+def _output(graph: Graph, pair: Pair, output: str) -> Finding:
+    """An output of the graph that a pair produces, with the edit that gives it the values before the pair."""
+    clip = clip_nodes(graph, pair, f"{pair.tensor}_cut") if clips_negatives(graph, pair) else []
+    fits = graph.dtype(pair.tensor) == graph.dtype(output) and not any(True for _ in graph.readers(output))
+    edits: tuple[Proposal, ...] = ()
+    if clip is not None and fits:
+        source = clip[-1].output[0] if clip else pair.tensor
+        unread = () if pair.quantize is None else (pair.quantize,)
+        new = [*clip, make_node("Identity", [source], output)]
+        edits = (replace([graph.node(output)], new, unread=unread),)
+    what = f"the graph's output '{output}' is the output of a pair"
+    help = "use the unquantized values" if edits else "other nodes read it as well, or its type is another one"
+    return _finding("strip", output, what, help, edits, Safety.LOSSY)
 
 
 def _finding(name: str, place: str, message: str, help: str, edits: tuple[Proposal, ...], safety: Safety) -> Finding:

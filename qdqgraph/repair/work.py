@@ -295,6 +295,7 @@ class Work:
             floats=self.floats,
             found=self.found,
             measured=self.data.measured,
+            legal=None if self._legal is None or self._unseeded else self._legal.model,
         )
 
     def scan(self, graph: Graph) -> tuple[Finding, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import ModelError
 from ...model.runtime import Feed
+from ..few import Few
 from .form import Input
 
 Piece = tuple[str, Mapping[str, Any]]
@@ -165,5 +166,7 @@ def _half(array: np.ndarray) -> np.ndarray:
 
 def of_all(feeds: Iterable[object]) -> str:
     """How many samples there are, for a message about one of them: " of 8"; "" if that is not known yet."""
+    if isinstance(feeds, Few):
+        return f" of {len(feeds)}"
     count = feeds.count if isinstance(feeds, Samples) else None
     return f" of {count}" if count else ""

@@ -167,7 +167,7 @@ class _Bypass:
         array = dequantized_weights(self.graph, pair) if self.graph.is_constant(pair.tensor) else None
         if array is None:
             return  # its DequantizeLinear stays
-        true = None if self.source is None else self.source(array, _steps(pair, array))
+        true = None if self.source is None else self.source(array, steps_of(pair, array))
         for name in map(key, pair.dequantizes):
             self.weights.append(name)
             if self.source is not None and true is None:
@@ -286,7 +286,7 @@ def _is(node: onnx.NodeProto, operator: str) -> bool:
     return node.op_type == operator and node.domain in PAIR_DOMAINS
 
 
-def _steps(pair: Pair, array: np.ndarray) -> np.ndarray:
+def steps_of(pair: Pair, array: np.ndarray) -> np.ndarray:
     """One integer step for each weight, in a shape that broadcasts to the weights; of blocked pairs the largest."""
     assert pair.scale is not None
     scale = np.abs(pair.scale.astype(np.float64))
