@@ -15,10 +15,13 @@ from ..graph.graph import Graph
 from ..repair import rounds
 from ..repair.repair import joined
 from ..report.results import Result
+from ..search.budget import Budget
 from ..search.decisions import Candidate
-from ..search.front import Budget, Measured, dominated, front, spread_out
+from ..search.found import Found, quality
+from ..search.front import Measured, front, spread_out
+from ..search.gains import dominated
 from ..search.outcome import Built, Left
-from ..search.start import HELD, SEARCHED, Found, quality
+from ..search.start import HELD, SEARCHED
 from ..verify.sensitivity.levels import Sampled
 from .starting import Asked, Repaired
 from .tried import Builds

@@ -39,6 +39,7 @@ from .repairs import fix
 WIDE_GUARD = 6.0
 """Bits: the guard of the start that takes more ties than `fix` does."""
 BASE, CORRECTED = "fix", "corrections"
+WIDE = f"wide guard, {CORRECTED}"
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class Repaired:
 
 @contextmanager
 def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
-    """The starts: the model as `fix` (or, if it is a float model, `quantize`) repairs it, with corrections, and with
-    a wider guard. One that is the same as an earlier one is left out.
+    """The starts: the model as `fix` (or, if it is a float model, `quantize`) repairs it, with corrections, and, if
+    these leave a tie, with a wider guard. One that is the same as an earlier one is left out.
 
     Raises:
         ModelError, RuleError, RepairError, CalibrationError: as `fix`.
@@ -102,6 +103,8 @@ def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         found: dict[str, Repaired] = {}
         for name, options in _variants(asked.options).items():
+            if name == WIDE and not any(finding.tie for each in found.values() for finding in each.result.left):
+                continue
             asked.progress(f"{name}: repairing")
             kept = folder / "statistics.npz"
             result = _result(asked, options, kept, floats=floats)
@@ -123,7 +126,7 @@ def _variants(options: Options) -> dict[str, Options]:
     )
     found = {BASE: options, CORRECTED: better}
     if options.max_bits_lost is None:
-        found[f"wide guard, {CORRECTED}"] = replace(better, max_bits_lost=WIDE_GUARD)
+        found[WIDE] = replace(better, max_bits_lost=WIDE_GUARD)
     return found
 
 
