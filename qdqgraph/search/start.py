@@ -11,7 +11,6 @@ import onnx
 
 from ..calibration.layers.switched import Switched
 from ..engines.forecast.forecast import forecast
-from ..engines.layers import Engine
 from ..engines.timing.roofline import Roofline
 from ..graph.graph import Graph, key
 from ..graph.pair import pairs
@@ -34,6 +33,7 @@ class Start:
     Args:
         name: how reports name it.
         graph: the model.
+        shaped: the same with the shapes of the samples, by which its time is estimated.
         space: what may be decided.
         built: its graph with switches: the units of the space, in order, and the sites of its scales.
         measuring: runs this graph; open.
@@ -46,6 +46,7 @@ class Start:
         self,
         name: str,
         graph: Graph,
+        shaped: Graph,
         space: Space,
         built: Switched,
         measuring: Measuring,
@@ -53,7 +54,8 @@ class Start:
         floats: str,
         float_model: onnx.ModelProto,
     ) -> None:
-        self.name, self.graph, self.space, self.built, self.measuring = name, graph, space, built, measuring
+        self.name, self.graph, self.shaped, self.space = name, graph, shaped, space
+        self.built, self.measuring = built, measuring
         self.roofline, self.floats, self.float_model = roofline, floats, float_model
         self._index = {unit: index for index, unit in enumerate(space.units)}
         self._costs: dict[Candidate, tuple[float, int]] = {}
@@ -72,15 +74,13 @@ class Start:
 
     def made(self, candidate: Candidate) -> Graph:
         """The model of a candidate."""
-        graph = self.graph
+        return self._made(self.graph, candidate)
+
+    def _made(self, graph: Graph, candidate: Candidate) -> Graph:
         if scales := {s: v for s, v in self.space.scaled(candidate.decisions).items() if s in self.built.scales}:
             graph = edited(graph, {site: tuple(_set(graph, site, value)) for site, value in scales.items()})
         layers = self.space.layers(candidate.decisions)
         return released(stripped(graph, tuple(map(glob.escape, layers)))) if layers else graph
-
-    def engine(self, candidate: Candidate) -> Engine:
-        """The forecast of a candidate."""
-        return forecast(self.made(candidate), self.name)
 
     def scaled(self, scales: Mapping[str, float]) -> Level:
         """The quality on the samples of the search with other scales of sites."""
@@ -102,7 +102,7 @@ class Start:
         moving = tuple(d for d in candidate.decisions if d.option in (FLOAT, APART))
         same = Candidate(candidate.start, moving)
         if same not in self._costs:
-            graph = self.made(same)
+            graph = self._made(self.shaped, same)
             engine = forecast(graph, self.name)
             self._costs[same] = self.roofline.estimate(engine, graph, self.floats).ms, engine.bytes
         return self._costs[same]

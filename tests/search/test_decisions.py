@@ -52,6 +52,15 @@ def test_what_is_measured_of_a_candidate_is_what_its_model_does(
     assert found.ms == pytest.approx(start.roofline.estimate(engine, graph, "FP16").ms)
 
 
+def test_dynamic_shapes_are_priced_by_those_of_the_samples(starts: tuple[Repaired, ...]) -> None:
+    """Without shapes kernels move no bytes, so floating point would cost nothing."""
+    static = starts[0].start
+    with starts_of(MODEL.replace("[1,4,32,32]", "[n,4,h,w]")) as dynamic:
+        for decisions in [(), static.decisions[:1]]:
+            found = (start.found(Candidate("fix", decisions), held=False) for start in (static, dynamic[0].start))
+            assert len({(each.ms, each.bytes) for each in found}) == 1
+
+
 def test_with_everything_in_float_the_outputs_are_those_of_the_float_network(starts: tuple[Repaired, ...]) -> None:
     first = starts[0].start
     everything = Candidate("fix").with_(*(d for d in first.decisions if d.option == FLOAT))
