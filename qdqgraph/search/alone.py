@@ -11,6 +11,10 @@ from .found import Found
 from .gains import scored, surely
 from .start import Start
 
+ERRORS = 2.0
+"""The standard errors that the mean gain of a decision alone must exceed. With one, a sixth of those that change
+nothing would count; a network has hundreds, and only half of the samples are seen here."""
+
 
 class Ask(Protocol):
     """Measures candidates, in order."""
@@ -28,8 +32,7 @@ class Alone:
         slower: milliseconds more than the start.
         better: the share of the start's noise that it removes, the mean over outputs, negative if it adds noise; what
             the score gains if the network has no floating-point output.
-        sure: whether the mean gain of the samples exceeds its standard error; without an SQNR of each, whether it is
-            `better`.
+        sure: whether the mean gain of the samples exceeds `ERRORS`; without an SQNR of each, whether it is `better`.
     """
 
     decision: Decision
@@ -52,7 +55,7 @@ def alone_of(start: Start, base: Found, ask: Ask) -> list[Alone]:
 
 
 def _of(decision: Decision, base: Found, found: Found) -> Alone:
-    better, sure = _better(base, found), surely((base.searched,), (found.searched,))
+    better, sure = _better(base, found), surely((base.searched,), (found.searched,), ERRORS)
     return Alone(decision, found.ms - base.ms, better, better > 0 if sure is None else sure > 0)
 
 

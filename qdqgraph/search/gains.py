@@ -19,9 +19,10 @@ TIE = 1e-6
 def gained(found: Found, base: Found) -> float:
     """What a candidate surely gains over the repaired model in quality.
 
-    In dB it is the least of the gains on the two halves of the samples, and of the mean over all samples less its
-    standard error. A score does not say how sure it is: scores within `SCORE_NOISE` of each other, above or below, are
-    equal, and of these the one with the larger gain in dB gains more; a larger gain counts if that in dB is sure too.
+    In dB it is the least of the gains on the two halves of the samples, and of the mean over all samples less
+    its standard error. A score does not say how sure it is: scores within `SCORE_NOISE` of each other, above or
+    below, are equal, and of these the one with the larger gain in dB gains more; a larger gain counts if that in dB is
+    sure too.
     """
     sure, score = surely(base.levels, found.levels), scored(base.searched, found.searched)
     if score is not None:
@@ -49,13 +50,13 @@ def lead(after: Level, before: Level) -> float:
     return after.sqnr_db - before.sqnr_db
 
 
-def surely(before: Sequence[Sampled], after: Sequence[Sampled]) -> float | None:
-    """The mean gain of the samples in dB, less its standard error; None if it is not known."""
+def surely(before: Sequence[Sampled], after: Sequence[Sampled], errors: float = 1.0) -> float | None:
+    """The mean gain of the samples in dB, less so many standard errors; None if it is not known."""
     old, new = (np.array([db for level in levels for db in level.samples_db]) for levels in (before, after))
     if len(old) != len(new) or len(old) < 2:
         return None
     gains = new - old
-    return float(gains.mean() - gains.std(ddof=1) / math.sqrt(len(gains)))
+    return float(gains.mean() - errors * gains.std(ddof=1) / math.sqrt(len(gains)))
 
 
 def dominated(one: Found, other: Found) -> bool:
