@@ -45,9 +45,10 @@ def test_the_command_writes_model_plan_and_picture_and_the_same_command_measures
     model = Path("out.onnx").read_bytes()
     assert main(["undo", "plan.json", "out.onnx", "-o", "back.onnx"]) == 0
     assert onnx.load("back.onnx") == onnx.load("model.onnx")
+    capsys.readouterr()
     assert main(["tune", "model.onnx", "--status", "-o", "out.onnx"]) == 0
     status = capsys.readouterr().out
-    assert "0 begun, 0 waiting" in status and "Front so far" in status
+    assert "0 started, 0 waiting" in status and "Front so far" in status
     assert main([*COMMAND, "-o", "out.onnx", "--force", "--json"]) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert Path("out.onnx").read_bytes() == model
