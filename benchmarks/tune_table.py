@@ -5,11 +5,11 @@
 
 PREPROCESS is as for `--preprocess`, or `fashion`: the labelled images of Fashion-MNIST in DIR, with a score. For each
 file: the SQNR of the outputs against the float network on the judging photographs (the median photograph, and the noise
-of all of them added up), or the accuracy on the test images in percent; bytes between convolution blocks in a build by
-TensorRT-RTX; the estimated times on two devices; and what the search took. The budgets are relative to `fix --data`:
-the fastest that is 3 dB better, and 1 dB worse; of a score, a drop of 0.2 and 0.5 percent. The searches of a network
-share one storage, so the second and the third only choose. Files are written to FOLDER. Needs
-qdqgraph[ort,pictures,tune,rtx].
+of all of them added up), or the accuracy on the test images in percent, and the noise of all of these; bytes between
+convolution blocks in a build by TensorRT-RTX; the estimated times on two devices; and what the search took. The budgets
+are relative to `fix --data`: the fastest that is 3 dB better, and 1 dB worse; of a score, a drop of 0.2 and 0.5
+percent. The searches of a network share one storage, so the second and the third only choose. Files are written to
+FOLDER. Needs qdqgraph[ort,pictures,tune,rtx].
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from qdqgraph.engines.compare.storage import Storage
 from qdqgraph.verify.scores import Evaluate, Run
 from samples import fashion
 
-HEAD = ("network", "file", "SQNR dB, or accuracy %", "all photographs", "bytes", "orin ms", "a100 ms", "candidates")
+HEAD = ("network", "file", "SQNR dB, or accuracy %", "all samples, dB", "bytes", "orin ms", "a100 ms", "candidates")
 LAST = ("builds", "CPU s", "minutes")
 DEVICES = ("orin", "a100")
 SCORED = 2000
@@ -95,15 +95,17 @@ def clothing(float_model: onnx.ModelProto, folder: Path) -> Task:
     train, test = fashion.load(folder)
     name = model_inputs(float_model)[0].name
     used = slice(CALIBRATION, CALIBRATION + SCORED)
+    images = list(test.images[:, None])
+    reference = outputs(float_model, images, Path())
 
     def evaluate(run: Run) -> float:
         classes = [int(next(iter(run({name: image[None]}).values())).argmax()) for image in train.images[used]]
         return float((np.array(classes) == train.labels[used]).mean())
 
     def judged(model: onnx.ModelProto) -> list[str]:
-        found = outputs(model, list(test.images[:, None]), Path())
+        found = outputs(model, images, Path())
         right: NDArray[np.bool_] = np.array([int(sample[0].argmax()) for sample in found]) == test.labels
-        return ["{:.2f} ± {:.2f}".format(*share(right)), ""]
+        return ["{:.2f} ± {:.2f}".format(*share(right)), f"{pooled(reference, found):.2f}"]
 
     return Task([{name: image} for image in train.images[:CALIBRATION, None]], judged, evaluate)
 

@@ -15,12 +15,15 @@ from ..graph.graph import Graph
 from ..repair import rounds
 from ..repair.repair import joined
 from ..report.results import Result
+from ..search.budget import Budget
 from ..search.decisions import Candidate
-from ..search.front import Budget, Measured, dominated, front, spread_out
+from ..search.found import Found, quality
+from ..search.front import Measured, front, spread_out
+from ..search.gains import dominated
 from ..search.outcome import Built, Left
-from ..search.start import HELD, SEARCHED, Found, quality
+from ..search.start import HELD, SEARCHED
 from ..verify.sensitivity.levels import Sampled
-from .starting import Asked, Repaired
+from .starting import Asked, Repaired, with_shapes
 from .tried import Builds
 
 FLOATS = "float"
@@ -28,11 +31,9 @@ FLOATS = "float"
 
 def float_network(first: Repaired, asked: Asked) -> Found:
     """The float network: its estimated time, and its score."""
-    measuring, graph = (
-        first.start.measuring,
-        Graph(first.start.float_model, asked.folder, target=first.start.graph.target),
-    )
-    engine, exact = forecast(graph, FLOATS), measuring.unquantized()
+    shaped = with_shapes(first.start.float_model, asked)
+    graph = Graph(shaped, asked.folder, target=first.start.graph.target)
+    engine, exact = forecast(graph, FLOATS), first.start.measuring.unquantized()
     level = Sampled(exact.sqnr_db, exact.outputs_db, exact.score)
     return Found(asked.roofline.estimate(engine, graph, asked.floats).ms, engine.bytes, level, level)
 

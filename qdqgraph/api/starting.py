@@ -13,6 +13,7 @@ import onnx.inliner
 
 from ..calibration.data.samples import Samples
 from ..calibration.layers.switched import sets_of, switched
+from ..calibration.sizes import sized, sizes_in
 from ..calibration.statistics.floating import FloatModel
 from ..calibration.statistics.measure import measure
 from ..calibration.statistics.statistics import Statistics
@@ -39,6 +40,7 @@ from .repairs import fix
 WIDE_GUARD = 6.0
 """Bits: the guard of the start that takes more ties than `fix` does."""
 BASE, CORRECTED = "fix", "corrections"
+WIDE = f"wide guard, {CORRECTED}"
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class Repaired:
 
 @contextmanager
 def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
-    """The starts: the model as `fix` (or, if it is a float model, `quantize`) repairs it, with corrections, and with
-    a wider guard. One that is the same as an earlier one is left out.
+    """The starts: the model as `fix` (or, if it is a float model, `quantize`) repairs it, with corrections, and, if
+    these leave a tie, with a wider guard. One that is the same as an earlier one is left out.
 
     Raises:
         ModelError, RuleError, RepairError, CalibrationError: as `fix`.
@@ -102,6 +104,8 @@ def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         found: dict[str, Repaired] = {}
         for name, options in _variants(asked.options).items():
+            if name == WIDE and not any(finding.tie for each in found.values() for finding in each.result.left):
+                continue
             asked.progress(f"{name}: repairing")
             kept = folder / "statistics.npz"
             result = _result(asked, options, kept, floats=floats)
@@ -123,7 +127,7 @@ def _variants(options: Options) -> dict[str, Options]:
     )
     found = {BASE: options, CORRECTED: better}
     if options.max_bits_lost is None:
-        found[f"wide guard, {CORRECTED}"] = replace(better, max_bits_lost=WIDE_GUARD)
+        found[WIDE] = replace(better, max_bits_lost=WIDE_GUARD)
     return found
 
 
@@ -151,15 +155,21 @@ def _opened(asked: Asked, name: str, result: Result, kept: Path, *, floats: bool
     reference = asked.model if asked.reference is None and floats else asked.reference
     network = network_of(graph.model, asked.folder, reference)
     statistics = _statistics(asked, network, kept)
+    shaped = Graph(with_shapes(graph.model, asked), asked.folder, target=target)
     groups = rounds.examined(graph, asked.rules, asked.options)[0]
     parts = units(graph, "block", groups)
-    decided = space(graph, parts, groups, statistics, network.wires)
+    decided = space(shaped, parts, groups, statistics, network.wires)
     free = {site for sites in shared(graph, groups) for site in sites}
     built = switched(graph, network, sets_of(part.layers for part in parts), free)
     asked.progress(f"{name}: running the float network")
     with Measuring(built, asked.samples, asked.folder, asked.evaluate, asked.provider) as measuring:
-        start = Start(name, graph, decided, built, measuring, asked.roofline, asked.floats, network.model)
+        start = Start(name, graph, shaped, decided, built, measuring, asked.roofline, asked.floats, network.model)
         yield Repaired(start, result, statistics, dict(network.wires))
+
+
+def with_shapes(model: onnx.ModelProto, asked: Asked) -> onnx.ModelProto:
+    """A model with the shapes of the samples: what has dynamic shapes has no bytes, and would cost nothing."""
+    return sized(model, sizes_in(model, next(iter(asked.samples))))
 
 
 def _statistics(asked: Asked, network: FloatModel, kept: Path) -> Statistics:

@@ -20,9 +20,9 @@ from ..errors import EngineError
 from ..model.content import content
 from ..model.writing.models import Source, placed, write_model
 from ..search.decisions import Candidate
+from ..search.found import Found
 from ..search.front import Measured
 from ..search.outcome import Built
-from ..search.start import Found
 from ..search.trials import Trials
 from .given import Progress
 from .starting import Asked, Repaired

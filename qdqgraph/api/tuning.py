@@ -25,10 +25,11 @@ from ..repair.options import Options
 from ..repair.provenance import Run
 from ..report.tuned import Tuned
 from ..rulekit.rule import Rule
+from ..search.budget import Budget
 from ..search.decisions import Candidate
-from ..search.front import Budget, Measured, front
+from ..search.found import Found
+from ..search.front import Measured, front
 from ..search.outcome import Outcome, Point, SearchStatus
-from ..search.start import Found
 from ..search.trials import Trials, choices, opened, results
 from ..search.walk import searched
 from ..verify.scores import Evaluate

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
 from ..graph.channels import groups_of
@@ -62,6 +63,13 @@ def dimensions(graph: Graph) -> tuple[Dimension, ...]:
 def shape_of(info: onnx.ValueInfoProto, sizes: Sizes) -> list[int]:
     """Returns the shape of an input with `sizes` in place of its dynamic dimensions; `SEQUENCE` if one is unknown."""
     return [name if isinstance(name, int) else _evaluated(name, sizes) for name in _named(info)]
+
+
+def sizes_in(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Sizes:
+    """Returns the sizes of the dynamic dimensions in a sample of the inputs."""
+    given = ((info, feed[info.name].shape) for info in model_inputs(model) if info.name in feed)
+    both = (each for info, shape in given for each in zip(_named(info), shape, strict=False))
+    return {name: size for name, size in both if isinstance(name, str)}
 
 
 def sized(model: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:

@@ -17,8 +17,8 @@ from ..documents import document
 from ..errors import counted
 from ..printable import printable
 from ..search.decisions import FLOAT
+from ..search.found import quality
 from ..search.outcome import Built, Outcome, Point, SearchStatus
-from ..search.start import quality
 from ..verify.sensitivity.levels import Level
 from .lines import say, tabulate
 
@@ -50,9 +50,10 @@ def show(console: Console, found: Outcome) -> None:
         table.add_row(*_cells(point))
     tabulate(console, table)
     if found.left:
+        unit = "" if found.base.found.searched.sqnr_db is None else " dB"
         say(console, Text(f"Left as it is ({len(found.left)}), and what its tie alone would change", "bold"))
         for left in found.left[:SHOWN]:
-            change = "" if left.change is None else f" {left.change:+.4g}{'' if scored else ' dB'},"
+            change = "" if left.change is None else f" {left.change:+.4g}{unit},"
             say(console, f"  {left.code} {left.place}:{change} {left.bytes:,} bytes; {left.reason}")
         if len(found.left) > SHOWN:
             say(console, f"  and {len(found.left) - SHOWN} more: --json lists them")
@@ -75,8 +76,7 @@ def show_status(console: Console, found: SearchStatus) -> None:
 def _table(title: str, scored: bool) -> Table:
     table = Table(title=title or None, title_justify="left", box=None)
     table.add_column("model", overflow="fold")
-    what = "score" if scored else "dB"
-    for column in ("ms", what, f"{what} held back", "bytes", "built"):
+    for column in ("ms", *(["score"] if scored else []), "dB", "dB held back", "bytes", "built"):
         table.add_column(column, justify="right")
     return table
 
@@ -87,8 +87,9 @@ def _cells(point: Point, real: Sequence[Level] | None = None) -> list[str]:
     return [
         printable(point.name),
         f"{found.ms:.4g}",
-        level_text(searched),
-        "" if held is None else level_text(held),
+        *([] if searched.score is None else [f"{searched.score:.4f}"]),
+        _db(searched),
+        "" if held is None else _db(held),
         f"{found.bytes:,}",
         _built(point.built),
     ]
@@ -99,6 +100,10 @@ def level_text(level: Level, unit: str = "") -> str:
     if level.score is None and level.sqnr_db == EXACT:
         return "exact"
     return f"{quality(level):.4f}" if level.score is not None else f"{quality(level):.2f}{unit}"
+
+
+def _db(level: Level) -> str:
+    return "" if level.sqnr_db is None else level_text(Level(level.sqnr_db, level.outputs_db, None))
 
 
 def _built(built: Built | None) -> str:

@@ -9,9 +9,10 @@ from msgspec import Meta
 
 from ..errors import counted
 from ..verify.sensitivity.levels import Sampled
+from .budget import Budget
 from .decisions import Candidate
-from .front import Budget, Measured
-from .start import Found
+from .found import Found
+from .front import Measured
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Left:
     change: Annotated[
         float | None,
         Meta(
-            description="What its tie alone would change in the quality: dB, or the score. Null if it has no tie whose "
-            "scale is known."
+            description="What its tie alone would change: dB, or, without a floating-point output, the score. Null "
+            "if it has no tie whose scale is known."
         ),
     ]
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from .alone import Alone
 from .decisions import Candidate
-from .front import Measured, gained
-from .start import Found
+from .found import Found
+from .front import Measured
+from .gains import gained
 from .trials import AS_IS, START, choices, parameter, parameters
 
 SUBJECTS = 24

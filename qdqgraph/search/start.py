@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated
 
 import numpy as np
 import onnx
-from msgspec import Meta
 
 from ..calibration.layers.switched import Switched
 from ..engines.forecast.forecast import forecast
-from ..engines.layers import Engine
 from ..engines.timing.roofline import Roofline
 from ..graph.graph import Graph, key
 from ..graph.pair import pairs
@@ -24,39 +20,11 @@ from ..repair.rounds import stripped
 from ..verify.sensitivity.levels import Level, Sampled
 from ..verify.sensitivity.measure import Measuring
 from .decisions import APART, FLOAT, Candidate, Decision, Space
+from .found import Found
 
 SEARCHED, HELD = 0, 1
 """The halves of the samples: what the search sees, and what judges its result."""
 PARTS = 2
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was measured of a candidate.
-
-    Attributes:
-        ms: its estimated time.
-        bytes: bytes of activations that its kernels read and write per run, by the forecast.
-        searched: its quality on the samples of the search.
-        held: its quality on the held-back samples; None if it was not measured.
-    """
-
-    ms: Annotated[float, Meta(description="The estimated time of a run; it ranks, it does not predict.")]
-    bytes: int
-    searched: Sampled
-    held: Sampled | None
-
-    @property
-    def quality(self) -> float:
-        """What the search maximizes: the score if there is one, else the SQNR in dB."""
-        return quality(self.searched)
-
-
-def quality(level: Level) -> float:
-    """The score of a level if there is one, else its SQNR in dB."""
-    found = level.sqnr_db if level.score is None else level.score
-    assert found is not None
-    return found
 
 
 class Start:
@@ -65,6 +33,7 @@ class Start:
     Args:
         name: how reports name it.
         graph: the model.
+        shaped: the same with the shapes of the samples, by which its time is estimated.
         space: what may be decided.
         built: its graph with switches: the units of the space, in order, and the sites of its scales.
         measuring: runs this graph; open.
@@ -77,6 +46,7 @@ class Start:
         self,
         name: str,
         graph: Graph,
+        shaped: Graph,
         space: Space,
         built: Switched,
         measuring: Measuring,
@@ -84,7 +54,8 @@ class Start:
         floats: str,
         float_model: onnx.ModelProto,
     ) -> None:
-        self.name, self.graph, self.space, self.built, self.measuring = name, graph, space, built, measuring
+        self.name, self.graph, self.shaped, self.space = name, graph, shaped, space
+        self.built, self.measuring = built, measuring
         self.roofline, self.floats, self.float_model = roofline, floats, float_model
         self._index = {unit: index for index, unit in enumerate(space.units)}
         self._costs: dict[Candidate, tuple[float, int]] = {}
@@ -94,27 +65,26 @@ class Start:
 
         Args:
             candidate: the candidate.
-            held: measure the held-back samples too.
+            held: measure the held-back samples, and the score, too.
         """
         ms, moved = self._cost(candidate)
-        levels = self._levels(candidate, (SEARCHED, HELD) if held else (SEARCHED,))
+        off = [self._index[d.subject] for d in candidate.decisions if d.option == FLOAT]
+        levels = self._levels(off, self.space.scaled(candidate.decisions), held=held)
         return Found(ms, moved, levels[SEARCHED], levels[HELD] if held else None)
 
     def made(self, candidate: Candidate) -> Graph:
         """The model of a candidate."""
-        graph = self.graph
+        return self._made(self.graph, candidate)
+
+    def _made(self, graph: Graph, candidate: Candidate) -> Graph:
         if scales := {s: v for s, v in self.space.scaled(candidate.decisions).items() if s in self.built.scales}:
             graph = edited(graph, {site: tuple(_set(graph, site, value)) for site, value in scales.items()})
         layers = self.space.layers(candidate.decisions)
         return released(stripped(graph, tuple(map(glob.escape, layers)))) if layers else graph
 
-    def engine(self, candidate: Candidate) -> Engine:
-        """The forecast of a candidate."""
-        return forecast(self.made(candidate), self.name)
-
     def scaled(self, scales: Mapping[str, float]) -> Level:
         """The quality on the samples of the search with other scales of sites."""
-        return self.measuring.levels(self.built.off() | self.built.scaled(scales), PARTS, (SEARCHED,))[0]
+        return self._levels((), scales, held=False)[SEARCHED]
 
     def run(self, graph: Graph) -> tuple[Sampled, ...]:
         """The quality of a model as it is, without switches, on both halves of the samples."""
@@ -132,15 +102,15 @@ class Start:
         moving = tuple(d for d in candidate.decisions if d.option in (FLOAT, APART))
         same = Candidate(candidate.start, moving)
         if same not in self._costs:
-            graph = self.made(same)
+            graph = self._made(self.shaped, same)
             engine = forecast(graph, self.name)
             self._costs[same] = self.roofline.estimate(engine, graph, self.floats).ms, engine.bytes
         return self._costs[same]
 
-    def _levels(self, candidate: Candidate, parts: Collection[int]) -> tuple[Sampled, ...]:
-        off = [self._index[d.subject] for d in candidate.decisions if d.option == FLOAT]
-        scales = {s: v for s, v in self.space.scaled(candidate.decisions).items() if s in self.built.scales}
-        return self.measuring.levels(self.built.off(*off) | self.built.scaled(scales), PARTS, parts)
+    def _levels(self, off: Iterable[int], scales: Mapping[str, float], *, held: bool) -> tuple[Sampled, ...]:
+        known = {site: scale for site, scale in scales.items() if site in self.built.scales}
+        parts = (SEARCHED, HELD) if held else (SEARCHED,)
+        return self.measuring.levels(self.built.off(*off) | self.built.scaled(known), PARTS, parts, score=held)
 
 
 def _set(graph: Graph, site: str, scale: float) -> Iterable[SetPair]:

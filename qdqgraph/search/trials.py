@@ -18,7 +18,7 @@ import msgspec
 from ..errors import ModelError
 from ..extras import install_hint
 from .decisions import FLOAT, Candidate, Decision
-from .start import Found
+from .found import Found
 
 if TYPE_CHECKING:
     import optuna

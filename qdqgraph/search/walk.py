@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .alone import Alone, Ask, alone_of
 from .decisions import FLOAT, Candidate
-from .front import Measured, front, gained
+from .found import Found
+from .front import Measured, front
+from .gains import gained
 from .sampler import proposed
-from .start import Found, Start
+from .start import Start
 
 PREFIXES = 24
 """Numbers of added decisions that are measured on the way to the most accurate candidate."""
@@ -55,7 +57,7 @@ def searched(starts: Sequence[Start], ask: Ask, *, seed: int, trials: int) -> tu
         count = min(BATCH, trials - generation * BATCH)
         measured = tuple(Measured(c, f) for c, f in found.items() if c.start in known)
         own = random.Random(int.from_bytes(hashlib.sha256(f"{seed} {generation}".encode()).digest()[:8], "big"))
-        changes = _changes(front(measured, base), known, own, count - count // 4)
+        changes = _changes(front(measured, base), known, alone, own, count - count // 4)
         measure([*changes, *proposed(measured, base, alone, own.randrange(2**31), count // 4)])
     return tuple(Measured(candidate, each) for candidate, each in found.items())
 
@@ -108,22 +110,26 @@ def _prefixes(base: Candidate, alone: Sequence[Alone], order: Callable[[Alone], 
     return [*candidates[: PREFIXES // 2], *rest[step - 1 :: step], candidates[-1]]
 
 
-def _changes(ahead: Sequence[Measured], starts: dict[str, Start], own: random.Random, count: int) -> list[Candidate]:
+def _changes(
+    ahead: Sequence[Measured],
+    starts: Mapping[str, Start],
+    alone: Mapping[str, Sequence[Alone]],
+    own: random.Random,
+    count: int,
+) -> list[Candidate]:
     """Candidates of the front with a few decisions changed; units that are alike are changed together or apart."""
     made: dict[Candidate, None] = {}
     for _ in range(count * 20):
         if len(made) >= count or not ahead:
             break
         candidate = own.choice(ahead).candidate
-        start = starts[candidate.start]
-        for _ in range(own.randint(1, FLIPS)):
-            if not start.decisions:
-                break
-            decision = own.choice(start.decisions)
+        decisions = [a.decision for a in alone[candidate.start]]
+        for _ in range(own.randint(1, FLIPS) if decisions else 0):
+            decision = own.choice(decisions)
             several = [decision]
             if decision.option == FLOAT and own.random() < 0.5:
-                text = start.space.alike[decision.subject]
-                several = [d for d in start.decisions if d.option == FLOAT and start.space.alike[d.subject] == text]
+                alike = starts[candidate.start].space.alike
+                several = [d for d in decisions if d.option == FLOAT and alike[d.subject] == alike[decision.subject]]
             change = candidate.without if decision in candidate.decisions else candidate.with_
             candidate = change(*several)
         made[candidate] = None

@@ -13,9 +13,9 @@ from ...errors import counted
 from ...printable import printable
 from ...repair.options import Options
 from ...rulekit.rule import Rule
+from ...search.found import quality
 from ...search.outcome import Outcome
 from ...search.outcome import Point as Found
-from ...search.start import quality
 from ...verify.layers import Accuracy, LayerRow
 from ..checked import Checked
 from ..summary.words import decibels
@@ -200,7 +200,8 @@ def tune_page(path: Path, output: Path | None, tuned: Tuned, rules: Sequence[Rul
         Card("Bytes between kernels", f"{chosen.bytes:,}", f"{base.bytes:,}" if base.bytes != chosen.bytes else ""),
         Card("Decisions", f"{decisions}", note=f"{outcome.candidates} candidates measured"),
     )
-    name = printable(f"Chosen: {outcome.chosen.name}") if decisions else "Chosen: the repaired model as it is"
+    changed = outcome.chosen.candidate != outcome.base.candidate
+    name = printable(f"Chosen: {outcome.chosen.name}") if changed else "Chosen: the repaired model as it is"
     written = printable(f"wrote {output}") if output is not None else "nothing was written"
     return replace(
         fix_page("tune", path, output, tuned.result, rules, options),

@@ -77,15 +77,18 @@ class Measuring:
         found = self.levels(switches, 1)[0]
         return Level(found.sqnr_db, found.outputs_db, found.score)
 
-    def levels(self, switches: Inputs, parts: int, wanted: Collection[int] | None = None) -> tuple[Sampled, ...]:
+    def levels(
+        self, switches: Inputs, parts: int, wanted: Collection[int] | None = None, *, score: bool = True
+    ) -> tuple[Sampled, ...]:
         """The same for parts of the samples (every so-many-th, beginning with the number of the part), and each sample.
 
         Args:
             switches: as `level`.
             parts: their number.
             wanted: the parts that are measured, and returned; all by default.
+            score: whether the score is measured; always if there is no floating-point output.
         """
-        return self._levels(self._run(switches), range(parts) if wanted is None else sorted(wanted), parts)
+        return self._levels(self._run(switches), range(parts) if wanted is None else sorted(wanted), parts, score)
 
     def of(self, model: onnx.ModelProto, folder: Path, parts: int) -> tuple[Sampled, ...]:
         """The same for another model of the network, as it is.
@@ -97,12 +100,13 @@ class Measuring:
         """
         return self._levels(run_of(model, folder, self._provider), range(parts), parts)
 
-    def _levels(self, run: Run, asked: Iterable[int], parts: int) -> tuple[Sampled, ...]:
+    def _levels(self, run: Run, asked: Iterable[int], parts: int, scoring: bool = True) -> tuple[Sampled, ...]:
         noise = {part: Noise(self.graph.outputs) for part in asked}
         for index, (feed, reference) in enumerate(zip(self._samples(), self._reference, strict=True)):
             if index % parts in noise:
                 noise[index % parts].add(reference, [*run(feed).values()])
-        score = None if self.evaluate is None else score_of(self.evaluate, run)
+        scoring = scoring or not all(each.noise for each in noise.values())
+        score = None if self.evaluate is None or not scoring else score_of(self.evaluate, run)
         found = tuple(each.level(score) for each in noise.values())
         if any(level.sqnr_db is None and level.score is None for level in found):
             raise ModelError("the model has no floating-point output whose noise could be measured: give --eval")

@@ -1,0 +1,44 @@
+"""`Found`: what was measured of a candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from ..verify.sensitivity.levels import Level, Sampled
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of a candidate.
+
+    Attributes:
+        ms: its estimated time.
+        bytes: bytes of activations that its kernels read and write per run, by the forecast.
+        searched: its quality on the samples of the search.
+        held: its quality on the held-back samples; None if it was not measured.
+    """
+
+    ms: Annotated[float, Meta(description="The estimated time of a run; it ranks, it does not predict.")]
+    bytes: int
+    searched: Sampled
+    held: Sampled | None
+
+    @property
+    def levels(self) -> tuple[Sampled, ...]:
+        """Its quality on each half of the samples that was measured."""
+        return (self.searched,) if self.held is None else (self.searched, self.held)
+
+    @property
+    def quality(self) -> float:
+        """What the search maximizes: the score if there is one, else the SQNR in dB."""
+        return quality(self.searched)
+
+
+def quality(level: Level) -> float:
+    """The score of a level if there is one, else its SQNR in dB."""
+    found = level.sqnr_db if level.score is None else level.score
+    assert found is not None
+    return found
