@@ -91,7 +91,7 @@ CASES = {
     "torch quantize": Case(None, "--model none:f --data none:g -o a.onnx"),
     "torch sensitivity": Case(None, "--model none:f --data none:g --eval none:h -o a.json"),
     "tune": Case(None, f"clean.onnx {SAMPLES} --eval none:f"),
-    "undo": Case("plan.json 5.onnx -o 11.onnx", "plan.json clean.onnx -o 12.onnx"),
+    "undo": Case("plan.json fixed.onnx -o 11.onnx", "plan.json clean.onnx -o 12.onnx"),
     "why": Case("QDQ104 twice.onnx --at x", "QDQ104 twice.onnx --at none", "QDQ104 clean.onnx --at x"),
 }
 
