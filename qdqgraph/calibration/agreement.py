@@ -20,7 +20,7 @@ class Agreement:
         sqnr: signal to quantization-noise ratio in dB, 10·log10(Σ ref² / Σ (ref − new)²); inf if all values are
             equal, nan if a value is not finite, -inf if the shapes or types differ or the reference is all zero.
         identical: whether all samples are equal bit for bit, NaN included.
-        caveat: why the output shows nothing or little, such as "empty, compares nothing"; "" otherwise.
+        caveat: why the output shows nothing or little, such as "empty, which shows nothing"; "" otherwise.
     """
 
     sqnr: float
@@ -91,9 +91,9 @@ class Comparison:
     def _caveat(self) -> str:
         """Returns why the values of the reference show nothing or little; "" if they differ among themselves."""
         if not self._values:
-            return "empty, compares nothing"
+            return "empty, which shows nothing"
         if self._nan:
-            return "all values are NaN, compares nothing"
+            return "all values are NaN, which shows nothing"
         if self._values > 1 and self._constant:
             return f"all values are {self._first:.6g}, compares little"
         return ""

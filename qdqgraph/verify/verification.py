@@ -187,7 +187,7 @@ class _Check:
         small, a network computes constants, and every repair of it is bit-identical."""
         feeds = [{name: _reversed(array) for name, array in feed.items()} for feed in first.feeds]
         other = compared(names, first.outputs, self._outputs(model, feeds))
-        same = "the same for other inputs, compares nothing"
+        same = "independent of the inputs, which shows nothing"
         return {n: replace(a, caveat=a.caveat or same) if other[n].identical else a for n, a in final.items()}
 
     def _outputs(self, model: onnx.ModelProto, feeds: Feeds, *, packed: bool = True) -> Iterator[list[Any]]:

@@ -109,7 +109,7 @@ def numbers(check: Verification, *, floats: bool = False) -> Numbers:
         against=given if check.reference == "the input" else check.reference,
         inputs=f"{counted(check.samples, 'sample')} of your data" if check.data else "random inputs",
         caution="; ".join(filter(None, ("" if check.data else ": not an accuracy figure; give --data", caveat))),
-        skipped="every output is empty, constant, NaN, or the same for other inputs" if blank else check.skipped,
+        skipped="every output is empty, constant, NaN, or independent of the inputs" if blank else check.skipped,
         sides=check.floats.get(worst),
     )
 
