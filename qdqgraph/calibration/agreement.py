@@ -11,6 +11,9 @@ import numpy as np
 
 from .sqnr import sqnr
 
+EMPTY, ALL_NAN, FIXED = "empty", "NaN throughout", "independent of the inputs"
+"""Caveats of outputs that show nothing."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -20,12 +23,17 @@ class Agreement:
         sqnr: signal to quantization-noise ratio in dB, 10·log10(Σ ref² / Σ (ref − new)²); inf if all values are
             equal, nan if a value is not finite, -inf if the shapes or types differ or the reference is all zero.
         identical: whether all samples are equal bit for bit, NaN included.
-        caveat: why the output shows nothing or little, such as "empty, which shows nothing"; "" otherwise.
+        caveat: why the output shows nothing or little, such as "empty"; "" otherwise.
     """
 
     sqnr: float
     identical: bool
     caveat: str = ""
+
+    @property
+    def blank(self) -> bool:
+        """Whether the output shows nothing."""
+        return self.caveat in (EMPTY, ALL_NAN, FIXED)
 
 
 def agreement(reference: Iterable[Any], found: Iterable[Any]) -> Agreement:
@@ -91,9 +99,9 @@ class Comparison:
     def _caveat(self) -> str:
         """Returns why the values of the reference show nothing or little; "" if they differ among themselves."""
         if not self._values:
-            return "empty, which shows nothing"
+            return EMPTY
         if self._nan:
-            return "all values are NaN, which shows nothing"
+            return ALL_NAN
         if self._values > 1 and self._constant:
             return f"all values are {self._first:.6g}, compares little"
         return ""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..calibration.agreement import Agreement
+from ..calibration.agreement import FIXED, Agreement
 from ..calibration.trial import run_on_noise
 from ..errors import ModelError, QdqgraphError, RepairError
 from ..extras import install_hint
@@ -65,12 +65,11 @@ class Verification:
     @property
     def warning(self) -> str:
         """A sentence for the user if the check shows nothing; "" otherwise."""
-        blank = {a.caveat for a in self.outputs.values()}
         if self.skipped:
             return f"the repaired model was not compared with the original: {self.skipped}"
-        if blank and all("nothing" in caveat for caveat in blank):
-            more = "other inputs" if self.data else "inputs"
-            return f"the numeric check shows nothing: every output is {blank.pop()}; give {more} with --data"
+        if self.outputs and all(a.blank for a in self.outputs.values()):
+            more, found = "other inputs" if self.data else "inputs", next(iter(self.outputs.values())).caveat
+            return f"the numeric check shows nothing: every output is {found}; give {more} with --data"
         return ""
 
 
@@ -160,10 +159,7 @@ class _Check:
         if self.data is None and not random and final is not exact and all(a.identical for a in final.values()):
             final = self._moved(model, first, names, final)
         loose = _independent(model)
-        final = {
-            n: replace(a, caveat=a.caveat or "does not depend on the inputs") if n in loose else a
-            for n, a in final.items()
-        }
+        final = {n: replace(a, caveat=a.caveat or FIXED) if n in loose else a for n, a in final.items()}
         shown = next(zip(first.outputs, final_outputs, strict=True))
         alike = [np.shape(a) == np.shape(b) for a, b in zip(*shown, strict=True)]
         noisy = [n for n, same_shape in zip(names, alike, strict=True) if same_shape and final[n].sqnr < NOISY]
@@ -187,8 +183,7 @@ class _Check:
         small, a network computes constants, and every repair of it is bit-identical."""
         feeds = [{name: _reversed(array) for name, array in feed.items()} for feed in first.feeds]
         other = compared(names, first.outputs, self._outputs(model, feeds))
-        same = "independent of the inputs, which shows nothing"
-        return {n: replace(a, caveat=a.caveat or same) if other[n].identical else a for n, a in final.items()}
+        return {n: replace(a, caveat=a.caveat or FIXED) if other[n].identical else a for n, a in final.items()}
 
     def _outputs(self, model: onnx.ModelProto, feeds: Feeds, *, packed: bool = True) -> Iterator[list[Any]]:
         return runtime.Session(model, self.folder, self.provider, packed=packed).each(feeds)

@@ -44,7 +44,7 @@ def test_the_worst_output_counts() -> None:
 
 
 def test_an_empty_output_is_not_called_identical() -> None:
-    found = Verification({"y": Agreement(math.inf, True, "empty, which shows nothing")}, 1)
+    found = Verification({"y": Agreement(math.inf, True, "empty")}, 1)
     assert shown(found) == ["SQNR not compared every output is empty, constant, NaN, or independent of the inputs"]
 
 

@@ -97,7 +97,7 @@ def numbers(check: Verification, *, floats: bool = False) -> Numbers:
         floats: the given model is a float network.
     """
     given = "the float network" if floats else "the unrepaired model"
-    shown = {name: each for name, each in check.outputs.items() if "nothing" not in each.caveat}
+    shown = {name: each for name, each in check.outputs.items() if not each.blank}
     blank = not shown and not check.skipped
     worst = min(shown, key=lambda name: (_db(shown[name].sqnr), name), default="")
     caveat = shown[worst].caveat if worst else ""
