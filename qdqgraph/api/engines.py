@@ -12,7 +12,7 @@ from ..engines.builders.how import Build
 from ..engines.builders.limits import Limits
 from ..engines.compare.diff import Diff, diff
 from ..engines.forecast.forecast import forecast as forecast_graph
-from ..engines.layers import Engine
+from ..engines.layers import NO_ENGINE, Engine
 from ..engines.read.saved import open_engine, to_json
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
@@ -203,7 +203,7 @@ def with_graph(source: Source, target: str, profile: File | None = None) -> tupl
     kind = kind_of(path)
     if kind is kinds.ONNX or (path.suffix.lower() == ".onnx" and kind not in (kinds.LAYERS, kinds.SAVED_ENGINE)):
         engine, graph, refused = forecast_for(source, target, None)
-        note = f"no such engine exists: {refused}"
+        note = f"{NO_ENGINE}: {refused}"
         return (replace(engine, notes=(note, *engine.notes)) if refused else engine), graph
     return read_engine(source, profile=profile), None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .. import api
 from ..api.engines import with_graph
 from ..engines.compare.storage import Storage
-from ..engines.layers import Engine
+from ..engines.layers import NO_ENGINE, Engine
 from ..engines.read.saved import to_json
 from ..errors import ModelError
 from ..model.writing.outputs import refuse_to_overwrite
@@ -48,7 +48,7 @@ def _draw(args: Namespace) -> int:
 
     chosen = ((args.a, args.profile_a), (args.b, args.profile_b))
     engines = [api.opened(path, args.target, profile) for path, profile in chosen if path is not None]
-    warn(*(note for engine in engines for note in engine.notes if note.startswith("no such engine")))
+    warn(*(note for engine in engines for note in engine.notes if note.startswith(NO_ENGINE)))
     return _picture(args, of_engines(engines, args.by))
 
 

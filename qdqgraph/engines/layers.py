@@ -40,6 +40,8 @@ UNKNOWN = "?"
 
 PREDICTED = "forecast for "
 """How the source of a forecast begins; the name of its target follows."""
+NO_ENGINE = "no such engine exists"
+"""How the note begins that TensorRT refuses the model of a forecast; the reason follows."""
 
 Cause = Literal["", "Q/DQ", "type", "layout", "copy", "unknown"]
 """Why a layer is a reformat: a Q or DQ that no kernel absorbed, a type or layout change, a copy for a Concat, or a
@@ -181,6 +183,11 @@ class Engine:
     def predicted(self) -> bool:
         """Whether it is a forecast, not built or exported."""
         return self.source.startswith(PREDICTED)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is the forecast of a model that TensorRT refuses."""
+        return any(note.startswith(NO_ENGINE) for note in self.notes)
 
     @property
     def working(self) -> tuple[Layer, ...]:

@@ -11,7 +11,7 @@ import pytest
 from qdqgraph.cli.main import main
 from qdqgraph.engines.compare.aliases import aliases
 from qdqgraph.engines.compare.diff import diff
-from qdqgraph.engines.layers import Engine, Layer, Tensor
+from qdqgraph.engines.layers import NO_ENGINE, Engine, Layer, Tensor
 from qdqgraph.engines.read.saved import open_engine, to_json
 from tests.support.paths import DATA, NVIDIA
 
@@ -260,3 +260,12 @@ def test_the_command_exits_1_where_b_is_worse(tmp_path: Path, capsys: pytest.Cap
     assert "qat.graph.json is worse: it takes" in capsys.readouterr().out
     assert main(["engine", "diff", a, str(b), "--json"]) == 0
     assert '"reformats_removed"' in capsys.readouterr().out
+
+
+def test_a_model_that_tensorrt_refuses_is_worse_than_one_that_it_accepts_whatever_its_bytes() -> None:
+    small, large = kernel("a", "x", "y"), kernel("a", "x:FP32", "y:FP32")
+    refused = Engine("m.onnx", "forecast for trt-10", (small,), notes=(f"{NO_ENGINE}: 3 errors",))
+    accepted = Engine("fixed.onnx", "forecast for trt-10", (large,))
+    assert diff(refused, accepted).verdict == (-1, "TensorRT accepts it and refuses m.onnx")
+    assert diff(accepted, refused).worse == "TensorRT refuses it"
+    assert diff(refused, refused).worse == ""

@@ -12,10 +12,11 @@ import pytest
 import qdqgraph
 from qdqgraph import api
 from qdqgraph.engines.forecast.cost import excess_of, together
+from qdqgraph.repair.rehearsal import Rehearsal
 from qdqgraph.report.summary import checking, fixing
 from qdqgraph.report.summary.checking import CheckSummary
 from qdqgraph.report.summary.names import shortened
-from qdqgraph.report.summary.outcomes import Outcome, by_reason
+from qdqgraph.report.summary.outcomes import Outcome, by_reason, judged
 from qdqgraph.report.summary.words import bits_lost, decibels, percent, size
 from qdqgraph.rulekit.finding import Severity
 from tests.support.models import UNSIGNED, build
@@ -44,6 +45,17 @@ def test_what_the_guard_of_fix_refuses_is_not_repairable() -> None:
     found = summary(TWICE, max_bits_lost=0.1)
     assert found.count(Outcome.LEFT) == 1 and "the limit is 0.1" in found.findings[0].why
     assert found.total == "1 finding, 0 repairable" and [left.code for left in found.kept] == ["QDQ104"]
+
+
+def test_what_is_repaired_and_remains_is_repairable_in_part_and_the_command_is_named() -> None:
+    """As a sum with three operands: a pair is placed at one, and another has no scale."""
+    known = summary(TWICE)
+    (finding,) = (each.finding for each in known.findings)
+    (found,) = judged([finding], Rehearsal(frozenset({finding.identity}), (finding,)))
+    assert found.outcome is Outcome.PARTLY and found.outcome.remains
+    partly = replace(known, findings=(found,))
+    assert partly.outcomes == "0 repairable, 1 repairable in part" and partly.command == known.fix
+    assert replace(known, findings=(replace(found, outcome=Outcome.LEFT),)).command == ""
 
 
 def test_what_is_gone_when_an_illegal_finding_is_repaired_follows_from_it() -> None:

@@ -80,11 +80,14 @@ class Diff:
     def verdict(self) -> tuple[int, str]:
         """1 if b is worse than a, -1 if it is better, 0 if neither; and the totals that decide.
 
-        These are the measured times if both engines have them; else, of forecasts, the weighted layers in INT8 if b has
-        fewer; else the bytes moved, else the number of reformats. A forecast and a real engine are compared by what a
-        forecast states, kernels in INT8 and reformats by Q and DQ; engines of other shapes by kernels in INT8 and
-        reformats.
+        A model that TensorRT refuses is worse than one that it accepts. Otherwise the measured times decide, if both
+        engines have them; else, of forecasts, the weighted layers in INT8 if b has fewer; else the bytes moved, else the
+        number of reformats. A forecast and a real engine are compared by what a forecast states, kernels in INT8 and
+        reformats by Q and DQ; engines of other shapes by kernels in INT8 and reformats.
         """
+        if self.a.refused != self.b.refused:
+            accepted = f"TensorRT accepts it and refuses {self.a.name}"
+            return (1, "TensorRT refuses it") if self.b.refused else (-1, accepted)
         fewer = self.shares is not None and self.shares[1].int8 < self.shares[0].int8
         if self.shares is not None and fewer:
             old, new = self.shares

@@ -61,6 +61,7 @@ def _rules(found: CheckSummary) -> Iterator[Sequence[str]]:
         numbers = (each.findings, each.repairable, each.follows, each.left)
         cost = (size(each.bytes), percent(each.share)) if each.bytes else ("", "")
         yield each.code, each.name, *(f"{number:,}" if number else "" for number in numbers), *cost
-    whole = (len(found.findings), *map(found.count, (Outcome.REPAIRABLE, Outcome.FOLLOWS, Outcome.LEFT)))
+    remain = sum(each.outcome.remains for each in found.findings)
+    whole = (len(found.findings), *map(found.count, (Outcome.REPAIRABLE, Outcome.FOLLOWS)), remain)
     share = percent(found.bytes / found.int8.bytes) if found.int8.bytes else ""
     yield "", "**all**", *(f"{number:,}" if number else "" for number in whole), size(found.bytes), share

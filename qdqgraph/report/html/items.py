@@ -19,6 +19,7 @@ from .scenes import Scene
 STATES: Mapping[Outcome, State] = {
     Outcome.REPAIRABLE: "repairable",
     Outcome.FOLLOWS: "follows",
+    Outcome.PARTLY: "left",
     Outcome.LEFT: "left",
 }
 """The state of a finding by its outcome."""

@@ -22,7 +22,7 @@ FEW = 4
 """With so many findings or fewer, each is shown with its message."""
 REASONS = 3
 """How many reasons for what remains after a repair the screen shows."""
-MARKS = {Outcome.REPAIRABLE: "", Outcome.FOLLOWS: "resolved", Outcome.LEFT: "left"}
+MARKS = {Outcome.REPAIRABLE: "", Outcome.FOLLOWS: "resolved", Outcome.PARTLY: "in part", Outcome.LEFT: "left"}
 
 
 class Detail(Enum):
@@ -133,6 +133,7 @@ def _message(console: Console, judged: Judged) -> None:
     outcome = {
         Outcome.REPAIRABLE: f"repair: {finding.help or 'automatic'}",
         Outcome.FOLLOWS: RESOLVED,
+        Outcome.PARTLY: f"repaired in part; left: {judged.why}",
         Outcome.LEFT: f"left: {judged.why}",
     }[judged.outcome]
     loss = finding.loss if judged.outcome is Outcome.REPAIRABLE else ""

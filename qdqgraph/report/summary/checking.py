@@ -156,11 +156,12 @@ class CheckSummary:
 
     @property
     def outcomes(self) -> str:
-        """What a repair makes of the findings: "16 repairable"; what is left too if others are resolved."""
-        follows, left = self.count(Outcome.FOLLOWS), self.count(Outcome.LEFT)
+        """What a repair makes of the findings: "16 repairable"; what is left too if others are resolved, or in part."""
+        follows, partly, left = map(self.count, (Outcome.FOLLOWS, Outcome.PARTLY, Outcome.LEFT))
         parts = [f"{self.count(Outcome.REPAIRABLE):,} repairable"]
+        parts += [f"{partly:,} repairable in part"] if partly else []
         parts += [f"{follows:,} resolved with them"] if follows else []
-        parts += [f"{left:,} left"] if left and follows else []
+        parts += [f"{left:,} left"] if left and (follows or partly) else []
         return ", ".join(parts)
 
     @property

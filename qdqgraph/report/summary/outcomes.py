@@ -25,8 +25,15 @@ class Outcome(Enum):
     """The repair of the finding itself is applied."""
     FOLLOWS = "follows"
     """It is gone when the other findings are repaired, in most cases those for which TensorRT refuses the file."""
+    PARTLY = "partly"
+    """It is repaired as far as the scales in the file allow, and remains for the rest."""
     LEFT = "left"
     """It remains."""
+
+    @property
+    def remains(self) -> bool:
+        """Whether the finding is there after the repair."""
+        return self in (Outcome.PARTLY, Outcome.LEFT)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Judged:
         """The finding with what becomes of it as its advice."""
         if self.outcome is Outcome.FOLLOWS:
             return replace(self.finding, refused="", help=RESOLVED, bits_lost=None)
-        if self.outcome is Outcome.LEFT and self.finding.repairable:
+        if self.outcome.remains and self.finding.repairable:
             return replace(self.finding, refused=self.why)
         return self.finding
 
@@ -85,9 +92,9 @@ def judged(findings: Iterable[Finding], rehearsal: Rehearsal | None) -> tuple[Ju
     left = {finding.identity: finding for finding in rehearsal.left}
 
     def outcome(finding: Finding) -> Judged:
-        if finding.identity in left:
-            return Judged(finding, Outcome.LEFT, why(left[finding.identity]))
         applied = finding.identity in rehearsal.repaired
+        if finding.identity in left:
+            return Judged(finding, Outcome.PARTLY if applied else Outcome.LEFT, why(left[finding.identity]))
         return Judged(finding, Outcome.REPAIRABLE if applied else Outcome.FOLLOWS)
 
     return tuple(sorted(map(outcome, findings), key=lambda j: cost_order(j.finding)))

@@ -131,7 +131,8 @@ def rows(result: Result, before: Side, after: Side, checked: Numbers | None) -> 
     yield Row("findings", "" if before.findings is None else f"{before.findings:,}", f"{after.findings:,}", refused)
     old, new = before.int8, after.int8
     if old is not None and new is not None:
-        yield Row(f"{new.kind} layers", f"{old.int8} of {old.weighted}", f"{new.int8} of {new.weighted}", new.source)
+        source = new.source + ("; before: as if TensorRT accepted the file" if before.errors else "")
+        yield Row(f"{new.kind} layers", f"{old.int8} of {old.weighted}", f"{new.int8} of {new.weighted}", source)
         note = f"with {counted(new.undecided, 'fusion')} that TensorRT decides by timing" if new.undecided else ""
         yield Row("bytes between kernels", _bytes(old), _bytes(new), note)
         yield Row("kernels", f"{old.kernels:,}", f"{new.kernels:,}")
