@@ -121,12 +121,17 @@ def best_weights(graph: Graph, measured: Measured) -> Iterator[Finding]:
 
 
 def _as_floats(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -> Graft:
-    real, integers = f"{pair.tensor}_real", f"{pair.tensor}_quantized"
+    """A QuantizeLinear in place of the stored integers. It needs their type as a zero-point: without one, its output is
+    UINT8, whatever a DequantizeLinear without one reads."""
+    real, integers, zero = (f"{pair.tensor}_{name}" for name in ("real", "quantized", "zero"))
     first = pair.dequantizes[0]
-    parameters = [t.name for t in first.inputs[1:]]
+    scale, *points = (t.name for t in first.inputs[1:])
+    absent = not any(points) and array.dtype != np.uint8
+    parameters = [scale, zero] if absent else [scale, *points]
     return replace(
         list(pair.dequantizes),
         [
+            *([make_constant(zero, np.zeros(own.scale.shape, array.dtype))] if absent else []),
             make_constant(real, own.dequantize(array)),
             make_node("QuantizeLinear", [real, *parameters], integers, graph.proto(first).attribute),
             *(

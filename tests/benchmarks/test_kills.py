@@ -9,11 +9,12 @@ from tests.support.paths import ROOT
 
 WITHOUT_RECOVERY = """
 import sys
-from benchmarks.kills import main
+from benchmarks import kills
 from qdqgraph.model.writing import models, texts
 models.recover = texts.recover = lambda folders: None
-sys.argv[1:] = ["--kills", "10", "--seed", "test"]
-sys.exit(main())
+kills.SIGNALS = ("SIGKILL",)
+sys.argv[1:] = ["--kills", "25", "--seed", "test"]
+sys.exit(kills.main())
 """
 
 

@@ -92,7 +92,7 @@ def test_a_killed_search_goes_on_and_workers_find_the_same(folder: Path, capsys:
         (["--max-drop", "1"], "a drop of the score needs the function that scores: give --eval"),
         (["--samples", "3"], "the data have 3 samples; the search needs 4"),
         (["--device", "h900"], "unknown device 'h900'"),
-        (["-o", "model.onnx"], "model.onnx exists; use --force"),
+        (["-o", "model.onnx"], "model.onnx is the model that is read, and its original would be lost"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(

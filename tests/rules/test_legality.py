@@ -257,6 +257,21 @@ def test_weights_are_stored_as_integers_or_as_floats_and_no_number_changes() -> 
     assert not qdqgraph.fix(integers, weights="int8").plan.edits
 
 
+def test_a_quantizelinear_in_place_of_int8_weights_without_a_zero_point_gives_int8() -> None:
+    """Without a zero-point, a DequantizeLinear takes the type of its input, a QuantizeLinear makes UINT8."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,1,4,4] x) => (float[1,2,4,4] y)
+           <float s = {0.1}, int8 z = {0}, int8[2,1,1,1] w = {64,-32}, float[2] sw = {0.01,0.02}> {
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear <axis = 0> (w, sw) y = Conv (d, k) }"""
+    )
+    x = np.random.default_rng(0).uniform(-9, 9, (1, 1, 4, 4)).astype(np.float32)
+    floats = qdqgraph.fix(model, weights="float").model
+    assert stored(floats) == ["float32"] and outputs(model, x).tobytes() == outputs(floats, x).tobytes()
+    assert not qdqgraph.fix(floats, weights="float", also=("QDQ402",)).plan.edits
+
+
 @pytest.mark.parametrize("dtype, top", [("uint8", 255), ("uint16", 65535)])
 def test_a_clip_that_a_pair_stood_for_stays_when_the_pair_goes(dtype: str, top: int) -> None:
     """quantize_static takes Clip(0, 6) out in front of an asymmetric pair: 16-bit pairs and stripped layers keep it."""
