@@ -80,9 +80,9 @@ class Diff:
     def verdict(self) -> tuple[int, str]:
         """1 if b is worse than a, -1 if it is better, 0 if neither; and the totals that decide.
 
-        A model that TensorRT refuses is worse than one that it accepts. Otherwise measured times decide, if both engines
-        have them; else, of forecasts, the weighted layers in INT8 if b has fewer; else the bytes moved, else the number
-        of reformats. A forecast and a real engine are compared by what a forecast states, kernels in INT8 and
+        A model that TensorRT refuses is worse than one that it accepts. Otherwise measured times decide, if both have
+        them; else, of forecasts, the weighted layers in INT8 if b has fewer; else the bytes moved, else the number of
+        reformats. A forecast and a real engine are compared by what a forecast states, kernels in INT8 and
         reformats by Q and DQ; engines of other shapes by kernels in INT8 and reformats.
         """
         if self.a.refused != self.b.refused:
