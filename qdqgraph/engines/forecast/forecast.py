@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import onnx_graphsurgeon as gs
 
+from ...errors import counted
 from ...graph import squares
 from ...graph.casts import narrowed
 from ...graph.graph import Graph, key, label
@@ -43,8 +44,8 @@ def forecast(graph: Graph, name: str, *, together: bool = False) -> Engine:
     if any(-1 in t.dims for layer in layers for t in (*layer.inputs, *layer.outputs)):
         notes.append("a tensor with a dynamic dimension has no known size and counts as 0 bytes; a dynamic batch is 1")
     if undecided := sum(bool(layer.alternative) for layer in layers):
-        chosen = "fused" if together else "the worse ones"
-        notes.append(f"TensorRT decides by timing about {undecided} of the kernels; the forecast counts {chosen}")
+        chosen = "fused" if together else "separate kernels"
+        notes.append(f"TensorRT decides about {counted(undecided, 'fusion')} by timing; the forecast counts {chosen}")
     ends = (*(t.name for t in graph.gs.inputs), *(t.name for t in graph.gs.outputs))
     return Engine(name, f"{PREDICTED}{graph.target.name}", layers, ends, notes=tuple(notes))
 

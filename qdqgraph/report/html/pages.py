@@ -131,8 +131,8 @@ def _differences(found: Diff) -> Table:
         ("other types", found.precision_changed),
         ("other layouts", found.layout_changed),
         ("reformats that convert something else", found.reformats_changed),
-        ("reformats gone", (KernelGroup(found.reformats_removed, ()),)),
-        ("reformats new", (KernelGroup((), found.reformats_added),)),
+        ("reformats removed", (KernelGroup(found.reformats_removed, ()),)),
+        ("reformats added", (KernelGroup((), found.reformats_added),)),
         ("only in A", (KernelGroup(found.only_a, ()),)),
         ("only in B", (KernelGroup((), found.only_b),)),
     )

@@ -218,7 +218,7 @@ def test_the_page_of_two_engines_has_their_totals_and_differences() -> None:
     assert all(kernel.boxes for side in both.engines.sides for kernel in side.kernels if not kernel.cause)
     assert [side.bytes for side in page.engines.sides] == [totals.bytes for totals in found.totals]
     rows = {row[0]: row[1] for row in page.tables[0].rows}
-    assert rows["reformats gone"] == len(found.reformats_removed) and rows["other types"] == len(
+    assert rows["reformats removed"] == len(found.reformats_removed) and rows["other types"] == len(
         found.precision_changed
     )
     assert page.verdict.tone == "good" and 'id="layout"' not in html(page), "no graph, so no library that places one"
