@@ -111,7 +111,7 @@ def test_trtexec_times_and_outputs_are_in_the_table(tmp_path: Path, monkeypatch:
 
 
 def test_the_package_tensorrt_times_and_runs_the_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package replays: its engines are the files, run by ONNX Runtime in memory that stands for the GPU's."""
+    """The package replays: its engines are the files, run by ONNX Runtime in memory at the GPU's addresses."""
     pytest.importorskip("onnxruntime")
     replayed_tensorrt.write(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""Stands in for the package tensorrt on a machine without a GPU: an engine is the ONNX file, ONNX Runtime runs it.
+"""Replaces the package tensorrt on a machine without a GPU: an engine is the ONNX file, ONNX Runtime runs it.
 
 GPU memory is memory of this process, at real addresses: what is not copied there or back is missing in the result. The
 inspector answers with the recorded layers of the file that the variable REPLAY_LAYERS names.
