@@ -1,7 +1,7 @@
 """What `fix` and `fix --data` do to the outputs of a quantized network: SQNR against the float network.
 
-    python benchmarks/accuracy_table.py FOLDER --photos DIR ... [--exporter NAME ...] [--python EXPORTER=PYTHON ...]
-        NAME=FLOAT.onnx:PREPROCESS ...
+    python benchmarks/accuracy_table.py FOLDER NAME=FLOAT.onnx:PREPROCESS ... --photos DIR ... [--exporter NAME ...]
+        [--python EXPORTER=PYTHON ...]
 
 For each network and exporter: the median over the judging photographs, a mean over the outputs where there are several,
 of the exported file; of the same with no repairs but those that TensorRT needs to read it, which has no UINT8 and no
