@@ -67,6 +67,7 @@ def tune(
     budget_db: float | None = None,
     max_drop: float | None = None,
     min_speed: float | None = None,
+    max_slower: float | None = None,
     evaluate: Evaluate | None = None,
     device: str = DEVICE,
     fp32: bool = False,
@@ -104,6 +105,7 @@ def tune(
         max_drop: with `evaluate`, the most that the score may be below that of the float network: the fastest such
             model.
         min_speed: the least speed in times that of the float network, by estimated time: the most accurate such model.
+        max_slower: the most that it is slower than the repaired model, in percent: the most accurate such model.
         evaluate: scores a network, as in `sensitivity`.
         device: a device whose datasheet the times are estimated from, as in `estimate`.
         fp32: what is not quantized runs in FP32; in FP16 by default, as in an engine built with --fp16.
@@ -123,7 +125,7 @@ def tune(
         ModelError, RuleError, RepairError, CalibrationError, EngineError: as `fix`; or no candidate is within the
             budget (the message says what the best one has), there are too few samples, or optuna is missing.
     """
-    budget = Budget(budget_db, max_drop, min_speed)
+    budget = Budget(budget_db, max_drop, min_speed, max_slower)
     if max_drop is not None and evaluate is None:
         raise ModelError("a drop of the score needs the function that scores: give --eval")
     if trials < 0 or builds < LEAST_BUILDS:
@@ -199,9 +201,10 @@ def tune(
         )
     made = None
     if provenance:
-        budgets = {"budget_db": budget_db, "max_drop": max_drop, "min_speed": min_speed, "library": library}
-        given_budgets = {name: value for name, value in budgets.items() if value is not None}
-        made = Run("tune", {**known, **given_budgets, "candidate": msgspec.to_builtins(winner.candidate)})
+        limits: dict[str, Any] = {"budget_db": budget_db, "max_drop": max_drop, "min_speed": min_speed}
+        limits |= {"max_slower": max_slower, "library": library}
+        chosen_by = {name: value for name, value in limits.items() if value is not None}
+        made = Run("tune", {**known, **chosen_by, "candidate": msgspec.to_builtins(winner.candidate)})
     return Tuned(written(result, Source(source, place, found), output, plan, force, progress, made), outcome)
 
 

@@ -54,6 +54,7 @@ def tune(args: Namespace) -> int:
             budget_db=args.budget_db,
             max_drop=args.max_drop,
             min_speed=args.min_speed,
+            max_slower=args.max_slower,
             evaluate=evaluate_of(args.eval),
             device=args.device,
             fp32=args.fp32,

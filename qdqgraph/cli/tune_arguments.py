@@ -30,6 +30,8 @@ def add(verb: ArgumentParser) -> None:
     which.add_argument("--max-drop", type=not_negative, metavar="SCORE", help=help)
     help = "the least speed in times that of the float network: the most accurate such model"
     which.add_argument("--min-speed", type=positive, metavar="TIMES", help=help)
+    help = "the most that it is slower than the repaired model, in percent: the most accurate such model"
+    which.add_argument("--max-slower", type=not_negative, metavar="PERCENT", help=help)
     add_device(verb)
     help = "what is not quantized runs in FP32 (default: FP16, as in an engine built with --fp16)"
     verb.add_argument("--fp32", action="store_true", help=help)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
@@ -24,6 +23,7 @@ class Budget:
         least_db: the least SQNR of the outputs against the float network, in dB; then the fastest.
         most_drop: the most that the score may be below that of the float network; then the fastest.
         least_speed: the least times that it is faster than the float network; then the best quality.
+        most_slower: the most that it is slower than the repaired model, in percent; then the best quality.
     """
 
     least_db: Annotated[float | None, Meta(description="The least SQNR against the float network, in dB.")] = None
@@ -31,6 +31,9 @@ class Budget:
     least_speed: Annotated[float | None, Meta(description="The least speed, in times that of the float network.")] = (
         None
     )
+    most_slower: Annotated[
+        float | None, Meta(description="The most that it is slower than the repaired model, in percent.")
+    ] = None
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -38,13 +41,15 @@ class Budget:
         Raises:
             ModelError: several are given, or one is out of range.
         """
-        given = [v for v in (self.least_db, self.most_drop, self.least_speed) if v is not None]
-        if len(given) > 1:
-            raise ModelError("give one of --budget-db, --max-drop and --min-speed")
+        given = (self.least_db, self.most_drop, self.least_speed, self.most_slower)
+        if sum(value is not None for value in given) > 1:
+            raise ModelError("give one of --budget-db, --max-drop, --min-speed and --max-slower")
         if self.most_drop is not None and not self.most_drop >= 0:
             raise ModelError(f"a drop of {self.most_drop}: give how much of the score may be lost, 0 or more")
         if self.least_speed is not None and not self.least_speed > 0:
             raise ModelError(f"a speed of {self.least_speed}: give how many times faster, above 0")
+        if self.most_slower is not None and not self.most_slower >= 0:
+            raise ModelError(f"{self.most_slower} percent slower: give 0 or more")
 
     @property
     def text(self) -> str:
@@ -55,6 +60,8 @@ class Budget:
             return f"a score at most {self.most_drop:g} below float, the fastest"
         if self.least_speed is not None:
             return f"at least {self.least_speed:g} times as fast as float, the best quality"
+        if self.most_slower is not None:
+            return f"at most {self.most_slower:g} % slower than the repaired model, the best quality"
         return "no slower than the repaired model, the best quality"
 
     def ranked(
@@ -70,9 +77,11 @@ class Budget:
                 repaired model: then it must move no more bytes either.
         """
         if self.least_db is None and self.most_drop is None:
-            most = base.ms if self.least_speed is None else floats.ms / self.least_speed
-            most_bytes = base.bytes if self.least_speed is None and not clocked else math.inf
-            within = [m for m in found if m.found.ms <= most and m.found.bytes <= most_bytes]
+            most = base.ms * (1 + (self.most_slower or 0) / 100)
+            if self.least_speed is not None:
+                most = floats.ms / self.least_speed
+            free = clocked or self.least_speed is not None or self.most_slower is not None
+            within = [m for m in found if m.found.ms <= most and (free or m.found.bytes <= base.bytes)]
             return tuple(sorted(within, key=lambda m: (-gained(m.found, base), m.found.ms, *_plain(m, base))))
         within = [m for m in found if self._kept(m.found, floats)]
         return tuple(sorted(within, key=lambda m: (m.found.ms, -gained(m.found, base), m.candidate)))

@@ -23,7 +23,7 @@ from tests.support.models import build
 from tests.support.searching import MODEL, samples
 
 
-@pytest.mark.parametrize("budget", [{}, {"min_speed": 1.0}, {"budget_db": 20.0}])
+@pytest.mark.parametrize("budget", [{}, {"min_speed": 1.0}, {"max_slower": 10.0}, {"budget_db": 20.0}])
 def test_the_result_keeps_its_budget_and_is_never_worse_than_the_repair(budget: dict[str, float]) -> None:
     model, data = build(MODEL), samples()
     found = qdqgraph.tune(model, data, trials=8, **budget)  # type: ignore[arg-type]
@@ -35,6 +35,9 @@ def test_the_result_keeps_its_budget_and_is_never_worse_than_the_repair(budget: 
         assert sum(map(quality, outcome.real)) / PARTS >= budget["budget_db"] - 0.1
     elif "min_speed" in budget:
         assert outcome.chosen.found.ms <= outcome.floats.found.ms / budget["min_speed"]
+    elif "max_slower" in budget:
+        assert outcome.base.found.ms < outcome.chosen.found.ms <= outcome.base.found.ms * 1.1
+        assert outcome.chosen.found.quality > outcome.base.found.quality
     else:
         assert outcome.chosen.found.ms <= outcome.base.found.ms + 1e-9
         assert outcome.chosen.found.quality >= outcome.base.found.quality

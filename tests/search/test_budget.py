@@ -25,6 +25,8 @@ def test_a_budget_takes_the_fastest_or_the_most_accurate() -> None:
     assert best(Budget(least_db=25)) == slow
     assert best(Budget(least_speed=2)) == base
     assert best(Budget(least_speed=3)) == quick
+    assert best(Budget(most_slower=50)) == base
+    assert best(Budget(most_slower=70)) == slow
     assert not Budget(least_db=31).ranked((slow, quick, base), base.found, floats)
 
 
@@ -39,14 +41,16 @@ def test_without_a_clock_no_slower_means_no_more_bytes_either() -> None:
     assert Budget().ranked((base, larger), base.found, floats.found) == (base,)
     assert Budget().ranked((base, larger), base.found, floats.found, clocked=True)[0] == larger
     assert Budget(least_speed=0.9).ranked((base, larger), base.found, floats.found)[0] == larger
+    assert Budget(most_slower=0).ranked((base, larger), base.found, floats.found)[0] == larger
 
 
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        ({"least_db": 1.0, "least_speed": 1.0}, "give one of --budget-db, --max-drop and --min-speed"),
+        ({"least_db": 1.0, "least_speed": 1.0}, "give one of --budget-db, --max-drop, --min-speed and --max-slower"),
         ({"most_drop": -1.0}, "a drop of -1.0: give how much of the score may be lost, 0 or more"),
         ({"least_speed": 0.0}, "a speed of 0.0: give how many times faster, above 0"),
+        ({"most_slower": -1.0}, "-1.0 percent slower: give 0 or more"),
         ({"most_drop": float("nan")}, "a drop of nan"),
     ],
 )
