@@ -22,7 +22,6 @@ speed of the machine.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import select
 import shutil
@@ -31,114 +30,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
-
-import numpy as np
-import onnx
 
 from benchmarks.fuzz.judge import warm
-from qdqgraph.cli import entry
-from qdqgraph.cli import fix as _fix  # noqa: F401 - loaded once, before the forks
-from qdqgraph.model.writing import steps
+from benchmarks.kill_processes import run, said, spawned
+from benchmarks.kill_settings import Setting
 from qdqgraph.model.writing.texts import write_text
-from tests.support.models import build
-from tests.support.writes import MODEL, files, with_data
+from tests.support.writes import files
 
 SIGNALS = ("SIGKILL",) * 5 + ("SIGINT", "SIGTERM", "SIGHUP")
-COMMANDS = ("fix",) * 4 + ("fp16", "int8", "strip", "apply", "undo")
 PER_SETTING = 25
 """Signals in one setting, for which the state after an undisturbed run is made once."""
 LONGEST = 60.0
 """Seconds after which a process counts as hanging."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A folder with inputs and a command that writes into it.
-
-    Attributes:
-        folder: contains everything.
-        command: one of `COMMANDS`.
-        external: whether the weights of the model are in a file beside it.
-        output: the model that is written, below the folder.
-        plan: the plan that is written or read; "" for none.
-        earlier: whether there is an earlier result, which is replaced.
-    """
-
-    folder: Path
-    command: str
-    external: bool
-    output: str
-    plan: str
-    earlier: bool
-
-    @classmethod
-    def drawn(cls, folder: Path, random: Random) -> Setting:
-        """A setting, chosen by a generator."""
-        command, external = random.choice(COMMANDS), random.random() < 0.6
-        output = random.choice(("b/out.onnx", "b/out.onnx", "a/out.onnx", "a/model.onnx"))
-        if command in ("apply", "undo"):
-            return cls(folder, command, external, "c/out.onnx", "c/plan.json", random.random() < 0.6)
-        plan = "" if command == "strip" else random.choice(("", "b/plan.json", "c/plan.json"))
-        if output == "a/model.onnx" and not plan:  # only with a plan, from which the original comes back
-            output = "b/out.onnx"
-        return cls(folder, command, external, output, plan, random.random() < 0.6)
-
-    @property
-    def source(self) -> str:
-        """The model that is read, below the folder."""
-        return "a/fixed.onnx" if self.command == "undo" else "a/model.onnx"
-
-    def prepare(self) -> None:
-        """Writes the inputs, somebody else's model, and the earlier result."""
-        for name in "abc":
-            (self.folder / name).mkdir(parents=True)
-        model = self.folder / "a/model.onnx"
-        if self.external:
-            with_data(model, "weights.data", 1.0)
-        else:
-            onnx.save(build(MODEL), model)
-        with_data(self.folder / "b/precious.onnx", "weights.data", 2.0)
-        if self.command in ("apply", "undo"):
-            _ended(self.folder, ["fix", "a/model.onnx", "-o", "a/fixed.onnx", "--plan", self.plan, *QUIET])
-        if self.earlier and self.output != "a/model.onnx":
-            with_data(self.folder / self.output, "old.data", 3.0)
-            if self.plan and self.command not in ("apply", "undo"):
-                (self.folder / self.plan).write_text("the plan of an earlier run")
-
-    @property
-    def arguments(self) -> list[str]:
-        """The command line, in the folder."""
-        out = ["-o", self.output, "--force"]
-        if self.command in ("apply", "undo"):
-            return [self.command, self.plan, self.source, *out]
-        if self.command == "strip":
-            return ["strip", self.source, "--nodes", "y", *out]
-        more = {"fp16": ["--fp16"], "int8": ["--weights", "int8"]}.get(self.command, [])
-        return ["fix", self.source, *out, *(["--plan", self.plan] if self.plan else []), *more, *QUIET]
-
-    def loaded(self, folder: Path) -> str:
-        """A digest of the output with its data; "none" without one, "damaged" if it does not load."""
-        path = folder / self.output
-        if not path.exists():
-            return "none"
-        try:
-            model = onnx.load(path)
-            onnx.checker.check_model(str(path))
-        except Exception:  # noqa: BLE001 - onnx raises several
-            return "damaged"
-        for tensor in model.graph.initializer:
-            np.array(onnx.numpy_helper.to_array(tensor))
-            tensor.ClearField("external_data")
-            tensor.ClearField("data_location")
-        return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-
-
-QUIET = ("--no-numerics", "--no-config", "--no-packs")
 
 
 @dataclass
@@ -159,72 +65,11 @@ class Counts:
         print(f"{kind}: {' '.join(setting.arguments)}: {what}", flush=True)
 
 
-def _run(folder: Path, arguments: list[str], begun: Callable[[], object] | None = None) -> int:
-    """Starts a command in a fork of this process; returns its number."""
-    process = os.fork()
-    if process:
-        return process
-    try:
-        os.chdir(folder)
-        null = os.open(os.devnull, os.O_WRONLY)
-        said = os.open(_said(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(null, 1)
-        os.dup2(said, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        if begun is not None:
-            create: Any = steps.create
-
-            def first(path: Path) -> Any:
-                begun()
-                return create(path)
-
-            setattr(steps, "create", first)  # noqa: B010
-        sys.argv = ["qdqgraph", *arguments]
-        entry()
-    except SystemExit as end:
-        sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else 1)
-    finally:
-        os._exit(99)
-
-
-def _spawned(folder: Path, arguments: list[str]) -> int:
-    """Starts a command as a process of its own; returns its number."""
-    said = os.open(_said(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    null = os.open(os.devnull, os.O_WRONLY)
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
-        actions = [(os.POSIX_SPAWN_DUP2, null, 1), (os.POSIX_SPAWN_DUP2, said, 2)]
-        path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        own = [sys.executable, "-m", "qdqgraph", *arguments]
-        return os.posix_spawn(sys.executable, own, path, file_actions=actions)
-    finally:
-        os.chdir(here)
-        os.close(said)
-        os.close(null)
-
-
-def _said(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.stderr")
-
-
-def _ended(folder: Path, arguments: list[str]) -> None:
-    """Runs a command to its end.
-
-    Raises:
-        SystemExit: it failed.
-    """
-    status = os.waitpid(_run(folder, arguments), 0)[1]
-    if status:
-        raise SystemExit(f"{' '.join(arguments)}: {_said(folder).read_text()}")
-
-
 def _times(setting: Setting, folder: Path) -> tuple[float, float]:
     """Seconds of an undisturbed run, and from its first written file to the end."""
     read, write = os.pipe()
     begin = time.monotonic()
-    process = _run(folder, setting.arguments, lambda: os.write(write, b"x"))
+    process = run(folder, setting.arguments, lambda: os.write(write, b"x"))
     os.close(write)
     os.read(read, 1)
     first = time.monotonic()
@@ -232,7 +77,7 @@ def _times(setting: Setting, folder: Path) -> tuple[float, float]:
     end = time.monotonic()
     os.close(read)
     if status:
-        raise SystemExit(f"{' '.join(setting.arguments)}: {_said(folder).read_text()}")
+        raise SystemExit(f"{' '.join(setting.arguments)}: {said(folder).read_text()}")
     return end - begin, end - first
 
 
@@ -268,14 +113,14 @@ def _killed(setting: Setting, folder: Path, states: States, name: str, random: R
     """Runs the command and sends it a signal at a random moment; returns its status."""
     kind = random.random()
     if kind < 0.05:
-        process = _spawned(folder, setting.arguments)
+        process = spawned(folder, setting.arguments)
         time.sleep(random.uniform(0, states.whole + 1.2))
     elif kind < 0.5:
-        process = _run(folder, setting.arguments)
+        process = run(folder, setting.arguments)
         time.sleep(random.uniform(0, 1.05 * states.whole))
     else:
         read, write = os.pipe()
-        process = _run(folder, setting.arguments, lambda: os.write(write, b"x"))
+        process = run(folder, setting.arguments, lambda: os.write(write, b"x"))
         os.close(write)
         select.select([read], [], [], LONGEST)
         os.close(read)
@@ -328,7 +173,7 @@ def _judge_end(
     counts: Counts,
 ) -> None:
     """Judges a process that could clean up: files, exit code and sentence."""
-    (now, model), (name, status), text = found, end, _said(folder).read_text(errors="replace")
+    (now, model), (name, status), text = found, end, said(folder).read_text(errors="replace")
     code = -1 if status == -1 or os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
     started = os.WIFSIGNALED(status) and os.WTERMSIG(status) == getattr(signal, name) and now == states.before
     if started:  # before the command line could listen

@@ -148,7 +148,7 @@ FAULTS = (
         "engines/read/jsonfile.py",
         'if sum(text.count(sign) for sign in ",[{") > MAX_VALUES:',
         'if text.count(",") > MAX_BYTES:',
-        ("engines/test_read.py",),
+        ("engines/test_read_files.py",),
     ),
     Fault(
         "constants up to twice FP16's largest number become FP16",

@@ -27,6 +27,8 @@ VERSIONS: Final[Mapping[str, int]] = {
     "rules": 1,
     "rules-test": 1,
     "sensitivity": 2,
+    "torch": 1,
+    "torch-sensitivity": 1,
     "tune": 2,
     "tune-status": 2,
     "why": 1,

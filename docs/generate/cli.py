@@ -48,8 +48,7 @@ def arguments(action: argparse.Action) -> str:
 def section(command: argparse.ArgumentParser) -> Iterator[str]:
     """The lines of one command."""
     yield f"## {command.prog}\n"
-    text = command.description or ""
-    yield f"{text[:1].upper()}{text[1:]}.\n"
+    yield f"{command.description}\n"
     if command.epilog and command.epilog.startswith("example: "):
         yield f"```sh\n{command.epilog.removeprefix('example: ')}\n```\n"
     formatter = command._get_formatter()

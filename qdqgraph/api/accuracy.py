@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import onnx.inliner
 
+from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data
 from ..calibration.statistics.floating import FloatModel
+from ..calibration.statistics.measure import measure
 from ..calibration.statistics.running import DEFAULT_MEMORY
+from ..calibration.statistics.sites import sites_of
 from ..errors import ModelError
 from ..graph.graph import Graph
+from ..graph.pair import pairs
 from ..model import runtime
 from ..model.content import content
 from ..repair.options import Options
 from ..report.checked import Checked
 from ..report.examined import examined
+from ..report.histograms import Values, histograms
 from ..rulekit.rule import Rule
 from ..verify.layers import Accuracy, Scores, accuracy
 from ..verify.scores import Evaluate, run_of, score_of
@@ -110,8 +115,10 @@ def checked_error(
     memory: Memory,
     provider: str,
     progress: Progress,
-) -> tuple[Accuracy, Checked]:
-    """Returns what `error` returns, and what `check` returns for the model, which is read and examined once."""
+    values: bool = False,
+) -> tuple[Accuracy, Checked, Mapping[str, Values]]:
+    """Returns what `error` returns, and what `check` returns for the model, which is read and examined once; with
+    `values` also the values of the sites of its pairs, which take one more pass over the samples."""
     found, place, source = given.read(model, folder)
     feeds = given.samples(data, found, preprocess, samples)
     if feeds is None:
@@ -139,7 +146,21 @@ def checked_error(
     notes = (*notes, runtime.provider(provider, "the comparison of the layers")[1])
     scores = None if evaluate is None else _scores(evaluate, found, network, place, provider, progress)
     result = replace(result, notes=tuple(filter(None, notes)), scores=scores, model=content(found, place))
-    return result, Checked(str(source), known.findings, known)
+    shown = _values(graph, network, feeds, given.byte_count(memory), provider, progress) if values else {}
+    return result, Checked(str(source), known.findings, known), shown
+
+
+def _values(
+    graph: Graph, network: FloatModel, feeds: Samples, memory: int, provider: str, progress: Progress
+) -> Mapping[str, Values]:
+    """The values of the sites of activation pairs in the float network, by name."""
+    usable = set(sites_of(network))
+    sites = {p.site: network.tensor(p.site) for p in pairs(graph) if p.kind == "activation"}
+    sites = {site: name for site, name in sites.items() if name in usable}
+    if not sites:
+        return {}
+    found = measure(network, feeds, tuple(sites.values()), memory=memory, provider=provider, progress=progress)
+    return histograms({site: found[name] for site, name in sites.items()})
 
 
 def _scores(

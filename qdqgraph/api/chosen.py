@@ -87,7 +87,8 @@ def as_repair(asked: Asked, chosen: Repaired, candidate: Candidate) -> Result:
     if not candidate.decisions:
         return before
     after = rounds.between(chosen.start.graph, graph, asked.rules, asked.options)
-    return Result.of(joined(asked.proto, before, after), int8=(first, share), notes=before.notes)
+    both = joined(asked.proto, before, after)
+    return Result.of(both, int8=(first, share), notes=before.notes, values=before.values)
 
 
 def close_times(base: Found, floats: Found, asked: Asked) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from ..engines.timing.roofline import Estimate, Roofline, Shares, default_shares
 from ..errors import EngineError, ModelError
 from ..graph.graph import Graph
 from ..model import kinds
-from ..model.recognized import kind_of
+from ..model.recognized import is_json, kind_of
 from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..repair.options import Options
@@ -200,8 +200,7 @@ def with_graph(source: Source, target: str, profile: File | None = None) -> tupl
     if isinstance(source, Engine):
         return source, None
     path = Path(source)
-    kind = kind_of(path)
-    if kind is kinds.ONNX or (path.suffix.lower() == ".onnx" and kind not in (kinds.LAYERS, kinds.SAVED_ENGINE)):
+    if not is_json(path) and (path.suffix.lower() == ".onnx" or kind_of(path) is kinds.ONNX):
         engine, graph, refused = forecast_for(source, target, None)
         note = f"{NO_ENGINE}: {refused}"
         return (replace(engine, notes=(note, *engine.notes)) if refused else engine), graph

@@ -118,7 +118,7 @@ class Steps:
 
     def _written(self, model: Model, repairs: Repairs, given_as: Source, feeds: Samples | None) -> Result:
         """Repairs a model that has been read, checks the result, and writes the files; raises as `fix`."""
-        found, place, source = given_as.original, given_as.folder, given_as.path
+        found, place = given_as.original, given_as.folder
         make = partial(self._attempt, model, repairs, place, feeds)
         attempt = make(self.calibration)
         run = None
@@ -127,14 +127,14 @@ class Steps:
         if run is not None and is_result(found, place, run):
             judge = attempt.judge
             known = rounds.unchanged(found, self.rules, self.options, folder=place, price=judge.price)
-            result = self._checked(found, place, source, feeds, known, None, judge.shares, (SAME,))
+            result = self._checked(given_as, feeds, known, None, judge.shares, (SAME,))
         else:
             done = self._equalizing(found, repairs, make, attempt, feeds)
             limits = self._limits(done.repair, place, feeds)
             repair, half, note = self._converted(found, place, feeds, done)
             repair = marked(repair, found, place, run) if run is not None and repair.plan.edits else repair
             shares = attempt.judge.shares[:1] + done.attempt.judge.shares[-1:]
-            result = self._checked(found, place, source, feeds, repair, half, shares, (note, done.note, *limits))
+            result = self._checked(given_as, feeds, repair, half, shares, (note, done.note, *limits))
         told = None
         if self.provenance and (self.output is not None or self.plan is not None):
             used = feeds if run is not None or self._measures_ranges else None
@@ -237,9 +237,7 @@ class Steps:
 
     def _checked(
         self,
-        found: onnx.ModelProto,
-        place: Path,
-        source: Path,
+        given_as: Source,
         feeds: Samples | None,
         repair: Repair,
         half: Fp16Model | None,
@@ -247,6 +245,7 @@ class Steps:
         notes: tuple[str, ...],
     ) -> Result:
         """The repair of a model, with the numeric check and the engines."""
+        found, place = given_as.original, given_as.folder
         (before, after), target = (shares[0], shares[-1]), Target.named(self.options.target)
         numbers = proof = None
         if half is not None:
@@ -258,7 +257,7 @@ class Steps:
             from ..engines.builders.prove import prove  # only here: most repairs build no engine
 
             self.progress("building original and result with TensorRT-RTX")
-            proof = prove(source, found, repair.model, target)
+            proof = prove(given_as, repair.model, target)
             if proof.worse and not self.allow_worse:
                 built = "TensorRT-RTX builds a worse engine from the repaired model"
                 raise RepairError(f"{built}: {proof.worse}; the result was not written: use --allow-worse to write it")

@@ -61,7 +61,8 @@ def strip(
         provenance: as `fix`.
 
     Raises:
-        ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized; the ranking is of another
+        ModelError: as `fix`; or a glob matches no node, or no chosen layer is quantized, or none of
+            their pairs can be removed; the ranking is of another
             model, not complete, or without a unit that gains as much; or `top` and `min_gain` are given without it, or
             it is given without one of them.
     """

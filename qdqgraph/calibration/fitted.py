@@ -90,9 +90,12 @@ class Fitted:
         found = self.choice(sites)
         return "" if found is None else found.method
 
-    def counted(self, site: str) -> Spread | None:
-        """The values of a site if they are counted already; None otherwise."""
-        return self.statistics.counted(self._name(site))
+    @property
+    def spreads(self) -> Mapping[str, Spread]:
+        """The values of the sites that are counted already, by name."""
+        found = self.statistics
+        known = {name: spread for name in found.amax if (spread := found.counted(name)) is not None}
+        return known | {site: known[name] for site, name in self._names.items() if name in known}
 
     def weights(self, graph: Graph) -> Iterator[tuple[Pair, SetPair]]:
         """The weight pairs for which the method chooses other scales (see `fitted_weights`)."""

@@ -28,7 +28,7 @@ def error(args: Namespace) -> int:
     run = Invocation.of(args)
     rules, options = run.rules(args.model), run.options(args.model)
     with steps() as step:
-        found, checked = checked_error(
+        found, checked, values = checked_error(
             args.model,
             rules=rules,
             options=options,
@@ -38,11 +38,12 @@ def error(args: Namespace) -> int:
             memory=args.memory,
             provider=args.provider,
             progress=step,
+            values=args.report is not None,
         )
     if args.report is not None:
         from ..report.html import measured  # only the commands that write a page load this
 
-        write_report(args, measured.error_page(args.model, found, checked, rules))
+        write_report(args, measured.error_page(args.model, found, checked, rules, values))
     if args.format == "json":
         from ..report import layer_records, records  # each way of printing loads what it needs
 

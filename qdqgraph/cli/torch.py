@@ -11,13 +11,14 @@ import inspect
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TorchError, counted
 from ..extras import install_hint
-from ..report.lines import say
+from ..report.lines import say, say_json
 from . import torch_arguments as arguments
 from . import training_arguments
 from .console import terminal
@@ -40,15 +41,29 @@ def torch(args: Namespace) -> int:
     except ImportError as error:
         needed = f"torch and pytorch-quantization: {install_hint('torch')}"
         raise TorchError(f"`qdqgraph torch` needs {needed} ({error})") from error
-    from ..torch import FirstInputError
+    from ..report.torch_records import exported_json, ranked_json
+    from ..torch import FirstInputError, RankedLayers
 
+    commands: dict[str, Callable[[Namespace], ExportedNetwork | RankedLayers]] = {
+        "quantize": _quantize,
+        "sensitivity": _sensitivity,
+        "finetune": _finetune,
+    }
     try:
-        with so_far(arguments.outputs(args)):
-            {"quantize": _quantize, "sensitivity": _sensitivity, "finetune": _finetune}[args.what](args)
-        return 0
+        with so_far(arguments.outputs(args)), redirect_stdout(sys.stderr if args.json else sys.stdout):
+            done = commands[args.what](args)
     except FirstInputError as error:
         assert error.__cause__ is not None
         raise failed(f"--model {args.model}, on the first input,", error.__cause__) from error
+    if args.json:  # progress, and what the user's functions print, is on stderr
+        say_json(terminal(), ranked_json(done) if isinstance(done, RankedLayers) else exported_json(done))
+    elif isinstance(done, RankedLayers):
+        for rank, unit in enumerate(done.ranking.units, start=1):
+            say(terminal(), f"{rank:3} {unit.cost:+.4g} {' '.join(unit.layers)}")
+    else:
+        more = f"; see: qdqgraph check {done.path}" if done.findings else ""
+        say(terminal(), f"{done.path}: {counted(len(done.findings), 'finding')}{more}")
+    return 0
 
 
 class UserFunctions:
@@ -149,29 +164,21 @@ def _exporting(args: Namespace) -> dict[str, Any]:
     }
 
 
-def _quantize(args: Namespace) -> None:
+def _quantize(args: Namespace) -> ExportedNetwork:
     from ..torch import quantize_network
 
-    _say_written(quantize_network(**_common(args), **_exporting(args)))
+    return quantize_network(**_common(args), **_exporting(args))
 
 
-def _sensitivity(args: Namespace) -> None:
+def _sensitivity(args: Namespace) -> RankedLayers:
     from ..torch import rank_layers
 
-    done: RankedLayers = rank_layers(**_common(args), direction=args.direction, blocks=args.block)
-    for rank, unit in enumerate(done.ranking.units, start=1):
-        say(terminal(), f"{rank:3} {unit.cost:+.4g} {' '.join(unit.layers)}")
+    return rank_layers(**_common(args), direction=args.direction, blocks=args.block)
 
 
-def _finetune(args: Namespace) -> None:
+def _finetune(args: Namespace) -> ExportedNetwork:
     from ..torch import finetune_network
 
     how = {name: getattr(args, name) for name in ("supervise", "stride", "save_qat", "resume", "restart")}
     how["training"] = training_arguments.training(args)
-    _say_written(finetune_network(**_common(args), **_exporting(args), **how))
-
-
-def _say_written(done: ExportedNetwork) -> None:
-    """Prints the file that was written, and the number of findings of `check`."""
-    more = f"; see: qdqgraph check {done.path}" if done.findings else ""
-    say(terminal(), f"{done.path}: {counted(len(done.findings), 'finding')}{more}")
+    return finetune_network(**_common(args), **_exporting(args), **how)

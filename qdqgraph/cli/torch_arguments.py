@@ -68,6 +68,7 @@ def add(side: ArgumentParser) -> None:
         what = "the ranking, JSON; CSV and SVG files are written too" if parser is analyse else "the ONNX file"
         parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=what)
         parser.add_argument("--force", action="store_true", help="overwrite existing files")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON; progress goes to stderr")
     for parser in (quantize, tune):
         parser.add_argument("--opset", type=count, help="opset of the ONNX file (default: 17, with --dynamo 18)")
         parser.add_argument("--dynamo", action="store_true", help="export with torch.export instead of tracing")

@@ -128,8 +128,12 @@ def owners(graph: Graph) -> dict[str, str]:
     """The weighted node of the block that each node belongs to: both by key.
 
     A block is a weighted node and what fuses with it: BatchNormalization, activation (also one of several nodes), the
-    residual Add that adds to its result, and the activation after that. Nodes of no block are left out.
+    residual Add that adds to its result, and the activation after that. Nodes of no block are left out. Found once.
     """
+    return graph.once(_owners)
+
+
+def _owners(graph: Graph) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in graph.nodes():
         core = _core(graph, node)

@@ -89,6 +89,15 @@ def kind_of(path: Path) -> Kind | None:
         return None
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file begins as a JSON object does; the rest is not read. False if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD).decode("utf-8-sig", "ignore").lstrip().startswith("{")
+    except OSError:
+        return False
+
+
 def mistaken(
     path: Path, wanted: str, accepts: Collection[Kind] = (), uses: Mapping[Kind, str] = MappingProxyType({})
 ) -> str:

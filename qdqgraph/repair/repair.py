@@ -56,9 +56,9 @@ class Repair:
         groups: number of groups of sites that share one scale after the repair.
         floats: the weighted layers that `quantize` left in floating point; empty for the other repairs.
         found: the findings of the model before the repair, without costs; empty for `quantize` and `strip`.
-        measured: what data say of the sites; None without data.
-        legal: with data, the model with no repairs but those of what the target refuses; None otherwise, and for
-            `quantize`.
+        measured: what data say of the sites; None without data, and in a `Result`.
+        legal: with data, the model with no repairs but those of what the target refuses; None otherwise, for
+            `quantize`, and in a `Result`.
     """
 
     model: onnx.ModelProto

@@ -5,11 +5,13 @@ A request reads a graph and proposes edits like a rule. `rounds` carries them ou
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from ..errors import ModelError, guess
@@ -31,7 +33,8 @@ def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
     """Returns the pairs at the inputs of chosen nodes, with edits that make those inputs unquantized; and those that
     produce chosen outputs of the graph, which then have the unquantized values.
 
-    Other consumers of these tensors keep their pairs, and so do the consumers of the chosen nodes' outputs.
+    Other consumers of these tensors keep their pairs, and so do the consumers of the chosen nodes' outputs. A request
+    that cannot be met has no edits, and its help says why.
 
     Args:
         graph: the graph.
@@ -47,9 +50,10 @@ def strip(graph: Graph, nodes: Sequence[str]) -> tuple[Finding, ...]:
             known = [each for node in graph.nodes() if not is_pair(node) for each in _names(node)]
             raise ModelError(f"no node matches {name!r}{guess(name, [*known, *paired])}")
     chosen = [node for node in graph.nodes() if not is_pair(node) and _named(node, nodes)]
+    outputs = [o for o in paired if any(fnmatch.fnmatchcase(o, each) for each in nodes)]
     found = (
         *(f for node in chosen for index in range(len(node.inputs)) for f in _stripped(graph, Reader(node, index))),
-        *(_output(graph, pair, o) for o, pair in paired.items() if any(fnmatch.fnmatchcase(o, each) for each in nodes)),
+        *(_output(graph, paired[o], o, {key(node) for node in chosen}) for o in outputs),
     )
     if not found:
         raise ModelError(f"{', '.join(map(label, chosen))}: no input is quantized")
@@ -167,19 +171,30 @@ def _made(graph: Graph, output: str) -> Pair | None:
     return pair if usable else None
 
 
-def _output(graph: Graph, pair: Pair, output: str) -> Finding:
-    """An output of the graph that a pair produces, with the edit that gives it the values before the pair."""
-    clip = clip_nodes(graph, pair, f"{pair.tensor}_cut") if clips_negatives(graph, pair) else []
-    fits = graph.dtype(pair.tensor) == graph.dtype(output) and not any(True for _ in graph.readers(output))
-    edits: tuple[Proposal, ...] = ()
-    if clip is not None and fits:
-        source = clip[-1].output[0] if clip else pair.tensor
-        unread = () if pair.quantize is None else (pair.quantize,)
-        new = [*clip, make_node("Identity", [source], output)]
-        edits = (replace([graph.node(output)], new, unread=unread),)
+def _output(graph: Graph, pair: Pair, output: str, chosen: Collection[str]) -> Finding:
+    """An output of the graph that a pair produces, with the edit that gives it the values before the pair. Nodes that
+    read it as well keep the pair, under another name; those that are chosen lose it by an edit of their own."""
     what = f"the graph's output '{output}' is the output of a pair"
-    help = "use the unquantized values" if edits else "other nodes read it as well, or its type is another one"
-    return _finding("strip", output, what, help, edits, Safety.LOSSY)
+    clip = clip_nodes(graph, pair, f"{pair.tensor}_cut") if clips_negatives(graph, pair) else []
+    inner = [r.node for r in graph.readers(output) if r.index < 0]
+    if clip is None or inner:
+        why = (
+            f"a subgraph of {label(inner[0])} reads it as well"
+            if inner
+            else "the pair clips each channel, but not along an axis"
+        )
+        return _finding("strip", output, what, why, (), Safety.LOSSY)
+    source, kind = clip[-1].output[0] if clip else pair.tensor, graph.dtype(output)
+    to = None if kind is None or kind == graph.dtype(pair.tensor) else onnx.helper.tensor_dtype_to_np_dtype(kind)
+    value = make_node("Identity" if to is None else "Cast", [source], output, to=to)
+    readers = [r.key for r in graph.readers(output) if key(r.node) not in chosen]
+    node, again, kept = graph.node(output), f"{output}_dequantized", []
+    if readers:
+        kept = [make_node("DequantizeLinear", [t.name for t in node.inputs], again, graph.proto(node).attribute)]
+    unread = () if pair.quantize is None or kept else (pair.quantize,)
+    edit = replace([node], [*clip, *kept, value], unread=unread)
+    edit = dataclasses.replace(edit, rewires=tuple(Rewire(reader, again) for reader in readers))
+    return _finding("strip", output, what, "use the unquantized values", (edit,), Safety.LOSSY)
 
 
 def _finding(name: str, place: str, message: str, help: str, edits: tuple[Proposal, ...], safety: Safety) -> Finding:

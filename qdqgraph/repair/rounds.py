@@ -213,7 +213,8 @@ def strip(
         folder: the folder that contains the external data.
 
     Raises:
-        ModelError: the model has no Q/DQ or cannot be imported; a glob matches no node; no chosen node is quantized.
+        ModelError: the model has no Q/DQ or cannot be imported; a glob matches no node; no chosen node is quantized,
+            or none of their pairs can be removed.
     """
     options = Options()
     graph = opened(distinct(model), rules, Target.named(options.target), folder)
@@ -223,8 +224,13 @@ def strip(
     chosen = (*nodes, *readers_at(graph, found))
     if not chosen:
         raise ModelError("nothing to strip: no node is given, and the rules report none")
-    final = released(work.requested(graph, unquantized(graph, chosen)))
-    return work.result(model, start, graph, final)
+    asked = unquantized(graph, chosen)
+    left = tuple(request for request in asked if not request.edits)
+    if len(left) == len(asked):
+        raise ModelError(f"nothing can be stripped: {left[0].message}; {left[0].help}")
+    final = released(work.requested(graph, asked))
+    result = work.result(model, start, graph, final)
+    return replace(result, left=(*left, *result.left))
 
 
 def stripped(graph: Graph, nodes: Sequence[str]) -> Graph:

@@ -23,6 +23,7 @@ from .plan_records import AppliedRecord, DifferencesRecord
 from .records import DiffRecord, FindingsRecord, ResultRecord
 from .rule_records import RulePageRecord, RulesRecord, TestedRecord, WhyRecord
 from .timing import TimesRecord
+from .torch_records import ExportedRecord, RankedRecord
 
 FOLDER: Final = Path(__file__).parent / "schemas"
 PAGE: Final = Path(__file__).parents[2] / "docs" / "json.md"
@@ -73,6 +74,8 @@ DOCUMENTS: Final = (
     Printed("engine", EngineForm, ("engine forecast", "engine build", "engine read"), "The kernels of an engine"),
     Printed("engine-diff", DiffRecord, ("engine diff",), "How two engines differ, and why the second is worse"),
     Printed("engine-time", TimesRecord, ("engine time",), "Estimated times of engines, fastest first"),
+    Printed("torch", ExportedRecord, ("torch quantize", "torch finetune"), "The exported file, scores and comparison"),
+    Printed("torch-sensitivity", RankedRecord, ("torch sensitivity",), "What each unit costs in PyTorch"),
     Printed("rules", RulesRecord, ("rules list",), "The rules"),
     Printed("rule", RulePageRecord, ("explain",), "A rule with its documentation and examples"),
     Printed("rules-test", TestedRecord, ("rules test",), "Whether rules pass their tests"),

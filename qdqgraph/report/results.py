@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..engines.share import Int8Share
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..engines.builders.prove import Proof
+    from .histograms import Values
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,6 +29,7 @@ class Result(Repair):
         engines: the engines before and after the repair; None without `verify`.
         int8: what runs in INT8 before and after the repair, by the forecast; None for `strip`.
         notes: notes for the user, one sentence each.
+        values: what data show of the sites, by name, as far as the repair counted it; empty without data.
         file: the model, as it was given; "model.onnx" for one in memory.
         written: the file that was written; None if none was.
     """
@@ -36,13 +39,17 @@ class Result(Repair):
     engines: Proof | None = None
     int8: tuple[Int8Share, Int8Share] | None = None
     notes: tuple[str, ...] = ()
+    values: Mapping[str, Values] = field(default_factory=dict)
     file: str = "model.onnx"
     written: str | None = None
 
     @classmethod
     def of(cls, repair: Repair, **more: Any) -> Result:
-        """Returns a repair with the results of the later steps."""
-        return cls(**{f.name: getattr(repair, f.name) for f in fields(Repair)}, **more)
+        """Returns a repair with the results of the later steps, and without what only these need."""
+        from .histograms import counted as values  # numpy and calibration, which only a repair needs
+
+        own = {f.name: getattr(repair, f.name) for f in fields(Repair) if f.name not in ("measured", "legal")}
+        return cls(**own, **{"values": values(repair.measured), **more})
 
     def summary(self) -> str:
         """The text of `qdqgraph fix`."""

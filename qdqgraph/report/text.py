@@ -47,9 +47,12 @@ def show_floats(console: Console, path: str, result: Repair) -> None:
 
 
 def show_stripped(console: Console, path: str, result: Repair) -> None:
-    """One line per input that reads float values now."""
+    """One line per input or output that has the float values, and per request that cannot be met."""
     for finding in result.applied:
-        say(console, f"{path}: {finding.message}; it now reads the float values")
+        say(console, f"{path}: {finding.message}; it now has the float values")
+    for finding in result.left:
+        if finding.code == "strip":
+            say(console, f"{path}: {finding.message}; it stays: {finding.help}")
 
 
 def show_fp16(console: Console, path: str, half: Fp16Model) -> None:

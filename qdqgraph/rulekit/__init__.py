@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..graph.pair import PER_CHANNEL, Pair, Pairs, bits_lost, is_pair, pairs, required_opset
     from ..graph.quantization import Quantization
     from ..graph.sites import Sites, Use, only_quantized, scales_at, shared_scale_sites, sites
+    from ..graph.steps import gates_outside_blocks, limits_activation, splits_activation
     from ..graph.walks import consumers, downstream, upstream
     from ..operators import (
         AVERAGES,
@@ -90,6 +91,7 @@ LATE = {
     "..graph.pair": "PER_CHANNEL Pair Pairs bits_lost is_pair pairs required_opset",
     "..graph.quantization": "Quantization",
     "..graph.sites": "Sites Use only_quantized scales_at shared_scale_sites sites",
+    "..graph.steps": "gates_outside_blocks limits_activation splits_activation",
     "..graph.walks": "consumers downstream upstream",
     "..operators": "AVERAGES BINARY FLOAT_ONLY MOVES_WEIGHTS ONE_TO_ONE PAIRS RANGES SAME_CONSTANT UNBOUNDED WEIGHTED",
     "..proposals.clipping": "clip_nodes clips_negatives",
@@ -186,6 +188,7 @@ __all__ = [
     "feeds_int8",
     "fold_integers",
     "fold_moved",
+    "gates_outside_blocks",
     "in_opset",
     "inner_inputs",
     "inner_nodes",
@@ -197,6 +200,7 @@ __all__ = [
     "keep_exact",
     "key",
     "label",
+    "limits_activation",
     "make_constant",
     "make_dequantize",
     "make_node",
@@ -230,6 +234,7 @@ __all__ = [
     "shared_scale_sites",
     "sites",
     "skips_convolution",
+    "splits_activation",
     "store_floats",
     "type_name",
     "uint4_to_int4",

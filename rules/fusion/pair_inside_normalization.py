@@ -3,26 +3,20 @@
 from collections.abc import Iterator
 
 from qdqgraph.rulekit import (
-    RANGES,
     Counterexample,
     Example,
     Finding,
     Graph,
-    NodeInput,
     Pair,
     Proposal,
     Rewire,
     Rule,
     Safety,
     Use,
-    activation,
     clips_negatives,
-    inner_inputs,
-    input_name,
-    is_pair,
+    gates_outside_blocks,
     key,
     normalizations,
-    opens_block,
     pairs,
     remove_pair,
     sites,
@@ -216,7 +210,7 @@ class PairInsideNormalization(Rule):
     ]
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        gates = _gates(graph)
+        gates = gates_outside_blocks(graph)
         for pair in pairs(graph):
             if not pair.tieable or pair.quantize is None or pair.pinned:
                 continue
@@ -240,23 +234,3 @@ def _unquantized(graph: Graph, pair: Pair, uses: list[Use], inner: list[Use]) ->
     if len(inner) == len(uses) and not any(key(node) in graph.outputs for node in pair.dequantizes):
         return list(remove_pair(graph, pair))
     return [] if clips_negatives(graph, pair) else [Rewire(u.reader.key, pair.tensor) for u in inner]
-
-
-def _gates(graph: Graph) -> set[NodeInput]:
-    """Returns the inputs inside every product x * f(x) with a bounded f (GELU, SiLU) that no convolution block opens;
-    QDQ301 finds pairs in the others."""
-    found: set[NodeInput] = set()
-    for product in graph.nodes("Mul"):
-        source = activation(graph, product)
-        if source is None:
-            continue
-        opener = graph.producer(source)
-        while opener is not None and is_pair(opener):
-            opener = graph.producer(opener.inputs[0].name)
-        if opener is not None and opens_block(graph, opener):
-            continue
-        inner = inner_inputs(graph, product)
-        makers = [graph.producer(pairs(graph).root(input_name(reader.node, reader.index))) for reader in inner]
-        if any(maker is not None and (maker.op in RANGES or maker.op == "Clip") for maker in makers):
-            found.update(reader.key for reader in inner)
-    return found

@@ -168,6 +168,16 @@ def test_fix_verify_builds_before_and_after_and_claims_no_more(
 
 
 @pytest.mark.usefixtures("rtx")
+def test_fix_verify_builds_a_model_whose_external_data_are_in_another_folder(tmp_path: Path) -> None:
+    (data := tmp_path / "data").mkdir()
+    model = model_of(RESIDUAL.replace("SKIP", "k = Identity (r)"))
+    onnx.save(model, data / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    (data / "m.onnx").rename(file := tmp_path / "m.onnx")
+    result = qdqgraph.fix(file, folder=data, verify=True)
+    assert result.engines is not None and result.engines.real is not None and not result.engines.worse
+
+
+@pytest.mark.usefixtures("rtx")
 def test_fix_verify_tells_why_the_original_cannot_be_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(illegal(3, 0.1), file := tmp_path / "m.onnx")
     assert main(["fix", str(file), "--dry-run", "--verify", "--no-numerics"]) == 0

@@ -29,6 +29,25 @@ MODEL = """g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v, float[1,
     c = t.conv4 (x, s4) p = t.pair (c, s1) e = Concat <axis = 1> (c, a) w = t.pair (e, big) }"""
 LEGAL = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = t.conv4 (x, s1) b = Softmax (a) y = t.conv4 (b, s2) }"
 FLOAT = "g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,1,1,1] w = {1, 2, 3, 4}> { a = Conv <group = 4> (x, w) y = Relu (a) }"
+NETWORK = """
+import torch
+
+print("imported")
+
+
+def build():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU()).eval()
+
+
+def batches():
+    return [torch.rand(2, 1, 8, 8)]
+
+
+def score(net):
+    return float(net(torch.ones(1, 1, 8, 8)).detach().mean())
+"""
+TORCH = [f"--{option}=tiny.py:{name}" for option, name in (("model", "build"), ("data", "batches"), ("eval", "score"))]
 ENGINES = "qat.graph.json", "qat-residual.graph.json"
 DATA_OPTION = ["--data", "data.npz", "--no-config"]
 SEARCH = ["tune", "legal.onnx", *DATA_OPTION, "--trials", "0"]
@@ -53,6 +72,9 @@ RUNS: dict[str, list[list[str]]] = {
     "sensitivity": [["legal.onnx", *DATA_OPTION, "--mode", "both"]],
     "tune": [SEARCH[1:]],
     "tune --status": [["legal.onnx"]],
+    "torch quantize": [[*TORCH, "-o", "net.onnx"]],
+    "torch finetune": [[*TORCH, "-o", "trained.onnx", "--epochs", "1", "--no-compare"]],
+    "torch sensitivity": [[*TORCH, "-o", "layers.json"]],
     "engine forecast": [["legal.onnx"]],
     "engine build": [["legal.onnx", "--with", "tensorrt-rtx"]],
     "engine read": [["qat.graph.json"]],
@@ -60,8 +82,10 @@ RUNS: dict[str, list[list[str]]] = {
     "engine time": [[*ENGINES], [ENGINES[0], "--device", "orin"]],
 }
 """Commands with their arguments: each is run with --json."""
-PACKAGES = {"engine build": "tensorrt_rtx", "tune": "optuna", "tune --status": "optuna"}
-RUNTIME = {"fix", "quantize", "error", "error --as", "sensitivity", "tune", "tune --status"}
+PACKAGES = {"engine build": "tensorrt_rtx", "tune": "optuna", "tune --status": "optuna"} | dict.fromkeys(
+    ("torch quantize", "torch finetune", "torch sensitivity"), "pytorch_quantization"
+)
+RUNTIME = {"fix", "quantize", "error", "error --as", "sensitivity", "tune", "tune --status", "torch quantize"}
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         onnx.save(build(text), found / f"{name}.onnx")
     random = np.random.default_rng(0)
     np.savez(found / "data.npz", x=random.normal(0, 3, (4, 4, 8, 8)).astype(np.float32))
+    (found / "tiny.py").write_text(NETWORK)
     for name in ENGINES:
         shutil.copy(DATA / name, found)
     made = [str(found / name) for name in ("model.onnx", "fixed.onnx", "plan.json")]

@@ -54,7 +54,7 @@ def test_pairs_inside_are_removed_and_those_around_stay(name: str) -> None:
 
 
 def test_a_square_after_a_matmul_is_no_activation_of_it() -> None:
-    """QDQ301 took the square of an RMSNorm for an activation that fuses into the MatMul."""
+    """The square of an RMSNorm is no activation that fuses into the MatMul."""
     model = parse("""
         <ir_version: 8, opset_import: ["" : 17]>
         g (float[1,2,2] x) => (float[1,2,2] y)

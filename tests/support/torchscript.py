@@ -1,6 +1,6 @@
 """Networks as pytorch-quantization exported them for NVIDIA's example engines: the same nodes, names and numbers.
 
-TorchScript used to call a node by its operator and a number that counts every node, so a graph whose nodes are written
+Older versions of PyTorch name a node by its operator and a number that counts every node, so a graph whose nodes are written
 in the same order has the names of those engines. Channels are fewer; structure is all that counts here.
 """
 

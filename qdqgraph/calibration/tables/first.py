@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...graph.graph import Graph
@@ -43,9 +43,10 @@ class TableFirst:
         """The bits that a scale loses at a site, as the source of the site's own scale counts them."""
         return (self.table if site in self.table.scales else self.rest).loss(site, scale)
 
-    def counted(self, site: str) -> Spread | None:
+    @property
+    def spreads(self) -> Mapping[str, Spread]:
         """As measured."""
-        return self.rest.counted(site)
+        return self.rest.spreads
 
     def weights(self, graph: Graph) -> Iterator[tuple[Pair, SetPair]]:
         """As measured: a table has the scales of activations."""

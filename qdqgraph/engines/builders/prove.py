@@ -15,6 +15,7 @@ from ...targets.target import Target
 from ..compare.diff import Diff, diff
 from ..compare.storage import Storage
 from ..forecast.forecast import fused
+from ..layers import Engine
 from .builder import built
 from .how import Build
 
@@ -67,28 +68,37 @@ class Proof:
         return f"after is worse: {self.worse}" if self.worse else "after is not worse"
 
 
-def prove(path: Path, model: onnx.ModelProto, fixed: onnx.ModelProto, target: Target) -> Proof:
+def prove(original: Source, fixed: onnx.ModelProto, target: Target) -> Proof:
     """Forecasts and builds a model and its repair.
 
     Args:
-        path: the file of the original model.
-        model: the original model.
+        original: the original model, its file, and the folder of its external data.
         fixed: the repaired model.
         target: the TensorRT generation of the forecasts.
 
     Raises:
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
     """
-    before, after = (
-        fused(Graph.opened(m, path.parent, target=target), name) for m, name in ((model, "before"), (fixed, "after"))
-    )
+    models = (original.original, "before"), (fixed, "after")
+    before, after = (fused(Graph.opened(m, original.folder, target=target), name) for m, name in models)
     with tempfile.TemporaryDirectory(prefix="qdqgraph-") as folder:
-        file = Path(folder) / path.name
-        source = Source(path, path.parent, model)
-        write_model(placed(fixed, file, source), file, source)
-        new = replace(built(file, "tensorrt-rtx", Build()), name="after")
+        new = _built(_placed(fixed, original, Path(folder) / "after"), "after")
         try:
-            old = replace(built(path, "tensorrt-rtx", Build()), name="before")
+            apart = original.folder != original.path.parent  # where TensorRT looks for external data
+            file = _placed(original.original, original, Path(folder) / "before") if apart else original.path
+            old = _built(file, "before")
         except EngineError as error:
             return Proof(diff(before, after), None, None, Storage.of(new), str(error))
     return Proof(diff(before, after), diff(old, new), Storage.of(old), Storage.of(new))
+
+
+def _placed(model: onnx.ModelProto, source: Source, folder: Path) -> Path:
+    """The file of a model in a new folder, with copies of its external data."""
+    folder.mkdir()
+    file = folder / source.path.name
+    write_model(placed(model, file, source), file, source)
+    return file
+
+
+def _built(file: Path, name: str) -> Engine:
+    return replace(built(file, "tensorrt-rtx", Build()), name=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ...search.outcome import Outcome
 from ...search.outcome import Point as Found
 from ...verify.layers import Accuracy, LayerRow
 from ..checked import Checked
+from ..histograms import Values
 from ..summary.words import decibels
 from ..tune import level_text
 from ..tuned import Tuned
@@ -34,10 +35,12 @@ LOW = 20.0
 """An SQNR in dB below which a layer is marked: its noise has a tenth of the signal's amplitude."""
 
 
-def error_page(path: Path, measured: Accuracy, checked: Checked, rules: Sequence[Rule]) -> Page:
-    """The error of each layer of a file against its float network."""
+def error_page(
+    path: Path, measured: Accuracy, checked: Checked, rules: Sequence[Rule], values: Mapping[str, Values]
+) -> Page:
+    """The error of each layer of a file against its float network, with the values of its sites."""
     facts = {row.layer: _facts(row) for row in measured.layers}
-    page, found, here = checked_page("error", path, checked, rules, facts=facts)
+    page, found, here = checked_page("error", path, checked, rules, facts=facts, values=values)
     boxes = tuple(here.box(row.layer, row.node) for row in measured.layers)
     worst, layers = measured.layers[0], _layers(measured, boxes)
     where = f"{counted(len(measured.layers), 'layer')} on {counted(measured.samples, 'sample')} of {measured.data}"

@@ -14,6 +14,7 @@ from ...graph.graph import Graph
 from ...printable import printable
 from ...rulekit.rule import Rule
 from ..checked import Checked
+from ..histograms import Values
 from ..summary import checking
 from ..summary.checking import CheckSummary
 from ..summary.words import compared
@@ -35,6 +36,7 @@ def checked_page(
     *,
     fix: str = "",
     facts: Mapping[str, tuple[Fact, ...]] | None = None,
+    values: Mapping[str, Values] | None = None,
 ) -> tuple[Page, CheckSummary, Scene]:
     """The page of a checked file with the verdict of `check`, its summary, and its graph.
 
@@ -45,9 +47,10 @@ def checked_page(
         rules: the rules that were run.
         fix: the command that repairs the file; by default `fix` without options.
         facts: what was measured, by the output tensor of a layer.
+        values: what data show of the sites, by name.
     """
     found = checking.summary(str(path), checked, fix)
-    here = scene(drawn_of(checked.known, facts))
+    here = scene(drawn_of(checked.known, facts, values))
     page = Page(
         command=command,
         title=printable(path.name),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..histograms import Values
+
 Tone = Literal["good", "bad", "warn", "plain"]
 """How a value is coloured, besides its text."""
 
@@ -24,25 +26,6 @@ class Node:
     role: Literal["core", "pair", "folded"]
     tensor: str
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Values:
-    """The values of a tensor in the float network, on all samples.
-
-    Attributes:
-        low: the smallest value.
-        high: the largest value.
-        start: where the first bin begins.
-        width: of a bin.
-        counts: how many values each bin contains.
-    """
-
-    low: float
-    high: float
-    start: float
-    width: float
-    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)

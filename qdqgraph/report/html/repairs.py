@@ -24,7 +24,6 @@ from .kernels import two_engines
 from .parts import Tone
 from .scenes import Scene, known, scene, titled
 from .summary import dearest, outcomes, repaired_cards
-from .values import values_of
 from .views import Drawn
 from .words import finite, note
 
@@ -93,8 +92,7 @@ def _page(
     verdict: Verdict,
 ) -> Page:
     before, after = drawn
-    values = values_of(result.measured)
-    both = scene(titled(before, "before", values), titled(after, "after", values, result.changes))
+    both = scene(titled(before, "before", result.values), titled(after, "after", result.values, result.changes))
     items = repaired_items(found.findings, result, both)
     earlier = checking.summary(str(path), found)
     engines = diff(before.engine, after.engine)

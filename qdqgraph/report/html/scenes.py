@@ -17,9 +17,9 @@ from ...rulekit.rule import Rule, handled
 from ...targets.target import Target
 from ..checked import Checked
 from ..examined import Examined, examined_graph
+from ..histograms import Values
 from .kernels import Boxes, one_engine
 from .parts import Engines, Fact, View
-from .values import ValuesOf, no_values
 from .views import Drawn, view
 
 
@@ -100,12 +100,16 @@ def known(
     return drawn_of(found), Checked(name, found.findings, found)
 
 
-def drawn_of(found: Examined, facts: Mapping[str, tuple[Fact, ...]] | None = None) -> Drawn:
-    """An examined graph, with what was measured of its layers."""
-    return Drawn("", found.graph, found.engine, found.groups.groups, facts=facts or {})
+def drawn_of(
+    found: Examined,
+    facts: Mapping[str, tuple[Fact, ...]] | None = None,
+    values: Mapping[str, Values] | None = None,
+) -> Drawn:
+    """An examined graph, with what was measured of its layers and what data show of its sites."""
+    return Drawn("", found.graph, found.engine, found.groups.groups, facts=facts or {}, values=values or {})
 
 
-def titled(drawn: Drawn, title: str, values: ValuesOf = no_values, changes: Sequence[Change] = ()) -> Drawn:
+def titled(drawn: Drawn, title: str, values: Mapping[str, Values], changes: Sequence[Change] = ()) -> Drawn:
     """The same graph with a title, what data show of its sites, and the scales that changed on the way to it."""
     return replace(drawn, title=title, values=values, changes=tuple(changes))
 

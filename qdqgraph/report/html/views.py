@@ -15,10 +15,10 @@ from ...graph.graph import Graph, Node, key, label
 from ...graph.pair import Pair, is_pair, pairs
 from ...printable import printable
 from ...repair.solution import Change, Group
+from ..histograms import Values
 from .boxes import Folded, Folding, folded, unfolded
 from .parts import Box, Edge, Fact, SitePair, View
 from .parts import Node as Member
-from .values import ValuesOf, no_values
 from .words import attributes, finite, shape_of, short, titled
 
 INTEGERS = ("int8", "uint8", "int16", "uint16")
@@ -37,7 +37,7 @@ class Drawn:
         groups: the sites that share one scale, or will after the repair.
         changes: the sites whose scale a repair changed, in the graph after it.
         facts: what was measured, by the output tensor of a layer.
-        values: what data show of a site.
+        values: what data show of the sites, by name.
         whole: whether each node is a box of its own.
     """
 
@@ -47,7 +47,7 @@ class Drawn:
     groups: tuple[Group, ...] = ()
     changes: tuple[Change, ...] = ()
     facts: Mapping[str, tuple[Fact, ...]] = field(default_factory=dict)
-    values: ValuesOf = no_values
+    values: Mapping[str, Values] = field(default_factory=dict)
     whole: bool = False
 
     @cached_property
@@ -254,7 +254,7 @@ class _Drawing:
             was=None if change is None else finite(_exact(change.own)),
             bits=None if change is None else finite(round(change.lost, 4)),
             method="" if change is None else change.method,
-            values=self.drawn.values(pair.site) if pair.kind == "activation" else None,
+            values=self.drawn.values.get(pair.site) if pair.kind == "activation" else None,
         )
 
     def _makers(self, sites: Iterable[str]) -> tuple[int, ...]:

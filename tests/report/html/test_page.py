@@ -14,15 +14,16 @@ import pytest
 
 import qdqgraph
 from qdqgraph import api
+from qdqgraph.api.accuracy import checked_error
 from qdqgraph.engines.compare.diff import diff
 from qdqgraph.engines.read.saved import open_engine
 from qdqgraph.printable import UNSAFE
+from qdqgraph.report.histograms import SHOWN
 from qdqgraph.report.html import measured, pages, repairs
 from qdqgraph.report.html.boxes import folded
 from qdqgraph.report.html.data import Page
 from qdqgraph.report.html.render import ASSETS, SCRIPTS, STYLES, embedded, html
 from qdqgraph.report.html.scenes import scene
-from qdqgraph.report.html.values import SHOWN
 from qdqgraph.report.html.words import short
 from qdqgraph.rulekit import Graph
 from tests.support.cases import FOLDER, read
@@ -189,7 +190,7 @@ def test_the_page_of_errors_shows_them_at_their_layers() -> None:
     random = np.random.default_rng(0)
     data = [{"x": random.normal(0, 4, (1, 4, 8, 8)).astype(np.float32)} for _ in range(2)]
     found = qdqgraph.error(model, data)
-    page = measured.error_page(Path("m.onnx"), found, api.check(model), qdqgraph.rules())
+    page = measured.error_page(Path("m.onnx"), found, api.check(model), qdqgraph.rules(), {})
     facts = {box.op: [fact.label for fact in box.facts] for box in page.views[0].boxes if box.facts}
     assert set(facts) <= {"Conv", "Add"} and facts["Conv"][:2] == ["SQNR alone", "SQNR accumulated"]
     (table,) = [table for table in page.tables if table.id == "layers"]
@@ -295,6 +296,31 @@ def test_a_repair_on_data_shows_the_values_of_each_quantized_tensor() -> None:
     assert shown is not None and (shown.low, shown.high) == (values.min(), values.max())
     edges = shown.start + shown.width * np.arange(len(shown.counts) + 1)
     assert list(shown.counts) == list(np.histogram(values, edges)[0]) and len(shown.counts) <= SHOWN
+
+
+def test_the_page_of_error_shows_the_same_values_as_that_of_the_repair() -> None:
+    pytest.importorskip("onnxruntime")
+    data = [{"x": np.random.default_rng(seed).normal(0, 4, (1, 4, 8, 8)).astype(np.float32)} for seed in range(2)]
+    model, rules, options = build(RESIDUAL), qdqgraph.rules(), qdqgraph.Options()
+    found, checked, values = checked_error(
+        model,
+        data,
+        rules,
+        options,
+        reference=None,
+        preprocess=None,
+        samples=None,
+        evaluate=None,
+        memory="2GiB",
+        provider="cpu",
+        progress=lambda line: None,
+        values=True,
+    )
+    page = measured.error_page(Path("m.onnx"), found, checked, rules, values)
+    pairs = [pair for box in page.views[0].boxes for pair in box.pairs if pair.kind == "activation"]
+    assert pairs and {pair.tensor: pair.values for pair in pairs} == {
+        pair.tensor: qdqgraph.fix(model, data=data).values[pair.tensor] for pair in pairs
+    }
 
 
 def test_the_range_of_a_pair_has_its_zero_point() -> None:

@@ -39,25 +39,25 @@ function startTabs() {
     title, counts[part] ? el("span", { class: "count" }, whole(counts[part])) : null)));
 }
 
-function isDark() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-}
+const system = matchMedia("(prefers-color-scheme: dark)");
 
 function startTheme() {
+  let chosen = null;
+  const show = () => {
+    document.documentElement.dataset.theme = chosen ?? (system.matches ? "dark" : "light");
+    if (begun.has("graph")) redraw();
+  };
   try {
     const kept = localStorage.getItem("qdqgraph-theme");
-    if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
+    if (kept === "dark" || kept === "light") chosen = kept;
   } catch { /* a browser may refuse storage to a file: the theme is then that of the system */ }
-  document.getElementById("theme").addEventListener("click", theme);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (begun.has("graph")) redraw(); });
-}
-
-function theme() {
-  const next = isDark() ? "light" : "dark";
-  document.documentElement.dataset.theme = next;
-  try { localStorage.setItem("qdqgraph-theme", next); } catch { /* as above */ }
-  if (begun.has("graph")) redraw();
+  document.getElementById("theme").addEventListener("click", () => {
+    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    try { localStorage.setItem("qdqgraph-theme", chosen); } catch { /* as above */ }
+    show();
+  });
+  system.addEventListener("change", show);
+  show();
 }
 
 function startKeys() {
@@ -70,7 +70,7 @@ function startKeys() {
     const key = event.key;
     if (key === "/") { event.preventDefault(); const field = document.getElementById("search"); field.focus(); field.select(); }
     else if (key === "?") help.showModal();
-    else if (key === "t") theme();
+    else if (key === "t") document.getElementById("theme").click();
     else if (/^[1-9]$/.test(key) && PARTS[key - 1]) open(PARTS[key - 1][0]);
     else if (!DATA.views.length) return;
     else if (key === "n" || key === "p") { open("graph"); step(key === "n" ? 1 : -1); }
