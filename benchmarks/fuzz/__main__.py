@@ -30,7 +30,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["QDQGRAPH_TRACEBACK"] = "1"
 
-from qdqgraph.cli import accuracy, check, engine, fix, plans, rules  # noqa: F401 - loaded once, before the forks
+from qdqgraph.cli import accuracy, check, engine, fix, plans, report, rules, tune  # noqa: F401 - loaded once, before the forks
 
 from .inputs import judged
 from .judge import LIMIT, PATIENCE, Fault, warm
@@ -108,6 +108,7 @@ def main() -> int:
     warm()
     begin, number, done, seen = time.monotonic(), args.start, 0, Counter[tuple[str, str]]()
     if args.keep is not None:
+        args.keep = args.keep.resolve()
         args.keep.mkdir(parents=True, exist_ok=True)
 
     def batches() -> Iterator[list[str]]:

@@ -169,6 +169,8 @@ def rule_files(root: Path) -> Iterator[Path]:
         yield root
         return
     for file in sorted(root.rglob("*")):
+        if file.exists() and not file.is_file():  # a folder, a pipe, a device
+            continue
         parts = file.relative_to(root).parts
         if file.suffix in (".py", ".toml") and not any(fnmatch.fnmatch(p, no) for p in parts for no in NO_RULES):
             yield file

@@ -251,7 +251,7 @@ def _repair(graph: Graph, pair: Pair) -> tuple[SetPair | None, bool]:
     if wanted >= rank:
         return None, False
     fits = -rank <= quantization.axis < rank and shape[quantization.axis] == quantization.scale.size
-    if quantization.axis == wanted or (not fits and shape[wanted] == quantization.scale.size):
+    if quantization.axis == wanted if fits else shape[wanted] == quantization.scale.size:
         nodes, zeros = tuple(key(n) for n in pair.nodes), Constant.of(np.zeros(quantization.scale.size, np.int8))
         return SetPair(nodes, Constant.of(quantization.scale), zeros, wanted), fits
     return (refit(graph, pair, wanted) if fits else None), False
