@@ -162,12 +162,13 @@ class AxisWrong(Rule):
                     yield self.finding(pair.nodes[0], f"the weights '{pair.tensor}' {fault}", help=help)
                     continue
                 edit, exact = _repair(graph, pair)
+                help = "requantize the weights along the axis of the output channels"
+                if pair.scale.size not in (graph.shape(pair.tensor) or (pair.scale.size,)):
+                    help = "export the weights again: no axis has so many channels"
                 yield self.finding(
                     pair.nodes[0],
                     f"the weights '{pair.tensor}' {fault}",
-                    help="set the axis of the output channels"
-                    if exact
-                    else "requantize the weights along the axis of the output channels",
+                    help="set the axis of the output channels" if exact else help,
                     edits=() if edit is None else (edit,),
                     safety=Safety.EXACT if exact else None,
                 )
