@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from .errors import CIRCLE, InternalError, ModelError, QdqgraphError, first_line, reason
+from .errors import LINK_LOOP, InternalError, ModelError, QdqgraphError, first_line, reason
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,7 +94,7 @@ def expected(error: Exception, call: str) -> QdqgraphError | None:
         name = error.filename if error.filename is not None else call
         return ModelError(f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {reason(error)}")
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
-        return ModelError(f"{str(error).partition(' from ')[2].strip(QUOTE)}: {CIRCLE}")
+        return ModelError(f"{str(error).partition(' from ')[2].strip(QUOTE)}: {LINK_LOOP}")
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
         name = f"names of files have the encoding {error.encoding} here, which lacks {error.object[error.start]!r}"
         return ModelError(f"{call}: {name}: set PYTHONUTF8=1")

@@ -21,7 +21,7 @@ import fnmatch
 import os
 from collections.abc import Iterable
 
-CIRCLE = "a circle of symbolic links"
+LINK_LOOP = "a loop of symbolic links"
 """What a path is for which `Path.resolve` raises a RuntimeError, before Python 3.13."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from ...errors import CIRCLE, ModelError, reason
+from ...errors import LINK_LOOP, ModelError, reason
 from ..external import external_files
 from .users import same_file, users
 
@@ -38,7 +38,7 @@ def refuse_to_overwrite(path: Path, *, force: bool, inputs: Iterable[Path] = ())
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
     except RuntimeError as error:
-        raise ModelError(f"{path}: {CIRCLE}") from error
+        raise ModelError(f"{path}: {LINK_LOOP}") from error
     except ValueError as error:  # a null character
         raise ModelError(f"{path!r}: not a file name: {error}") from error
 
