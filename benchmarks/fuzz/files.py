@@ -8,6 +8,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -46,6 +47,12 @@ SAMPLE = {{"x": np.ones((1, 4, 8, 8), np.float32)}}
 DTYPES = ("float16", "float64", "int8", "int64", "bool", "complex64", "U3", "S2", "V4", ">f4", "datetime64[s]")
 
 
+@cache
+def _weighted() -> tuple[onnx.ModelProto, ...]:
+    """The networks with a convolution or a matrix product."""
+    return tuple(m for m in networks() if any(n.op_type in ("Conv", "MatMul", "Gemm") for n in m.graph.node))
+
+
 class Files:
     """The files of one folder: each is made when an argument first names its kind.
 
@@ -58,7 +65,7 @@ class Files:
     def __init__(self, folder: Path, random: Random, found: Judged) -> None:
         self.folder, self.random, self._run = folder, random, found.run
         self.damaged = random.choice((0.0, 0.2, 0.5))
-        self.base = dressed(random.choice(networks()), random)
+        self.base = dressed(random.choice(_weighted() if random.random() < 0.6 else networks()), random)
         self._made: dict[str, str] = {}
 
     def of(self, kind: str) -> str:
@@ -259,9 +266,19 @@ class Files:
         return self.document("e.json", path.read_text()) if path.exists() else "e.json"
 
     def layers(self) -> str:
-        """What trtexec exported: layer info, a profile, times, or a log."""
-        found = [p for p in sorted(DATA.iterdir()) if p.suffix in (".json", ".txt", ".log")]
-        path = self.random.choice([p for p in found if p.stat().st_size < 1 << 19])
+        """Layer info that trtexec exported."""
+        return self._exported(".graph.json")
+
+    def profile(self) -> str:
+        """Times of layers."""
+        return self._exported(".profile.json")
+
+    def log(self) -> str:
+        """A log, or another export."""
+        return self._exported(".log", ".txt", ".json")
+
+    def _exported(self, *ends: str) -> str:
+        path = self.random.choice([each for each in sorted(DATA.iterdir()) if each.name.endswith(ends)])
         text = path.read_text()
         return self.document(path.name, text) if path.suffix == ".json" else self.text(path.name, text)
 
@@ -304,8 +321,10 @@ KINDS: dict[str, Callable[[Files], str]] = {
     "fixed": Files.fixed,
     "floats": Files.floats,
     "layers": Files.layers,
+    "log": Files.log,
     "model": Files.model,
     "plan": Files.plan,
+    "profile": Files.profile,
     "ranking": Files.ranking,
     "rule": Files.rule,
     "score": Files.score,

@@ -26,18 +26,20 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "--eval": ("score",),
     "--fixed": ("fixed", "model"),
     "--from": ("ranking",),
-    "--measured": ("layers", "engine"),
-    "--profile": ("layers",),
-    "--profile-a": ("layers",),
-    "--profile-b": ("layers",),
+    "--measured": ("layers", "profile"),
+    "--profile": ("profile",),
+    "--profile-a": ("profile",),
+    "--profile-b": ("profile",),
     "--ranges": ("table", "statistics"),
     "--reference": ("floats", "model"),
     "--rules": ("rule",),
     "--storage": ("storage",),
-    "--times": ("layers",),
+    "--times": ("log",),
     "FLOAT.onnx": ("floats",),
-    "LAYERS.json": ("layers", "engine"),
+    "LAYERS.json": ("layers", "layers", "engine"),
     "MODEL": ("model",),
+    "diff A": ("model",),
+    "diff B": ("model", "fixed"),
     "undo MODEL": ("fixed",),
     "PATH": ("rule",),
     "PLAN": ("plan",),
@@ -53,7 +55,7 @@ OUTPUTS = {
     "OUT": ("o.onnx", "sub/o.onnx", "o.onnx", "o.data"),
     "draw OUT": ("o.svg", "o.dot", "o.txt"),
     "engine draw OUT": ("o.svg", "o.dot", "o.txt"),
-    "sensitivity OUT": ("o.json", "o.csv", "o.txt"),
+    "sensitivity OUT": ("o.json", "o.csv"),
     "FILE": ("o.json",),
     "FILE.html": ("o.html",),
     "FOLDER": ("pages",),
@@ -81,11 +83,15 @@ VALUES: Mapping[str, tuple[str, ...]] = {
     "--builds": ("1", "0"),
     "--calibrate": ("auto", "max", "percentile", "mse", "entropy", "none", "x"),
     "--code": ("MY1", "MY101", "QDQ101", "x", "MYX999999999", ""),
-    "--device": ("orin", "a100", "x"),
+    "--device": ("orin", "a100", "rtx-4090", "x"),
     "--ignore": ("QDQ2", "QDQ101,QDQ405", "concat-scales-differ", "x", ""),
     "--max-bits-lost": ("0", "1", "9", "-1", "nan"),
     "--memory": ("1", "64MiB", "2GiB", "1e3", "-1", "nan", "x", "9" * 30),
     "--memory-limit": ("4096", "100", "1", "-1"),
+    "--max-drop": ("0", "1", "nan"),
+    "--min-gain": ("0", "-1", "5", "nan"),
+    "--min-speed": ("1", "0.5", "0"),
+    "--percentile": ("99.9", "50", "1e-9", "0", "101"),
     "--policy": (
         "max",
         "output",
@@ -121,6 +127,7 @@ VALUES: Mapping[str, tuple[str, ...]] = {
         "json=",
         "json=m.onnx",
     ),
+    "--seed": ("0", "7", "-1"),
     "--select": ("QDQ1", "QDQ4,QDQ2", "QDQ405", "MYX", "x", ""),
     "--shape": ("x:1x4x8x8", "x:0", "x:-1", "x:2147483648x9", "x", ":", "x:1x3x8x8", "none:1"),
     "--target": ("trt-8.6", "trt-10", "trt-11", "trt-rtx", "x"),
@@ -229,9 +236,8 @@ def _word(values: tuple[str, ...], files: Files, random: Random) -> str:
 
 def _glob(files: Files, random: Random) -> str:
     names = [name for node in files.base.graph.node for name in (*node.output, node.name) if name] or ["x"]
-    return random.choice(
-        ("*", "*", random.choice(names), random.choice(names)[:1] + "*", "none", "[", "", *mutate.TEXTS[:2])
-    )
+    one = random.choice(names)
+    return random.choice(("*", "*", "*", one, one, f"{one[:1]}*", "none", "[", *mutate.TEXTS[:2]))
 
 
 _TABLES: tuple[tuple[Mapping[str, tuple[str, ...]], Callable[[tuple[str, ...], Files, Random], str]], ...] = (

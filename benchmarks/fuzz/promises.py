@@ -21,6 +21,8 @@ from .judge import Judged, Ran
 TEXTS = (".html", ".svg", ".dot", ".md", ".csv", ".txt", ".xml", ".sarif", ".json", ".toml", ".py")
 MODELS = ("fix", "quantize", "strip", "tune", "apply", "undo")
 """Commands whose output is a model, whatever its name."""
+OWN = ("o.", "sub/o.", "s.", "pages/", "rules/")
+"""Beginnings of the names of outputs whose suffix tells what they contain."""
 Content = bytes | str
 """Of a file; or what a link names, or that it is a folder."""
 
@@ -149,7 +151,7 @@ def promised(arguments: Sequence[str], ran: Ran, folder: Path, before: Mapping[s
         return
     made = {word.rpartition("=")[2] for word in arguments} if arguments[0] in MODELS else set()
     for name in changed(before, after):
-        named = name in made and name not in ("o.json", "o.html")
+        named = not name.startswith(OWN) or (name in made and name not in ("o.json", "o.html"))
         if not named and isinstance(after.get(name), bytes) and (fault := broken(folder / name)):
             found.unsound(
                 f"{' '.join(arguments[:2]) if arguments[0] in ('engine', 'rules') else arguments[0]}: {fault}",
