@@ -216,7 +216,7 @@ MADE: dict[str, Callable[[], None]] = {
     "an array of 400 GB in a small .npz file": header,
     "an array whose header is cut": text("x.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': ('<f4',"),
     "an empty .npz file": text("x.npz", b"PK\x05\x06" + bytes(18)),
-    "a scalar": array("x.npy", np.float32(3)),
+    "a scalar": array("x.npy", np.array(3, np.float32)),
     "texts": array("x.npy", np.array(["a", "b"])),
     "a pickle": array("x.npy", np.array([{}], dtype=object)),
     "a plan of 200,000 brackets": text("p.json", "[" * DEEP),
