@@ -23,6 +23,8 @@ MODELS = ("fix", "quantize", "strip", "tune", "apply", "undo")
 """Commands whose output is a model, whatever its name."""
 OWN = ("o.", "sub/o.", "s.", "pages/", "rules/")
 """Beginnings of the names of outputs whose suffix tells what they contain."""
+WHERE = (["rules", "new"], ["rules", "pages"])
+"""Commands that write files of other names to a folder."""
 Content = bytes | str
 """Of a file; or what a link names, or that it is a folder."""
 
@@ -120,7 +122,7 @@ def kept(
     new, line = changed(before, after), " ".join(arguments)
     named = [name for name in new if name in line or any(part and part in line for part in _owners(name))]
     for name in new:
-        if name not in named and arguments[:2] != ["rules", "new"]:
+        if name not in named and list(arguments[:2]) not in WHERE:
             yield f"a file that no option names: {re.sub(r'[0-9a-f]{8,}|[0-9]+', 'N', name)[:60]}"
         if name in before and name not in after:
             yield f"a file is gone: {name[:40]}"
