@@ -330,7 +330,7 @@ def test_rules_that_are_a_loop_of_links_are_named(folder: Path, capsys: pytest.C
     ("shell", "code", "said"),
     [
         ("check é中.onnx -v --no-config", 0, ""),
-        ("check é中.onnx -v --no-config >&-", 2, "the output cannot be printed: Bad file descriptor"),
+        ("--version >&-", 2, "the output cannot be printed: Bad file descriptor"),
         ("--version >/dev/full", 2, "the output cannot be printed: No space left on device"),
     ],
 )
@@ -344,6 +344,17 @@ def test_stdout_in_ascii_closed_and_full(folder: Path, shell: str, code: int, sa
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr.decode("ascii")) == (code, f"qdqgraph: {said}\n" if said else "")
     assert ("\\xe9\\u4e2d" in done.stdout.decode("ascii")) is not bool(said)
+
+
+def test_names_of_files_in_ascii(folder: Path) -> None:
+    plain()
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "qdqgraph", "fix", "m.onnx", "-o", "ö.onnx", "--no-numerics", "--no-config"]
+    done = subprocess.run(
+        [os.fsencode(word) for word in command], env={**os.environ, **bare}, capture_output=True, check=False
+    )
+    said = "fix: names of files have the encoding ascii here, which lacks '\\xf6': set PYTHONUTF8=1"
+    assert (done.returncode, done.stderr.decode()) == (2, f"qdqgraph: {said}\n")
 
 
 def test_a_result_that_cannot_be_printed_is_written_and_named(
