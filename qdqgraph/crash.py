@@ -38,7 +38,6 @@ STEPS = {
     "verify": "comparing outputs",
 }
 """For each folder of the package what it does, as a step in a message."""
-QUOTE = "'"
 LIBRARIES = {"onnxruntime": "ONNX Runtime"}
 """Libraries whose errors are about the model: they refuse it, or cannot run it."""
 TRACEBACK = "QDQGRAPH_TRACEBACK"
@@ -94,10 +93,11 @@ def expected(error: Exception, call: str) -> QdqgraphError | None:
         name = error.filename if error.filename is not None else call
         return ModelError(f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {reason(error)}")
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
-        return ModelError(f"{str(error).partition(' from ')[2].strip(QUOTE)}: {LINK_LOOP}")
+        name = str(error).partition(" from ")[2].strip("'")
+        return ModelError(f"{name}: {LINK_LOOP}")
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
-        name = f"names of files have the encoding {error.encoding} here, which lacks {error.object[error.start]!r}"
-        return ModelError(f"{call}: {name}: set PYTHONUTF8=1")
+        fault = f"names of files have the encoding {error.encoding} here, which lacks {error.object[error.start]!r}"
+        return ModelError(f"{call}: {fault}: set PYTHONUTF8=1")
     library = type(error).__module__.partition(".")[0]
     if library in LIBRARIES or isinstance(error, onnx_errors()):
         who = LIBRARIES.get(library, "onnx")

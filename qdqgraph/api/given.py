@@ -29,13 +29,12 @@ def path(file: File | None) -> Path | None:
 
 
 @contextmanager
-def named(file: Path | None) -> Iterator[None]:
+def named(file: Path) -> Iterator[None]:
     """Adds the file of a model to the message of an error about its graph."""
     try:
         yield
     except GraphError as error:
-        if file is not None:
-            error.args = (f"{file}: {error}",)
+        error.args = (f"{file}: {error}",)
         raise
 
 

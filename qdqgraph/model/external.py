@@ -15,6 +15,8 @@ from .recognized import kind_of, mistaken
 
 LIMIT = (1 << 31) - 1
 """The most bytes that protobuf serializes."""
+LONG = 200
+"""Characters of a path from which on messages shorten it."""
 WIDEST = 16
 """The bytes of the widest element, a complex number of two doubles."""
 
@@ -79,10 +81,6 @@ def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.T
 
 def _is_external(tensor: onnx.TensorProto) -> bool:
     return bool(tensor.data_location == TensorProto.EXTERNAL)
-
-
-LONG = 200
-"""Characters of a path from which on messages shorten it."""
 
 
 def location(tensor: onnx.TensorProto) -> str:

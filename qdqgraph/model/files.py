@@ -15,6 +15,7 @@ from .recognized import mistaken
 
 WANTED = "an ONNX file"
 NOTHING = Path(os.devnull)
+"""A device that messages call an empty file."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
