@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from .errors import InternalError, ModelError, QdqgraphError, first_line, reason
+from .errors import LINK_LOOP, InternalError, ModelError, QdqgraphError, first_line, reason
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,9 +87,17 @@ def expected(error: Exception, call: str) -> QdqgraphError | None:
     Returns:
         None for any other error: a defect.
     """
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_folder():
+        return ModelError(f"{call}: the current folder was deleted: change to another one")
     if isinstance(error, OSError):
         name = error.filename if error.filename is not None else call
         return ModelError(f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {reason(error)}")
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        name = str(error).partition(" from ")[2].strip("'")
+        return ModelError(f"{name}: {LINK_LOOP}")
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
+        fault = f"names of files have the encoding {error.encoding} here, which lacks {error.object[error.start]!r}"
+        return ModelError(f"{call}: {fault}: set PYTHONUTF8=1")
     library = type(error).__module__.partition(".")[0]
     if library in LIBRARIES or isinstance(error, onnx_errors()):
         who = LIBRARIES.get(library, "onnx")
@@ -98,6 +106,15 @@ def expected(error: Exception, call: str) -> QdqgraphError | None:
         detail = f": {first_line(error)}" if str(error).strip() else ""
         return ModelError(f"{call}: there is not enough memory while {_step(error)}{detail}")
     return None
+
+
+def _has_folder() -> bool:
+    """Returns whether the current folder exists."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def onnx_errors() -> tuple[type[Exception], ...]:

@@ -8,6 +8,7 @@ that is removed or renamed, or gets another meaning, raises the number.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -57,5 +58,20 @@ def other_version(content: object, name: str) -> str:
 
 
 def document(name: str, content: Mapping[str, Any]) -> str:
-    """Returns a document as JSON in ASCII, indented by one space per level; `schema` is its first key."""
-    return json.dumps({SCHEMA: identifier(name), **content}, indent=1)
+    """Returns a document as JSON in ASCII, indented by one space per level; `schema` is its first key.
+
+    Numbers that are not finite become null.
+    """
+    whole = {SCHEMA: identifier(name), **content}
+    try:
+        return json.dumps(whole, indent=1, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(whole), indent=1)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

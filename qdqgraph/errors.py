@@ -21,6 +21,9 @@ import fnmatch
 import os
 from collections.abc import Iterable
 
+LINK_LOOP = "a loop of symbolic links"
+"""What a path is for which `Path.resolve` raises a RuntimeError, before Python 3.13."""
+
 
 class QdqgraphError(Exception):
     """Base class of all errors whose message is addressed to the user."""

@@ -4,12 +4,14 @@
     python -m benchmarks.fuzz --only 1:1234 --keep FOLDER
 
 Each input follows from its number: `SEED:NUMBER` is a file of the repository with mutations, `wSEED:NUMBER` a network
-in another form (`dress`), with drawn options, data and tables; a run takes both. Its commands run in one process, which
-ends after some inputs, or when a command takes the process with it (memory, a crash in a library). Prints each new
-fault once, with its input, and at the end the counts; exits with 1 if there is a fault. `corpus.txt` lists inputs that
-once failed; the tests run them. Counted are tracebacks (exit code 3, and crashed rules), outputs that onnx.checker or
-ONNX Runtime refuse while it accepts the input, exact repairs that change an output, second runs that change bytes, undo
-that does not restore, commands of more than 20 s of CPU time, and dead processes.
+in another form (`dress`), with drawn options, data and tables, `xSEED:NUMBER` any commands with any of their options,
+which come from the parser, on files of every kind, some of them damaged; a run takes all three. Its commands run in one
+process, which ends after some inputs, or when a command takes the process with it (memory, a crash in a library).
+Prints each new fault once, with its input, and at the end the counts; exits with 1 if there is a fault. `corpus.txt`
+lists inputs that once failed; the tests run them. Counted are tracebacks (exit code 3, and crashed rules), outputs that
+onnx.checker or ONNX Runtime refuse while it accepts the input, exact repairs that change an output, second runs that
+change bytes, undo that does not restore, files that are written although the exit code is 2, texts with control
+characters, JSON that does not fit its schema, commands of more than 20 s of CPU time, and dead processes.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["QDQGRAPH_TRACEBACK"] = "1"
 
-from qdqgraph.cli import accuracy, check, engine, fix, plans, rules  # noqa: F401 - loaded once, before the forks
+from qdqgraph.cli import accuracy, check, engine, fix, plans, report, rules, tune  # noqa: F401 - loaded once, before the forks
 
 from .inputs import judged
 from .judge import LIMIT, PATIENCE, Fault, warm
 from .seeds import seeds
 
-BATCH = 40
+KINDS = ("", "w", "x")
+"""Beginnings of the names of inputs."""
+BATCH = 39
 """Inputs of one process."""
 MEMORY = 6 << 30
 """Bytes that a process may take."""
@@ -108,14 +112,15 @@ def main() -> int:
     warm()
     begin, number, done, seen = time.monotonic(), args.start, 0, Counter[tuple[str, str]]()
     if args.keep is not None:
+        args.keep = args.keep.resolve()
         args.keep.mkdir(parents=True, exist_ok=True)
 
     def batches() -> Iterator[list[str]]:
         nonlocal number
         while args.only is None and time.monotonic() < begin + 60 * args.minutes:
-            numbers = range(number, number + BATCH // 2)
-            yield [f"{letter}{args.seed}:{n}" for n in numbers for letter in ("", "w")]
-            number += BATCH // 2
+            numbers = range(number, number + BATCH // len(KINDS))
+            yield [f"{letter}{args.seed}:{n}" for n in numbers for letter in KINDS]
+            number = numbers.stop
         if args.only is not None:
             yield args.only
 

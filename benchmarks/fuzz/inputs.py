@@ -35,6 +35,11 @@ def judged(folder: Path, seed: str) -> tuple[Fault, ...]:
 
         wide.judge(folder, random, found)
         return tuple(found.faults)
+    if seed.startswith("x"):
+        from . import commands
+
+        commands.judge(folder, random, found)
+        return tuple(found.faults)
     kind = random.choice(KINDS)
     if kind == "model":
         _model(folder, random, found)

@@ -28,6 +28,8 @@ LIMIT = 20
 PATIENCE = 12
 """So many times as long may it take, on a machine with other work."""
 FRAME = re.compile(r'File "[^"]*?((?:qdqgraph|rules)/[^"]*)", line (\d+), in (\S+)')
+USERS = re.compile(r"^qdqgraph: .* failed with the \w+ above", re.MULTILINE)
+"""After the traceback of a function of the user."""
 ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Warning|Iteration|Interrupt)\w*)(?::|$)", re.MULTILINE)
 
 
@@ -59,6 +61,16 @@ class Fault:
     command: str
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A command that ended: exit code, what it printed, and its fault, if it has one."""
+
+    code: int
+    out: str
+    err: str
+    fault: Fault | None
+
+
 @contextlib.contextmanager
 def limited(seconds: int = LIMIT) -> Iterator[None]:
     """Raises `Hang` after so many seconds of CPU time, or `PATIENCE` times as long."""
@@ -78,26 +90,26 @@ def limited(seconds: int = LIMIT) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def command(arguments: Sequence[str]) -> tuple[int, str, Fault | None]:
-    """Runs a command; returns its exit code, stderr, and its fault."""
+def command(arguments: Sequence[str]) -> Ran:
+    """Runs a command."""
     out, err = io.StringIO(), io.StringIO()
     line = " ".join(arguments)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), limited():
             code = main(list(arguments))
     except Hang:
-        return 124, "", Fault("hang", arguments[0], line)
+        return Ran(124, "", "", Fault("hang", arguments[0], line))
     except SystemExit as end:
         code = int(end.code or 0)
     except BaseException as error:  # noqa: BLE001 - anything that the last resort let through
-        return 3, "", Fault("traceback", f"escaped: {type(error).__name__}", line)
-    text = err.getvalue()
-    if code == 3 or "Traceback" in text:
-        return code, text, Fault("traceback", _place(text), line)
-    if "QDQ901" in text and "crashed" in text and "--rules" not in arguments:
+        return Ran(3, "", "", Fault("traceback", f"escaped: {type(error).__name__}", line))
+    text, fault = err.getvalue(), None
+    if code == 3 or ("Traceback" in text and not USERS.search(text)):
+        fault = Fault("traceback", _place(text), line)
+    elif "QDQ901" in text and "crashed" in text and "--rules" not in arguments:
         crash = re.search(r"rule (\w+) crashed(?: at \S*?(\w+\.py:\d+))?: (\w+)", text)
-        return code, text, Fault("traceback", " ".join(filter(None, crash.groups())) if crash else text[:200], line)
-    return code, text, None
+        fault = Fault("traceback", " ".join(filter(None, crash.groups())) if crash else text[:200], line)
+    return Ran(code, out.getvalue(), text, fault)
 
 
 def _place(text: str) -> str:
@@ -138,10 +150,14 @@ class Judged:
 
     def run(self, *arguments: Any) -> int:
         """Runs a command and keeps its fault; returns the exit code."""
-        code, _, fault = command([str(a) for a in arguments])
-        if fault is not None:
-            self.faults.append(fault)
-        return code
+        return self.ran(*arguments).code
+
+    def ran(self, *arguments: Any) -> Ran:
+        """The same, with what it printed."""
+        done = command([str(a) for a in arguments])
+        if done.fault is not None:
+            self.faults.append(done.fault)
+        return done
 
     def unsound(self, place: str, *arguments: Any) -> None:
         """Notes an unsound output."""

@@ -30,12 +30,11 @@ SETTINGS = """[tool.qdqgraph]
 target = "trt-10"
 ignore = ["QDQ305"]
 only = ["*"]
-max_bits_lost = 1.5
+max-bits-lost = 1.5
 also = ["QDQ403"]
 rules = ["rule.toml"]
 
-[[tool.qdqgraph.models]]
-path = "*.onnx"
+[tool.qdqgraph.models."*.onnx"]
 ignore = ["QDQ2"]
 """
 

@@ -117,7 +117,7 @@ def _fix(path: Path, base: onnx.ModelProto, random: Random, found: Judged) -> No
         options += ("--data", str(samples(path.with_name("d.npz"), base, random)), *_drawn(MEASURED, random))
         options += ("--statistics", str(folder / "s.npz")) if random.random() < 0.3 else ()
     elif not exact and random.random() < 0.08:
-        options += ("--ranges", str(_table(path.with_name("t.txt"), base, random)))
+        options += ("--ranges", str(table(path.with_name("t.txt"), base, random)))
     if measured or random.random() < 0.75:
         options += ("--no-numerics",)
     shown = random.choice(((), (), ("-v", "--diff"), ("--format", "json"), ("--format", "markdown"), ("-q",)))
@@ -169,7 +169,7 @@ def _floats(path: Path, base: onnx.ModelProto, random: Random, found: Judged) ->
     _save(plain, path, random)
     options: tuple[str, ...] = ("--no-numerics",) if random.random() < 0.8 else ()
     if random.random() < 0.7:
-        options += ("--ranges", str(_table(path.with_name("t.txt"), plain, random)))
+        options += ("--ranges", str(table(path.with_name("t.txt"), plain, random)))
     if random.random() < 0.4 or "--ranges" not in options:
         options += ("--data", str(samples(path.with_name("d.npz"), plain, random)), *_drawn(MEASURED[:3], random))
     options += ("--target", random.choice(TARGETS)) if random.random() < 0.3 else ()
@@ -206,7 +206,7 @@ def samples(path: Path, model: onnx.ModelProto, random: Random) -> Path:
     return path
 
 
-def _table(path: Path, model: onnx.ModelProto, random: Random) -> Path:
+def table(path: Path, model: onnx.ModelProto, random: Random) -> Path:
     """A table of ranges in one of the formats, with mutations in half of them."""
     names = [*(i.name for i in model.graph.input), *(n for node in model.graph.node for n in node.output if n)]
     ranges = {name: random.choice((0.5, 1.0, 3.0, 1e-6)) for name in names if random.random() < 0.95}

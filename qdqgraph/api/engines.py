@@ -77,7 +77,8 @@ def forecast_for(model: Model, target: str, folder: File | None) -> tuple[Engine
     """
     found, place, source = given.read(model, folder)
     rules = catalog.load()
-    graph = Graph.opened(found, place, target=Target.named(target), keeps=handled(rules))
+    with given.named(source):
+        graph = Graph.opened(found, place, target=Target.named(target), keeps=handled(rules))
     findings = examine(graph, rules, Options(target=target))
     lines = [f"{f.place}: {f.code} {f.message}" for f in findings if f.severity is Severity.ERROR]
     lines[SHOWN:] = [f"and {len(lines) - SHOWN} more: qdqgraph check lists them"] if len(lines) > SHOWN else []

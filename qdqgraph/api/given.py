@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,7 +12,7 @@ import onnx
 
 from ..calibration.data.samples import Samples
 from ..calibration.data.sources import Data, samples_of
-from ..errors import ModelError, RuleError
+from ..errors import GraphError, ModelError, RuleError
 from ..log import Progress, log_step
 from ..model.given import File, Model, read
 from ..repair.options import Options
@@ -25,6 +26,16 @@ Memory: TypeAlias = int | str
 def path(file: File | None) -> Path | None:
     """Returns a file as a path; None if there is none."""
     return None if file is None else Path(file)
+
+
+@contextmanager
+def named(file: Path) -> Iterator[None]:
+    """Adds the file of a model to the message of an error about its graph."""
+    try:
+        yield
+    except GraphError as error:
+        error.args = (f"{file}: {error}",)
+        raise
 
 
 def samples(

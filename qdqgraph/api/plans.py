@@ -73,8 +73,13 @@ def diff(a: Model, b: Model) -> tuple[str, ...]:
     Raises:
         ModelError: a model cannot be read or imported.
     """
-    first, second = (Graph.opened(found, place) for found, place, _ in (given.read(a, None), given.read(b, None)))
-    return tuple(differences(first, second))
+    return tuple(differences(_opened(a), _opened(b)))
+
+
+def _opened(model: Model) -> Graph:
+    found, place, file = given.read(model, None)
+    with given.named(file):
+        return Graph.opened(found, place)
 
 
 def _edited(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 from ..stop import STOP
 from .failures import stopped, unprinted
@@ -32,7 +33,10 @@ def entry() -> None:
 
 
 def _open_streams() -> None:
-    """Opens stdin, stdout and stderr where the caller closed them: a file would get their numbers, and the output."""
+    """Opens stdin, stdout and stderr where the caller closed them: a file would get their numbers, and the output.
+
+    Characters that the encoding of a stream lacks are escaped.
+    """
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):  # nothing can be written to stdout
         try:
             os.fstat(number)
@@ -42,3 +46,6 @@ def _open_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - a descriptor, for the whole process
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # an encoding such as ASCII has not every character of a name
+            stream.reconfigure(errors="backslashreplace")

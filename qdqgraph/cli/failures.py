@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from ..stop import STOP, word
 
 INVALID, DEFECT = 2, 3
 """Exit codes: invalid input, rule or settings; a defect of qdqgraph."""
+UNPRINTED = (errno.EPIPE, errno.EBADF, errno.EIO, errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""Errors without a file name that writing to stdout raises."""
 MODELS = ("models", "model", "a", "b", "engines")
 """Arguments that name models."""
 FILES = (*MODELS, "plan", "layers", "paths", "code")
@@ -31,7 +34,7 @@ def failed(error: Exception, args: Namespace) -> int:
     """
     if STOP.number and not isinstance(error, QdqgraphError):  # a library made another error of the interrupt
         return stopped(KeyboardInterrupt(), STOP.number)
-    if isinstance(error, OSError) and error.filename is None and not isinstance(error, QdqgraphError):
+    if isinstance(error, OSError) and error.filename is None and error.errno in UNPRINTED:
         return unprinted(error)
     known = error if isinstance(error, QdqgraphError) else expected(error, args.verb)
     if known is None:

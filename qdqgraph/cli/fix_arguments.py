@@ -64,5 +64,5 @@ def add_samples(verb: ArgumentParser, data: str, *, floats: bool) -> None:
     group = add_data(verb, data)
     if not floats:
         help = "with --data: the float network, for the exact weights"
-        group.add_argument("--reference", metavar="FLOAT.onnx", help=help)
+        group.add_argument("--reference", type=Path, metavar="FLOAT.onnx", help=help)
     add_calibration(verb)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from argparse import SUPPRESS, Action, HelpFormatter
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -96,6 +97,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints one sentence and ends the process; the options are in the help."""
         self.exit(2, f"qdqgraph: {message}; options: {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Prints help and version; `argparse` ignores that stdout cannot be written."""
+        if message and file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Prints the message and ends the process."""

@@ -45,6 +45,10 @@ def so_far(paths: Iterable[Path]) -> Iterator[None]:
         elif found and not error.args:  # a sentence that says how to continue names the file
             error.args = (found,)
         raise
+    except OSError as error:
+        if error.filename is None and (found := _written_since(ages)):  # stdout cannot be written
+            error.strerror = f"{error.strerror}; {found}"
+        raise
 
 
 def _age(path: Path) -> tuple[int, int] | None:

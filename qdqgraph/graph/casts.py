@@ -10,6 +10,7 @@ Sources: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html and pytorch-qu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -17,12 +18,15 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from ..model.protos import element_types, is_standard
+from ..model.protos import element_types, is_standard, version
 
 REAL = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Element types between which a Cast is left out."""
 TYPES = frozenset({"to", "dtype", "output_dtype"})
 """Attributes that name the element type of an output: of Cast, of random operators, and of Q and DQ."""
+
+SINCE = {"to": 1, "saturate": 19, "round_mode": 24}
+"""The attributes of Cast, each with the opset that introduced it: https://onnx.ai/onnx/operators/onnx__Cast.html."""
 
 
 def between_reals(
@@ -38,7 +42,8 @@ def between_reals(
         dtype: the element type of a tensor as far as it is known.
     """
     nodes = tuple(nodes)
-    casts = [n for n in nodes if _to_real(n)]
+    opset = version(model)
+    casts = [n for n in nodes if _to_real(n, opset)]
     if not casts:
         return {}
     types = {str(n.inputs[0].name): dtype(n.inputs[0].name) for n in casts}
@@ -118,8 +123,12 @@ def has_half(model: onnx.ModelProto) -> bool:
     return any(a.i in half if a.name in TYPES else a.name == "value" and a.t.data_type in half for a in made)
 
 
-def _to_real(node: gs.Node) -> bool:
-    return node.op == "Cast" and is_standard(node) and node.attrs.get("to") in REAL and bool(node.inputs[0].name)
+def _to_real(node: gs.Node, opset: int) -> bool:
+    """Returns whether a node is a Cast to a type of `REAL`; one that onnx.checker refuses stays, and is reported."""
+    if node.op != "Cast" or not is_standard(node) or node.attrs.get("to") not in REAL:
+        return False
+    known = all(SINCE.get(name, math.inf) <= opset for name in node.attrs)
+    return known and len(node.inputs) == len(node.outputs) == 1 and bool(node.inputs[0].name)
 
 
 def _constants(model: onnx.ModelProto, nodes: Iterable[gs.Node]) -> set[str]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from ..errors import ModelError
+from ..errors import ModelError, reason
 from . import kinds
 from .recognized import kind_of, mistaken
 
 LIMIT = (1 << 31) - 1
 """The most bytes that protobuf serializes."""
+LONG = 200
+"""Characters of a path from which on messages shorten it."""
 WIDEST = 16
 """The bytes of the widest element, a complex number of two doubles."""
 
@@ -121,10 +123,9 @@ def external_files(model: onnx.ModelProto, folder: Path, stored: Mapping[str, st
         place = location(tensor)
         path = folder / (stored or {}).get(place, place)
         if Path(place).is_absolute() or ".." in Path(place).parts:
-            raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {place}")
-        if not _is_file(path):
-            place_it = "copy or download it too, under this name, beside the model"
-            raise ModelError(f"external data file {path} of {tensor.name!r} is missing; {place_it}")
+            raise ModelError(f"external data of {tensor.name!r} are outside the model's folder: {_short(Path(place))}")
+        if fault := _no_file(path):
+            raise ModelError(f"external data file {_short(path)} of {tensor.name!r} {fault}")
         if path.is_symlink() or len(Path(place).parts) > 1:
             real = path.resolve()
             if not real.is_relative_to(folder.resolve()):
@@ -138,11 +139,22 @@ def external_files(model: onnx.ModelProto, folder: Path, stored: Mapping[str, st
     return found
 
 
-def _is_file(path: Path) -> bool:
+def _no_file(path: Path) -> str:
+    """Returns why a path is no file that can be read; "" if it is one."""
     try:
-        return path.is_file()
-    except OSError:  # such as a name of more than 255 bytes
-        return False
+        if path.is_file():
+            return ""
+        if path.exists():
+            return "is a folder, a device or a pipe, not a file"
+    except OSError as error:  # such as a name of more than 255 bytes
+        return f"cannot be read: {reason(error)}"
+    return "is missing; copy or download it too, under this name, beside the model"
+
+
+def _short(path: Path) -> str:
+    """Returns a path for a message: the middle of a very long one is left out."""
+    text = str(path)
+    return text if len(text) <= LONG else f"{text[: LONG // 2]}…{text[-LONG // 2 :]}"
 
 
 def refuse_entries(tensor: onnx.TensorProto) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,8 @@ from .external import LIMIT
 from .recognized import mistaken
 
 WANTED = "an ONNX file"
+NOTHING = Path(os.devnull)
+"""A device that messages call an empty file."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -23,6 +26,8 @@ def read_model(path: Path) -> onnx.ModelProto:
     """
     model = onnx.ModelProto()
     try:
+        if path.is_block_device() or (path.is_char_device() and path != NOTHING):
+            raise ModelError(f"{path}: this is a device, not {WANTED}")
         if (size := path.stat().st_size) > LIMIT:
             raise ModelError(
                 f"{path}: the file has {size / 1e9:.2f} GB, and protobuf reads at most 2 GiB: export the model again "

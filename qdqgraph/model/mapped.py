@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from .external import external_tensors
+from .external import external_files, external_tensors
 
 LARGE = 1 << 16
 """Bytes from which on a tensor goes to the file."""
@@ -42,7 +42,11 @@ def mapped(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[bytes, Path]]
     Args:
         model: the model; it is not modified.
         folder: the folder of its external data.
+
+    Raises:
+        ModelError: external data are missing, too short, or outside the folder.
     """
+    external_files(model, folder)
     if next(external_tensors(model), None) is not None or model.ByteSize() < HEAVY:
         yield model.SerializeToString(), folder
         return

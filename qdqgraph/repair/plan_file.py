@@ -81,7 +81,8 @@ def read_plan(text: str) -> tuple[str, str, tuple[Edit, ...]]:
     try:
         content = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise PlanError(f"the plan is not valid JSON: {error}") from error
+        fault = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise PlanError(f"the plan is not valid JSON: {fault}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("edits"), list):
         raise PlanError(f"this is not a plan of format {FORMAT}; make one with: qdqgraph fix MODEL --plan FILE")
     try:

@@ -168,7 +168,10 @@ def rule_files(root: Path) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
+    os.listdir(root)  # noqa: PTH208 - an error if it cannot be read; rglob() finds nothing then
     for file in sorted(root.rglob("*")):
+        if file.exists() and not file.is_file():  # a folder, a pipe, a device
+            continue
         parts = file.relative_to(root).parts
         if file.suffix in (".py", ".toml") and not any(fnmatch.fnmatch(p, no) for p in parts for no in NO_RULES):
             yield file

@@ -47,8 +47,8 @@ def table_of(path: Path) -> tuple[str, dict[str, Any]]:
         raise RuleError(f"{path}:{line}: this is not valid TOML: {error}") from error
     except RecursionError as error:
         raise RuleError(f"{path}: this is not valid TOML: its arrays or tables are nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits, which Python does not convert
-        raise RuleError(f"{path}: this is not valid TOML: {error}") from error
+    except ValueError as error:  # Python does not convert it
+        raise RuleError(f"{path}: this is not valid TOML: an integer has thousands of digits") from error
 
 
 class TomlFile(Generic[F]):

@@ -162,12 +162,13 @@ class AxisWrong(Rule):
                     yield self.finding(pair.nodes[0], f"the weights '{pair.tensor}' {fault}", help=help)
                     continue
                 edit, exact = _repair(graph, pair)
+                help = "requantize the weights along the axis of the output channels"
+                if pair.scale.size not in (graph.shape(pair.tensor) or (pair.scale.size,)):
+                    help = "export the weights again: no axis has so many channels"
                 yield self.finding(
                     pair.nodes[0],
                     f"the weights '{pair.tensor}' {fault}",
-                    help="set the axis of the output channels"
-                    if exact
-                    else "requantize the weights along the axis of the output channels",
+                    help="set the axis of the output channels" if exact else help,
                     edits=() if edit is None else (edit,),
                     safety=Safety.EXACT if exact else None,
                 )
@@ -251,7 +252,7 @@ def _repair(graph: Graph, pair: Pair) -> tuple[SetPair | None, bool]:
     if wanted >= rank:
         return None, False
     fits = -rank <= quantization.axis < rank and shape[quantization.axis] == quantization.scale.size
-    if quantization.axis == wanted or (not fits and shape[wanted] == quantization.scale.size):
+    if quantization.axis == wanted if fits else shape[wanted] == quantization.scale.size:
         nodes, zeros = tuple(key(n) for n in pair.nodes), Constant.of(np.zeros(quantization.scale.size, np.int8))
         return SetPair(nodes, Constant.of(quantization.scale), zeros, wanted), fits
     return (refit(graph, pair, wanted) if fits else None), False

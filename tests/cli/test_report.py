@@ -73,6 +73,10 @@ def test_a_file_that_exists_stays_without_force(
         (["check", "MODEL", "--report", "MODEL"], "use the file extension .html"),
         (["check", "MODEL", "MODEL", "--report", "report.html"], "--report is about one model"),
         (["fix", "MODEL", "-o", "both.html", "--report", "both.html"], "both.html is given for two outputs"),
+        (
+            ["fix", "MODEL", "-o", "o.onnx", "--data", "no.npz", "--reference", "no.onnx", "--report", "r.html"],
+            "no.npz: no such file or folder",
+        ),
         (["fix", "MODEL", "-o", "o.onnx", "--report", "no/such/report.html"], "does not exist"),
     ],
 )

@@ -25,6 +25,16 @@ def test_a_saved_engine_comes_back_whole(tmp_path: Path) -> None:
     assert open_engine(file) == found
 
 
+@pytest.mark.parametrize("number", ["-Infinity", "NaN", "1e999"])
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path, number: str) -> None:
+    file = tmp_path / "layers.json"
+    file.write_text(
+        f'{{"Layers": [{{"Name": "a", "LayerType": "Reformat", "TacticValue": {number}}}], "Bindings": []}}'
+    )
+    (layer,) = json.loads(to_json(open_engine(file)))["layers"]
+    assert layer["fields"]["TacticValue"] is None
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -39,7 +49,10 @@ def test_a_saved_engine_comes_back_whole(tmp_path: Path) -> None:
         ('{"Layers": [{"Name": "a", "Inputs": [7]}]}', "Layers[0].Inputs[0]: Expected `object`, got `int`"),
         ('{"Layers": {"a": 1}}', "Layers: Expected `array`, got `object`"),
         ('{"Layers": [' + "1," * 2_100_000 + "1]}", "more than 2,000,000 values"),
-        ('{"Layers": [' + "9" * 10_000 + "]}", "this is not layer info"),
+        (
+            '{"Layers": [' + "9" * 10_000 + "]}",
+            "this is not layer info of an engine: an integer has thousands of digits",
+        ),
         ('{"Layers": [' + '{"Name":"a"},' * 100_000 + '{"Name":"a"}]}', "no engine has more than 100,000"),
         (
             '{"schema": "urn:qdqgraph:engine:2", "layers": [], "name": 5}',

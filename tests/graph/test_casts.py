@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+import qdqgraph
 from qdqgraph.graph.pair import rounded_equal
 from qdqgraph.rulekit import Graph, key, pairs, sites
 
@@ -125,3 +126,16 @@ def test_scales_of_one_pair_may_be_equal_numbers_in_two_types() -> None:
 )
 def test_a_scale_in_two_types_is_one_scale_but_for_rounding(first: np.generic, second: np.generic, equal: bool) -> None:
     assert rounded_equal(np.asarray(first), np.asarray(second)) is equal
+
+
+@pytest.mark.parametrize(
+    ("opset", "attributes", "left_out"),
+    [(17, "to = 10, axes = 1", False), (17, "to = 10, saturate = 1", False), (19, "to = 10, saturate = 1", True)],
+)
+def test_a_cast_that_the_checker_refuses_stays_and_is_reported(opset: int, attributes: str, left_out: bool) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : {opset}]>
+        g (float[2] x) => (float[2] y) <float s = {{0.1}}, int8 z = {{0}}> {{
+            a = Cast <{attributes}> (x)  b = Cast <to = 1> (a)  q = QuantizeLinear (b, s, z)  y = DequantizeLinear (q, s, z) }}"""
+    model = onnx.parser.parse_model(text)
+    assert ("a" in Graph(model).casts) is left_out
+    assert [f.place for f in qdqgraph.check(model) if f.code == "QDQ420"] == ([] if left_out else ["a"])

@@ -78,3 +78,9 @@ def test_an_empty_zero_point_is_removed_whatever_its_integers_are() -> None:
     assert [f.code for f in result.applied] == ["QDQ430", "QDQ430"]
     assert [f.code for f in result.left] == ["QDQ402"]
     assert [list(node.input) for node in result.model.graph.node] == [["x", "s"], ["q", "s"]]
+
+
+def test_scales_that_fit_no_axis_are_reported_and_not_moved() -> None:
+    model = convolution("2")
+    with pytest.raises(qdqgraph.RepairError, match=r"2 scales along axis 0; export the weights again"):
+        qdqgraph.fix(model, numerics=False)

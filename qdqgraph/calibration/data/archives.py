@@ -144,7 +144,10 @@ def _header(stream: IO[bytes], size: int, name: str) -> tuple[tuple[int, ...], b
     """
     version = np.lib.format.read_magic(stream)
     reader: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = reader(stream)
+    try:
+        shape, fortran, dtype = reader(stream)
+    except (SyntaxError, tokenize.TokenError) as error:
+        raise ValueError(f"the header of the array of {name!r} is damaged") from error
     if dtype.hasobject:
         raise ValueError("an array of Python objects")
     if any(d < 0 for d in shape) or math.prod(shape) * dtype.itemsize + stream.tell() != size:

@@ -85,6 +85,7 @@ def _folder(
     preprocess: str | Preprocess | None,
     limit: int | None,
 ) -> Samples:
+    os.listdir(folder)  # noqa: PTH208 - an error if it cannot be read; rglob() finds nothing then
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
     arrays = [p for p in files if p.suffix.lower() in ARRAYS]
     pictures = [p for p in files if p.suffix.lower() in PICTURES]

@@ -17,6 +17,7 @@ from onnx import helper
 from ...errors import CalibrationError, ModelError, first_line
 from ...extras import install_hint
 from ...model import runtime, shapes
+from ...model.external import external_files
 from ...model.protos import element_types
 from ...model.rounding import rounded
 from ...model.seeds import seeded
@@ -174,6 +175,7 @@ class Running:
     def _session(self, model: onnx.ModelProto) -> Any:
         import onnxruntime as ort
 
+        external_files(model, self.folder)
         options = runtime.session_options(self.folder)
         options.enable_cpu_mem_arena = False  # it keeps and rounds up what it once took
         options.enable_mem_pattern = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from ...errors import EngineError
 from ...graph.graph import Graph
 from ...log import LOG
+from ...model.external import external_files
 from ...model.files import read_model
 from ...repair.options import Options
 from ...repair.resolve import resolve
@@ -22,13 +23,15 @@ def built(model: Path, library: str, how: Build) -> Engine:
     """Builds the engine of a model with one of `LIBRARIES`.
 
     Raises:
-        ModelError: the model cannot be read.
+        ModelError: the model or its external data cannot be read.
         RefusedError: TensorRT refused the model; the message gives the node, the rule and what `fix` would do.
         EngineError: the engine cannot be built.
     """
     if library not in LIBRARIES:
         raise EngineError(f"unknown builder {library!r}; the builders are {', '.join(LIBRARIES)}")
-    graph = Graph.opened(read_model(model), model.parent)
+    found = read_model(model)
+    external_files(found, model.parent)
+    graph = Graph.opened(found, model.parent)
     LOG.info("building %s with %s", model, library)
     try:
         if library == "trtexec":

@@ -74,7 +74,7 @@ def parsed(text: str, path: Path, what: str) -> object:
         hint = "the file ends too early: was the export interrupted?" if cut else "this is not JSON"
         raise EngineError(f"{path}: line {error.lineno}, column {error.colno}: {hint} ({error.msg})") from error
     except (RecursionError, ValueError) as error:
-        fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        fault = "nested too deeply" if isinstance(error, RecursionError) else "an integer has thousands of digits"
         raise EngineError(f"{path}: this is not {what}: {fault}") from error
 
 

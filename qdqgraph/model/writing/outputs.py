@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from ...errors import ModelError, reason
+from ...errors import LINK_LOOP, ModelError, reason
 from ..external import external_files
 from .users import same_file, users
 
@@ -37,7 +37,9 @@ def refuse_to_overwrite(path: Path, *, force: bool, inputs: Iterable[Path] = ())
             pass
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
-    except (RuntimeError, ValueError) as error:  # a circle of links; a null character
+    except RuntimeError as error:
+        raise ModelError(f"{path}: {LINK_LOOP}") from error
+    except ValueError as error:  # a null character
         raise ModelError(f"{path!r}: not a file name: {error}") from error
 
 
