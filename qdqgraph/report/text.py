@@ -47,9 +47,14 @@ def show_floats(console: Console, path: str, result: Repair) -> None:
 
 
 def show_stripped(console: Console, path: str, result: Repair) -> None:
-    """One line per input that reads float values now."""
-    for finding in result.applied:
+    """One line for each of the first inputs that read float values now, how many more there are, and the file."""
+    shown = result.applied[:SHOWN] if len(result.applied) > SHOWN + 1 else result.applied
+    for finding in shown:
         say(console, f"{path}: {finding.message}; it now reads the float values")
+    if more := len(result.applied) - len(shown):
+        say(console, f"{path}: {more} more inputs and outputs now read the float values, all with --json")
+    if result.written is not None:
+        say(console, f"Wrote {result.written}")
 
 
 def show_fp16(console: Console, path: str, half: Fp16Model) -> None:
