@@ -46,7 +46,7 @@ def show_floats(console: Console, path: str, result: Repair) -> None:
         say(console, f"{path}: {', '.join(layers[:SHOWN])}{more}: stays in floating point: {reason}")
 
 
-def show_stripped(console: Console, path: str, result: Repair) -> None:
+def show_stripped(console: Console, path: str, result: Result) -> None:
     """One line for each of the first inputs that read float values now, how many more there are, and the file."""
     shown = result.applied[:SHOWN] if len(result.applied) > SHOWN + 1 else result.applied
     for finding in shown:
