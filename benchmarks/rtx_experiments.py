@@ -40,6 +40,11 @@ conv (x, s) => (y) {{
     u = Constant <value = int8[4] {{0, 0, 0, 0}}> ()  k = DequantizeLinear <axis = 0> (w, v, u)  y = Conv (d, k)
 }}
 <domain: "t", opset_import: ["" : 20]>
+bare (x) => (y) {{
+    w = Constant <value = int8[4,4,1,1] {{{SIXTEEN}}}> ()  v = Constant <value = float {{0.01}}> ()
+    u = Constant <value = int8 {{0}}> ()  k = DequantizeLinear (w, v, u)  y = Conv (x, k)
+}}
+<domain: "t", opset_import: ["" : 20]>
 wide (x, s) => (y) {{
     z = Constant <value = int8 {{0}}> ()  q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
     w = Constant <value = int8[4,8,1,1] {{{SIXTEEN}, {SIXTEEN}}}> ()  k = DequantizeLinear (w, s, z)  y = Conv (d, k)
@@ -49,7 +54,7 @@ CONSTANTS = f"""float s = {{0.1}}, float t = {{0.11}}, float u = {{0.12}}, float
     int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, int64[4] twice = {{1, 1, 2, 2}}, float[4] scale = {{1, 1, 2, 2}},
     float[4,4,1,1] fw = {{{SIXTEEN}}}, int8[4,4,2,2] up = {{{", ".join([SIXTEEN] * 4)}}}, float[4] ones = {{1, 1, 1, 1}},
     int8[32,32] mw = {{{", ".join([SIXTEEN] * 64)}}}, float[32] bias = {{{", ".join(["1"] * 32)}}}, int64[1] last = {{-1}},
-    float[4,1,3,3] dw = {{{", ".join(["0.1"] * 36)}}}, int64[3] rows = {{1, 4, 256}}, int64[4] image = {{1, 4, 16, 16}}"""
+    float[4,1,3,3] dw = {{{", ".join(["0.1"] * 36)}}}, int64[3] rows = {{1, 4, 256}}, int64[5] volume = {{1, 4, 4, 8, 8}}, int64[4] image = {{1, 4, 16, 16}}"""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,7 @@ EXPERIMENTS = (
     Experiment("Concat, scales differ", "a = t.conv (x, s) b = t.conv (x, t) p = t.pair (a, s) q = t.pair (b, t) c = Concat <axis = 1> (p, q) y = t.wide (c, u)", "F7"),
     Experiment("Conv, Relu, MaxPool, Conv", f"a = t.conv (x, s) r = Relu (a) p = MaxPool {POOL} (r) y = t.conv (p, t)", "R16, T1"),
     Experiment("Relu, MaxPool, Sin", f"a = Relu (x) p = MaxPool {POOL} (a) y = Sin (p)", "F6: a library kernel"),
+    Experiment("Conv, Q, DQ, MaxPool of three dimensions, Q, DQ, Conv", "a = t.conv (x, s) v = Reshape (a, volume) q = t.pair (v, t) p = MaxPool <kernel_shape = [3, 3, 3], pads = [1, 1, 1, 1, 1, 1]> (q) b = Reshape (p, image) y = t.conv (b, t)", "R16: not in INT8"),
     Experiment("Q, DQ, AveragePool, Q", f"a = t.conv (x, s) q = t.pair (a, t) p = AveragePool {POOL} (q) y = t.conv (p, u)", "R17"),
     Experiment("Relu, GlobalAveragePool, Mul", "a = Relu (x) p = GlobalAveragePool (a) y = Mul (a, p)", "F6"),
     Experiment("Q, DQ, Softmax, Q", "a = t.conv (x, s) p = t.pair (a, t) r = Softmax <axis = 1> (p) y = t.conv (r, u)", "F6, F7"),
@@ -104,6 +110,9 @@ EXPERIMENTS = (
     Experiment("Gemm, Q, DQ, reductions, float Gemm", "p = t.pair (x, s) k = DequantizeLinear (mw, s, z) a = Gemm <transB = 1> (p, k, bias) q = t.pair (a, t) m = ReduceMax (q, last) d = Sub (q, m) e = Exp (d) f = Floor (e) g = Gemm <transB = 1> (f, k, bias) y = t.pair (g, u)", "F6, F7", ("float[16,32]", "float[16,32]")),
     Experiment("Conv, Reshape, Transpose, Conv", "a = t.conv (x, s) r = Reshape (a, rows) b = Reshape (r, image) c = Transpose <perm = [0, 1, 3, 2]> (b) y = t.conv (c, t)", "F6"),
     Experiment("Pad, Q, DQ, Conv", "a = t.conv (x, s) r = Relu (a) p = Pad (r, pads) y = t.conv (p, t)", "F8", PADDED),
+    Experiment("Q, DQ, Pad, two Conv", "a = t.conv (x, s) q = t.pair (a, t) p = Pad (q, pads) b = t.bare (p) c = t.bare (p) y = Add (b, c)", "F14", PADDED),
+    Experiment("the same, with a pair after the Pad", "a = t.conv (x, s) q = t.pair (a, t) p = Pad (q, pads) e = t.pair (p, t) b = t.bare (e) c = t.bare (e) y = Add (b, c)", "F6: the Q runs before the Pad", PADDED),
+    Experiment("Q, DQ, nearest Resize, Conv", f"a = t.conv (x, s) q = t.pair (a, t) p = Resize {NEAREST} (q, , scale) y = t.bare (p)", "F14", UP),
     Experiment("Q, DQ, Pad, Sin", "a = t.conv (x, s) q = t.pair (a, t) p = Pad (q, pads) y = Sin (p)", "F6", PADDED),
     Experiment("Conv, Tile, Q, Conv", "a = t.conv (x, s) r = Tile (a, twice) y = t.conv (r, t)", "F6: the Q runs before the Tile", UP),
     Experiment("Conv, nearest Resize, Q, Conv", f"a = t.conv (x, s) r = Resize {NEAREST} (a, , scale) y = t.conv (r, t)", "F6: the Q runs before the Resize", UP),

@@ -40,6 +40,7 @@ class Sites:
             none of them part of a normalization.
         wants: tensors that some reader takes in INT8, or will after the repair, directly or through data-movement ops.
         covered: tensors whose whole range is known from a pair: their own, one downstream, or those of all inputs.
+        dequantized: tensors whose values all come from pairs, directly or through data-movement ops only.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -64,6 +65,7 @@ class Sites:
         self.feeds = self._feeds()
         self.wants = self._wants()
         self.covered = self._covered()
+        self.dequantized = self._dequantized()
 
     def uses(self, site: str) -> tuple[Use, ...]:
         """Every final reader of the site, seen through plain pairs."""
@@ -127,6 +129,16 @@ class Sites:
                 covered.update(move[1])
         return covered
 
+    def _dequantized(self) -> set[str]:
+        """`dequantized`, in one forward pass."""
+        found: set[str] = set()
+        for node in self.graph.nodes():
+            if node.op == "DequantizeLinear":
+                found.update(t.name for t in node.outputs if pairs(self.graph).made(t.name))
+            elif (move := move_of(self.graph, node)) and all(t in found for t in move[0]):
+                found.update(move[1])
+        return found
+
     def _grows(self, node: gs.Node) -> bool:
         """Whether a nearest Resize or a Pad keeps every element: no dimension shrinks."""
         before, after = (self.graph.shape(t.name) for t in (node.inputs[0], node.outputs[0]))
@@ -172,15 +184,15 @@ def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None
 def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:
     """The sites around a data-movement op that must share one scale for it to run on INT8; None if they need not.
 
-    They must if a downstream reader takes INT8, or if all inputs are quantized already; not inside a normalization,
-    which runs in float.
+    They must if a downstream reader takes INT8, or if all inputs are quantized already, directly or upstream of other
+    data-movement ops; not inside a normalization, which runs in float.
     """
     move = move_of(graph, node)
     if move is None or normalizations(graph).computes(node):
         return None
     table = pairs(graph)
     inputs, outputs = move
-    if not any(t in sites(graph).wants for t in outputs) and not all(table.made(t) for t in inputs):
+    if not any(t in sites(graph).wants for t in outputs) and not all(t in sites(graph).dequantized for t in inputs):
         return None
     around = tuple(dict.fromkeys((*map(table.root, inputs), *outputs)))
     return around if len(around) > 1 else None

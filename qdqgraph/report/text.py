@@ -46,13 +46,19 @@ def show_floats(console: Console, path: str, result: Repair) -> None:
         say(console, f"{path}: {', '.join(layers[:SHOWN])}{more}: stays in floating point: {reason}")
 
 
-def show_stripped(console: Console, path: str, result: Repair) -> None:
-    """One line per input or output that has the float values, and per request that cannot be met."""
-    for finding in result.applied:
+def show_stripped(console: Console, path: str, result: Result) -> None:
+    """One line for each of the first inputs and outputs that have float values now, how many more there are, each
+    request that cannot be met, and the file."""
+    shown = result.applied[:SHOWN] if len(result.applied) > SHOWN + 1 else result.applied
+    for finding in shown:
         say(console, f"{path}: {finding.message}; it now has the float values")
+    if more := len(result.applied) - len(shown):
+        say(console, f"{path}: {more} more inputs and outputs now have the float values, all with --json")
     for finding in result.left:
         if finding.code == "strip":
             say(console, f"{path}: {finding.message}; it stays: {finding.help}")
+    if result.written is not None:
+        say(console, f"Wrote {result.written}")
 
 
 def show_fp16(console: Console, path: str, half: Fp16Model) -> None:

@@ -59,7 +59,7 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
     """Rules, sorted by code.
 
     Args:
-        paths: files and folders to add.
+        paths: files and folders to add; a file that several of them contain is loaded once.
         builtin: whether to load the built-in rules.
         installed: whether to load the rules of installed packs.
 
@@ -70,12 +70,17 @@ def load(paths: Iterable[Path | str] = (), *, builtin: bool = True, installed: b
     rules: list[Rule] = []
     sources: dict[str, str] = {}
     names: dict[str, Rule] = {}
+    seen: set[Path] = set()
     retired = Lock.read(builtin_folder() / LOCK).gone
     roots = ((builtin_folder(),) if builtin else ()) + (packs() if installed else ())
     for root in (*roots, *map(Path, paths)):
         if not root.exists():
             raise RuleError(f"there is no rule file or folder {root}")
-        files = list(rule_files(root))
+        listed = {file.resolve(): file for file in rule_files(root)}
+        files = [file for path, file in listed.items() if path not in seen]
+        seen.update(listed)
+        if listed and not files:
+            continue
         for folder in {file.parent for file in files}:
             forget(folder)
         found = [rule for file in files for rule in _rules(file)]

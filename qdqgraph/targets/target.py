@@ -33,10 +33,12 @@ class Target:
         joined: the category of operators (`qdqgraph.operators`) that run in one kernel with their neighbors.
         pairs_inside: Q and DQ run inside the kernels of such operators, also Q -> DQ in floating point.
         unmoved: data-movement ops over which Q and DQ do not move.
+        undequantized: data-movement ops over which a Q moves, but no DQ; of Pad only those that add zeros.
         padding_over_pair: a Pad fuses with the convolution downstream also if a pair lies between them.
         deconvolution_int8: ConvTranspose has INT8 kernels.
         average_window: an average pool has an INT8 kernel only with a window of this size in each dimension and
             stride 1; 0 if it has one for every window.
+        max_pool_dimensions: a MaxPool has an INT8 kernel with at most this number of spatial dimensions.
         float_epilogues: the kernel of a floating-point convolution is generated with the element-wise nodes downstream.
         gates_by_timing: x * f(x), such as SiLU, fuses with the INT8 layer upstream only where TensorRT finds it faster.
     """
@@ -53,9 +55,11 @@ class Target:
     joined: str
     pairs_inside: bool
     unmoved: frozenset[str]
+    undequantized: frozenset[str]
     padding_over_pair: bool
     deconvolution_int8: bool
     average_window: int
+    max_pool_dimensions: int
     float_epilogues: bool
     gates_by_timing: bool
 
@@ -92,9 +96,11 @@ def _read(name: str) -> Target:
         data["kernels"]["joined"],
         data["pairs"]["inside"],
         frozenset(data["moves"]["not"]),
+        frozenset(data["dequantize"]["not"]),
         data["padding"]["over_pair"],
         data["deconvolution_kernel"]["int8"],
         data["averages"]["window"],
+        data["max_pools"]["dimensions"],
         data["epilogues"]["of_float"],
         data["gates"]["by_timing"],
     )

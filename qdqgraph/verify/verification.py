@@ -199,13 +199,13 @@ class _Check:
         """
         result = self.result
         raised = "" if result.opset is None else f" in opset {result.opset.after}"
-        candidates = {
-            "the input": model,
-            f"the input{raised}{' with its functions inlined' if result.functions else ''}": result.start,
-            "the input after its exact repairs": result.exact,
-        }
+        candidates = (
+            ("the input", model),
+            (f"the input{raised}{' with its functions inlined' if result.functions else ''}", result.start),
+            ("the input after its exact repairs", result.exact),
+        )
         first: ModelError | None = None
-        for what, candidate in candidates.items():
+        for what, candidate in candidates:
             try:
                 if self.data is None:
                     noise = run_on_noise(candidate, self.folder, self.provider)

@@ -125,11 +125,14 @@ class BiasQuantized(Rule):
             if values is None and not bias and not all(r.node.op in REFUSED for r in found):
                 continue  # TensorRT accepts some of these
             what = "bias" if bias else "non-weight constant"
+            exact = all(graph.is_reproducible(key(node)) for node in pair.dequantizes)
             yield self.finding(
                 pair.nodes[0],
                 f"the {what} '{pair.tensor}' is quantized to {pair.types[1].upper()}; TensorRT requires float",
-                help="store the dequantized float values",
+                help="store the dequantized float values"
+                + ("" if exact else "; the last bit of its computed values depends on the summation"),
                 edits=store_floats(graph, pair),
+                safety=None if exact else Safety.LOSSY,
             )
 
 

@@ -241,7 +241,10 @@ class IntegersNotInt8(Rule):
                 pair.nodes[0], what, help=why_locked(graph, pair) or "quantize to signed 8-bit integers"
             )
         if floats := keep_exact(graph, pair, edit):
-            return self.finding(pair.nodes[0], what, help=FLOATS, edits=floats, safety=Safety.EXACT)
+            exact = graph.is_reproducible(key(pair.dequantizes[0]))
+            return self.finding(
+                pair.nodes[0], what, help=FLOATS, edits=floats, safety=Safety.EXACT if exact else Safety.LOSSY
+            )
         return self.finding(
             pair.nodes[0], what, help="quantize to INT8 with the same range", bits_lost=lost, edits=[edit]
         )

@@ -15,6 +15,7 @@ from qdqgraph.rulekit import (
     Severity,
     argument_readers,
     keep_exact,
+    key,
     make_symmetric,
     pair_readers,
     pairs,
@@ -145,6 +146,9 @@ class ZeroPointNotZero(Rule):
                     yield self.finding(pair.nodes[0], what, help=why_locked(graph, pair) or "quantize symmetrically")
                     continue
                 if floats := keep_exact(graph, pair, edit):
-                    yield self.finding(pair.nodes[0], what, help=FLOATS, edits=floats, safety=Safety.EXACT)
+                    exact = graph.is_reproducible(key(pair.dequantizes[0]))
+                    yield self.finding(
+                        pair.nodes[0], what, help=FLOATS, edits=floats, safety=Safety.EXACT if exact else Safety.LOSSY
+                    )
                     continue
                 yield self.finding(pair.nodes[0], what, help="quantize symmetrically", bits_lost=lost, edits=[edit])

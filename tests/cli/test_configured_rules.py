@@ -88,3 +88,8 @@ def test_names_and_retired_codes_are_taken(project: Path, capsys: pytest.Capture
     file.write_text(file.read_text().replace('"first-one"', '"second-one"'))
     assert main(["rules", "list", "--rules", "mine"]) == 2
     assert "the name 'second-one' is taken by MY201" in capsys.readouterr().err
+
+
+def test_a_folder_that_both_name_is_loaded_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert codes(capsys, "--rules", "mine")[0] == ["MY201", "MY202", "MY203"]
+    assert codes(capsys, "--rules", "mine/first_one.toml")[0] == ["MY201"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from qdqgraph.cli.main import main
 from tests.support.commands import ILLEGAL, saved
+from tests.support.models import build
 
 
 def test_fix_writes_checks_and_reports(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +40,42 @@ def test_fix_apply_undo_and_diff(model: Path, tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == "~ 'a': scale 0.1 and 0.11 -> 0.11\n"
     assert main(["apply", str(plan), str(fixed), "-o", str(tmp_path / "no.onnx")]) == 2
     assert "undo it instead" in capsys.readouterr().err
+
+
+def test_layers_that_leave_int8_are_named_with_the_way_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorRT has no 16-bit pairs, so they go, and data do not bring back others: `strip` and `quantize` do."""
+    monkeypatch.chdir(tmp_path)
+    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float s = {0.001}, int16 z = {0}> {
+        q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) w = Constant <value = int8[4,4,1,1] {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}> ()
+        k = DequantizeLinear (w, s1) y = Conv (d, k) }"""
+    onnx.save(build(text, opset=21), "m.onnx")
+    np.savez("x.npz", x=np.random.default_rng(0).normal(size=(2, 4, 8, 8)).astype(np.float32))
+    for data in ([], ["--data", "x.npz"]):
+        assert main(["fix", "m.onnx", "-o", "fixed.onnx", "--force", *data]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "1 layer left INT8" in said and "remove all (strip --nodes '*'), then quantize" in said
+    assert main(["strip", "m.onnx", "--nodes", "*", "-o", "float.onnx"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and lines[-1] == "Wrote float.onnx"
+    assert main(["quantize", "float.onnx", "-o", "int8.onnx", "--data", "x.npz"]) == 0
+    assert "1 of 1 weighted layers in INT8" in " ".join(capsys.readouterr().out.split())
+
+
+def test_strip_counts_what_it_does_not_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    body = "".join(f"a{i + 1} = t.conv4 (a{i}, s1) " for i in range(12)).replace("a0,", "x,").replace("a12 =", "y =")
+    onnx.save(build(f"g (float[1,4,8,8] x) => (float[1,4,8,8] y) {{ {body} }}"), "m.onnx")
+    assert main(["strip", "m.onnx", "--nodes", "*", "-o", "float.onnx"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "m.onnx: 4 more inputs and outputs now have the float values, all with --json",
+        "Wrote float.onnx",
+    ]
+    assert len(lines) == 22
 
 
 def test_dry_run_writes_nothing_and_json_is_json(

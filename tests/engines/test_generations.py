@@ -194,6 +194,40 @@ def test_a_pad_of_other_values_or_channels_does_not_fuse(pad: str) -> None:
     assert not any("Pad Conv" in k for target in NAMES for k in kernels(text, target))
 
 
+WEIGHTS = f"""w = Constant <value = int8[4,4,1,1] {{{", ".join(["1"] * 16)}}}> () k = DequantizeLinear (w, s1)"""
+BARE = {
+    "Pad, two convolutions": (
+        18,
+        PADS,
+        "m = Pad ({}, pads)",
+        "b = Conv ({0}, k) c = Conv ({0}, k) y = Add (b, c)",
+    ),
+    "nearest Resize": (32, "float[4] n = {1, 1, 2, 2}", 'm = Resize <mode = "nearest"> ({}, , n)', "y = Conv ({}, k)"),
+}
+
+
+@pytest.mark.parametrize("target", NAMES)
+@pytest.mark.parametrize("move", BARE.values(), ids=BARE)
+def test_a_dq_of_tensorrt_rtx_does_not_move_over_a_pad_or_resize(move: tuple[int, str, str, str], target: str) -> None:
+    """Measured on TensorRT-RTX 1.7.1: benchmarks/rtx_experiments.py; with a pair downstream, the Q moves over it."""
+    size, extra, node, layers = move
+    before = f"r = t.conv4 (x, s1) p = t.pair (r, s2) {node.format('p')} {WEIGHTS}"
+    unpaired = engine(LARGER.format(size, extra, f"{before} {layers.format('m')}"), target).layers
+    paired = engine(LARGER.format(size, extra, f"{before} e = t.pair (m, s2) {layers.format('e')}"), target).layers
+    cores = [[x.inputs[0].precision for x in found if x.kind == "Convolution"][1:] for found in (unpaired, paired)]
+    assert set(cores[0]) == {"FP32" if target == "trt-rtx" else "INT8"} and set(cores[1]) == {"INT8"}
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_a_max_pool_of_three_dimensions_runs_in_floating_point_on_tensorrt_rtx(target: str) -> None:
+    """Measured on TensorRT-RTX 1.7.1: benchmarks/rtx_experiments.py."""
+    shapes = "int64[5] volume = {1, 4, 4, 8, 8}, int64[4] image = {1, 4, 16, 16}"
+    pool = "p = MaxPool <kernel_shape = [3, 3, 3], pads = [1, 1, 1, 1, 1, 1]> (q)"
+    body = f"a = t.conv4 (x, s1) v = Reshape (a, volume) q = t.pair (v, s2) {pool} b = Reshape (p, image) y = t.conv4 (b, s2)"
+    (found,) = (x for x in engine(LARGER.format(16, shapes, body), target).layers if x.kind == "Pooling")
+    assert found.inputs[0].precision == ("FP32" if target == "trt-rtx" else "INT8")
+
+
 def test_a_q_does_not_move_over_a_tile_before_tensorrt_10() -> None:
     """NVIDIA/TensorRT#2627: Tile, FP32 in and out, and a reformat for the clone of the Q after it."""
     text = LARGER.format(32, "int64[4] n = {1, 1, 2, 2}", "r = t.conv4 (x, s1) a = Tile (r, n) y = t.conv4 (a, s2)")

@@ -149,3 +149,17 @@ def test_infinities_are_no_overflow() -> None:
     assert 50 < ranges["p"] == ranges["m"] <= 100
     made = qdqgraph.to_fp16(model, magnitudes=ranges)
     assert not made.kept and not made.casts
+
+
+def test_a_repair_that_only_the_raised_opset_allows_is_checked_against_the_input() -> None:
+    """A scale per channel needs opset 13: QDQ303 repairs the FP16 model, which is in opset 19, not the given one."""
+    model = onnx.parser.parse_model("""<ir_version: 7, opset_import: ["" : 12]>
+        g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+        <float s = {0.1}, int8 z = {0}, int8[2,2,1,1] w = {64, 32, 16, 8}, float sw = {0.01}> {
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) k = DequantizeLinear (w, sw, z)
+            c = Conv (d, k) a = Add (c, d) r = QuantizeLinear (a, s, z) y = DequantizeLinear (r, s, z)
+        }""")
+    result = qdqgraph.fix(model, qdqgraph.rules(), fp16=True, numerics=True)
+    assert [f.code for f in result.applied] == ["QDQ303"]
+    assert result.start == model and not result.found
+    assert result.numbers is not None and result.numbers.reference == "the input" and result.numbers.outputs

@@ -13,6 +13,7 @@ from qdqgraph.model import runtime
 from qdqgraph.rulekit import Graph, pairs
 from qdqgraph.verify.comparison import compare
 from tests.support.engines import builds
+from tests.support.models import build
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 CONSTANTS = """<float s = {0.05}, int8 z = {0}, float[2,2,1,1] v = {0.5, -0.25, 0.125, 1}, float[2,1,1,1] gain = {2, 0.5},
@@ -206,3 +207,21 @@ def test_moved_weights_keep_their_values_and_their_int8_layer(text: str, tmp_pat
     assert all(c.identical for c in compare(model, result.model, [feed], Path()).values())
     layers = [layer for layer in builds(result.model, tmp_path) if layer.kind == "correlation"]
     assert [layer.precision for layer in layers] == ["INT8"]
+
+
+@pytest.mark.parametrize(
+    ("computed", "safety"),
+    [
+        ("c = Transpose <perm = [1, 0]> (a)", Safety.EXACT),
+        ("m = MatMul (a, a) c = Softmax (m)", Safety.LOSSY),
+    ],
+)
+@pytest.mark.parametrize("integers", ["int8 v = {0}", "int8 v = {3}", "uint8 v = {3}"])
+def test_a_stored_constant_is_bit_exact_only_if_every_implementation_computes_the_same(
+    computed: str, safety: Safety, integers: str
+) -> None:
+    """The learned queries of a DETR decoder pass a whole attention layer; its sums differ between implementations."""
+    text = f"""g (float[4,4] x) => (float[4,4] y) <float[4,4] a = {{{", ".join(str(i / 8) for i in range(16))}}}, {integers}> {{
+        {computed} q = QuantizeLinear (c, s1, v) d = DequantizeLinear (q, s1, v) p = t.pair (x, s1) y = Add (p, d) }}"""
+    found = [f for f in qdqgraph.check(build(text)) if f.place == "q" and f.edits]
+    assert found and {f.safety for f in found} == {safety}

@@ -16,9 +16,11 @@ def test_every_fact_names_a_page_or_the_version_it_was_measured_on(name: str) ->
         "kernels",
         "pairs",
         "moves",
+        "dequantize",
         "padding",
         "deconvolution_kernel",
         "averages",
+        "max_pools",
         "epilogues",
         "gates",
     }

@@ -100,6 +100,10 @@ RULES: dict[str, tuple[str, str]] = {
         "an Add, unless a Q, a network output or a generated kernel other than data movement reads the result",
         "measured on TensorRT-RTX 1.7.1",
     ),
+    "F14": (
+        "TensorRT-RTX: a Q moves over a Pad of zeros and a nearest Resize, but no DQ",
+        "measured on TensorRT-RTX 1.7.1",
+    ),
     "T1": (
         "TensorRT decides by timing which of two unquantized convolutions takes an Add, whether an Add after SiLU "
         "fuses, whether a MaxPool fuses after a convolution that does not read a network input, and, from TensorRT 10 "

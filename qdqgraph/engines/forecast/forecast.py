@@ -22,8 +22,8 @@ from ..layers import EIGHT_BITS, PREDICTED, Engine, Layer, Reason, Tensor
 from .evidence import reason
 from .kernels import NORMALIZATION, POINTWISE, VIEW, Kernel, Partition
 from .memory import Memory
-from .patterns import averages_int8
-from .propagation import passes, scale_key, site_of, values
+from .patterns import has_int8_pool
+from .propagation import carries_dequantize, passes, scale_key, site_of, values
 from .stored import FLOATING, FLOATS, StoredType
 
 WEIGHT_CHAIN = VIEWS | {"Transpose", "Cast"}
@@ -249,7 +249,7 @@ class _Forecast:
         } == {wanted.scale}
         if wanted.scale is not None and (len(uses) > 1 or agreed == {wanted.scale} or before):
             storage = wanted  # the Q after it moves to every input: equal ones cancel, others requantize
-        elif len(agreed) == 1 and None not in agreed:
+        elif len(agreed) == 1 and None not in agreed and carries_dequantize(self.graph, kernel.nodes[0]):
             storage = offers[0]  # the DQs before it move after it
         else:
             storage = FLOATING
@@ -275,7 +275,7 @@ class _Forecast:
     def _generated(self, kernel: Kernel, uses: list[Use]) -> None:
         """A kernel that is generated for its nodes: Q and DQ run inside it, and it writes what is read (F6, F7)."""
         offers = [self.memory.offered(u) for u in uses]
-        moves = all(passes(self.graph, n) is not None for n in kernel.nodes)
+        moves = all(carries_dequantize(self.graph, n) for n in kernel.nodes)
         agreed = {o.scale for o in offers}
         form = offers[0] if moves and len(agreed) == 1 else FLOATING  # the DQs before data movement run after it
         reads = [self.memory.taken(u) for u in uses]
@@ -303,7 +303,7 @@ class _Forecast:
         data = [u for u in uses if self.memory.precision(u.tensor) in FLOATS.values()]
         wanted = self.memory.wanted(kernel.end)
         able = kernel.kind != NORMALIZATION and first.op not in FLOAT_ONLY and all(map(is_standard, kernel.nodes))
-        able = able and averages_int8(self.graph, first)
+        able = able and has_int8_pool(self.graph, first)
         quantized = bool(data) and all(self.memory.offered(u).scale is not None for u in data)
         int8 = able and quantized and wanted.scale is not None
         rule = "R28" if not able else "R17" if kernel.kind in ("Pooling", "Reduce") else "R18"

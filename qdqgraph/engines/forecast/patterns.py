@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from ...graph.channels import groups_of
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
-from .propagation import passes, scale_key, values
+from .propagation import passes, pools_int8, scale_key, values
 
 OTHER_TANH = frozenset({"Softplus", "Exp"})
 """Operators that Mish has beside its Tanh, and a GELU by Tanh has not."""
@@ -31,11 +31,11 @@ def is_tanh_gelu(nodes: Iterable[gs.Node]) -> bool:
     return "Tanh" in found and not found & OTHER_TANH
 
 
-def averages_int8(graph: Graph, node: gs.Node) -> bool:
-    """Whether the target has an INT8 kernel for a node if it is an average pool; true for every other node (R17)."""
+def has_int8_pool(graph: Graph, node: gs.Node) -> bool:
+    """Whether the target has an INT8 kernel for a node if it is a pool; true for every other node (R16, R17)."""
     window = graph.target.average_window
     if node.op != "AveragePool" or not window:
-        return True
+        return pools_int8(graph, node)
     plain = all(step == 1 for step in node.attrs.get("strides", ()))
     return plain and all(size == window for size in node.attrs.get("kernel_shape", ()))
 

@@ -120,9 +120,10 @@ def passes(graph: Graph, node: gs.Node) -> Move | None:
     """Data inputs and outputs of a node over which Q and DQ move; None if they do not.
 
     A Pad of dimensions other than the last two becomes a Slice with fill; in NVIDIA's TensorFlow ResNet-50 engine the Q
-    stays downstream of it. The target lists operators over which no engine of its generation moved a Q.
+    stays downstream of it. The target lists operators over which no engine of its generation moved a Q, and how many
+    spatial dimensions its INT8 max pools have.
     """
-    move = None if node.op in graph.target.unmoved else move_of(graph, node)
+    move = None if node.op in graph.target.unmoved or not pools_int8(graph, node) else move_of(graph, node)
     if move is None or node.op != "Pad":
         return move
     amounts = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("pads")
@@ -135,3 +136,15 @@ def passes(graph: Graph, node: gs.Node) -> Move | None:
     if pads.dtype.kind != "i" or len(pads) != 2 * half:
         return None
     return move if all(not p for i, p in enumerate(pads) if i % half not in inner) else None
+
+
+def carries_dequantize(graph: Graph, node: gs.Node) -> bool:
+    """Whether a DQ moves over a node too (F14)."""
+    zeros = node.op != "Pad" or node.attrs.get("mode", "constant") == "constant"
+    return passes(graph, node) is not None and not (node.op in graph.target.undequantized and zeros)
+
+
+def pools_int8(graph: Graph, node: gs.Node) -> bool:
+    """Whether the target has an INT8 kernel for a node if it is a MaxPool; true for every other node (R16)."""
+    shape = graph.shape(node.outputs[0].name) if node.op == "MaxPool" else None
+    return shape is None or len(shape) <= 2 + graph.target.max_pool_dimensions

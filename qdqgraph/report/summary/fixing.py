@@ -132,7 +132,8 @@ def _layers_lost(before: Side, after: Side) -> Iterator[str]:
     old, new = before.int8, after.int8
     if old is not None and new is not None and new.int8 < old.int8 and before.errors:
         lost = counted(old.int8 - new.int8, "layer")
-        yield f"{lost} left INT8: pairs that TensorRT refuses were removed; --data measures scales for new ones"
+        again = "to place INT8 pairs instead, remove all (strip --nodes '*'), then quantize"
+        yield f"{lost} left INT8: pairs that TensorRT refuses were removed; {again}"
 
 
 def _remarks(check: Verification) -> Iterator[str]:
