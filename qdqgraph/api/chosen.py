@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..calibration.statistics.scales import best_scale
-from ..engines.forecast.forecast import forecast, fused
+from ..engines.forecast.forecast import fused
 from ..engines.share import Int8Share
 from ..engines.timing.roofline import close
 from ..errors import ModelError
@@ -33,7 +33,7 @@ def float_network(first: Repaired, asked: Asked) -> Found:
     """The float network: its estimated time, and its score."""
     shaped = with_shapes(first.start.float_model, asked)
     graph = Graph(shaped, asked.folder, target=first.start.graph.target)
-    engine, exact = forecast(graph, FLOATS), first.start.measuring.unquantized()
+    engine, exact = fused(graph, FLOATS), first.start.measuring.unquantized()
     level = Sampled(exact.sqnr_db, exact.outputs_db, exact.score)
     return Found(asked.roofline.estimate(engine, graph, asked.floats).ms, engine.bytes, level, level)
 

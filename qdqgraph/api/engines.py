@@ -69,8 +69,11 @@ def forecast(
     return _saved(engine, output, force)
 
 
-def forecast_for(model: Model, target: str, folder: File | None) -> tuple[Engine, Graph, str]:
+def forecast_for(
+    model: Model, target: str, folder: File | None, *, together: bool = False
+) -> tuple[Engine, Graph, str]:
     """Returns the forecast of a model, its graph, and why the target refuses the model; "" if it accepts it.
+    With `together`, what TensorRT fuses or not by timing is fused.
 
     Raises:
         ModelError: the model cannot be read or imported, or the target is unknown.
@@ -83,7 +86,7 @@ def forecast_for(model: Model, target: str, folder: File | None) -> tuple[Engine
     lines = [f"{f.place}: {f.code} {f.message}" for f in findings if f.severity is Severity.ERROR]
     lines[SHOWN:] = [f"and {len(lines) - SHOWN} more: qdqgraph check lists them"] if len(lines) > SHOWN else []
     refused = "\n  ".join([f"{graph.target.title} refuses {source.name}:", *lines]) if lines else ""
-    return forecast_graph(graph, source.name), graph, refused
+    return forecast_graph(graph, source.name, together=together), graph, refused
 
 
 @public()
@@ -196,13 +199,15 @@ def opened(source: Source, target: str = DEFAULT, profile: File | None = None) -
     return with_graph(source, target, profile)[0]
 
 
-def with_graph(source: Source, target: str, profile: File | None = None) -> tuple[Engine, Graph | None]:
-    """Returns what `opened` returns, and the graph of a forecast."""
+def with_graph(
+    source: Source, target: str, profile: File | None = None, *, together: bool = False
+) -> tuple[Engine, Graph | None]:
+    """Returns what `opened` returns, and the graph of a forecast; `together` as in `forecast_for`."""
     if isinstance(source, Engine):
         return source, None
     path = Path(source)
     if not is_json(path) and (path.suffix.lower() == ".onnx" or kind_of(path) is kinds.ONNX):
-        engine, graph, refused = forecast_for(source, target, None)
+        engine, graph, refused = forecast_for(source, target, None, together=together)
         note = f"{NO_ENGINE}: {refused}"
         return (replace(engine, notes=(note, *engine.notes)) if refused else engine), graph
     return read_engine(source, profile=profile), None
@@ -221,7 +226,8 @@ def estimate(
     predict times.
 
     Args:
-        sources: engines, or their files; models are forecast for `target`.
+        sources: engines, or their files; models are forecast for `target`, and what TensorRT fuses or not by timing is
+            fused: it takes what is faster.
         device: name of a device, such as "a100".
         target: name of the TensorRT generation of the forecasts.
         fp16: FP32 kernels and tensors count as FP16, as in an engine that is built with --fp16.
@@ -234,7 +240,7 @@ def estimate(
     """
     gpu = Device.named(device)
     roofline, floats = Roofline(gpu, shares_of(gpu, measured)), "FP16" if fp16 else ""
-    opened_all = [with_graph(source, target) for source in sources]
+    opened_all = [with_graph(source, target, together=True) for source in sources]
     return tuple(sorted((roofline.estimate(*found, floats) for found in opened_all), key=lambda e: e.ms))
 
 

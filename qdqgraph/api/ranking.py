@@ -13,7 +13,7 @@ import onnx.inliner
 
 from ..calibration.data.sources import Data
 from ..calibration.layers.switched import sets_of, switched
-from ..engines.forecast.forecast import forecast
+from ..engines.forecast.forecast import fused
 from ..errors import ModelError, counted
 from ..graph.graph import Graph
 from ..model import runtime
@@ -211,7 +211,7 @@ def _inner_note(graph: Graph) -> str:
 
 def _saved(graph: Graph, part: Unit) -> int:
     """Bytes per run of the model with a unit in float, by the forecast."""
-    return forecast(stripped(graph, tuple(map(glob.escape, part.layers))), "").bytes
+    return fused(stripped(graph, tuple(map(glob.escape, part.layers))), "").bytes
 
 
 def function_name(evaluate: Evaluate) -> str:

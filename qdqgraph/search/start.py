@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ..calibration.layers.switched import Switched
-from ..engines.forecast.forecast import forecast
+from ..engines.forecast.forecast import fused
 from ..engines.timing.roofline import Roofline
 from ..graph.graph import Graph, key
 from ..graph.pair import pairs
@@ -103,7 +103,7 @@ class Start:
         same = Candidate(candidate.start, moving)
         if same not in self._costs:
             graph = self._made(self.shaped, same)
-            engine = forecast(graph, self.name)
+            engine = fused(graph, self.name)
             self._costs[same] = self.roofline.estimate(engine, graph, self.floats).ms, engine.bytes
         return self._costs[same]
 

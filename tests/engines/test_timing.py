@@ -170,3 +170,14 @@ def test_a_profile_of_the_device_replaces_the_shares() -> None:
     (own,) = api.estimate(["int8.onnx"], measured=files)
     assert own.ms != given.ms
     assert own.high / own.low < given.high / given.low
+
+
+def test_what_tensorrt_fuses_by_timing_counts_as_fused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T1: from TensorRT 10 on, SiLU may be a kernel of its own after an INT8 convolution; TensorRT takes what is
+    faster."""
+    monkeypatch.chdir(tmp_path)
+    text = """g (float[1,4,64,64] x) => (float[1,4,64,64] y) {
+        a = t.conv4 (x, s1) b = Sigmoid (a) c = Mul (a, b) y = t.conv4 (c, s1) }"""
+    onnx.save(build(text), "m.onnx")
+    (found,) = api.estimate(["m.onnx"])
+    assert len(found.rows) == len(api.forecast("m.onnx").working) - 1
