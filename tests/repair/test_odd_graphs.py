@@ -111,3 +111,11 @@ def test_a_damaged_original_scale_is_refused() -> None:
     model.metadata_props.add(key="qdqgraph.scale.a", value="nan")
     with pytest.raises(qdqgraph.ModelError, match="which is not a scale"):
         qdqgraph.check(model, qdqgraph.rules())
+
+
+def test_a_stored_shape_that_contradicts_a_cast_ends_nothing() -> None:
+    model = build(
+        f"g ({X}) => (float[1,4,8,8] y) {{ h = Cast <to = 10> (x) f = Cast <to = 1> (h) y = t.conv4 (f, s1) }}"
+    )
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT16, [1, 4, 8, 9]))
+    assert not qdqgraph.fix(model).left
