@@ -100,8 +100,6 @@ def _unfit(graph: Graph, node: gs.Node, sources: dict[int, str]) -> str:
         node: the operator.
         sources: its activations by input; the tensor that the range of each comes from, "" if there is none.
     """
-    if not key(node):
-        return "it has no output that could be read"
     if node.op not in WEIGHTED or not is_standard(node):
         return f"{node.domain or 'ONNX'}'s operator {node.op} has no form with Q/DQ pairs"
     for index in (0, 1):

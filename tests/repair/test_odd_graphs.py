@@ -119,3 +119,20 @@ def test_a_stored_shape_that_contradicts_a_cast_ends_nothing() -> None:
     )
     model.graph.value_info.append(onnx.helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT16, [1, 4, 8, 9]))
     assert not qdqgraph.fix(model).left
+
+
+@pytest.mark.parametrize("op", ["Conv", "DequantizeLinear", "QuantizeLinear", "Relu"])
+def test_nodes_whose_output_has_no_name_stay_as_they_are(op: str) -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ q = t.pair (x, s1) m = Relu (q) y = t.conv4 (m, s2) }}")
+    dead = onnx.NodeProto()
+    dead.CopyFrom(next(node for node in model.graph.node if node.op_type == op))
+    dead.name = "dead"
+    del dead.output[:]
+    dead.output.append("")
+    model.graph.node.append(dead)
+    for made in (
+        qdqgraph.fix(model, weights="float").model,
+        qdqgraph.fix(model, weights="int8").model,
+        qdqgraph.strip(model, ["*"]).model,
+    ):
+        assert any(node.name == "dead" and list(node.output) == [""] for node in made.graph.node)

@@ -212,13 +212,6 @@ def test_weights_that_are_not_finite_stay_in_float(tmp_path: Path) -> None:
     ]
 
 
-def test_a_layer_without_an_output_stays_in_float(tmp_path: Path) -> None:
-    model = parse(BLOCK)
-    model.graph.node.add(op_type="MatMul", name="dead", input=["x", "x"], output=[""])
-    result = qdqgraph.quantize(model, ranges=table(tmp_path, CACHE))
-    assert [(f.layer, f.reason) for f in result.floats] == [("dead", "it has no output that could be read")]
-
-
 FORMS = {
     "Gemm with transB": "y = Gemm <transB = 1> (x, w)",
     "weights on the left": "y = MatMul (w, x)",
