@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..graph.amax import amax_from_scale
-from ..graph.graph import Graph
+from ..graph.amax import INT8_BOUND, amax_from_scale
+from ..graph.graph import Graph, key
+from ..graph.moves import move_at
 from ..graph.pair import pairs
 from ..model.runtime import Feed
+from ..operators import HOMOGENEOUS, SATURATES
 from .inputs import model_inputs, numpy_type
 from .sizes import Sizes, dimensions, shape_of, sized
 from .uses import Kind, Use, uses
@@ -26,10 +28,11 @@ def noise(
 ) -> list[Feed]:
     """Seeded noise for every input.
 
-    Floats are uniform over the range of the input's pair, else [-1, 1]. Integers and booleans are what their consumers
-    read (`uses`): indices within the table, zeros for a table of two rows (the segments of a single sequence), masks
-    that keep everything, full lengths, positions 0, 1, …, shapes and axes that run, divisors 1, the full range of 8-bit
-    integers; else 0 or 1. A float input is one of these only where the graph leaves no doubt.
+    Floats are uniform over the range of the input's pair, or of the pairs after data movement and clipping, else
+    [-1, 1]. Integers and booleans are what their consumers read (`uses`): indices within the table, zeros for a table
+    of two rows (the segments of a single sequence), masks that keep everything, full lengths, positions 0, 1, …, shapes
+    and axes that run, divisors 1, the full range of 8-bit integers; else 0 or 1. A float input is one of these only
+    where the graph leaves no doubt.
 
     Args:
         model: the model.
@@ -65,9 +68,25 @@ def _sample(
         return random.integers(0, 2, shape).astype(bool)
     if dtype.kind in "iu":
         return random.integers(0, 2, shape).astype(dtype)
-    scales = [p.value for p in pairs(graph).at(info.name)]
     with np.errstate(over="ignore"):  # where a scale is larger than the type allows
-        return (random.uniform(-1, 1, shape) * (amax_from_scale(max(scales)) if scales else 1)).astype(dtype)
+        return (random.uniform(-1, 1, shape) * _amax(graph, info.name)).astype(dtype)
+
+
+def _amax(graph: Graph, name: str) -> float:
+    """Returns the largest magnitude that the symmetric pairs of an input represent, or those after data movement and
+    clipping; 1 without one. So a repair that clips before a pair, as of UINT8 to INT8 (QDQ402), leaves the noise as it
+    is."""
+    pending, seen = [name], {name}
+    for tensor in pending:
+        if found := pairs(graph).at(tensor):
+            return max(amax_from_scale(p.value, 255 if p.types[1] == "uint8" else INT8_BOUND) for p in found)
+        for reader in graph.readers(tensor):
+            moved = move_at(graph, reader)
+            clipped = reader.index == 0 and reader.node.op in HOMOGENEOUS | SATURATES
+            after = moved[1] if moved is not None else [key(reader.node)] if clipped else []
+            pending += [each for each in after if each not in seen]
+            seen.update(after)
+    return 1.0
 
 
 def _sure(use: Use) -> bool:

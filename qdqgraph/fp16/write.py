@@ -130,10 +130,23 @@ class Writer:
             copy.output[0] = self._name((name, kind))
             if kind != native and copy.name:
                 copy.name += SUFFIX[kind]
-            if any(a.name == "output_dtype" for a in copy.attribute):
-                _set(copy, "output_dtype", kind)
+            self._set_output_type(copy, kind)
             yield copy
         yield from self._shown(name, produced=kinds)
+
+    def _set_output_type(self, dequantize: onnx.NodeProto, kind: int) -> None:
+        """Sets the attribute of a DequantizeLinear that names its type; removes it where its scale has that type.
+
+        ONNX Runtime refuses it beside FP16 scales of a type that it dequantizes in FP32 only, as FP8 (measured on
+        1.32.0).
+        """
+        scale = dequantize.input[1]
+        if self.kinds.get(scale, self.net.types.get(scale)) != kind:
+            _set(dequantize, "output_dtype", kind)
+            return
+        kept = [a for a in dequantize.attribute if a.name != "output_dtype"]
+        del dequantize.attribute[:]
+        dequantize.attribute.extend(kept)
 
     def _wanted(self, name: str) -> set[int]:
         """Returns the types in which a tensor is consumed."""

@@ -107,8 +107,8 @@ class Graph:
                 self.gs: gs.Graph = gs.import_onnx(model)
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
-        self._nodes = tuple(self.gs.nodes)
-        self._positions = {id(n): i for i, n in enumerate(self._nodes)}
+        self._positions = {id(n): i for i, n in enumerate(self.gs.nodes)}
+        self._nodes = tuple(n for n in self.gs.nodes if key(n))  # nothing can read or name a node without an output
         self._memo: dict[object, object] = {}
         self.casts: dict[str, str] = between_reals(model, self._nodes, self.dtype)
         """Outputs of the Casts that the view leaves out → the tensor that they convert, seen through such Casts."""

@@ -2,7 +2,8 @@
 
 Checked are texts (UTF-8), the data of tensors against their type and dimensions, and for operators of ONNX's own
 domain the types of attributes, required inputs, and outputs, against every version of the operator: nodes in the form
-of another opset are repaired later. Source: onnx.defs and https://github.com/onnx/onnx/blob/main/docs/IR.md
+of another opset are repaired later. Of ONNX Runtime's own operators, the types of attributes that rules read are
+checked. Source: onnx.defs and https://github.com/onnx/onnx/blob/main/docs/IR.md
 """
 
 from __future__ import annotations
@@ -58,6 +59,18 @@ UNREAD = frozenset(
 """Types whose values the installed onnx does not give as they are: below 1.19, BFLOAT16, FLOAT8 and FLOAT4."""
 TYPED = ("to", "dtype", "output_dtype")
 """Attributes that contain an element type."""
+FOREIGN: Mapping[str, frozenset[int]] = {
+    **dict.fromkeys(("K", "N", "bits", "block_size", "channels_last"), frozenset({AttributeProto.INT})),
+    **dict.fromkeys(("axis", "group", "keepdims", "opset"), frozenset({AttributeProto.INT})),
+    **dict.fromkeys(("transA", "transB", "transBatchA", "transBatchB"), frozenset({AttributeProto.INT})),
+    **dict.fromkeys(("axes", "dilations", "kernel_shape", "pads", "strides"), frozenset({AttributeProto.INTS})),
+    **dict.fromkeys(("activation_alpha", "activation_beta"), frozenset({AttributeProto.FLOAT, AttributeProto.FLOATS})),
+    "activation": frozenset({AttributeProto.STRING}),
+    "activation_params": frozenset({AttributeProto.FLOATS}),
+    "alpha": frozenset({AttributeProto.FLOAT}),
+}
+"""The types of attributes that rules read at ONNX Runtime's own operators, which have no schema in onnx.
+Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
 NOT_UTF8 = "a text in the model is not UTF-8 ({!r}): the file is damaged"
 NEWEST = 2**31 - 1
 """The largest version of an opset: onnx stores it in 32 bits."""
@@ -93,7 +106,7 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
         for function in model.functions:
             for node in function.node:
                 _node(node, inside=True)
-            _attributes("function", function.name, function.attribute_proto, {}, inside=True)
+            _attributes("function", function.name, function.attribute_proto, {}, inside=True, standard=False)
             _texts(function.name, function.domain, *function.input, *function.output)
         for prop in model.metadata_props:
             _texts(prop.key, prop.value)
@@ -136,6 +149,7 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
 def _node(node: onnx.NodeProto, *, inside: bool) -> None:
     _texts(node.name, node.op_type, node.domain, *node.input, *node.output)
     known = node.domain in STANDARD or node.op_type in PAIRS
+    foreign = FOREIGN if node.domain in (*STANDARD, "com.microsoft") else {}
     form = form_of(node.op_type) if known else None
     name = node.name or next(iter(node.output), "")
     if form is not None:
@@ -145,7 +159,8 @@ def _node(node: onnx.NodeProto, *, inside: bool) -> None:
             raise GraphError(f"node '{name}' ({node.op_type}) has no input {missing}: the file is damaged")
         if len(node.output) < form.outputs:
             raise GraphError(f"node '{name}' ({node.op_type}) has no output: the file is damaged")
-    _attributes(node.op_type, name, node.attribute, {} if form is None else form.attributes, inside=inside)
+    types = foreign if form is None else form.attributes
+    _attributes(node.op_type, name, node.attribute, types, inside=inside, standard=form is not None)
 
 
 def _attributes(
@@ -155,6 +170,7 @@ def _attributes(
     known: Mapping[str, frozenset[int]],
     *,
     inside: bool,
+    standard: bool,
 ) -> None:
     found: set[str] = set()
     for attribute in attributes:
@@ -173,7 +189,7 @@ def _attributes(
             kind = KINDS.get(attribute.type, str(attribute.type))
             what = f"attribute {attribute.name} of type {kind}, and it is {wanted}"
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
-        if known and attribute.name in TYPED and attribute.type == AttributeProto.INT and attribute.i not in TYPES:
+        if standard and attribute.name in TYPED and attribute.type == AttributeProto.INT and attribute.i not in TYPES:
             what = f"attribute {attribute.name} = {attribute.i}, which is no element type"
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         where = f"attribute {attribute.name} of '{name}' ({operator})"

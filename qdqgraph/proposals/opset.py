@@ -17,12 +17,12 @@ from .proposal import Graft
 
 
 def node_faults(graph: Graph) -> Mapping[str, str]:
-    """Why onnx.checker rejects nodes, by their keys; found once."""
+    """Why onnx.checker rejects nodes of the view, by their keys; found once."""
     return graph.once(_faults)
 
 
 def _faults(graph: Graph) -> Mapping[str, str]:
-    return faults(graph.model)
+    return {place: fault for place, fault in faults(graph.model).items() if graph.source(place) == place}
 
 
 def written_for(graph: Graph, node: gs.Node) -> int | None:

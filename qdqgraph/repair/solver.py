@@ -4,7 +4,8 @@ A tie is a hyperedge over sites and is accepted as a whole or refused. Sequentia
 scripts, silently splits groups: the pairs (A, B), (C, A) leave B on A's old quantizer.
 
 A `Policy` (`qdqgraph.rulekit.policy`) chooses the scale of a group. With data (`Measured`), the default policy is the
-scale that fits the values of all its sites best, and the guard measures the error instead of comparing scales.
+scale that fits the values of all its sites best, other policies choose among the measured scales of the sites, and the
+guard measures the error instead of comparing scales.
 
 Guard: bits lost at a site = log2(group scale / its own original scale). A tie that would exceed the limit at a site is
 refused, with both scales and the bits in the reason. The limit is that of the run, or the smallest limit of the group's
@@ -43,6 +44,9 @@ class _Set:
     sites: list[str]
     values: frozenset[float]
     """Distinct current scales, as numbers, so that equality is bit-exact in one type and possible between types."""
+    alone: frozenset[float] = frozenset()
+    """The same with the measured scale of each site that has one. Such a site has one scale, whatever its pairs have: a
+    tie of that site alone ends with its repair, and a second run would not find it."""
     preferred: Mapping[Policy, SiteScale] = field(default_factory=dict)
     """The site that gives the scale, for each policy of this run; empty if no site has a scale."""
     finest: tuple[float, str] | None = None
@@ -100,15 +104,15 @@ class _Solver:
     def _single(self, site: str) -> _Set:
         mine = pairs(self.graph).at(site)
         new = _Set([site], frozenset(p.value for p in mine))
+        scale = None if self.measured is None else self.measured.scale([site])
+        new.alone = new.values if scale is None else frozenset({scale})
+        if new.alone:
+            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, max(new.alone)))
         if mine:
-            largest = max(p.value for p in mine)
-            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, largest))
             new.finest = (min(map(self.own, mine)), site)
             new.pinned = frozenset(p.value for p in mine if p.pinned)
             new.types = frozenset(p.types for p in mine)
             new.scale_types = frozenset[str]().union(*(p.scale_types for p in mine))
-        elif self.measured is not None and (scale := self.measured.scale([site])) is not None:
-            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, scale))
         return new
 
     def take(self, finding: Finding, exact: bool, kept: bool = False) -> bool:
@@ -154,6 +158,7 @@ class _Solver:
         return _Set(
             sites=[site for m in members for site in m.sites],
             values=frozenset[float]().union(*(m.values for m in members)),
+            alone=frozenset[float]().union(*(m.alone for m in members)),
             preferred=self._preferred(members),
             finest=min((m.finest for m in members if m.finest), default=None),
             pinned=frozenset[float]().union(*(m.pinned for m in members)),
@@ -174,7 +179,9 @@ class _Solver:
         """Returns the group's scale and the site it comes from ("" if fixed); None if no site has a scale."""
         if not group.preferred:
             return None
-        policy = DEFAULT if len(group.values) == 1 else group.policy or self.policy
+        policy = group.policy or self.policy
+        if len(group.alone) == 1 or policy.anchor() not in ("", *group.sites):
+            policy = DEFAULT
         preferred = group.preferred[policy]
         scale = policy.scale(preferred)
         if self.measured is not None and policy == DEFAULT:

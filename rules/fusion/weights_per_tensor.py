@@ -115,6 +115,5 @@ def _channels(graph: Graph, pair: Pair) -> int:
         return 0
     if channel_axis(graph, pair) != 0:
         return 0  # another operator also reads them, with another channel axis
-    three = all(len(node.inputs) == 3 and node.inputs[2].name for node in pair.nodes)
     shape = graph.shape(pair.tensor)
-    return shape[0] or 0 if three and shape is not None and len(shape) > 2 else 0
+    return shape[0] or 0 if shape is not None and len(shape) > 2 else 0

@@ -1,5 +1,6 @@
 """QDQ417."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -174,8 +175,8 @@ def _activated(graph: Graph, node: Node, op: str, leave: tuple[str, ...]) -> Rep
 
 def _parameters(node: Node) -> list[float]:
     """Returns the parameters of a node's activation that its attributes give, at most two."""
-    named = [node.attrs[n] for n in ("activation_alpha", "activation_beta") if n in node.attrs]
-    return [*node.attrs.get("activation_params", named)][:2]
+    named = (np.ravel(node.attrs[n]) for n in ("activation_alpha", "activation_beta") if n in node.attrs)
+    return [*node.attrs.get("activation_params", itertools.chain(*named))][:2]
 
 
 def _conv(graph: Graph, node: Node) -> Replacement:

@@ -112,7 +112,7 @@ def _weights(graph: Graph, node: Node) -> list[Any] | None:
     bits, block = int(node.attrs.get("bits", 4)), int(node.attrs.get("block_size", 0))
     rows, columns = int(node.attrs.get("K", 0)), int(node.attrs.get("N", 0))
     packed, scale = graph.array(input_name(node, 1)), graph.array(input_name(node, 2))
-    if packed is None or scale is None or bits not in (4, 8) or input_name(node, 4) or not block * rows * columns:
+    if packed is None or scale is None or bits not in (4, 8) or input_name(node, 4) or min(block, rows, columns) <= 0:
         return None
     blocks = -(-rows // block)
     given = graph.array(input_name(node, 3)) if input_name(node, 3) else np.zeros(0, np.uint8)

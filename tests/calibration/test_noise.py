@@ -215,6 +215,20 @@ def test_noise_is_seeded_and_fills_the_range_of_the_inputs_pair() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "largest"),
+    [
+        pytest.param("f = Transpose (x) y = t.pair (f, s1)", 12.7, id="data movement"),
+        pytest.param("f = Relu (x) y = t.pair (f, s1)", 12.7, id="clipping"),
+        pytest.param("f = Exp (x) y = t.pair (f, s1)", 1, id="arithmetic"),
+        pytest.param("q = QuantizeLinear (x, s1, u) y = DequantizeLinear (q, s1, u)", 25.5, id="UINT8"),
+    ],
+)
+def test_noise_fills_the_range_of_the_pair_that_quantizes_the_input(body: str, largest: float) -> None:
+    model = build(f"g (float[64,64] x) => (float[64,64] y) <uint8 u = {{0}}> {{ {body} }}")
+    assert 0.99 * largest < np.abs(noise(model)[0]["x"]).max() <= largest
+
+
+@pytest.mark.parametrize(
     ("text", "shape", "dtype"),
     [
         ("g (float[N,3,H,W] x) => (float[N,3,H,W] y) { y = Relu (x) }", (1, 3, 224, 224), np.float32),

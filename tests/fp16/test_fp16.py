@@ -44,6 +44,17 @@ def test_keep_io_needs_no_cast_at_a_pair() -> None:
     assert made.casts == 0, "a QuantizeLinear takes any type, a DequantizeLinear makes any"
 
 
+def test_a_dequantize_names_its_type_only_where_its_scale_has_another() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 11, opset_import: ["" : 23]> g (float16[4] x) => (float16[4] y, float16[4] v)
+        <float s = {0.02}, float tiny = {1e-30}, float8e4m3fn z = {0}, int8 i = {0}> {
+            q = QuantizeLinear (x, s, z)  d = DequantizeLinear <output_dtype = 10> (q, s, z)  y = Relu (d)
+            p = QuantizeLinear (x, tiny, i)  e = DequantizeLinear <output_dtype = 10> (p, tiny, i)  v = Relu (e) }"""
+    )
+    named = {n.output[0]: [a.i for a in n.attribute] for n in half(model).model.graph.node if n.op_type[0] == "D"}
+    assert named == {"d": [], "e": [TensorProto.FLOAT16]}
+
+
 def test_scales_that_were_equal_stay_equal_and_the_rest_follow_their_tensors() -> None:
     text = f"g ({X}) => ({Y}) <float same = {{0.1}}> {{ d = t.pair (x, s1) e = t.pair (d, same) y = Relu (e) }}"
     made = half(build(text), keep_io=True)

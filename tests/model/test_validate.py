@@ -50,6 +50,11 @@ def repeated(graph: onnx.GraphProto) -> None:
     node.attribute.extend([onnx.helper.make_attribute("axis", 0), onnx.helper.make_attribute("axis", 1)])
 
 
+def foreign(graph: onnx.GraphProto) -> None:
+    nbits = onnx.helper.make_node("MatMulNBits", ["x", "s1", "s1"], ["m"], domain="com.microsoft", bits=[4.0])
+    graph.node.append(nbits)
+
+
 def crumbs(graph: onnx.GraphProto) -> None:
     tensor = next(t for t in graph.initializer if t.name == "s1")
     tensor.ClearField("float_data")
@@ -69,10 +74,12 @@ def crumbs(graph: onnx.GraphProto) -> None:
         (outside(location="w.bin", length="-1"), "external data of 's1': length '-1' is not an integer of 0 or more"),
         (referring, "attribute axis that refers to an attribute of a function, and is in none: the file is damaged"),
         (repeated, "has the attribute axis twice: the file is damaged"),
+        (foreign, "has the attribute bits of type FLOATS, and it is INT: the file is damaged"),
     ],
     ids=[
         *("cycle", "no operator", "duplicate output", "no producer", "truncated", "2 bits without data"),
         *("external without a file", "external of negative length", "reference outside a function", "attribute twice"),
+        "attribute of ONNX Runtime",
     ],
 )
 def test_a_damaged_graph_is_refused(change: Callable[[onnx.GraphProto], object], said: str) -> None:

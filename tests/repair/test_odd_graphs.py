@@ -111,3 +111,28 @@ def test_a_damaged_original_scale_is_refused() -> None:
     model.metadata_props.add(key="qdqgraph.scale.a", value="nan")
     with pytest.raises(qdqgraph.ModelError, match="which is not a scale"):
         qdqgraph.check(model, qdqgraph.rules())
+
+
+def test_a_stored_shape_that_contradicts_a_cast_ends_nothing() -> None:
+    model = build(
+        f"g ({X}) => (float[1,4,8,8] y) {{ h = Cast <to = 10> (x) f = Cast <to = 1> (h) y = t.conv4 (f, s1) }}"
+    )
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT16, [1, 4, 8, 9]))
+    assert not qdqgraph.fix(model).left
+
+
+@pytest.mark.parametrize("op", ["Conv", "DequantizeLinear", "QuantizeLinear", "Relu"])
+def test_nodes_whose_output_has_no_name_stay_as_they_are(op: str) -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ q = t.pair (x, s1) m = Relu (q) y = t.conv4 (m, s2) }}")
+    dead = onnx.NodeProto()
+    dead.CopyFrom(next(node for node in model.graph.node if node.op_type == op))
+    dead.name = "dead"
+    del dead.output[:]
+    dead.output.append("")
+    model.graph.node.append(dead)
+    for made in (
+        qdqgraph.fix(model, weights="float").model,
+        qdqgraph.fix(model, weights="int8").model,
+        qdqgraph.strip(model, ["*"]).model,
+    ):
+        assert any(node.name == "dead" and list(node.output) == [""] for node in made.graph.node)

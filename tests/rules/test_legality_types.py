@@ -339,3 +339,13 @@ def test_a_constant_in_fp8_that_is_no_weight_is_stored_as_floats(quantized: bool
     result = settled(model, exact=True)
     value = Graph(result.model).value("k")
     assert value is not None and value[3] == 224 and agreement(model, result.model).identical
+
+
+@pytest.mark.parametrize("size", ["K = 16, N = 1, bits = 4, block_size = -16", "K = 16, N = 1, block_size = 0"])
+def test_sizes_of_a_packed_product_that_cannot_be_are_left(size: str) -> None:
+    model = parsed(
+        f"g (float[1,16] x) => (float[1,1] y) {{ y = com.microsoft.MatMulNBits <{size}> (x, w, t) }}",
+        w=np.zeros((1, 1, 8), np.uint8),
+        t=np.ones(1, np.float32),
+    )
+    assert "QDQ418" in {f.code for f in qdqgraph.check(model)}

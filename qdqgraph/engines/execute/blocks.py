@@ -72,8 +72,14 @@ def source(graph: Graph, tensor: str) -> str:
 
 
 def written(engine: Engine) -> dict[str, str]:
-    """The precision in which each tensor that a kernel computes is stored, by its name."""
-    return {t.name: t.precision for layer in engine.layers if not layer.cause for t in layer.outputs}
+    """The precision in which each tensor that a kernel computes is stored, by its name; for one that is converted to
+    the type of a network output afterwards, the precision before that."""
+    found: dict[str, str] = {}
+    for layer in engine.layers:
+        kind = found.get(layer.inputs[0].name) if layer.cause == "type" else None
+        if kind is not None or not layer.cause:
+            found.update({t.name: kind or t.precision for t in layer.outputs})
+    return found
 
 
 def of_libraries(graph: Graph, engine: Engine) -> tuple[Graph, Engine]:

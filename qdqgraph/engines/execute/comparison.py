@@ -55,12 +55,14 @@ class Compared:
 
     Attributes:
         block: the kernel.
+        stored: the precision in which its result is stored.
         scale: the scale of the integers that are compared; None if its result is not quantized.
         alone: its differences from equal inputs; None if its arithmetic is the same in both.
         accumulated: its differences in the whole engine.
     """
 
     block: Block
+    stored: str
     scale: float | None
     alone: Sums | None
     accumulated: Sums
@@ -123,7 +125,8 @@ class _Building:
                 only.block(block)
                 alone = self._sums(block.end, only.values[block.end], pair)
             scale = None if pair is None else pair.value
-            kernels.append(Compared(block, scale, alone, self._sums(block.end, whole.values[block.end], pair)))
+            accumulated = self._sums(block.end, whole.values[block.end], pair)
+            kernels.append(Compared(block, self.stored[block.end], scale, alone, accumulated))
         ends = [o.name for o in self.graph.model.graph.output if not self.graph.is_constant(o.name)]
         outputs = {name: (name, self._output(whole, name)) for name in ends}
         for both in outputs.values():

@@ -176,14 +176,14 @@ def _row(graph: Graph, compared: Compared, sums: Mapping[str, float], both: Comp
     block = compared.block
     layer, core = block.layer, block.core
     exact = block.quantized and core is not None and label(core) not in both.unfit
-    stored = next(t.precision for t in layer.outputs if t.name == block.end)
     alone, whole = (None if s is None else _difference(s, sums) for s in (compared.alone, compared.accumulated))
     assert whole is not None
     if alone is None:
         alone = Difference(math.inf, 0.0, None if whole.differ is None else 0.0, None if whole.steps is None else 0)
     reasons = kinds(graph, block, exact=exact)
     names = tuple(map(label, block.nodes))
-    return KernelRow(block.end, names, layer.kind, layer.precision, stored, compared.scale, alone, whole, reasons)
+    stored, scale = compared.stored, compared.scale
+    return KernelRow(block.end, names, layer.kind, layer.precision, stored, scale, alone, whole, reasons)
 
 
 def _difference(names: Sums, sums: Mapping[str, float]) -> Difference:

@@ -114,6 +114,18 @@ def test_a_float_convolution_has_fp16_weights_and_inputs_in_a_weakly_typed_engin
     assert np.array_equal(engine_output(model, "trt-11", feed), run(model, [feed], Path())[0][0])
 
 
+def test_a_network_output_of_a_float_convolution_is_fp16_before_it_is_converted() -> None:
+    weights = WEIGHTS / 256  # exact in FP16, as the values of the pair are
+    model = build(
+        f"g ({SHAPE} x) => ({SHAPE} y) <float s = {{0.5}}, float[4,4,1,1] w = {{{', '.join(map(str, weights.ravel()))}}}> {{ "
+        "d = t.pair (x, s) c = Conv (d, w) y = Relu (c) }"
+    )
+    feed = feeds(1)[0]
+    exact = np.maximum(np.einsum("oi,nihw->nohw", weights, steps(feed["x"], 0.5) / 2), 0).astype(SINGLE)
+    assert np.array_equal(engine_output(model, "trt-8.6", feed), exact.astype(HALF).astype(SINGLE))
+    assert rows(measured(model, "trt-8.6", [feed]))["y"].stored == "FP16"
+
+
 def test_a_kernel_of_an_fp16_file_rounds_nothing_to_fp16_inside() -> None:
     text = f"g ({SHAPE} x) => ({SHAPE} y) {{ a = t.conv4 (x, s1) b = Relu (a) y = t.conv4 (b, s2) }}"
     model = sandwiched(build(text))
