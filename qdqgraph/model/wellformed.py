@@ -21,6 +21,7 @@ from onnx import AttributeProto, TensorProto, helper
 from ..errors import GraphError
 from ..operators import PAIRS
 from .external import refuse_entries
+from .inline.references import reference
 from .protos import STANDARD
 
 ONE, HALF, TWO = Fraction(1), Fraction(1, 2), Fraction(2)
@@ -202,13 +203,16 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
         raise GraphError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
     field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))
     elements, unit = math.prod(tensor.dims), "elements"
-    if tensor.data_location == TensorProto.EXTERNAL:
+    own = reference(tensor)
+    if own is None and tensor.data_location == TensorProto.EXTERNAL:
         _texts(*(text for entry in tensor.external_data for text in (entry.key, entry.value)))
         refuse_entries(tensor)
         return
-    if not field or tensor.external_data:
+    if not field or (own is None and tensor.external_data):
         return
-    if tensor.HasField("raw_data"):
+    if own is not None:
+        wanted, found, unit = -(-elements * bits // 8), len(own), "bytes"
+    elif tensor.HasField("raw_data"):
         wanted, found, unit = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
     else:
         wanted, found = math.ceil(elements * entries), len(getattr(tensor, field))
