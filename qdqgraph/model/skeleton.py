@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import secrets
 from pathlib import Path
@@ -15,10 +14,12 @@ from .external import tensors
 from .inline.references import Files, StoredFile, opened, refer, times_of
 from .inline.wire import MODEL, IrregularError, Splice
 
-LIMIT = 1 << 26
+LIMIT = 1 << 24
 """Bytes of a file from which on its weights stay in it."""
 LARGE = 1 << 16
 """Bytes of a tensor from which on it is a weight rather than a scale."""
+AHEAD = 1 << 12
+"""Bytes that are read at once between two weights."""
 PLAIN = frozenset({"name", "dims", "data_type", "raw_data", "doc_string", "metadata_props", "data_location"})
 """The fields of a tensor that may be a reference."""
 Part = tuple[int, int]
@@ -79,13 +80,39 @@ def _light(handle: int) -> tuple[onnx.ModelProto, dict[bytes, Part]] | None:
         return mark
 
     try:
-        with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as data:
-            own = Splice(data, lambda a, b: data[a:b], lambda a, b: b - a >= LARGE, replace)
-            content = b"".join(own.pieces(MODEL))
-        model = onnx.ModelProto.FromString(content)
-    except (IrregularError, DecodeError, ValueError):  # an empty file cannot be mapped
+        own = Splice(_Window(handle), lambda start, stop: stop - start >= LARGE, replace)
+        model = onnx.ModelProto.FromString(b"".join(own.pieces(MODEL)))
+    except (IrregularError, DecodeError):
         return None
     return (model, parts) if parts else None
+
+
+class _Window:
+    """The bytes of an open file, of which few are in memory. It is not mapped: a file that another program cuts while
+    it is mapped ends the process."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle, self.size = handle, os.fstat(handle).st_size
+        self.start, self.data = 0, b""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, place: int) -> int:
+        if not self.start <= place < self.start + len(self.data):
+            self.start, self.data = place, os.pread(self.handle, AHEAD, place)
+            if not self.data:
+                raise IrregularError
+        return self.data[place - self.start]
+
+    def cut(self, start: int, stop: int) -> bytes:
+        found = bytearray()
+        while start + len(found) < stop:
+            block = os.pread(self.handle, stop - start - len(found), start + len(found))
+            if not block:
+                raise IrregularError
+            found += block
+        return bytes(found)
 
 
 def _referred(model: onnx.ModelProto, parts: dict[bytes, Part], file: StoredFile, files: Files) -> bool:

@@ -121,7 +121,7 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
     """Checks a graph; `inside` a local function, attributes may refer to those of the function."""
     _texts(graph.name)
     for tensor in graph.initializer:
-        _tensor(tensor, f"initializer '{tensor.name}'")
+        refuse_tensor(tensor, f"initializer '{tensor.name}'")
     for sparse in graph.sparse_initializer:
         _sparse(sparse, f"sparse initializer '{sparse.values.name}'")
     for info in (*graph.input, *graph.output, *graph.value_info):
@@ -179,22 +179,26 @@ def _attributes(
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         where = f"attribute {attribute.name} of '{name}' ({operator})"
         if attribute.HasField("t"):
-            _tensor(attribute.t, where)
+            refuse_tensor(attribute.t, where)
         if attribute.HasField("sparse_tensor"):
             _sparse(attribute.sparse_tensor, where)
         for tensor in attribute.tensors:
-            _tensor(tensor, where)
+            refuse_tensor(tensor, where)
         for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
             _graph(graph, inside=inside)
 
 
 def _sparse(sparse: onnx.SparseTensorProto, where: str) -> None:
-    _tensor(sparse.values, where)
-    _tensor(sparse.indices, where)
+    refuse_tensor(sparse.values, where)
+    refuse_tensor(sparse.indices, where)
 
 
-def _tensor(tensor: onnx.TensorProto, where: str) -> None:
-    """Compares the data of a tensor with its type and dimensions."""
+def refuse_tensor(tensor: onnx.TensorProto, where: str) -> None:
+    """Compares the data of a tensor with its type and dimensions.
+
+    Raises:
+        GraphError: they do not fit; with `where`.
+    """
     _texts(tensor.name)
     if tensor.data_type not in TYPES or not tensor.data_type:
         raise GraphError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")

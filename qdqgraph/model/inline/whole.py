@@ -12,7 +12,7 @@ import onnx
 
 from ...errors import ModelError
 from .references import Reference, reference, store
-from .wire import MODEL, TENSOR, Message, Splice
+from .wire import MODEL, TENSOR, Message, Serialized, Splice
 
 LIMIT = (1 << 31) - 1
 """The most bytes that protobuf reads: https://protobuf.dev/programming-guides/proto-limits."""
@@ -54,7 +54,7 @@ def pieces(item: Any) -> Sequence[bytes | Reference]:
     if not is_light(item):
         return (item.SerializeToString(deterministic=True),)
     marked, token, found = marks(item)
-    data = marked.SerializeToString(deterministic=True)
+    data = Serialized(marked.SerializeToString(deterministic=True))
     places: list[int] = []
     while (place := data.find(token, places[-1] + len(token) if places else 0)) >= 0:
         places.append(place)
@@ -68,7 +68,7 @@ def pieces(item: Any) -> Sequence[bytes | Reference]:
     def replace(start: int, stop: int) -> Reference:
         return found[int.from_bytes(data[start + len(token) : stop], "little")]
 
-    own = Splice(data, lambda a, b: data[a:b], inside, replace).pieces(_kind(item))
+    own = Splice(data, inside, replace).pieces(_kind(item))
     if (total := sum(map(len, own))) > LIMIT:
         raise ModelError(
             f"the result has {total / 1e9:.2f} GB, and protobuf serializes at most 2 GiB: save the model with "
@@ -79,11 +79,7 @@ def pieces(item: Any) -> Sequence[bytes | Reference]:
 
 def marks(item: Any) -> tuple[Any, bytes, list[Reference]]:
     """Returns a copy of a model, or of a part of one, in which a mark takes the place of the bytes of a reference; the
-    token with which the marks begin; and the references by the numbers that end them.
-
-    What onnx.checker says of the copy it says of the whole: it does not compare the size of raw data with the shape
-    (https://github.com/onnx/onnx/blob/main/onnx/checker.cc, check_tensor).
-    """
+    token with which the marks begin; and the references by the numbers that end them."""
     copy = type(item)()
     copy.CopyFrom(item)
     token, found = secrets.token_bytes(16), list[Reference]()

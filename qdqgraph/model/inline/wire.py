@@ -19,11 +19,14 @@ LONG = 10
 
 
 class Buffer(Protocol):
-    """Bytes, or a mapped file."""
+    """The bytes of a message, in memory or in a file."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> int: ...
+    def __getitem__(self, place: int, /) -> int: ...
+
+    def cut(self, start: int, stop: int, /) -> bytes:
+        """The bytes between two positions."""
 
 
 class IrregularError(Exception):
@@ -64,13 +67,11 @@ class Splice(Generic[S]):
 
     Attributes:
         data: the serialized message.
-        cut: returns a slice of the data as bytes.
         wanted: whether something between two positions is replaced.
         replace: what takes the place of the content between two positions.
     """
 
     data: Buffer
-    cut: Callable[[int, int], bytes]
     wanted: Callable[[int, int], bool]
     replace: Callable[[int, int], S]
 
@@ -98,9 +99,9 @@ class Splice(Generic[S]):
                 if stop <= end and (inner is not None or number == kind.content) and self.wanted(place, stop):
                     new = [self.replace(place, stop)] if inner is None else self._message(place, stop, inner)
                     head = varint(tag) + varint(length)
-                    if self.cut(begun, place) != head:
+                    if self.data.cut(begun, place) != head:
                         raise IrregularError
-                    found += [self.cut(kept, begun), varint(tag) + varint(sum(map(len, new))), *new]
+                    found += [self.data.cut(kept, begun), varint(tag) + varint(sum(map(len, new))), *new]
                     kept = stop
                 place = stop
             elif form == VARINT:
@@ -111,7 +112,7 @@ class Splice(Generic[S]):
                 raise IrregularError
             if place > end:
                 raise IrregularError
-        found.append(self.cut(kept, end))
+        found.append(self.data.cut(kept, end))
         return found
 
     def _number(self, place: int, end: int, longest: int) -> tuple[int, int]:
@@ -124,6 +125,14 @@ class Splice(Generic[S]):
                 return value, position + 1
             shift += 7
         raise IrregularError
+
+
+class Serialized(bytes):
+    """A message in memory."""
+
+    def cut(self, start: int, stop: int) -> bytes:
+        """As `Buffer.cut`."""
+        return self[start:stop]
 
 
 def varint(number: int) -> bytes:

@@ -11,10 +11,11 @@ from typing import IO, Literal, TypeAlias, get_args
 
 import onnx
 
-from ...errors import ModelError, first_line, reason
+from ...errors import ModelError, reason
 from ..external import external_files, external_tensors, location, relocated, renamed
 from ..inline import whole
 from . import steps
+from .checker import fault_in, fault_of
 from .data import Data
 from .leftovers import recover, remove_data
 from .outputs import beside, refuse_collisions, refuse_to_overwrite
@@ -257,29 +258,8 @@ def _checked(model: onnx.ModelProto, temporary: Path, path: Path, source: Source
     Raises:
         ModelError: it rejects the model, and accepts the source.
     """
-    fault = "" if _accepts_marked(model) else _fault(temporary)
-    if fault and not restored and not _fault(source.path):
+    fault = fault_of(model, temporary)
+    if fault and not restored and not fault_in(source.path):
         raise ModelError(f"onnx.checker rejects the repaired model, so {path} was not written: {fault}")
     what = "rejects the restored original" if restored else f"also rejects the original {source.path}"
     return f"onnx.checker {what}: {fault}" if fault else ""
-
-
-def _accepts_marked(model: onnx.ModelProto) -> bool:
-    """Returns whether onnx.checker accepts a model with marks in place of its references, and so the whole, without its
-    weights in memory. External data are checked in the file."""
-    if not whole.is_light(model) or next(external_tensors(model), None) is not None:
-        return False
-    try:
-        onnx.checker.check_model(whole.marks(model)[0])
-    except onnx.checker.ValidationError:
-        return False
-    return True
-
-
-def _fault(path: Path) -> str:
-    """Returns the first line of the onnx.checker error on a file; "" if it accepts the file."""
-    try:
-        onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
-        return first_line(error)
-    return ""
