@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -15,6 +14,7 @@ from onnx import TensorProto, helper
 from .external import external_files, external_tensors
 from .inline.references import reference
 from .inline.whole import is_light
+from .protos import copy_fields
 
 LARGE = 1 << 16
 """Bytes from which on a tensor goes to the file."""
@@ -61,8 +61,8 @@ def mapped(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[bytes, Path]]
 def _stored(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
     """Returns a copy of a model whose large initializers are in a file; they are never copied in memory together."""
     new = onnx.ModelProto()
-    _copy_fields(model, new, besides="graph")
-    _copy_fields(model.graph, new.graph, besides="initializer")
+    copy_fields(model, new, besides="graph")
+    copy_fields(model.graph, new.graph, besides="initializer")
     with file.open("wb") as data:
         for tensor in model.graph.initializer:
             light = reference(tensor)
@@ -79,15 +79,3 @@ def _stored(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
             for key, value in place.items():
                 own.external_data.add(key=key, value=str(value))
     return new
-
-
-def _copy_fields(old: Any, new: Any, *, besides: str) -> None:
-    for field, value in old.ListFields():
-        if field.name == besides:
-            continue
-        if hasattr(value, "append"):
-            getattr(new, field.name).extend(value)
-        elif field.message_type is not None:
-            getattr(new, field.name).CopyFrom(value)
-        else:
-            setattr(new, field.name, value)

@@ -122,7 +122,7 @@ def read_plan(text: str) -> tuple[str, str, tuple[Edit, ...]]:
         form = msgspec.convert(content, PlanForm)
     except msgspec.ValidationError as error:
         raise PlanError(f"the plan is damaged: {field_fault(error)}") from error
-    return form.base_sha256, form.result_sha256, tuple(_edit(index, entry) for index, entry in enumerate(form.edits))
+    return form.base_sha256, form.result_sha256, tuple(edit_of(index, entry) for index, entry in enumerate(form.edits))
 
 
 def _entry(edit: Edit) -> Entry:
@@ -137,7 +137,16 @@ def _entry(edit: Edit) -> Entry:
             return VersionSet(old, new)
 
 
-def _edit(place: int, entry: Entry) -> Edit:
+def edit_of(place: int, entry: Entry) -> Edit:
+    """The edit of an entry.
+
+    Args:
+        place: the index of the entry.
+        entry: the entry.
+
+    Raises:
+        PlanError: its data are not an item of its field.
+    """
     match entry:
         case InputSet(node, index, old, new):
             return SetInput(node, index, old, new)

@@ -23,6 +23,7 @@ from qdqgraph.model.files import read_model
 from qdqgraph.model.inline import whole
 from qdqgraph.model.inline.references import referencing
 from qdqgraph.model.writing import checker
+from qdqgraph.repair import plan_light
 from qdqgraph.repair.plan import Plan
 from tests.support.writes import files
 
@@ -110,12 +111,30 @@ def test_the_same_bytes_and_the_same_text(command: str, path: Path, monkeypatch:
 
 def test_plans_are_applied_and_undone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, before = inside(monkeypatch), path.read_bytes()
+    monkeypatch.setattr(plan_light, "LIMIT", 0)
+    monkeypatch.setattr(Plan, "from_json", lambda text: pytest.fail("a plan is read into memory"))
     run(path.parent, "fix model.onnx -o fixed.onnx --plan plan.json --weights int8", monkeypatch)
     run(path.parent, "apply plan.json model.onnx -o again.onnx", monkeypatch)
     run(path.parent, "fix model.onnx -o model.onnx --plan own.json --force --weights int8", monkeypatch)
     assert path.read_bytes() == (path.parent / "again.onnx").read_bytes() == (path.parent / "fixed.onnx").read_bytes()
     run(path.parent, "undo own.json model.onnx -o undone.onnx", monkeypatch)
     assert (path.parent / "undone.onnx").read_bytes() == before and seen == [True] * 4
+
+
+def test_a_damaged_plan_has_the_usual_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(path.parent, "fix model.onnx -o fixed.onnx --plan plan.json --weights int8", monkeypatch)
+    monkeypatch.setattr(plan_light, "LIMIT", 0)
+    whole_text = (path.parent / "plan.json").read_text()
+    for old, new, fault in (
+        ("\n}\n", "", "the plan is not valid JSON: Input data was truncated"),
+        ('"data": "', '"data": "?', "].data: Invalid base64 encoded string"),
+        ('"format": 1', '"format": 2', "this is not a plan of format 1"),
+    ):
+        (path.parent / "plan.json").write_text(whole_text.replace(old, new))
+        assert main(["apply", "plan.json", "model.onnx", "-o", "again.onnx"]) == 2
+        assert fault in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["", "short", "no type", "no name", "no operator"])

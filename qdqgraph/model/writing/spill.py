@@ -25,8 +25,9 @@ from onnx import TensorProto, numpy_helper
 
 from ..constants import array_of
 from ..external import external_tensors
-from ..inline.references import Files, StoredFile, opened
+from ..inline.references import Files, StoredFile, opened, refer
 from ..inline.whole import is_light
+from ..protos import copy_fields
 from . import steps
 from .leftovers import recover
 
@@ -75,12 +76,9 @@ class Spill:
         except OSError:
             self._full = True
             return tensor
-        light = TensorProto(dims=tensor.dims, data_type=tensor.data_type)  # protobuf keeps the memory of cleared bytes
-        if tensor.name:
-            light.name = tensor.name
-        light.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", self.location), ("offset", self._places[digest]), ("length", len(data))):
-            light.external_data.add(key=key, value=str(value))
+        light = TensorProto()
+        copy_fields(tensor, light, besides="raw_data")  # protobuf keeps the memory of cleared bytes
+        refer(light, self.location, self._places[digest], len(data))
         return light
 
     def _append(self, data: memoryview) -> None:
