@@ -20,6 +20,10 @@ LARGE = 1 << 16
 """Bytes of a tensor from which on it is a weight rather than a scale."""
 AHEAD = 1 << 12
 """Bytes that are read at once between two weights."""
+STEPS = 1 << 22
+"""Bytes that are looked at one by one; a file of so many small fields is read faster in the usual way."""
+MOST = 64
+"""Files that are kept open; systems allow a process 256 or more."""
 PLAIN = frozenset({"name", "dims", "data_type", "raw_data", "doc_string", "metadata_props", "data_location"})
 """The fields of a tensor that may be a reference."""
 Part = tuple[int, int]
@@ -31,14 +35,14 @@ def skeleton(path: Path) -> onnx.ModelProto | None:
 
     Returns:
         None if there is no need, or no way: the file is small, or has no large raw data in initializers of its main
-        graph, or it has external data, or protobuf or onnx may not accept it. The usual way then reads it, and says
-        what is wrong.
+        graph, or it has external data, or many files are open, or protobuf or onnx may not accept it. The usual way
+        then reads it, and says what is wrong.
 
     Raises:
         OSError: the file cannot be read.
     """
     files = opened()
-    if files is None or path.stat().st_size < LIMIT:
+    if files is None or len(files.by_location) >= MOST or path.stat().st_size < LIMIT:
         return None
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -93,15 +97,16 @@ class _Window:
 
     def __init__(self, handle: int) -> None:
         self.handle, self.size = handle, os.fstat(handle).st_size
-        self.start, self.data = 0, b""
+        self.start, self.data, self.steps = 0, b"", 0
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, place: int) -> int:
+        self.steps += 1
         if not self.start <= place < self.start + len(self.data):
             self.start, self.data = place, os.pread(self.handle, AHEAD, place)
-            if not self.data:
+            if not self.data or self.steps > STEPS:
                 raise IrregularError
         return self.data[place - self.start]
 

@@ -177,6 +177,20 @@ def test_a_length_in_more_bytes_than_it_needs_is_left_to_protobuf(tmp_path: Path
     assert not same_as_protobuf(tmp_path / "model.onnx", model().SerializeToString() + field(7, content))
 
 
+def test_a_file_of_many_small_fields_is_left_to_protobuf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = model(weights()).SerializeToString() + (varint(200 << 3) + b"\x01") * 4000
+    assert same_as_protobuf(tmp_path / "model.onnx", data)
+    monkeypatch.setattr(reading, "STEPS", 2000)
+    assert not same_as_protobuf(tmp_path / "model.onnx", data)
+
+
+def test_few_files_are_kept_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST", 2)
+    assert [skeleton(path) is not None for _ in range(4)] == [True, True, False, False]
+    with referencing():
+        assert skeleton(path) is None  # one command, one set of files
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     (tmp_path / "model.onnx").write_bytes(model(weights()).SerializeToString(deterministic=True))
