@@ -59,7 +59,22 @@ COMMANDS = {
         "--no-numerics",
     ),
     "strip": ("strip", "{model}", "-o", "{out}", "--force", "--nodes", "{layer}"),
+    "fix --weights int8 --plan --no-numerics": (
+        "fix",
+        "{model}",
+        "-o",
+        "{out}",
+        "--force",
+        "--weights",
+        "int8",
+        "--plan",
+        "{out}.plan",
+        "--no-numerics",
+    ),
+    "fix --data --no-numerics": ("fix", "{model}", "-o", "{out}", "--force", "--data", "{samples}", "--no-numerics"),
 }
+ASKED = ("fix --weights int8 --plan --no-numerics", "fix --data --no-numerics")
+"""Commands that run only if they are named; the second one needs two samples, of `make_weights`."""
 FLOORS = {"load + save": LOAD, "ONNX Runtime": SESSION}
 
 
@@ -166,6 +181,7 @@ def make_weights(megabytes: int, form: str, stored: str, path: Path) -> None:
     graph = helper.make_graph(nodes, "weights", ends[:1], ends[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString(deterministic=True))
+    np.savez(path.with_suffix(".npz"), x=random.normal(size=(2, SIDE)).astype("f"))
 
 
 def make_nodes(nodes: int, path: Path) -> None:
@@ -179,6 +195,7 @@ def row(name: str, words: Sequence[str], commands: Sequence[str], folder: Path, 
     """Prints what each command costs on one model."""
     path, out = folder / "model.onnx", folder / "out.onnx"
     subprocess.run([sys.executable, "-c", MAKE, *words, str(path)], check=True)
+    samples = path.with_suffix(".npz")
     layer = "Conv_*" if words[0] == "nodes" else "layer0"
     for command in (*FLOORS, *commands):
         if command in FLOORS:
@@ -186,7 +203,7 @@ def row(name: str, words: Sequence[str], commands: Sequence[str], folder: Path, 
                 continue
             found = cost(["-c", FLOORS[command], str(path), str(out)], most)
         else:
-            words_of = [w.format(model=path, out=out, layer=layer) for w in COMMANDS[command]]
+            words_of = [w.format(model=path, out=out, layer=layer, samples=samples) for w in COMMANDS[command]]
             found = cost(["-m", "qdqgraph", *words_of], most)
         print("|", " | ".join([name, command, str(found)]), "|", flush=True)
         for file in folder.glob("*out.onnx*"):
@@ -202,7 +219,7 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=("float", "int8"), default=["float", "int8"])
     parser.add_argument("--stored", nargs="+", choices=("inline", "external"), default=["inline", "external"])
     parser.add_argument("--nodes", type=int, nargs="*", default=[20000, 100000])
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=[*COMMANDS])
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=[c for c in COMMANDS if c not in ASKED])
     parser.add_argument("--folder", type=Path, help="where the models are made; a temporary folder by default")
     parser.add_argument("--most", type=float, default=10000, help="MB of its own memory at which a process is ended")
     asked = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,7 @@ from ..model.recognized import mistaken
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_to_overwrite
 from ..repair.plan import Plan
+from ..repair.plan_light import light_plan
 from ..verify.difference import differences
 from . import given
 from .call import public
@@ -42,7 +44,7 @@ def apply(
         ModelError: the model cannot be read or written.
     """
     _refuse(plan, output, force)
-    return _edited(_plan(plan), model, output, force, note, restored=False)
+    return _edited(_plan(plan, output), model, output, force, note, restored=False)
 
 
 @public()
@@ -63,7 +65,7 @@ def undo(
         PlanError, ModelError: as `apply`.
     """
     _refuse(plan, output, force)
-    return _edited(_plan(plan).inverse(), model, output, force, note, restored=True)
+    return _edited(_plan(plan, output).inverse(), model, output, force, note, restored=True)
 
 
 @public()
@@ -103,11 +105,14 @@ def _refuse(plan: Plan | File, output: File | None, force: bool) -> None:
         refuse_to_overwrite(Path(output), force=force, inputs=inputs)
 
 
-def _plan(plan: Plan | File) -> Plan:
+def _plan(plan: Plan | File, output: File | None) -> Plan:
     if isinstance(plan, Plan):
         return plan
     path = Path(plan)
     try:
+        folder = Path(tempfile.gettempdir()) if output is None else Path(output).parent
+        if (light := light_plan(path, folder)) is not None:
+            return Plan(*light)
         return Plan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, PlanError) as error:
         swapped = {kinds.ONNX: "the plan comes first: PLAN MODEL"}

@@ -199,7 +199,7 @@ def to_fp16(
     ranges = magnitudes
     if ranges is None and feeds is not None:
         ranges = measured_ranges(found, feeds, place)
-    with spilling(found, place, wanted=output is not None):
+    with spilling(found, place, output):
         made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
         refuse_unsound(found, made.model)
         if output is None:

@@ -14,7 +14,7 @@ from ..model.files import is_canonical
 from ..model.protos import names as tensor_names
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_to_overwrite
-from ..model.writing.texts import write_text
+from ..model.writing.texts import write_blocks
 from ..model.writing.users import same_file
 from ..repair.plan import Plan
 from ..repair.provenance import Run, recorded
@@ -90,9 +90,9 @@ def written(
         new = placed(result.model, Path(output), source, force=force)
         if new.model is not result.model:
             result = replace(result, model=new.model, plan=Plan.between(source.original, new.model))
-        text = None if plan is None else (Path(plan), result.plan.to_json())
-        notes += write_model(new, Path(output), source, force=force, plan=text)
+        saved = None if plan is None else (Path(plan), result.plan.blocks())
+        notes += write_model(new, Path(output), source, force=force, plan=saved)
     elif plan is not None:
-        write_text(result.plan.to_json(), Path(plan), force=force)
+        write_blocks(result.plan.blocks(), Path(plan), force=force)
     out = None if output is None else str(output)
     return replace(result, file=str(source.path), written=out, notes=(*result.notes, *notes))

@@ -113,7 +113,7 @@ class Steps:
             runtime.provider(self.provider)
         if self.options.equalize:
             refuse_options(self.options, self.calibration, feeds is not None)
-        with spilling(found, place, wanted=self.output is not None and self.plan is None):
+        with spilling(found, place, self.output, plan=self.plan is not None):
             return self._written(model, repairs, Source(source, place, found, external=self.external), feeds)
 
     def _written(self, model: Model, repairs: Repairs, given_as: Source, feeds: Samples | None) -> Result:

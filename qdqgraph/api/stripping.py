@@ -77,7 +77,7 @@ def strip(
     asked = given.rule_list(rules, select) if select else ()
     chosen = {"nodes": [*nodes, *worst], "selected": sorted(rule.code for rule in asked)}
     run = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
-    with spilling(found, place, wanted=output is not None and plan is None):
+    with spilling(found, place, output, plan=plan is not None):
         result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
         return written(result, Source(source, place, found, external=external), output, plan, force, run=run)
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from .. import __version__
+from ..model.inline.references import referencing
 from ..rulekit.naming import NO_PACKS
 from ..stop import STOP
 from .failures import failed, stopped
@@ -301,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = top.parse_args(arguments)
         args.parser = top
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
-        with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)):
+        with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)), referencing():
             code = int(command(args))
             if hasattr(args, "rule_profile"):
                 from .console import warn

@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..errors import ModelError
+from ..model.inline.whole import resolved
 from ..model.protos import fresh, names
 from ..model.writing.spill import tensor_of
 from .net import FLOAT, HALF, Net, filled
@@ -225,7 +226,7 @@ class Writer:
         """Replaces the value of a Constant by its value in the new type."""
         name = node.output[0]
         self._name((name, self._constants_in_place[name]))
-        tensor = self.constants[name]
+        tensor = resolved(self.constants[name])  # only initializers are references
         del node.attribute[:]
         node.attribute.append(helper.make_attribute("value", tensor))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,17 +11,41 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from .inline.references import Reference, reference
+from .inline.whole import resolved
+
+NATIVE = frozenset(
+    TensorProto.DataType.Value(name)
+    for name in ("FLOAT", "FLOAT16", "DOUBLE", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64")
+)
+"""Element types whose raw data are an array of NumPy's own type."""
+
 
 def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
     """The values of a tensor, which is not changed; None if its external data cannot be read."""
-    if tensor.external_data:  # before 1.23, onnx stores what it reads in the tensor
-        own = TensorProto()
-        own.CopyFrom(tensor)
-        tensor = own
+    own = reference(tensor)
+    if own is not None and tensor.data_type in NATIVE and sys.byteorder == "little":
+        return _native(tensor, own)
+    if own is not None:
+        tensor = resolved(tensor)
+    elif tensor.external_data:  # before 1.23, onnx stores what it reads in the tensor
+        copy = TensorProto()
+        copy.CopyFrom(tensor)
+        tensor = copy
     try:
         return numpy_helper.to_array(tensor, str(folder))
     except (OSError, ValueError, TypeError, onnx.checker.ValidationError):
         return None
+
+
+def _native(tensor: onnx.TensorProto, own: Reference) -> np.ndarray | None:
+    """The values of a reference, without a second copy in memory."""
+    try:
+        array = np.frombuffer(own.read(), helper.tensor_dtype_to_np_dtype(tensor.data_type)).reshape(tensor.dims)
+    except ValueError:  # they do not fit the dimensions
+        return None
+    array.flags.writeable = False
+    return array
 
 
 def computed(node: onnx.NodeProto, inputs: Mapping[str, np.ndarray], opset: int) -> dict[str, np.ndarray]:

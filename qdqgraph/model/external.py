@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from ..errors import ModelError, reason
 from . import kinds
+from .inline.references import reference
 from .recognized import kind_of, mistaken
 
 LIMIT = (1 << 31) - 1
@@ -22,8 +23,9 @@ WIDEST = 16
 
 
 def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yields every tensor with external data: initializers and attributes, also in subgraphs and local functions."""
-    yield from filter(_is_external, tensors(model))
+    """Yields every tensor with external data: initializers and attributes, also in subgraphs and local functions.
+    References to bytes inside the model file (`inline`) are none."""
+    yield from (tensor for tensor in tensors(model) if _is_external(tensor) and reference(tensor) is None)
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -11,7 +11,9 @@ from google.protobuf.message import DecodeError
 from ..errors import ModelError, reason
 from . import kinds
 from .external import LIMIT
+from .inline.whole import blocks, size
 from .recognized import mistaken
+from .skeleton import skeleton
 
 WANTED = "an ONNX file"
 NOTHING = Path(os.devnull)
@@ -19,7 +21,8 @@ NOTHING = Path(os.devnull)
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Reads a model; external data stay in their files.
+    """Reads a model; external data stay in their files, and within `inline.references.referencing` also the weights
+    inside a large file.
 
     Raises:
         ModelError: the file is missing, unreadable, or not an ONNX model; the message says what it is instead.
@@ -33,7 +36,10 @@ def read_model(path: Path) -> onnx.ModelProto:
                 f"{path}: the file has {size / 1e9:.2f} GB, and protobuf reads at most 2 GiB: export the model again "
                 "with external data (onnx.save_model with save_as_external_data=True)"
             )
-        model.ParseFromString(path.read_bytes())
+        if (light := skeleton(path)) is not None:
+            model = light
+        else:
+            model.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise ModelError(f"{path}: {_other(path) or f'not an ONNX model, or truncated ({error})'}") from error
     except OSError as error:
@@ -56,4 +62,7 @@ def is_canonical(path: Path, model: onnx.ModelProto) -> bool:
 
     Only then does an undo restore the file byte for byte.
     """
-    return path.read_bytes() == model.SerializeToString(deterministic=True)
+    if path.stat().st_size != size(model):
+        return False
+    with path.open("rb") as file:
+        return all(file.read(len(block)) == block for block in blocks(model))

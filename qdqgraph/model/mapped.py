@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
 from .external import external_files, external_tensors
+from .inline.references import reference
+from .inline.whole import is_light
+from .protos import copy_fields
 
 LARGE = 1 << 16
 """Bytes from which on a tensor goes to the file."""
@@ -36,8 +38,9 @@ def memory_note(model: onnx.ModelProto) -> str:
 
 @contextmanager
 def mapped(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[bytes, Path]]:
-    """Yields the bytes of a model and the folder of its external data; if the model has none and large weights, these
-    are in a temporary folder until the end of the context. What has mapped them then keeps them.
+    """Yields the bytes of a model and the folder of its external data; if the model has none and large weights, or
+    references to weights in its file, these are in a temporary folder until the end of the context. What has mapped
+    them then keeps them.
 
     Args:
         model: the model; it is not modified.
@@ -47,7 +50,8 @@ def mapped(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[bytes, Path]]
         ModelError: external data are missing, too short, or outside the folder.
     """
     external_files(model, folder)
-    if next(external_tensors(model), None) is not None or model.ByteSize() < HEAVY:
+    small = model.ByteSize() < HEAVY and not is_light(model)
+    if small or next(external_tensors(model), None) is not None:
         yield model.SerializeToString(), folder
         return
     with TemporaryDirectory(prefix="qdqgraph-") as place:
@@ -57,30 +61,21 @@ def mapped(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[bytes, Path]]
 def _stored(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
     """Returns a copy of a model whose large initializers are in a file; they are never copied in memory together."""
     new = onnx.ModelProto()
-    _copy_fields(model, new, besides="graph")
-    _copy_fields(model.graph, new.graph, besides="initializer")
+    copy_fields(model, new, besides="graph")
+    copy_fields(model.graph, new.graph, besides="initializer")
     with file.open("wb") as data:
         for tensor in model.graph.initializer:
-            if len(tensor.raw_data) < LARGE:
+            light = reference(tensor)
+            if light is None and len(tensor.raw_data) < LARGE:
                 new.graph.initializer.append(tensor)
                 continue
             data.write(bytes(-data.tell() % PAGE))
             own = new.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             own.data_location = TensorProto.EXTERNAL
-            place = {"location": file.name, "offset": data.tell(), "length": len(tensor.raw_data)}
+            begun = data.tell()
+            for block in (tensor.raw_data,) if light is None else light.blocks():
+                data.write(block)
+            place = {"location": file.name, "offset": begun, "length": data.tell() - begun}
             for key, value in place.items():
                 own.external_data.add(key=key, value=str(value))
-            data.write(tensor.raw_data)
     return new
-
-
-def _copy_fields(old: Any, new: Any, *, besides: str) -> None:
-    for field, value in old.ListFields():
-        if field.name == besides:
-            continue
-        if hasattr(value, "append"):
-            getattr(new, field.name).extend(value)
-        elif field.message_type is not None:
-            getattr(new, field.name).CopyFrom(value)
-        else:
-            setattr(new, field.name, value)

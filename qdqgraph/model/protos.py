@@ -90,6 +90,19 @@ def refill(field: Any, items: Iterable[Any]) -> None:
     del field[len(wanted) :]
 
 
+def copy_fields(old: Any, new: Any, *, besides: str) -> None:
+    """Copies the fields of a message to an empty one of its type, without one of them."""
+    for field, value in old.ListFields():
+        if field.name == besides:
+            continue
+        if hasattr(value, "append"):
+            getattr(new, field.name).extend(value)
+        elif field.message_type is not None:
+            getattr(new, field.name).CopyFrom(value)
+        else:
+            setattr(new, field.name, value)
+
+
 def set_metadata(model: onnx.ModelProto, key: str, value: str) -> None:
     """Adds or changes a metadata entry of a model, in place."""
     for entry in model.metadata_props:

@@ -22,6 +22,7 @@ from onnx import AttributeProto, TensorProto, helper
 from ..errors import GraphError
 from ..operators import PAIRS
 from .external import refuse_entries
+from .inline.references import reference
 from .protos import STANDARD
 
 ONE, HALF, TWO = Fraction(1), Fraction(1, 2), Fraction(2)
@@ -133,7 +134,7 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
     """Checks a graph; `inside` a local function, attributes may refer to those of the function."""
     _texts(graph.name)
     for tensor in graph.initializer:
-        _tensor(tensor, f"initializer '{tensor.name}'")
+        refuse_tensor(tensor, f"initializer '{tensor.name}'")
     for sparse in graph.sparse_initializer:
         _sparse(sparse, f"sparse initializer '{sparse.values.name}'")
     for info in (*graph.input, *graph.output, *graph.value_info):
@@ -194,22 +195,26 @@ def _attributes(
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
         where = f"attribute {attribute.name} of '{name}' ({operator})"
         if attribute.HasField("t"):
-            _tensor(attribute.t, where)
+            refuse_tensor(attribute.t, where)
         if attribute.HasField("sparse_tensor"):
             _sparse(attribute.sparse_tensor, where)
         for tensor in attribute.tensors:
-            _tensor(tensor, where)
+            refuse_tensor(tensor, where)
         for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
             _graph(graph, inside=inside)
 
 
 def _sparse(sparse: onnx.SparseTensorProto, where: str) -> None:
-    _tensor(sparse.values, where)
-    _tensor(sparse.indices, where)
+    refuse_tensor(sparse.values, where)
+    refuse_tensor(sparse.indices, where)
 
 
-def _tensor(tensor: onnx.TensorProto, where: str) -> None:
-    """Compares the data of a tensor with its type and dimensions."""
+def refuse_tensor(tensor: onnx.TensorProto, where: str) -> None:
+    """Compares the data of a tensor with its type and dimensions.
+
+    Raises:
+        GraphError: they do not fit; with `where`.
+    """
     _texts(tensor.name)
     if tensor.data_type not in TYPES or not tensor.data_type:
         raise GraphError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
@@ -218,13 +223,16 @@ def _tensor(tensor: onnx.TensorProto, where: str) -> None:
         raise GraphError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
     field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))
     elements, unit = math.prod(tensor.dims), "elements"
-    if tensor.data_location == TensorProto.EXTERNAL:
+    own = reference(tensor)
+    if own is None and tensor.data_location == TensorProto.EXTERNAL:
         _texts(*(text for entry in tensor.external_data for text in (entry.key, entry.value)))
         refuse_entries(tensor)
         return
-    if not field or tensor.external_data:
+    if not field or (own is None and tensor.external_data):
         return
-    if tensor.HasField("raw_data"):
+    if own is not None:
+        wanted, found, unit = -(-elements * bits // 8), len(own), "bytes"
+    elif tensor.HasField("raw_data"):
         wanted, found, unit = -(-elements * bits // 8), len(tensor.raw_data), "bytes"
     else:
         wanted, found = math.ceil(elements * entries), len(getattr(tensor, field))

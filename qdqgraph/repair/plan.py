@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 import onnx
 
 from ..errors import PlanError, counted
+from ..model.inline import whole
 from ..model.protos import key, refill
 from .edits import ITEM, NAMED_BY, OF_MODEL, Edit, Field, Insert, Remove, SetInput, SetVersion, describe
-from .plan_file import plan_text, read_plan
+from .plan_file import plan_blocks, read_plan
 
 LARGE = 1 << 16
 """Bytes of an item from which on it is compared by its digest."""
@@ -27,7 +28,7 @@ LARGE = 1 << 16
 
 def digest(model: onnx.ModelProto) -> str:
     """sha256 of the serialized model, which is identical to the file if protobuf wrote it."""
-    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    return whole.digest(model).hex()
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,11 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text; equal plans give equal texts."""
-        return plan_text(self.base, self.result, self.edits)
+        return b"".join(self.blocks()).decode()
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yields the text of `to_json` in UTF-8, with few weights in memory at a time."""
+        return plan_blocks(self.base, self.result, self.edits)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -160,7 +165,7 @@ def _splice(model: onnx.ModelProto, field: Field, edits: Iterable[Edit]) -> None
     inserted: dict[int, bytes] = {}
     for edit in edits:
         if isinstance(edit, Remove):
-            if edit.index >= len(items) or items[edit.index].SerializeToString(deterministic=True) != edit.data:
+            if edit.index >= len(items) or not _equals(items[edit.index], edit.data):
                 raise PlanError(f"the plan is stale: {field} {edit.index} is not the item it removes")
             removed.add(edit.index)
         elif isinstance(edit, Insert):
@@ -203,8 +208,18 @@ def _data(item: Any) -> bytes:
     return data
 
 
+def _equals(item: Any, data: bytes) -> bool:
+    """Whether an item is the one that these bytes are, with or without its weights."""
+    if _data(item) == data:
+        return True
+    other = type(item).FromString(data)
+    return (whole.is_light(item) or whole.is_light(other)) and whole.digest(item) == whole.digest(other)
+
+
 def _content(item: Any) -> bytes:
     """What is equal for equal items: their bytes, or a digest of many, because weights would be in memory again."""
+    if whole.is_light(item):
+        return whole.digest(item)
     data = _data(item)
     return data if len(data) < LARGE else hashlib.sha256(data).digest()
 

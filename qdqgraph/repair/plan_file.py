@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 from google.protobuf.message import DecodeError
 from msgspec import Meta, Struct
+from onnx import TensorProto
 
 from ..errors import PlanError, field_fault
+from ..model.inline import whole
 from .edits import ITEM, Edit, Field, Insert, Remove, SetInput, SetVersion, item_text
 
 FORMAT: Final = 1
@@ -66,14 +70,43 @@ class PlanForm(Struct, frozen=True):
     edits: tuple[Entry, ...]
 
 
-def plan_text(base: str, result: str, edits: Iterable[Edit]) -> str:
-    """Returns a plan as JSON text; equal plans give equal text. Arguments: the fields of `Plan`."""
-    form = PlanForm(FORMAT, base, result, tuple(_entry(edit) for edit in edits))
-    return json.dumps(msgspec.to_builtins(form), indent=1) + "\n"
+def plan_blocks(base: str, result: str, edits: Sequence[Edit]) -> Iterator[bytes]:
+    """Yields a plan as JSON text in UTF-8; equal plans give equal text. Arguments: the fields of `Plan`."""
+    form = msgspec.to_builtins(PlanForm(FORMAT, base, result, tuple(_entry(edit) for edit in edits)))
+    mark, weights = secrets.token_hex(16), list[TensorProto]()
+    for entry, edit in zip(form["edits"], edits, strict=True):
+        if (tensor := _light(edit)) is not None:
+            entry["data"] = mark
+            weights.append(tensor)
+    first, *others = json.dumps(form, indent=1).split(mark)
+    yield first.encode()
+    for tensor, text in zip(weights, others, strict=True):
+        yield from _base64(whole.blocks(tensor))
+        yield text.encode()
+    yield b"\n"
+
+
+def _light(edit: Edit) -> TensorProto | None:
+    """The tensor of an edit, if its bytes are not in the edit."""
+    if not isinstance(edit, Insert | Remove) or edit.field != "initializer":
+        return None
+    tensor = TensorProto.FromString(edit.data)
+    return tensor if whole.is_light(tensor) else None
+
+
+def _base64(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Bytes as one text in base64, in blocks."""
+    left = b""
+    for block in blocks:
+        data = left + block
+        end = len(data) - len(data) % 3
+        left = data[end:]
+        yield base64.b64encode(memoryview(data)[:end])
+    yield base64.b64encode(left)
 
 
 def read_plan(text: str) -> tuple[str, str, tuple[Edit, ...]]:
-    """Returns the fields of `Plan` in a text that `plan_text` wrote.
+    """Returns the fields of `Plan` in a text that `plan_blocks` wrote.
 
     Raises:
         PlanError: the text is not JSON, has another format, or a field is invalid; the message names the field.
@@ -89,7 +122,7 @@ def read_plan(text: str) -> tuple[str, str, tuple[Edit, ...]]:
         form = msgspec.convert(content, PlanForm)
     except msgspec.ValidationError as error:
         raise PlanError(f"the plan is damaged: {field_fault(error)}") from error
-    return form.base_sha256, form.result_sha256, tuple(_edit(index, entry) for index, entry in enumerate(form.edits))
+    return form.base_sha256, form.result_sha256, tuple(edit_of(index, entry) for index, entry in enumerate(form.edits))
 
 
 def _entry(edit: Edit) -> Entry:
@@ -104,7 +137,16 @@ def _entry(edit: Edit) -> Entry:
             return VersionSet(old, new)
 
 
-def _edit(place: int, entry: Entry) -> Edit:
+def edit_of(place: int, entry: Entry) -> Edit:
+    """The edit of an entry.
+
+    Args:
+        place: the index of the entry.
+        entry: the entry.
+
+    Raises:
+        PlanError: its data are not an item of its field.
+    """
     match entry:
         case InputSet(node, index, old, new):
             return SetInput(node, index, old, new)

@@ -18,6 +18,7 @@ from ...errors import CalibrationError, ModelError, first_line
 from ...extras import install_hint
 from ...model import runtime, shapes
 from ...model.external import external_files
+from ...model.mapped import mapped
 from ...model.protos import element_types
 from ...model.rounding import rounded
 from ...model.seeds import seeded
@@ -176,12 +177,13 @@ class Running:
         import onnxruntime as ort
 
         external_files(model, self.folder)
-        options = runtime.session_options(self.folder)
-        options.enable_cpu_mem_arena = False  # it keeps and rounds up what it once took
-        options.enable_mem_pattern = False
-        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED  # that of the file, which the segments count on
         try:
-            return ort.InferenceSession(model.SerializeToString(), options, providers=[self.provider])
+            with mapped(model, self.folder) as (data, folder):
+                options = runtime.session_options(folder)
+                options.enable_cpu_mem_arena = False  # it keeps and rounds up what it once took
+                options.enable_mem_pattern = False
+                options.execution_order = ort.ExecutionOrder.PRIORITY_BASED  # the file's, which the segments count on
+                return ort.InferenceSession(data, options, providers=[self.provider])
         except Exception as error:  # onnxruntime's own exceptions derive directly from Exception
             raise ModelError(f"onnxruntime cannot load the network: {first_line(error)}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import IO, Literal, TypeAlias, get_args
 
 import onnx
 
-from ...errors import ModelError, first_line, reason
+from ...errors import ModelError, reason
 from ..external import external_files, external_tensors, location, relocated, renamed
+from ..inline import whole
 from . import steps
+from .checker import fault_in, fault_of
 from .data import Data
 from .leftovers import recover, remove_data
 from .outputs import beside, refuse_collisions, refuse_to_overwrite
@@ -133,7 +135,7 @@ def write_model(
     *,
     force: bool = False,
     restored: bool = False,
-    plan: tuple[Path, str] | None = None,
+    plan: tuple[Path, Iterable[bytes]] | None = None,
 ) -> tuple[str, ...]:
     """Writes a model with its external data and its plan, once onnx.checker has accepted it.
 
@@ -147,7 +149,7 @@ def write_model(
         source: where the model comes from.
         force: overwrite existing files.
         restored: the model is an original, which is written also if onnx.checker rejects it.
-        plan: a file that gets its name just before the model, and its text.
+        plan: a file that gets its name just before the model, and its content.
 
     Returns:
         What the user should know, one sentence each, such as that onnx.checker rejects the model although it is
@@ -168,14 +170,13 @@ def write_model(
         with _named(path), Transaction(keeps=same_file(path, source.path)) as files:
             copies = [_copied(files, data, target, made) for target, data in new.copies.items()]
             if plan is not None:
-                text = plan[1].encode()
+                text = plan[1]
                 with _named(plan[0]):
-                    files.stage(plan[0], lambda file: file.write(text))
-            content = new.model.SerializeToString(deterministic=True)
-            last = files.stage(path, lambda file: file.write(content))
+                    files.stage(plan[0], lambda file: file.writelines(text))
+            last = files.stage(path, lambda file: file.writelines(whole.blocks(new.model)))
             for copy in filter(None, copies):
                 files.name(copy)
-            notes = [_checked(last.temporary, path, source, restored), files.commit()]
+            notes = [_checked(new.model, last.temporary, path, source, restored), files.commit()]
             if last.old is not None and last.old.suffix == ".old":
                 notes.append(remove_data(last.old, [last.old], kept))
     finally:
@@ -251,23 +252,14 @@ def _remove_empty(folders: list[Path]) -> None:
             continue
 
 
-def _checked(temporary: Path, path: Path, source: Source, restored: bool) -> str:
+def _checked(model: onnx.ModelProto, temporary: Path, path: Path, source: Source, restored: bool) -> str:
     """Returns a note if onnx.checker rejects a model that is written nevertheless.
 
     Raises:
         ModelError: it rejects the model, and accepts the source.
     """
-    fault = _fault(temporary)
-    if fault and not restored and not _fault(source.path):
+    fault = fault_of(model, temporary)
+    if fault and not restored and not fault_in(source.path):
         raise ModelError(f"onnx.checker rejects the repaired model, so {path} was not written: {fault}")
     what = "rejects the restored original" if restored else f"also rejects the original {source.path}"
     return f"onnx.checker {what}: {fault}" if fault else ""
-
-
-def _fault(path: Path) -> str:
-    """Returns the first line of the onnx.checker error on a file; "" if it accepts the file."""
-    try:
-        onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
-        return first_line(error)
-    return ""

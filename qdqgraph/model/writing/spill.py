@@ -1,8 +1,10 @@
-"""`spilling`: while a call runs, new weights go to a file beside the model instead of staying in memory.
+"""`spilling`: while a call runs, new weights go to a file instead of staying in memory.
 
-Only for models that have external data: their results have external data too. A tensor keeps its bytes in the file, and
-the model contains where they are, as for any external data; so whatever reads external data reads them. The file has a
-hidden name, is locked, and is removed at the end; `writing.models` copies what the result uses to a file of its own.
+Only for models whose weights are in a file. A tensor keeps its bytes there, and the model contains where they are, as
+for any external data; so whatever reads external data reads them. Results of models with external data have external
+data too: the file is beside the model, has a hidden name, is locked, and is removed at the end; `writing.models` copies
+what the result uses to a file of its own. If the result contains its new weights, they are references to the file
+(`inline`): of a model that consists of references, and with a plan.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +25,9 @@ from onnx import TensorProto, numpy_helper
 
 from ..constants import array_of
 from ..external import external_tensors
+from ..inline.references import Files, StoredFile, opened, refer
+from ..inline.whole import is_light
+from ..protos import copy_fields
 from . import steps
 from .leftovers import recover
 
@@ -38,10 +44,14 @@ class Spill:
     Attributes:
         folder: the folder of the model's external data.
         location: the name of the file.
+        hidden: the file has a name, and is removed at the end; otherwise it ends with the command.
+        files: what makes references of its tensors; None if they have external data.
     """
 
     folder: Path
     location: str = field(default_factory=lambda: f".weights.qdqgraph-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    hidden: bool = True
+    files: Files | None = None
     _places: dict[bytes, int] = field(default_factory=dict)
     _size: int = 0
     _handle: int | None = None
@@ -66,28 +76,36 @@ class Spill:
         except OSError:
             self._full = True
             return tensor
-        light = TensorProto(dims=tensor.dims, data_type=tensor.data_type)  # protobuf keeps the memory of cleared bytes
-        if tensor.name:
-            light.name = tensor.name
-        light.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", self.location), ("offset", self._places[digest]), ("length", len(data))):
-            light.external_data.add(key=key, value=str(value))
+        light = TensorProto()
+        copy_fields(tensor, light, besides="raw_data")  # protobuf keeps the memory of cleared bytes
+        refer(light, self.location, self._places[digest], len(data))
         return light
 
     def _append(self, data: memoryview) -> None:
         if self._handle is None:
-            recover([self.folder])
-            self._handle = steps.create(self.path)
+            self._handle = self._created()
+            if self.files is not None:
+                self.files.add(StoredFile(str(self.path), self._handle), self.location)
         os.lseek(self._handle, self._size, os.SEEK_SET)
         left = data
         while left:
             left = left[steps.write(self._handle, left) :]
         self._size += len(data)
 
+    def _created(self) -> int:
+        if self.hidden:
+            recover([self.folder])
+            return steps.create(self.path)
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            return os.dup(file.fileno())
+
     def close(self) -> None:
-        """Removes the file."""
-        if self._handle is not None:
+        """Removes the file; references to it stay readable until the end of the command."""
+        if self._handle is None:
+            return
+        if self.files is None:
             os.close(self._handle)
+        if self.hidden:
             steps.remove(self.path)
 
 
@@ -95,25 +113,38 @@ _CURRENT: ContextVar[Spill | None] = ContextVar("spill", default=None)
 
 
 @contextmanager
-def spilling(model: onnx.ModelProto, folder: Path, *, wanted: bool = True) -> Iterator[None]:
-    """Lets `tensor_of` move large tensors to a file in a folder, until the end of the context.
+def spilling(
+    model: onnx.ModelProto, folder: Path, output: str | os.PathLike[str] | None, *, plan: bool = False
+) -> Iterator[None]:
+    """Lets `tensor_of` move large tensors to a file, until the end of the context.
 
     Args:
-        model: the model that a call changes; one without external data keeps new weights in itself.
-        folder: the folder of its external data. If no file can be created there, weights stay in memory.
-        wanted: whether the result is written; what a call returns must not depend on a file that is gone.
+        model: the model that a call changes; one with its weights in memory keeps new weights there too.
+        folder: the folder of its external data.
+        output: the file that is written; None if none is, and what a call returns must not depend on a file that is
+            gone. If no file for weights can be created in its folder, or beside external data, they stay in memory.
+        plan: a plan is written as well; it contains the new weights, and so does the result.
     """
-    fits = wanted and model.ir_version >= NAMED and next(external_tensors(model), None) is not None
-    if not fits or _CURRENT.get() is not None:
+    spill = _spill(model, folder, None if output is None else Path(output), plan)
+    if spill is None or model.ir_version < NAMED or _CURRENT.get() is not None:
         yield
         return
-    spill = Spill(folder)
     token = _CURRENT.set(spill)
     try:
         yield
     finally:
         _CURRENT.reset(token)
         spill.close()
+
+
+def _spill(model: onnx.ModelProto, folder: Path, output: Path | None, plan: bool) -> Spill | None:
+    """The file for the new weights of a call; None if they stay in memory."""
+    files = opened()
+    if is_light(model):
+        return Spill(Path(tempfile.gettempdir()) if output is None else output.parent, hidden=False, files=files)
+    if output is None or next(external_tensors(model), None) is None or (plan and files is None):
+        return None
+    return Spill(folder, files=files if plan else None)
 
 
 def spilled() -> Spill | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...errors import ModelError, reason
@@ -11,14 +12,19 @@ from .transaction import Fill, Transaction
 
 
 def write_text(text: str, path: Path, *, force: bool = False) -> None:
-    """Writes a text file in UTF-8, completely or not at all.
+    """Writes a text file in UTF-8, completely or not at all; raises as `write_blocks`."""
+    write_blocks((text.encode(),), path, force=force)
+
+
+def write_blocks(content: Iterable[bytes], path: Path, *, force: bool = False) -> None:
+    """Writes a file, completely or not at all.
 
     Raises:
         ModelError: as `refuse_to_overwrite`; or the file cannot be written.
     """
     refuse_to_overwrite(path, force=force)
     try:
-        write_file(path, lambda file: file.write(text.encode()))
+        write_file(path, lambda file: file.writelines(content))
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {reason(error)}") from error
 

@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..external import locations
+from ..skeleton import without_weights
 
 FIRST = b"\x08"
 """The first byte of most ONNX files: the key of ir_version, field 1."""
@@ -75,9 +76,8 @@ def locations_of(path: Path) -> tuple[str, ...]:
         OSError: it cannot be read.
         DecodeError: it is not an ONNX model.
     """
-    model = onnx.ModelProto()
-    model.ParseFromString(path.read_bytes())
-    return locations(model)
+    model = without_weights(path)
+    return locations(onnx.ModelProto.FromString(path.read_bytes()) if model is None else model)
 
 
 def same_file(a: Path, b: Path) -> bool:
