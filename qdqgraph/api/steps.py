@@ -105,6 +105,11 @@ class Steps:
         found, place, source = given.read(model, self.folder)
         if self.verify and isinstance(model, onnx.ModelProto):
             raise ModelError("engines are built from files: give the path of the model")
+        if self.verify:
+            from ..engines.builders.builder import require  # only here: most repairs build no engine
+            from ..engines.builders.prove import LIBRARY
+
+            require(LIBRARY)
         kept = self.calibration.statistics
         refuse_collisions(found, place, source, output_paths(self.output, self.plan, kept))
         refuse_unknown(found, (*self.options.only, *self.options.skip) if self.globs is None else self.globs)

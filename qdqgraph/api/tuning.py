@@ -12,6 +12,7 @@ import msgspec
 from .. import __version__
 from ..calibration.data.sources import Data
 from ..calibration.statistics.running import DEFAULT_MEMORY
+from ..engines.builders.builder import require
 from ..engines.timing.device import DEFAULT as DEVICE
 from ..engines.timing.device import Device
 from ..engines.timing.roofline import Roofline, default_shares
@@ -130,6 +131,8 @@ def tune(
         raise ModelError("a drop of the score needs the function that scores: give --eval")
     if trials < 0 or builds < LEAST_BUILDS:
         raise ModelError(f"give a number of trials of 0 or more, and of builds of {LEAST_BUILDS} or more")
+    if library is not None:
+        require(library)
     refuse_outputs(model, output, plan, force)
     found, place, source = given.read(model, folder)
     refuse_collisions(found, place, source, output_paths(output, plan))

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("optuna")
 
 import qdqgraph
-from qdqgraph.errors import ModelError
+from qdqgraph.errors import EngineError, ModelError
 from qdqgraph.repair.options import Options
 from qdqgraph.search.found import quality
 from qdqgraph.search.gains import dominated
@@ -137,3 +137,11 @@ def test_estimates_too_close_to_rank_are_said() -> None:
     """On a large GPU the launches of these four layers take all the time."""
     outcome = qdqgraph.tune(build(MODEL), samples(), trials=0, device="a100").outcome
     assert any("too close to rank" in note for note in outcome.notes)
+
+
+def test_a_missing_library_is_named_before_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    lines: list[str] = []
+    with pytest.raises(EngineError, match="trtexec is not on the PATH"):
+        qdqgraph.tune(build(MODEL), samples(), library="trtexec", progress=lines.append)
+    assert not lines

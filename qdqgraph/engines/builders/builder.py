@@ -19,6 +19,22 @@ from .how import Build, RefusedError
 from .refusal import explain
 
 
+def require(library: str) -> None:
+    """Checks that one of `LIBRARIES` is installed, before the work whose result it is to build.
+
+    Raises:
+        EngineError: it is not, or there is no such library.
+    """
+    if library not in LIBRARIES:
+        raise EngineError(f"unknown builder {library!r}; the builders are {', '.join(LIBRARIES)}")
+    if library == "trtexec":
+        trtexec.installed()
+    elif library == "openvino":
+        openvino.require()
+    else:
+        tensorrt.module_of(library)
+
+
 def built(model: Path, library: str, how: Build) -> Engine:
     """Builds the engine of a model with one of `LIBRARIES`.
 
@@ -27,8 +43,7 @@ def built(model: Path, library: str, how: Build) -> Engine:
         RefusedError: TensorRT refused the model; the message gives the node, the rule and what `fix` would do.
         EngineError: the engine cannot be built.
     """
-    if library not in LIBRARIES:
-        raise EngineError(f"unknown builder {library!r}; the builders are {', '.join(LIBRARIES)}")
+    require(library)
     found = read_model(model)
     external_files(found, model.parent)
     graph = Graph.opened(found, model.parent)

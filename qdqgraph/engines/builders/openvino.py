@@ -23,6 +23,16 @@ TYPES = {"f32": "FP32", "f16": "FP16", "bf16": "BF16", "i8": "INT8", "u8": "UINT
 QUIET = frozenset({"Input", "Parameter", "Output", "Result", "Const", "Constant"})
 
 
+def require() -> None:
+    """Checks that OpenVINO is installed.
+
+    Raises:
+        EngineError: it is not.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        raise EngineError(f"openvino is not installed: {install_hint('openvino')}")
+
+
 def build(graph: Graph, model: Path, how: Build) -> Engine:
     """Compiles an engine with OpenVINO for this CPU and measures the time of each layer.
 
@@ -34,8 +44,7 @@ def build(graph: Graph, model: Path, how: Build) -> Engine:
     Raises:
         EngineError: OpenVINO is not installed, refused the model, crashed or exceeded a limit.
     """
-    if importlib.util.find_spec("openvino") is None:
-        raise EngineError(f"openvino is not installed: {install_hint('openvino')}")
+    require()
     if how.mode != "qdq":
         raise EngineError(f"--mode {how.mode}: OpenVINO uses the types of the file; use --mode qdq")
     chosen = shapes(graph, how.shapes)

@@ -19,6 +19,9 @@ from ..layers import Engine
 from .builder import built
 from .how import Build
 
+LIBRARY = "tensorrt-rtx"
+"""What builds the engines that are compared: it needs no GPU."""
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -101,4 +104,4 @@ def _placed(model: onnx.ModelProto, source: Source, folder: Path) -> Path:
 
 
 def _built(file: Path, name: str) -> Engine:
-    return replace(built(file, "tensorrt-rtx", Build()), name=name)
+    return replace(built(file, LIBRARY, Build()), name=name)

@@ -26,6 +26,19 @@ PROOF = "forecast for a GPU, proven on TensorRT-RTX"
 """The strongest claim that a TensorRT-RTX build supports."""
 
 
+def module_of(library: str) -> str:
+    """Returns the Python module of "tensorrt-rtx" or "tensorrt".
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    module = library.replace("-", "_")
+    if importlib.util.find_spec(module) is None:
+        advice = install_hint("tensorrt") if library == "tensorrt-rtx" else "pip install tensorrt"
+        raise EngineError(f"{library} is not installed: {advice}")
+    return module
+
+
 def build(graph: Graph, model: Path, library: str, how: Build) -> Engine:
     """Builds an engine with TensorRT.
 
@@ -39,10 +52,7 @@ def build(graph: Graph, model: Path, library: str, how: Build) -> Engine:
         RefusedError: TensorRT refused the model.
         EngineError: the library is missing, crashed or exceeded a limit, or cannot build in this mode.
     """
-    module = library.replace("-", "_")
-    if importlib.util.find_spec(module) is None:
-        advice = install_hint("tensorrt") if library == "tensorrt-rtx" else "pip install tensorrt"
-        raise EngineError(f"{library} is not installed: {advice}")
+    module = module_of(library)
     chosen = shapes(graph, how.shapes)
     with child.built("tensorrt_child", library, _job(model, module, how.mode, chosen), how) as (folder, result):
         return _engine(model, library, folder, result, shape_notes(chosen))

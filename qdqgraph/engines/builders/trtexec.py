@@ -27,6 +27,18 @@ RUNS = ("--warmUp=500", "--iterations=200")
 EXPORTS = {"--exportLayerInfo": "layers.json", "--exportProfile": "profile.json", "--exportTimes": "times.json"}
 
 
+def installed() -> str:
+    """Returns the path of trtexec.
+
+    Raises:
+        EngineError: it is missing.
+    """
+    program = shutil.which("trtexec")
+    if program is None:
+        raise EngineError("trtexec is not on the PATH: it is in the bin folder of the TensorRT package")
+    return program
+
+
 def build(graph: Graph, model: Path, how: Build) -> Engine:
     """Builds and measures an engine with trtexec; exports, engine and log stay in `how.keep`.
 
@@ -39,9 +51,7 @@ def build(graph: Graph, model: Path, how: Build) -> Engine:
         RefusedError: TensorRT refused the model.
         EngineError: trtexec is missing, failed or exceeded a limit, or its version does not have this mode.
     """
-    program = shutil.which("trtexec")
-    if program is None:
-        raise EngineError("trtexec is not on the PATH: it is in the bin folder of the TensorRT package")
+    program = installed()
     folder = how.keep or Path(f"{model.stem}.{how.mode}.trtexec")
     folder.mkdir(parents=True, exist_ok=True)
     version = _version(program, folder)
