@@ -33,6 +33,7 @@ from ..operators import PAIRS
 from ..targets.target import Target
 from .casts import between_reals, has_half, left_out
 from .constants import Constants
+from .imported import imported
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class Graph:
             validate(model)
         try:
             with G_LOGGER.suppress():  # its warnings, of types that numpy lacks, would go to stdout
-                self.gs: gs.Graph = gs.import_onnx(model)
+                self.gs: gs.Graph = imported(model)
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._positions = {id(n): i for i, n in enumerate(self.gs.nodes)}
