@@ -41,7 +41,7 @@ class Constants:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._values: dict[str, np.ndarray] = {}
-        self._names = set(graph.initializers)
+        self.names = set(graph.initializers)
         self._nodes: list[str] = []
         self._reproducible = set(graph.initializers)
         self._captured: dict[int, list[str]] = {}
@@ -49,9 +49,9 @@ class Constants:
             self._captured.setdefault(id(reader.node), []).append(graph.source(name))
         for node in graph.nodes():
             reads = self.reads(node)
-            if is_standard(node) and all(name in self._names for name in reads) and not self._random(node):
+            if is_standard(node) and all(name in self.names for name in reads) and not self._random(node):
                 made = [t.name for t in node.outputs if t.name]
-                self._names.update(made)
+                self.names.update(made)
                 self._nodes += made[:1]
                 if node.op in REPRODUCIBLE and all(name in self._reproducible for name in reads):
                     self._reproducible.update(made)
@@ -62,7 +62,7 @@ class Constants:
         return tuple(self._nodes)
 
     def __contains__(self, tensor: str) -> bool:
-        return self._graph.source(tensor) in self._names
+        return self._graph.source(tensor) in self.names
 
     def reproducible(self, tensor: str) -> bool:
         """Whether the tensor is a constant whose bits do not depend on the implementation: every operator upstream
@@ -75,7 +75,7 @@ class Constants:
         pending, seen, found = [tensor], set(known), dict[int, gs.Node]()
         while pending:
             name = pending.pop()
-            node = self._graph.producer(name) if name in self._names and name not in self._graph.initializers else None
+            node = self._graph.producer(name) if name in self.names and name not in self._graph.initializers else None
             if node is not None and name not in seen:
                 found[self._graph.position(node)] = node
                 pending += self.reads(node)
@@ -98,7 +98,7 @@ class Constants:
         if (source := self._graph.source(tensor)) != tensor:
             array = self.value(source, given)
             return None if array is None else self._as_read(tensor, array)
-        if tensor not in self._names:
+        if tensor not in self.names:
             return None
         known = self._values if given is None else given
         if tensor in known:

@@ -26,7 +26,7 @@ put = object.__setattr__
 """Sets an attribute without the `__setattr__` of onnx-graphsurgeon, which replaces lists in place."""
 
 
-class Inputs(SynchronizedList):  # type: ignore[misc]
+class Inputs(SynchronizedList):
     """The inputs of a node, or the producers of a tensor."""
 
     __slots__ = ("parent_obj",)
@@ -39,7 +39,7 @@ class Inputs(SynchronizedList):  # type: ignore[misc]
             list.append(item.outputs, parent)
 
 
-class Outputs(SynchronizedList):  # type: ignore[misc]
+class Outputs(SynchronizedList):
     """The outputs of a node, or the consumers of a tensor."""
 
     __slots__ = ("parent_obj",)
@@ -52,12 +52,14 @@ class Outputs(SynchronizedList):  # type: ignore[misc]
             list.append(item.inputs, parent)
 
 
-class Node(gs.Node):  # type: ignore[misc]
+class Node(gs.Node):
     """A node of the standard form."""
 
     __slots__ = ("attrs", "domain", "inputs", "name", "op", "outputs")
 
-    def __init__(self, proto: onnx.NodeProto, attributes: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> None:
+    def __init__(
+        self, proto: onnx.NodeProto, attributes: dict[str, Any], inputs: list[Any], outputs: list[Any]
+    ) -> None:
         put(self, "op", intern(proto.op_type))
         put(self, "name", proto.name)
         put(self, "attrs", attributes)
@@ -66,7 +68,7 @@ class Node(gs.Node):  # type: ignore[misc]
         put(self, "outputs", Outputs(self, outputs))
 
 
-class Variable(gs.Variable):  # type: ignore[misc]
+class Variable(gs.Variable):
     """A tensor that a node computes, or an input of the graph."""
 
     __slots__ = ("inputs", "name", "outputs")
@@ -80,7 +82,7 @@ class Variable(gs.Variable):  # type: ignore[misc]
         put(self, "outputs", Outputs(self))
 
 
-class Constant(gs.Constant):  # type: ignore[misc]
+class Constant(gs.Constant):
     """An initializer, or the tensor of an attribute."""
 
     __slots__ = ("_values", "inputs", "name", "outputs")
@@ -93,7 +95,7 @@ class Constant(gs.Constant):  # type: ignore[misc]
         put(self, "outputs", Outputs(self))
         put(self, "_values", LazyValues(tensor))
         if tensor.HasField("data_location"):
-            self.data_location = int(tensor.data_location)
+            put(self, "data_location", int(tensor.data_location))
 
 
 READ: Mapping[int, Callable[[AttributeProto], Any]] = {

@@ -23,7 +23,7 @@ from .evidence import reason
 from .kernels import NORMALIZATION, POINTWISE, VIEW, Kernel, Partition
 from .memory import Memory
 from .patterns import has_int8_pool
-from .propagation import carries_dequantize, passes, scale_key, site_of, values
+from .propagation import carries_dequantize, passes, site_of, values
 from .stored import FLOATING, FLOATS, StoredType
 
 WEIGHT_CHAIN = VIEWS | {"Transpose", "Cast"}
@@ -230,7 +230,7 @@ class _Forecast:
             return None
         use, after = uses[0], self.memory.wanted(key(uses[0].reader.node)).scale
         alone = use.reader.index >= 0 and kernel.end not in self.parts.ends and use.reader.node.op == "MaxPool"
-        alike = use.pair is None or after in (None, scale_key(use.pair))
+        alike = use.pair is None or after in (None, use.pair.scale_key)
         return use.reader.node if alone and alike else None
 
     def _moving(self, kernel: Kernel, uses: list[Use], made: tuple[str, ...]) -> None:

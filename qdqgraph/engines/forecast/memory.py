@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import onnx
@@ -13,7 +14,7 @@ from ...graph.sites import Use
 from ...operators import members
 from ..layers import Layer, Reason, Tensor
 from .evidence import reason
-from .propagation import Propagation, ScaleKey, passes, scale_key, site_of, values
+from .propagation import Propagation, ScaleKey, passes, site_of, values
 from .stored import FLOATING, FLOATS, StoredType, data_type
 
 LEAVES = -2
@@ -85,8 +86,7 @@ class Memory:
                 pending.pop()
                 continue
             uses = values(self.graph, name)
-            found = (p for p in (*(u.pair for u in uses), *self.propagation.leaving.get(name, ())) if p is not None)
-            pair = next((p for p in found if scale_key(p) == scale), None)
+            pair = self.propagation.quantizing(name).get(scale)
             moves = [passes(self.graph, u.reader.node) for u in uses if u.pair is None] if pair is None else []
             following = [made for move in moves if move for made in move[1]]
             left = [made for made in following if (made, scale) not in known]
@@ -172,12 +172,12 @@ class Memory:
             kinds.setdefault(source, []).append(made)
         names = {made[0].name: source for source, made in kinds.items() if len(made) == 1}
         names = {old: new for old, new in names.items() if old not in self.graph.outputs}
-
-        def named(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(replace(t, name=names[t.name]) if t.name in names else t for t in tensors)
-
-        found = [replace(x, inputs=named(x.inputs), outputs=named(x.outputs)) for x in self.layers]
-        return tuple(x if x.precision else replace(x, precision=data_type((*x.inputs, *x.outputs))) for x in found)
+        for index, layer in enumerate(self.layers):
+            ends = (*layer.inputs, *layer.outputs)
+            if not layer.precision or any(t.name in names for t in ends):
+                named = replace(layer, inputs=_named(layer.inputs, names), outputs=_named(layer.outputs, names))
+                self.layers[index] = replace(named, precision=layer.precision or data_type(ends))
+        return tuple(self.layers)
 
     def view(self, made: str, use: Use) -> None:
         """Adds a view: another shape of the same memory; a pair before it moves over it."""
@@ -224,7 +224,7 @@ class Memory:
         offered = self.offered(use)
         joined = members(self.graph.target.joined)
         others = [u.pair for u in values(self.graph, source) if u.reader.node.op not in joined]
-        shared = any(pair is not None and scale_key(pair) == offered.scale for pair in others)
+        shared = any(pair is not None and pair.scale_key == offered.scale for pair in others)
         wanted = self.propagation.wanted.get(source) == offered.scale
         return self._version(source, offered if shared or wanted or use.pair is None else FLOATING)
 
@@ -263,7 +263,7 @@ class Memory:
         """The result of a Q and its DQ in one kernel, floating point on both sides, for a library kernel (F7)."""
         assert use.pair is not None
         apart = use.tensor if use.reader.index == LEAVES else ""
-        step = (source, None, scale_key(use.pair), apart or use.tensor)
+        step = (source, None, use.pair.scale_key, apart or use.tensor)
         if step not in self._converted:
             stored = self.stored(source, FLOATING)
             out = replace(self.stored(apart or source, FLOATING), name=apart or use.tensor)
@@ -348,3 +348,7 @@ class Memory:
         if kind not in FLOATS:
             return kind
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]
+
+
+def _named(tensors: tuple[Tensor, ...], names: Mapping[str, str]) -> tuple[Tensor, ...]:
+    return tuple(replace(t, name=names[t.name]) if t.name in names else t for t in tensors)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...graph.pair import Pair
 from ..layers import EIGHT_BITS, UNKNOWN, Tensor
-from .propagation import ScaleKey, scale_key
+from .propagation import ScaleKey
 
 FLOATS = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP32"}
 """Floating-point types of ONNX, as engines call them."""
@@ -29,7 +29,7 @@ class StoredType:
     @classmethod
     def of(cls, pair: Pair) -> StoredType:
         """The type of a pair's values."""
-        return cls(scale_key(pair), pair)
+        return cls(pair.scale_key, pair)
 
     @property
     def precision(self) -> str:
