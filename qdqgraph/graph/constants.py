@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Largest number of elements of a constant that is cached: scales and zero-points, not weights."""
+RECENT = 1 << 24
+"""Largest number of elements of the last computed constant, which is kept: 64 MiB of FP32."""
 LARGEST = 1 << 28
 """Largest number of elements that is computed: 1 GiB of FP32."""
 
@@ -44,6 +46,7 @@ class Constants:
         self.names = set(graph.initializers)
         self._nodes: list[str] = []
         self._reproducible = set(graph.initializers)
+        self._recent = ""
         self._captured: dict[int, list[str]] = {}
         for name, reader in graph.captures:
             self._captured.setdefault(id(reader.node), []).append(graph.source(name))
@@ -72,14 +75,16 @@ class Constants:
     def path(self, tensor: str, known: Collection[str] = ()) -> tuple[gs.Node, ...]:
         """The nodes that compute a constant, in file order, without those upstream of the tensors `known`; empty for an
         initializer and for a tensor that is not constant."""
-        pending, seen, found = [tensor], set(known), dict[int, gs.Node]()
+        pending, seen, found = [tensor], set[str](), dict[int, gs.Node]()
         while pending:
             name = pending.pop()
+            if name in seen or name in known:
+                continue
+            seen.add(name)
             node = self._graph.producer(name) if name in self.names and name not in self._graph.initializers else None
-            if node is not None and name not in seen:
+            if node is not None:
                 found[self._graph.position(node)] = node
                 pending += self.reads(node)
-            seen.add(name)
         return tuple(found[position] for position in sorted(found))
 
     def value(self, tensor: str, given: dict[str, np.ndarray] | None = None) -> np.ndarray | None:
@@ -117,6 +122,8 @@ class Constants:
                     self._cache(name, local.pop(name, None), known)
         array = self._read(tensor, local, known)
         self._cache(tensor, array, known)
+        if given is None and array is not None:
+            self._recent = keep_recent(known, self._recent, tensor, array)
         return array
 
     def _stored(self, tensor: str) -> np.ndarray | None:
@@ -181,6 +188,16 @@ class Constants:
             return bool(training) and ((value := self.value(training)) is None or bool(np.any(value)))
         inner = (n for value in node.attrs.values() if isinstance(value, gs.Graph) for n in value.nodes)
         return node.op in RANDOM or any(not is_standard(n) or self._random(n) for n in inner)
+
+
+def keep_recent(known: dict[str, np.ndarray], last: str, tensor: str, array: np.ndarray) -> str:
+    """Keeps a value, from which the next one of a chain follows, in place of the `last` one that was kept so: larger
+    values than `SMALL` are not all cached. Returns the tensor whose value is kept."""
+    if not SMALL < array.size <= RECENT:
+        return last
+    known.pop(last, None)
+    known[tensor] = array
+    return tensor
 
 
 def constants(graph: Graph) -> Constants:

@@ -39,6 +39,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 LARGEST = 1 << 50
 """Elements, or bytes, of the largest tensor that is counted; in damaged files, dimensions have larger products."""
+INDEXES = ("_by_op", "_constant", "_producers", "_readers", "captures", "depth")
+"""The attributes that a graph can make again from its nodes."""
 Node: TypeAlias = gs.Node
 """onnx-graphsurgeon's node, for signatures in rule files."""
 
@@ -300,6 +302,12 @@ class Graph:
     def known(self, function: Callable[[Graph, K], T]) -> dict[K, T]:
         """What a function has found of this graph, by its argument: empty at first, and filled by the function."""
         return self._memo.setdefault(function, {})  # type: ignore[return-value]
+
+    def forget(self) -> None:
+        """Frees all tables: what `once` and `known` keep, and the indexes. They are made again when they are needed."""
+        self._memo.clear()
+        for name in INDEXES:
+            self.__dict__.pop(name, None)
 
     @cached_property
     def depth(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ import re
 
 import onnx
 import onnx.onnx_cpp2py_export.checker as checker
-from onnx import shape_inference
+import onnx.onnx_cpp2py_export.shape_inference as inference
 
 from ..errors import first_line
 from .protos import STANDARD, key, reads, subgraphs, version
@@ -92,7 +92,9 @@ def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
         if not early.isdisjoint(node.output[:]):
             return {}
     try:
-        shape_inference.infer_shapes(_without_weights(model).SerializeToString(), check_type=True, strict_mode=True)
+        inference.infer_shapes(
+            _without_weights(model).SerializeToString(), True, True, False
+        )  # type, strict, no values
     except Exception as error:  # noqa: BLE001 - onnx raises its C++ exceptions as InferenceError, RuntimeError and others
         place = PLACE.search(str(error))
         if place is None:

@@ -87,6 +87,7 @@ class Work:
             ModelError: no layer of a float graph can be quantized.
         """
         graph, given = start.graph, start.given
+        LOG.debug("%d activation pairs", len(start.pairs))  # counted here, before the tables of the graph are freed
         self.resolve(graph)
         if not self._unseeded and self._scanned is None:  # `knows` comes from a caller who has examined the graph
             first = given or graph
@@ -233,7 +234,8 @@ class Work:
             if not keep:
                 self._note(solution.changes)
             kept = not any(isinstance(e, Graft | Retype) for f in done for e in f.edits)  # new tensors have new shapes
-            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
+            last, graph = graph, Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
+            last.forget()
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
 
@@ -274,8 +276,8 @@ class Work:
         solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
         for finding in left:
             LOG.debug("left %r: %s", finding, finding.refused or finding.safety.value)
-        before, after = pairs(start.graph), pairs(final)
-        old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
+        old, after = start.pairs, pairs(final)
+        new = {p.key for p in after if p.kind == "activation"}
         return Repair(
             model=final.model if changed else model,  # a repair that changes nothing inlines no function
             plan=Plan.between(model, final.model if changed else model),

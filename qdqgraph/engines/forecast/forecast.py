@@ -70,6 +70,8 @@ class _Forecast:
         self.graph, self.memory, self.together = graph, Memory(graph), together
         self.table, self.parts = pairs(graph), Partition(graph, together=together)
         self.pooled: set[str] = set()
+        self.quantizers: dict[str, Pair | None] = {}
+        """The pairs of weights, by the tensors between a pair and the reader."""
         self.narrowed = narrowed(graph.model, graph.casts, graph.dtype)
 
     def layers(self) -> tuple[Layer, ...]:
@@ -216,12 +218,16 @@ class _Forecast:
 
     def _weight(self, name: str) -> Pair | None:
         """The pair of a weight, also before a view, Transpose or Cast."""
-        while (pair := self.table.made(name)) is None:
-            node = self.graph.producer(name)
-            if node is None or node.op not in WEIGHT_CHAIN:
-                return None
+        passed: list[str] = []
+        while name not in self.quantizers:
+            passed.append(name)
+            pair, node = self.table.made(name), self.graph.producer(name)
+            if pair is not None or node is None or node.op not in WEIGHT_CHAIN:
+                self.quantizers[name] = pair
+                break
             name = node.inputs[0].name
-        return pair
+        self.quantizers.update(dict.fromkeys(passed, self.quantizers[name]))
+        return self.quantizers[name]
 
     def _pool_after(self, kernel: Kernel, int8: bool) -> gs.Node | None:
         """The MaxPool that fuses with a convolution: the only reader of its result, both INT8 with one scale (R16)."""
