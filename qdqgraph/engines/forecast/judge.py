@@ -34,6 +34,10 @@ class Judge:
         self.shares: tuple[Int8Share, ...] = ()
         self._known: list[tuple[Graph, Target, Engine]] = []
 
+    def knows(self, graph: Graph, engine: Engine) -> None:
+        """Takes the forecast of a graph, so that it is not made again."""
+        self._known = [(graph, graph.target, engine)]
+
     def price(self, graph: Graph, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """Returns the remaining findings of a repaired graph with what each costs."""
         engine = self._engine(graph, graph.target)
