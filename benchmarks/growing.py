@@ -194,6 +194,18 @@ def _folded(size: int) -> onnx.ModelProto:
     return net.model(x)
 
 
+def _moved(size: int) -> onnx.ModelProto:
+    """Weights of more elements than are cached, negated again and again, each step also read by a matrix product."""
+    net, width = Net(), 2 * SIZE * SIZE
+    x = net.node("Reshape", ["x", net.constant("shape", np.array([-1, width], np.int64))])
+    integers = np.random.default_rng(0).integers(-100, 100, (width, width)).astype(np.int8)
+    w = net.node("DequantizeLinear", [net.constant("w", integers), net.constant("s", np.asarray(0.01, np.float32))])
+    while len(net.nodes) < size - 10:
+        w = net.node("Neg", [w])
+        x = net.node("MatMul", [net.pair(x), w])
+    return net.model(x, rank=2)
+
+
 def _squared(size: int) -> onnx.ModelProto:
     """Weights that are multiplied by themselves again and again."""
     net = Net()
@@ -301,6 +313,7 @@ KINDS: Mapping[str, Callable[[int], onnx.ModelProto]] = {
     "long statistics": partial(chain, step=_statistic),
     "attention": partial(chain, step=_attention),
     "computed weights": _folded,
+    "moved weights": _moved,
     "squared weights": _squared,
     "doubled scales": _doubled,
     "fan of convolutions": partial(fan, branch=lambda net, x: net.conv(x)),

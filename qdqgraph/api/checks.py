@@ -63,6 +63,7 @@ def check(
         return found_now
     judge = Judge()
     judge.shares = (found_now.int8,)
+    judge.knows(known.graph, known.engine)
     done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
     after = judge.shares[-1] if here and not done.failed else None
     return replace(found_now, rehearsal=done, after=after)

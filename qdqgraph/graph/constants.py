@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Largest number of elements of a constant that is cached: scales and zero-points, not weights."""
+RECENT = 1 << 24
+"""Largest number of elements of the last computed constant, which is kept: 64 MiB of FP32."""
 LARGEST = 1 << 28
 """Largest number of elements that is computed: 1 GiB of FP32."""
 
@@ -41,17 +43,18 @@ class Constants:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._values: dict[str, np.ndarray] = {}
-        self._names = set(graph.initializers)
+        self.names = set(graph.initializers)
         self._nodes: list[str] = []
         self._reproducible = set(graph.initializers)
+        self._recent = ""
         self._captured: dict[int, list[str]] = {}
         for name, reader in graph.captures:
             self._captured.setdefault(id(reader.node), []).append(graph.source(name))
         for node in graph.nodes():
             reads = self.reads(node)
-            if is_standard(node) and all(name in self._names for name in reads) and not self._random(node):
+            if is_standard(node) and all(name in self.names for name in reads) and not self._random(node):
                 made = [t.name for t in node.outputs if t.name]
-                self._names.update(made)
+                self.names.update(made)
                 self._nodes += made[:1]
                 if node.op in REPRODUCIBLE and all(name in self._reproducible for name in reads):
                     self._reproducible.update(made)
@@ -62,7 +65,7 @@ class Constants:
         return tuple(self._nodes)
 
     def __contains__(self, tensor: str) -> bool:
-        return self._graph.source(tensor) in self._names
+        return self._graph.source(tensor) in self.names
 
     def reproducible(self, tensor: str) -> bool:
         """Whether the tensor is a constant whose bits do not depend on the implementation: every operator upstream
@@ -72,14 +75,16 @@ class Constants:
     def path(self, tensor: str, known: Collection[str] = ()) -> tuple[gs.Node, ...]:
         """The nodes that compute a constant, in file order, without those upstream of the tensors `known`; empty for an
         initializer and for a tensor that is not constant."""
-        pending, seen, found = [tensor], set(known), dict[int, gs.Node]()
+        pending, seen, found = [tensor], set[str](), dict[int, gs.Node]()
         while pending:
             name = pending.pop()
-            node = self._graph.producer(name) if name in self._names and name not in self._graph.initializers else None
-            if node is not None and name not in seen:
+            if name in seen or name in known:
+                continue
+            seen.add(name)
+            node = self._graph.producer(name) if name in self.names and name not in self._graph.initializers else None
+            if node is not None:
                 found[self._graph.position(node)] = node
                 pending += self.reads(node)
-            seen.add(name)
         return tuple(found[position] for position in sorted(found))
 
     def value(self, tensor: str, given: dict[str, np.ndarray] | None = None) -> np.ndarray | None:
@@ -98,7 +103,7 @@ class Constants:
         if (source := self._graph.source(tensor)) != tensor:
             array = self.value(source, given)
             return None if array is None else self._as_read(tensor, array)
-        if tensor not in self._names:
+        if tensor not in self.names:
             return None
         known = self._values if given is None else given
         if tensor in known:
@@ -117,6 +122,8 @@ class Constants:
                     self._cache(name, local.pop(name, None), known)
         array = self._read(tensor, local, known)
         self._cache(tensor, array, known)
+        if given is None and array is not None:
+            self._recent = keep_recent(known, self._recent, tensor, array)
         return array
 
     def _stored(self, tensor: str) -> np.ndarray | None:
@@ -181,6 +188,16 @@ class Constants:
             return bool(training) and ((value := self.value(training)) is None or bool(np.any(value)))
         inner = (n for value in node.attrs.values() if isinstance(value, gs.Graph) for n in value.nodes)
         return node.op in RANDOM or any(not is_standard(n) or self._random(n) for n in inner)
+
+
+def keep_recent(known: dict[str, np.ndarray], last: str, tensor: str, array: np.ndarray) -> str:
+    """Keeps a value, from which the next one of a chain follows, in place of the `last` one that was kept so: larger
+    values than `SMALL` are not all cached. Returns the tensor whose value is kept."""
+    if not SMALL < array.size <= RECENT:
+        return last
+    known.pop(last, None)
+    known[tensor] = array
+    return tensor
 
 
 def constants(graph: Graph) -> Constants:

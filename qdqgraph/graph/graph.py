@@ -12,7 +12,7 @@ out (`casts`), so a half-precision model looks like its FP32 twin.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,16 +33,19 @@ from ..operators import PAIRS
 from ..targets.target import Target
 from .casts import between_reals, has_half, left_out
 from .constants import Constants
+from .imported import imported
 
 K = TypeVar("K")
 T = TypeVar("T")
 LARGEST = 1 << 50
 """Elements, or bytes, of the largest tensor that is counted; in damaged files, dimensions have larger products."""
+INDEXES = ("_by_op", "_constant", "_producers", "_readers", "captures", "depth")
+"""The attributes that a graph can make again from its nodes."""
 Node: TypeAlias = gs.Node
 """onnx-graphsurgeon's node, for signatures in rule files."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Reader:
     """One input of one node. `index` is -1 if a subgraph of the node captures the tensor."""
 
@@ -58,8 +61,8 @@ class Reader:
 def key(node: gs.Node) -> str:
     """The name of the node's first named output: unique in a graph, unlike the node's own name."""
     for tensor in node.outputs:
-        if tensor.name:
-            return str(tensor.name)
+        if name := tensor.name:
+            return str(name)
     return ""
 
 
@@ -104,7 +107,7 @@ class Graph:
             validate(model)
         try:
             with G_LOGGER.suppress():  # its warnings, of types that numpy lacks, would go to stdout
-                self.gs: gs.Graph = gs.import_onnx(model)
+                self.gs: gs.Graph = imported(model)
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
         self._positions = {id(n): i for i, n in enumerate(self.gs.nodes)}
@@ -217,11 +220,11 @@ class Graph:
 
     def producer(self, tensor: str) -> gs.Node | None:
         """The node that produces the tensor; None for inputs and initializers."""
-        return self._producers.get(self.source(tensor))
+        return self._producers.get(self.casts.get(tensor, tensor))
 
     def readers(self, tensor: str) -> tuple[Reader, ...]:
         """Every node input that reads the tensor, in file order, including captures by subgraphs."""
-        return self._readers.get(self.source(tensor), ())
+        return self._readers.get(self.casts.get(tensor, tensor), ())
 
     # Constants
 
@@ -233,7 +236,11 @@ class Graph:
     def is_constant(self, tensor: str) -> bool:
         """Whether the tensor is computed from initializers and Constants only, by deterministic operators (see
         `graph.constants`)."""
-        return tensor in self.once(Constants)
+        return self.casts.get(tensor, tensor) in self._constant
+
+    @cached_property
+    def _constant(self) -> Collection[str]:
+        return self.once(Constants).names
 
     def value(self, tensor: str) -> np.ndarray | None:
         """The value of a constant, with its shape and type; operators upstream of it are computed.
@@ -286,13 +293,21 @@ class Graph:
 
     def once(self, compute: Callable[[Graph], T]) -> T:
         """`compute(self)`, computed once per graph: for tables that several rules share."""
-        if compute not in self._memo:
-            self._memo[compute] = compute(self)
-        return self._memo[compute]  # type: ignore[return-value]
+        try:
+            return self._memo[compute]  # type: ignore[return-value]
+        except KeyError:
+            found = self._memo[compute] = compute(self)
+            return found
 
     def known(self, function: Callable[[Graph, K], T]) -> dict[K, T]:
         """What a function has found of this graph, by its argument: empty at first, and filled by the function."""
         return self._memo.setdefault(function, {})  # type: ignore[return-value]
+
+    def forget(self) -> None:
+        """Frees all tables: what `once` and `known` keep, and the indexes. They are made again when they are needed."""
+        self._memo.clear()
+        for name in INDEXES:
+            self.__dict__.pop(name, None)
 
     @cached_property
     def depth(self) -> dict[str, int]:

@@ -162,6 +162,15 @@ class Pair:
         integer = "uint8" if self.zero_point is None else str(self.zero_point.dtype)
         return (str(self.scale.dtype) if self.scale is not None else "?", integer)
 
+    @cached_property
+    def scale_key(self) -> bytes:
+        """The scale as a number, the zero-point and the type of the integers: equal if equal integers represent equal
+        values. Unique if the scale is unknown, or another one where the integers are dequantized."""
+        if self.scale is None or not self.agrees:
+            return self.key.encode()
+        zero = b"" if self.symmetric or self.zero_point is None else self.zero_point.tobytes()
+        return self.scale.astype(np.float32).tobytes() + b"|" + zero + b"|" + self.types[1].encode()
+
     def same_quantization(self, other: Pair) -> bool:
         """Whether both are tieable and quantize identically: scales of equal value, integers of one type."""
         alike = self.tieable and other.tieable and self.types[1] == other.types[1]
@@ -191,6 +200,7 @@ class Pairs:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._of: dict[str, Pair] = {}
+        self._made: dict[str, Pair] = {}
         self._at: dict[str, list[Pair]] = {}
         self._tieable: dict[str, tuple[Pair, ...]] = {}
         self._scales: dict[str, dict[float, None]] = {}
@@ -201,8 +211,8 @@ class Pairs:
                 continue
             pair = self._read(node)
             self._all.append(pair)
-            for member in pair.nodes:
-                self._of[key(member)] = pair
+            self._of.update((key(member), pair) for member in pair.nodes)
+            self._made.update((key(member), pair) for member in pair.dequantizes)
             self._at.setdefault(pair.site, []).append(pair)
 
     def __iter__(self) -> Iterator[Pair]:
@@ -236,12 +246,11 @@ class Pairs:
 
     def made(self, tensor: str) -> Pair | None:
         """The pair whose DequantizeLinear produces the tensor."""
-        node = self._graph.producer(tensor)
-        return self._of.get(key(node)) if node is not None and node.op == "DequantizeLinear" else None
+        return self._made.get(self._graph.casts.get(tensor, tensor))
 
     def root(self, tensor: str) -> str:
         """The site of a tensor: the tensor itself, seen through the tieable pairs upstream of it."""
-        tensor = self._graph.source(tensor)
+        tensor = self._graph.casts.get(tensor, tensor)
         return self._roots.get(tensor, tensor)
 
     def _has_quantize(self, node: gs.Node) -> bool:

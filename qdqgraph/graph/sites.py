@@ -23,7 +23,7 @@ SHOWN = 4
 """The most scales in a message."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Use:
     """One node input that finally reads a site, unquantized or through pairs; `pair` is None if unquantized."""
 

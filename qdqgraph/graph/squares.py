@@ -35,6 +35,9 @@ def after(graph: Graph, tensor: str) -> tuple[Reader, ...]:
     pending = [] if tensor in known else [tensor]
     while pending:
         readers = graph.readers(pending[-1])
+        if not any(map(_is_unseen, readers)):
+            known[pending.pop()] = readers
+            continue
         through = [key(r.node) if _is_unseen(r) else "" for r in readers]
         left = [name for name in through if name and name not in known]
         if left:

@@ -10,7 +10,7 @@ import re
 
 import onnx
 import onnx.onnx_cpp2py_export.checker as checker
-from onnx import shape_inference
+import onnx.onnx_cpp2py_export.shape_inference as inference
 
 from ..errors import first_line
 from .protos import STANDARD, key, reads, subgraphs, version
@@ -30,12 +30,13 @@ def faults(model: onnx.ModelProto) -> dict[str, str]:
     Errors of type and shape inference are reported one at a time, and only if every node fits its operator.
     """
     opset = version(model)
-    nodes = [n for n in model.graph.node if n.domain in STANDARD and key(n) and not any(subgraphs(n))]
     found: dict[str, str] = {}
     valid: set[object] = set()
-    for node in nodes:
+    for node in model.graph.node:
         form = _form(node)
         if form is None or form not in valid:
+            if node.domain not in STANDARD or not key(node) or subgraphs(node):
+                continue
             if fault := node_fault(node, opset):
                 found[key(node)] = fault
             else:
@@ -44,18 +45,19 @@ def faults(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _form(node: onnx.NodeProto) -> object:
-    """What decides whether a node fits its operator, equal for nodes that differ in names and values alone; None if
-    unknown."""
+    """What decides whether a node is checked and fits its operator, equal for nodes that differ in names and values
+    alone; None if unknown."""
     attributes = []
-    for attribute in node.attribute:
+    for attribute in node.attribute[:]:
         if attribute.type == onnx.AttributeProto.TENSOR:
             tensor = attribute.t
-            if not tensor.raw_data or {field.name for field, _ in tensor.ListFields()} - PLAIN:
+            if not tensor.raw_data or any(field.name not in PLAIN for field, _ in tensor.ListFields()):
                 return None
             attributes.append((attribute.name, tensor.data_type, *tensor.dims, len(tensor.raw_data)))
         else:
             attributes.append((attribute.name, attribute.SerializeToString()))
-    return node.op_type, node.domain, tuple(map(bool, node.input)), tuple(map(bool, node.output)), *attributes
+    given, made = tuple(map(bool, node.input[:])), tuple(map(bool, node.output[:]))
+    return node.op_type, node.domain, given, made, *attributes
 
 
 def node_fault(node: onnx.NodeProto, opset: int) -> str:
@@ -83,17 +85,22 @@ def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
 
     onnx infers the nodes in the order of the file, so a model whose nodes are not in topological order has none.
     """
-    producer = {name: i for i, node in enumerate(model.graph.node) for name in node.output if name}
-    if any(producer.get(name, -1) >= i for i, node in enumerate(model.graph.node) for name in reads(node)):
-        return {}
+    made, early = set[str](), set[str]()
+    for node in model.graph.node:
+        early.update(name for name in reads(node) if name not in made)
+        made.update(node.output[:])
+        if not early.isdisjoint(node.output[:]):
+            return {}
     try:
-        shape_inference.infer_shapes(_without_weights(model).SerializeToString(), check_type=True, strict_mode=True)
+        inference.infer_shapes(
+            _without_weights(model).SerializeToString(), True, True, False
+        )  # type, strict, no values
     except Exception as error:  # noqa: BLE001 - onnx raises its C++ exceptions as InferenceError, RuntimeError and others
         place = PLACE.search(str(error))
         if place is None:
             return {}
         name, message = place.groups()
-        return {name: " ".join(message.split())} if name in producer else {}
+        return {name: " ".join(message.split())} if name and name in made else {}
     return {}
 
 

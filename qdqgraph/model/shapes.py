@@ -23,6 +23,8 @@ SMALL = 64
 Dims = tuple[int | None, ...]
 Known = tuple[int, Dims]
 """Element type and dimensions."""
+Inferred = tuple[onnx.TypeProto, Known | None]
+"""A type as onnx infers it, and what is known of it."""
 
 
 def infer(model: onnx.ModelProto) -> dict[str, tuple[int, Dims | None]]:
@@ -45,7 +47,7 @@ class _Inference:
             self.types[tensor.name] = (tensor.data_type, dims)
             if math.prod(dims) <= SMALL and not tensor.external_data:
                 self.values[tensor.name] = numpy_helper.to_array(tensor)
-        self.known: dict[object, list[onnx.TypeProto | None]] = {}
+        self.known: dict[object, list[Inferred | None]] = {}
         self.schemas: dict[tuple[str, str], onnx.defs.OpSchema | None] = {}
 
     def run(self) -> dict[str, tuple[int, Dims | None]]:
@@ -60,34 +62,38 @@ class _Inference:
 
     def _plain(self, node: onnx.NodeProto) -> bool:
         """Whether the result's type follows without onnx, as for most nodes of a Q/DQ graph; if so, records it."""
-        if node.op_type in SHAPED_AS_FIRST:
-            return self._like_input(node)
-        if node.op_type in SHAPED_AS_BOTH and len(node.input) == 2:
-            known, other = (self.types.get(name) for name in node.input)
+        operator = node.op_type
+        if operator == "Constant":
+            return self._constant(node)
+        if operator in SHAPED_AS_FIRST:
+            return self._like_input(node, operator, node.input[:])
+        if operator in SHAPED_AS_BOTH and len(inputs := node.input[:]) == 2:
+            known, other = (self.types.get(name) for name in inputs)
             alike = isinstance(known, tuple) and known == other and None not in known[1]
-            return alike and node.input[0] not in self.values and self._like_input(node)
-        return node.op_type == "Constant" and self._constant(node)
+            return alike and inputs[0] not in self.values and self._like_input(node, operator, inputs)
+        return False
 
     def _constant(self, node: onnx.NodeProto) -> bool:
         """Records the type of a Constant from its tensor, and its value if that is small."""
-        tensor = next((a.t for a in node.attribute if a.name == "value"), None)
+        tensor = next((a.t for a in node.attribute[:] if a.name == "value"), None)
         if tensor is None:
             return False
-        self.types[node.output[0]] = (tensor.data_type, tuple(tensor.dims))
-        if math.prod(tensor.dims) <= SMALL and not tensor.external_data:
-            self.values[node.output[0]] = numpy_helper.to_array(tensor)
+        name, dims = node.output[0], tuple(tensor.dims[:])
+        self.types[name] = (tensor.data_type, dims)
+        if math.prod(dims) <= SMALL and not tensor.external_data:
+            self.values[name] = numpy_helper.to_array(tensor)
         return True
 
-    def _like_input(self, node: onnx.NodeProto) -> bool:
+    def _like_input(self, node: onnx.NodeProto, operator: str, inputs: Sequence[str]) -> bool:
         """Records the type of the first input for the result; for Q and DQ, with the element type of a parameter."""
-        name, made = node.input[0], node.output
+        name, made = inputs[0], node.output[:]
         known = self.types.get(name)
         if not isinstance(known, tuple) or name in self.values or len(made) != 1 or made[0] in self.declared:
             return False  # the file may declare more
-        if node.op_type in PAIRS:
-            slot = 2 if node.op_type == "QuantizeLinear" else 1
-            parameter = self.types.get(node.input[slot]) if len(node.input) > slot else None
-            if not isinstance(parameter, tuple) or any(a.name == "output_dtype" for a in node.attribute):
+        if operator in PAIRS:
+            slot = 2 if operator == "QuantizeLinear" else 1
+            parameter = self.types.get(inputs[slot]) if len(inputs) > slot else None
+            if not isinstance(parameter, tuple) or any(a.name == "output_dtype" for a in node.attribute[:]):
                 return False
             known = (parameter[0], known[1])
         self.types[made[0]] = known
@@ -103,38 +109,40 @@ class _Inference:
 
     def _node(self, node: onnx.NodeProto) -> None:
         schema = self._schema(node)
-        made: dict[str, onnx.TypeProto] = {}
-        if schema is not None and all(not name or name in self.types for name in node.input):
+        made: dict[str, Inferred] = {}
+        if schema is not None and all(not name or name in self.types for name in node.input[:]):
             made = self._inferred(schema, node)
             self._fold(node)
-        for name in node.output:
-            declared, kind = self.declared.get(name), made.get(name)
-            inferred = None if kind is None else _known(kind)
+        for name in node.output[:]:
+            declared = self.declared.get(name)
+            kind, inferred = made.get(name, (None, None))
             best = declared if inferred is None or None in inferred[1] else inferred
             if found := best or inferred or kind:
                 self.types[name] = found
 
-    def _inferred(self, schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
+    def _inferred(self, schema: onnx.defs.OpSchema, node: onnx.NodeProto) -> dict[str, Inferred]:
         """The types that onnx infers for one node; once for all equal nodes, because networks repeat their blocks."""
+        inputs, outputs = node.input[:], node.output[:]
         alike = (
             node.op_type,
             node.domain,
-            len(node.output),
-            b"".join(a.SerializeToString() for a in node.attribute),
-            tuple(self.types[n] if isinstance(self.types.get(n), tuple) else n for n in node.input),
-            tuple(self.values[n].tobytes() if n in self.values else b"" for n in node.input),
+            len(outputs),
+            b"".join(a.SerializeToString() for a in node.attribute[:]),
+            tuple(self.types[n] if isinstance(self.types.get(n), tuple) else n for n in inputs),
+            tuple(self.values[n].tobytes() if n in self.values else b"" for n in inputs),
         )
         if alike not in self.known:
-            types = {name: self._proto(name) for name in node.input if name}
-            data = {n: numpy_helper.from_array(self.values[n], n) for n in node.input if n in self.values}
+            types = {name: self._proto(name) for name in inputs if name}
+            data = {n: numpy_helper.from_array(self.values[n], n) for n in inputs if n in self.values}
             try:
                 made = shape_inference.infer_node_outputs(
                     schema, node, types, data, opset_imports=self.imports, ir_version=self.model.ir_version
                 )
             except Exception:  # noqa: BLE001 - onnx raises its own C++ exceptions on nodes it cannot infer
                 made = {}
-            self.known[alike] = [made.get(name) for name in node.output]
-        found = zip(node.output, self.known[alike], strict=True)
+            kinds = (made.get(name) for name in outputs)
+            self.known[alike] = [None if kind is None else (kind, _known(kind)) for kind in kinds]
+        found = zip(outputs, self.known[alike], strict=True)
         return {name: kind for name, kind in found if kind is not None}
 
     def _schema(self, node: onnx.NodeProto) -> onnx.defs.OpSchema | None:
@@ -145,7 +153,7 @@ class _Inference:
                 self.schemas[where] = onnx.defs.get_schema(node.op_type, version, node.domain)
             except onnx.defs.SchemaError:
                 self.schemas[where] = None
-        subgraphs = any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute)
+        subgraphs = any(a.type == onnx.AttributeProto.GRAPH for a in node.attribute[:])
         return None if subgraphs else self.schemas[where]
 
     def _fold(self, node: onnx.NodeProto) -> None:

@@ -20,15 +20,15 @@ def validate(model: onnx.ModelProto) -> None:
     """
     refuse_malformed(model)
     nodes = list(model.graph.node)
-    outputs = [list(node.output) for node in nodes]
+    outputs = [node.output[:] for node in nodes]
     producer = {name: position for position, names in enumerate(outputs) for name in names}
     for position, (node, names) in enumerate(zip(nodes, outputs, strict=True)):
         if not node.op_type:
             raise GraphError(f"node {position} ('{node.name or key(node)}') has no operator: the file is damaged")
-        duplicate = next((name for name in names if name and producer[name] != position), None)
-        if duplicate is not None:
-            raise GraphError(f"tensor '{duplicate}' has two producers; ONNX allows one")
-    if any(producer.get(name, -1) >= position for position, node in enumerate(nodes) for name in node.input):
+        for name in names:
+            if name and producer[name] != position:
+                raise GraphError(f"tensor '{name}' has two producers; ONNX allows one")
+    if any(producer.get(name, -1) >= position for position, node in enumerate(nodes) for name in node.input[:]):
         _refuse_cycle(nodes, producer)
 
 
@@ -39,13 +39,15 @@ def validate_references(graph: onnx.GraphProto) -> None:
         GraphError: a node input is neither a node output, nor a graph input, nor an initializer.
     """
     known = {"", *(x.name for x in (*graph.input, *graph.initializer))}
-    known |= {x.values.name for x in graph.sparse_initializer} | {name for node in graph.node for name in node.output}
+    known |= {x.values.name for x in graph.sparse_initializer} | {
+        name for node in graph.node for name in node.output[:]
+    }
     for node in graph.node:
-        missing = next((name for name in node.input if name not in known), None)
-        if missing is not None:
-            raise GraphError(
-                f"node '{node.name or key(node)}' reads '{missing}', which has no producer: the file is damaged"
-            )
+        for name in node.input[:]:
+            if name not in known:
+                raise GraphError(
+                    f"node '{node.name or key(node)}' reads '{name}', which has no producer: the file is damaged"
+                )
 
 
 def _refuse_cycle(nodes: Sequence[onnx.NodeProto], producer: Mapping[str, int]) -> None:

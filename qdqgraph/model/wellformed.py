@@ -125,9 +125,8 @@ def _readable(kind: int, where: str) -> None:
 
 def _texts(*texts: str | bytes) -> None:
     """Rejects what is not UTF-8: depending on its version, protobuf returns it as bytes, or raises an error."""
-    for text in texts:
-        if isinstance(text, bytes):
-            raise GraphError(NOT_UTF8.format(text[:40]))
+    if bytes in map(type, texts):
+        raise GraphError(NOT_UTF8.format(next(text for text in texts if isinstance(text, bytes))[:40]))
 
 
 def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
@@ -148,20 +147,21 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
 
 
 def _node(node: onnx.NodeProto, *, inside: bool) -> None:
-    _texts(node.name, node.op_type, node.domain, *node.input, *node.output)
-    known = node.domain in STANDARD or node.op_type in PAIRS
+    operator, inputs, outputs = node.op_type, node.input[:], node.output[:]
+    _texts(node.name, operator, node.domain, *inputs, *outputs)
+    known = node.domain in STANDARD or operator in PAIRS
     foreign = FOREIGN if node.domain in (*STANDARD, "com.microsoft") else {}
-    form = form_of(node.op_type) if known else None
-    name = node.name or next(iter(node.output), "")
+    form = form_of(operator) if known else None
+    name = node.name or next(iter(outputs), "")
     if form is not None:
-        given = len(node.input)
-        if given < form.inputs or not all(node.input[: form.inputs]):
-            missing = next((i for i, each in enumerate(node.input) if not each and i < form.inputs), given)
-            raise GraphError(f"node '{name}' ({node.op_type}) has no input {missing}: the file is damaged")
-        if len(node.output) < form.outputs:
-            raise GraphError(f"node '{name}' ({node.op_type}) has no output: the file is damaged")
-    types = foreign if form is None else form.attributes
-    _attributes(node.op_type, name, node.attribute, types, inside=inside, standard=form is not None)
+        if len(inputs) < form.inputs or not all(inputs[: form.inputs]):
+            missing = next((i for i, each in enumerate(inputs) if not each and i < form.inputs), len(inputs))
+            raise GraphError(f"node '{name}' ({operator}) has no input {missing}: the file is damaged")
+        if len(outputs) < form.outputs:
+            raise GraphError(f"node '{name}' ({operator}) has no output: the file is damaged")
+    if attributes := node.attribute[:]:
+        types = foreign if form is None else form.attributes
+        _attributes(operator, name, attributes, types, inside=inside, standard=form is not None)
 
 
 def _attributes(
@@ -198,9 +198,9 @@ def _attributes(
             refuse_tensor(attribute.t, where)
         if attribute.HasField("sparse_tensor"):
             _sparse(attribute.sparse_tensor, where)
-        for tensor in attribute.tensors:
+        for tensor in attribute.tensors[:]:
             refuse_tensor(tensor, where)
-        for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+        for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs[:]):
             _graph(graph, inside=inside)
 
 

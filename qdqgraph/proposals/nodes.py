@@ -106,7 +106,7 @@ def attributes(graph: Graph, node: gs.Node, *leave: str) -> list[onnx.AttributeP
 
 def inner_nodes(graph: Graph, node: gs.Node) -> Iterator[onnx.NodeProto]:
     """The nodes of the subgraphs of an If, Loop or Scan, as in the file; none for other operators."""
-    return islice(nested(graph.proto(node)), 1, None)
+    return islice(nested(graph.proto(node)), 1, None) if node.attrs else iter(())
 
 
 def make_node(

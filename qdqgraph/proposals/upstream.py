@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph.constants import constants
+from ..graph.constants import constants, keep_recent
 from ..graph.graph import Graph, key
 from ..graph.pair import pairs
 from ..graph.quantization import Quantization
@@ -47,6 +47,7 @@ class Upstream:
         self._origins: dict[str, Origin] = {}
         self._leaves: dict[str, Quantization] = {}
         self._steps: dict[str, np.ndarray] = {}
+        self._recent = ""
         for name in constants(graph).nodes:
             node = graph.node(name)
             found = [self._origins.get(each, STORED) for each in constants(graph).reads(node)]
@@ -78,7 +79,10 @@ class Upstream:
             if shape is None:
                 return None
             self._steps[name] = np.broadcast_to(own.along(own.scale, shape.ndim), shape.shape)
-        return constants(self._graph).value(tensor, self._steps)
+        found = constants(self._graph).value(tensor, self._steps)
+        if found is not None:
+            self._recent = keep_recent(self._steps, self._recent, tensor, found)
+        return found
 
     def _nearest(self, tensor: str) -> list[str]:
         """The leaves upstream whose steps are not known yet."""

@@ -156,6 +156,7 @@ def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Cor
     final = work.with_paths(final)
     final = released(final) if corrections is None else work.corrected(final, corrections)
     result = work.result(model, start, exact, final)
+    final.forget()
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
         raise RepairError(_illegal(illegal, options))

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 from itertools import islice
 
@@ -32,33 +32,10 @@ from ..rulekit.policy import DEFAULT, Policy, SiteScale, unknown_anchor
 from .measured import Measured
 from .originals import originals
 from .solution import Change, Group, Solution
+from .tied_sites import TiedSites, two
 
 EXACT_TIE = "its rule labels this tie exact, but it changes a scale, and so the outputs: label it lossy"
 """Why a tie between unequal sites is refused if its finding has `Safety.EXACT`."""
-
-
-@dataclass
-class _Set:
-    """A growing group, with everything that the next tie needs in constant time."""
-
-    sites: list[str]
-    values: frozenset[float]
-    """Distinct current scales, as numbers, so that equality is bit-exact in one type and possible between types."""
-    alone: frozenset[float] = frozenset()
-    """The same with the measured scale of each site that has one. Such a site has one scale, whatever its pairs have: a
-    tie of that site alone ends with its repair, and a second run would not find it."""
-    preferred: Mapping[Policy, SiteScale] = field(default_factory=dict)
-    """The site that gives the scale, for each policy of this run; empty if no site has a scale."""
-    finest: tuple[float, str] | None = None
-    """The smallest original scale and its site."""
-    pinned: frozenset[float] = frozenset()
-    types: frozenset[tuple[str, str]] = frozenset()
-    scale_types: frozenset[str] = frozenset()
-    policy: Policy | None = None
-    limit: float | None = None
-    """The smallest limit that a tie of the group sets; None if no tie sets one, and the run's limit applies."""
-    tied: bool = False
-    """Whether a tie that was taken names its sites."""
 
 
 class _RefusedError(Exception):
@@ -84,7 +61,7 @@ class _Solver:
         self.originals = originals(graph)
         self.order = {t.name: i for i, n in enumerate(graph.nodes(), start=1) for t in n.outputs}
         self.parent: dict[str, str] = {}
-        self.sets: dict[str, _Set] = {}
+        self.sets: dict[str, TiedSites] = {}
 
     def find(self, site: str) -> str:
         if site not in self.parent:
@@ -101,13 +78,14 @@ class _Solver:
         """Returns the scale of a pair before any repair."""
         return min(self.originals.get(pair.site, math.inf), pair.value)
 
-    def _single(self, site: str) -> _Set:
+    def _single(self, site: str) -> TiedSites:
         mine = pairs(self.graph).at(site)
-        new = _Set([site], frozenset(p.value for p in mine))
         scale = None if self.measured is None else self.measured.scale([site])
-        new.alone = new.values if scale is None else frozenset({scale})
-        if new.alone:
-            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, max(new.alone)))
+        own = pairs(self.graph).scales(site)
+        alone = [*own] if scale is None else [scale]
+        new = TiedSites([site], two(own), two(alone))
+        if alone:
+            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, max(alone)))
         if mine:
             new.finest = (min(map(self.own, mine)), site)
             new.pinned = frozenset(p.value for p in mine if p.pinned)
@@ -124,7 +102,7 @@ class _Solver:
         assert finding.tie is not None
         if finding.tie.policy and (fault := unknown_anchor(self.graph, Policy.parse(finding.tie.policy))):
             raise _RefusedError(fault)
-        tops = sorted({self.find(s) for s in finding.tie.sites}, key=lambda t: (-len(self.sets[t].sites), t))
+        tops = sorted({self.find(s) for s in finding.tie.sites}, key=lambda t: (-len(self.sets[t].own), t))
         members = [self.sets[t] for t in tops]
         group = self._merged(members, finding)
         if exact and len(group.values) > 1:
@@ -136,10 +114,11 @@ class _Solver:
         for top in tops[1:]:
             self.parent[top] = tops[0]
             del self.sets[top]
+        group.join()
         self.sets[tops[0]] = group
         return True
 
-    def _check_anchor(self, group: _Set) -> None:
+    def _check_anchor(self, group: TiedSites) -> None:
         """Refuses a group whose ties name an anchor that cannot give it a scale; the largest scale would be taken."""
         anchor = "" if group.policy is None or len(group.values) < 2 else group.policy.anchor()
         if anchor and anchor not in group.sites:
@@ -148,17 +127,18 @@ class _Solver:
         if anchor and not pairs(self.graph).at(anchor) and self.measured is None:
             raise _RefusedError(f"policy {group.policy}: '{anchor}' has no pair, and so no scale")
 
-    def _merged(self, members: Sequence[_Set], finding: Finding) -> _Set:
+    def _merged(self, members: Sequence[TiedSites], finding: Finding) -> TiedSites:
         tie = finding.tie
         assert tie is not None
         policies = {m.policy for m in members if m.policy} | ({Policy.parse(tie.policy)} if tie.policy else set())
         if len(policies) > 1:
             names = ", ".join(sorted(map(str, policies)))
             raise _RefusedError(f"rules require different policies in one group: {names}")
-        return _Set(
-            sites=[site for m in members for site in m.sites],
-            values=frozenset[float]().union(*(m.values for m in members)),
-            alone=frozenset[float]().union(*(m.alone for m in members)),
+        return TiedSites(
+            own=members[0].own,
+            joining=[m.own for m in members[1:]],
+            values=two(frozenset[float]().union(*(m.values for m in members))),
+            alone=two(frozenset[float]().union(*(m.alone for m in members))),
             preferred=self._preferred(members),
             finest=min((m.finest for m in members if m.finest), default=None),
             pinned=frozenset[float]().union(*(m.pinned for m in members)),
@@ -169,18 +149,19 @@ class _Solver:
             tied=True,
         )
 
-    def _preferred(self, members: Sequence[_Set]) -> Mapping[Policy, SiteScale]:
+    def _preferred(self, members: Sequence[TiedSites]) -> Mapping[Policy, SiteScale]:
         known = [m.preferred for m in members if m.preferred]
         if len(known) < 2:
             return known[0] if known else {}
         return {policy: reduce(policy.prefer, (each[policy] for each in known)) for policy in self.policies}
 
-    def choose(self, group: _Set) -> tuple[float, str] | None:
+    def choose(self, group: TiedSites) -> tuple[float, str] | None:
         """Returns the group's scale and the site it comes from ("" if fixed); None if no site has a scale."""
         if not group.preferred:
             return None
         policy = group.policy or self.policy
-        if len(group.alone) == 1 or policy.anchor() not in ("", *group.sites):
+        anchor = policy.anchor()
+        if len(group.alone) == 1 or (anchor and anchor not in group.sites):
             policy = DEFAULT
         preferred = group.preferred[policy]
         scale = policy.scale(preferred)
@@ -189,7 +170,7 @@ class _Solver:
             scale = scale if best is None else best
         return scale_in(scale, group.scale_types), policy.source(preferred)
 
-    def _check(self, group: _Set, guarded: bool) -> None:
+    def _check(self, group: TiedSites, guarded: bool) -> None:
         chosen = self.choose(group)
         if chosen is None or (group.finest is None and self.measured is None):
             return

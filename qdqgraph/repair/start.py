@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -12,7 +13,7 @@ import onnx
 from ..errors import ModelError
 from ..graph.casts import has_half
 from ..graph.graph import Graph, label
-from ..graph.pair import PER_CHANNEL, is_pair, required_opset
+from ..graph.pair import PER_CHANNEL, is_pair, pairs, required_opset
 from ..model.opset import raised
 from ..model.protos import version
 from ..proposals.opset import node_faults, written_for
@@ -45,6 +46,11 @@ class Start:
     graph: Graph
     opset: OpsetRaise | None = None
     given: Graph | None = None
+
+    @cached_property
+    def pairs(self) -> frozenset[str]:
+        """The keys of the graph's activation pairs."""
+        return frozenset(pair.key for pair in pairs(self.graph) if pair.kind == "activation")
 
     @classmethod
     def of(

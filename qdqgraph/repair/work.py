@@ -77,6 +77,7 @@ class Work:
         self._legal: Graph | None = None
         """The graph before scales from data."""
         self._scanned: tuple[Graph, tuple[Finding, ...]] | None = None
+        self._settled: list[tuple[Sequence[Finding], Data, object, tuple[Solution, tuple[Finding, ...]]]] = []
 
     def run(self, start: Start) -> tuple[Graph, Graph]:
         """Repairs the graph of a start; returns the graphs after the exact and the last stage.
@@ -87,10 +88,11 @@ class Work:
             ModelError: no layer of a float graph can be quantized.
         """
         graph, given = start.graph, start.given
+        LOG.debug("%d activation pairs", len(start.pairs))  # counted here, before the tables of the graph are freed
         self.resolve(graph)
         if not self._unseeded and self._scanned is None:  # `knows` comes from a caller who has examined the graph
             first = given or graph
-            self.found = resolve(first, self.scan(first), self.options)[1]
+            self.found = self.settled(first, {})[1]
         exact, final = self.stages(graph)
         for _ in range(ROUNDS if self.refused else 0):  # a second run would try again on the repaired graph
             last, final = final, self.stages(final)[1]
@@ -104,7 +106,7 @@ class Work:
 
     def left(self, final: Graph) -> tuple[Finding, ...]:
         """Returns the findings that remain in the repaired graph, each refused one with its reason."""
-        return resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)[1]
+        return self.settled(final, self.refused)[1]
 
     def stages(self, graph: Graph) -> tuple[Graph, Graph]:
         """Runs the stages, without what makes the engine worse; returns the graphs after the exact and the last one."""
@@ -216,8 +218,7 @@ class Work:
         keep, growth = stage != "all", Growth(graph)
         for number in range(1, ROUNDS + 1):
             self.progress(f"{STAGES[stage]}, round {number}")
-            found = self.scan(graph)
-            solution, found = resolve(graph, found, self.options, exact=keep, refused=self._left_out, data=self.data)
+            solution, found = self.settled(graph, self._left_out, exact=keep)
             mine = [f for f in found if self.options.wants(f)]
             if stage == "exact":
                 mine = [f for f in mine if f.safety is Safety.EXACT]
@@ -233,7 +234,8 @@ class Work:
             if not keep:
                 self._note(solution.changes)
             kept = not any(isinstance(e, Graft | Retype) for f in done for e in f.edits)  # new tensors have new shapes
-            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
+            last, graph = graph, Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
+            last.forget()
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
 
@@ -271,11 +273,11 @@ class Work:
         changed = changed or self.data.measured is not None or edited
         if (self.data.measured is not None or self.corrections) and start.opset is None:
             changed = changed and not same(start.graph.model, final.model, final.folder)  # scales went, and came back
-        solution, left = resolve(final, self.scan(final), self.options, refused=self.refused, data=self.data)
+        solution, left = self.settled(final, self.refused)
         for finding in left:
             LOG.debug("left %r: %s", finding, finding.refused or finding.safety.value)
-        before, after = pairs(start.graph), pairs(final)
-        old, new = ({p.key for p in table if p.kind == "activation"} for table in (before, after))
+        old, after = start.pairs, pairs(final)
+        new = {p.key for p in after if p.kind == "activation"}
         return Repair(
             model=final.model if changed else model,  # a repair that changes nothing inlines no function
             plan=Plan.between(model, final.model if changed else model),
@@ -303,6 +305,17 @@ class Work:
         if self._scanned is None or self._scanned[0] is not graph:
             self._scanned = (graph, scan(graph, self.rules))
         return self._scanned[1]
+
+    def settled(self, graph: Graph, refused: Reasons, *, exact: bool = False) -> tuple[Solution, tuple[Finding, ...]]:
+        """Returns the solution and the open findings of a graph; the last two are cached, because stages and the result
+        ask for the same ones."""
+        found, asked = self.scan(graph), (exact, {**refused})
+        for scanned, data, known, answer in self._settled:
+            if scanned is found and data is self.data and known == asked:
+                return answer
+        answer = resolve(graph, found, self.options, exact=exact, refused=refused, data=self.data)
+        self._settled = [*self._settled[-1:], (found, self.data, asked, answer)]
+        return answer
 
     def _changes(self, graphs: Sequence[Graph], final: Graph, solution: Solution) -> tuple[Change, ...]:
         """The sites whose scale changed; with data those of calibration as well, from the scale that they had in the

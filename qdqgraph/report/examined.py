@@ -51,7 +51,7 @@ def examined(model: onnx.ModelProto, folder: Path, name: str, rules: Sequence[Ru
 
 def examined_graph(graph: Graph, name: str, rules: Sequence[Rule], options: Options) -> Examined:
     """What rules and forecast say of the graph of a quantized model; raises `RuleError` as `check`."""
-    engine = fused(graph, name)
     scanned = scan(graph, rules)
     groups, findings = rounds.settled(graph, scanned, options)
+    engine = fused(graph, name)
     return Examined(graph, engine, priced(findings, engine), groups, scanned)

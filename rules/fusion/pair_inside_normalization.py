@@ -211,10 +211,14 @@ class PairInsideNormalization(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         gates = gates_outside_blocks(graph)
+        through: dict[int, list[Use]] = {}
+        for site in dict.fromkeys(pair.site for pair in pairs(graph)):
+            for use in sites(graph).uses(site):
+                through.setdefault(id(use.pair), []).append(use)
         for pair in pairs(graph):
             if not pair.tieable or pair.quantize is None or pair.pinned:
                 continue
-            uses = [u for u in sites(graph).uses(pair.site) if u.pair is pair]
+            uses = through.get(id(pair), [])
             for inner, what in (
                 ([u for u in uses if normalizations(graph).inside(u.reader)], "a normalization"),
                 ([u for u in uses if u.reader.key in gates], "an activation"),

@@ -12,6 +12,7 @@ from qdqgraph.rulekit import (
     Example,
     Finding,
     Graph,
+    NodeInput,
     Reader,
     Rule,
     Safety,
@@ -174,22 +175,28 @@ def _scales(graph: Graph, reader: Reader) -> bool:
 
 
 def _folding(graph: Graph) -> set[str]:
-    """The constants for which QDQ425 stores everything that they are computed for, bit for bit; in one backward pass."""
+    """The constants for which QDQ425 stores everything that they are computed for, bit for bit; in one backward pass.
+
+    What QDQ425 stores is found before, in file order: the value of a constant follows from those upstream of it.
+    """
+    computing = [node for node in graph.nodes() if node.op in WEIGHTED and not graph.is_constant(key(node))]
+    operands = [Reader(node, index) for node in computing for index in range(len(node.inputs[:2]))]
+    moved = {reader.key for reader in operands if fold_moved(graph, reader) is not None}
     found: set[str] = set()
     for node in reversed(graph.nodes()):
         readers = graph.readers(key(node)) if graph.is_constant(key(node)) else ()
-        if readers and all(_folded(graph, r, found) for r in readers):
+        if readers and all(_folded(graph, r, found, moved) for r in readers):
             found.add(key(node))
     return found
 
 
-def _folded(graph: Graph, reader: Reader, downstream: set[str]) -> bool:
+def _folded(graph: Graph, reader: Reader, downstream: set[str], moved: set[NodeInput]) -> bool:
     node, made = reader.node, key(reader.node)
     pair = pairs(graph).of(node)
     if node.op == "QuantizeLinear" and pair is not None:
         return graph.is_reproducible(made) and fold_integers(graph, pair) is not None
     if node.op in WEIGHTED and not graph.is_constant(made):
-        return fold_moved(graph, reader) is not None
+        return reader.key in moved
     return reader.index >= 0 and made not in graph.outputs and made in downstream
 
 

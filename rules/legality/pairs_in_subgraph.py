@@ -55,9 +55,9 @@ class PairsInSubgraph(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
-            found = Counter(inner.op_type for inner in inner_nodes(graph, node) if inner.op_type in PAIRS)
+            found = [inner.op_type for inner in inner_nodes(graph, node) if inner.op_type in PAIRS]
             if found:
-                counts = " and ".join(f"{number} {op}" for op, number in sorted(found.items()))
+                counts = " and ".join(f"{number} {op}" for op, number in sorted(Counter(found).items()))
                 yield self.finding(
                     node,
                     f"the subgraphs of {label(node)} contain {counts}; no rule checks them",

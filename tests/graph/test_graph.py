@@ -1,6 +1,9 @@
 """What a graph says of its tensors: which are constant, which Adds are residuals."""
 
-from qdqgraph.rulekit import Graph, residuals
+import numpy as np
+
+from qdqgraph.graph.constants import SMALL, keep_recent
+from qdqgraph.rulekit import Graph, key, pairs, residuals
 from tests.support.models import build
 
 
@@ -25,3 +28,21 @@ def test_a_tensor_beyond_every_memory_has_no_size() -> None:
     side = 2**40
     graph = Graph(build(f"g (float[1,{side},{side}] x, float[1,N] v) => (float[1,{side},{side}] y) {{ y = Relu (x) }}"))
     assert graph.shape("x") == (1, side, side) and graph.elements("x") == graph.elements("v") == 0
+
+
+def test_tables_that_are_freed_are_made_again() -> None:
+    graph = Graph(build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }"))
+
+    def said() -> list[object]:
+        return [[key(r.node) for r in graph.readers("x")], [p.site for p in pairs(graph)], dict(graph.depth)]
+
+    before, table = said(), pairs(graph)
+    graph.forget()
+    assert said() == before and pairs(graph) is not table
+
+
+def test_of_the_larger_computed_constants_the_last_is_kept() -> None:
+    known = {"small": np.zeros(1)}
+    first = keep_recent(known, "", "a", np.zeros(SMALL + 1))
+    assert keep_recent(known, first, "small", np.zeros(1)) == "a"
+    assert keep_recent(known, first, "b", np.ones(SMALL + 1)) == "b" and set(known) == {"small", "b"}

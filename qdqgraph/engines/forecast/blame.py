@@ -47,11 +47,14 @@ def blamed(before: Forecast, after: Forecast, applied: Sequence[Finding], *, sto
         applied: the findings that were repaired.
         stored: bytes count; otherwise weighted layers in INT8 alone.
     """
-    owners = _owners((before[0], after[0]), applied)
     olds, news = _costs(before[1]), _costs(after[1])
+    none = Cost()
+    both = {site: (olds.get(site, none), news.get(site, none)) for site in dict.fromkeys((*olds, *news))}
+    if not any(new.int8 < old.int8 or (stored and new.bytes > old.bytes) for old, new in both.values()):
+        return {}
+    owners = _owners((before[0], after[0]), applied)
     found: dict[Identity, Cost] = defaultdict(Cost)
-    for site in dict.fromkeys((*olds, *news)):
-        old, new = olds.get(site, Cost()), news.get(site, Cost())
+    for site, (old, new) in both.items():
         mine = owners.get(site) or frozenset(f.identity for f in applied)
         for identity in mine:
             found[identity].bytes += (new.bytes - old.bytes) / len(mine)

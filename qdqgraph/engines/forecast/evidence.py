@@ -5,6 +5,8 @@ Forecasts and docs/engines.md refer to the rules by these numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..layers import Reason
 
 GUIDE = (
@@ -113,8 +115,10 @@ RULES: dict[str, tuple[str, str]] = {
 }
 """Rule number → its text and source."""
 
+PLAIN: Mapping[str, Reason] = {rule: Reason(rule, link, fact) for rule, (fact, link) in RULES.items()}
+"""Rule number → the rule as a reason, with its own text."""
+
 
 def reason(rule: str, text: str = "") -> Reason:
     """A rule as the reason for a kernel, with `text` in place of the rule's own text if given."""
-    fact, link = RULES[rule]
-    return Reason(rule, link, text or fact)
+    return Reason(rule, RULES[rule][1], text) if text else PLAIN[rule]

@@ -23,7 +23,7 @@ from .evidence import reason
 from .kernels import NORMALIZATION, POINTWISE, VIEW, Kernel, Partition
 from .memory import Memory
 from .patterns import has_int8_pool
-from .propagation import carries_dequantize, passes, scale_key, site_of, values
+from .propagation import carries_dequantize, passes, site_of, values
 from .stored import FLOATING, FLOATS, StoredType
 
 WEIGHT_CHAIN = VIEWS | {"Transpose", "Cast"}
@@ -70,6 +70,8 @@ class _Forecast:
         self.graph, self.memory, self.together = graph, Memory(graph), together
         self.table, self.parts = pairs(graph), Partition(graph, together=together)
         self.pooled: set[str] = set()
+        self.quantizers: dict[str, Pair | None] = {}
+        """The pairs of weights, by the tensors between a pair and the reader."""
         self.narrowed = narrowed(graph.model, graph.casts, graph.dtype)
 
     def layers(self) -> tuple[Layer, ...]:
@@ -216,12 +218,16 @@ class _Forecast:
 
     def _weight(self, name: str) -> Pair | None:
         """The pair of a weight, also before a view, Transpose or Cast."""
-        while (pair := self.table.made(name)) is None:
-            node = self.graph.producer(name)
-            if node is None or node.op not in WEIGHT_CHAIN:
-                return None
+        passed: list[str] = []
+        while name not in self.quantizers:
+            passed.append(name)
+            pair, node = self.table.made(name), self.graph.producer(name)
+            if pair is not None or node is None or node.op not in WEIGHT_CHAIN:
+                self.quantizers[name] = pair
+                break
             name = node.inputs[0].name
-        return pair
+        self.quantizers.update(dict.fromkeys(passed, self.quantizers[name]))
+        return self.quantizers[name]
 
     def _pool_after(self, kernel: Kernel, int8: bool) -> gs.Node | None:
         """The MaxPool that fuses with a convolution: the only reader of its result, both INT8 with one scale (R16)."""
@@ -230,7 +236,7 @@ class _Forecast:
             return None
         use, after = uses[0], self.memory.wanted(key(uses[0].reader.node)).scale
         alone = use.reader.index >= 0 and kernel.end not in self.parts.ends and use.reader.node.op == "MaxPool"
-        alike = use.pair is None or after in (None, scale_key(use.pair))
+        alike = use.pair is None or after in (None, use.pair.scale_key)
         return use.reader.node if alone and alike else None
 
     def _moving(self, kernel: Kernel, uses: list[Use], made: tuple[str, ...]) -> None:

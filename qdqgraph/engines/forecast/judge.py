@@ -14,6 +14,9 @@ from .blame import Cost, blamed, reason
 from .cost import priced
 from .forecast import fused
 
+KEPT = 4
+"""The forecasts that are kept, the last used ones: two readings of a graph before and after repairs."""
+
 
 class Judge:
     """The forecasts of one repair; a graph that several steps ask for is forecast once.
@@ -31,10 +34,15 @@ class Judge:
         self.shares: tuple[Int8Share, ...] = ()
         self._known: list[tuple[Graph, Target, Engine]] = []
 
+    def knows(self, graph: Graph, engine: Engine) -> None:
+        """Takes the forecast of a graph, so that it is not made again."""
+        self._known = [(graph, graph.target, engine)]
+
     def price(self, graph: Graph, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
         """Returns the remaining findings of a repaired graph with what each costs."""
-        engine = fused(graph, "")
+        engine = self._engine(graph, graph.target)
         self._saw(Int8Share.of(engine))
+        self._known = []  # a repair ends here: its graphs are not kept
         return priced(findings, engine)
 
     def refuse(
@@ -57,24 +65,26 @@ class Judge:
         """
         refused = [f.code for f in illegal]
         if not self.shares:
-            self._saw(Int8Share.of(fused(before, ""), refused))
+            self._saw(Int8Share.of(self._engine(before, before.target), refused))
         free = [f for f in applied if f.severity is not Severity.ERROR]
         if not free or after is before:
             return {}
-        readings = dict.fromkeys((before.target.of_libraries, before.target))
-        changes: list[str] = []
-        for target in readings:
-            changes.append(self._change(before, after, target, refused))
-            if not changes[0]:  # the first reading decides alone, and a forecast takes as long as a scan
-                return {}
-        costs = [self._blamed(before, after, target, applied, stored=not illegal) for target in readings]
-        weighted = Int8Share.of(self._engine(after, after.target)).weighted
         mine = [f.identity for f in free]
-        found = {i: reason(costs[0][i], weighted) for i in mine if all(i in each for each in costs)}
-        if not found and all(changes):  # each reading blames other repairs
-            found = {i: reason(costs[0][i], weighted) for i in mine if i in costs[0]}
-        if not found and all(changes):
-            found = dict.fromkeys(mine, f"together with others, {changes[0]}")
+        own, plain = before.target, before.target.of_libraries
+        change = self._change(before, after, own, refused)
+        costs = self._blamed(before, after, own, applied, stored=not illegal)
+        if not change and not any(identity in costs for identity in mine):
+            return {}  # whatever the other reading is: its two forecasts take as long as a scan
+        change_plain = self._change(before, after, plain, refused)
+        if not change_plain:
+            return {}
+        first = self._blamed(before, after, plain, applied, stored=not illegal)
+        weighted = Int8Share.of(self._engine(after, own)).weighted
+        found = {i: reason(first[i], weighted) for i in mine if i in first and i in costs}
+        if not found and change:  # each reading blames other repairs
+            found = {i: reason(first[i], weighted) for i in mine if i in first}
+        if not found and change:
+            found = dict.fromkeys(mine, f"together with others, {change_plain}")
         return {known: f"{why}, by the forecast; --also {known[0]} applies it" for known, why in found.items()}
 
     def _change(self, before: Graph, after: Graph, target: Target, refused: Sequence[str]) -> str:
@@ -92,9 +102,7 @@ class Judge:
         self.shares = (self.shares[0] if self.shares else share, share)
 
     def _engine(self, graph: Graph, target: Target) -> Engine:
-        for known, aim, engine in self._known:
-            if known is graph and aim == target:
-                return engine
-        engine = fused(graph.aimed_at(target), "")
-        self._known = [*self._known[-3:], (graph, target, engine)]
-        return engine
+        known = [entry for entry in self._known if entry[0] is graph and entry[1] == target]
+        entry = known[0] if known else (graph, target, fused(graph.aimed_at(target), ""))
+        self._known = [*(other for other in self._known if other is not entry), entry][-KEPT:]
+        return entry[2]

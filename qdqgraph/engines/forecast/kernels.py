@@ -142,6 +142,8 @@ class Partition:
         Args:
             known: the results so far, by tensor.
         """
+        if tensor in known:
+            return known[tensor]
         passed: list[str] = []
         while tensor not in known:
             node = self.graph.producer(tensor)
@@ -309,10 +311,13 @@ class Partition:
         alone = [Kernel(KERNELS.get(n.op, "Move" if move_of(self.graph, n) else n.op), (n,)) for n in nodes]
         mine = set(map(id, alone))
         items = sorted([*others, *alone], key=lambda k: self.graph.position(k.nodes[-1]))
-        order = in_order(len(items), self._readers(items, QUIET))  # nodes of a file may be in another one
-        items = [items[i] for i in order] if len(order) == len(items) else items
+        readers = self._readers(items, QUIET)
+        order = in_order(len(items), readers)
+        if len(order) == len(items) and order != [*range(len(items))]:  # nodes of a file may be in another one
+            items = [items[i] for i in order]
+            readers = self._readers(items, QUIET)
         joined = frozenset(i for i, kernel in enumerate(items) if id(kernel) in mine)
-        for group in groups(len(items), self._readers(items, QUIET), joined):
+        for group in groups(len(items), readers, joined):
             if group[0] in joined:
                 found = tuple(items[i].nodes[0] for i in group)
                 plain = all(map(self.elementwise, found))

@@ -13,8 +13,8 @@ from ...graph.sites import Use
 from ...operators import members
 from ..layers import Layer, Reason, Tensor
 from .evidence import reason
-from .propagation import Propagation, ScaleKey, passes, scale_key, site_of, values
-from .stored import FLOATING, FLOATS, StoredType, data_type
+from .propagation import Propagation, ScaleKey, passes, site_of, values
+from .stored import FLOATING, FLOATS, StoredType, data_type, renamed
 
 LEAVES = -2
 """In place of an input's index: no node reads the tensor, it is a network output."""
@@ -41,6 +41,8 @@ class Memory:
         self._halves: set[str] = set()
         self._writers: dict[str, int] = {}
         self._versions: dict[tuple[str, ScaleKey | None, str], Tensor] = {}
+        self._made: dict[int, list[tuple[Tensor, tuple[str, ...], bool]]] = {}
+        """By generated kernel: what it writes, the Q that it absorbs for that, and whether that is quantized."""
 
     # What is stored, and what is wanted
 
@@ -85,8 +87,7 @@ class Memory:
                 pending.pop()
                 continue
             uses = values(self.graph, name)
-            found = (p for p in (*(u.pair for u in uses), *self.propagation.leaving.get(name, ())) if p is not None)
-            pair = next((p for p in found if scale_key(p) == scale), None)
+            pair = self.propagation.quantizing(name).get(scale)
             moves = [passes(self.graph, u.reader.node) for u in uses if u.pair is None] if pair is None else []
             following = [made for move in moves if move for made in move[1]]
             left = [made for made in following if (made, scale) not in known]
@@ -147,37 +148,35 @@ class Memory:
         if step not in self._versions:
             quantize = storage.pair.quantize if storage.pair is not None else None
             other = key(quantize) if quantize is not None else f"{source} as {storage.precision}"
-            made = replace(
-                self.stored(apart or source, storage), name=apart or (other if storage.precision else source)
-            )
-            layer = self.layers[self._writers[source]]
-            absorbed = (label(quantize),) if quantize is not None and label(quantize) not in layer.quantizers else ()
-            inside = storage.scale is not None and "F7" not in {r.rule for r in layer.why}
-            self.layers[self._writers[source]] = replace(
-                layer,
-                outputs=(*layer.outputs, made),
-                quantizers=(*layer.quantizers, *absorbed),
-                why=(*layer.why, *((reason("F7"),) if inside else ())),
-            )
-            self._versions[step] = made
+            name = apart or (other if storage.precision else source)
+            made = self._versions[step] = replace(self.stored(apart or source, storage), name=name)
+            entry = made, () if quantize is None else (label(quantize),), storage.scale is not None
+            self._made.setdefault(self._writers[source], []).append(entry)
         return self._versions[step]
 
     def finished(self) -> tuple[Layer, ...]:
         """All layers; a generated tensor that is stored once has its own name, whatever its type."""
         for name, index in self._writers.items():
-            if not self.layers[index].outputs:
+            if index not in self._made:
                 self._version(name, FLOATING)
+        for index, versions in self._made.items():
+            layer = self.layers[index]
+            outputs = tuple(made for made, *_ in versions)
+            quantizers = dict.fromkeys((*layer.quantizers, *(q for _, absorbed, _ in versions for q in absorbed)))
+            why = (reason("F7"),) if any(inside for *_, inside in versions) and reason("F7") not in layer.why else ()
+            self.layers[index] = replace(layer, outputs=outputs, quantizers=tuple(quantizers), why=(*layer.why, *why))
         kinds: dict[str, list[Tensor]] = {}
         for (source, *_), made in self._versions.items():
             kinds.setdefault(source, []).append(made)
-        names = {made[0].name: source for source, made in kinds.items() if len(made) == 1}
-        names = {old: new for old, new in names.items() if old not in self.graph.outputs}
-
-        def named(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(replace(t, name=names[t.name]) if t.name in names else t for t in tensors)
-
-        found = [replace(x, inputs=named(x.inputs), outputs=named(x.outputs)) for x in self.layers]
-        return tuple(x if x.precision else replace(x, precision=data_type((*x.inputs, *x.outputs))) for x in found)
+        names = {
+            m[0].name: source for source, m in kinds.items() if len(m) == 1 and m[0].name not in self.graph.outputs
+        }
+        for index, layer in enumerate(self.layers):
+            tensors = (*layer.inputs, *layer.outputs)
+            if not layer.precision or any(t.name in names for t in tensors):
+                named = replace(layer, inputs=renamed(layer.inputs, names), outputs=renamed(layer.outputs, names))
+                self.layers[index] = replace(named, precision=layer.precision or data_type(tensors))
+        return tuple(self.layers)
 
     def view(self, made: str, use: Use) -> None:
         """Adds a view: another shape of the same memory; a pair before it moves over it."""
@@ -224,7 +223,7 @@ class Memory:
         offered = self.offered(use)
         joined = members(self.graph.target.joined)
         others = [u.pair for u in values(self.graph, source) if u.reader.node.op not in joined]
-        shared = any(pair is not None and scale_key(pair) == offered.scale for pair in others)
+        shared = any(pair is not None and pair.scale_key == offered.scale for pair in others)
         wanted = self.propagation.wanted.get(source) == offered.scale
         return self._version(source, offered if shared or wanted or use.pair is None else FLOATING)
 
@@ -263,7 +262,7 @@ class Memory:
         """The result of a Q and its DQ in one kernel, floating point on both sides, for a library kernel (F7)."""
         assert use.pair is not None
         apart = use.tensor if use.reader.index == LEAVES else ""
-        step = (source, None, scale_key(use.pair), apart or use.tensor)
+        step = (source, None, use.pair.scale_key, apart or use.tensor)
         if step not in self._converted:
             stored = self.stored(source, FLOATING)
             out = replace(self.stored(apart or source, FLOATING), name=apart or use.tensor)

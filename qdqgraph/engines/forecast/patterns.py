@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from ...graph.channels import groups_of
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
-from .propagation import passes, pools_int8, scale_key, values
+from .propagation import passes, pools_int8, values
 
 OTHER_TANH = frozenset({"Softplus", "Exp"})
 """Operators that Mish has beside its Tanh, and a GELU by Tanh has not."""
@@ -61,7 +61,7 @@ def padding(graph: Graph, core: gs.Node) -> gs.Node | None:
     outer = table.made(node.inputs[0].name)
     if pair is None:
         return node
-    alike = outer is None or scale_key(outer) == scale_key(pair)
+    alike = outer is None or outer.scale_key == pair.scale_key
     return node if graph.target.padding_over_pair and pair.tieable and alike else None
 
 

@@ -7,7 +7,7 @@ with zero-points and types of the integers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -19,16 +19,7 @@ from ...graph.sites import Use, sites
 from ...operators import SHAPES
 
 ScaleKey = bytes
-"""A pair's scale as a number, its zero-point and the type of its integers: equal if equal integers represent equal
-values."""
-
-
-def scale_key(pair: Pair) -> ScaleKey:
-    """The scale key of a pair; unique if its scale is unknown, or another one where its integers are dequantized."""
-    if pair.scale is None or not pair.agrees:
-        return pair.key.encode()
-    zero = b"" if pair.zero_point is None or not pair.zero_point.any() else pair.zero_point.tobytes()
-    return pair.scale.astype(np.float32).tobytes() + b"|" + zero + b"|" + pair.types[1].encode()
+"""What `Pair.scale_key` is."""
 
 
 def site_of(graph: Graph, tensor: str) -> str:
@@ -79,6 +70,7 @@ class Propagation:
         self.graph, self.table = graph, pairs(graph)
         self.leaving = self._leaving()
         self.wanted: dict[str, ScaleKey] = {}
+        self._quantizing: dict[str, Mapping[ScaleKey, Pair]] = {}
         for node in reversed(graph.nodes()):
             for tensor in node.outputs:
                 self._settle(tensor.name)
@@ -92,6 +84,13 @@ class Propagation:
             found.setdefault(site_of(self.graph, name), []).append(self.table.made(name))
         return found
 
+    def quantizing(self, tensor: str) -> Mapping[ScaleKey, Pair]:
+        """The pairs at a tensor, also between it and a network output: by their scales, the first one of each."""
+        if tensor not in self._quantizing:
+            found = (*(use.pair for use in values(self.graph, tensor)), *self.leaving.get(tensor, ()))
+            self._quantizing[tensor] = {p.scale_key: p for p in reversed(found) if p is not None}
+        return self._quantizing[tensor]
+
     def _settle(self, tensor: str) -> None:
         wishes = set(self._wishes(tensor))
         if len(wishes) == 1 and (scale := wishes.pop()) is not None:
@@ -102,13 +101,13 @@ class Propagation:
         for use in values(self.graph, tensor):
             yield self.wish(use)
         for pair in self.leaving.get(tensor, ()):
-            yield None if pair is None else scale_key(pair)
+            yield None if pair is None else pair.scale_key
 
     def wish(self, use: Use) -> ScaleKey | None:
         """What a use wants: the scale of its pair; at a data-movement op, the scale that all readers of its results
         want."""
         if use.pair is not None:
-            return scale_key(use.pair)
+            return use.pair.scale_key
         move = passes(self.graph, use.reader.node) if use.reader.index >= 0 else None
         if move is None or use.tensor not in move[0]:
             return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from ...graph.pair import Pair
 from ..layers import EIGHT_BITS, UNKNOWN, Tensor
-from .propagation import ScaleKey, scale_key
+from .propagation import ScaleKey
 
 FLOATS = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP32"}
 """Floating-point types of ONNX, as engines call them."""
@@ -29,7 +30,7 @@ class StoredType:
     @classmethod
     def of(cls, pair: Pair) -> StoredType:
         """The type of a pair's values."""
-        return cls(scale_key(pair), pair)
+        return cls(pair.scale_key, pair)
 
     @property
     def precision(self) -> str:
@@ -55,3 +56,8 @@ def data_type(tensors: tuple[Tensor, ...]) -> str:
     found = [t.precision for t in tensors]
     floats = [t for t in found if t in FLOATS.values()]
     return next(iter([*floats, *(t for t in found if t in EIGHT_BITS), *found]), UNKNOWN)
+
+
+def renamed(tensors: tuple[Tensor, ...], names: Mapping[str, str]) -> tuple[Tensor, ...]:
+    """The tensors, those in `names` by their new names."""
+    return tuple(replace(t, name=names[t.name]) if t.name in names else t for t in tensors)
