@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta
 
 from ..verify.sensitivity.levels import Level, Sampled
+
+
+class How(StrEnum):
+    """What is measured of a candidate."""
+
+    SEARCHED = "the samples of the search"
+    BOTH = "both halves"
+    """The held-back samples, and the score, too."""
+    ALONE = "alone"
+    """On the samples of the search, the sites of its decisions quantized and everything else in floating point."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ long; measured in ONNX Runtime 1.32). Weights are inputs of the graph, given qua
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,14 +52,15 @@ class Switched:
     Attributes:
         model: its inputs are those of the Q/DQ graph, then switches and weights; its outputs are those of the Q/DQ
             graph, in order, with other names.
-        switches: the BOOL inputs, true for quantized, by the units that they belong to.
+        switches: the BOOL inputs, true for quantized, by the units that they belong to, and the site if its scale is an
+            input, else "".
         weights: the weights, and the constants that a correction replaced, that differ in float.
         outputs: the names of the outputs of the Q/DQ graph.
         scales: the scales that are inputs too, by their site: the input and its present value.
     """
 
     model: onnx.ModelProto
-    switches: Mapping[Choice, str]
+    switches: Mapping[tuple[Choice, str], str]
     weights: tuple[Weight, ...]
     outputs: tuple[str, ...]
     scales: Mapping[str, tuple[str, np.ndarray]]
@@ -71,19 +72,24 @@ class Switched:
 
     def off(self, *units: int) -> dict[str, np.ndarray]:
         """Inputs with which these units run in float, and everything else is quantized."""
-        return self._feed({choice: choice.isdisjoint(units) for choice in self._choices()})
+        return self._feed(lambda choice: choice.isdisjoint(units))
 
     def on(self, *units: int) -> dict[str, np.ndarray]:
         """Inputs with which these units are quantized, and everything else runs in float."""
-        return self._feed({choice: not choice.isdisjoint(units) for choice in self._choices()})
+        return self._feed(lambda choice: not choice.isdisjoint(units))
 
-    def _choices(self) -> set[Choice]:
-        return {*self.switches, *(weight.units for weight in self.weights)}
+    def alone(self, sites: Collection[str]) -> dict[str, np.ndarray]:
+        """Inputs with which the pairs of these sites quantize, and everything else runs in float, weights too.
 
-    def _feed(self, quantized: Mapping[Choice, bool]) -> dict[str, np.ndarray]:
-        feed = {name: np.array(quantized[choice]) for choice, name in self.switches.items()}
+        Args:
+            sites: some of those whose scale is an input.
+        """
+        return self.on() | {name: np.array(True) for (_, site), name in self.switches.items() if site in sites}
+
+    def _feed(self, quantized: Callable[[Choice], bool]) -> dict[str, np.ndarray]:
+        feed = {name: np.array(quantized(choice)) for (choice, _), name in self.switches.items()}
         feed |= dict(self.scales.values())
-        return feed | {w.name: w.quantized if quantized[w.units] else w.float for w in self.weights}
+        return feed | {w.name: w.quantized if quantized(w.units) else w.float for w in self.weights}
 
 
 def switched(
@@ -111,7 +117,7 @@ class _Building:
         self.model.ir_version = max(self.model.ir_version, CONSTANT_INITIALIZERS)
         refill(self.model.graph.input, model_inputs(self.model))
         self.taken = set(names(graph.model.graph))
-        self.switches: dict[Choice, str] = {}
+        self.switches: dict[tuple[Choice, str], str] = {}
         self.weights: list[Weight] = []
         self.chosen: dict[tuple[str, Choice], str] = {}
         """A tensor after a pair, as a node reads it, and the units of the node → its switched tensor."""
@@ -237,9 +243,10 @@ class _Building:
             )
             for branch, nodes in (("then", rounds), ("else", passes))
         }
-        if units not in self.switches:
-            self.switches[units] = fresh("quantized", self.taken)
-        self.new[new] = helper.make_node("If", [self.switches[units]], [new], **branches)
+        which = units, pair.site if pair.site in self.scaled else ""
+        if which not in self.switches:
+            self.switches[which] = fresh("quantized", self.taken)
+        self.new[new] = helper.make_node("If", [self.switches[which]], [new], **branches)
         return new
 
     def _scale(self, pair: Pair) -> str:
