@@ -98,15 +98,15 @@ def _multiples(start: Start, base: Found, ask: Ask) -> list[Alone]:
 
 
 def _improves(base: Found, before: Found, after: Found) -> bool:
-    level = before.searched
-    least = LEAST * share(base.searched, level) if level.outputs_db else 0.0
-    return _better(base.searched, level, after.searched) > least
+    whole, level = base.deciding[0], before.deciding[0]
+    least = LEAST * share(whole, level) if level.outputs_db else 0.0
+    return _better(whole, level, after.deciding[0]) > least
 
 
 def _of(decision: Decision, base: Found, before: Found, after: Found) -> Alone:
     """What a decision changes from `before` to `after`, of the noise of `base`."""
-    better = _better(base.searched, before.searched, after.searched)
-    sure = surely((before.searched,), (after.searched,), ERRORS)
+    better = _better(base.deciding[0], before.deciding[0], after.deciding[0])
+    sure = surely(before.deciding[:1], after.deciding[:1], ERRORS)
     return Alone(decision, after.ms - before.ms, better, better > 0 if sure is None else sure > 0)
 
 

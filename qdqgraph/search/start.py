@@ -18,7 +18,7 @@ from ..proposals.proposal import Constant, SetPair
 from ..repair.corrections import edited, released
 from ..repair.rounds import stripped
 from ..verify.sensitivity.levels import Level, Sampled
-from ..verify.sensitivity.measure import Inputs, Measuring
+from ..verify.sensitivity.measure import Measuring
 from .decisions import APART, FLOAT, Candidate, Decision, Space
 from .found import Found, How
 
@@ -73,8 +73,10 @@ class Start:
             switches = self.built.alone(self.space.sites_of(decisions))
         else:
             switches = self.built.off(*(self._index[d.subject] for d in decisions if d.option == FLOAT))
-        levels = self._levels(switches, self.space.scaled(decisions), held=held)
-        return Found(ms, moved, levels[SEARCHED], levels[HELD] if held else None)
+        known = self._known(self.space.scaled(decisions))
+        parts = (SEARCHED, HELD) if held else (SEARCHED,)
+        levels, before = self.measuring.measured({**switches, **known}, PARTS, parts, score=held)
+        return Found(ms, moved, levels[SEARCHED], levels[HELD] if held else None, before)
 
     def made(self, candidate: Candidate) -> Graph:
         """The model of a candidate."""
@@ -88,7 +90,8 @@ class Start:
 
     def scaled(self, scales: Mapping[str, float]) -> Level:
         """The quality on the samples of the search with other scales of sites."""
-        return self._levels(self.built.off(), scales, held=False)[SEARCHED]
+        feed = self.built.off() | self._known(scales)
+        return self.measuring.levels(feed, PARTS, (SEARCHED,), score=False)[SEARCHED]
 
     def run(self, graph: Graph) -> tuple[Sampled, ...]:
         """The quality of a model as it is, without switches, on both halves of the samples."""
@@ -111,10 +114,9 @@ class Start:
             self._costs[same] = self.roofline.estimate(engine, graph, self.floats).ms, engine.bytes
         return self._costs[same]
 
-    def _levels(self, switches: Inputs, scales: Mapping[str, float], *, held: bool) -> tuple[Sampled, ...]:
-        known = {site: scale for site, scale in scales.items() if site in self.built.scales}
-        parts = (SEARCHED, HELD) if held else (SEARCHED,)
-        return self.measuring.levels({**switches, **self.built.scaled(known)}, PARTS, parts, score=held)
+    def _known(self, scales: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """The inputs of scales that are inputs."""
+        return self.built.scaled({site: scale for site, scale in scales.items() if site in self.built.scales})
 
 
 def _set(graph: Graph, site: str, scale: float) -> Iterable[SetPair]:

@@ -39,7 +39,7 @@ def parts(graph: Graph, by: str) -> tuple[Unit, ...]:
 
 
 def outputs(built: Switched, feed: Feed, switches: Feed) -> list[np.ndarray]:
-    return [np.asarray(a) for a in Session(built.model, FOLDER).run([{**feed, **switches}])[0]]
+    return [np.asarray(a) for a in Session(built.model, FOLDER).run([{**feed, **switches}])[0]][: len(built.outputs)]
 
 
 def made(proto: onnx.ModelProto, by: str = "layer") -> tuple[Switched, tuple[Unit, ...]]:

@@ -21,6 +21,7 @@ from ...model.corrected import Place, originals
 from ...model.protos import fresh, names, refill, rename_inputs
 from ..inputs import model_inputs
 from ..statistics.floating import CONSTANT_INITIALIZERS, FloatModel, replaced_activation, sweep
+from .endings import ending
 
 Choice = frozenset[int]
 """The units that a node input belongs to."""
@@ -51,12 +52,13 @@ class Switched:
 
     Attributes:
         model: its inputs are those of the Q/DQ graph, then switches and weights; its outputs are those of the Q/DQ
-            graph, in order, with other names.
+            graph, in order, with other names, then those of `before`.
         switches: the BOOL inputs, true for quantized, by the units that they belong to, and the site if its scale is an
             input, else "".
         weights: the weights, and the constants that a correction replaced, that differ in float.
         outputs: the names of the outputs of the Q/DQ graph.
         scales: the scales that are inputs too, by their site: the input and its present value.
+        before: for an output that ends in a Softmax or Sigmoid (see `endings`), one more: this operator's input.
     """
 
     model: onnx.ModelProto
@@ -64,6 +66,7 @@ class Switched:
     weights: tuple[Weight, ...]
     outputs: tuple[str, ...]
     scales: Mapping[str, tuple[str, np.ndarray]]
+    before: Mapping[str, str]
 
     def scaled(self, scales: Mapping[str, float]) -> dict[str, np.ndarray]:
         """Inputs with which sites have other scales, by site; to be added to those of `off` or `on`."""
@@ -140,13 +143,14 @@ class _Building:
             if made is not None and made.kind == "activation":
                 dequantize = self.graph.node(output.name)
                 output.name = self._chosen(made, dequantize, output.name, REST, len(nodes))
-        before: dict[int, list[onnx.NodeProto]] = {}
+        added: dict[int, list[onnx.NodeProto]] = {}
         for name, position in self.places.items():
-            before.setdefault(position, []).append(self.new[name])
+            added.setdefault(position, []).append(self.new[name])
         ordered: list[onnx.NodeProto] = []
         for position in range(len(nodes) + 1):
-            ordered += before.get(position, ())
+            ordered += added.get(position, ())
             ordered += nodes[position : position + 1]
+        before = self._before(outputs, ordered)
         refill(nodes, ordered)
         for name in self.switches.values():
             self.model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.BOOL, []))
@@ -158,7 +162,19 @@ class _Building:
             self.model.graph.input.append(helper.make_tensor_value_info(name, kind, []))
         sweep(self.model.graph)
         del self.model.graph.value_info[:]
-        return Switched(self.model, self.switches, tuple(self.weights), outputs, self.scales)
+        return Switched(self.model, self.switches, tuple(self.weights), outputs, self.scales, before)
+
+    def _before(self, outputs: Iterable[str], nodes: list[onnx.NodeProto]) -> dict[str, str]:
+        """Adds the outputs before a Softmax or Sigmoid."""
+        found: dict[str, str] = {}
+        for output in outputs:
+            if (end := ending(self.graph, output)) is not None:
+                read, kind = self._proto(end).input[0], self.graph.dtype(self.graph.proto(end).input[0])
+                found[output] = fresh(f"{output}_before", self.taken)
+                nodes.append(helper.make_node("Identity", [read], [found[output]]))
+                info = helper.make_tensor_value_info(found[output], kind or TensorProto.FLOAT, None)
+                self.model.graph.output.append(info)
+        return found
 
     def _switch(self, pair: Pair, dequantize: gs.Node, reader: Reader) -> None:
         """Lets one reader of a pair read a switched tensor."""
