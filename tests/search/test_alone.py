@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import pytest
 
+pytest.importorskip("optuna")
+
 from qdqgraph.search.alone import Alone, Ask, alone_of
+from qdqgraph.search.budget import Budget
 from qdqgraph.search.decisions import AS_IS, FLOAT, MULTIPLES, Candidate, Decision
 from qdqgraph.search.found import Found, How
+from qdqgraph.search.front import Measured
+from qdqgraph.search.trials import Trials, choices
+from qdqgraph.search.walk import searched
 from qdqgraph.verify.sensitivity.levels import Sampled
 from tests.support.searching import level
 
@@ -56,6 +64,39 @@ def test_a_scale_goes_up_and_down_from_that_of_the_start_while_each_step_removes
     assert (found.decision, found.slower, found.sure) == (Decision("s", "x0.71"), 0, True)
     assert found.better == pytest.approx(10**-0.3 - 10**-0.5)
     assert [d.option for d in asked] == [AS_IS, "x1.19", "x0.84", "x0.71", "x0.59"]
+
+
+def test_scales_that_gain_alone_but_not_together_are_left(tmp_path: Path) -> None:
+    """The clipping errors of two tensors may cancel. What was measured before an interruption is not measured again, and
+    the result is the same."""
+    start = Given(*(Decision(site, option) for site in "ab" for option in MULTIPLES))
+    memory = f"sqlite:///{tmp_path / 'trials.db'}"
+    calls: list[tuple[Candidate, How]] = []
+
+    def measure(candidate: Candidate, how: How) -> Found:
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        calls.append((candidate, how))
+        changed = [d for d in candidate.decisions if d.option == "x1.19"]
+        db = (24 if changed else 23) if how == How.ALONE else 20 - len(changed)
+        return Found(2, 0, level(db, db, db + 0.1), level(db, db, db + 0.1) if how == How.BOTH else None)
+
+    def search() -> tuple[Measured, ...]:
+        trials = Trials(memory, "t", "run", choices({"s": start.decisions}))
+        return searched([start], partial(trials.measured, measure=measure), seed=0, trials=0)  # type: ignore[list-item]
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
+    first = [*calls]
+    calls.clear()
+    found = search()
+    assert not {*first} & {*calls}
+    together = Candidate("s", (Decision("a", "x1.19"), Decision("b", "x1.19")))
+    assert {m.candidate for m in found} == {Candidate("s"), together.without(together.decisions[1]), together}
+    base = found[0]
+    assert Budget().ranked(found, base.found, base.found)[0] == base
+    again = search()
+    assert again == found
 
 
 def test_a_decision_that_changes_neither_time_nor_outputs_is_left_out() -> None:
