@@ -166,9 +166,9 @@ def tune(
     with starting(asked) as starts:
         by_name = {each.start.name: each for each in starts}
         known = _depends_on(asked)
-        run = json.dumps([__version__, content(found, place), known], sort_keys=True)
-        spaces = {name: each.start.decisions for name, each in by_name.items()}
-        memo = Trials(storage or "", STUDY, hashlib.sha256(run.encode()).hexdigest(), choices(spaces))
+        values = choices({name: each.start.decisions for name, each in by_name.items()})
+        run = json.dumps([__version__, content(found, place), known, values], sort_keys=True)
+        memo = Trials(storage or "", STUDY, hashlib.sha256(run.encode()).hexdigest(), values)
 
         def measure(candidate: Candidate, how: How) -> Found:
             return by_name[candidate.start].start.found(candidate, how)

@@ -88,6 +88,8 @@ def _multiples(start: Start, base: Found, ask: Ask) -> list[Alone]:
         for now, then in pairwise(way):
             measure([Decision(subject, then) for subject in going])
             going = [s for s in going if _improves(base, found[Decision(s, now)], found[Decision(s, then)])]
+            if not going:
+                break
             for subject in going:
                 last[subject].append(Decision(subject, then))
     made = []
