@@ -31,6 +31,7 @@ CATEGORIES: Mapping[str, str] = {
     "gates": "x * f(x) as one operator: it fuses as the same function written as several nodes does.",
     "float_only": "TensorRT has no INT8 kernel for it.",
     "nonnegative": "Its result has no negative values.",
+    "probabilities": "Its results are probabilities or their logarithms, and hardly depend on its input near 0 and 1.",
     "unbounded": "Its result grows with its input without limit.",
     "pairs": "Produces or reads the integers of a Q/DQ pair.",
     "recurrent": "Runs over the steps of sequences, whose lengths may be an input.",

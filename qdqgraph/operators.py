@@ -126,8 +126,10 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Celu", "unary float_epilogues", CATALOG),
     Operator("Mish", "unary gates", f"{CATALOG}, {GENERIC}"),
     Operator("Swish", "unary gates float_epilogues", f"{CATALOG}, {GENERIC}"),
-    Operator("Sigmoid", "unary nonnegative shaped_as_first float_epilogues", CATALOG, range=(0.0, 1.0)),
-    Operator("HardSigmoid", "unary nonnegative shaped_as_first float_epilogues", CATALOG, range=(0.0, 1.0)),
+    Operator("Sigmoid", "unary nonnegative probabilities shaped_as_first float_epilogues", CATALOG, range=(0.0, 1.0)),
+    Operator(
+        "HardSigmoid", "unary nonnegative probabilities shaped_as_first float_epilogues", CATALOG, range=(0.0, 1.0)
+    ),
     Operator("HardSwish", "unary gates shaped_as_first float_epilogues", f"{CATALOG}, {GENERIC}"),
     Operator("Tanh", "unary shaped_as_first float_epilogues", CATALOG, range=(-1.0, 1.0)),
     Operator("Softplus", "unary nonnegative", CATALOG),
@@ -211,8 +213,8 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("GlobalLpPool", "squares_inside reductions", HALF),
     # Normalizations, and other operators that run in floating point
     Operator("BatchNormalization", "generated unbounded", CATALOG, factors=(1, 4)),
-    Operator("Softmax", "generated float_only nonnegative shaped_as_first", OPTIMIZER, range=(0.0, 1.0)),
-    Operator("LogSoftmax", "generated float_only", OPTIMIZER),
+    Operator("Softmax", "generated float_only nonnegative probabilities shaped_as_first", OPTIMIZER, range=(0.0, 1.0)),
+    Operator("LogSoftmax", "generated float_only probabilities", OPTIMIZER),
     Operator("LayerNormalization", "generated float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
     Operator("InstanceNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
     Operator("GroupNormalization", "float_only", f"{OPTIMIZER}, {HALF}", factors=(1,)),
@@ -279,7 +281,7 @@ SUMS, LINEAR, COMMUTATIVE = members("sums"), members("linear"), members("commuta
 AVERAGES, EPILOGUES, FLOAT_ONLY = members("averages"), members("epilogues"), members("float_only")
 HOMOGENEOUS = members("homogeneous")
 GATES = members("gates")
-NONNEGATIVE, UNBOUNDED = members("nonnegative"), members("unbounded")
+NONNEGATIVE, UNBOUNDED, PROBABILITIES = members("nonnegative"), members("unbounded"), members("probabilities")
 RECURRENT, SHAPED_BY_INPUT = members("recurrent"), members("shaped_by_input")
 SHAPED_BY_VALUES = members("shaped_by_values")
 PAIRS, SHAPES = members("pairs"), members("shapes")

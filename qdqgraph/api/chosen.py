@@ -17,7 +17,7 @@ from ..repair.repair import joined
 from ..report.results import Result
 from ..search.budget import Budget
 from ..search.decisions import Candidate
-from ..search.found import Found, quality
+from ..search.found import Found, How, quality
 from ..search.front import Measured, front, spread_out
 from ..search.gains import dominated
 from ..search.outcome import Built, Left
@@ -106,7 +106,7 @@ def left_findings(first: Repaired, asked: Asked) -> tuple[Left, ...]:
     """What the repairs that `fix` leaves would change, each alone."""
     start, found = first.start, []
     base = Candidate(start.name)
-    present = quality(start.found(base, held=False).searched)
+    present = quality(start.found(base, How.SEARCHED).searched)
     for finding in first.result.left:
         sites = () if finding.tie is None else finding.tie.sites
         names = [first.names.get(site, site) for site in sites]

@@ -28,7 +28,7 @@ from ..report.tuned import Tuned
 from ..rulekit.rule import Rule
 from ..search.budget import Budget
 from ..search.decisions import Candidate
-from ..search.found import Found
+from ..search.found import Found, How
 from ..search.front import Measured, front
 from ..search.outcome import Outcome, Point, SearchStatus
 from ..search.trials import Trials, choices, opened, results
@@ -166,14 +166,15 @@ def tune(
     with starting(asked) as starts:
         by_name = {each.start.name: each for each in starts}
         known = _depends_on(asked)
-        run = json.dumps([__version__, content(found, place), known], sort_keys=True)
-        spaces = {name: each.start.decisions for name, each in by_name.items()}
-        memo = Trials(storage or "", STUDY, hashlib.sha256(run.encode()).hexdigest(), choices(spaces))
+        values = choices({name: each.start.decisions for name, each in by_name.items()})
+        run = json.dumps([__version__, content(found, place), known, values], sort_keys=True)
+        memo = Trials(storage or "", STUDY, hashlib.sha256(run.encode()).hexdigest(), values)
 
-        def ask(candidates: Sequence[Candidate], *, held: bool) -> list[Found]:
-            return memo.measured(
-                candidates, lambda c, both: by_name[c.start].start.found(c, held=both), held=held, progress=progress
-            )
+        def measure(candidate: Candidate, how: How) -> Found:
+            return by_name[candidate.start].start.found(candidate, how)
+
+        def ask(candidates: Sequence[Candidate], *, how: How) -> list[Found]:
+            return memo.measured(candidates, measure, how=how, progress=progress)
 
         everything = searched([each.start for each in starts], ask, seed=seed, trials=trials)
         base = next(m for m in everything if m.candidate == Candidate(starts[0].start.name))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..calibration.methods import methods
 from ..calibration.statistics.scales import best_scale
 from ..calibration.statistics.statistics import Statistics
 from ..graph.graph import Graph, input_name
@@ -21,8 +20,12 @@ from ..graph.pair import pairs
 from ..repair.solution import Solution
 from ..verify.sensitivity.units import Unit
 
-FLOAT, APART = "float", "apart"
-"""The option of a unit in floating point; the option of sites that shared a scale and each get their own."""
+FLOAT, APART, AS_IS = "float", "apart", "as is"
+"""The options of a unit in floating point, of sites that shared a scale and each get their own, and of the start."""
+STEPS = (-6, 4)
+"""The least and the most factor of a scale, as powers of 2 ** (1/4). A step changes the noise of rounding by 1.5 dB."""
+MULTIPLES = {f"x{2 ** (step / 4):.2f}": 2 ** (step / 4) for step in range(STEPS[0], STEPS[1] + 1) if step}
+"""The options that multiply the scale of sites, in order, and the factor."""
 SIMILAR = 0.03
 """Scales that differ by no more than this share are one option."""
 
@@ -33,7 +36,7 @@ class Decision:
 
     Attributes:
         subject: a unit, or the first of the sites that share a scale.
-        option: `FLOAT`, `APART`, or the method that chooses the scale.
+        option: `FLOAT`, `APART`, one of `MULTIPLES`, or, to measure sites alone as the start has them, `AS_IS`.
     """
 
     subject: str
@@ -94,9 +97,14 @@ class Space:
         """The scales that change, by site."""
         found: dict[str, float] = {}
         for decision in decisions:
-            if decision.option != FLOAT:
+            if decision.option not in (FLOAT, AS_IS):
                 found |= self.scales[decision.subject][decision.option]
         return found
+
+    def sites_of(self, decisions: Iterable[Decision]) -> frozenset[str]:
+        """The sites of decisions about scales."""
+        found = (options.keys() for d in decisions for options in self.scales[d.subject].values())
+        return frozenset(site for sites in found for site in sites)
 
 
 def space(
@@ -114,8 +122,8 @@ def space(
     found = {unit.name: unit for unit in units}
     scales = {}
     for sites, present in shared(graph, groups).items():
-        if options := _options(sites, present, statistics, names):
-            scales[sites[0]] = options
+        multiples = {option: dict.fromkeys(sites, present * factor) for option, factor in MULTIPLES.items()}
+        scales[sites[0]] = multiples | _apart(sites, statistics, names)
     return Space(found, scales, {name: _alike(graph, unit) for name, unit in found.items()})
 
 
@@ -138,25 +146,14 @@ def shared(graph: Graph, groups: Solution) -> dict[tuple[str, ...], float]:
     return found
 
 
-def _options(
-    sites: tuple[str, ...], present: float, statistics: Statistics, names: Mapping[str, str]
-) -> dict[str, dict[str, float]]:
+def _apart(sites: tuple[str, ...], statistics: Statistics, names: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """A scale for each of several sites, if they are not the same."""
     known = {site: name for site in sites if (name := names.get(site, site)) in statistics}
-    if len(known) < len(sites):
+    if len(known) < max(2, len(sites)):
         return {}
-    spreads = [statistics[name] for name in dict.fromkeys(known.values())]
-    found: dict[str, dict[str, float]] = {}
-    taken = [present]
-    for method in sorted(methods()):
-        scale = best_scale(spreads, method).scale
-        if scale > 0 and all(abs(scale / other - 1) > SIMILAR for other in taken):
-            taken.append(scale)
-            found[method] = dict.fromkeys(sites, scale)
-    if len(known) > 1:
-        own = {site: best_scale([statistics[name]], "mse").scale for site, name in known.items()}
-        if all(own.values()) and max(own.values()) > (1 + SIMILAR) * min(own.values()):
-            found[APART] = own
-    return found
+    own = {site: best_scale([statistics[name]], "mse").scale for site, name in known.items()}
+    different = all(own.values()) and max(own.values()) > (1 + SIMILAR) * min(own.values())
+    return {APART: own} if different else {}
 
 
 def _alike(graph: Graph, unit: Unit) -> str:

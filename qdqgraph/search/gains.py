@@ -19,17 +19,17 @@ TIE = 1e-6
 def gained(found: Found, base: Found) -> float:
     """What a candidate surely gains over the repaired model in quality.
 
-    In dB it is the least of the gains on the two halves of the samples, and of the mean over all samples less
-    its standard error. A score does not say how sure it is: scores within `SCORE_NOISE` of each other, above or
-    below, are equal, and of these the one with the larger gain in dB gains more; a larger gain counts if that in dB is
-    sure too.
+    In dB it is the least of the gains on the two halves of the samples, and of the mean over all samples less its
+    standard error; of an output that ends in a Softmax or Sigmoid, the dB at the input of that operator count. A score
+    does not say how sure it is: scores within `SCORE_NOISE` of each other, above or below, are equal, and of these the
+    one with the larger gain in dB gains more; a larger gain counts if that in dB is sure too.
     """
-    sure, score = surely(base.levels, found.levels), scored(base.searched, found.searched)
+    sure, score = surely(base.deciding, found.deciding), scored(base.searched, found.searched)
     if score is not None:
         if score:
             return min(score, 0.0) if sure is not None and sure <= 0 else score
         return 0.0 if sure is None else sure * TIE
-    gains = [lead(*pair) for pair in zip(found.levels, base.levels, strict=False)]
+    gains = [lead(*pair) for pair in zip(found.deciding, base.deciding, strict=False)]
     return min(gains if sure is None else [*gains, sure])
 
 

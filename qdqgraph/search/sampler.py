@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .alone import Alone
-from .decisions import Candidate
+from .decisions import AS_IS, Candidate
 from .found import Found
 from .front import Measured
 from .gains import gained
-from .trials import AS_IS, START, choices, parameter, parameters
+from .trials import START, choices, parameter, parameters
 
 SUBJECTS = 24
 """The decisions that are sampled: those that matter most alone."""

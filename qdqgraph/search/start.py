@@ -20,7 +20,7 @@ from ..repair.rounds import stripped
 from ..verify.sensitivity.levels import Level, Sampled
 from ..verify.sensitivity.measure import Measuring
 from .decisions import APART, FLOAT, Candidate, Decision, Space
-from .found import Found
+from .found import Found, How
 
 SEARCHED, HELD = 0, 1
 """The halves of the samples: what the search sees, and what judges its result."""
@@ -60,17 +60,23 @@ class Start:
         self._index = {unit: index for index, unit in enumerate(space.units)}
         self._costs: dict[Candidate, tuple[float, int]] = {}
 
-    def found(self, candidate: Candidate, *, held: bool) -> Found:
+    def found(self, candidate: Candidate, how: How) -> Found:
         """Measures a candidate of this start.
 
         Args:
-            candidate: the candidate.
-            held: measure the held-back samples, and the score, too.
+            candidate: the candidate; to measure it alone, with decisions about scales only.
+            how: what of it.
         """
         ms, moved = self._cost(candidate)
-        off = [self._index[d.subject] for d in candidate.decisions if d.option == FLOAT]
-        levels = self._levels(off, self.space.scaled(candidate.decisions), held=held)
-        return Found(ms, moved, levels[SEARCHED], levels[HELD] if held else None)
+        decisions, held = candidate.decisions, how == How.BOTH
+        if how == How.ALONE:
+            switches = self.built.alone(self.space.sites_of(decisions))
+        else:
+            switches = self.built.off(*(self._index[d.subject] for d in decisions if d.option == FLOAT))
+        known = self._known(self.space.scaled(decisions))
+        parts = (SEARCHED, HELD) if held else (SEARCHED,)
+        levels, before = self.measuring.measured({**switches, **known}, PARTS, parts, score=held)
+        return Found(ms, moved, levels[SEARCHED], levels[HELD] if held else None, before)
 
     def made(self, candidate: Candidate) -> Graph:
         """The model of a candidate."""
@@ -84,7 +90,8 @@ class Start:
 
     def scaled(self, scales: Mapping[str, float]) -> Level:
         """The quality on the samples of the search with other scales of sites."""
-        return self._levels((), scales, held=False)[SEARCHED]
+        feed = self.built.off() | self._known(scales)
+        return self.measuring.levels(feed, PARTS, (SEARCHED,), score=False)[SEARCHED]
 
     def run(self, graph: Graph) -> tuple[Sampled, ...]:
         """The quality of a model as it is, without switches, on both halves of the samples."""
@@ -107,10 +114,9 @@ class Start:
             self._costs[same] = self.roofline.estimate(engine, graph, self.floats).ms, engine.bytes
         return self._costs[same]
 
-    def _levels(self, off: Iterable[int], scales: Mapping[str, float], *, held: bool) -> tuple[Sampled, ...]:
-        known = {site: scale for site, scale in scales.items() if site in self.built.scales}
-        parts = (SEARCHED, HELD) if held else (SEARCHED,)
-        return self.measuring.levels(self.built.off(*off) | self.built.scaled(known), PARTS, parts, score=held)
+    def _known(self, scales: Mapping[str, float]) -> dict[str, np.ndarray]:
+        """The inputs of scales that are inputs."""
+        return self.built.scaled({site: scale for site, scale in scales.items() if site in self.built.scales})
 
 
 def _set(graph: Graph, site: str, scale: float) -> Iterable[SetPair]:

@@ -17,8 +17,8 @@ import msgspec
 
 from ..errors import ModelError
 from ..extras import install_hint
-from .decisions import FLOAT, Candidate, Decision
-from .found import Found
+from .decisions import AS_IS, FLOAT, Candidate, Decision
+from .found import Found, How
 
 if TYPE_CHECKING:
     import optuna
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 KEY, FOUND, RUN = "candidate", "found", "run"
 START: Final = "start"
 """The parameter that names the start."""
-AS_IS: Final = "as is"
-"""The value of a parameter whose decision is that of the start."""
 
 
 class Trials:
@@ -57,21 +55,21 @@ class Trials:
     def measured(
         self,
         candidates: Iterable[Candidate],
-        measure: Callable[[Candidate, bool], Found],
+        measure: Callable[[Candidate, How], Found],
         *,
-        held: bool,
+        how: How,
         progress: Callable[[str], None] = lambda message: None,
     ) -> list[Found]:
         """The results of candidates, in order; what no process has measured yet is measured.
 
         Args:
             candidates: the candidates.
-            measure: measures a candidate; the second argument asks for the held-back samples too.
-            held: whether the results need these.
+            measure: measures a candidate.
+            how: what of it.
             progress: called with one line before each measurement.
         """
         asked = list(candidates)
-        keys = [_text(candidate, held) for candidate in asked]
+        keys = [_text(candidate, how) for candidate in asked]
         known = self._known()
         missing = dict.fromkeys(key for key in keys if key not in known)
         by_key = dict(zip(keys, asked, strict=True))
@@ -81,13 +79,13 @@ class Trials:
             key = str(trial.user_attrs[KEY])
             begun += 1
             progress(f"candidate {begun} of {count}")
-            found = measure(by_key[key], held)
+            found = measure(by_key[key], how)
             if not self._told(trial, by_key[key], found) and key not in self._known():
                 self._add(key, by_key[key], found)
         known = self._known()
         for key in keys:
             if key not in known:  # another process began it and has not finished
-                known[key] = measure(by_key[key], held)
+                known[key] = measure(by_key[key], how)
                 self._add(key, by_key[key], known[key])
         return [known[key] for key in keys]
 
@@ -204,9 +202,9 @@ def _found(trial: optuna.trial.FrozenTrial) -> Found | None:
     return None if content is None else msgspec.convert(content, Found)
 
 
-def _text(candidate: Candidate, held: bool) -> str:
+def _text(candidate: Candidate, how: How) -> str:
     pairs = [[d.subject, d.option] for d in candidate.decisions]
-    return json.dumps([candidate.start, pairs, held])
+    return json.dumps([candidate.start, pairs, how])
 
 
 def _candidate(key: str) -> Candidate:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .alone import Alone, Ask, alone_of
 from .decisions import FLOAT, Candidate
-from .found import Found
+from .found import Found, How
 from .front import Measured, front
 from .gains import gained
 from .sampler import proposed
@@ -41,7 +41,7 @@ def searched(starts: Sequence[Start], ask: Ask, *, seed: int, trials: int) -> tu
 
     def measure(candidates: Iterable[Candidate]) -> None:
         asked = [c for c in dict.fromkeys(candidates) if c not in found]
-        found.update(zip(asked, ask(asked, held=True), strict=True))
+        found.update(zip(asked, ask(asked, how=How.BOTH), strict=True))
 
     measure(Candidate(start.name) for start in starts)
     alone: dict[str, list[Alone]] = {}

@@ -78,6 +78,14 @@ def test_a_model_of_integer_operators_is_repaired_not_quantized() -> None:
     assert found.outcome.base.found.bytes == forecast_bytes(qdqgraph.fix(model, data=samples()).model)
 
 
+def test_a_scale_that_is_twice_too_large_is_found() -> None:
+    """The samples are normal with a deviation of 4; mse clips them at 16 to 17, which is a scale of 0.13."""
+    model = build("g (float[1,4,32,32] x) => (float[1,4,32,32] y) <float s = {0.26}> { y = t.conv4 (x, s) }")
+    kept = qdqgraph.tune(model, samples(), trials=0, keep_scales=True).outcome
+    assert [(d.subject, d.option) for d in kept.chosen.candidate.decisions] == [("x", "x0.50")]
+    assert kept.chosen.found.quality > kept.base.found.quality + 5
+
+
 def test_exact_repairs_have_one_start() -> None:
     found = qdqgraph.tune(build(MODEL), samples(), options=Options(exact=True), trials=0, budget_db=5)
     assert {point.candidate.start for point in (found.outcome.chosen, *found.outcome.front)} == {"fix"}

@@ -21,6 +21,7 @@ from qdqgraph.model.corrected import corrected
 from qdqgraph.model.protos import element_types, nested
 from qdqgraph.model.runtime import Session, run
 from qdqgraph.rulekit import Graph
+from qdqgraph.verify.sensitivity.measure import Measuring
 from qdqgraph.verify.sensitivity.units import Unit, units
 from tests.support.cases import FOLDER, model, sample
 from tests.support.graphs import Net
@@ -39,7 +40,7 @@ def parts(graph: Graph, by: str) -> tuple[Unit, ...]:
 
 
 def outputs(built: Switched, feed: Feed, switches: Feed) -> list[np.ndarray]:
-    return [np.asarray(a) for a in Session(built.model, FOLDER).run([{**feed, **switches}])[0]]
+    return [np.asarray(a) for a in Session(built.model, FOLDER).run([{**feed, **switches}])[0]][: len(built.outputs)]
 
 
 def made(proto: onnx.ModelProto, by: str = "layer") -> tuple[Switched, tuple[Unit, ...]]:
@@ -149,3 +150,78 @@ def test_a_corrected_bias_is_the_original_in_float() -> None:
     agree(outputs(built, feed, built.on()), run(float_model(net, FOLDER).model, [feed], FOLDER)[0], 1e-6)
     (index,) = (i for i, part in enumerate(found) if part.layers == ("b",))
     agree(outputs(built, feed, built.off(index)), run(qdqgraph.strip(net, ["b"]).model, [feed], FOLDER)[0], 1e-6)
+
+
+ALONE = """<ir_version: 8, opset_import: ["" : 17]> g (float[2,2] x) => (float[2,2] y)
+    <float[2,2] w = {0.123, 2, 3, 4}, float s = {0.1}, float t = {0.5}, int8 z = {0}> {
+        q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+        k = QuantizeLinear (w, s, z)  v = DequantizeLinear (k, s, z)
+        m = MatMul (d, v)  a = QuantizeLinear (m, t, z)  b = DequantizeLinear (a, t, z)
+        n = MatMul (b, v)  e = Tanh (b)  y = Add (n, e) }"""
+
+
+@pytest.mark.parametrize(
+    ("sites", "body"),
+    [
+        (
+            ["x"],
+            """q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+            m = MatMul (d, w)  n = MatMul (m, w)  e = Tanh (m)  y = Add (n, e)""",
+        ),
+        (
+            ["m"],
+            """m = MatMul (x, w)  a = QuantizeLinear (m, t, z)  b = DequantizeLinear (a, t, z)
+            n = MatMul (b, w)  e = Tanh (b)  y = Add (n, e)""",
+        ),
+        (
+            ["x", "m"],
+            """q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+            m = MatMul (d, w)  a = QuantizeLinear (m, t, z)  b = DequantizeLinear (a, t, z)
+            n = MatMul (b, w)  e = Tanh (b)  y = Add (n, e)""",
+        ),
+    ],
+)
+@pytest.mark.parametrize("factor", [1, 2])
+def test_sites_alone_are_the_network_with_only_their_pairs(sites: list[str], body: str, factor: int) -> None:
+    """With the scales of the file, and with other ones."""
+    net, graph = onnx.parser.parse_model(ALONE), Graph(onnx.parser.parse_model(ALONE))
+    built = switched(
+        graph, float_model(net, FOLDER), sets_of(part.layers for part in parts(graph, "layer")), {"x", "m"}
+    )
+    only = onnx.parser.parse_model(ALONE[: ALONE.index("z = {0}> {")] + f"z = {{0}}> {{ {body} }}")
+    scales = {"x": 0.1 * factor, "m": 0.5 * factor}
+    for name, value in (("s", scales["x"]), ("t", scales["m"])):
+        (stored,) = (i for i in only.graph.initializer if i.name == name)
+        stored.CopyFrom(onnx.numpy_helper.from_array(np.array(value, np.float32), name))
+    feed = {"x": np.array([[0.513, 0.26], [1, 7.77]], np.float32)}
+    switches = built.alone(sites) | built.scaled({site: scales[site] for site in sites})
+    agree(outputs(built, feed, switches), run(only, [feed], FOLDER)[0], 1e-6)
+    agree(outputs(built, feed, built.off()), run(net, [feed], FOLDER)[0])
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "y = Softmax (c)",
+        "b = LogSoftmax <axis = 1> (c)  y = t.pair (b, s2)",
+        "b = Sigmoid (c)  n = Constant <value = int64[4] {1, 4, 8, 8}> ()  i = Identity (b)  y = Reshape (i, n)",
+        "p = t.pair (c, s3)  y = HardSigmoid (p)",
+    ],
+)
+def test_an_output_that_ends_in_a_softmax_or_sigmoid_is_measured_before_it_too(end: str) -> None:
+    """The other output, that ends in none, is measured as it is."""
+    text = (
+        "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { a = t.conv4 (x, s1)  c = t.conv4 (a, s2)  END }"
+    )
+    before = "i = t.pair (c, s3)  y = Identity (i)" if "p =" in end else "y = Identity (c)"
+    net, inner = (build(text.replace("END", f"v = Tanh (a)  {last}")) for last in (end, before))
+    feeds = [sample(net), {"x": -sample(net)["x"]}]
+    found = []
+    for each in (net, inner):
+        built = made(each)[0]
+        with Measuring(built, feeds, FOLDER, None) as measuring:
+            found.append(measuring.measured(built.off(), 2))
+    (ends, ((decides, _))), (whole, none) = found
+    assert not none and decides.outputs_db == whole[0].outputs_db
+    assert ends[0].outputs_db["v"] == decides.outputs_db["v"] and ends[0].outputs_db["y"] != decides.outputs_db["y"]
+    assert decides.samples_db == whole[0].samples_db

@@ -13,8 +13,8 @@ pytest.importorskip("onnxruntime")
 
 from qdqgraph.api.starting import Repaired
 from qdqgraph.engines.forecast.forecast import forecast
-from qdqgraph.search.decisions import APART, FLOAT, Candidate
-from qdqgraph.search.found import quality
+from qdqgraph.search.decisions import APART, FLOAT, MULTIPLES, Candidate
+from qdqgraph.search.found import How, quality
 from tests.support.searching import MODEL, starts_of
 
 
@@ -28,7 +28,7 @@ def test_units_scales_and_what_is_apart_may_be_decided(starts: tuple[Repaired, .
     first = starts[0].start
     options = {d.option for d in first.decisions}
     assert sum(d.option == FLOAT for d in first.decisions) == 4
-    assert options > {FLOAT} and options <= {FLOAT, APART, "max", "mse", "entropy", "percentile"}
+    assert options > {FLOAT} and options <= {FLOAT, APART, *MULTIPLES}
     for decision in first.decisions:
         scales = first.space.scaled([decision])
         assert set(scales) <= set(first.built.scales)
@@ -42,7 +42,7 @@ def test_what_is_measured_of_a_candidate_is_what_its_model_does(
 ) -> None:
     start = data.draw(st.sampled_from(starts)).start
     candidate = Candidate(start.name).with_(*data.draw(st.lists(st.sampled_from(start.decisions), max_size=5)))
-    found, graph = start.found(candidate, held=True), start.made(candidate)
+    found, graph = start.found(candidate, How.BOTH), start.made(candidate)
     onnx.checker.check_model(graph.model, full_check=True)
     assert found.held is not None
     for measured, level in zip((found.searched, found.held), start.run(graph), strict=True):
@@ -57,7 +57,7 @@ def test_dynamic_shapes_are_priced_by_those_of_the_samples(starts: tuple[Repaire
     static = starts[0].start
     with starts_of(MODEL.replace("[1,4,32,32]", "[n,4,h,w]")) as dynamic:
         for decisions in [(), static.decisions[:1]]:
-            found = (start.found(Candidate("fix", decisions), held=False) for start in (static, dynamic[0].start))
+            found = (start.found(Candidate("fix", decisions), How.SEARCHED) for start in (static, dynamic[0].start))
             assert len({(each.ms, each.bytes) for each in found}) == 1
 
 

@@ -20,6 +20,13 @@ def test_a_gain_counts_as_far_as_both_halves_have_it() -> None:
     assert front((base, lucky, sound), base.found) == (sound,)
 
 
+def test_of_an_output_that_ends_in_a_softmax_the_gain_before_it_counts() -> None:
+    base = Found(1, 0, level(20), level(20), (level(30, 30, 32), level(30, 30, 32)))
+    after = Found(1, 0, level(25), level(19), (level(31, 31, 33), level(31, 31, 33)))
+    assert gained(after, base) == 1 and after.quality == 25
+    assert not dominated(after, base)
+
+
 def test_a_gain_that_its_standard_error_exceeds_is_none() -> None:
     base, steady, chance = (
         Found(1, 0, level(20, 20, 22), level(20, 18, 20)),

@@ -7,7 +7,7 @@ long; measured in ONNX Runtime 1.32). Weights are inputs of the graph, given qua
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from ...model.corrected import Place, originals
 from ...model.protos import fresh, names, refill, rename_inputs
 from ..inputs import model_inputs
 from ..statistics.floating import CONSTANT_INITIALIZERS, FloatModel, replaced_activation, sweep
+from .endings import ending
 
 Choice = frozenset[int]
 """The units that a node input belongs to."""
@@ -51,18 +52,21 @@ class Switched:
 
     Attributes:
         model: its inputs are those of the Q/DQ graph, then switches and weights; its outputs are those of the Q/DQ
-            graph, in order, with other names.
-        switches: the BOOL inputs, true for quantized, by the units that they belong to.
+            graph, in order, with other names, then those of `before`.
+        switches: the BOOL inputs, true for quantized, by the units that they belong to, and the site if its scale is an
+            input, else "".
         weights: the weights, and the constants that a correction replaced, that differ in float.
         outputs: the names of the outputs of the Q/DQ graph.
         scales: the scales that are inputs too, by their site: the input and its present value.
+        before: for an output that ends in a Softmax or Sigmoid (see `endings`), one more: this operator's input.
     """
 
     model: onnx.ModelProto
-    switches: Mapping[Choice, str]
+    switches: Mapping[tuple[Choice, str], str]
     weights: tuple[Weight, ...]
     outputs: tuple[str, ...]
     scales: Mapping[str, tuple[str, np.ndarray]]
+    before: Mapping[str, str]
 
     def scaled(self, scales: Mapping[str, float]) -> dict[str, np.ndarray]:
         """Inputs with which sites have other scales, by site; to be added to those of `off` or `on`."""
@@ -71,19 +75,24 @@ class Switched:
 
     def off(self, *units: int) -> dict[str, np.ndarray]:
         """Inputs with which these units run in float, and everything else is quantized."""
-        return self._feed({choice: choice.isdisjoint(units) for choice in self._choices()})
+        return self._feed(lambda choice: choice.isdisjoint(units))
 
     def on(self, *units: int) -> dict[str, np.ndarray]:
         """Inputs with which these units are quantized, and everything else runs in float."""
-        return self._feed({choice: not choice.isdisjoint(units) for choice in self._choices()})
+        return self._feed(lambda choice: not choice.isdisjoint(units))
 
-    def _choices(self) -> set[Choice]:
-        return {*self.switches, *(weight.units for weight in self.weights)}
+    def alone(self, sites: Collection[str]) -> dict[str, np.ndarray]:
+        """Inputs with which the pairs of these sites quantize, and everything else runs in float, weights too.
 
-    def _feed(self, quantized: Mapping[Choice, bool]) -> dict[str, np.ndarray]:
-        feed = {name: np.array(quantized[choice]) for choice, name in self.switches.items()}
+        Args:
+            sites: some of those whose scale is an input.
+        """
+        return self.on() | {name: np.array(True) for (_, site), name in self.switches.items() if site in sites}
+
+    def _feed(self, quantized: Callable[[Choice], bool]) -> dict[str, np.ndarray]:
+        feed = {name: np.array(quantized(choice)) for (choice, _), name in self.switches.items()}
         feed |= dict(self.scales.values())
-        return feed | {w.name: w.quantized if quantized[w.units] else w.float for w in self.weights}
+        return feed | {w.name: w.quantized if quantized(w.units) else w.float for w in self.weights}
 
 
 def switched(
@@ -111,7 +120,7 @@ class _Building:
         self.model.ir_version = max(self.model.ir_version, CONSTANT_INITIALIZERS)
         refill(self.model.graph.input, model_inputs(self.model))
         self.taken = set(names(graph.model.graph))
-        self.switches: dict[Choice, str] = {}
+        self.switches: dict[tuple[Choice, str], str] = {}
         self.weights: list[Weight] = []
         self.chosen: dict[tuple[str, Choice], str] = {}
         """A tensor after a pair, as a node reads it, and the units of the node → its switched tensor."""
@@ -134,13 +143,14 @@ class _Building:
             if made is not None and made.kind == "activation":
                 dequantize = self.graph.node(output.name)
                 output.name = self._chosen(made, dequantize, output.name, REST, len(nodes))
-        before: dict[int, list[onnx.NodeProto]] = {}
+        added: dict[int, list[onnx.NodeProto]] = {}
         for name, position in self.places.items():
-            before.setdefault(position, []).append(self.new[name])
+            added.setdefault(position, []).append(self.new[name])
         ordered: list[onnx.NodeProto] = []
         for position in range(len(nodes) + 1):
-            ordered += before.get(position, ())
+            ordered += added.get(position, ())
             ordered += nodes[position : position + 1]
+        before = self._before(outputs, ordered)
         refill(nodes, ordered)
         for name in self.switches.values():
             self.model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.BOOL, []))
@@ -152,7 +162,19 @@ class _Building:
             self.model.graph.input.append(helper.make_tensor_value_info(name, kind, []))
         sweep(self.model.graph)
         del self.model.graph.value_info[:]
-        return Switched(self.model, self.switches, tuple(self.weights), outputs, self.scales)
+        return Switched(self.model, self.switches, tuple(self.weights), outputs, self.scales, before)
+
+    def _before(self, outputs: Iterable[str], nodes: list[onnx.NodeProto]) -> dict[str, str]:
+        """Adds the outputs before a Softmax or Sigmoid."""
+        found: dict[str, str] = {}
+        for output in outputs:
+            if (end := ending(self.graph, output)) is not None:
+                read, kind = self._proto(end).input[0], self.graph.dtype(self.graph.proto(end).input[0])
+                found[output] = fresh(f"{output}_before", self.taken)
+                nodes.append(helper.make_node("Identity", [read], [found[output]]))
+                info = helper.make_tensor_value_info(found[output], kind or TensorProto.FLOAT, None)
+                self.model.graph.output.append(info)
+        return found
 
     def _switch(self, pair: Pair, dequantize: gs.Node, reader: Reader) -> None:
         """Lets one reader of a pair read a switched tensor."""
@@ -237,9 +259,10 @@ class _Building:
             )
             for branch, nodes in (("then", rounds), ("else", passes))
         }
-        if units not in self.switches:
-            self.switches[units] = fresh("quantized", self.taken)
-        self.new[new] = helper.make_node("If", [self.switches[units]], [new], **branches)
+        which = units, pair.site if pair.site in self.scaled else ""
+        if which not in self.switches:
+            self.switches[which] = fresh("quantized", self.taken)
+        self.new[new] = helper.make_node("If", [self.switches[which]], [new], **branches)
         return new
 
     def _scale(self, pair: Pair) -> str:

@@ -89,5 +89,10 @@ def cost(unquantized: Level, quantized: Level, on: Level) -> float:
     noise of the quantized network, the mean over outputs."""
     if on.score is not None and unquantized.score is not None:
         return unquantized.score - on.score
-    shares = [10 ** ((quantized.outputs_db[name] - found) / 10) for name, found in on.outputs_db.items()]
+    return share(quantized, on)
+
+
+def share(quantized: Level, other: Level) -> float:
+    """The noise of a level as a share of that of the quantized network, the mean over outputs; there is one."""
+    shares = [10 ** ((quantized.outputs_db[name] - found) / 10) for name, found in other.outputs_db.items()]
     return sum(shares) / len(shares)

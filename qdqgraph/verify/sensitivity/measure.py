@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ class Measuring:
         self._provider = provider
         self._session = runtime.Session(graph.model, folder, runtime.provider(provider)[0])
         self._reference = Kept()
+        self._places: list[Sequence[int]] = [range(len(graph.outputs))]
+        """Where the outputs are; if some end in a Softmax or Sigmoid: and where they are with its input instead."""
+        if graph.before:
+            names = (*graph.outputs, *graph.before.values())
+            self._places.append([names.index(graph.before.get(name, name)) for name in graph.outputs])
 
     def __enter__(self) -> Measuring:
         try:
@@ -88,7 +93,17 @@ class Measuring:
             wanted: the parts that are measured, and returned; all by default.
             score: whether the score is measured; always if there is no floating-point output.
         """
-        return self._levels(self._run(switches), range(parts) if wanted is None else sorted(wanted), parts, score)
+        return self.measured(switches, parts, wanted, score=score)[0]
+
+    def measured(
+        self, switches: Inputs, parts: int, wanted: Collection[int] | None = None, *, score: bool = True
+    ) -> tuple[tuple[Sampled, ...], tuple[Sampled, ...]]:
+        """What `levels` returns, and the same with the inputs of the Softmax and Sigmoid operators that outputs end in,
+        in place of these outputs; empty if none ends so."""
+        asked = range(parts) if wanted is None else sorted(wanted)
+        run = self._run(switches)
+        levels, *before = self._levels(lambda f: self._outputs(f, switches), run, asked, parts, score, self._places)
+        return levels, before[0] if before else ()
 
     def of(self, model: onnx.ModelProto, folder: Path, parts: int) -> tuple[Sampled, ...]:
         """The same for another model of the network, as it is.
@@ -98,19 +113,31 @@ class Measuring:
             folder: where its external data lie.
             parts: as `levels`.
         """
-        return self._levels(run_of(model, folder, self._provider), range(parts), parts)
+        run = run_of(model, folder, self._provider)
+        return self._levels(lambda f: [*run(f).values()], run, range(parts), parts, True, self._places[:1])[0]
 
-    def _levels(self, run: Run, asked: Iterable[int], parts: int, scoring: bool = True) -> tuple[Sampled, ...]:
-        noise = {part: Noise(self.graph.outputs) for part in asked}
+    def _levels(
+        self,
+        outputs: Callable[[Inputs], Sequence[Any]],
+        run: Run,
+        asked: Iterable[int],
+        parts: int,
+        scoring: bool,
+        places: Sequence[Sequence[int]],
+    ) -> list[tuple[Sampled, ...]]:
+        """The levels of some parts of the samples, with what is in these places of the outputs."""
+        noise = {part: [Noise(self.graph.outputs) for _ in places] for part in asked}
         for index, (feed, reference) in enumerate(zip(self._samples(), self._reference, strict=True)):
             if index % parts in noise:
-                noise[index % parts].add(reference, [*run(feed).values()])
-        scoring = scoring or not all(each.noise for each in noise.values())
+                found = outputs(feed)
+                for each, at in zip(noise[index % parts], places, strict=True):
+                    each.add([reference[i] for i in at], [found[i] for i in at])
+        scoring = scoring or not all(each.noise for each, *_ in noise.values())
         score = None if self.evaluate is None or not scoring else score_of(self.evaluate, run)
-        found = tuple(each.level(score) for each in noise.values())
-        if any(level.sqnr_db is None and level.score is None for level in found):
+        levels = [tuple(each.level(score) for each in column) for column in zip(*noise.values(), strict=True)]
+        if any(level.sqnr_db is None and level.score is None for level in levels[0]):
             raise ModelError("the model has no floating-point output whose noise could be measured: give --eval")
-        return found
+        return levels
 
     def unquantized(self) -> Level:
         """The level of the float network: no noise."""
@@ -126,7 +153,8 @@ class Measuring:
         """The network with these switches, for the function that scores it."""
 
         def run(feeds: Inputs) -> dict[str, np.ndarray]:
-            return dict(zip(self.graph.outputs, map(np.asarray, self._outputs(feeds, switches)), strict=True))
+            found = map(np.asarray, self._outputs(feeds, switches))
+            return dict(zip(self.graph.outputs, found, strict=False))  # those before a Softmax come after
 
         return run
 
