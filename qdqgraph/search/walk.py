@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .alone import Alone, Ask, alone_of
-from .decisions import FLOAT, Candidate
+from .decisions import FLOAT, MULTIPLES, Candidate
 from .found import Found, How
 from .front import Measured, front
 from .gains import gained
@@ -79,13 +79,20 @@ def _free(
     """The best candidate to begin with: the start with decisions that cost neither time nor quality, as far as that is
     true of them together."""
     base = Candidate(start.name)
-    free = [
-        a for a in alone if a.slower <= SMALL and a.better >= 0 and (a.slower < -SMALL or (a.sure and a.better > WORTH))
-    ]
+    free = [a for a in alone if a.slower <= SMALL and _is_gain(a)]
     candidates = [base, *_prefixes(base, free, lambda a: -a.better)]
     measure(candidates)
     within = [c for c in candidates if found[c].ms <= found[base].ms + SMALL]
     return max(within, key=lambda c: (gained(found[c], found[base]), -found[c].ms))
+
+
+def _is_gain(alone: Alone) -> bool:
+    """Whether a decision that takes no more time is worth trying with others. Scales of few sites change little each,
+    but are measured without the noise of the others; so all that remove noise take part. On YOLOX, 21 of them together
+    gain 0.9 dB, and those that are surely a gain alone none."""
+    if alone.decision.option in MULTIPLES:
+        return alone.better > 0
+    return alone.better >= 0 and (alone.slower < -SMALL or (alone.sure and alone.better > WORTH))
 
 
 def _by_ratio(alone: Alone) -> float:
