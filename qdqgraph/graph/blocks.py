@@ -136,7 +136,7 @@ def owners(graph: Graph) -> dict[str, str]:
 def _owners(graph: Graph) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in graph.nodes():
-        core = _core(graph, node)
+        core = _core(graph, key(node))
         if core is None:
             continue
         found[key(node)] = key(core)
@@ -145,19 +145,34 @@ def _owners(graph: Graph) -> dict[str, str]:
     return found
 
 
-def _core(graph: Graph, node: gs.Node) -> gs.Node | None:
-    """The weighted node whose block contains a node that ends a part of it; None if there is none."""
-    while node.op not in WEIGHTED:
-        if node.op in SUMS and (found := residual(graph, node)) is not None:
-            return None if found.conv is None else block(graph, found.conv.site)
-        inner = node.inputs[0].name if node.op == "BatchNormalization" else activation(graph, node)
-        if inner is None or not _inside(graph, pairs(graph).root(inner), key(node)):
-            return None
-        source = graph.producer(pairs(graph).root(inner))
-        if source is None or source.op not in SUMS:
-            return block(graph, key(node))
-        node = source
-    return node
+def _core(graph: Graph, end: str) -> gs.Node | None:
+    """The weighted node whose block contains the node, given by key, that ends a part of it; None if there is none.
+    Each part is seen once: a chain of Adds whose operands are functions of one tensor is as long as the graph."""
+    known, passed = graph.known(_core), list[str]()
+    while end not in known:
+        passed.append(end)
+        core, before = _step(graph, graph.node(end))
+        if before is None:
+            known[end] = core
+        else:
+            end = key(before)
+    known |= dict.fromkeys(passed, known[end])
+    return known[end]
+
+
+def _step(graph: Graph, node: gs.Node) -> tuple[gs.Node | None, gs.Node | None]:
+    """The weighted node of a block, or the Add before the activation that a node ends, which has the same."""
+    if node.op in WEIGHTED:
+        return node, None
+    if node.op in SUMS and (found := residual(graph, node)) is not None:
+        return (None if found.conv is None else block(graph, found.conv.site)), None
+    inner = node.inputs[0].name if node.op == "BatchNormalization" else activation(graph, node)
+    if inner is None or not _inside(graph, pairs(graph).root(inner), key(node)):
+        return None, None
+    source = graph.producer(pairs(graph).root(inner))
+    if source is None or source.op not in SUMS:
+        return block(graph, key(node)), None
+    return None, source
 
 
 def _inside(graph: Graph, tensor: str, end: str) -> bool:
