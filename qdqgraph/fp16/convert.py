@@ -11,6 +11,7 @@ import onnx
 
 from ..errors import ModelError, RepairError, counted
 from ..graph.pair import bits_lost
+from ..model.content import same
 from ..model.external import external_files
 from ..model.functions import inlined
 from ..model.opset import raised
@@ -129,6 +130,9 @@ def with_fp16(
     be another one; the opset is raised. The FP16 model is then repaired again, so that a second run on it finds nothing
     to do. The plan of the returned repair leads from the original model to the FP16 model.
 
+    Data give a pair that stays in FP32 its scale before rounding, which the conversion rounds again: a repair that the
+    conversion takes back as a whole counts as none.
+
     Args:
         model: the original model.
         result: its repair.
@@ -141,21 +145,40 @@ def with_fp16(
         ModelError: as `to_fp16`.
         RepairError: as `repair`; or repair and conversion change the model in turns, without end (QDQ904).
     """
+    half, before = Fp16Model(model, (), 0, 0.0), _without_effect(result, model)
     for _ in range(ROUNDS):
-        half = to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
+        last, half = half, to_fp16(result.model, folder, keep_io=keep_io, ranges=ranges, skip=skip)
+        if result.measured is not None and same(last.model, half.model, folder):
+            result, half = before, replace(half, model=last.model, scale_change=last.scale_change)
+            break
         refused = any(f.refused and f.bits_lost is not None for f in result.left)
         if half.model == result.model or not (refused or plain(half.model).plan.edits):
             break
         later = repair(half.model)
         if not later.plan.edits:
             break
-        result = _both(result, later)
+        before, result = result, _both(result, later)
     else:
         codes = ", ".join(sorted({finding.code for finding in later.applied}))
         raise RepairError(
             f"QDQ904: no fixpoint after {ROUNDS} conversions to FP16; the last repair still applied {codes}"
         )
     return replace(result, model=half.model, plan=Plan.between(model, half.model)), half
+
+
+def _without_effect(result: Repair, model: onnx.ModelProto) -> Repair:
+    """Returns the repair of a model whose effect is taken back."""
+    return replace(
+        result,
+        exact=model,
+        start=model,
+        functions=(),
+        opset=None,
+        applied=(),
+        changes=(),
+        pairs_added=0,
+        pairs_removed=0,
+    )
 
 
 def _both(first: Repair, later: Repair) -> Repair:

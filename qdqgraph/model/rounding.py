@@ -9,6 +9,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ..errors import ModelError
+from .functions import inlined
 from .protos import STANDARD, element_types, refill, subgraphs
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -17,14 +19,20 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns the model in FP32 with Casts to FP16 and back after each FP16 tensor; inputs and outputs stay FP16.
 
-    A model without FP16, or with subgraphs or operators of other domains, is returned unchanged.
+    The tensors of local functions are rounded too, as in the model with these inlined. A model without FP16, or with
+    subgraphs or operators of other domains, is returned unchanged.
     """
+    given = model
+    try:
+        model = inlined(given)[0]
+    except ModelError:  # ONNX Runtime may still run it
+        return given
     if not _mentions_half(model):
-        return model
+        return given
     types = element_types(model)
     half = {name for name, kind in types.items() if kind == HALF}
     if not half or any(n.domain not in STANDARD or any(subgraphs(n)) for n in model.graph.node):
-        return model
+        return given
     new = onnx.ModelProto()
     new.CopyFrom(model)
     wide = {name: f"{name}__fp32" for name in half}

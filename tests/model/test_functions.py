@@ -61,11 +61,26 @@ Mean (x, s) => (y) { k = Constant <value = int64[1] {1}> () a = local.Pair (x, s
     + PAIR
 )
 
+HALF = (
+    HEAD
+    + """g (float16[1] x) => (float16[1] y) { y = local.Same (x) }
+<domain: "local", opset_import: ["" : 17]>
+Same (x) => (y) { a = Mul (x, x) y = Div (a, x) }"""
+)
+
 
 def parsed(text: str) -> onnx.ModelProto:
     model = onnx.parser.parse_model(text)
     onnx.checker.check_model(model)
     return model
+
+
+def test_fp16_tensors_inside_functions_are_rounded() -> None:
+    """A model with functions and its repair, which has none, are run with the same arithmetic."""
+    pytest.importorskip("onnxruntime")
+    x = np.array([300], np.float16)  # its square is beyond FP16
+    for model in (parsed(HALF), inlined(parsed(HALF))[0]):
+        assert np.isinf(runtime.run(model, [{"x": x}], Path())[0][0])
 
 
 @pytest.mark.parametrize(("text", "opset"), [(EARLIER, 18), (LATER, 18)])

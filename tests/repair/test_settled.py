@@ -17,6 +17,10 @@ from tests.support.models import CONCAT, build
 
 TWICE = "g (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] v) { y = t.conv4 (x, s1) v = t.conv4 (x, s2) }"
 """A tensor that is quantized with two scales. Its tie ends with the repair."""
+BESIDE_SMALL = """g (float[1,4,8,8] x, float[1,4,8,8] t) => (float[1,4,8,8] y, float[1,4,8,8] u, float[1,4,8,8] v) {
+    k = t.conv4 (x, s3) y = t.pair (k, s4)
+    a = Exp (x) u = t.conv4 (a, s1) c = Concat <axis = 1> (a, t) v = t.conv8 (c, s2) }"""
+"""A pair between FP32 tensors in an FP16 network if x is so small that FP16 loses its scale; a Concat beside it."""
 WITHOUT_ZERO_POINT = """
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[1,2,4,4] x) => (float[1,2,4,4] y)
@@ -59,6 +63,25 @@ def test_policies_choose_among_measured_scales(policy: str, expected: float, tmp
 def test_a_measured_tensor_has_one_scale_whatever_the_policy(policy: str, fp16: bool, tmp_path: Path) -> None:
     graph = settled(build(TWICE), ranges=table(tmp_path / "cache.txt", x=1), policy=policy, fp16=fp16)
     assert [p.value for p in pairs(graph).at("x")] == pytest.approx([1 / 127], rel=1e-3)
+
+
+@pytest.mark.parametrize("max_bits_lost", [0.1, 9])
+def test_a_measured_scale_that_fp16_rounds_stays_rounded_where_its_pair_stays_fp32(
+    max_bits_lost: float, tmp_path: Path
+) -> None:
+    """With the smaller limit the guard refuses the Concat, and the FP16 network is repaired again in the same run."""
+    options: dict[str, Any] = {
+        "ranges": table(tmp_path / "cache.txt", x=1e-6, k=3, a=1, t=2, c=10),
+        "max_bits_lost": max_bits_lost,
+        "fp16": True,
+        "keep_io": True,
+    }
+    graph = settled(build(BESIDE_SMALL), **options)
+    [pair] = pairs(graph).at("k")
+    assert pair.value == np.float16(3 / 127) and pair.scale_types == {"float32"}
+    again = qdqgraph.fix(graph.model, **options)
+    assert not again.applied and not again.changes and again.fp16 is not None and again.fp16.scale_change == 0
+    assert (pairs(graph).at("a")[0].value == pairs(graph).at("c")[0].value) is (max_bits_lost == 9)
 
 
 @pytest.mark.parametrize("weights", ["int8", "float", None])
