@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-
-import onnx
-from onnx import TensorProto
+from typing import TYPE_CHECKING
 
 from ...errors import ModelError, reason
+
+if TYPE_CHECKING:  # the command line opens the context before it knows whether a command needs onnx
+    import onnx
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -139,10 +140,10 @@ def opened() -> Files | None:
     return _OPEN.get()
 
 
-def reference(tensor: TensorProto) -> Reference | None:
+def reference(tensor: onnx.TensorProto) -> Reference | None:
     """Returns where the bytes of a tensor are; None if it is no reference."""
     files = _OPEN.get()
-    if files is None or not files.by_location or tensor.data_location != TensorProto.EXTERNAL:
+    if files is None or not files.by_location or tensor.data_location != tensor.EXTERNAL:
         return None
     try:
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -154,23 +155,23 @@ def reference(tensor: TensorProto) -> Reference | None:
     return Reference(file, int(entries["offset"]), int(entries["length"]), DECLARED in entries)
 
 
-def refer(tensor: TensorProto, location: str, offset: int, length: int) -> None:
+def refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
     """Makes a tensor a reference, in place; its own bytes are removed."""
     declared = tensor.HasField("data_location")
     tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
+    tensor.data_location = tensor.EXTERNAL
     for key, value in (("location", location), ("offset", offset), ("length", length)):
         tensor.external_data.add(key=key, value=str(value))
     if declared:
         tensor.external_data.add(key=DECLARED, value="1")
 
 
-def store(tensor: TensorProto, data: bytes, declared: bool = False) -> None:
+def store(tensor: onnx.TensorProto, data: bytes, declared: bool = False) -> None:
     """Makes a reference a tensor with its own bytes, in place."""
     del tensor.external_data[:]
     tensor.ClearField("data_location")
     if declared:
-        tensor.data_location = TensorProto.DEFAULT
+        tensor.data_location = tensor.DEFAULT
     tensor.raw_data = data
 
 
