@@ -135,8 +135,8 @@ def imported(model: onnx.ModelProto) -> gs.Graph:
         producer_version=model.producer_version,
         opset=next((entry.version for entry in model.opset_import if entry.domain in STANDARD), None),
         import_domains=model.opset_import,
-        ir_version=model.ir_version,
     )
+    made.ir_version = model.ir_version  # 0.5.8 has no such argument
     made.nodes = nodes
     return made
 

@@ -32,7 +32,7 @@ g (bool c, float[1] x) => (float[1] y)
 
 def described(graph: gs.Graph) -> list[Any]:
     """Everything that a graph says of itself, of its nodes and of its tensors."""
-    own = (graph.name, graph.doc_string, graph.opset, graph.producer_name, graph.producer_version, graph.ir_version)
+    own = (graph.name, graph.doc_string, graph.opset, graph.producer_name, graph.producer_version)
     found: list[Any] = [own, *(tensor(t) for t in (*graph.inputs, *graph.outputs))]
     for node in graph.nodes:
         attributes = {name: value(v) for name, v in node.attrs.items()}
