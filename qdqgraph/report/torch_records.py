@@ -26,7 +26,7 @@ class OutputDifferenceRecord:
     """How an output of the file in ONNX Runtime differs from the network's."""
 
     output: str
-    sqnr_db: Annotated[float | None, Meta(description="In dB; null if there is no difference, or it is no number.")]
+    sqnr_db: Annotated[float | None, Meta(description="In dB; null if there is no difference, or it is not a number.")]
     largest: Annotated[float | None, Meta(description="The largest absolute difference; null if a shape differs.")]
     explained: Annotated[bool, Meta(description="Whether arithmetic in another order explains it.")]
     caveat: Annotated[str, Meta(description='What is special about the output, such as another shape; "" otherwise.')]
