@@ -54,6 +54,8 @@ def refuse_unknown(model: onnx.ModelProto, globs: Sequence[str]) -> None:
     Raises:
         ModelError: a glob matches no node and no tensor.
     """
+    if not globs:
+        return
     found = (*(node.name for node in model.graph.node), *tensor_names(model.graph))
     names = {name for name in found if isinstance(name, str)}  # bytes that are no UTF-8 are refused later
     for glob in globs:
@@ -69,16 +71,18 @@ def written(
     force: bool,
     progress: Progress = log_step,
     run: Run | None = None,
+    accepted: onnx.ModelProto | None = None,
 ) -> Result:
     """Writes the files of a result, and returns the result as it was written, with notes about the files.
 
-    If the run is given and a file is written, the model and its plan contain the run in their provenance.
+    If the run is given and a file is written, the model and its plan contain the run in their provenance. What is
+    `accepted` onnx is not asked about again, see `refuse_unsound`.
 
     Raises:
         RepairError: as `refuse_unsound`.
         ModelError: a file cannot be written.
     """
-    refuse_unsound(source.original, result.model)
+    refuse_unsound(source.original, result.model, accepted)
     if run is not None and (output is not None or plan is not None):
         result = recorded(result, source.original, run)
     notes: list[str] = []

@@ -6,10 +6,10 @@ import onnx
 
 from ..errors import ModelError, RepairError
 from ..model.conformance import faults
-from ..model.validate import validate, validate_references
+from ..model.validate import in_order, validate, validate_references
 
 
-def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
+def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: onnx.ModelProto | None = None) -> None:
     """Rejects a result that is damaged, or that type and shape inference rejects while it accepts the original.
 
     Needs no weights, so it also works for more than 2 GiB; what is written is checked once more by onnx.checker.
@@ -17,6 +17,7 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
     Args:
         original: the model as it was given.
         new: the result.
+        accepted: a model whose nodes, types and shapes onnx is known to accept, see `Repair.accepted`.
 
     Raises:
         RepairError: the result is not a valid model: a defect of a rule or of qdqgraph.
@@ -29,7 +30,7 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
         _refuse_unordered(original, new)
     except ModelError as error:
         raise RepairError(f"the result would not be a valid model, so it is not returned: {error}; {REPORT}") from error
-    found = faults(new)
+    found = {} if new is accepted else faults(new)
     if found and not faults(original):
         place, fault = next(iter(found.items()))
         raise RepairError(f"onnx rejects the result at '{place}', so it is not returned: {fault}; {REPORT}")
@@ -46,6 +47,8 @@ def _refuse_unordered(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
 
 def _unordered(model: onnx.ModelProto) -> str:
     """A tensor that a node reads before its producer; "" if the nodes are in topological order."""
+    if in_order(model.graph.node):
+        return ""
     made = {name for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         if name := next((name for name in node.input if name in made), ""):

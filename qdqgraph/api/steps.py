@@ -131,8 +131,8 @@ class Steps:
             run = cache(partial(self._identity, feeds))
         if run is not None and is_result(found, place, run):
             judge = attempt.judge
-            known = rounds.unchanged(found, self.rules, self.options, folder=place, price=judge.price)
-            result = self._checked(given_as, feeds, known, None, judge.shares, (SAME,))
+            repair = rounds.unchanged(found, self.rules, self.options, folder=place, price=judge.price)
+            result = self._checked(given_as, feeds, repair, None, judge.shares, (SAME,))
         else:
             done = self._equalizing(found, repairs, make, attempt, feeds)
             limits = self._limits(done.repair, place, feeds)
@@ -145,7 +145,7 @@ class Steps:
             used = feeds if run is not None or self._measures_ranges else None
             options = self._depends_on("" if used is None else used.digest)
             told = Run("quantize" if repairs is rounds.quantize else "fix", options)
-        return written(result, given_as, self.output, self.plan, self.force, self.progress, told)
+        return written(result, given_as, self.output, self.plan, self.force, self.progress, told, repair.accepted)
 
     @property
     def _measures_ranges(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from io import TextIOWrapper
@@ -29,6 +30,7 @@ def entry() -> None:
     except KeyboardInterrupt as stop:  # between two of these lines
         code = stopped(stop, STOP.number)
     STOP.done()
+    gc.freeze()  # or the interpreter would look for cycles in the graphs that end with the process
     sys.exit(code)
 
 

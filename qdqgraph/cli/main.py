@@ -296,7 +296,7 @@ def _strip(verb: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = Namespace(verb="", traceback=False)
-    gc.set_threshold(100_000, 50, 50)  # a graph has millions of small live objects: frequent collections free nothing
+    gc.set_threshold(1_000_000, 5, 50)  # a graph has millions of small live objects: frequent collections free nothing
     try:
         top = _top()
         args = top.parse_args(arguments)

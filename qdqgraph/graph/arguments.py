@@ -10,6 +10,9 @@ from ..model.protos import is_standard
 from ..operators import ARGUMENTS, SAME_CONSTANT
 from .graph import Graph, Node, Reader, key
 
+FOLLOWED = SAME_CONSTANT | {"Concat"}
+"""Operators through which a value reaches further inputs."""
+
 
 def argument_readers(graph: Graph, found: Sequence[Reader]) -> tuple[Reader, ...]:
     """Returns the inputs that use a value as an argument, through Casts, changes of shape and Concats.
@@ -54,14 +57,19 @@ def _arguments(graph: Graph) -> set[str]:
     """Results of nodes that only inputs that use an argument read, in one backward pass."""
     found: set[str] = set()
     for node in reversed(graph.nodes()):
-        readers = graph.readers(key(node))
-        if all(key(r.node) in found if _follows(graph, r) else is_argument(r) for r in readers):
-            found.add(key(node))
+        name = key(node)
+        for reader in graph.readers(name):
+            if not (key(reader.node) in found if _follows(graph, reader) else is_argument(reader)):
+                break
+        else:
+            found.add(name)
     return found
 
 
 def _follows(graph: Graph, reader: Reader) -> bool:
     """Whether the value reaches further inputs through this one: a Cast, a change of shape or a Concat."""
+    if reader.node.op not in FOLLOWED:
+        return False
     passes = reader.index == 0 and reader.node.op in SAME_CONSTANT and not is_argument(reader)
     joins = reader.index >= 0 and reader.node.op == "Concat"
     return (passes or joins) and key(reader.node) not in graph.outputs

@@ -20,6 +20,9 @@ from .sites import sites
 INSIDE = UNARY | BINARY | PAIRS
 """Operators that an activation written as several nodes may contain, and the pairs between them."""
 
+MEMBERS = WEIGHTED | SUMS | UNARY | BINARY | {"BatchNormalization"}
+"""Operators of the nodes that a block consists of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Side:
@@ -136,7 +139,7 @@ def owners(graph: Graph) -> dict[str, str]:
 def _owners(graph: Graph) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in graph.nodes():
-        core = _core(graph, key(node))
+        core = _core(graph, key(node)) if node.op in MEMBERS else None
         if core is None:
             continue
         found[key(node)] = key(core)

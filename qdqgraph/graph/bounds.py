@@ -21,6 +21,9 @@ from .pair import pairs
 Interval = tuple[float, float]
 """The least and the greatest value, in the units of the tensor; infinite where unknown."""
 UNKNOWN: Interval = (-math.inf, math.inf)
+SAME = VIEWS | SELECTS
+"""Operators whose result has values of their input alone."""
+REDUCED = AVERAGES & REDUCTIONS
 
 
 class Bounds:
@@ -54,9 +57,9 @@ class Bounds:
         if move_of(self._graph, node) is not None:
             moved = [self.of(t.name) for t in (node.inputs if node.op in JOINS else node.inputs[:1])]
             return _hull(*moved, *([(0.0, 0.0)] if node.op == "Pad" else []))
-        if node.op in VIEWS | SELECTS:
+        if node.op in SAME:
             return self.of(node.inputs[0].name)
-        if node.op in AVERAGES & REDUCTIONS:
+        if node.op in REDUCED:
             return _hull(self.of(node.inputs[0].name), (0.0, 0.0))  # padding may count as zeros
         if node.op == "Cast":
             return self._cast(node)

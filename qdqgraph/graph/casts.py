@@ -119,7 +119,7 @@ def has_half(model: onnx.ModelProto) -> bool:
         return True
     if any(i.type.tensor_type.elem_type in half for i in model.graph.input):
         return True
-    made = (a for n in model.graph.node for a in n.attribute)
+    made = (a for n in model.graph.node for a in n.attribute[:])
     return any(a.i in half if a.name in TYPES else a.name == "value" and a.t.data_type in half for a in made)
 
 

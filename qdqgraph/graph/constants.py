@@ -52,11 +52,11 @@ class Constants:
             self._captured.setdefault(id(reader.node), []).append(graph.source(name))
         for node in graph.nodes():
             reads = self.reads(node)
-            if is_standard(node) and all(name in self.names for name in reads) and not self._random(node):
+            if is_standard(node) and self.names.issuperset(reads) and not self._random(node):
                 made = [t.name for t in node.outputs if t.name]
                 self.names.update(made)
                 self._nodes += made[:1]
-                if node.op in REPRODUCIBLE and all(name in self._reproducible for name in reads):
+                if node.op in REPRODUCIBLE and self._reproducible.issuperset(reads):
                     self._reproducible.update(made)
 
     @property
@@ -177,8 +177,8 @@ class Constants:
 
     def reads(self, node: gs.Node) -> list[str]:
         """The tensors that a node and its subgraphs read, once each."""
-        read = dict.fromkeys(t.name for t in node.inputs if t.name)
-        return list(read | dict.fromkeys(self._captured.get(id(node), ())))
+        read = [t.name for t in node.inputs if t.name]
+        return list(dict.fromkeys([*read, *self._captured.get(id(node), ())]))
 
     def _random(self, node: gs.Node) -> bool:
         """Whether the result may differ between runs: a random operator, a Dropout in training, or one in a

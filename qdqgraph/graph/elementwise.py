@@ -80,6 +80,8 @@ def _joins(graph: Graph) -> dict[int, str]:
     found: dict[int, str] = {}
     root = pairs(graph).root
     for node in graph.nodes():
+        if node.op not in UNARY and node.op not in BINARY:
+            continue
         source = pointwise(graph, node)
         if source is None and node.op in BINARY and len(node.inputs) == 2 and is_standard(node):
             source = _meet(above, *(root(t.name) for t in node.inputs))

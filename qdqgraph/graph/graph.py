@@ -61,8 +61,9 @@ class Reader:
 def key(node: gs.Node) -> str:
     """The name of the node's first named output: unique in a graph, unlike the node's own name."""
     for tensor in node.outputs:
-        if name := tensor.name:
-            return str(name)
+        name: str = tensor.name
+        if name:
+            return name
     return ""
 
 
@@ -98,7 +99,7 @@ class Graph:
         known: Graph | None = None,
         target: Target | None = None,
     ) -> None:
-        self.model = model
+        self.model, self._protos = model, model.graph.node
         self.functions: tuple[Function, ...] = ()
         self.target: Target = target or (known.target if known is not None else Target.named())
         self._known_types = None if known is None or has_half(model) else known._types
@@ -176,13 +177,13 @@ class Graph:
 
     def proto(self, node: gs.Node) -> onnx.NodeProto:
         """The node's `onnx.NodeProto` in the file; must not be changed."""
-        return self.model.graph.node[self._positions[id(node)]]
+        return self._protos[self._positions[id(node)]]
 
     # Tensors
 
     @cached_property
     def _producers(self) -> dict[str, gs.Node]:
-        return {t.name: n for n in self._nodes for t in n.outputs if t.name}
+        return self._seen_through({t.name: n for n in self._nodes for t in n.outputs if t.name})
 
     @cached_property
     def _readers(self) -> dict[str, tuple[Reader, ...]]:
@@ -193,7 +194,16 @@ class Graph:
                     index.setdefault(tensor.name, []).append(Reader(node, i))
         for name, reader in self.captures:
             index.setdefault(self.source(name), []).append(reader)
-        return {name: tuple(found) for name, found in index.items()}
+        return self._seen_through({name: tuple(found) for name, found in index.items()})
+
+    def _seen_through(self, index: dict[str, T]) -> dict[str, T]:
+        """An index by tensor, in which an output of a Cast in `casts` has what its source has."""
+        for name, source in self.casts.items():
+            if source in index:
+                index[name] = index[source]
+            else:
+                index.pop(name, None)
+        return index
 
     @cached_property
     def captures(self) -> tuple[tuple[str, Reader], ...]:
@@ -216,15 +226,15 @@ class Graph:
         Raises:
             KeyError: no node produces it.
         """
-        return self._producers[self.source(key)]
+        return self._producers[key]
 
     def producer(self, tensor: str) -> gs.Node | None:
         """The node that produces the tensor; None for inputs and initializers."""
-        return self._producers.get(self.casts.get(tensor, tensor))
+        return self._producers.get(tensor)
 
     def readers(self, tensor: str) -> tuple[Reader, ...]:
         """Every node input that reads the tensor, in file order, including captures by subgraphs."""
-        return self._readers.get(self.casts.get(tensor, tensor), ())
+        return self._readers.get(tensor, ())
 
     # Constants
 
@@ -236,11 +246,12 @@ class Graph:
     def is_constant(self, tensor: str) -> bool:
         """Whether the tensor is computed from initializers and Constants only, by deterministic operators (see
         `graph.constants`)."""
-        return self.casts.get(tensor, tensor) in self._constant
+        return tensor in self._constant
 
     @cached_property
     def _constant(self) -> Collection[str]:
-        return self.once(Constants).names
+        names = self.once(Constants).names
+        return {*names, *(n for n, s in self.casts.items() if s in names)} if self.casts else names
 
     def value(self, tensor: str) -> np.ndarray | None:
         """The value of a constant, with its shape and type; operators upstream of it are computed.
@@ -267,18 +278,20 @@ class Graph:
 
     def shape(self, tensor: str) -> tuple[int | None, ...] | None:
         """Dimensions, None for a dynamic or unknown one; None if the rank is unknown (custom operators, bad shapes)."""
-        found = self._known(tensor)
+        found = self._stored.get(tensor) or self._types.get(tensor)
         return found[1] if found else None
 
     def dtype(self, tensor: str) -> int | None:
         """The `onnx.TensorProto` data type; None if unknown."""
-        found = self._known(tensor)
+        found = self._stored.get(tensor) or self._types.get(tensor)
         return found[0] if found else None
 
-    def _known(self, tensor: str) -> tuple[int, tuple[int | None, ...] | None] | None:
-        """Type and dimensions of a tensor; an earlier view does not contain constants that repairs have added since."""
-        constant = self.initializers.get(tensor) if self._known_types is not None else None
-        return self._types.get(tensor) if constant is None else (constant.data_type, tuple(constant.dims))
+    @cached_property
+    def _stored(self) -> dict[str, tuple[int, tuple[int | None, ...]]]:
+        """Types and dimensions of initializers, which an earlier view may lack; empty if there is no earlier view."""
+        if self._known_types is None:
+            return {}
+        return {name: (tensor.data_type, tuple(tensor.dims)) for name, tensor in self.initializers.items()}
 
     def elements(self, tensor: str) -> int:
         """Number of elements, with batch 1 if the batch is dynamic; 0 if another dimension is unknown, or for more
@@ -316,7 +329,7 @@ class Graph:
         depth: dict[str, int] = {}
         free = PAIRS | {"Constant", "Identity"}
         for node in self._nodes:
-            below = max((depth.get(t.name, 0) for t in node.inputs), default=0)
+            below = max([depth.get(t.name, 0) for t in node.inputs], default=0)
             for t in node.outputs:
                 depth[t.name] = below + (node.op not in free)
         return depth

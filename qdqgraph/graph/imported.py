@@ -114,7 +114,7 @@ def imported(model: onnx.ModelProto) -> gs.Graph:
     """onnx-graphsurgeon's graph of a model; its own importer makes that of a model with functions, subgraphs or sparse
     tensors."""
     graph = model.graph
-    if model.functions or graph.sparse_initializer or any(map(_is_other, graph.node)):
+    if model.functions or graph.sparse_initializer:
         return gs.import_onnx(model)
     tensors: dict[str, Any] = {}
     for initializer in graph.initializer:
@@ -125,7 +125,10 @@ def imported(model: onnx.ModelProto) -> gs.Graph:
         _declared(info, tensors, again=True)
     inputs = [_declared(info, tensors) for info in graph.input if info.name not in fixed]
     outputs = [_declared(info, tensors) for info in graph.output]
-    nodes = [_node(node, tensors) for node in graph.node]
+    try:
+        nodes = [_node(node, tensors) for node in graph.node]
+    except _OtherError:
+        return gs.import_onnx(model)
     made = gs.Graph(
         inputs=inputs,
         outputs=outputs,
@@ -141,9 +144,8 @@ def imported(model: onnx.ModelProto) -> gs.Graph:
     return made
 
 
-def _is_other(node: onnx.NodeProto) -> bool:
-    """Whether a node has an attribute that `READ` does not read."""
-    return any(attribute.type not in READ or attribute.ref_attr_name for attribute in node.attribute)
+class _OtherError(Exception):
+    """A node has an attribute that `READ` does not read."""
 
 
 def _declared(info: onnx.ValueInfoProto, tensors: dict[str, Any], *, again: bool = False) -> Any:
@@ -159,9 +161,14 @@ def _declared(info: onnx.ValueInfoProto, tensors: dict[str, Any], *, again: bool
 
 
 def _node(proto: onnx.NodeProto, tensors: dict[str, Any]) -> Node:
-    attributes = {intern(attribute.name): READ[attribute.type](attribute) for attribute in proto.attribute}
+    attributes: dict[str, Any] = {}
+    for attribute in proto.attribute[:]:
+        read = READ.get(attribute.type)
+        if read is None or attribute.ref_attr_name:
+            raise _OtherError
+        attributes[intern(attribute.name)] = read(attribute)
     ends = []
-    for names in (proto.input, proto.output):
+    for names in (proto.input[:], proto.output[:]):
         found = []
         for name in names:
             tensor = tensors.get(name) if name else Variable("")

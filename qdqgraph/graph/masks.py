@@ -20,6 +20,7 @@ LEAST = 64.0
 """The smallest magnitude of a mask before a Softmax: exp(-64) is 0 in FP16 and 1.6e-28 in FP32. Swin writes -100."""
 PLAIN = 1000.0
 """The smallest magnitude of a mask elsewhere: a constant that large is no activation."""
+SOFTMAX = frozenset({"Softmax", "LogSoftmax"})
 SPREADS = (ONE_TO_ONE & KEEPS_ALL) | SAME_CONSTANT
 """Operators that keep the one value of a constant."""
 
@@ -78,10 +79,12 @@ def _weighed(graph: Graph) -> set[str]:
     backward pass."""
     found: set[str] = set()
     inner = normalizations(graph)
+    if not any(node.op in SOFTMAX or inner.computes(node) for node in graph.nodes()):
+        return found
     for node in reversed(graph.nodes()):
         move = move_of(graph, node)
         passes = any(name in found for name in (() if move is None else move[1]))
-        weighs = node.op in ("Softmax", "LogSoftmax") or inner.computes(node) or passes
+        weighs = node.op in SOFTMAX or inner.computes(node) or passes
         for index, tensor in enumerate(node.inputs):
             unseen = index == 0 and node.op in UNSEEN and is_standard(node)
             if tensor.name and (key(node) in found if unseen else weighs):

@@ -23,7 +23,12 @@ def move_of(graph: Graph, node: gs.Node) -> Move | None:
 
     Constants are left out.
     """
-    return graph.once(_moves).get(id(node))
+    return moves(graph).get(id(node))
+
+
+def moves(graph: Graph) -> Mapping[int, Move]:
+    """The data inputs and outputs of all data-movement ops, by the id of the node; found once."""
+    return graph.once(_moves)
 
 
 def move_at(graph: Graph, reader: Reader) -> Move | None:

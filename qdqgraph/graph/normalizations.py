@@ -121,7 +121,7 @@ class Normalizations:
 
     def computes(self, node: gs.Node) -> bool:
         """Whether the node is part of a normalization."""
-        return key(node) in self.nodes
+        return bool(self.nodes) and key(node) in self.nodes
 
     def inside(self, reader: Reader) -> bool:
         """Whether one node of a normalization produces what this input reads, through pairs or not, and another node of
@@ -139,6 +139,8 @@ class Normalizations:
 
     def _read(self, node: gs.Node) -> str | None:
         """Records what a node computes; the input of the normalization if it recombines a statistic with it."""
+        if not self._statistics and node.op not in REDUCTIONS:
+            return None
         operands = node.inputs if node.op in BINARY else node.inputs[:1]
         names = [t.name for t in operands if t.name and not self._graph.is_constant(t.name)]
         known = [self._statistics[name] for name in names if name in self._statistics]

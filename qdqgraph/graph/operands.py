@@ -26,6 +26,8 @@ def read_type(graph: Graph, node: gs.Node, index: int) -> int | None:
 def mixed_operands(graph: Graph, node: gs.Node) -> dict[int, int]:
     """The inputs of a node that must have one floating-point type and do not, with their `onnx.TensorProto` types, by
     index; empty for nodes without such a fault, and for operators of other domains."""
+    if len(node.inputs) < 2:
+        return {}
     names = graph.proto(node).input[:]
     known = {i: kind for i, name in enumerate(names) if name and (kind := graph.dtype(name)) in REAL}
     if len(set(known.values())) < 2 or not is_standard(node) or not onnx.defs.has(node.op, graph.opset):

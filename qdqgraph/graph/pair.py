@@ -19,6 +19,7 @@ from onnx import TensorProto
 from ..errors import ModelError
 from ..model.protos import is_standard
 from ..operators import PAIRS
+from .array_types import is_floating, type_of
 from .graph import Graph, input_name, key
 
 Kind = Literal["activation", "weight", "bias"]
@@ -34,9 +35,6 @@ LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, Tenso
 
 SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
 """Types of scales; float32 represents the values of all of them."""
-
-NO_SCALES = ("int", "uint", "bool", "complex", "str", "object")
-"""How the names of types begin that are no floating-point numbers, the 2- and 4-bit ones of ml_dtypes included."""
 
 HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """Types of 16 bits that a scale may have from opset 19."""
@@ -159,8 +157,8 @@ class Pair:
     @cached_property
     def types(self) -> tuple[str, str]:
         """(scale dtype of the first node, integer dtype): pairs with different integers cannot share a scale."""
-        integer = "uint8" if self.zero_point is None else str(self.zero_point.dtype)
-        return (str(self.scale.dtype) if self.scale is not None else "?", integer)
+        integer = "uint8" if self.zero_point is None else type_of(self.zero_point.dtype)
+        return (type_of(self.scale.dtype) if self.scale is not None else "?", integer)
 
     @cached_property
     def scale_key(self) -> bytes:
@@ -198,7 +196,7 @@ class Pairs:
     """All pairs of a graph, by site, by node and by output tensor."""
 
     def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+        self._graph, self._casts = graph, graph.casts
         self._of: dict[str, Pair] = {}
         self._made: dict[str, Pair] = {}
         self._at: dict[str, list[Pair]] = {}
@@ -246,11 +244,11 @@ class Pairs:
 
     def made(self, tensor: str) -> Pair | None:
         """The pair whose DequantizeLinear produces the tensor."""
-        return self._made.get(self._graph.casts.get(tensor, tensor))
+        return self._made.get(self._casts.get(tensor, tensor))
 
     def root(self, tensor: str) -> str:
         """The site of a tensor: the tensor itself, seen through the tieable pairs upstream of it."""
-        tensor = self._graph.casts.get(tensor, tensor)
+        tensor = self._casts.get(tensor, tensor)
         return self._roots.get(tensor, tensor)
 
     def _has_quantize(self, node: gs.Node) -> bool:
@@ -265,10 +263,10 @@ class Pairs:
         readers = graph.readers(integers)
         mine = tuple(r.node for r in readers if r.node.op == "DequantizeLinear" and r.index == 0)
         # Several DequantizeLinears may read one integer weight with different scales: each is then a pair.
-        alone = quantize is None and any(_reading(d) != _reading(node) for d in mine)
+        alone = quantize is None and len(mine) > 1 and any(_reading(d) != _reading(node) for d in mine)
         dequantizes = (node,) if alone else mine
         scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
-        if scale is not None and scale.dtype.name.startswith(NO_SCALES):
+        if scale is not None and not is_floating(scale.dtype):
             raise ModelError(f"the scale of '{tensor}' has the type {scale.dtype}; scales are floating-point numbers")
         zero_name = input_name(node, 2)
         zero_point = graph.value(zero_name) if zero_name else _default_zero_point(graph, node, integers)
@@ -308,7 +306,7 @@ def _reading(node: gs.Node) -> tuple[object, ...]:
 
 def _scale_types(graph: Graph, nodes: Iterable[gs.Node]) -> frozenset[str]:
     values = (graph.value(name) for name in {input_name(node, 1) for node in nodes} if name)
-    return frozenset(str(value.dtype) for value in values if value is not None)
+    return frozenset(type_of(value.dtype) for value in values if value is not None)
 
 
 def _channels(node: gs.Node) -> tuple[object, object]:
@@ -318,9 +316,10 @@ def _channels(node: gs.Node) -> tuple[object, object]:
 
 def _agree(graph: Graph, quantize: gs.Node, dequantize: gs.Node) -> bool:
     """Whether a DequantizeLinear has the scale and zero-point of its QuantizeLinear (see `rounded_equal`)."""
-    scale = graph.value(quantize.inputs[1].name) if len(quantize.inputs) > 1 else None
-    if _channels(quantize) != _channels(dequantize) and (scale is None or scale.size > 1):
-        return False
+    if _channels(quantize) != _channels(dequantize):
+        scale = graph.value(quantize.inputs[1].name) if len(quantize.inputs) > 1 else None
+        if scale is None or scale.size > 1:
+            return False
     ours, theirs = _parameters(quantize), _parameters(dequantize)
     if ours == theirs:
         return True

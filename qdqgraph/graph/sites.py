@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 from ..operators import AVERAGES, BINARY, KEEPS_ALL, MOVES_WHEN, PAIRS, SUMS, UNARY, WEIGHTED
 from .elementwise import activation
 from .graph import Graph, Reader
-from .moves import move_at, move_of
+from .moves import move_at, move_of, moves
 from .normalizations import normalizations
 from .pair import Pair, pairs
 
@@ -85,16 +85,17 @@ class Sites:
         feeds: set[str] = set()
         ends = WEIGHTED | PAIRS | {"Constant"}
         plain = BINARY | UNARY | AVERAGES | SUMS | {"BatchNormalization"}
-        inner = normalizations(self.graph)
+        inner, table, moved = normalizations(self.graph), pairs(self.graph), moves(self.graph)
         for node in reversed(self.graph.nodes()):
-            own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
-            if own is not None and own.kind == "activation":
-                feeds.add(node.inputs[0].name)
-            elif node.op in ends or inner.computes(node) or not any(t.name in feeds for t in node.outputs):
+            if node.op in ends:
+                own = table.of(node) if node.op == "QuantizeLinear" else None
+                if own is not None and own.kind == "activation":
+                    feeds.add(node.inputs[0].name)
+            elif inner.computes(node) or feeds.isdisjoint([t.name for t in node.outputs]):
                 continue
             elif node.op in plain:
-                feeds.update(t.name for t in node.inputs if t.name)
-            elif move := move_of(self.graph, node):
+                feeds.update([t.name for t in node.inputs if t.name])
+            elif move := moved.get(id(node)):
                 feeds.update(move[0])
         return feeds
 
@@ -102,40 +103,43 @@ class Sites:
         """`wants`, in one backward pass."""
         wants: set[str] = set()
         joined = SUMS | AVERAGES | {"Mul"}
-        inner = normalizations(self.graph)
+        inner, table, moved = normalizations(self.graph), pairs(self.graph), moves(self.graph)
         for node in reversed(self.graph.nodes()):
-            own = pairs(self.graph).of(node) if node.op == "QuantizeLinear" else None
+            own = table.of(node) if node.op == "QuantizeLinear" else None
             if own is not None and own.tieable:
                 wants.add(node.inputs[0].name)
-            elif inner.computes(node):
                 continue
-            elif (move := move_of(self.graph, node)) and any(t in wants for t in move[1]):
+            move = moved.get(id(node))
+            if (move is None and node.op not in joined) or inner.computes(node):
+                continue
+            if move is not None and not wants.isdisjoint(move[1]):
                 wants.update(move[0])
             elif node.op in joined:
-                wants.update(name for name in int8_operands(self.graph, node, self.feeds))
+                wants.update(int8_operands(self.graph, node, self.feeds))
         return wants
 
     def _covered(self) -> set[str]:
         """`covered`, in one backward and one forward pass."""
-        covered = {p.site for p in pairs(self.graph) if p.tieable}
-        for node in reversed(self.graph.nodes()):
-            if node.op in KEEPS_ALL or (node.op in MOVES_WHEN and self._grows(node)):
-                move = move_of(self.graph, node)
-                if move and all(t in covered for t in move[1]):
-                    covered.update(move[0])
-        for node in self.graph.nodes():
-            move = move_of(self.graph, node)
-            if move and all(pairs(self.graph).root(t) in covered for t in move[0]):
+        table, moved = pairs(self.graph), moves(self.graph)
+        covered = {p.site for p in table if p.tieable}
+        moving = [(node, moved[id(node)]) for node in self.graph.nodes() if id(node) in moved]
+        for node, move in reversed(moving):
+            keeps = node.op in KEEPS_ALL or (node.op in MOVES_WHEN and self._grows(node))
+            if keeps and covered.issuperset(move[1]):
+                covered.update(move[0])
+        for _, move in moving:
+            if covered.issuperset(map(table.root, move[0])):
                 covered.update(move[1])
         return covered
 
     def _dequantized(self) -> set[str]:
         """`dequantized`, in one forward pass."""
         found: set[str] = set()
+        table, moved = pairs(self.graph), moves(self.graph)
         for node in self.graph.nodes():
             if node.op == "DequantizeLinear":
-                found.update(t.name for t in node.outputs if pairs(self.graph).made(t.name))
-            elif (move := move_of(self.graph, node)) and all(t in found for t in move[0]):
+                found.update([t.name for t in node.outputs if table.made(t.name)])
+            elif (move := moved.get(id(node))) and found.issuperset(move[0]):
                 found.update(move[1])
         return found
 
@@ -172,7 +176,9 @@ def _closed(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None:
     following: dict[str, None] = {}
-    for use in sites(graph).raw(tensor):
+    for use in sites(graph).uses(tensor):
+        if use.tensor != tensor:
+            continue
         move = move_at(graph, use.reader)
         if move is None or any(made not in found for made in move[1]):
             return

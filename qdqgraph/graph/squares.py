@@ -17,6 +17,9 @@ UNSEEN = PAIRS | {"Cast"}
 
 def before(graph: Graph, tensor: str) -> str:
     """The tensor that pairs and Casts produce `tensor` from."""
+    node = graph.producer(tensor)
+    if node is None or node.op not in UNSEEN:
+        return tensor
     known, passed = graph.known(before), []
     while tensor not in known:
         node = graph.producer(tensor)

@@ -47,7 +47,7 @@ def faults(model: onnx.ModelProto) -> dict[str, str]:
 def _form(node: onnx.NodeProto) -> object:
     """What decides whether a node is checked and fits its operator, equal for nodes that differ in names and values
     alone; None if unknown."""
-    attributes = []
+    attributes: list[tuple[object, ...]] = []
     for attribute in node.attribute[:]:
         if attribute.type == onnx.AttributeProto.TENSOR:
             tensor = attribute.t
@@ -56,8 +56,9 @@ def _form(node: onnx.NodeProto) -> object:
             attributes.append((attribute.name, tensor.data_type, *tensor.dims, len(tensor.raw_data)))
         else:
             attributes.append((attribute.name, attribute.SerializeToString()))
-    given, made = tuple(map(bool, node.input[:])), tuple(map(bool, node.output[:]))
-    return node.op_type, node.domain, given, made, *attributes
+    inputs, outputs = node.input[:], node.output[:]
+    absent = tuple([name == "" for name in (*inputs, *outputs)]) if "" in inputs or "" in outputs else ()
+    return node.op_type, node.domain, len(inputs), len(outputs), absent, *attributes
 
 
 def node_fault(node: onnx.NodeProto, opset: int) -> str:
@@ -87,9 +88,12 @@ def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
     """
     made, early = set[str](), set[str]()
     for node in model.graph.node:
-        early.update(name for name in reads(node) if name not in made)
-        made.update(node.output[:])
-        if not early.isdisjoint(node.output[:]):
+        outputs = node.output[:]
+        for name in reads(node):
+            if name not in made:
+                early.add(name)
+        made.update(outputs)
+        if not early.isdisjoint(outputs):
             return {}
     try:
         inference.infer_shapes(

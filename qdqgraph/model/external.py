@@ -28,15 +28,18 @@ def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     yield from (tensor for tensor in tensors(model) if _is_external(tensor) and reference(tensor) is None)
 
 
-def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yields every tensor of a model: initializers and attributes, also in subgraphs and local functions."""
+def tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """Returns every tensor of a model: initializers and attributes, also in subgraphs and local functions."""
     graphs = [model.graph]
     graphs += [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
-    found = [tensor for graph in graphs for tensor in _of_graph(graph)]
+    found: list[onnx.TensorProto] = []
+    for graph in graphs:
+        _of_graph(graph, found)
     for function in model.functions:
-        found += _of_attributes(function.attribute_proto)
-        found += [tensor for node in function.node for tensor in _of_attributes(node.attribute)]
-    yield from found
+        _of_attributes(function.attribute_proto, found)
+        for node in function.node:
+            _of_attributes(node.attribute, found)
+    return found
 
 
 def refuse_beyond_protobuf(model: onnx.ModelProto, limit: int = LIMIT) -> None:
@@ -61,24 +64,30 @@ def refuse_beyond_protobuf(model: onnx.ModelProto, limit: int = LIMIT) -> None:
         )
 
 
-def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
+def _of_graph(graph: onnx.GraphProto, found: list[onnx.TensorProto]) -> None:
+    """Adds the tensors of a graph."""
+    found += graph.initializer
     for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
+        found += (sparse.values, sparse.indices)
     for node in graph.node:
-        yield from _of_attributes(node.attribute)
+        if attributes := node.attribute[:]:  # most nodes have none
+            _of_attributes(attributes, found)
 
 
-def _of_attributes(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
+def _of_attributes(attributes: Iterable[onnx.AttributeProto], found: list[onnx.TensorProto]) -> None:
+    """Adds the tensors of attributes."""
     for attribute in attributes:
         if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        one = (attribute.sparse_tensor,) if attribute.HasField("sparse_tensor") else ()
-        for sparse in (*one, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for graph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-            yield from _of_graph(graph)
+            found.append(attribute.t)
+        found += attribute.tensors
+        if attribute.HasField("sparse_tensor"):
+            found += (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        for sparse in attribute.sparse_tensors:
+            found += (sparse.values, sparse.indices)
+        if attribute.HasField("g"):
+            _of_graph(attribute.g, found)
+        for graph in attribute.graphs:
+            _of_graph(graph, found)
 
 
 def _is_external(tensor: onnx.TensorProto) -> bool:

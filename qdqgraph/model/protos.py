@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import onnx
@@ -26,18 +27,22 @@ def is_standard(node: onnx.NodeProto | gs.Node) -> bool:
 
 def names(graph: onnx.GraphProto) -> Iterator[str]:
     """Yields every tensor name of a graph and of its subgraphs."""
-    for item in (*graph.initializer, *graph.input, *graph.output):
-        yield item.name
+    return chain.from_iterable(_names(graph))
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[Sequence[str]]:
+    yield [item.name for item in (*graph.initializer, *graph.input, *graph.output)]
     for node in graph.node:
-        yield from node.input[:]  # a slice: protobuf takes three times as long for the names one by one
-        yield from node.output[:]
+        yield node.input[:]  # a slice: protobuf takes three times as long for the names one by one
+        yield node.output[:]
         for inner in subgraphs(node):
-            yield from names(inner)
+            yield from _names(inner)
 
 
 def subgraphs(node: onnx.NodeProto) -> Sequence[onnx.GraphProto]:
     """Returns the subgraphs of a node: the branches of an If, the body of a Loop or Scan."""
-    return [g for a in node.attribute[:] for g in ((a.g,) if a.HasField("g") else a.graphs[:])]
+    attributes = node.attribute[:]  # most nodes have none
+    return [g for a in attributes for g in ((a.g,) if a.HasField("g") else a.graphs[:])] if attributes else ()
 
 
 def nested(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
@@ -58,7 +63,9 @@ def key(node: onnx.NodeProto) -> str:
 
 def reads(node: onnx.NodeProto) -> list[str]:
     """Returns every tensor name that the node consumes, including those used in its subgraphs."""
-    found = [name for name in node.input[:] if name]
+    found = node.input[:]
+    if "" in found:
+        found = [name for name in found if name]
     for graph in subgraphs(node):
         for inner in graph.node:
             found += reads(inner)

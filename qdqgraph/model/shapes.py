@@ -41,12 +41,13 @@ class _Inference:
         self.declared = {name: known for name, known in declared if known is not None}
         self.types: dict[str, Known | onnx.TypeProto] = {i.name: _known(i.type) or i.type for i in graph.input}
         self.protos: dict[Known, onnx.TypeProto] = {}
-        self.values: dict[str, np.ndarray] = {}
+        self.values: dict[str, np.ndarray | onnx.TensorProto] = {}
+        """Small constants; a tensor becomes an array where one is needed, which most scales are not."""
         for tensor in graph.initializer:
             dims = tuple(tensor.dims)
             self.types[tensor.name] = (tensor.data_type, dims)
             if math.prod(dims) <= SMALL and not tensor.external_data:
-                self.values[tensor.name] = numpy_helper.to_array(tensor)
+                self.values[tensor.name] = tensor
         self.known: dict[object, list[Inferred | None]] = {}
         self.schemas: dict[tuple[str, str], onnx.defs.OpSchema | None] = {}
 
@@ -81,8 +82,14 @@ class _Inference:
         name, dims = node.output[0], tuple(tensor.dims[:])
         self.types[name] = (tensor.data_type, dims)
         if math.prod(dims) <= SMALL and not tensor.external_data:
-            self.values[name] = numpy_helper.to_array(tensor)
+            self.values[name] = tensor
         return True
+
+    def _value(self, name: str) -> np.ndarray:
+        value = self.values[name]
+        if isinstance(value, onnx.TensorProto):
+            value = self.values[name] = numpy_helper.to_array(value)
+        return value
 
     def _like_input(self, node: onnx.NodeProto, operator: str, inputs: Sequence[str]) -> bool:
         """Records the type of the first input for the result; for Q and DQ, with the element type of a parameter."""
@@ -129,11 +136,11 @@ class _Inference:
             len(outputs),
             b"".join(a.SerializeToString() for a in node.attribute[:]),
             tuple(self.types[n] if isinstance(self.types.get(n), tuple) else n for n in inputs),
-            tuple(self.values[n].tobytes() if n in self.values else b"" for n in inputs),
+            tuple(self._value(n).tobytes() if n in self.values else b"" for n in inputs),
         )
         if alike not in self.known:
             types = {name: self._proto(name) for name in inputs if name}
-            data = {n: numpy_helper.from_array(self.values[n], n) for n in inputs if n in self.values}
+            data = {n: numpy_helper.from_array(self._value(n), n) for n in inputs if n in self.values}
             try:
                 made = shape_inference.infer_node_outputs(
                     schema, node, types, data, opset_imports=self.imports, ir_version=self.model.ir_version
@@ -169,7 +176,7 @@ class _Inference:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         try:
             with np.errstate(all="raise"):  # what divides by zero or overflows is no shape
-                value = compute([self.values[n] for n in node.input if n], attributes)
+                value = compute([self._value(n) for n in node.input if n], attributes)
         except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
             return
         if value.size <= SMALL and value.dtype.kind in "ib":

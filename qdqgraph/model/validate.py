@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 import onnx
@@ -19,17 +19,27 @@ def validate(model: onnx.ModelProto) -> None:
         GraphError: a node has no operator, a tensor has two producers, the graph has a cycle; or as `refuse_malformed`.
     """
     refuse_malformed(model)
-    nodes = list(model.graph.node)
-    outputs = [node.output[:] for node in nodes]
-    producer = {name: position for position, names in enumerate(outputs) for name in names}
-    for position, (node, names) in enumerate(zip(nodes, outputs, strict=True)):
+    nodes = model.graph.node
+    producer: dict[str, int] = {}
+    for position, node in enumerate(nodes):
         if not node.op_type:
             raise GraphError(f"node {position} ('{node.name or key(node)}') has no operator: the file is damaged")
-        for name in names:
-            if name and producer[name] != position:
+        for name in node.output[:]:
+            if name and producer.setdefault(name, position) != position:
                 raise GraphError(f"tensor '{name}' has two producers; ONNX allows one")
-    if any(producer.get(name, -1) >= position for position, node in enumerate(nodes) for name in node.input[:]):
+    if not in_order(nodes):
         _refuse_cycle(nodes, producer)
+
+
+def in_order(nodes: Iterable[onnx.NodeProto]) -> bool:
+    """Whether no node reads what it or a later one produces; what subgraphs read does not count."""
+    read: set[str] = set()
+    for node in nodes:
+        read.update(node.input[:])
+        read.discard("")
+        if not read.isdisjoint(node.output[:]):
+            return False
+    return True
 
 
 def validate_references(graph: onnx.GraphProto) -> None:
@@ -39,15 +49,15 @@ def validate_references(graph: onnx.GraphProto) -> None:
         GraphError: a node input is neither a node output, nor a graph input, nor an initializer.
     """
     known = {"", *(x.name for x in (*graph.input, *graph.initializer))}
-    known |= {x.values.name for x in graph.sparse_initializer} | {
-        name for node in graph.node for name in node.output[:]
-    }
+    known.update(x.values.name for x in graph.sparse_initializer)
     for node in graph.node:
-        for name in node.input[:]:
-            if name not in known:
-                raise GraphError(
-                    f"node '{node.name or key(node)}' reads '{name}', which has no producer: the file is damaged"
-                )
+        known.update(node.output[:])
+    for node in graph.node:
+        if not known.issuperset(inputs := node.input[:]):
+            name = next(name for name in inputs if name not in known)
+            raise GraphError(
+                f"node '{node.name or key(node)}' reads '{name}', which has no producer: the file is damaged"
+            )
 
 
 def _refuse_cycle(nodes: Sequence[onnx.NodeProto], producer: Mapping[str, int]) -> None:

@@ -147,11 +147,9 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
 
 
 def _node(node: onnx.NodeProto, *, inside: bool) -> None:
-    operator, inputs, outputs = node.op_type, node.input[:], node.output[:]
-    _texts(node.name, operator, node.domain, *inputs, *outputs)
-    known = node.domain in STANDARD or operator in PAIRS
-    foreign = FOREIGN if node.domain in (*STANDARD, "com.microsoft") else {}
-    form = form_of(operator) if known else None
+    operator, domain, inputs, outputs = node.op_type, node.domain, node.input[:], node.output[:]
+    _texts(node.name, operator, domain, *inputs, *outputs)
+    form = form_of(operator) if domain in STANDARD or operator in PAIRS else None
     name = node.name or next(iter(outputs), "")
     if form is not None:
         if len(inputs) < form.inputs or not all(inputs[: form.inputs]):
@@ -160,6 +158,7 @@ def _node(node: onnx.NodeProto, *, inside: bool) -> None:
         if len(outputs) < form.outputs:
             raise GraphError(f"node '{name}' ({operator}) has no output: the file is damaged")
     if attributes := node.attribute[:]:
+        foreign = FOREIGN if domain in (*STANDARD, "com.microsoft") else {}
         types = foreign if form is None else form.attributes
         _attributes(operator, name, attributes, types, inside=inside, standard=form is not None)
 

@@ -18,11 +18,20 @@ from .proposal import Graft
 
 def node_faults(graph: Graph) -> Mapping[str, str]:
     """Why onnx.checker rejects nodes of the view, by their keys; found once."""
-    return graph.once(_faults)
+    return graph.once(_in_view)
 
 
-def _faults(graph: Graph) -> Mapping[str, str]:
-    return {place: fault for place, fault in faults(graph.model).items() if graph.source(place) == place}
+def model_faults(graph: Graph) -> Mapping[str, str]:
+    """What `model.conformance.faults` returns for the model of a graph; found once."""
+    return graph.once(_of_model)
+
+
+def _of_model(graph: Graph) -> Mapping[str, str]:
+    return faults(graph.model)
+
+
+def _in_view(graph: Graph) -> Mapping[str, str]:
+    return {place: fault for place, fault in model_faults(graph).items() if graph.source(place) == place}
 
 
 def written_for(graph: Graph, node: gs.Node) -> int | None:

@@ -8,7 +8,7 @@ a new pair follows the producer of its tensor, and only nodes that would precede
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from onnx import helper
 from ..errors import ModelError, RuleError
 from ..graph.constants import constants
 from ..graph.graph import Graph
-from ..model.protos import fresh, key, reads, refill, set_metadata, version
+from ..model.protos import fresh, key, reads, refill, version
 from ..model.writing.spill import tensor_of, value_of
 from ..proposals.proposal import Graft, NodeInput
 from .order import ordered
@@ -78,6 +78,7 @@ class Draft:
         self._retyped: set[str] = set()
         self._positions = {id(n): i for i, n in enumerate(self._nodes)}
         self._reals = Reals(graph)
+        self._entries = {entry.key: entry for entry in reversed(self._model.metadata_props)}
 
     def as_read(self, reader: NodeInput, tensor: str) -> str:
         """Returns the name of a tensor in the type that a node input reads now."""
@@ -271,7 +272,10 @@ class Draft:
 
     def set_metadata(self, key: str, value: str) -> None:
         """Adds or changes a metadata entry of the model."""
-        set_metadata(self._model, key, value)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = self._model.metadata_props.add(key=key)
+        entry.value = value
 
     def finish(self) -> onnx.ModelProto:
         """Returns the new model, without newly unused Q, DQ and constants, and with nodes in topological order."""
@@ -331,3 +335,13 @@ class Draft:
         if dead:
             refill(self._model.graph.initializer, [i for i in self._model.graph.initializer if i.name not in dead])
         return gone
+
+
+def with_entries(model: onnx.ModelProto, entries: Mapping[str, str]) -> onnx.ModelProto:
+    """Returns the model with these metadata entries; the model itself if there are none."""
+    if not entries:
+        return model
+    draft = Draft(model)
+    for name, value in entries.items():
+        draft.set_metadata(name, value)
+    return draft.finish()

@@ -17,10 +17,10 @@ def ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     Raises:
         PlanError: the graph has a cycle.
     """
+    if _is_ordered(nodes):
+        return nodes
     producer = {name: i for i, n in enumerate(nodes) for name in n.output if name}
     needs = [{producer[name] for name in reads(n) if name in producer} - {i} for i, n in enumerate(nodes)]
-    if all(max(need, default=-1) < i for i, need in enumerate(needs)):
-        return nodes
     sorter = TopologicalSorter(dict(enumerate(needs)))
     try:
         sorter.prepare()
@@ -36,3 +36,13 @@ def ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         for next_index in sorter.get_ready():
             heapq.heappush(ready, next_index)
     return order
+
+
+def _is_ordered(nodes: list[onnx.NodeProto]) -> bool:
+    """Whether no node reads what it or a later one produces."""
+    read: set[str] = set()
+    for node in nodes:
+        read.update(reads(node))
+        if not read.isdisjoint(node.output[:]):
+            return False
+    return True

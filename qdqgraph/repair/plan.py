@@ -124,7 +124,10 @@ class Plan:
     def _edited(self, model: onnx.ModelProto) -> onnx.ModelProto:
         new = onnx.ModelProto()
         new.CopyFrom(model)
-        inputs = {(e.node, e.index): e for e in self.edits if isinstance(e, SetInput)}
+        inputs: dict[str, dict[int, SetInput]] = {}
+        for each in self.edits:
+            if isinstance(each, SetInput):
+                inputs.setdefault(each.node, {})[each.index] = each
         for field in ITEM:
             mine = [e for e in self.edits if isinstance(e, Insert | Remove) and e.field == field]
             if mine:
@@ -135,15 +138,16 @@ class Plan:
                     raise PlanError(f"the plan is stale: ir_version is {new.ir_version}, not {version.old}")
                 new.ir_version = version.new
         for node in new.graph.node if inputs else ():
-            for index, name in enumerate(node.input):
-                edit = inputs.pop((key(node), index), None)
+            asked = inputs.get(key(node), {})
+            for index, name in enumerate(node.input[:] if asked else ()):
+                edit = asked.pop(index, None)
                 if edit is None:
                     continue
                 if name != edit.old:
                     raise PlanError(f"the plan is stale: input {index} of {edit.node!r} is {name!r}, not {edit.old!r}")
                 node.input[index] = edit.new
-        if inputs:
-            raise PlanError(f"the plan is stale: there is no node input {next(iter(inputs))}")
+        if missing := [(node, index) for node, asked in inputs.items() for index in asked]:
+            raise PlanError(f"the plan is stale: there is no node input {missing[0]}")
         return new
 
 
@@ -194,7 +198,7 @@ def _difference(field: Field, before: Sequence[Any], after: Sequence[Any]) -> li
         if i >= 0 and (old[i] == new[j] or (field == "node" and _only_inputs(before[i], item))):
             same.append((i, j))
     stay = _increasing(same)
-    for i, j in stay if field == "node" else ():
+    for i, j in [(i, j) for i, j in stay if old[i] != new[j]]:
         pairs_of_names = zip(before[i].input, after[j].input, strict=True)
         edits += [SetInput(key(after[j]), k, a, b) for k, (a, b) in enumerate(pairs_of_names) if a != b]
     left, right = {i for i, _ in stay}, {j for _, j in stay}
@@ -218,9 +222,9 @@ def _equals(item: Any, data: bytes) -> bool:
 
 def _content(item: Any) -> bytes:
     """What is equal for equal items: their bytes, or a digest of many, because weights would be in memory again."""
-    if whole.is_light(item):
+    if isinstance(item, onnx.TensorProto) and whole.is_light(item):
         return whole.digest(item)
-    data = _data(item)
+    data: bytes = item.SerializeToString(deterministic=True)
     return data if len(data) < LARGE else hashlib.sha256(data).digest()
 
 

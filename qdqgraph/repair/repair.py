@@ -59,6 +59,8 @@ class Repair:
         measured: what data say of the sites; None without data, and in a `Result`.
         legal: with data, the model with no repairs but those of what the target refuses; None otherwise, for
             `quantize`, and in a `Result`.
+        accepted: the repaired model if onnx was found to accept its nodes, types and shapes, so that it need not be
+            asked again; None if it was not asked, and in a `Result`.
     """
 
     model: onnx.ModelProto
@@ -80,6 +82,7 @@ class Repair:
     found: tuple[Finding, ...] = ()
     measured: Measured | None = field(default=None, repr=False, compare=False)
     legal: onnx.ModelProto | None = None
+    accepted: onnx.ModelProto | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         found = f"{counted(len(self.applied), 'finding')} repaired, {len(self.left)} left"
@@ -89,7 +92,8 @@ class Repair:
 def with_entry(repair: R, original: onnx.ModelProto, key: str, value: str) -> R:
     """The repair of a model with a metadata entry in its result and in its plan."""
     made = with_metadata(repair.model, key, value)
-    return replace(repair, model=made, plan=repair.plan.with_metadata(original, made))
+    accepted = made if repair.accepted is repair.model else None
+    return replace(repair, model=made, plan=repair.plan.with_metadata(original, made), accepted=accepted)
 
 
 def joined(model: onnx.ModelProto, before: Repair, after: Repair, *, floats: bool = False) -> Repair:

@@ -16,6 +16,7 @@ import onnx
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..log import Progress, log_step
+from ..proposals.opset import model_faults
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.policy import Policy, unknown_anchor
 from ..rulekit.rule import Rule, scan
@@ -156,6 +157,8 @@ def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Cor
     final = work.with_paths(final)
     final = released(final) if corrections is None else work.corrected(final, corrections)
     result = work.result(model, start, exact, final)
+    if not model_faults(final):  # what `result` adds are metadata
+        result = replace(result, accepted=result.model)
     final.forget()
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:

@@ -59,7 +59,6 @@ class _Solver:
         self.graph, self.policy, self.limit, self.measured = graph, policy, limit, measured
         self.policies = tuple(dict.fromkeys((DEFAULT, policy, *others)))
         self.originals = originals(graph)
-        self.order = {t.name: i for i, n in enumerate(graph.nodes(), start=1) for t in n.outputs}
         self.parent: dict[str, str] = {}
         self.sets: dict[str, TiedSites] = {}
 
@@ -74,6 +73,11 @@ class _Solver:
             self.parent[site], site = top, self.parent[site]
         return top
 
+    def place(self, site: str) -> int:
+        """Returns the place of a site in the order of the file: 0 for an input of the graph."""
+        maker = self.graph.producer(site)
+        return 0 if maker is None else self.graph.position(maker) + 1
+
     def own(self, pair: Pair) -> float:
         """Returns the scale of a pair before any repair."""
         return min(self.originals.get(pair.site, math.inf), pair.value)
@@ -85,7 +89,7 @@ class _Solver:
         alone = [*own] if scale is None else [scale]
         new = TiedSites([site], two(own), two(alone))
         if alone:
-            new.preferred = dict.fromkeys(self.policies, SiteScale(self.order.get(site, 0), site, max(alone)))
+            new.preferred = dict.fromkeys(self.policies, SiteScale(self.place(site), site, max(alone)))
         if mine:
             new.finest = (min(map(self.own, mine)), site)
             new.pinned = frozenset(p.value for p in mine if p.pinned)
@@ -263,7 +267,7 @@ def _solution(solver: _Solver, taken: list[Finding], refused: list[Finding]) -> 
         if not members.tied:
             continue  # a site with refused ties only
         chosen = solver.choose(members)
-        ordered = tuple(sorted(members.sites, key=lambda s: (solver.order.get(s, 0), s)))
+        ordered = tuple(sorted(members.sites, key=lambda s: (solver.place(s), s)))
         dtype = next(iter(members.scale_types)) if len(members.scale_types) == 1 else "float32"
         scale = None if chosen is None else np.array(chosen[0], dtype)
         agreed = len(members.values) <= 1 and (

@@ -18,7 +18,7 @@ from ..rulekit.rule import Rule, scan
 from .applied import told
 from .carry_out import carry_out
 from .corrections import Correction, Corrections, correct
-from .draft import Draft
+from .draft import with_entries
 from .gate import BARE, is_bare, was_bared
 from .growth import Growth
 from .guard import Reasons, Refuse, guarded
@@ -261,26 +261,25 @@ class Work:
             final: the graph after all repairs.
         """
         edited, legal = final.model is not start.graph.model, self._legal or start.graph
+        entries: dict[str, str] = {}
         if is_bare(final, self.rules) and not was_bared(final):
-            draft = Draft(final.model)
-            draft.set_metadata(BARE, "every pair was taken away")
-            final = Graph(draft.finish(), final.folder, target=final.target)
+            entries[BARE] = "every pair was taken away"
         if self.data.measured is not None:
-            draft = Draft(final.model)
-            draft.set_metadata(CALIBRATION, self.data.measured.provenance)
-            final = Graph(draft.finish(), final.folder, target=final.target)
+            entries[CALIBRATION] = self.data.measured.provenance
+        made = with_entries(final.model, entries)
         changed = bool(self.applied) or start.opset is not None or not start.graph.functions
         changed = changed or self.data.measured is not None or edited
         if (self.data.measured is not None or self.corrections) and start.opset is None:
-            changed = changed and not same(start.graph.model, final.model, final.folder)  # scales went, and came back
+            changed = changed and not same(start.graph.model, made, final.folder)  # scales went, and came back
         solution, left = self.settled(final, self.refused)
         for finding in left:
             LOG.debug("left %r: %s", finding, finding.refused or finding.safety.value)
         old, after = start.pairs, pairs(final)
         new = {p.key for p in after if p.kind == "activation"}
+        made = made if changed else model  # a repair that changes nothing inlines no function
         return Repair(
-            model=final.model if changed else model,  # a repair that changes nothing inlines no function
-            plan=Plan.between(model, final.model if changed else model),
+            model=made,
+            plan=Plan.between(model, made),
             exact=exact.model if changed else model,
             start=start.graph.model if changed else model,
             functions=tuple(f.name for f in start.graph.functions) if changed else (),

@@ -48,7 +48,9 @@ class Result(Repair):
         """Returns a repair with the results of the later steps, and without what only these need."""
         from .histograms import counted as values  # numpy and calibration, which only a repair needs
 
-        own = {f.name: getattr(repair, f.name) for f in fields(Repair) if f.name not in ("measured", "legal")}
+        own = {
+            f.name: getattr(repair, f.name) for f in fields(Repair) if f.name not in ("measured", "legal", "accepted")
+        }
         return cls(**own, **{"values": values(repair.measured), **more})
 
     def summary(self) -> str:

@@ -7,7 +7,7 @@ is stopped at that line, and nothing is carried out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import onnx
@@ -29,9 +29,11 @@ ITEMS = {
 """How each proposal is written, for messages."""
 
 
-def tensor_names(graph: Graph) -> frozenset[str]:
+def tensor_names(graph: Graph) -> Set[str]:
     """Returns the names of all tensors of the graph, those of subgraphs included."""
-    return frozenset(name for name in names(graph.model.graph) if name)
+    found = set(names(graph.model.graph))
+    found.discard("")
+    return found
 
 
 def check(graph: Graph, found: Finding) -> None:

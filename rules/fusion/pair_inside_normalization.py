@@ -211,6 +211,8 @@ class PairInsideNormalization(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         gates = gates_outside_blocks(graph)
+        if not gates and not normalizations(graph).nodes:
+            return
         through: dict[int, list[Use]] = {}
         for site in dict.fromkeys(pair.site for pair in pairs(graph)):
             for use in sites(graph).uses(site):

@@ -130,7 +130,7 @@ def _found(graph: Graph, node: Node) -> Iterator[Reader]:
 
 def _reads(graph: Graph, node: Node) -> Iterator[Reader]:
     """Yields the inputs of a node of the standard domain that are INT8 constants."""
-    if node.domain not in ("", None, "ai.onnx") or node.op in PAIRS:
+    if node.op in PAIRS or not node.inputs or node.domain not in ("", None, "ai.onnx"):
         return
     if node.op.startswith(OPERATORS) or node.op.endswith("Integer"):
         return

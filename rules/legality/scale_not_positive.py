@@ -21,6 +21,8 @@ from qdqgraph.rulekit import (
     remove_pair,
 )
 
+LEAST = np.finfo(np.float32).smallest_normal
+
 
 class ScaleNotPositive(Rule):
     """A scale is zero, negative, denormal, infinite or NaN.
@@ -67,7 +69,7 @@ class ScaleNotPositive(Rule):
             if pair.scale is None:
                 continue
             values = pair.scale.astype(np.float64).reshape(-1)
-            bad = np.flatnonzero(~(np.isfinite(values) & (values >= np.finfo(np.float32).smallest_normal)))
+            bad = np.flatnonzero(~(np.isfinite(values) & (values >= LEAST)))
             if not bad.size:
                 continue
             negated = _negative_scales(graph, pair) if pair.kind == "weight" and np.all(values[bad] < 0) else ()

@@ -13,6 +13,7 @@ from qdqgraph.rulekit import (
     Safety,
     Use,
     move_at,
+    move_of,
     normalizations,
     only_quantized,
     pairs,
@@ -141,14 +142,18 @@ class SharedTensorUnpaired(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         table = pairs(graph)
         settled: set[str] = set()
-        names = dict.fromkeys(name for node in graph.nodes() for t in node.inputs if (name := t.name))
+        names = dict.fromkeys(
+            name for node in graph.nodes() if (move := move_of(graph, node)) is not None for name in move[0]
+        )
         for tensor in names:
-            if table.made(tensor) or graph.is_constant(tensor) or normalizations(graph).encloses(tensor):
+            if table.made(tensor) or graph.is_constant(tensor):
                 continue
             raw = [(u, move) for u in sites(graph).raw(tensor) if (move := _to_int8(graph, u)) is not None]
+            if not raw or normalizations(graph).encloses(tensor):
+                continue
             own = table.at(tensor)
             ways = sum(len(move[1]) for _, move in raw)
-            if not raw or (not own and ways < 2 and not _after_int8_pool(graph, tensor, settled)):
+            if not own and ways < 2 and not _after_int8_pool(graph, tensor, settled):
                 continue
             settled.add(tensor)
             ops = sorted(node.op for node in {id(u.reader.node): u.reader.node for u, _ in raw}.values())

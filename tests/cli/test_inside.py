@@ -185,9 +185,9 @@ def test_an_input_that_changes_is_refused_and_nothing_is_written(
 ) -> None:
     inside(monkeypatch)
 
-    def change(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
+    def change(original: onnx.ModelProto, new: onnx.ModelProto, accepted: onnx.ModelProto | None) -> None:
         path.write_bytes(path.read_bytes()[:-1] + b"!")
-        refuse_unsound(original, new)
+        refuse_unsound(original, new, accepted)
 
     monkeypatch.setattr(results, "refuse_unsound", change)
     assert main(["fix", str(path), "-o", str(path.parent / "out.onnx"), "--no-numerics"]) == 2

@@ -32,6 +32,8 @@ def function_of(graph: Graph, tensor: str, ends: Collection[str]) -> list[gs.Nod
         ends: the network outputs.
     """
     inside: list[gs.Node] = []
+    if _leaves(graph, [tensor], ends):
+        return inside
     made, joined = [tensor], False
     while len(inside) < STEPS:
         left = _left(graph, made, inside, ends)

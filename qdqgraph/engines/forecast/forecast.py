@@ -93,8 +93,9 @@ class _Forecast:
         for node in kernel.nodes:
             for index, tensor in enumerate(node.inputs):
                 name = tensor.name
-                made = squares.before(self.graph, name) if name else ""
-                if not name or made in inside or self.graph.is_constant(name) or self._is_shape(name):
+                if not name or self.graph.is_constant(name) or self._is_shape(name):
+                    continue
+                if squares.before(self.graph, name) in inside:
                     continue
                 if kernel.generated and id(self.parts.origin(name)) in members:
                     continue
@@ -154,8 +155,8 @@ class _Forecast:
         reads += [self.memory.read(u, self.memory.offered(u) if absorbs else FLOATING) for u in others]
         nodes = (*self._weights(core), *map(label, kernel.nodes))
         precision = self.memory.offered(mine[0]).precision if int8 else ""
-        layer = Layer(" + ".join(nodes), kernel.kind, nodes, (), tuple(reads), (), precision, why=tuple(why))
-        layer = replace(layer, alternative=_names(kernel.alternative))
+        made, other = " + ".join(nodes), _names(kernel.alternative)
+        layer = Layer(made, kernel.kind, nodes, (), tuple(reads), (), precision, why=tuple(why), alternative=other)
         pool = self._pool_after(kernel, absorbs)
         if pool is not None:
             layer, fused = self._pooled(layer, kernel, pool)

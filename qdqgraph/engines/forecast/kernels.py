@@ -119,7 +119,8 @@ class Partition:
         owner = {id(n): i for i, kernel in enumerate(kernels) for n in kernel.nodes}
         found: dict[int, list[int]] = {}
         seen: dict[str, gs.Node | None] = {}
-        inputs = [(n, t.name) for kernel in kernels for n in kernel.nodes for t in n.inputs if t.name]
+        known = self.graph.is_constant  # no kernel computes a constant
+        inputs = [(n, t.name) for k in kernels for n in k.nodes for t in n.inputs if t.name and not known(t.name)]
         inputs += [(r.node, name) for name, r in self.graph.captures if id(r.node) in owner]
         for node, name in inputs:
             origin = self.origin(name)
@@ -152,8 +153,10 @@ class Partition:
                 known[tensor] = node
                 break
             tensor = node.inputs[0].name
-        known.update(dict.fromkeys(passed, known[tensor]))
-        return known[tensor]
+        found = known[tensor]
+        for name in passed:
+            known[name] = found
+        return found
 
     def _ordered(self, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
         """In the order of execution: each after what it reads, else in file order."""
@@ -330,6 +333,8 @@ def shape_arithmetic(graph: Graph) -> frozenset[int]:
     found: set[int] = set()
     makers: set[str] = set()
     for node in graph.nodes():
+        if not makers and node.op not in SHAPES:
+            continue
         names = [t.name for t in node.inputs if t.name and not graph.is_constant(t.name)]
         if node.op in SHAPES or (names and all(n in makers for n in names)):
             found.add(id(node))

@@ -14,7 +14,7 @@ from ...operators import members
 from ..layers import Layer, Reason, Tensor
 from .evidence import reason
 from .propagation import Propagation, ScaleKey, passes, site_of, values
-from .stored import FLOATING, FLOATS, StoredType, data_type, renamed
+from .stored import FLOATING, FLOATS, StoredType, data_type, renamed, type_name
 
 LEAVES = -2
 """In place of an input's index: no node reads the tensor, it is a network output."""
@@ -174,8 +174,9 @@ class Memory:
         for index, layer in enumerate(self.layers):
             tensors = (*layer.inputs, *layer.outputs)
             if not layer.precision or any(t.name in names for t in tensors):
-                named = replace(layer, inputs=renamed(layer.inputs, names), outputs=renamed(layer.outputs, names))
-                self.layers[index] = replace(named, precision=layer.precision or data_type(tensors))
+                precision, ins, outs = layer.precision or data_type(tensors), layer.inputs, layer.outputs
+                ins, outs = renamed(ins, names), renamed(outs, names)
+                self.layers[index] = replace(layer, inputs=ins, outputs=outs, precision=precision)
         return tuple(self.layers)
 
     def view(self, made: str, use: Use) -> None:
@@ -335,7 +336,7 @@ class Memory:
         if name in self._copies and storage.scale == self._storage[name].scale:
             return self._copies[name]
         shape = self.graph.shape(name)
-        dims = (-1,) if shape is None else tuple((-1 if i else 1) if d is None else d for i, d in enumerate(shape))
+        dims = (-1,) if shape is None else tuple([(-1 if i else 1) if d is None else d for i, d in enumerate(shape)])
         return Tensor(name, dims, storage.precision or self.precision(name))
 
     def precision(self, name: str) -> str:
@@ -343,7 +344,7 @@ class Memory:
         return self._float(name, inside=name not in self.graph.inputs and name not in self.graph.outputs)
 
     def _float(self, name: str, *, inside: bool) -> str:
-        kind = onnx.TensorProto.DataType.Name(self.graph.dtype(name) or onnx.TensorProto.FLOAT)
+        kind = type_name(self.graph.dtype(name) or onnx.TensorProto.FLOAT)
         if kind not in FLOATS:
             return kind
         return "FP16" if inside and not self.graph.target.strong and kind == "FLOAT" else FLOATS[kind]

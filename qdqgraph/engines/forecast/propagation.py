@@ -73,7 +73,8 @@ class Propagation:
         self._quantizing: dict[str, Mapping[ScaleKey, Pair]] = {}
         for node in reversed(graph.nodes()):
             for tensor in node.outputs:
-                self._settle(tensor.name)
+                if tensor.name in self.leaving or not graph.is_constant(tensor.name):
+                    self._settle(tensor.name)
         for name in graph.inputs:
             self._settle(name)
 
@@ -92,20 +93,15 @@ class Propagation:
         return self._quantizing[tensor]
 
     def _settle(self, tensor: str) -> None:
-        wishes = set(self._wishes(tensor))
+        """Records what the readers of a site want if all want the same scale."""
+        wishes = {self.wish(use) for use in values(self.graph, tensor)}
+        wishes.update(None if pair is None else pair.scale_key for pair in self.leaving.get(tensor, ()))
         if len(wishes) == 1 and (scale := wishes.pop()) is not None:
             self.wanted[tensor] = scale
 
-    def _wishes(self, tensor: str) -> Iterator[ScaleKey | None]:
-        """What each reader of a site wants: a scale, or None for floating point."""
-        for use in values(self.graph, tensor):
-            yield self.wish(use)
-        for pair in self.leaving.get(tensor, ()):
-            yield None if pair is None else pair.scale_key
-
     def wish(self, use: Use) -> ScaleKey | None:
         """What a use wants: the scale of its pair; at a data-movement op, the scale that all readers of its results
-        want."""
+        want; None for floating point."""
         if use.pair is not None:
             return use.pair.scale_key
         move = passes(self.graph, use.reader.node) if use.reader.index >= 0 else None
@@ -122,8 +118,10 @@ def passes(graph: Graph, node: gs.Node) -> Move | None:
     stays downstream of it. The target lists operators over which no engine of its generation moved a Q, and how many
     spatial dimensions its INT8 max pools have.
     """
-    move = None if node.op in graph.target.unmoved or not pools_int8(graph, node) else move_of(graph, node)
-    if move is None or node.op != "Pad":
+    move = move_of(graph, node)
+    if move is None or node.op in graph.target.unmoved or not pools_int8(graph, node):
+        return None
+    if node.op != "Pad":
         return move
     amounts = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else node.attrs.get("pads")
     shape = graph.shape(move[0][0])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+
+import onnx
 
 from ...graph.pair import Pair
 from ..layers import EIGHT_BITS, UNKNOWN, Tensor
@@ -43,8 +46,18 @@ FLOATING = StoredType()
 
 def precision_of(pair: Pair | None) -> str:
     """What engines call the type of a pair's values: INT8 unless it is known to be another."""
-    kind = "" if pair is None else pair.types[1].upper()
+    return "INT8" if pair is None else _precision(pair.types[1].upper())
+
+
+@cache
+def _precision(kind: str) -> str:
     return next((name for begin, name in QUANTIZED.items() if kind.startswith(begin)), "INT8")
+
+
+@cache
+def type_name(kind: int) -> str:
+    """ONNX's name of an `onnx.TensorProto` data type."""
+    return onnx.TensorProto.DataType.Name(kind)
 
 
 def data_type(tensors: tuple[Tensor, ...]) -> str:
