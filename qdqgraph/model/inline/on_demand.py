@@ -25,7 +25,7 @@ class OnDemand:
             if name not in pending:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             self.__dict__[name] = pending[name]()
-            del pending[name]
+            pending.pop(name, None)  # another thread may have read it too
             return self.__dict__[name]
 
     def __getstate__(self) -> dict[str, Any]:
