@@ -43,6 +43,8 @@ from tests.support.writes import files
 SIGNALS = ("SIGKILL",) * 5 + ("SIGINT", "SIGTERM", "SIGHUP")
 PER_SETTING = 25
 """Signals in one setting, for which the state after an undisturbed run is made once."""
+PYTHON = "Could not import runpy module"
+"""What Python itself says when SIGINT comes before it runs the package."""
 LONGEST = 60.0
 """Seconds after which a process counts as hanging."""
 
@@ -175,8 +177,9 @@ def _judge_end(
     """Judges a process that could clean up: files, exit code and sentence."""
     (now, model), (name, status), text = found, end, said(folder).read_text(errors="replace")
     code = -1 if status == -1 or os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
-    started = os.WIFSIGNALED(status) and os.WTERMSIG(status) == getattr(signal, name) and now == states.before
-    if started:  # before the command line could listen
+    early = os.WIFSIGNALED(status) and os.WTERMSIG(status) == getattr(signal, name)
+    early |= code == 1 and text.startswith(PYTHON)
+    if early and now == states.before:  # before the command line could listen
         return
     if code not in (0, 128 + getattr(signal, name)):
         counts.fault("untrue", setting, f"{name}: exit code {code}: {text[:300]!r}")

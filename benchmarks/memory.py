@@ -1,13 +1,13 @@
 """Memory and time of each command against the size of weights and of the graph, beside the floor in the same run.
 
     python -m benchmarks.memory [--megabytes 50 500 3000] [--forms float int8] [--stored inline external]
-        [--nodes 20000 100000] [--commands check fix …] [--folder FOLDER] [--most 10000]
+        [--nodes 20000 100000] [--commands check fix …] [--samples 2] [--folder FOLDER] [--most 10000]
 
 The floor of reading and writing is onnx.load + onnx.save of the model file, whose external data stay where they are;
 that of a numeric check is one ONNX Runtime session of the same file that runs once, with the options that qdqgraph
 uses. The peak is that of the resident memory of a whole process, pages of mapped files included; in parentheses what
 belongs to the process alone (RssAnon, sampled every 10 ms). Times are CPU times of whole processes. A command whose own
-memory exceeds --most is ended, and its row says so.
+memory exceeds --most is ended, and its row says so. `fix --data` and calls from Python run only if they are named.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ MAKE = """
 import sys
 from pathlib import Path
 from benchmarks.memory import make_weights, make_nodes
-kind, size, form, stored, path = sys.argv[1:]
-make_nodes(int(size), Path(path)) if kind == "nodes" else make_weights(int(size), form, stored, Path(path))
+kind, size, form, stored, samples, path = sys.argv[1:]
+size, samples, path = int(size), int(samples), Path(path)
+make_nodes(size, path) if kind == "nodes" else make_weights(size, form, stored, path, samples)
 """
 COMMANDS = {
     "check": ("check", "{model}", "--no-rehearsal"),
@@ -73,8 +74,16 @@ COMMANDS = {
     ),
     "fix --data --no-numerics": ("fix", "{model}", "-o", "{out}", "--force", "--data", "{samples}", "--no-numerics"),
 }
+CALL = "import qdqgraph, sys; qdqgraph.{}(sys.argv[1], output=sys.argv[2], force=True{})"
+CALLS = {
+    "fix() in Python": CALL.format("fix", ""),
+    "fix(weights='int8', plan=…) in Python": CALL.format("fix", ", weights='int8', plan=sys.argv[2] + '.plan'"),
+    "to_fp16() in Python": CALL.format("to_fp16", ""),
+    "fix().model in Python": CALL.format("fix", "") + ".model",
+}
+"""Calls in place of commands, of which a process makes one."""
 ASKED = ("fix --weights int8 --plan --no-numerics", "fix --data --no-numerics")
-"""Commands that run only if they are named; the second one needs two samples, of `make_weights`."""
+"""Commands that run only if they are named; the second one reads the samples of `make_weights`."""
 FLOORS = {"load + save": LOAD, "ONNX Runtime": SESSION}
 
 
@@ -126,7 +135,7 @@ def _own(pid: int) -> float:
     return sum(int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("RssAnon"))
 
 
-def make_weights(megabytes: int, form: str, stored: str, path: Path) -> None:
+def make_weights(megabytes: int, form: str, stored: str, path: Path, samples: int = 2) -> None:
     """Writes a chain of quantized matrix products with residual sums, whose weights have this size.
 
     Args:
@@ -134,6 +143,7 @@ def make_weights(megabytes: int, form: str, stored: str, path: Path) -> None:
         form: "float", upstream of their Q, or "int8".
         stored: "inline" or "external".
         path: the file; its external data are beside it.
+        samples: of the input, in an .npz file beside it.
     """
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
@@ -181,7 +191,7 @@ def make_weights(megabytes: int, form: str, stored: str, path: Path) -> None:
     graph = helper.make_graph(nodes, "weights", ends[:1], ends[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    np.savez(path.with_suffix(".npz"), x=random.normal(size=(2, SIDE)).astype("f"))
+    np.savez(path.with_suffix(".npz"), x=random.normal(size=(samples, SIDE)).astype("f"))
 
 
 def make_nodes(nodes: int, path: Path) -> None:
@@ -198,7 +208,9 @@ def row(name: str, words: Sequence[str], commands: Sequence[str], folder: Path, 
     samples = path.with_suffix(".npz")
     layer = "Conv_*" if words[0] == "nodes" else "layer0"
     for command in (*FLOORS, *commands):
-        if command in FLOORS:
+        if command in CALLS:
+            found = cost(["-c", CALLS[command], str(path), str(out)], most)
+        elif command in FLOORS:
             if command not in commands and command != "load + save" and "fix" not in commands:
                 continue
             found = cost(["-c", FLOORS[command], str(path), str(out)], most)
@@ -219,7 +231,10 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=("float", "int8"), default=["float", "int8"])
     parser.add_argument("--stored", nargs="+", choices=("inline", "external"), default=["inline", "external"])
     parser.add_argument("--nodes", type=int, nargs="*", default=[20000, 100000])
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=[c for c in COMMANDS if c not in ASKED])
+    parser.add_argument(
+        "--commands", nargs="+", choices=(*COMMANDS, *CALLS), default=[c for c in COMMANDS if c not in ASKED]
+    )
+    parser.add_argument("--samples", type=int, default=2, help="samples for --data")
     parser.add_argument("--folder", type=Path, help="where the models are made; a temporary folder by default")
     parser.add_argument("--most", type=float, default=10000, help="MB of its own memory at which a process is ended")
     asked = parser.parse_args()
@@ -232,9 +247,15 @@ def main() -> None:
                     if stored == "inline" and megabytes >= 2000:  # protobuf's limit
                         continue
                     name = f"{megabytes:,} MB {form}, {stored}"
-                    row(name, ["weights", str(megabytes), form, stored], asked.commands, Path(place), asked.most)
+                    row(
+                        name,
+                        ["weights", str(megabytes), form, stored, str(asked.samples)],
+                        asked.commands,
+                        Path(place),
+                        asked.most,
+                    )
         for nodes in asked.nodes:
-            row(f"{nodes:,} nodes", ["nodes", str(nodes), "-", "-"], asked.commands, Path(place), asked.most)
+            row(f"{nodes:,} nodes", ["nodes", str(nodes), "-", "-", "0"], asked.commands, Path(place), asked.most)
 
 
 if __name__ == "__main__":

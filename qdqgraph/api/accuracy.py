@@ -35,7 +35,7 @@ from .measuring import network_of
 from .settings import CheckOptions
 
 
-@public(CheckOptions)
+@public(CheckOptions, plain=True)
 def error(
     model: Model,
     data: Data | None,

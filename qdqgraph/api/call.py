@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any, ParamSpec, TypeVar
 
 from ..crash import guarded
 from ..errors import ArgumentError, guess
 from ..log import Logged
+from ..model.inline.references import in_command, referencing
 from ..repair.options import Options
 
 P = ParamSpec("P")
@@ -19,7 +21,7 @@ PROGRESS = "progress"
 """The argument that is called with one line before each step."""
 
 
-def public(settings: type[Any] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def public(settings: type[Any] | None = None, *, plain: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Makes a function a part of the API.
 
     An unknown or missing argument is an `ArgumentError` that suggests the nearest name. The signature that `help` and
@@ -28,6 +30,7 @@ def public(settings: type[Any] | None = None) -> Callable[[Callable[P, R]], Call
 
     Args:
         settings: the typed dictionary of the options that the function takes by name as `**settings`; None for none.
+        plain: what the function returns has no model, so a large file that it is given is read without its weights.
     """
 
     def decorate(call: Callable[P, R]) -> Callable[P, R]:
@@ -40,7 +43,8 @@ def public(settings: type[Any] | None = None) -> Callable[[Callable[P, R]], Call
             if steps:
                 given = kwargs.get(PROGRESS)
                 kwargs[PROGRESS] = given if isinstance(given, Logged) else Logged(given)  # type: ignore[arg-type]
-            return call(*args, **kwargs)
+            with referencing() if plain and not in_command() else nullcontext():
+                return call(*args, **kwargs)
 
         found = guarded(run)
         found.__signature__ = signature  # type: ignore[attr-defined]

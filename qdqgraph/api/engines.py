@@ -40,7 +40,7 @@ Source: TypeAlias = Engine | File
 """An engine, or a file: layer info from trtexec, a saved engine, or an ONNX model to forecast."""
 
 
-@public()
+@public(plain=True)
 def forecast(
     model: Model,
     target: str = DEFAULT,

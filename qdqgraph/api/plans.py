@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -10,6 +11,8 @@ import onnx
 from ..errors import PlanError, reason
 from ..graph.graph import Graph
 from ..model import kinds
+from ..model.inline import whole
+from ..model.inline.references import in_command, referencing
 from ..model.recognized import mistaken
 from ..model.writing.models import Source, placed, write_model
 from ..model.writing.outputs import refuse_to_overwrite
@@ -44,7 +47,7 @@ def apply(
         ModelError: the model cannot be read or written.
     """
     _refuse(plan, output, force)
-    return _edited(_plan(plan, output), model, output, force, note, restored=False)
+    return _whole(lambda: _edited(_plan(plan, output), model, output, force, note, restored=False))
 
 
 @public()
@@ -65,10 +68,10 @@ def undo(
         PlanError, ModelError: as `apply`.
     """
     _refuse(plan, output, force)
-    return _edited(_plan(plan, output).inverse(), model, output, force, note, restored=True)
+    return _whole(lambda: _edited(_plan(plan, output).inverse(), model, output, force, note, restored=True))
 
 
-@public()
+@public(plain=True)
 def diff(a: Model, b: Model) -> tuple[str, ...]:
     """Returns the pairs, scales and placements that differ between two models, one line each.
 
@@ -96,6 +99,15 @@ def _edited(
     for sentence in write_model(located, Path(output), source, force=force, restored=restored):
         note(sentence)
     return new
+
+
+def _whole(edited: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+    """A new model with its weights. They are in files until it is written; for the command line, which needs no more,
+    they stay there."""
+    if in_command():
+        return edited()
+    with referencing():
+        return whole.loaded(edited())
 
 
 def _refuse(plan: Plan | File, output: File | None, force: bool) -> None:

@@ -42,7 +42,7 @@ from .settings import CheckOptions
 MODES = ("off", "on", "both")
 
 
-@public(CheckOptions)
+@public(CheckOptions, plain=True)
 def sensitivity(
     model: Model,
     data: Data | None = None,

@@ -28,6 +28,7 @@ from . import given
 from .call import public
 from .dependence import digest_of
 from .given import File, Memory, Model, Progress, log_step
+from .lightly import lightly
 from .measuring import Calibration
 from .results import refuse_outputs
 from .settings import FixOptions
@@ -191,27 +192,31 @@ def to_fp16(
         ModelError: as `fix`; or external data are missing, the data do not fit the model, or a node cannot be
             converted to the opset of FP16 Q/DQ.
     """
+
+    def run() -> Fp16Model:
+        found, place, file = given.read(model, folder)
+        if output is not None:
+            refuse_collisions(found, place, file, [Path(output)])
+        feeds = given.samples(data, found, preprocess, samples)
+        ranges = magnitudes
+        if ranges is None and feeds is not None:
+            ranges = measured_ranges(found, feeds, place)
+        with spilling(found, place, output):
+            made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
+            refuse_unsound(found, made.model)
+            if output is None:
+                return made
+            source = Source(file, place, found, external=external)
+            if provenance and (base := digest(found)) != digest(made.model):
+                seen = "" if feeds is None or magnitudes is not None else feeds.digest
+                numbers = "" if magnitudes is None else digest_of(magnitudes)
+                asked = {"keep_io": keep_io, "magnitudes": numbers, "data": seen, "skip": [*skip]}
+                told = Run("to_fp16", {name: value for name, value in asked.items() if value})
+                made = replace(made, model=with_metadata(made.model, PROVENANCE, entry(found, base, told)))
+            new = placed(made.model, Path(output), source, force=force)
+            for sentence in write_model(new, Path(output), source, force=force):
+                note(sentence)
+            return replace(made, model=new.model)
+
     refuse_outputs(model, output, None, force)
-    found, place, file = given.read(model, folder)
-    if output is not None:
-        refuse_collisions(found, place, file, [Path(output)])
-    feeds = given.samples(data, found, preprocess, samples)
-    ranges = magnitudes
-    if ranges is None and feeds is not None:
-        ranges = measured_ranges(found, feeds, place)
-    with spilling(found, place, output):
-        made = fp16_around_int8(found, place, keep_io=keep_io, ranges=ranges, skip=skip)
-        refuse_unsound(found, made.model)
-        if output is None:
-            return made
-        source = Source(file, place, found, external=external)
-        if provenance and (base := digest(found)) != digest(made.model):
-            data = "" if feeds is None or magnitudes is not None else feeds.digest
-            numbers = "" if magnitudes is None else digest_of(magnitudes)
-            asked = {"keep_io": keep_io, "magnitudes": numbers, "data": data, "skip": [*skip]}
-            run = Run("to_fp16", {name: value for name, value in asked.items() if value})
-            made = replace(made, model=with_metadata(made.model, PROVENANCE, entry(found, base, run)))
-        new = placed(made.model, Path(output), source, force=force)
-        for sentence in write_model(new, Path(output), source, force=force):
-            note(sentence)
-        return replace(made, model=new.model)
+    return lightly(run, model, output)

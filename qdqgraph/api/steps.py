@@ -46,6 +46,7 @@ from .correcting import correcting
 from .dependence import content_of, depends_on, digest_of
 from .equalizing import Equalizing, Make, equalized, refuse_options
 from .given import File, Model, Progress, log_step
+from .lightly import lightly
 from .limits import limits as output_limits
 from .measuring import NONE, Calibration, measuring, table_notes
 from .results import output_paths, refuse_outputs, refuse_unknown, written
@@ -101,6 +102,9 @@ class Steps:
 
     def run(self, model: Model, repairs: Repairs) -> Result:
         """Repairs a model, checks the result, and writes the files; raises as `fix`."""
+        return lightly(partial(self._run, model, repairs), model, self.output)
+
+    def _run(self, model: Model, repairs: Repairs) -> Result:
         refuse_outputs(model, self.output, self.plan, self.force)
         found, place, source = given.read(model, self.folder)
         if self.verify and isinstance(model, onnx.ModelProto):

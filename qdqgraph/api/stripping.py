@@ -22,6 +22,7 @@ from ..verify.sensitivity.worst import layers_of, worst_layers
 from . import given
 from .call import public
 from .given import File, Model
+from .lightly import lightly
 from .results import output_paths, refuse_outputs, written
 
 
@@ -70,16 +71,20 @@ def strip(
         raise ModelError(f"nodes is a string; use a tuple of strings: ({nodes!r},)")
     if (ranking is None) != (top is None and min_gain is None):
         raise ModelError("give a ranking (--from FILE) together with --top K, --min-gain GAIN, or both")
+
+    def run() -> Result:
+        found, place, source = given.read(model, folder)
+        refuse_collisions(found, place, source, output_paths(output, plan))
+        worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
+        asked = given.rule_list(rules, select) if select else ()
+        chosen = {"nodes": [*nodes, *worst], "selected": sorted(rule.code for rule in asked)}
+        told = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
+        with spilling(found, place, output, plan=plan is not None):
+            result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
+            return written(result, Source(source, place, found, external=external), output, plan, force, run=told)
+
     refuse_outputs(model, output, plan, force)
-    found, place, source = given.read(model, folder)
-    refuse_collisions(found, place, source, output_paths(output, plan))
-    worst = () if ranking is None else _layers(found, place, ranking, top, min_gain)
-    asked = given.rule_list(rules, select) if select else ()
-    chosen = {"nodes": [*nodes, *worst], "selected": sorted(rule.code for rule in asked)}
-    run = Run("strip", {name: value for name, value in chosen.items() if value}) if provenance else None
-    with spilling(found, place, output, plan=plan is not None):
-        result = Result.of(rounds.strip(found, (*nodes, *worst), asked, folder=place))
-        return written(result, Source(source, place, found, external=external), output, plan, force, run=run)
+    return lightly(run, model, output)
 
 
 def _layers(

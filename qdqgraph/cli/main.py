@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = top.parse_args(arguments)
         args.parser = top
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
-        with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)), referencing():
+        with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)), referencing(command=True):
             code = int(command(args))
             if hasattr(args, "rule_profile"):
                 from .console import warn

@@ -14,6 +14,7 @@ from ..graph.pair import bits_lost
 from ..model.content import same
 from ..model.external import external_files
 from ..model.functions import inlined
+from ..model.inline.on_demand import OnDemand
 from ..model.opset import raised
 from ..model.protos import key, names, refill, subgraphs
 from ..repair.plan import Plan
@@ -47,7 +48,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Fp16Model:
+class Fp16Model(OnDemand):
     """The result of `to_fp16`.
 
     Attributes:

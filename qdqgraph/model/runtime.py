@@ -7,6 +7,7 @@ ONNX Runtime's own Q/DQ fusions change the least significant bits of the outputs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ class Feeds(Protocol):
 
 
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16)
+HEAVY = 1 << 28
+"""Bytes of weights from which on a copy of them is too much."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -64,6 +67,13 @@ def provider(wanted: str, what: str = "the numeric check") -> tuple[str, str]:
     if PROVIDERS[wanted] in ort.get_available_providers():
         return PROVIDERS[wanted], ""
     return PROVIDERS["cpu"], f"onnxruntime has no {PROVIDERS[wanted]} here; {what} ran on the CPU"
+
+
+def is_heavy(model: onnx.ModelProto) -> bool:
+    """Returns whether the floating-point weights of a model are so large that it runs without a copy of them, in every
+    session that is compared with another: `packed` in `session_options`."""
+    real = (t for t in model.graph.initializer if t.data_type in REAL)
+    return sum(math.prod(t.dims) * helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in real) >= HEAVY
 
 
 def session_options(folder: Path, *, packed: bool = True) -> Any:

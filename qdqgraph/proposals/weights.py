@@ -189,7 +189,8 @@ def least_scale(kind: np.dtype[Any]) -> float:
 
 def _amax(reals: np.ndarray, axis: int | None) -> np.ndarray:
     others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
-    return np.asarray(np.abs(reals.astype(np.float64)).max(axis=others))
+    ends = (np.asarray(reals.max(axis=others), np.float64), np.asarray(reals.min(axis=others), np.float64))
+    return np.maximum(*map(np.abs, ends))  # without a copy of the weights
 
 
 def _axis_of(pair: Pair, array: np.ndarray) -> int:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import onnx
 
 from ..errors import counted
+from ..model.inline.on_demand import OnDemand
 from ..model.protos import with_metadata
 from ..rulekit.finding import Finding
 from .corrections import Correction
@@ -35,7 +36,7 @@ class FloatLayer:
 
 
 @dataclass(frozen=True)
-class Repair:
+class Repair(OnDemand):
     """The result of `fix` or `quantize`.
 
     Attributes:

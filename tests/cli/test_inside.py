@@ -12,50 +12,25 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
 import qdqgraph
 from qdqgraph.api import results
 from qdqgraph.api.soundness import refuse_unsound
 from qdqgraph.cli.main import main
-from qdqgraph.model import skeleton
 from qdqgraph.model.files import read_model
 from qdqgraph.model.inline import whole
 from qdqgraph.model.inline.references import referencing
 from qdqgraph.model.writing import checker
 from qdqgraph.repair import plan_light
 from qdqgraph.repair.plan import Plan
+from tests.support.inside import SIDE, heavy_model, inside
 from tests.support.writes import files
-
-SIDE = 256
-FLOAT = f"""<ir_version: 8, opset_import: ["" : 17]>
-g (float[1,{SIDE}] x) => (float[1,{SIDE}] y)
-<float s = {{0.01}}, float t = {{0.011}}, int8 z = {{0}}> {{
-  q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
-  wq = QuantizeLinear (w, s, z)  wd = DequantizeLinear (wq, s, z)
-  a = MatMul (d, wd)
-  aq = QuantizeLinear (a, s, z)  ad = DequantizeLinear (aq, s, z)
-  bq = QuantizeLinear (ad, t, z)  bd = DequantizeLinear (bq, t, z)
-  vd = DequantizeLinear (v, s, z)
-  e = MatMul (bd, vd)
-  c = Constant <value_floats: floats = [0.0]> ()
-  y = MatMul (e, c)
-}}"""
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """model.onnx with float weights of 256 KiB and INT8 weights of 64 KiB inside, a Constant node of 256 KiB, and a pair too
-    many."""
-    model = onnx.parser.parse_model(FLOAT)
-    random = np.random.default_rng(0)
-    weights = random.normal(size=(SIDE, SIDE)).astype("f")
-    integers = random.integers(-127, 128, (SIDE, SIDE)).astype(np.int8)
-    model.graph.initializer.extend([numpy_helper.from_array(weights, "w"), numpy_helper.from_array(integers, "v")])
-    constant = next(node for node in model.graph.node if node.op_type == "Constant")
-    constant.attribute[0].CopyFrom(onnx.helper.make_attribute("value", numpy_helper.from_array(weights)))
-    (tmp_path / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
-    return tmp_path / "model.onnx"
+    """A model with weights inside."""
+    return heavy_model(tmp_path)
 
 
 COMMANDS = {
@@ -78,20 +53,6 @@ def run(folder: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> str:
     with redirect_stdout(io.StringIO()) as printed:
         assert main(command.split()) in (0, 1)
     return printed.getvalue()
-
-
-def inside(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Leaves weights in files of any size; returns what tells whether a file is read so."""
-    monkeypatch.setattr(skeleton, "LIMIT", 0)
-    seen: list[bool] = []
-    refer = skeleton._referred
-
-    def referred(*arguments: Any) -> bool:
-        seen.append(refer(*arguments))
-        return seen[-1]
-
-    monkeypatch.setattr(skeleton, "_referred", referred)
-    return seen
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

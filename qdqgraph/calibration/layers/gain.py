@@ -38,8 +38,9 @@ def output_sqnr(
     if not runtime.available():
         raise ModelError(f"onnxruntime is not installed, and measuring errors runs the network: {install_hint('ort')}")
     device = runtime.provider(provider)[0]
-    exact = runtime.Session(network.model, network.folder, device)
-    sessions = [runtime.Session(model, folder, device) for model in models]
+    packed = not runtime.is_heavy(network.model)
+    exact = runtime.Session(network.model, network.folder, device, packed=packed)
+    sessions = [runtime.Session(model, folder, device, packed=packed) for model in models]
     found: list[list[float]] = []
     for feed in feeds:
         wanted = exact.run([feed])[0]

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 
 from ...graph.graph import Graph, Reader, key
 from ...graph.pair import Pair, is_pair, pairs
+from ...model.constants import array_of
 from ...model.corrected import Place, originals
 from ...model.protos import fresh, names, refill, rename_inputs
 from ..inputs import model_inputs
@@ -114,7 +115,7 @@ class _Building:
         self.graph, self.units, self.scaled = graph, units, scaled
         self.scales: dict[str, tuple[str, np.ndarray]] = {}
         self.true = {tensor.name: tensor for tensor in network.model.graph.initializer}
-        self.stored = set(network.weights)
+        self.stored, self.folder = set(network.weights), network.folder
         self.model = onnx.ModelProto()
         self.model.CopyFrom(graph.model)
         self.model.ir_version = max(self.model.ir_version, CONSTANT_INITIALIZERS)
@@ -239,7 +240,7 @@ class _Building:
         """The float value of weights: those that a QuantizeLinear reads, else those of the float network."""
         if pair.quantize is not None:
             return self.graph.value(pair.tensor)
-        return onnx.numpy_helper.to_array(self.true[name]) if name in self.stored and name in self.true else None
+        return array_of(self.true[name], self.folder) if name in self.stored and name in self.true else None
 
     def _activation(self, pair: Pair, dequantize: gs.Node, name: str, units: Choice) -> str:
         assert pair.quantize is not None

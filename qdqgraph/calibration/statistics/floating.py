@@ -7,7 +7,7 @@ one name in both models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,12 @@ from ...errors import ModelError
 from ...graph.graph import Graph, key
 from ...graph.pair import Pair, pairs
 from ...graph.quantization import Quantization
+from ...model.constants import array_of
 from ...model.content import content
 from ...model.corrected import uncorrected
 from ...model.protos import fresh, names, reads, refill, rename_inputs, subgraphs
 from ...model.protos import key as made
+from ...model.writing.spill import tensor_of
 from ...proposals.clipping import clips_negatives
 from ...proposals.weights import dequantized_weights
 from ..inputs import model_inputs
@@ -73,15 +75,37 @@ class FloatModel:
         """sha256 of what determines the values of its tensors (see `model.content`)."""
         return content(self.model, self.folder)
 
-    def matched(self) -> dict[str, np.ndarray]:
+    def matched(self) -> Mapping[str, np.ndarray]:
         """The values before quantization that a reference gave, by the names of the constants; meaningful only if there
         was a reference."""
         wanted = set(self.weights) - set(self.unmatched)
-        return {t.name: numpy_helper.to_array(t) for t in self.model.graph.initializer if t.name in wanted}
+        return _Values({t.name: t for t in self.model.graph.initializer if t.name in wanted}, self.folder)
 
     def tensor(self, name: str) -> str:
         """The tensor of this model with the values of a tensor of the original model."""
         return self.wires.get(name, name)
+
+
+class _Values(Mapping[str, np.ndarray]):
+    """The values of tensors, read when they are asked for."""
+
+    def __init__(self, tensors: Mapping[str, onnx.TensorProto], folder: Path) -> None:
+        self._tensors, self._folder = tensors, folder
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        array = array_of(self._tensors[name], self._folder)
+        if array is None:
+            raise ModelError(f"the values of {name!r} cannot be read: its external data are gone or changed")
+        return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def float_model(
@@ -175,7 +199,7 @@ class _Bypass:
             kind = self.graph.dtype(name)  # from opset 23 on, it may differ from the type of the scale
             values = array if true is None else true
             wanted = array.dtype if kind is None else helper.tensor_dtype_to_np_dtype(kind)
-            self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values.astype(wanted)), name)
+            self.constants[name] = tensor_of(np.ascontiguousarray(values.astype(wanted)), name)
 
     def _clip(self, pair: Pair) -> onnx.NodeProto | None:
         """As `replaced_activation`, with the constants that it reads."""

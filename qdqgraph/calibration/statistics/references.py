@@ -7,13 +7,17 @@ BatchNormalization into the convolution upstream: its folded weights and biases 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx import helper
 
 from ...graph.amax import INT8_BOUND
 from ...graph.graph import Graph, input_name
@@ -29,8 +33,12 @@ MOST_SATURATED = 0.5
 """The share of elements that may lie beyond the range."""
 
 
+Read = Callable[[], "np.ndarray | None"]
+"""Reads a constant; None if its data are gone."""
+
+
 class Weights:
-    """The constants of a float network, by shape.
+    """The constants of a float network, by shape. Each is read when it is compared, so none stays in memory.
 
     Args:
         model: the network before quantization.
@@ -38,23 +46,26 @@ class Weights:
     """
 
     def __init__(self, model: onnx.ModelProto, folder: Path) -> None:
-        self._by_shape: dict[tuple[int, ...], list[np.ndarray]] = defaultdict(list)
+        self._by_shape: dict[tuple[int, ...], list[Read]] = defaultdict(list)
         for tensor in model.graph.initializer:
-            self._add(array_of(tensor, folder))
+            if np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).kind == "f":
+                self._add(tuple(tensor.dims), partial(array_of, tensor, folder))
         for node in model.graph.node:
-            if node.op_type == "Constant":
-                self._add(constant_value(node, folder))
+            array = constant_value(node, folder) if node.op_type == "Constant" else None
+            if array is not None and array.dtype.kind == "f":
+                self._add(array.shape, partial(constant_value, node, folder))
         graph = Graph(model, folder)
         for node in graph.nodes("BatchNormalization"):
-            for array in _folded(graph, node):
-                self._add(array)
+            for index, array in enumerate(_folded(graph, node)):
+                if array.dtype.kind == "f":
+                    self._add(array.shape, partial(_one_of, graph, node, index))
 
-    def _add(self, array: np.ndarray | None) -> None:
-        if array is None or array.dtype.kind != "f" or not array.size:
+    def _add(self, shape: tuple[int, ...], read: Read) -> None:
+        if not math.prod(shape):
             return
-        self._by_shape[array.shape].append(array)
-        if array.ndim == 2:
-            self._by_shape[array.shape[::-1]].append(array.T)
+        self._by_shape[shape].append(read)
+        if len(shape) == 2:
+            self._by_shape[shape[::-1]].append(partial(_transposed, read))
 
     def find(self, dequantized: np.ndarray, steps: np.ndarray) -> np.ndarray | None:
         """The constant that rounds to these weights, in their shape; None if there is none.
@@ -63,12 +74,22 @@ class Weights:
             dequantized: weights after quantization, of any shape.
             steps: one integer step for each; broadcasts to the weights.
         """
-        fitting = [
-            (distance, array)
-            for array in self._by_shape[dequantized.shape]
-            if (distance := _distance(array, dequantized, steps)) is not None
-        ]
-        return min(fitting, key=lambda found: found[0])[1] if fitting else None
+        best, least = None, math.inf
+        for read in self._by_shape.get(dequantized.shape, ()):
+            array = read()
+            distance = None if array is None else _distance(array, dequantized, steps)
+            if distance is not None and distance < least:
+                best, least = array, distance
+        return best
+
+
+def _transposed(read: Read) -> np.ndarray | None:
+    array = read()
+    return None if array is None else array.T
+
+
+def _one_of(graph: Graph, node: gs.Node, index: int) -> np.ndarray:
+    return next(islice(_folded(graph, node), index, None))
 
 
 def _folded(graph: Graph, node: gs.Node) -> Iterator[np.ndarray]:

@@ -66,6 +66,7 @@ class Running:
         self.folder, self.taps, self.memory, self.reserved = folder, dict.fromkeys(taps), memory, reserved
         self.provider = runtime.provider(provider)[0]
         self.model = seeded(rounded(model) if self.provider == runtime.PROVIDERS["cpu"] else model)
+        self.packed = not runtime.is_heavy(self.model)
         self.types = element_types(self.model)
         self.given = [i.name for i in self.model.graph.input]
         unknown = [n for n in self.taps if n not in self.types]
@@ -143,7 +144,7 @@ class Running:
 
         _trim()
         weights = sum(_bytes(tuple(t.dims), t.data_type) for t in self.model.graph.initializer)
-        used = psutil.Process().memory_info().rss + 2 * weights + self.reserved + FIXED
+        used = psutil.Process().memory_info().rss + (1 + self.packed) * weights + self.reserved + FIXED
         return int(max((self.memory - used) * SPARE, self.memory * LEAST))
 
     def _sizes(self, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -179,7 +180,7 @@ class Running:
         external_files(model, self.folder)
         try:
             with mapped(model, self.folder) as (data, folder):
-                options = runtime.session_options(folder)
+                options = runtime.session_options(folder, packed=self.packed)
                 options.enable_cpu_mem_arena = False  # it keeps and rounds up what it once took
                 options.enable_mem_pattern = False
                 options.execution_order = ort.ExecutionOrder.PRIORITY_BASED  # the file's, which the segments count on

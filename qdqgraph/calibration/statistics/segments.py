@@ -64,12 +64,13 @@ class _Cutting:
         self.model, self.taps, self.sizes, self.types, self.budget = model, dict.fromkeys(taps), sizes, types, budget
         self.given = [i.name for i in model.graph.input]
         constant = {t.name for t in model.graph.initializer}
-        self.constants: dict[str, onnx.NodeProto] = {}
+        self.constants: dict[str, tuple[int, onnx.NodeProto]] = {}
+        """What computes each constant, and its position in the file."""
         varying: list[onnx.NodeProto] = []
-        for node in model.graph.node:
+        for index, node in enumerate(model.graph.node):
             if node.op_type not in RANDOM and all(name in constant for name in reads(node)):
                 constant.update(node.output)
-                self.constants.update({name: node for name in node.output if name})
+                self.constants.update({name: (index, node) for name in node.output if name})
             else:
                 varying.append(node)
         self.nodes = _upstream(varying, self.taps)
@@ -149,16 +150,10 @@ class _Cutting:
         refill(new.functions, self.model.functions)
         graph = new.graph
         graph.name = self.model.graph.name or "part"
-        pending = [name for node in nodes for name in reads(node)]
-        needed, before = set[str](), dict[str, onnx.NodeProto]()
-        while pending:
-            name = pending.pop()
-            if name in self.constants and name not in before:
-                before.update({n: self.constants[name] for n in self.constants[name].output if n})
-                pending += reads(self.constants[name])
-            needed.add(name)
-        constants = [n for n in self.model.graph.node if key(n) in before]
-        refill(graph.node, (*constants, *nodes))
+        needed, ordered = set[str](), list[onnx.NodeProto]()
+        for node in nodes:
+            ordered += [*self._computed(reads(node), needed), node]
+        refill(graph.node, ordered)
         refill(graph.initializer, [t for t in self.model.graph.initializer if t.name in needed])
         refill(graph.sparse_initializer, self.model.graph.sparse_initializer)
         declared = {i.name: i for i in self.model.graph.input}
@@ -167,6 +162,24 @@ class _Cutting:
         for name in outputs:
             graph.output.append(helper.make_tensor_value_info(name, self.types.get(name, 0), None))
         return new
+
+    def _computed(self, names: Iterable[str], needed: set[str]) -> list[onnx.NodeProto]:
+        """The nodes that compute what a node reads of constants, without those that compute `needed` ones, in file
+        order; what they read is added to `needed`.
+
+        ONNX Runtime runs them when they come: weights that are dequantized just before their layer are not all in
+        memory together.
+        """
+        found, pending = dict[int, onnx.NodeProto](), [*names]
+        while pending:
+            name = pending.pop()
+            if name not in needed and name in self.constants:
+                index, node = self.constants[name]
+                found[index] = node
+                needed.update(node.output)
+                pending += reads(node)
+            needed.add(name)
+        return [found[index] for index in sorted(found)]
 
 
 def _upstream(nodes: Sequence[onnx.NodeProto], taps: Iterable[str]) -> list[onnx.NodeProto]:

@@ -35,23 +35,24 @@ def fitted_weights(graph: Graph, reference: Mapping[str, np.ndarray], method: st
     for known in known_weights(graph, reference) if choose is not None else ():
         assert choose is not None
         pair, own = known.pair, known.quantization
-        if _learned(graph, known):
+        reals = known.reals
+        if _learned(graph, known, reals):
             continue
-        axis = known.axis if own.scale.size == 1 else own.axis % known.reals.ndim
-        scale = choose(known.reals, axis, own.scale)
+        axis = known.axis if own.scale.size == 1 else own.axis % reals.ndim
+        scale = choose(reals, axis, own.scale)
         if own.scale.size == 1 and (scale == own.scale.reshape(())).all():
             axis, scale = None, own.scale
         scale = scale.reshape(own.scale.shape) if scale.size == own.scale.size else scale
-        edit = rescale(graph, pair, scale, axis, known.reals)
+        edit = rescale(graph, pair, scale, axis, reals)
         if edit is not None and not _same(graph, known, edit):
             yield pair, edit
 
 
-def _learned(graph: Graph, known: Known) -> bool:
+def _learned(graph: Graph, known: Known, reals: np.ndarray) -> bool:
     stored = None if known.pair.quantize is not None else graph.array(known.pair.tensor)
     if stored is None:
         return False
-    return bool((stored != known.quantization.quantize(known.reals)).mean() > LEARNED)
+    return bool((stored != known.quantization.quantize(reals)).mean() > LEARNED)
 
 
 def _same(graph: Graph, known: Known, edit: SetPair) -> bool:

@@ -52,7 +52,7 @@ class Inputs:
     def scales(self) -> NDArray[np.float64]:
         """The scale of each column, [groups, outputs of a group, 1], or of all, [1, 1, 1]."""
         own = self.known.quantization
-        spread = np.broadcast_to(own.along(own.scale, self.known.reals.ndim), self.known.reals.shape)
+        spread = np.broadcast_to(own.along(own.scale, len(self.known.shape)), self.known.shape)
         return np.asarray(self.products[0].columns(spread), np.float64)
 
 
@@ -129,7 +129,7 @@ class _Rows:
 
 def _products(graph: Graph, known: Known) -> tuple[Product, ...]:
     """The layers that read the weights; none if one of them is no product, or they read them in several layouts."""
-    found = [Product.of(r.node, r.index, known.reals.shape) for r in pair_readers(graph, known.pair)]
+    found = [Product.of(r.node, r.index, known.shape) for r in pair_readers(graph, known.pair)]
     products = tuple(product for product in found if product is not None)
     alike = len(products) == len(found) and len({product.layout for product in products}) == 1
     return products if alike and not any(graph.is_constant(p.data) for p in products) else ()

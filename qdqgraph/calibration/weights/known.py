@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,14 +21,24 @@ class Known:
     Attributes:
         pair: the pair; symmetric INT8, and its parameters may change.
         quantization: its scales and zero-points.
-        reals: the values before quantization, finite, in the shape of the constant.
+        shape: the shape of the constant.
         axis: the axis of the output channels; None if what reads the weights has no such axis.
+        read: gives the values.
     """
 
     pair: Pair
     quantization: Quantization
-    reals: np.ndarray
+    shape: tuple[int, ...]
     axis: int | None
+    read: Callable[[], np.ndarray | None]
+
+    @property
+    def reals(self) -> np.ndarray:
+        """The values before quantization, finite, in the shape of the constant. They are read each time, so that the
+        weights of many layers are not in memory together."""
+        found = self.read()
+        assert found is not None, "`known_weights` has read them"
+        return found
 
 
 def known_weights(graph: Graph, reference: Mapping[str, np.ndarray]) -> Iterator[Known]:
@@ -44,10 +55,15 @@ def known_weights(graph: Graph, reference: Mapping[str, np.ndarray]) -> Iterator
             continue
         if own.zero_point.dtype != np.int8:
             continue
-        if pair.quantize is not None:
-            reals = graph.array(pair.tensor)
-        else:
-            reals = next((reference[key(d)] for d in pair.dequantizes if key(d) in reference), None)
+        read: Callable[[], np.ndarray | None] = partial(graph.array, pair.tensor)
+        if pair.quantize is None:
+            name = next((key(d) for d in pair.dequantizes if key(d) in reference), None)
+            if name is None:
+                continue
+            read = partial(reference.__getitem__, name)
+        reals = read()
         if reals is None or not reals.size or not own.fits(reals) or not np.isfinite(reals).all():
             continue
-        yield Known(pair, own, reals, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None)
+        shape = reals.shape
+        del reals
+        yield Known(pair, own, shape, channel_axis(graph, pair) if graph.opset >= PER_CHANNEL else None, read)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper
 
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
+from ...model.writing.spill import tensor_of
 from ...proposals.weights import dequantized_weights
 from ..statistics.floating import FloatModel, steps_of
 
@@ -39,8 +40,8 @@ def another_original(graph: Graph, network: FloatModel) -> onnx.ModelProto | Non
         rounding = random.uniform(-0.5, 0.5, array.shape) * steps_of(pair, array)
         for name in (key(d) for d in pair.dequantizes if key(d) in stored):
             drawn = np.where(array == 0, 0, array.astype(np.float64) + rounding)
-            kind = numpy_helper.to_array(stored[name]).dtype
-            new[name] = numpy_helper.from_array(np.ascontiguousarray(drawn.astype(kind)), name)
+            kind = helper.tensor_dtype_to_np_dtype(stored[name].data_type)
+            new[name] = tensor_of(np.ascontiguousarray(drawn.astype(kind)), name)
     if not new:
         return None
     model = onnx.ModelProto()

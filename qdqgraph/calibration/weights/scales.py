@@ -10,6 +10,8 @@ from ...proposals.weights import symmetric_scale
 
 FRACTIONS = np.linspace(1, 0.5, 21)
 """Scales to try, relative to the one without clipping."""
+LARGE, BLOCK = 1 << 20, 1 << 17
+"""Weights from which on errors are summed in blocks of so many: in float64, a layer would take ten times its size."""
 WEIGHT_ERROR_SHARE = 0.8
 """A channel keeps its scale unless the squared error at another one is at most this share of its own. Scales that are
 almost alike round weights differently by chance: on ResNet-50 (opennsfw), 2 * amax / 255 and amax / 127 differ by 2 dB
@@ -44,10 +46,22 @@ def least_squares(reals: np.ndarray, axis: int | None, own: np.ndarray) -> np.nd
 
 def _error(reals: np.ndarray, scale: np.ndarray, axis: int | None) -> NDArray[np.float64]:
     """The squared error of each channel, summed; infinite at a scale that is not positive and finite."""
+    if axis is None:
+        flat = reals.reshape(-1)
+        parts = [flat[i : i + BLOCK] for i in range(0, flat.size, BLOCK)] if flat.size > LARGE else [reals]
+        found = np.asarray(sum(_squares(part, scale, None) for part in parts))
+    else:
+        rows = reals.size if reals.size <= LARGE else max(1, BLOCK * reals.shape[axis] // reals.size)
+        places = [(slice(None),) * axis + (slice(i, i + rows),) for i in range(0, reals.shape[axis], rows)]
+        found = np.concatenate([_squares(reals[at], scale[at[axis]], axis) for at in places])
+    return np.where((scale > 0) & np.isfinite(found), found, np.inf)
+
+
+def _squares(reals: np.ndarray, scale: np.ndarray, axis: int | None) -> NDArray[np.float64]:
+    """The squared error of each channel, summed; of all values without an axis."""
     others = None if axis is None else tuple(i for i in range(reals.ndim) if i != axis)
     with np.errstate(all="ignore"):
-        found = np.asarray((_difference(reals, scale, axis) ** 2).sum(axis=others))
-    return np.where((scale > 0) & np.isfinite(found), found, np.inf)
+        return np.asarray((_difference(reals, scale, axis) ** 2).sum(axis=others))
 
 
 def _difference(reals: np.ndarray, scale: np.ndarray, axis: int | None) -> NDArray[np.float64]:

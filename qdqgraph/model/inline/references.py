@@ -100,8 +100,14 @@ class Reference:
 
 @dataclass(eq=False)
 class Files:
-    """The open files of one command, by the locations of their tensors."""
+    """The open files of one command or call, by the locations of their tensors.
 
+    Attributes:
+        by_location: the files.
+        command: they stay open until the end of the command that runs, so what its calls return may have references.
+    """
+
+    command: bool = False
     by_location: dict[str, StoredFile] = field(default_factory=dict)
 
     def add(self, file: StoredFile, location: str = "") -> str:
@@ -121,18 +127,27 @@ _OPEN: ContextVar[Files | None] = ContextVar("references", default=None)
 
 
 @contextmanager
-def referencing() -> Iterator[None]:
-    """Lets models that are read contain references, until the end of the context; they are of no use after it."""
-    if _OPEN.get() is not None:
-        yield
-        return
-    files = Files()
-    token = _OPEN.set(files)
+def referencing(files: Files | None = None, *, command: bool = False) -> Iterator[None]:
+    """Lets models that are read contain references, until the end of the context; outside it they are of no use.
+
+    Args:
+        files: the files of the references, which stay open; new ones, closed at the end, by default.
+        command: as in `Files`, for new ones.
+    """
+    own = Files(command) if files is None else files
+    token = _OPEN.set(own)
     try:
         yield
     finally:
         _OPEN.reset(token)
-        files.close()
+        if files is None:
+            own.close()
+
+
+def in_command() -> bool:
+    """Returns whether what a call returns may have references; see `Files.command`."""
+    files = _OPEN.get()
+    return files is not None and files.command
 
 
 def opened() -> Files | None:

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 
 from ...errors import ModelError
-from .references import Reference, reference, store
+from .references import Reference, has_references, reference, store
 from .wire import MODEL, TENSOR, Message, Serialized, Splice
 
 LIMIT = (1 << 31) - 1
@@ -88,6 +88,22 @@ def marks(item: Any) -> tuple[Any, bytes, list[Reference]]:
             store(tensor, token + len(found).to_bytes(8, "little"), own.declared)
             found.append(own)
     return copy, token, found
+
+
+def loaded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a model with the bytes of its references in memory; the model itself if it has none.
+
+    Raises:
+        ModelError: a file was changed.
+    """
+    if not has_references(model):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in _tensors(copy):
+        if (own := reference(tensor)) is not None:
+            store(tensor, bytes(own.read()), own.declared)
+    return copy
 
 
 def resolved(tensor: onnx.TensorProto) -> onnx.TensorProto:
