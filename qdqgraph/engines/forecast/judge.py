@@ -54,8 +54,9 @@ class Judge:
     ) -> Reasons:
         """Returns the repairs to refuse, by identity, with the reason; none unless the engine became worse.
 
-        It is worse with fewer weighted layers in INT8 or more bytes per run. Findings of severity error are never
-        refused: their repair is what lets TensorRT accept the file.
+        It is worse with fewer weighted layers in INT8 or more bytes per run, by one reading at least; refused are the
+        repairs to which both readings attribute that. Findings of severity error are never refused: their repair is
+        what lets TensorRT accept the file.
 
         Args:
             before: the graph before the repairs.
@@ -76,14 +77,14 @@ class Judge:
         if not change and not any(identity in costs for identity in mine):
             return {}  # whatever the other reading is: its two forecasts take as long as a scan
         change_plain = self._change(before, after, plain, refused)
-        if not change_plain:
+        if not change and not change_plain:
             return {}
         first = self._blamed(before, after, plain, applied, stored=not illegal)
         weighted = Int8Share.of(self._engine(after, own)).weighted
         found = {i: reason(first[i], weighted) for i in mine if i in first and i in costs}
-        if not found and change:  # each reading blames other repairs
+        if not found and change and change_plain:  # each reading blames other repairs
             found = {i: reason(first[i], weighted) for i in mine if i in first}
-        if not found and change:
+        if not found and change and change_plain:
             found = dict.fromkeys(mine, f"together with others, {change_plain}")
         return {known: f"{why}, by the forecast; --also {known[0]} applies it" for known, why in found.items()}
 
