@@ -43,7 +43,7 @@ def test_batch_norm_and_activation_fuse_and_a_q_behind_makes_the_output_int8() -
 def test_a_constant_factor_or_offset_folds_into_the_convolution(operator: str, kernels: list[list[str]]) -> None:
     """A constant divided by the result is neither."""
     layers = forecast_layers(CONV.format(f"two = Constant <value = float {{2}}> () m = {operator} y = t.conv4 (m, s2)"))
-    assert names([layer for layer in layers if not layer.cause]) == kernels
+    assert names(tuple(layer for layer in layers if not layer.cause)) == kernels
 
 
 def test_an_element_wise_kernel_in_floating_point_reads_int8_without_a_separate_dq() -> None:
