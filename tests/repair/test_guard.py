@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pytest
 
 import qdqgraph
-from qdqgraph.errors import RepairError
+from qdqgraph.errors import ModelError, RepairError
 from qdqgraph.graph.graph import Graph
 from qdqgraph.repair.guard import Reasons, guarded
 from qdqgraph.rulekit import Finding, Safety, Severity
@@ -41,6 +41,36 @@ def test_of_two_findings_of_one_rule_only_the_one_that_makes_it_worse_is_refused
     assert result.int8 is not None
     before, after = result.int8
     assert after.int8 == before.int8 == 3 and after.bytes < before.bytes
+
+
+def test_dynamic_dimensions_have_the_shapes_that_are_given_for_the_guard_alone() -> None:
+    """Without them no byte is known, so none is added."""
+    text = GATES.format(act="HardSwish", group=4).replace("float[1,4,8,8]", "float[n,4,h,w]")
+    model = build(text, opset=18)
+    unknown, known = fixed(model), fixed(model, shapes=("x:1x4x8x8",))
+    assert not reads_pair(unknown.model, "b", 0) and reads_pair(known.model, "b", 0)
+    (left,) = known.left
+    assert "would add 1,536 bytes a run" in left.refused
+    assert known.model.graph.input == model.graph.input and known.model.graph.output == model.graph.output
+    static = fixed(build(GATES.format(act="HardSwish", group=4), opset=18))
+    assert known.int8 == static.int8 and unknown.int8 != static.int8
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("x:1x4x8", "--shape x:1x4x8: the input has the shape nx4xhxw"),
+        ("x:1x5x8x8", "--shape x:1x5x8x8: the input has the shape nx4xhxw"),
+        ("z:1x4x8x8", "--shape z: the model has no such input"),
+        ("x=1x4x8x8", "--shape x=1x4x8x8: use the format NAME:1x3x224x224"),
+        ("x:1x4x-8x8", "--shape x:1x4x-8x8: use the format"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_one_sentence(shape: str, message: str) -> None:
+    text = GATES.format(act="HardSwish", group=4).replace("float[1,4,8,8]", "float[n,4,h,w]")
+    with pytest.raises(ModelError) as error:
+        qdqgraph.fix(build(text, opset=18), shapes=(shape,))
+    assert message in str(error.value)
 
 
 def test_a_pair_before_a_resize_that_a_float_add_reads_is_placed() -> None:

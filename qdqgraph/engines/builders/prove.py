@@ -10,6 +10,7 @@ import onnx
 
 from ...errors import EngineError
 from ...graph.graph import Graph
+from ...model.dims import Shapes
 from ...model.writing.models import Source, placed, write_model
 from ...targets.target import Target
 from ..compare.diff import Diff, diff
@@ -74,25 +75,26 @@ class Proof:
         return f"after is worse: {self.worse}" if self.worse else "after is not worse"
 
 
-def prove(original: Source, fixed: onnx.ModelProto, target: Target) -> Proof:
+def prove(original: Source, fixed: onnx.ModelProto, target: Target, sizes: Shapes) -> Proof:
     """Forecasts and builds a model and its repair.
 
     Args:
         original: the original model, its file, and the folder of its external data.
         fixed: the repaired model.
         target: the TensorRT generation of the forecasts.
+        sizes: the shapes of inputs with dynamic dimensions, by name.
 
     Raises:
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
     """
     models = (original.original, "before"), (fixed, "after")
-    before, after = (fused(Graph.opened(m, original.folder, target=target), name) for m, name in models)
+    before, after = (fused(Graph.opened(m, original.folder, target=target).sized(sizes), name) for m, name in models)
     with tempfile.TemporaryDirectory(prefix="qdqgraph-") as folder:
-        new = _built(_placed(fixed, original, Path(folder) / "after"), "after")
+        new = _built(_placed(fixed, original, Path(folder) / "after"), "after", sizes)
         try:
             apart = original.folder != original.path.parent  # where TensorRT looks for external data
             file = _placed(original.original, original, Path(folder) / "before") if apart else original.path
-            old = _built(file, "before")
+            old = _built(file, "before", sizes)
         except EngineError as error:
             return Proof(diff(before, after), None, None, Storage.of(new), str(error))
     return Proof(diff(before, after), diff(old, new), Storage.of(old), Storage.of(new))
@@ -106,5 +108,5 @@ def _placed(model: onnx.ModelProto, source: Source, folder: Path) -> Path:
     return file
 
 
-def _built(file: Path, name: str) -> Engine:
-    return replace(built(file, LIBRARY, Build()), name=name)
+def _built(file: Path, name: str, sizes: Shapes) -> Engine:
+    return replace(built(file, LIBRARY, Build(shapes=sizes)), name=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...graph.graph import Graph
+from ...model.dims import NO_SHAPES, Shapes
 from ...repair.guard import Identity, Reasons
 from ...rulekit.finding import Finding, Severity
 from ...targets.target import Target
@@ -26,11 +27,15 @@ class Judge:
     decides by timing. TensorRT 10 builds some networks of convolutions without its compiler
     (`docs/engines.md`), and a repair is not refused for what only some builds do.
 
+    Args:
+        sizes: the shapes of inputs by which the forecasts count bytes (see `Graph.sized`).
+
     Attributes:
         shares: what runs in INT8 in the first and in the last graph that it saw.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Shapes = NO_SHAPES) -> None:
+        self.sizes = sizes
         self.shares: tuple[Int8Share, ...] = ()
         self._known: list[tuple[Graph, Target, Engine]] = []
 
@@ -104,6 +109,6 @@ class Judge:
 
     def _engine(self, graph: Graph, target: Target) -> Engine:
         known = [entry for entry in self._known if entry[0] is graph and entry[1] == target]
-        entry = known[0] if known else (graph, target, fused(graph.aimed_at(target), ""))
+        entry = known[0] if known else (graph, target, fused(graph.aimed_at(target).sized(self.sizes), ""))
         self._known = [*(other for other in self._known if other is not entry), entry][-KEPT:]
         return entry[2]
