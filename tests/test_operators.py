@@ -24,7 +24,6 @@ OWN = {
     ("qdqgraph/model/shapes.py", "FOLDS"): "how each operator of shape arithmetic is computed",
     ("qdqgraph/torch/comparison/diagnosis.py", "REORDERING"): "what changes the order of nearly equal values",
     ("qdqgraph/repair/draft.py", "SWEPT"): "what a draft promises to remove once nothing reads it",
-    ("rules/legality/bias_quantized.py", "REFUSED"): "operators whose quantized constants TensorRT was seen to refuse",
     ("rules/legality/bias_quantized.py", "TABLES"): "operators whose quantized constants are weights for this rule",
     ("rules/legality/operator_fused.py", "PLAIN"): "values of the attribute `activation`, not nodes",
     ("rules/legality/operator_fused.py", "DEFAULTS"): "values of the attribute `activation`, not nodes",

@@ -13,7 +13,10 @@ RENAMED: Mapping[str, tuple[str, str]] = {
     "no-provenance": ("provenance", "on by default"),
     "no-numerics": ("numerics", "off by default: it needs ONNX Runtime"),
     "no-rehearsal": ("rehearse", "off by default: a repair of a copy takes longer than the check"),
-    "shape": ("shapes", "one mapping of all dynamic inputs instead of an option for each"),
+    "shape": (
+        "shapes",
+        '`build`: one mapping of all dynamic inputs; other calls: a list of the texts, such as `["x:1x3x224x224"]`',
+    ),
 }
 """For each option the argument that does the same, and the reason for its name."""
 

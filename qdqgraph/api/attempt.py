@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,7 +58,7 @@ class Attempt:
     progress: Progress
     measure: Measure | None
     corrections: Corrections | None
-    judge: Judge = field(default_factory=Judge)
+    judge: Judge
 
     def repair(self, model: onnx.ModelProto, repairs: Repairs = rounds.fix) -> Repair:
         """Repairs a model; raises as `repairs`."""
@@ -82,7 +82,7 @@ class Attempt:
     @property
     def unmeasured(self) -> Attempt:
         """The same without data: scales are kept, nothing is corrected, and the forecasts are its own."""
-        return replace(self.plain, measure=None, judge=Judge())
+        return replace(self.plain, measure=None, judge=Judge(self.options.sizes))
 
     @property
     def is_plain(self) -> bool:

@@ -61,7 +61,7 @@ def check(
     found_now = Checked(str(source), (*here, *away), known)
     if not rehearse:
         return found_now
-    judge = Judge()
+    judge = Judge(asked.sizes)
     judge.shares = (found_now.int8,)
     judge.knows(known.graph, known.engine)
     done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)

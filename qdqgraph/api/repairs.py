@@ -127,7 +127,7 @@ def fix(
         ArgumentError: there is no option of this name.
         RepairError: TensorRT would refuse the graph and no rule repairs that (the message lists the nodes); or a
             repair declared bit-exact is not; or, with `verify`, the engine became worse: fewer convolutions read INT8,
-            or more bytes, or more in floating point, are stored between convolution blocks.
+            or more bytes, or more in floating point, are stored, and read and written, between convolution blocks.
         EngineError: TensorRT-RTX is missing, or refuses the repaired model.
         CalibrationError: the statistics are of another network or other samples, or a value for them is unusable.
     """

@@ -18,6 +18,7 @@ class CheckOptions(TypedDict, total=False):
     policy: str
     max_bits_lost: float | None
     target: str
+    shapes: Sequence[str]
 
 
 class QuantizeOptions(CheckOptions, total=False):

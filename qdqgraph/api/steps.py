@@ -18,6 +18,7 @@ from ..calibration.ranges import measured_ranges
 from ..calibration.statistics.scales import AUTO
 from ..calibration.trial import run_on_noise
 from ..engines.forecast.forecast import fused
+from ..engines.forecast.judge import Judge
 from ..engines.share import Int8Share
 from ..errors import ModelError, RepairError
 from ..fp16 import Fp16Model, refuse_target, with_fp16
@@ -194,7 +195,8 @@ class Steps:
         if not self.options.exact:
             measure = measuring(calibration, feeds, self.provider, self.progress)
         measure = _once(measure) if self.fp16 and measure is not None else measure
-        return Attempt(self.rules, self.options, place, self.progress, measure, corrections)
+        judge = Judge(self.options.sizes)
+        return Attempt(self.rules, self.options, place, self.progress, measure, corrections, judge)
 
     def _equalizing(
         self, found: onnx.ModelProto, repairs: Repairs, make: Make, attempt: Attempt, feeds: Samples | None
@@ -258,7 +260,7 @@ class Steps:
         (before, after), target = (shares[0], shares[-1]), Target.named(self.options.target)
         numbers = proof = None
         if half is not None:
-            after = Int8Share.of(fused(Graph(repair.model, place, target=target), ""))
+            after = Int8Share.of(fused(Graph(repair.model, place, target=target).sized(self.options.sizes), ""))
         if self.numerics:
             self.progress(f"comparing outputs in ONNX Runtime{memory_note(found)}")
             numbers = compared_outputs(found, repair, place, data=feeds, provider=self.provider, rules=self.rules)
@@ -266,7 +268,7 @@ class Steps:
             from ..engines.builders.prove import prove  # only here: most repairs build no engine
 
             self.progress("building original and result with TensorRT-RTX")
-            proof = prove(given_as, repair.model, target)
+            proof = prove(given_as, repair.model, target, self.options.sizes)
             if proof.worse and not self.allow_worse:
                 built = "TensorRT-RTX builds a worse engine from the repaired model"
                 raise RepairError(f"{built}: {proof.worse}; the result was not written: use --allow-worse to write it")

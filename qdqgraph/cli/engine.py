@@ -12,6 +12,7 @@ from ..engines.compare.storage import Storage
 from ..engines.layers import NO_ENGINE, Engine
 from ..engines.read.saved import to_json
 from ..errors import ModelError
+from ..model.dims import parsed
 from ..model.writing.outputs import refuse_to_overwrite
 from ..model.writing.texts import write_text
 from ..report import engine as report
@@ -70,7 +71,7 @@ def _forecast(args: Namespace) -> int:
 
 
 def _build(args: Namespace) -> int:
-    shapes = dict(map(_shape, args.shape))
+    shapes = dict(map(parsed, args.shape))
     with steps() as step:
         step(f"building with {args.library}, at most {args.time_limit:g} s")
         found = api.build(
@@ -87,15 +88,6 @@ def _build(args: Namespace) -> int:
     if args.library == "tensorrt-rtx" and not args.json:
         report.show_storage(terminal(), Storage.of(found))
     return _show(args, found)
-
-
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """Parses NAME:1x3x224x224, trtexec's format of shapes."""
-    name, _, dims = text.rpartition(":")
-    sizes = dims.split("x")
-    if not name or not all(size.isdecimal() for size in sizes):
-        raise ModelError(f"--shape {text}: use the format NAME:1x3x224x224")
-    return name, tuple(map(int, sizes))
 
 
 def _read(args: Namespace) -> int:

@@ -26,6 +26,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from ..errors import ModelError
 from ..model import shapes
+from ..model.dims import Shapes
 from ..model.functions import Function, Keeps, inlined, none
 from ..model.protos import is_standard, version
 from ..model.validate import validate
@@ -147,6 +148,19 @@ class Graph:
         target."""
         other = copy(self)
         other.target = target
+        return other
+
+    def sized(self, inputs: Shapes) -> Graph:
+        """The same graph with other shapes of its inputs; itself without any. What it has found so far stays as it is.
+
+        Raises:
+            ModelError: the model has no such input, or a shape contradicts its own.
+        """
+        if not inputs:
+            return self
+        other = copy(self)
+        other._memo, other._known_types = dict(self._memo), None
+        other._types = shapes.infer(self.model, inputs)
         return other
 
     @property

@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 
 from ..operators import PAIRS, SHAPED_AS_BOTH, SHAPED_AS_FIRST
+from .dims import NO_SHAPES, Shapes, fitted
 
 SMALL = 64
 """Constants of at most this many elements are passed to shape inference: shapes, axes, pads, sizes."""
@@ -27,19 +28,29 @@ Inferred = tuple[onnx.TypeProto, Known | None]
 """A type as onnx infers it, and what is known of it."""
 
 
-def infer(model: onnx.ModelProto) -> dict[str, tuple[int, Dims | None]]:
-    """Element type and dimensions of every tensor whose type is known; None for an unknown dimension, or rank."""
-    return _Inference(model).run()
+def infer(model: onnx.ModelProto, inputs: Shapes = NO_SHAPES) -> dict[str, tuple[int, Dims | None]]:
+    """Element type and dimensions of every tensor whose type is known; None for an unknown dimension, or rank.
+
+    Args:
+        model: the model.
+        inputs: the shapes of inputs, by name, in place of dynamic ones.
+
+    Raises:
+        ModelError: the model has no such input, or a shape contradicts its own.
+    """
+    return _Inference(model, fitted(model, inputs)).run()
 
 
 class _Inference:
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, inputs: Shapes) -> None:
         self.model, graph = model, model.graph
         self.opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
         self.imports = list(model.opset_import)
         declared = ((i.name, _known(i.type)) for i in (*graph.value_info, *graph.output))
         self.declared = {name: known for name, known in declared if known is not None}
         self.types: dict[str, Known | onnx.TypeProto] = {i.name: _known(i.type) or i.type for i in graph.input}
+        kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input}
+        self.types |= {name: (kinds[name], shape) for name, shape in inputs.items()}
         self.protos: dict[Known, onnx.TypeProto] = {}
         self.values: dict[str, np.ndarray | onnx.TensorProto] = {}
         """Small constants; a tensor becomes an array where one is needed, which most scales are not."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import ModelError
+from ..model.dims import Shapes, parsed
 from ..rulekit.policy import Policy, usages
 from ..targets.target import DEFAULT, NAMES, Target
 
@@ -67,6 +68,8 @@ class Options:
         also: codes of rules whose repairs are applied as well: those on request, and those that the forecast says would
             make the engine worse.
         target: name of the TensorRT generation that the model is for.
+        shapes: shapes of inputs with dynamic dimensions, such as "x:1x3x224x224", by which the forecast counts bytes;
+            the model keeps its dynamic dimensions.
         keep_scales: with data, measure only the scales that are missing.
         bias_correction: with data, take the mean error of each channel off the biases (see `repair.corrections`).
         equalize: with data, move factors of channels between layers, where that lowers the error of the outputs.
@@ -96,6 +99,17 @@ class Options:
             f"TensorRT generation of the model (default {DEFAULT})",
             choices=NAMES,
             check=True,
+        ),
+    )
+    shapes: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            "shape",
+            "list",
+            "shape of an input with dynamic dimensions, for the bytes of the forecast alone",
+            metavar="NAME:1x3x224x224",
+            check=True,
+            setting=False,
         ),
     )
     keep_scales: bool = field(
@@ -173,13 +187,23 @@ class Options:
         lost = self.max_bits_lost
         if lost is not None and (not isinstance(lost, int | float) or not lost >= 0):
             raise ModelError(f"max_bits_lost is {self.max_bits_lost!r}; use a number of bits, 0 or more")
-        for name in ("only", "skip", "also"):
+        for name in ("only", "skip", "also", "shapes"):
             given = getattr(self, name)
             if isinstance(given, str):
                 raise ModelError(f"{name} is a string; use a tuple of strings: ({given!r},)")
             if not isinstance(given, tuple | list):
                 raise ModelError(f"{name} is {given!r}; use a tuple of strings")
         Policy.parse(self.policy)
+        self.sizes  # noqa: B018 - refuses what is no shape
+
+    @property
+    def sizes(self) -> Shapes:
+        """The shapes by the name of the input; the last one of several.
+
+        Raises:
+            ModelError: one has another form.
+        """
+        return dict(map(parsed, self.shapes))
 
     def limit(self, measured: bool) -> float:
         """The limit of the guard in bits. By default 1.0 where only scales can be compared, and 3.0 where the error is

@@ -53,5 +53,5 @@ def examined_graph(graph: Graph, name: str, rules: Sequence[Rule], options: Opti
     """What rules and forecast say of the graph of a quantized model; raises `RuleError` as `check`."""
     scanned = scan(graph, rules)
     groups, findings = rounds.settled(graph, scanned, options)
-    engine = fused(graph, name)
+    engine = fused(graph.sized(options.sizes), name)
     return Examined(graph, engine, priced(findings, engine), groups, scanned)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..operators import (
         AVERAGES,
         BINARY,
+        CONVOLUTIONS,
         FLOAT_ONLY,
         MOVES_WEIGHTS,
         ONE_TO_ONE,
@@ -93,7 +94,8 @@ LATE = {
     "..graph.sites": "Sites Use only_quantized scales_at shared_scale_sites sites",
     "..graph.steps": "gates_outside_blocks limits_activation splits_activation",
     "..graph.walks": "consumers downstream upstream",
-    "..operators": "AVERAGES BINARY FLOAT_ONLY MOVES_WEIGHTS ONE_TO_ONE PAIRS RANGES SAME_CONSTANT UNBOUNDED WEIGHTED",
+    "..operators": "AVERAGES BINARY CONVOLUTIONS FLOAT_ONLY MOVES_WEIGHTS ONE_TO_ONE PAIRS RANGES SAME_CONSTANT "
+    "UNBOUNDED WEIGHTED",
     "..proposals.clipping": "clip_nodes clips_negatives",
     "..proposals.folding": "fold_integers fold_moved store_floats",
     "..proposals.nodes": "attributes inner_nodes insert_before make_constant make_dequantize make_node replace",
@@ -122,6 +124,7 @@ __all__ = [
     "BF16",
     "BINARY",
     "BOOL",
+    "CONVOLUTIONS",
     "FLOATS",
     "FLOAT_ONLY",
     "FP8",

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from qdqgraph.rulekit import (
-    BINARY,
     MOVES_WEIGHTS,
     PAIRS,
     SAME_CONSTANT,
@@ -13,6 +12,7 @@ from qdqgraph.rulekit import (
     Finding,
     Graph,
     NodeInput,
+    Pair,
     Reader,
     Rule,
     Safety,
@@ -31,8 +31,8 @@ from qdqgraph.rulekit import (
 
 THROUGH = SAME_CONSTANT | PAIRS | MOVES_WEIGHTS
 """Operators that pass a constant on, and that TensorRT accepts after its DequantizeLinear."""
-REFUSED = BINARY | {"PRelu", "Where", "Clip", "BatchNormalization", "Concat"}
-"""Operators whose quantized constants TensorRT was observed to refuse."""
+BUILT = frozenset({"int8", "float8_e4m3fn"})
+"""Types of constants that TensorRT-RTX builds if they have dimensions and a zero-point of 0."""
 TABLES = frozenset({"Einsum", "Gather", "LSTM", "GRU", "RNN"})
 """Operators, in addition to matrix products and convolutions, whose constants are weights."""
 
@@ -42,10 +42,15 @@ class BiasQuantized(Rule):
 
     Why: TensorRT keeps biases in high precision and has no INT32 DequantizeLinear: the parser refuses the graph.
     onnxruntime's quantize_static writes such biases unless `QuantizeBias=False` is set. It also stores the constants of
-    element-wise operators, normalizations and Concat as INT8. If such a constant is broadcast or concatenated, TensorRT
-    inserts another operator between it and its DequantizeLinear and then refuses to build. The repair stores the
-    dequantized floats; no value changes.
-    Source: https://github.com/microsoft/onnxruntime/issues/14229, https://github.com/onnx/onnx-tensorrt/issues/850
+    element-wise operators, normalizations and Concat as INT8. TensorRT refuses an INT8 constant without dimensions
+    ("Quantized constant is only allowed before DQ"): an error. TensorRT-RTX builds those with dimensions: a warning,
+    because the constant is rounded and no kernel becomes faster. The repair stores the dequantized floats; no value
+    changes.
+    Source: https://github.com/microsoft/onnxruntime/issues/14229, https://github.com/onnx/onnx-tensorrt/issues/850 for
+    INT32. INT8 is measured on TensorRT-RTX 1.7.1: 17 operators, constants of nine shapes, per-tensor and per-channel.
+    It refuses the constants without dimensions, also before an Identity or a Reshape, and builds all others, biases of
+    convolutions and Gemm included. Other versions are not measured; TensorRT 10 makes the same check
+    (https://github.com/NVIDIA/TensorRT/issues/3919).
     """
 
     code, name, safety = "QDQ406", "bias-quantized", Safety.EXACT
@@ -77,7 +82,7 @@ class BiasQuantized(Rule):
             }""",
         ),
         Example(
-            "a constant of an element-wise operator",
+            "a constant of an element-wise operator, without dimensions",
             before="""
             <ir_version: 8, opset_import: ["" : 17]>
             g (float[1,1,4,4] x) => (float[1,1,4,4] y)
@@ -96,6 +101,28 @@ class BiasQuantized(Rule):
                 q = QuantizeLinear (x, s, z)
                 d = DequantizeLinear (q, s, z)
                 y = Add (d, three)
+            }""",
+        ),
+        Example(
+            "a constant with dimensions: a warning",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.125}, int8 z = {0}, int8[2,1,1] c = {24, 16}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                offset = DequantizeLinear (c, s, z)
+                y = Add (d, offset)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+            <float s = {0.125}, int8 z = {0}, float[2,1,1] offset = {3, 2}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = Add (d, offset)
             }""",
         ),
         Counterexample(
@@ -123,18 +150,29 @@ class BiasQuantized(Rule):
             if not (bias or operand) or argument_readers(graph, pair_readers(graph, pair)):
                 continue  # arguments: QDQ429
             values = dequantized_weights(graph, pair)
-            if values is None and not bias and not all(r.node.op in REFUSED for r in found):
-                continue  # TensorRT accepts some of these
+            fault = _fault(graph, pair)
+            if values is None and not fault:
+                continue  # nothing to do: TensorRT builds it
             what = "bias" if bias else "non-weight constant"
             exact = all(graph.is_reproducible(key(node)) for node in pair.dequantizes)
             yield self.finding(
                 pair.nodes[0],
-                f"the {what} '{pair.tensor}' is quantized to {pair.types[1].upper()}; TensorRT requires float",
+                f"the {what} '{pair.tensor}' is quantized to {pair.types[1].upper()}"
+                + (fault or ", which saves nothing"),
                 help="store the dequantized float values"
                 + ("" if exact else "; the last bit of its computed values depends on the summation"),
                 edits=store_floats(graph, pair),
+                severity=None if fault else Severity.WARNING,
                 safety=None if exact else Safety.LOSSY,
             )
+
+
+def _fault(graph: Graph, pair: Pair) -> str:
+    """Returns why TensorRT refuses the constant of a pair, as the end of a sentence; "" if it builds it."""
+    if pair.types[1] not in BUILT or not pair.symmetric or pair.blocked:
+        return "; TensorRT requires float"
+    without = pair.quantize is None and graph.shape(pair.tensor) == ()
+    return " and has no dimensions; TensorRT requires float" if without else ""
 
 
 def _uses(graph: Graph, found: Sequence[Reader]) -> Iterator[Reader]:

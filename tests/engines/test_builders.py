@@ -249,11 +249,14 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(
     assert "pip install 'tensorrt-rtx-cu12" in capsys.readouterr().err
 
 
-def storage(int8: int, stored: int, floats: int, products: int = 0) -> Storage:
-    """A storage in which each matrix product in INT8 reads 100 bytes of INT8 and writes 10 of FP32."""
+def storage(int8: int, stored: int, floats: int, products: int = 0, reads: int = 1000) -> Storage:
+    """A storage in which each matrix product in INT8 reads 100 bytes of INT8 and writes 10 of FP32.
+
+    All layers together read `reads` bytes of FP32, and nothing else.
+    """
     around = Counter({"INT8": 100 * products, "FP32": 10 * products})
     boundary = Counter({"INT8": stored - floats, "FP32": floats})
-    return Storage(9, 5, int8, products, 0, 0, boundary, around, 10**6)
+    return Storage(9, 5, int8, products, 0, 0, boundary, around, 10**6, boundary + Counter({"FP32": reads}))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +265,9 @@ def storage(int8: int, stored: int, floats: int, products: int = 0) -> Storage:
         ((4, 1000, 200, 1), ""),
         ((5, 900, 100, 1), ""),
         ((3, 900, 100, 1), "3 convolutions read INT8 instead of 4"),
-        ((4, 1001, 100, 1), "1,001 bytes are stored between convolution blocks instead of 1,000"),
+        ((4, 1001, 100, 1, 1200), "1,001 bytes are stored between convolution blocks instead of 1,000"),
+        ((4, 1001, 100, 1, 900), ""),
+        ((4, 1001, 201, 1, 900), ""),
         ((4, 1000, 201, 1), "201 bytes are stored between them as float instead of 200"),
         ((4, 1110, 210, 2), ""),
         ((4, 1111, 210, 2), "1,111 bytes are stored between convolution blocks instead of 1,000"),

@@ -32,6 +32,20 @@ def test_batch_norm_and_activation_fuse_and_a_q_behind_makes_the_output_int8() -
     assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")
 
 
+@pytest.mark.parametrize(
+    ("operator", "kernels"),
+    [
+        ("Div (a, two)", [["Conv", "Div"], ["Conv"]]),
+        ("Sub (two, a)", [["Conv", "Sub"], ["Conv"]]),
+        ("Div (two, a)", [["Conv"], ["Div"], ["Conv"]]),
+    ],
+)
+def test_a_constant_factor_or_offset_folds_into_the_convolution(operator: str, kernels: list[list[str]]) -> None:
+    """A constant divided by the result is neither."""
+    layers = forecast_layers(CONV.format(f"two = Constant <value = float {{2}}> () m = {operator} y = t.conv4 (m, s2)"))
+    assert names(tuple(layer for layer in layers if not layer.cause)) == kernels
+
+
 def test_an_element_wise_kernel_in_floating_point_reads_int8_without_a_separate_dq() -> None:
     conv, last = forecast_layers(CONV.format("p = t.pair (a, s2) y = Sin (p)"))[1:]
     assert (types(conv), types(last)) == ("INT8 -> INT8", "INT8 -> FP32")

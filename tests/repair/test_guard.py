@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import pytest
 
 import qdqgraph
-from qdqgraph.errors import RepairError
+from qdqgraph.errors import ModelError, RepairError
 from qdqgraph.graph.graph import Graph
 from qdqgraph.repair.guard import Reasons, guarded
 from qdqgraph.rulekit import Finding, Safety, Severity
@@ -40,6 +41,36 @@ def test_of_two_findings_of_one_rule_only_the_one_that_makes_it_worse_is_refused
     assert result.int8 is not None
     before, after = result.int8
     assert after.int8 == before.int8 == 3 and after.bytes < before.bytes
+
+
+def test_dynamic_dimensions_have_the_shapes_that_are_given_for_the_guard_alone() -> None:
+    """Without them no byte is known, so none is added."""
+    text = GATES.format(act="HardSwish", group=4).replace("float[1,4,8,8]", "float[n,4,h,w]")
+    model = build(text, opset=18)
+    unknown, known = fixed(model), fixed(model, shapes=("x:1x4x8x8",))
+    assert not reads_pair(unknown.model, "b", 0) and reads_pair(known.model, "b", 0)
+    (left,) = known.left
+    assert "would add 1,536 bytes a run" in left.refused
+    assert known.model.graph.input == model.graph.input and known.model.graph.output == model.graph.output
+    static = fixed(build(GATES.format(act="HardSwish", group=4), opset=18))
+    assert known.int8 == static.int8 and unknown.int8 != static.int8
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("x:1x4x8", "--shape x:1x4x8: the input has the shape nx4xhxw"),
+        ("x:1x5x8x8", "--shape x:1x5x8x8: the input has the shape nx4xhxw"),
+        ("z:1x4x8x8", "--shape z: the model has no such input"),
+        ("x=1x4x8x8", "--shape x=1x4x8x8: use the format NAME:1x3x224x224"),
+        ("x:1x4x-8x8", "--shape x:1x4x-8x8: use the format"),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_one_sentence(shape: str, message: str) -> None:
+    text = GATES.format(act="HardSwish", group=4).replace("float[1,4,8,8]", "float[n,4,h,w]")
+    with pytest.raises(ModelError) as error:
+        qdqgraph.fix(build(text, opset=18), shapes=(shape,))
+    assert message in str(error.value)
 
 
 def test_a_pair_before_a_resize_that_a_float_add_reads_is_placed() -> None:
@@ -86,29 +117,74 @@ def test_beside_an_error_what_is_no_error_may_not_take_layers_out_of_int8() -> N
     assert result.int8 is not None and result.int8[0].refused == ("QDQ401",) and result.int8[1].refused == ()
 
 
-def stage(findings: Sequence[Finding], bad: set[str]) -> tuple[list[set[str]], Reasons]:
-    """The attempts of a stage that applies what is not refused, where the findings at `bad` make it worse."""
-    graph, attempts = Graph(build(TWO)), []
+Worse: TypeAlias = Callable[[set[str]], set[str]]
+"""The places that are blamed, of those where findings were repaired."""
+
+
+def stage(findings: Sequence[Finding], worse: Worse) -> tuple[list[str], set[str]]:
+    """The places of each attempt of a stage that applies what is not refused, and what is refused in the end."""
+    graph, attempts = Graph(build(TWO)), list[str]()
 
     def attempt(refused: Reasons) -> tuple[Graph, Sequence[Finding]]:
         done = [f for f in findings if f.identity not in refused]
-        attempts.append({f.place for f in done})
+        attempts.append("".join(f.place for f in done))
         return graph, done
 
     def refuse(after: Graph, applied: Sequence[Finding]) -> Reasons:
-        return {f.identity: "worse" for f in applied if f.place in bad}
+        blamed = worse({f.place for f in applied})
+        return {f.identity: "worse" for f in applied if f.place in blamed}
 
-    return attempts, guarded(attempt, refuse)[1]
+    refused = guarded(attempt, refuse)[1]
+    return attempts, {place for _, place in refused}
 
 
-def finding(place: str) -> Finding:
-    return Finding("MY901", "my-rule", Severity.WARNING, Safety.LOSSY, place, place, "is wrong")
+def finding(place: str, code: str = "MY901") -> Finding:
+    return Finding(code, "my-rule", Severity.WARNING, Safety.LOSSY, place, place, "is wrong")
 
 
 def test_a_stage_runs_again_without_what_is_refused_and_only_then() -> None:
     findings = [finding(place) for place in "abc"]
-    assert stage(findings, set()) == ([{"a", "b", "c"}], {})
-    assert stage(findings, {"b"}) == ([{"a", "b", "c"}, {"a", "c"}], {("MY901", "b"): "worse"})
+    assert stage(findings, lambda done: set()) == (["abc"], set())
+    assert stage(findings, lambda done: {"b"}) == (["abc", "ac"], {"b"})
+
+
+def test_what_was_refused_only_for_the_company_of_a_later_refusal_is_applied() -> None:
+    """The forecast blames a first, although b alone costs."""
+    blamed = {"ab": {"a"}, "b": {"b"}}
+    attempts, refused = stage([finding("a"), finding("b")], lambda done: blamed.get("".join(sorted(done)), set()))
+    assert (attempts, refused) == (["ab", "b", "", "a"], {"b"})
+
+
+def test_of_two_rules_that_are_refused_together_the_one_that_costs_nothing_alone_is_applied() -> None:
+    findings = [finding("a", "MY901"), finding("b", "MY902")]
+    attempts, refused = stage(findings, lambda done: done if "b" in done else set())
+    assert (attempts, refused) == (["ab", "", "b", "", "a"], {"b"})
+
+
+def test_without_a_better_result_the_last_attempt_is_that_of_the_result() -> None:
+    findings = [finding("a", "MY901"), finding("b", "MY902"), finding("c")]
+    attempts, refused = stage(findings, lambda done: done & {"a", "b"})
+    assert refused == {"a", "b"} and attempts[-1] == "c"
+
+
+SCALED = """g (float[1,4,8,8] x) => (float[1,4,8,8] y)
+    <float three = {3}, float six = {6}, float low = {0}, float w = {1.5}, float b = {0.25}> {
+    c = t.conv4 (x, s1) p = t.pair (c, s2) a = Add (p, three) k = Clip (a, low, six) i = t.pair (k, s3)
+    m = Mul (p, i) h = Div (m, six) v = Mul (h, w) o = Add (v, b) y = t.conv4 (o, s4) }"""
+"""A HardSwish with a learned scale and bias after it, and pairs before and inside the HardSwish."""
+
+
+def test_a_pair_inside_an_activation_goes_where_the_pair_before_it_saves_bytes() -> None:
+    """The scale and bias after the HardSwish end the kernel of the convolution in any case: with the pair before the
+    HardSwish it writes INT8. The pair inside saves nothing."""
+    model = build(SCALED, opset=18)
+    result = fixed(model)
+    assert reads_pair(result.model, "a", 0) and not reads_pair(result.model, "m", 1)
+    (left,) = result.left
+    assert left.code == "QDQ301" and "would add 1,536 bytes a run" in left.refused
+    assert result.int8 is not None
+    before, after = result.int8
+    assert after.bytes == before.bytes and after.int8 == before.int8
 
 
 def test_attempts_that_do_not_end_are_an_error_that_names_the_rules() -> None:

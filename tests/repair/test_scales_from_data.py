@@ -41,6 +41,24 @@ PRODUCT = """
     }"""
 """A product of two activations without scales (QDQ208)."""
 
+DEPTHWISE = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+    <float s = {0.01}, int8 z = {0}, float[2] sc = {0.01, 0.001}, int8[2] zc = {0, 0},
+     int8[2,2,1,1] w = {64, 1, 2, 3}, int8[2,1,1,1] v = {64, 32}, float sw = {0.01}>
+    {
+        k = DequantizeLinear (w, sw, z)
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        c = Conv (d, k)
+        r = Relu (c)
+        p = QuantizeLinear <axis = 1> (r, sc, zc)
+        e = DequantizeLinear <axis = 1> (p, sc, zc)
+        l = DequantizeLinear (v, sw, z)
+        y = Conv <group = 2> (e, l)
+    }"""
+"""A depthwise convolution whose data has scales per channel, as NNCF writes it; they are 3.3 bits apart (QDQ404)."""
+
 JOINED = """
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[1,1,4,4] x, float[1,1,4,4] v) => (float[1,1,4,4] y)
@@ -81,6 +99,16 @@ def test_a_missing_scale_is_the_reason_of_a_refusal_until_there_are_data() -> No
     found = scales(result.model)
     assert found["a"] == pytest.approx(amax / 127, rel=0.05)
     assert found["t"] > 0
+
+
+def test_a_depthwise_convolution_whose_pair_tensorrt_refuses_gets_a_measured_one() -> None:
+    """Without data the pair is removed, because one scale for all channels would be a guess."""
+    model = parse(DEPTHWISE)
+    without, result = qdqgraph.fix(model), qdqgraph.fix(model, data=data(model))
+    assert [(f.code, f.place) for f in without.left] == [("QDQ208", "y")] and "--data" in without.left[0].refused
+    assert not result.left and set(scales(result.model)) == {"x", "r"}
+    assert [share.int8 for share in without.int8 or ()] == [2, 1]
+    assert [share.int8 for share in result.int8 or ()] == [2, 2]
 
 
 def test_an_applied_repair_says_what_was_done_and_each_finding_once() -> None:

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
-from qdqgraph import RepairError
+from qdqgraph import EngineError, RepairError, Severity
 from qdqgraph.calibration.agreement import Agreement
 from qdqgraph.calibration.noise import noise
 from qdqgraph.rulekit import Graph, pairs
@@ -201,7 +201,7 @@ def test_a_node_that_its_operator_set_lacks_is_no_obstacle_to_a_later_set() -> N
 
 
 def test_a_constant_that_is_joined_to_an_activation_is_stored_as_floats(tmp_path: Path) -> None:
-    """The class token of a vision transformer: TensorRT builds no Concat of a DequantizeLinear of a constant."""
+    """The class token of a vision transformer. TensorRT-RTX builds it in either form."""
     model = parsed(
         """g (float[1,4,8] x) => (float[1,5,8] y) { q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
             k = DequantizeLinear (w, t, z)  c = Concat <axis = 1> (k, d)
@@ -212,8 +212,41 @@ def test_a_constant_that_is_joined_to_an_activation_is_stored_as_floats(tmp_path
         w=RANDOM.integers(-100, 100, (1, 1, 8)).astype(np.int8),
     )
     result = settled(model, exact=True)
-    assert "QDQ406" in {f.code for f in result.applied} and agreement(model, result.model).identical
-    assert builds(result.model, tmp_path)
+    (found,) = [f for f in result.applied if f.code == "QDQ406"]
+    assert found.severity is Severity.WARNING and agreement(model, result.model).identical
+    assert builds(model, tmp_path) and builds(result.model, tmp_path)
+
+
+ADDED = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+    q = QuantizeLinear (x, s, z)  d = DequantizeLinear (q, s, z)
+    k = DequantizeLinear (c, s, z)  m = Add (d, k)  r = QuantizeLinear (m, s, z)  y = DequantizeLinear (r, s, z) }"""
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4, 1, 1), (1, 4, 8, 8)])
+def test_of_int8_constants_tensorrt_refuses_those_without_dimensions(shape: tuple[int, ...], tmp_path: Path) -> None:
+    model = parsed(ADDED, s=STEP, z=ZERO, c=RANDOM.integers(1, 100, shape).astype(np.int8))
+    (found,) = [f for f in qdqgraph.check(model) if f.code == "QDQ406"]
+    assert found.severity is (Severity.WARNING if shape else Severity.ERROR)
+    result = settled(model, exact=True)
+    assert agreement(model, result.model).identical and builds(result.model, tmp_path)
+    if shape:
+        assert builds(model, tmp_path)
+    else:
+        with pytest.raises(EngineError, match="Quantized constant"):
+            builds(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        np.array([1, 2, 3, 4], np.int32).reshape(4, 1, 1),
+        np.array([1, 2, 3, 4], np.uint8).reshape(4, 1, 1),
+    ],
+)
+def test_a_constant_of_another_type_is_an_error(constant: np.ndarray) -> None:
+    model = parsed(ADDED.replace("(c, s, z)", "(c, s)"), s=STEP, z=ZERO, c=constant)
+    (found,) = [f for f in qdqgraph.check(model) if f.code == "QDQ406"]
+    assert found.severity is Severity.ERROR and not pairs(Graph(settled(model).model)).at("c")
 
 
 def test_a_constant_of_a_product_in_fp16_behind_a_cast_is_no_weight() -> None:

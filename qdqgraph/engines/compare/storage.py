@@ -30,6 +30,7 @@ class Storage:
         boundary: bytes written to tensors between convolution blocks, by precision.
         around_products: the part of `boundary` that those matrix products read or write, by precision.
         moved: bytes that all layers read and write.
+        passed: the part of them that all layers read and write at tensors between convolution blocks, by precision.
     """
 
     layers: int
@@ -41,6 +42,7 @@ class Storage:
     boundary: Counter[str]
     around_products: Counter[str]
     moved: int
+    passed: Counter[str]
 
     @classmethod
     def of(cls, engine: Engine) -> Storage:
@@ -52,7 +54,10 @@ class Storage:
         near = {t.name for x in products for t in (*x.inputs, *x.outputs)}
         boundary: Counter[str] = Counter()
         around: Counter[str] = Counter()
+        passed: Counter[str] = Counter()
         for layer in working:
+            for tensor in (*{t.name: t for t in layer.inputs}.values(), *layer.outputs):
+                passed[tensor.precision] += 0 if tensor.name in inside else tensor.bytes
             boundary.update({t.precision: 0 for t in layer.outputs})
             for tensor in layer.outputs:
                 if tensor.name not in inside:
@@ -68,6 +73,7 @@ class Storage:
             boundary=+boundary,
             around_products=+around,
             moved=engine.bytes,
+            passed=+passed,
         )
 
     @property
@@ -78,7 +84,17 @@ class Storage:
     @property
     def float_bytes(self) -> int:
         """Bytes written between blocks in FP32 or FP16."""
-        return self.boundary["FP32"] + self.boundary["FP16"]
+        return _floats(self.boundary)
+
+    @property
+    def passed_bytes(self) -> int:
+        """Bytes read and written between blocks, in any precision."""
+        return self.passed.total()
+
+    @property
+    def passed_floats(self) -> int:
+        """Bytes read and written between blocks in FP32 or FP16."""
+        return _floats(self.passed)
 
     def boundary_since(self, before: Storage) -> Counter[str]:
         """Returns the bytes between blocks to compare with those of `before`, by precision.
@@ -88,6 +104,10 @@ class Storage:
         """
         gained = self.int8_products > before.int8_products
         return self.boundary - (self.around_products - before.around_products) if gained else self.boundary
+
+
+def _floats(bytes: Counter[str]) -> int:
+    return bytes["FP32"] + bytes["FP16"]
 
 
 def _reads_int8(layer: Layer) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...graph.graph import Graph
+from ...model.dims import NO_SHAPES, Shapes
 from ...repair.guard import Identity, Reasons
 from ...rulekit.finding import Finding, Severity
 from ...targets.target import Target
@@ -26,11 +27,15 @@ class Judge:
     decides by timing. TensorRT 10 builds some networks of convolutions without its compiler
     (`docs/engines.md`), and a repair is not refused for what only some builds do.
 
+    Args:
+        sizes: the shapes of inputs by which the forecasts count bytes (see `Graph.sized`).
+
     Attributes:
         shares: what runs in INT8 in the first and in the last graph that it saw.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Shapes = NO_SHAPES) -> None:
+        self.sizes = sizes
         self.shares: tuple[Int8Share, ...] = ()
         self._known: list[tuple[Graph, Target, Engine]] = []
 
@@ -54,8 +59,9 @@ class Judge:
     ) -> Reasons:
         """Returns the repairs to refuse, by identity, with the reason; none unless the engine became worse.
 
-        It is worse with fewer weighted layers in INT8 or more bytes per run. Findings of severity error are never
-        refused: their repair is what lets TensorRT accept the file.
+        It is worse with fewer weighted layers in INT8 or more bytes per run, by one reading at least; refused are the
+        repairs to which both readings attribute that. Findings of severity error are never refused: their repair is
+        what lets TensorRT accept the file.
 
         Args:
             before: the graph before the repairs.
@@ -76,14 +82,14 @@ class Judge:
         if not change and not any(identity in costs for identity in mine):
             return {}  # whatever the other reading is: its two forecasts take as long as a scan
         change_plain = self._change(before, after, plain, refused)
-        if not change_plain:
+        if not change and not change_plain:
             return {}
         first = self._blamed(before, after, plain, applied, stored=not illegal)
         weighted = Int8Share.of(self._engine(after, own)).weighted
         found = {i: reason(first[i], weighted) for i in mine if i in first and i in costs}
-        if not found and change:  # each reading blames other repairs
+        if not found and change and change_plain:  # each reading blames other repairs
             found = {i: reason(first[i], weighted) for i in mine if i in first}
-        if not found and change:
+        if not found and change and change_plain:
             found = dict.fromkeys(mine, f"together with others, {change_plain}")
         return {known: f"{why}, by the forecast; --also {known[0]} applies it" for known, why in found.items()}
 
@@ -103,6 +109,6 @@ class Judge:
 
     def _engine(self, graph: Graph, target: Target) -> Engine:
         known = [entry for entry in self._known if entry[0] is graph and entry[1] == target]
-        entry = known[0] if known else (graph, target, fused(graph.aimed_at(target), ""))
+        entry = known[0] if known else (graph, target, fused(graph.aimed_at(target).sized(self.sizes), ""))
         self._known = [*(other for other in self._known if other is not entry), entry][-KEPT:]
         return entry[2]

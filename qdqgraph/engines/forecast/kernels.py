@@ -19,7 +19,6 @@ from ...operators import (
     EPILOGUES,
     GATES,
     KERNELS,
-    LINEAR,
     PAIRS,
     SHAPES,
     SUMS,
@@ -30,7 +29,7 @@ from ...operators import (
 )
 from .epilogues import data_of, float_epilogue, function_of
 from .generated import groups, in_order
-from .patterns import grouped, is_tanh_gelu, padding
+from .patterns import grouped, is_linear, is_tanh_gelu, padding
 from .propagation import values
 from .rows import rows
 
@@ -239,9 +238,8 @@ class Partition:
                 found.insert(0, node)
                 if node.op in CONVOLUTIONS:
                     return found
-                names = self.data(node)
-                linear = node.op == "BatchNormalization" or (node.op in LINEAR and len(names) == 1)
-                node = self.graph.producer(names[0]) if linear else None
+                linear = node.op == "BatchNormalization" or is_linear(self.graph, node)
+                node = self.graph.producer(self.data(node)[0]) if linear else None
         return []
 
     def _normalizations(self) -> Iterator[Kernel]:
@@ -265,7 +263,7 @@ class Partition:
                 if core.op == "ConvTranspose" and self.table.made(core.inputs[0].name):
                     rules.append("R22")
                     return
-            elif node.op not in LINEAR or len(self.data(node)) != 1:
+            elif not is_linear(self.graph, node):
                 return
             yield node
             last = node
@@ -281,7 +279,7 @@ class Partition:
         if gate and not grouped(core) and not any(id(n) in self.taken for n in gate):
             rules.append("R20")
             tail = self.only(key(gate[-1])) if len(gate) > 1 else None
-            if tail is not None and tail.op in ("Mul", "Div") and len(self.data(tail)) == 1:
+            if tail is not None and tail.op in ("Mul", "Div") and is_linear(self.graph, tail):
                 gate.append(tail)  # GELU and HardSwish end with a constant factor
             return gate
         if node is not None and node.op in EPILOGUES and id(node) not in self.taken and len(self.data(node)) == 1:

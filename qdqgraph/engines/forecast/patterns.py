@@ -9,10 +9,17 @@ import onnx_graphsurgeon as gs
 from ...graph.channels import groups_of
 from ...graph.graph import Graph, key
 from ...graph.pair import pairs
+from ...operators import LINEAR
 from .propagation import passes, pools_int8, values
 
 OTHER_TANH = frozenset({"Softplus", "Exp"})
 """Operators that Mish has beside its Tanh, and a GELU by Tanh has not."""
+
+
+def is_linear(graph: Graph, node: gs.Node) -> bool:
+    """Whether a node multiplies or shifts a tensor by a constant; a constant divided by a tensor is not linear."""
+    data = [index for index, tensor in enumerate(node.inputs) if tensor.name and not graph.is_constant(tensor.name)]
+    return node.op in LINEAR and len(data) == 1 and (node.op != "Div" or data == [0])
 
 
 def grouped(core: gs.Node) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import counted
+from ...proposals.proposal import PlacePair
 from ...repair.seed import CODE
 from ...repair.solution import Change
 from ...rulekit.finding import Finding, Severity
@@ -123,16 +124,21 @@ def summary(path: str, written: Path | str | None, plan: Path | str | None, resu
         changes=by_loss(result.changes),
         numbers=checked,
         rows=tuple(rows(result, before, after, checked)),
-        remarks=(*_layers_lost(before, after), *(() if result.numbers is None else _remarks(result.numbers))),
+        remarks=(
+            *_layers_lost(before, after, result.left),
+            *(() if result.numbers is None else _remarks(result.numbers)),
+        ),
     )
 
 
-def _layers_lost(before: Side, after: Side) -> Iterator[str]:
+def _layers_lost(before: Side, after: Side, left: Sequence[Finding]) -> Iterator[str]:
     """Yields what to do if layers left INT8, which the guard allows only where TensorRT refuses the file otherwise."""
     old, new = before.int8, after.int8
     if old is not None and new is not None and new.int8 < old.int8 and before.errors:
         lost = counted(old.int8 - new.int8, "layer")
         again = "to place INT8 pairs instead, remove all (strip --nodes '*'), then quantize"
+        if any(isinstance(edit, PlacePair) and edit.calibrate for finding in left for edit in finding.edits):
+            again = "--data measures scales for new ones"
         yield f"{lost} left INT8: pairs that TensorRT refuses were removed; {again}"
 
 
