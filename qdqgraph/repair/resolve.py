@@ -85,5 +85,6 @@ def _placed(scales: Scales, finding: Finding) -> Finding | None:
         if not agreed and not edit.calibrate:
             return None
         if not source or (edit.calibrate and scales.solution.measured is None):
-            return replace(finding, refused=f"the graph has no scale for '{edit.tensor}': measure it with --data")
+            also = f" --also {finding.code}" if finding.safety is Safety.MANUAL else ""
+            return replace(finding, refused=f"the graph has no scale for '{edit.tensor}': measure it with --data{also}")
     return finding

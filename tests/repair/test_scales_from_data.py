@@ -101,14 +101,24 @@ def test_a_missing_scale_is_the_reason_of_a_refusal_until_there_are_data() -> No
     assert found["t"] > 0
 
 
-def test_a_depthwise_convolution_whose_pair_tensorrt_refuses_gets_a_measured_one() -> None:
-    """Without data the pair is removed, because one scale for all channels would be a guess."""
+def test_a_depthwise_convolution_whose_pair_tensorrt_refuses_gets_a_measured_one_on_request() -> None:
+    """The pair is removed, because one scale is too coarse for one of the channels; data do not change that."""
     model = parse(DEPTHWISE)
-    without, result = qdqgraph.fix(model), qdqgraph.fix(model, data=data(model))
-    assert [(f.code, f.place) for f in without.left] == [("QDQ208", "y")] and "--data" in without.left[0].refused
+    without, result = qdqgraph.fix(model, data=data(model)), qdqgraph.fix(model, data=data(model), also=["QDQ208"])
+    assert [(f.code, f.place) for f in without.left] == [("QDQ208", "y")]
     assert not result.left and set(scales(result.model)) == {"x", "r"}
     assert [share.int8 for share in without.int8 or ()] == [2, 1]
     assert [share.int8 for share in result.int8 or ()] == [2, 2]
+
+
+def test_another_convolution_with_int8_weights_gets_a_measured_pair() -> None:
+    model = parse(
+        DEPTHWISE.replace("<group = 2> (e", "(e")
+        .replace("int8[2,1,1,1] v = {64, 32}", "int8[1,2,1,1] v = {64, 32}")
+        .replace("(float[1,2,4,4] y)", "(float[1,1,4,4] y)")
+    )
+    result = qdqgraph.fix(model, data=data(model))
+    assert not result.left and set(scales(result.model)) == {"x", "r"}
 
 
 def test_an_applied_repair_says_what_was_done_and_each_finding_once() -> None:

@@ -11,7 +11,7 @@ from ...errors import counted
 from ...proposals.proposal import PlacePair
 from ...repair.seed import CODE
 from ...repair.solution import Change
-from ...rulekit.finding import Finding, Severity
+from ...rulekit.finding import Finding, Safety, Severity
 from ...verify.verification import Verification
 from .outcomes import Left, by_reason, cost_order
 from .sides import Numbers, Row, Side, by_loss, numbers, rows
@@ -137,8 +137,11 @@ def _layers_lost(before: Side, after: Side, left: Sequence[Finding]) -> Iterator
     if old is not None and new is not None and new.int8 < old.int8 and before.errors:
         lost = counted(old.int8 - new.int8, "layer")
         again = "to place INT8 pairs instead, remove all (strip --nodes '*'), then quantize"
-        if any(isinstance(edit, PlacePair) and edit.calibrate for finding in left for edit in finding.edits):
-            again = "--data measures scales for new ones"
+        missing = [f for f in left if any(isinstance(edit, PlacePair) and edit.calibrate for edit in f.edits)]
+        if missing:
+            codes = sorted({finding.code for finding in missing if finding.safety is Safety.MANUAL})
+            also = f" --also {','.join(codes)}" if codes else ""
+            again = f"--data{also} places pairs with measured scales"
         yield f"{lost} left INT8: pairs that TensorRT refuses were removed; {again}"
 
 
