@@ -195,6 +195,8 @@ def rows(folder: Path, network: str, text: str, others: Sequence[str], args: arg
         "device": args.device,
         "evaluate": task.evaluate,
         "trials": args.trials,
+        "library": args.library,
+        "builds": args.builds,
         "storage": f"sqlite:///{(folder / f'{network}.db').absolute()}",
     }
     table = Rows(network, folder, model, task, common)
@@ -235,6 +237,8 @@ def main() -> None:
     parser.add_argument("--device", default=DEVICES[0])
     parser.add_argument("--budgets", type=int, default=2, metavar="N", help="rows with a budget (default: 2)")
     parser.add_argument("--trials", type=int, default=TRIALS, metavar="N", help=f"as tune (default: {TRIALS})")
+    parser.add_argument("--with", dest="library", help="as tune")
+    parser.add_argument("--builds", type=int, default=10, metavar="N", help="as tune (default: 10)")
     parser.add_argument("--other", action="append", default=[], metavar="NETWORK:TITLE=FILE")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
