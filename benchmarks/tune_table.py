@@ -5,8 +5,9 @@
 
 PREPROCESS is as for `--preprocess`, or `fashion`: the labelled images of Fashion-MNIST in DIR, with a score. For each
 file: the SQNR of the outputs against the float network on the judging photographs (the median photograph, and the noise
-of all of them added up), or the accuracy on the test images in percent, and the noise of all of these; bytes between
-convolution blocks in a build by TensorRT-RTX; the estimated times on two devices; and what the search took. The costs:
+of all of them added up), or the accuracy on the test images in percent, and the noise of all of these; how far the SQNR
+of a judging sample is above that with `fix --data`, in the mean with its standard error; bytes between convolution
+blocks in a build by TensorRT-RTX; the estimated times on two devices; and what the search took. The costs:
 none, and at most 1 and 5 % slower than `fix --data`. The searches of a network share one storage, so the second and the
 third only choose. Files are written to FOLDER. Needs qdqgraph[ort,pictures,tune,rtx].
 """
@@ -38,8 +39,8 @@ from qdqgraph.engines.compare.storage import Storage
 from qdqgraph.verify.scores import Evaluate, Run
 from samples import fashion
 
-HEAD = ("network", "file", "SQNR dB, or accuracy %", "all samples, dB", "bytes", "orin ms", "a100 ms", "candidates")
-LAST = ("builds", "CPU s", "minutes")
+HEAD = ("network", "file", "SQNR dB, or accuracy %", "all samples, dB", "mean gain, dB", "bytes", "orin ms", "a100 ms")
+LAST = ("candidates", "builds", "CPU s", "minutes")
 DEVICES = ("orin", "a100")
 SCORED = 2000
 """Training images that score a candidate; they are not those that calibrate."""
@@ -48,18 +49,31 @@ SLOWER = (1, 5)
 Feeds = list[dict[str, np.ndarray]]
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """How good a model is on samples that no search saw.
+
+    Attributes:
+        cells: what the table says.
+        samples: the SQNR of each sample in dB.
+    """
+
+    cells: tuple[str, str]
+    samples: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Task:
     """The data of a network.
 
     Attributes:
         search: the samples of the search.
-        judged: the cells that say how good a model is on samples that no search saw.
+        judged: how good a model is.
         evaluate: the score of the search; None for none.
     """
 
     search: Feeds
-    judged: Callable[[onnx.ModelProto], list[str]]
+    judged: Callable[[onnx.ModelProto], Judged]
     evaluate: Evaluate | None = None
 
 
@@ -74,9 +88,10 @@ def photographs(source: Path, preprocess: str, search: Path, judge: Path) -> Tas
     names = [o.name for o in float_model.graph.output]
     reference = outputs(float_model, images, Path())
 
-    def judged(model: onnx.ModelProto) -> list[str]:
+    def judged(model: onnx.ModelProto) -> Judged:
         found = outputs(model, images, Path(), names)
-        return [f"{typical(ratios(reference, found)):.2f}", f"{pooled(reference, found):.2f}"]
+        each = ratios(reference, found)
+        return Judged((f"{typical(each):.2f}", f"{pooled(reference, found):.2f}"), np.nanmean(each, axis=0))
 
     return Task([{name: image} for image in feeds], judged)
 
@@ -90,11 +105,11 @@ def pooled(reference: Outputs, found: Outputs) -> float:
     return float(np.mean(levels))
 
 
-def clothing(float_model: onnx.ModelProto, folder: Path) -> Task:
+def clothing(float_model: onnx.ModelProto, folder: Path, count: int) -> Task:
     """Fashion-MNIST: training images calibrate and score, test images judge."""
     train, test = fashion.load(folder)
     name = model_inputs(float_model)[0].name
-    used = slice(CALIBRATION, CALIBRATION + SCORED)
+    used = slice(count, count + SCORED)
     images = list(test.images[:, None])
     reference = outputs(float_model, images, Path())
 
@@ -102,12 +117,13 @@ def clothing(float_model: onnx.ModelProto, folder: Path) -> Task:
         classes = [int(next(iter(run({name: image[None]}).values())).argmax()) for image in train.images[used]]
         return float((np.array(classes) == train.labels[used]).mean())
 
-    def judged(model: onnx.ModelProto) -> list[str]:
+    def judged(model: onnx.ModelProto) -> Judged:
         found = outputs(model, images, Path())
         right: NDArray[np.bool_] = np.array([int(sample[0].argmax()) for sample in found]) == test.labels
-        return ["{:.2f} ± {:.2f}".format(*share(right)), f"{pooled(reference, found):.2f}"]
+        cells = "{:.2f} ± {:.2f}".format(*share(right)), f"{pooled(reference, found):.2f}"
+        return Judged(cells, np.nanmean(ratios(reference, found), axis=0))
 
-    return Task([{name: image} for image in train.images[:CALIBRATION, None]], judged, evaluate)
+    return Task([{name: image} for image in train.images[:count, None]], judged, evaluate)
 
 
 def costs(path: Path) -> list[str]:
@@ -119,62 +135,89 @@ def costs(path: Path) -> list[str]:
     return [stored, *(f"{qdqgraph.estimate([path], device=name, fp16=True)[0].ms:.4f}" for name in DEVICES)]
 
 
-def show(network: str, title: str, task: Task, path: Path, taken: Sequence[str] = ("", "", "", "")) -> None:
-    """Prints a row."""
-    print(f"| {network} | {title} | {' | '.join([*task.judged(onnx.load(path)), *costs(path), *taken])} |", flush=True)
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a network, which are printed one after another.
+
+    Attributes:
+        network: its name.
+        folder: where files are written.
+        model: the exporter's file.
+        task: its data.
+        common: arguments of every search.
+    """
+
+    network: str
+    folder: Path
+    model: str
+    task: Task
+    common: Mapping[str, Any]
+
+    def show(
+        self, title: str, path: Path, base: Judged | None = None, taken: Sequence[str] = ("", "", "", "")
+    ) -> Judged:
+        """Prints a row; returns what it says of the quality.
+
+        Args:
+            title: the kind of file.
+            path: the file.
+            base: the model that it is compared with.
+            taken: candidates, builds, processor seconds and minutes.
+        """
+        judged = self.task.judged(onnx.load(path))
+        gain = "" if base is None else "{:+.2f} ± {:.2f}".format(*mean(judged.samples - base.samples))
+        print(f"| {' | '.join([self.network, title, *judged.cells, gain, *costs(path), *taken])} |", flush=True)
+        return judged
+
+    def tuned(self, title: str, budget: Mapping[str, Any], base: Judged) -> None:
+        """Prints the row of a search."""
+        start = time.process_time(), time.monotonic()
+        out = self.folder / f"{self.network}.{'-'.join(f'{k}-{v:g}' for k, v in budget.items()) or 'tuned'}.onnx"
+        try:
+            found = qdqgraph.tune(self.model, self.task.search, output=out, **{**budget, **self.common}).outcome
+        except qdqgraph.QdqgraphError as error:
+            print(f"| {self.network} | {title} | {str(error).splitlines()[0]} |", flush=True)
+            return
+        self.show(title, out, base, (str(found.candidates), str(found.builds), *spent(start)))
 
 
 def rows(folder: Path, network: str, text: str, others: Sequence[str], args: argparse.Namespace) -> None:
     """The rows of a network."""
     model, source, preprocess = text.split(":", 2)
     task = (
-        clothing(onnx.load(source), args.fashion)
+        clothing(onnx.load(source), args.fashion, args.images)
         if preprocess == "fashion"
         else photographs(Path(source), preprocess, args.search, args.judge)
     )
-    show(network, "exporter's file", task, Path(model))
-    for other in others:
-        title, _, path = other.partition("=")
-        show(network, title, task, Path(path))
-    common: dict[str, Any] = {"force": True}
-    fixed = folder / f"{network}.fix.onnx"
-    qdqgraph.fix(model, output=fixed, **common)
-    show(network, "`fix`", task, fixed)
-    start = time.process_time(), time.monotonic()
-    measured = folder / f"{network}.data.onnx"
-    qdqgraph.fix(model, data=task.search, reference=source, output=measured, **common)
-    show(network, "`fix --data`", task, measured, ("", "", *spent(start)))
-    common |= {
+    common: dict[str, Any] = {
+        "force": True,
         "reference": source,
         "device": args.device,
         "evaluate": task.evaluate,
         "trials": args.trials,
+        "library": args.library,
+        "builds": args.builds,
         "storage": f"sqlite:///{(folder / f'{network}.db').absolute()}",
     }
-    tuned(network, "`tune`", {}, folder, model, task, common)
-    for percent in SLOWER[: args.budgets]:
-        title = f"`tune --max-slower {percent:g}`"
-        tuned(network, title, {"max_slower": percent}, folder, model, task, common)
-
-
-def tuned(
-    network: str,
-    title: str,
-    budget: Mapping[str, float],
-    folder: Path,
-    model: str,
-    task: Task,
-    common: Mapping[str, Any],
-) -> None:
-    """Prints the row of a search."""
+    table = Rows(network, folder, model, task, common)
+    table.show("exporter's file", Path(model))
+    fixed, measured = folder / f"{network}.fix.onnx", folder / f"{network}.data.onnx"
+    qdqgraph.fix(model, output=fixed, force=True)
+    table.show("`fix`", fixed)
     start = time.process_time(), time.monotonic()
-    out = folder / f"{network}.{'-'.join(f'{k}-{v:g}' for k, v in budget.items()) or 'tuned'}.onnx"
-    try:
-        found = qdqgraph.tune(model, task.search, output=out, **budget, **common).outcome  # type: ignore[arg-type]
-    except qdqgraph.QdqgraphError as error:
-        print(f"| {network} | {title} | {str(error).splitlines()[0]} |", flush=True)
-        return
-    show(network, title, task, out, (str(found.candidates), str(found.builds), *spent(start)))
+    qdqgraph.fix(model, data=task.search, reference=source, output=measured, force=True)
+    base = table.show("`fix --data`", measured, taken=("", "", *spent(start)))
+    for other in others:
+        title, _, path = other.partition("=")
+        table.show(title, Path(path), base)
+    table.tuned("`tune`", {}, base)
+    for percent in SLOWER[: args.budgets]:
+        table.tuned(f"`tune --max-slower {percent:g}`", {"max_slower": percent}, base)
+
+
+def mean(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The mean and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def spent(start: tuple[float, float]) -> tuple[str, str]:
@@ -190,9 +233,12 @@ def main() -> None:
     parser.add_argument("--search", type=Path)
     parser.add_argument("--judge", type=Path)
     parser.add_argument("--fashion", type=Path, default=fashion.FOLDER)
+    parser.add_argument("--images", type=int, default=CALIBRATION, metavar="N", help="of Fashion-MNIST for the search")
     parser.add_argument("--device", default=DEVICES[0])
     parser.add_argument("--budgets", type=int, default=2, metavar="N", help="rows with a budget (default: 2)")
     parser.add_argument("--trials", type=int, default=TRIALS, metavar="N", help=f"as tune (default: {TRIALS})")
+    parser.add_argument("--with", dest="library", help="as tune")
+    parser.add_argument("--builds", type=int, default=10, metavar="N", help="as tune (default: 10)")
     parser.add_argument("--other", action="append", default=[], metavar="NETWORK:TITLE=FILE")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)

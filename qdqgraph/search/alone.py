@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from ..verify.sensitivity.levels import Sampled, share
-from .decisions import AS_IS, MULTIPLES, Candidate, Decision
+from .decisions import AS_IS, DOWN, MULTIPLES, UP, Candidate, Decision
 from .found import Found, How
 from .gains import scored, surely
 from .start import Start
@@ -22,9 +22,6 @@ ERRORS = 2.0
 nothing would count; a network has hundreds, and only half of the samples are seen here."""
 LEAST = 0.02
 """The share of the noise of sites alone that the next multiple of their scale must remove to be taken."""
-UP = [AS_IS, *(option for option, factor in MULTIPLES.items() if factor > 1)]
-DOWN = [AS_IS, *reversed([option for option, factor in MULTIPLES.items() if factor < 1])]
-"""The scale of the start, and its multiples, the nearest first."""
 
 
 class Ask(Protocol):

@@ -26,6 +26,9 @@ STEPS = (-6, 4)
 """The least and the most factor of a scale, as powers of 2 ** (1/4). A step changes the noise of rounding by 1.5 dB."""
 MULTIPLES = {f"x{2 ** (step / 4):.2f}": 2 ** (step / 4) for step in range(STEPS[0], STEPS[1] + 1) if step}
 """The options that multiply the scale of sites, in order, and the factor."""
+UP = [AS_IS, *(option for option, factor in MULTIPLES.items() if factor > 1)]
+DOWN = [AS_IS, *reversed([option for option, factor in MULTIPLES.items() if factor < 1])]
+"""The scale of the start, and its multiples, the nearest first."""
 SIMILAR = 0.03
 """Scales that differ by no more than this share are one option."""
 
@@ -54,9 +57,14 @@ class Candidate:
     decisions: tuple[Decision, ...] = ()
 
     def with_(self, *more: Decision) -> Candidate:
-        """The candidate with these decisions too; they replace those about the same subjects."""
+        """The candidate with these decisions too; they replace those about the same subjects, and `AS_IS` takes a scale
+        back to that of the start."""
         found = {(d.subject, d.option == FLOAT): d for d in (*self.decisions, *more)}
-        return Candidate(self.start, tuple(sorted(found.values())))
+        return Candidate(self.start, tuple(sorted(d for d in found.values() if d.option != AS_IS)))
+
+    def scale_of(self, subject: str) -> str:
+        """The option of the scale of a subject: `APART`, one of `MULTIPLES`, or `AS_IS`."""
+        return next((d.option for d in self.decisions if d.subject == subject and d.option != FLOAT), AS_IS)
 
     def without(self, *less: Decision) -> Candidate:
         """The candidate without these decisions."""

@@ -14,6 +14,7 @@ from .front import Measured, front
 from .gains import gained
 from .sampler import proposed
 from .start import Start
+from .together import together
 
 PREFIXES = 24
 """Numbers of added decisions that are measured on the way to the most accurate candidate."""
@@ -48,6 +49,7 @@ def searched(starts: Sequence[Start], ask: Ask, *, seed: int, trials: int) -> tu
     for start in promising(starts, found):
         alone[start.name] = alone_of(start, found[Candidate(start.name)], ask)
         best = _free(start, alone[start.name], found, measure)
+        best = together(best, Candidate(starts[0].name), start.decisions, found, ask, measure)
         measure(_prefixes(best, [a for a in alone[start.name] if a.better > 0 and a.slower > SMALL], _by_ratio))
         measure(_prefixes(best, [a for a in alone[start.name] if a.better <= 0 and a.slower < -SMALL], _by_loss))
         measure([Candidate(start.name).with_(*(d for d in start.decisions if d.option == FLOAT))])

@@ -72,9 +72,10 @@ def test_scales_that_gain_alone_but_not_together_are_left(tmp_path: Path) -> Non
     start = Given(*(Decision(site, option) for site in "ab" for option in MULTIPLES))
     memory = f"sqlite:///{tmp_path / 'trials.db'}"
     calls: list[tuple[Candidate, How]] = []
+    interrupted = 7
 
     def measure(candidate: Candidate, how: How) -> Found:
-        if len(calls) == 7:
+        if len(calls) == interrupted:
             raise KeyboardInterrupt
         calls.append((candidate, how))
         changed = [d for d in candidate.decisions if d.option == "x1.19"]
@@ -89,6 +90,7 @@ def test_scales_that_gain_alone_but_not_together_are_left(tmp_path: Path) -> Non
         search()
     first = [*calls]
     calls.clear()
+    interrupted = -1
     found = search()
     assert not {*first} & {*calls}
     together = Candidate("s", (Decision("a", "x1.19"), Decision("b", "x1.19")))
