@@ -12,7 +12,7 @@ out (`casts`), so a half-precision model looks like its FP32 twin.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +34,7 @@ from ..operators import PAIRS
 from ..targets.target import Target
 from .casts import between_reals, has_half, left_out
 from .constants import Constants
-from .imported import imported
+from .imported import captured, imported
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -222,7 +222,7 @@ class Graph:
     @cached_property
     def captures(self) -> tuple[tuple[str, Reader], ...]:
         """Tensors that subgraphs (If, Loop, Scan) read from outside, as in the file, with the node of the subgraph."""
-        return tuple((name, Reader(node, -1)) for node in self._nodes for name in _captured(node))
+        return tuple((name, Reader(node, -1)) for node in self._nodes for name in captured(node))
 
     @cached_property
     def inputs(self) -> frozenset[str]:
@@ -347,17 +347,3 @@ class Graph:
             for t in node.outputs:
                 depth[t.name] = below + (node.op not in free)
         return depth
-
-
-def _captured(node: gs.Node) -> Iterator[str]:
-    """Names that the node's subgraphs read from outside, once each."""
-    seen: set[str] = set()
-    for value in node.attrs.values():
-        if isinstance(value, gs.Graph):
-            made = {t.name for n in value.nodes for t in n.outputs} | {t.name for t in value.inputs}
-            read = [t.name for n in value.nodes for t in n.inputs] + [t.name for t in value.outputs]
-            read += [name for n in value.nodes for name in _captured(n)]
-            for name in read:
-                if name and name not in made and name not in seen:
-                    seen.add(name)
-                    yield name

@@ -9,7 +9,7 @@ Source: `onnx_graphsurgeon.importers.onnx_importer`, versions 0.5.8 to 0.6.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from sys import intern
 from typing import Any
 
@@ -177,3 +177,17 @@ def _node(proto: onnx.NodeProto, tensors: dict[str, Any]) -> Node:
             found.append(tensor)
         ends.append(found)
     return Node(proto, attributes, *ends)
+
+
+def captured(node: gs.Node) -> Iterator[str]:
+    """Names that the subgraphs of a node read from outside, once each."""
+    seen: set[str] = set()
+    for value in node.attrs.values():
+        if isinstance(value, gs.Graph):
+            made = {t.name for n in value.nodes for t in n.outputs} | {t.name for t in value.inputs}
+            read = [t.name for n in value.nodes for t in n.inputs] + [t.name for t in value.outputs]
+            read += [name for n in value.nodes for name in captured(n)]
+            for name in read:
+                if name and name not in made and name not in seen:
+                    seen.add(name)
+                    yield name
