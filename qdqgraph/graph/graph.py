@@ -33,7 +33,7 @@ from ..operators import PAIRS
 from ..targets.target import Target
 from .casts import between_reals, has_half, left_out
 from .constants import Constants
-from .imported import imported
+from .imported import distinguish, imported
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -110,6 +110,7 @@ class Graph:
                 self.gs: gs.Graph = imported(model)
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
+        distinguish(self.gs)
         self._positions = {id(n): i for i, n in enumerate(self.gs.nodes)}
         self._nodes = tuple(n for n in self.gs.nodes if key(n))  # nothing can read or name a node without an output
         self._memo: dict[object, object] = {}

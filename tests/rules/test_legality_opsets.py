@@ -4,6 +4,7 @@ import onnx
 import pytest
 
 import qdqgraph
+from qdqgraph.model.text import parse
 
 HEAD = """<ir_version: 8, opset_import: ["" : %d]>
 g (float[1,4,8,8] x) => (float%s y) <float s = {0.1}, int8 z = {0}%s> {
@@ -102,3 +103,17 @@ def test_other_domains_and_external_data_are_not_invalid() -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="missing.bin")
     assert "QDQ420" not in {f.code for f in qdqgraph.check(made)}
+
+
+def test_weights_of_an_integer_product_raise_the_opset_in_the_first_run() -> None:
+    """ONNX allows INT8 and UINT8 here, which no checker says; as pairs, the weights are legal in a later opset."""
+    before = parse("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2] x) => (float[1,2] y) <int4[2,2] w = {33, 67}, int4 zw = {0}, float sw = {0.01}> {
+            q, s, z = DynamicQuantizeLinear (x) i = MatMulInteger (q, w, z, zw) f = Cast <to = 1> (i)
+            m = Mul (s, sw) y = Mul (f, m) }""")
+    result = qdqgraph.fix(before, target="trt-11")
+    assert result.opset is not None and (result.opset.before, result.opset.after) == (17, 21)
+    assert result.opset.why == "the DequantizeLinear 'y_weights' needs opset 21"
+    onnx.checker.check_model(result.model, full_check=True)
+    again = qdqgraph.fix(result.model, target="trt-11")
+    assert not again.plan.edits and result.plan.inverse().apply(result.model) == before
