@@ -39,6 +39,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 LARGEST = 1 << 50
 """Elements, or bytes, of the largest tensor that is counted; in damaged files, dimensions have larger products."""
+INITIALIZERS = 4
+"""The first IR version in which an initializer need not be an input of the graph."""
 INDEXES = ("_by_op", "_constant", "_producers", "_readers", "captures", "depth")
 """The attributes that a graph can make again from its nodes."""
 Node: TypeAlias = gs.Node
@@ -83,7 +85,8 @@ class Graph:
         model: the model; must not be changed while the view is in use.
         folder: the folder of the model's file, which contains its external data.
         known: an earlier view of the same network; its shapes are reused, because repairs change none; not
-            in a half-precision model, where the types of new tensors decide what a Cast converts.
+            in a half-precision model, where the types of new tensors decide what a Cast converts, nor below IR
+            version 4, where new constants are nodes.
         target: the TensorRT generation that the model is for.
 
     Raises:
@@ -101,7 +104,8 @@ class Graph:
         self.model = model
         self.functions: tuple[Function, ...] = ()
         self.target: Target = target or (known.target if known is not None else Target.named())
-        self._known_types = None if known is None or has_half(model) else known._types
+        same = known is not None and not has_half(model) and model.ir_version >= INITIALIZERS
+        self._known_types = known._types if known is not None and same else None
         self.folder = folder or Path()
         if known is None:
             validate(model)

@@ -29,8 +29,13 @@ def bits_lost(new: float, own: float) -> float:
     return math.log2(new / own)
 
 
-LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})
-"""Integer types that Q/DQ support from opset 21."""
+LATE: Mapping[int, int] = {
+    **dict.fromkeys((TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4), 21),
+    **{n: 19 for name, n in TensorProto.DataType.items() if name.startswith(("FLOAT8E4M3", "FLOAT8E5M2"))},
+    **{n: 23 for name, n in TensorProto.DataType.items() if name == "FLOAT4E2M1"},
+    **{n: 25 for name, n in TensorProto.DataType.items() if name in ("INT2", "UINT2")},
+}
+"""The first opset whose Q/DQ support a type that those of opset 10 lack: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
 
 SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
 """Types of scales; float32 represents the values of all of them."""
@@ -181,12 +186,13 @@ def required_opset(graph: Graph, node: gs.Node) -> int:
     """The lowest standard opset that can express a QuantizeLinear or DequantizeLinear; 0 if any opset with Q/DQ can.
 
     Per-channel scales and their axis need opset 13; scales in FP16 or BF16 need 19, unless the target accepts none.
-    16-bit and 4-bit integers, which onnxruntime writes in its own domain before, and blocks need 21.
+    16-bit and 4-bit integers, which onnxruntime writes in its own domain before, and blocks need 21; FP8 needs 19.
     """
     zero = input_name(node, 2)
     kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
-    if kind in LATE or node.attrs.get("block_size"):
-        return 21
+    late = max(LATE.get(kind, 0), 21 if node.attrs.get("block_size") else 0)
+    if late:
+        return late
     if graph.dtype(input_name(node, 1)) in HALF and graph.target.fp16:
         return 19
     scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None

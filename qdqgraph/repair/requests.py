@@ -155,6 +155,9 @@ def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
     if pair.quantize is not None and clips_negatives(graph, pair):
         nodes = clip_nodes(graph, pair, f"{pair.tensor}_cut")
         edits = () if nodes is None else (insert_before(reader.key, nodes),)
+    elif pair.quantize is not None and graph.dtype(pair.tensor) == onnx.TensorProto.INT32:
+        real = onnx.helper.tensor_dtype_to_np_dtype(graph.dtype(tensor) or onnx.TensorProto.FLOAT)
+        edits = (insert_before(reader.key, [make_node("Cast", [pair.tensor], f"{pair.tensor}_real", to=real)]),)
     elif pair.quantize is not None:
         edits = (Rewire(reader.key, pair.tensor),)
     elif (reals := real_weights(graph, pair)) is not None and pair.kind != "activation":

@@ -4,6 +4,8 @@ import onnx
 import pytest
 
 import qdqgraph
+from qdqgraph.graph.graph import Graph
+from qdqgraph.graph.pair import required_opset
 from qdqgraph.model.text import parse
 
 HEAD = """<ir_version: 8, opset_import: ["" : %d]>
@@ -117,3 +119,12 @@ def test_weights_of_an_integer_product_raise_the_opset_in_the_first_run() -> Non
     onnx.checker.check_model(result.model, full_check=True)
     again = qdqgraph.fix(result.model, target="trt-11")
     assert not again.plan.edits and result.plan.inverse().apply(result.model) == before
+
+
+@pytest.mark.parametrize(("kind", "opset"), [("float8e4m3fn", 19), ("float8e5m2", 19)])
+def test_pairs_of_a_type_that_came_later_raise_the_opset(kind: str, opset: int) -> None:
+    before = parse(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,4] x) => (float[1,4] y) <float s = {{0.1}}, {kind} z = {{0}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Relu (d) }}""")
+    graph = Graph(before)
+    assert [required_opset(graph, node) for node in graph.nodes("QuantizeLinear", "DequantizeLinear")] == [opset] * 2
