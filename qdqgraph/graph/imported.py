@@ -21,10 +21,12 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.util.misc import SynchronizedList
 
 from ..model.protos import STANDARD
-from ..operators import PAIRS
+from ..operators import OPERATORS, PAIRS
 
 ALIKE = (*STANDARD, "com.microsoft")
 """Domains whose operators are those of ONNX where they have their names."""
+NAMES = frozenset(operator.name for operator in OPERATORS)
+"""The operators that rules know, whatever onnx is installed."""
 put = object.__setattr__
 """Sets an attribute without the `__setattr__` of onnx-graphsurgeon, which replaces lists in place."""
 
@@ -149,7 +151,7 @@ def distinguish(graph: gs.Graph) -> None:
     "acme.Mul". The operators of ONNX Runtime (com.microsoft), and Q and DQ of any domain, are those of ONNX."""
     for node in graph.nodes:
         domain = node.domain
-        if domain and domain not in ALIKE and node.op not in PAIRS and onnx.defs.has(node.op):
+        if domain and domain not in ALIKE and node.op not in PAIRS and (node.op in NAMES or onnx.defs.has(node.op)):
             node.op = f"{domain}.{node.op}"
 
 
