@@ -20,6 +20,7 @@ from ..errors import ModelError
 from ..model.protos import is_standard
 from ..operators import PAIRS
 from .graph import Graph, input_name, key
+from .quantization import LATE
 
 Kind = Literal["activation", "weight", "bias"]
 
@@ -28,14 +29,6 @@ def bits_lost(new: float, own: float) -> float:
     """Resolution lost at a site: log2(new scale / its own scale); negative if the new range clips."""
     return math.log2(new / own)
 
-
-LATE: Mapping[int, int] = {
-    **dict.fromkeys((TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4), 21),
-    **{n: 19 for name, n in TensorProto.DataType.items() if name.startswith(("FLOAT8E4M3", "FLOAT8E5M2"))},
-    **{n: 23 for name, n in TensorProto.DataType.items() if name == "FLOAT4E2M1"},
-    **{n: 25 for name, n in TensorProto.DataType.items() if name in ("INT2", "UINT2")},
-}
-"""The first opset whose Q/DQ support a type that those of opset 10 lack: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
 
 SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
 """Types of scales; float32 represents the values of all of them."""
@@ -278,6 +271,9 @@ class Pairs:
             raise ModelError(f"the scale of '{tensor}' has the type {scale.dtype}; scales are floating-point numbers")
         zero_name = input_name(node, 2)
         zero_point = graph.value(zero_name) if zero_name else _default_zero_point(graph, node, integers)
+        for what, given in (("scale", scale), ("zero-point", zero_point)):
+            if given is not None and not given.size:
+                raise ModelError(f"the {what} of '{tensor}' is an empty tensor; it needs one value, or one per channel")
         constant = graph.is_constant(tensor)
         kind: Kind = "weight" if constant else "activation"
         if constant and quantize is None and graph.dtype(tensor) == onnx.TensorProto.INT32:
