@@ -33,8 +33,8 @@ USERS = re.compile(r"^qdqgraph: .* failed with the \w+ above", re.MULTILINE)
 DEFECT = re.compile(r"QDQ90[45]|onnx rejects the result|the result would not be a valid model|please report it")
 """In a sentence that says that qdqgraph, or a rule, is wrong, not the input."""
 OWN = "a defect that it reports"
-"""Not counted where ONNX Runtime does not load the model: type inference accepts what no runtime does, for example a
-sequence before QuantizeLinear."""
+"""Not counted where onnx.checker or ONNX Runtime refuses the model: the type inference that a result is compared with
+accepts more, for example a sequence before QuantizeLinear."""
 ERROR = re.compile(r"^(\w[\w.]*(?:Error|Exception|Warning|Iteration|Interrupt)\w*)(?::|$)", re.MULTILINE)
 
 
@@ -162,7 +162,8 @@ class Judged:
     def ran(self, *arguments: Any) -> Ran:
         """The same, with what it printed."""
         done = command([str(a) for a in arguments])
-        if done.fault is not None and not (done.fault.place.startswith(OWN) and loads(Path(arguments[1]))):
+        own = done.fault is not None and done.fault.place.startswith(OWN)
+        if done.fault is not None and not (own and (refused(Path(arguments[1])) or loads(Path(arguments[1])))):
             self.faults.append(done.fault)
         return done
 

@@ -49,3 +49,20 @@ def test_a_network_with_such_outputs_is_compared_and_its_layers_are_ranked() -> 
     assert result.numbers is not None and all(found.identical for found in result.numbers.outputs.values())
     ranking = qdqgraph.sensitivity(model, data=[{"x": np.ones((1, 2), np.float32)}] * 2)
     assert ranking.units
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        'y, "" = Split <axis = 1, num_outputs = 2> (d)',
+        '"", y = Loop (n, c, d) <body = b (int64 i, bool p, float[1,2] v) => (bool o, float[1,2] r, float[1,2] w)'
+        " { o = Identity (p) r = Relu (v) w = Neg (v) }>",
+    ],
+)
+def test_an_output_that_a_node_leaves_out_does_not_end_the_process(node: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 18]>
+        g (float[1,2] x) => (float[N,M] y) <float s = {{0.5}}, int8 z = {{0}}, int64 n = {{1}}, bool c = {{1}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) {node} }}""")
+    before = model.SerializeToString()
+    (values,) = runtime.run(model, [{"x": np.ones((1, 2), np.float32)}], Path())[0]
+    assert values.size and model.SerializeToString() == before
