@@ -66,3 +66,12 @@ def test_an_output_that_a_node_leaves_out_does_not_end_the_process(node: str) ->
     before = model.SerializeToString()
     (values,) = runtime.run(model, [{"x": np.ones((1, 2), np.float32)}], Path())[0]
     assert values.size and model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("operator", ["QLinearSigmoid", "QLinearLeakyRelu"])
+def test_a_zero_point_that_a_node_leaves_out_does_not_end_the_process(operator: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+        g (float[1,2] x) => (float[1,2] y) <float s = {{0.5}}, float t = {{0.01}}> {{
+            q = QuantizeLinear (x, s) c = com.microsoft.{operator} (q, s, "", t) y = DequantizeLinear (c, t) }}""")
+    (values,) = runtime.run(model, [{"x": np.ones((1, 2), np.float32)}], Path())[0]
+    assert values.shape == (1, 2)
