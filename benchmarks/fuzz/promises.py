@@ -128,7 +128,8 @@ def kept(
             yield f"a file is gone: {name[:40]}"
     if ran.code == 2 and arguments[0] != "check":  # which reports on the files that it can read
         for name in new:
-            if name not in ran.err and not name.endswith(".db"):  # a search goes on from what it measured
+            said = any(part in ran.err for part in (name, str(Path(name).parent)) if part != ".")  # or its folder
+            if not said and not name.endswith(".db"):  # a search goes on from what it measured
                 yield f"exit 2 and a file that it does not name: {Path(name).suffix or name[:20]}"
 
 

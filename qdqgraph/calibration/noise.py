@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..errors import ModelError
 from ..graph.amax import INT8_BOUND, amax_from_scale
-from ..graph.graph import Graph, key
+from ..graph.graph import LARGEST, Graph, key
 from ..graph.moves import move_at
 from ..graph.pair import pairs
 from ..model.runtime import Feed
@@ -43,7 +44,7 @@ def noise(
         plain: all integers are 0 or 1, whatever reads them.
 
     Raises:
-        ModelError: an input is not a numeric tensor.
+        ModelError: an input is not a numeric tensor, or larger than any memory.
     """
     random = np.random.default_rng(seed)
     if sizes is None:
@@ -60,6 +61,8 @@ def _sample(
     graph: Graph, info: onnx.ValueInfoProto, shape: list[int], found: Sequence[Use], random: np.random.Generator
 ) -> np.ndarray:
     dtype = numpy_type(info)
+    if math.prod(shape) > LARGEST:  # numpy raises a ValueError, and below this a MemoryError
+        raise ModelError(f"input {info.name!r} has the shape {shape}, for which no memory is enough")
     used = sorted((u for u in found if dtype.kind != "f" or _sure(u)), key=lambda u: ORDER.index(u.kind))
     values = _values(used, shape, dtype, random) if used else None
     if values is not None:

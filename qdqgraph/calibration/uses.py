@@ -170,7 +170,8 @@ def _indexed(graph: Graph, value: _Value, node: Node) -> Iterator[Use]:
     op, table = str(node.op), input_name(node, 0)
     if op == "OneHot":
         depth = graph.value(input_name(node, 1))
-        yield _within(value, 2 if depth is None else int(depth.reshape(-1)[0]))
+        known = depth is not None and depth.size == 1 and bool(np.isfinite(depth).all())
+        yield _within(value, int(depth.reshape(-1)[0]) if depth is not None and known else 2)
     elif op in ("GatherND", "ScatterND"):
         width = (graph.shape(input_name(node, 1)) or (1,))[-1] or 1
         dims = graph.shape(table) or (1,)

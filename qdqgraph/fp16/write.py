@@ -121,9 +121,9 @@ class Writer:
             node.input[1] = self._scale(position, net.types[node.input[1]])
             yield node
             return
-        kinds = [native]
-        if held.half is not None:
-            kinds += [k for k in sorted(self._wanted(name)) if k != native]
+        wanted = self._wanted(name) if held.half is not None else set[int]()
+        kinds = [native] if native in wanted or not wanted else []
+        kinds += [k for k in sorted(wanted) if k != native]
         for kind in kinds:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
@@ -158,7 +158,7 @@ class Writer:
         """Yields the Casts of a tensor to the types other than its own, and an Identity per additional name."""
         native = self.types.native[name]
         produced = produced or [native]
-        for kind in sorted({native, *self._wanted(name)}):
+        for kind in sorted({*produced, *self._wanted(name)}):
             here = self._name((name, kind))
             if kind not in produced:
                 self.casts += 1

@@ -34,12 +34,14 @@ from ..operators import PAIRS
 from ..targets.target import Target
 from .casts import between_reals, has_half, left_out
 from .constants import Constants
-from .imported import captured, imported
+from .imported import captured, distinguish, imported
 
 K = TypeVar("K")
 T = TypeVar("T")
 LARGEST = 1 << 50
 """Elements, or bytes, of the largest tensor that is counted; in damaged files, dimensions have larger products."""
+INITIALIZERS = 4
+"""The first IR version in which an initializer need not be an input of the graph."""
 INDEXES = ("_by_op", "_constant", "_producers", "_readers", "captures", "depth")
 """The attributes that a graph can make again from its nodes."""
 Node: TypeAlias = gs.Node
@@ -85,7 +87,8 @@ class Graph:
         model: the model; must not be changed while the view is in use.
         folder: the folder of the model's file, which contains its external data.
         known: an earlier view of the same network; its shapes are reused, because repairs change none; not
-            in a half-precision model, where the types of new tensors decide what a Cast converts.
+            in a half-precision model, where the types of new tensors decide what a Cast converts, nor below IR
+            version 4, where new constants are nodes.
         target: the TensorRT generation that the model is for.
 
     Raises:
@@ -103,7 +106,8 @@ class Graph:
         self.model, self._protos = model, model.graph.node
         self.functions: tuple[Function, ...] = ()
         self.target: Target = target or (known.target if known is not None else Target.named())
-        self._known_types = None if known is None or has_half(model) else known._types
+        same = known is not None and not has_half(model) and model.ir_version >= INITIALIZERS
+        self._known_types = known._types if known is not None and same else None
         self.folder = folder or Path()
         if known is None:
             validate(model)
@@ -112,6 +116,7 @@ class Graph:
                 self.gs: gs.Graph = imported(model)
         except Exception as error:
             raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
+        distinguish(self.gs)
         self._positions = {id(n): i for i, n in enumerate(self.gs.nodes)}
         self._nodes = tuple(n for n in self.gs.nodes if key(n))  # nothing can read or name a node without an output
         self._memo: dict[object, object] = {}
@@ -159,8 +164,7 @@ class Graph:
         if not inputs:
             return self
         other = copy(self)
-        other._memo, other._known_types = dict(self._memo), None
-        other._types = shapes.infer(self.model, inputs)
+        other._memo, other._known_types, other._types = dict(self._memo), None, shapes.infer(self.model, inputs)
         return other
 
     @property
@@ -212,12 +216,10 @@ class Graph:
 
     def _seen_through(self, index: dict[str, T]) -> dict[str, T]:
         """An index by tensor, in which an output of a Cast in `casts` has what its source has."""
-        for name, source in self.casts.items():
-            if source in index:
-                index[name] = index[source]
-            else:
-                index.pop(name, None)
-        return index
+        if not self.casts:
+            return index
+        seen = {name: index[source] for name, source in self.casts.items() if source in index}
+        return {name: found for name, found in index.items() if name not in self.casts} | seen
 
     @cached_property
     def captures(self) -> tuple[tuple[str, Reader], ...]:
@@ -308,8 +310,7 @@ class Graph:
         return {name: (tensor.data_type, tuple(tensor.dims)) for name, tensor in self.initializers.items()}
 
     def elements(self, tensor: str) -> int:
-        """Number of elements, with batch 1 if the batch is dynamic; 0 if another dimension is unknown, or for more
-        elements than any memory has."""
+        """Number of elements, with batch 1 if it is dynamic; 0 if another dimension is unknown, or beyond `LARGEST`."""
         shape = self.shape(tensor)
         if shape is None or None in shape[1:]:
             return 0

@@ -21,7 +21,12 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 from onnx_graphsurgeon.util.misc import SynchronizedList
 
 from ..model.protos import STANDARD
+from ..operators import OPERATORS, PAIRS
 
+ALIKE = (*STANDARD, "com.microsoft")
+"""Domains whose operators are those of ONNX where they have their names."""
+NAMES = frozenset(operator.name for operator in OPERATORS)
+"""The operators that rules know, whatever onnx is installed."""
 put = object.__setattr__
 """Sets an attribute without the `__setattr__` of onnx-graphsurgeon, which replaces lists in place."""
 
@@ -142,6 +147,15 @@ def imported(model: onnx.ModelProto) -> gs.Graph:
     made.ir_version = model.ir_version  # 0.5.8 has no such argument
     made.nodes = nodes
     return made
+
+
+def distinguish(graph: gs.Graph) -> None:
+    """Names each operator of another domain that has the name of one of ONNX, which it is not, with its domain:
+    "acme.Mul". The operators of ONNX Runtime (com.microsoft), and Q and DQ of any domain, are those of ONNX."""
+    for node in graph.nodes:
+        domain = node.domain
+        if domain and domain not in ALIKE and node.op not in PAIRS and (node.op in NAMES or onnx.defs.has(node.op)):
+            node.op = f"{domain}.{node.op}"
 
 
 class _OtherError(Exception):

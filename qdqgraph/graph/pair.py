@@ -21,6 +21,7 @@ from ..model.protos import is_standard
 from ..operators import PAIRS
 from .array_types import is_floating, type_of
 from .graph import Graph, input_name, key
+from .quantization import LATE
 
 Kind = Literal["activation", "weight", "bias"]
 
@@ -29,9 +30,6 @@ def bits_lost(new: float, own: float) -> float:
     """Resolution lost at a site: log2(new scale / its own scale); negative if the new range clips."""
     return math.log2(new / own)
 
-
-LATE = frozenset({TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4})
-"""Integer types that Q/DQ support from opset 21."""
 
 SCALE_TYPES = frozenset({"float32", "float16", "bfloat16"})
 """Types of scales; float32 represents the values of all of them."""
@@ -179,12 +177,13 @@ def required_opset(graph: Graph, node: gs.Node) -> int:
     """The lowest standard opset that can express a QuantizeLinear or DequantizeLinear; 0 if any opset with Q/DQ can.
 
     Per-channel scales and their axis need opset 13; scales in FP16 or BF16 need 19, unless the target accepts none.
-    16-bit and 4-bit integers, which onnxruntime writes in its own domain before, and blocks need 21.
+    16-bit and 4-bit integers, which onnxruntime writes in its own domain before, and blocks need 21; FP8 needs 19.
     """
     zero = input_name(node, 2)
     kind = graph.dtype(zero or node.inputs[0].name) or node.attrs.get("output_dtype", 0)
-    if kind in LATE or node.attrs.get("block_size"):
-        return 21
+    late = max(LATE.get(kind, 0), 21 if node.attrs.get("block_size") else 0)
+    if late:
+        return late
     if graph.dtype(input_name(node, 1)) in HALF and graph.target.fp16:
         return 19
     scale = graph.value(node.inputs[1].name) if len(node.inputs) > 1 else None
@@ -270,6 +269,9 @@ class Pairs:
             raise ModelError(f"the scale of '{tensor}' has the type {scale.dtype}; scales are floating-point numbers")
         zero_name = input_name(node, 2)
         zero_point = graph.value(zero_name) if zero_name else _default_zero_point(graph, node, integers)
+        for what, given in (("scale", scale), ("zero-point", zero_point)):
+            if given is not None and not given.size:
+                raise ModelError(f"the {what} of '{tensor}' is an empty tensor; it needs one value, or one per channel")
         constant = graph.is_constant(tensor)
         kind: Kind = "weight" if constant else "activation"
         if constant and quantize is None and graph.dtype(tensor) == onnx.TensorProto.INT32:

@@ -5,15 +5,25 @@ Conversions to another scale or zero-point (`proposals.weights`) use this arithm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from onnx import TensorProto
 
 from .amax import INT8_BOUND, amax_from_scale
 
 if TYPE_CHECKING:
     from .pair import Pair
+
+LATE: Mapping[int, int] = {
+    **dict.fromkeys((TensorProto.INT16, TensorProto.UINT16, TensorProto.INT4, TensorProto.UINT4), 21),
+    **{n: 19 for name, n in TensorProto.DataType.items() if name.startswith(("FLOAT8E4M3", "FLOAT8E5M2"))},
+    **{n: 23 for name, n in TensorProto.DataType.items() if name == "FLOAT4E2M1"},
+    **{n: 25 for name, n in TensorProto.DataType.items() if name in ("INT2", "UINT2")},
+}
+"""The first opset whose Q/DQ support a type that those of opset 10 lack: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from .external import external_files, external_tensors
 from .inline.references import reference
 from .inline.whole import is_light
 from .protos import copy_fields
+from .unread import named
 
 LARGE = 1 << 16
 """Bytes from which on a tensor goes to the file."""
@@ -50,6 +51,7 @@ def mapped(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[bytes, Path]]
         ModelError: external data are missing, too short, or outside the folder.
     """
     external_files(model, folder)
+    model = named(model)
     small = model.ByteSize() < HEAVY and not is_light(model)
     if small or next(external_tensors(model), None) is not None:
         yield model.SerializeToString(), folder

@@ -138,8 +138,8 @@ class Session:
             options = session_options(folder, packed=self._packed)
             return ort.InferenceSession(data, options, providers=[self._provider])
 
-    def run(self, feeds: Feeds) -> list[list[Any]]:
-        """Returns the model's outputs for each sample.
+    def run(self, feeds: Feeds) -> list[list[np.ndarray]]:
+        """Returns the model's outputs for each sample, as `array_of`.
 
         Args:
             feeds: one mapping per sample, from input name to array. Floating-point arrays are cast to the input's
@@ -150,11 +150,11 @@ class Session:
         """
         return list(self.each(feeds))
 
-    def each(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> Iterator[list[Any]]:
+    def each(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> Iterator[list[np.ndarray]]:
         """Yields what `run` returns, sample by sample."""
         try:
             for feed in feeds:
-                yield self._session.run(None, self._cast(feed))
+                yield [array_of(value) for value in self._session.run(None, self._cast(feed))]
         except QdqgraphError:
             raise
         except Exception as error:  # as above
@@ -165,7 +165,27 @@ class Session:
         return {n: a.astype(real[n], copy=False) if n in real and a.dtype.kind == "f" else a for n, a in feed.items()}
 
 
-def run(model: onnx.ModelProto, feeds: Feeds, folder: Path, provider: str = PROVIDERS["cpu"]) -> list[list[Any]]:
+def array_of(value: object) -> np.ndarray:
+    """An output of ONNX Runtime as one array.
+
+    Texts have a type of fixed width, so that equal texts have equal bytes. The tensors of a sequence are stacked if
+    they have one shape, else one after another, [values]; a map is the sequence of its values, and an empty optional
+    has none.
+    """
+    if isinstance(value, np.ndarray):
+        return value.astype(str) if value.dtype == object else value
+    if isinstance(value, Mapping):
+        return array_of([*value.values()])
+    if value is None or (isinstance(value, list) and not value):
+        return np.zeros(0, np.bool_)
+    if not isinstance(value, list):
+        return np.asarray(value)
+    arrays = [array_of(each) for each in value]
+    alike = len({array.shape for array in arrays}) == 1
+    return np.stack(arrays) if alike else np.concatenate([array.reshape(-1) for array in arrays])
+
+
+def run(model: onnx.ModelProto, feeds: Feeds, folder: Path, provider: str = PROVIDERS["cpu"]) -> list[list[np.ndarray]]:
     """Loads a model and returns its outputs for each sample; see `Session`.
 
     Raises:

@@ -76,7 +76,7 @@ def nonnegative(graph: Graph, tensor: str) -> bool:
             continue
         if node.op == "Clip":
             least = graph.value(node.inputs[1].name) if len(node.inputs) > 1 and node.inputs[1].name else None
-            if (node.attrs.get("min", -1.0) if least is None else float(least.reshape(-1)[0])) >= 0:
+            if (node.attrs.get("min", -1.0) if least is None else min(least.reshape(-1), default=-1.0)) >= 0:
                 continue
         move = move_of(graph, node)
         if move is None or not move[0]:

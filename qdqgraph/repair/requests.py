@@ -20,7 +20,7 @@ from ..graph.graph import Graph, Reader, key, label
 from ..graph.pair import Pair, is_pair, pairs
 from ..graph.quantization import Quantization
 from ..proposals.clipping import clip_nodes, clips_negatives
-from ..proposals.nodes import insert_before, make_constant, make_node, replace
+from ..proposals.nodes import attributes, insert_before, make_constant, make_node, replace
 from ..proposals.proposal import Constant, Graft, Proposal, Rewire, SetPair
 from ..proposals.weights import real_weights, stored_integers
 from ..rulekit.finding import Finding, Safety, Severity
@@ -137,7 +137,7 @@ def _as_floats(graph: Graph, pair: Pair, own: Quantization, array: np.ndarray) -
         [
             *([make_constant(zero, np.zeros(own.scale.shape, array.dtype))] if absent else []),
             make_constant(real, own.dequantize(array)),
-            make_node("QuantizeLinear", [real, *parameters], integers, graph.proto(first).attribute),
+            make_node("QuantizeLinear", [real, *parameters], integers, attributes(graph, first, "output_dtype")),
             *(
                 make_node("DequantizeLinear", [integers, *parameters], key(d), graph.proto(d).attribute)
                 for d in pair.dequantizes
@@ -155,6 +155,9 @@ def _stripped(graph: Graph, reader: Reader) -> Iterator[Finding]:
     if pair.quantize is not None and clips_negatives(graph, pair):
         nodes = clip_nodes(graph, pair, f"{pair.tensor}_cut")
         edits = () if nodes is None else (insert_before(reader.key, nodes),)
+    elif pair.quantize is not None and graph.dtype(pair.tensor) == onnx.TensorProto.INT32:
+        real = onnx.helper.tensor_dtype_to_np_dtype(graph.dtype(tensor) or onnx.TensorProto.FLOAT)
+        edits = (insert_before(reader.key, [make_node("Cast", [pair.tensor], f"{pair.tensor}_real", to=real)]),)
     elif pair.quantize is not None:
         edits = (Rewire(reader.key, pair.tensor),)
     elif (reals := real_weights(graph, pair)) is not None and pair.kind != "activation":

@@ -7,8 +7,9 @@ and does not modify the given model. Neither function opens a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -16,6 +17,7 @@ import onnx
 from ..errors import ModelError, RepairError
 from ..graph.graph import Graph
 from ..log import Progress, log_step
+from ..model.protos import version
 from ..proposals.opset import model_faults
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.policy import Policy, unknown_anchor
@@ -113,7 +115,8 @@ def fix(
     """
     options = options or Options()
     start = Start.of(model, rules, options.target, folder)
-    return _repaired(model, start, Work(rules, options, progress, price, refuse, measure), corrections)
+    work = partial(Work, rules, options, progress, price, refuse, measure)
+    return _repaired(model, start, work, corrections)
 
 
 def quantize(
@@ -143,14 +146,19 @@ def quantize(
     """
     options = options or Options()
     start = Start.of(model, rules, options.target, folder, floats=True)
-    work = Work(rules, options, progress, price, refuse, measure, floats=True)
+    work = partial(Work, rules, options, progress, price, refuse, measure, floats=True)
     return _repaired(model, start, work, corrections)
 
 
-def _repaired(model: onnx.ModelProto, start: Start, work: Work, corrections: Corrections | None) -> Repair:
+def _repaired(
+    model: onnx.ModelProto, start: Start, begun: Callable[[], Work], corrections: Corrections | None
+) -> Repair:
+    work = begun()
     graph, options = start.graph, work.options
     _check_policy(graph, options.policy)
     exact, final = work.run(start)
+    if (later := start.enough(final, version(model), work.rules)) is not start:
+        return _repaired(model, later, begun, corrections)
     if options.weights is not None:
         asked = [f for f in store_weights(final, options.weights) if options.covers(f)]
         final = work.requested(final, asked)

@@ -101,7 +101,8 @@ def _unfit(graph: Graph, node: gs.Node, sources: dict[int, str]) -> str:
         sources: its activations by input; the tensor that the range of each comes from, "" if there is none.
     """
     if node.op not in WEIGHTED or not is_standard(node):
-        return f"{node.domain or 'ONNX'}'s operator {node.op} has no form with Q/DQ pairs"
+        own = str(node.op).removeprefix(f"{node.domain}.")
+        return f"{node.domain or 'ONNX'}'s operator {own} has no form with Q/DQ pairs"
     for index in (0, 1):
         name = input_name(node, index)
         kind = graph.dtype(name)

@@ -3,7 +3,7 @@ express the repair. Both changes keep every value; a plan contains them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,9 +74,7 @@ class Start:
         """
         given, functions = graph, graph.functions
         why = "its local functions are of that opset"
-        least, reason = max(
-            _first_pairs(graph) if floats else _needed(graph, rules), key=lambda need: need[0], default=(0, "")
-        )
+        least, reason = _most(_first_pairs(graph) if floats else _needed(graph, rules))
         if graph.opset < least:
             graph, why = _raised(graph, least), reason
         if (later := _valid(graph)) is not None:
@@ -84,6 +82,25 @@ class Start:
         graph.functions = functions
         change = OpsetRaise(before, graph.opset, why) if before < graph.opset else None
         return cls(graph, change, None if given is graph else given)
+
+    def enough(self, final: Graph, before: int, rules: Sequence[Rule]) -> Start:
+        """The start of a repair whose result can be written in its opset: this one, or a later one if its
+        result `final` has pairs that need it, for example of INT4 weights that no pair contained.
+
+        Raises:
+            ModelError: a node cannot be converted.
+        """
+        least, why = (0, "") if final is self.graph else _most(_needed(final, rules))
+        if final.opset >= least:
+            return self
+        graph = _raised(self.graph, least)
+        graph.functions = self.graph.functions
+        return Start(graph, OpsetRaise(before, graph.opset, why), self.given or self.graph)
+
+
+def _most(needs: Iterable[tuple[int, str]]) -> tuple[int, str]:
+    """The latest of the opsets that something needs, with its reason; 0 if nothing needs one."""
+    return max(needs, key=lambda need: need[0], default=(0, ""))
 
 
 def _raised(graph: Graph, opset: int) -> Graph:

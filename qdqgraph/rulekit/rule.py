@@ -190,7 +190,8 @@ def _by_operator(graph: Graph) -> dict[tuple[str, str], list[gs.Node]]:
     """The graph's nodes by domain and operator; ONNX's own domain is ""."""
     found: dict[tuple[str, str], list[gs.Node]] = {}
     for node in graph.nodes():
-        found.setdefault(("" if is_standard(node) else str(node.domain), str(node.op)), []).append(node)
+        domain = "" if is_standard(node) else str(node.domain)
+        found.setdefault((domain, str(node.op).removeprefix(f"{domain}.")), []).append(node)
     return found
 
 

@@ -128,12 +128,12 @@ class ClipInsidePair(Rule):
 
 
 def _bounds(graph: Graph, clip: Node) -> tuple[int, int] | None:
-    """Returns the smallest and the largest integer that the Clip passes; None if a limit is not constant."""
+    """Returns the smallest and the largest integer that the Clip passes; None if a limit is not constant, or empty."""
     limits = []
     for index, default in ((1, -(2**31)), (2, 2**31)):
         name = clip.inputs[index].name if index < len(clip.inputs) else ""
         value = graph.value(name) if name else np.asarray(default)
-        if value is None:
+        if value is None or value.size != 1:
             return None
         limits.append(int(value.reshape(-1)[0]))
     return limits[0], limits[1]

@@ -131,7 +131,8 @@ class OperatorForeign(Rule):
     def find(self, graph: Graph) -> Iterator[Finding]:
         for node in graph.nodes():
             if node.domain == BLOCKED:
-                yield self.finding(node, f"TensorRT has no {node.op} of domain {node.domain}", help=UNBLOCKED)
+                op = node.op.removeprefix(f"{BLOCKED}.")
+                yield self.finding(node, f"TensorRT has no {op} of domain {BLOCKED}", help=UNBLOCKED)
         for node in self.quantized_nodes(graph):
             domain = f" of domain {node.domain}" if node.domain else ""
             if node.op == "DynamicQuantizeLinear" and (floats := _unquantized(graph, node)):

@@ -200,7 +200,7 @@ def _in_pairs(graph: Graph, node: Node) -> Graft | None:
         unread.append(scales)  # the DynamicQuantizeLinear is removed with its last consumer
     else:
         both, own = graph.array(factor), graph.value(source.inputs[1].name)
-        if both is None or own is None or own.size > 1:
+        if both is None or own is None or own.size != 1:
             return None
         scale, left = (both / own.reshape(())).astype(both.dtype), f"{key(product)}_input"
     if scale is None or not _by_channel(node, scale):

@@ -10,6 +10,7 @@ from qdqgraph.rulekit import (
     Counterexample,
     Example,
     Finding,
+    Graft,
     Graph,
     Node,
     Pair,
@@ -18,8 +19,11 @@ from qdqgraph.rulekit import (
     Safety,
     Severity,
     input_name,
+    insert_before,
     key,
     label,
+    make_constant,
+    make_node,
     mixed_operands,
     numpy_type,
     pairs,
@@ -119,6 +123,28 @@ class PairTypes(Rule):
                 y = Conv (d, k)
             }""",
         ),
+        Example(
+            "an FP64 tensor with an FP32 scale",
+            before="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (double[1,4] x) => (float[1,4] y)
+            <float s = {0.125}, int8 z = {0}>
+            {
+                q = QuantizeLinear (x, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = Relu (d)
+            }""",
+            after="""
+            <ir_version: 8, opset_import: ["" : 17]>
+            g (double[1,4] x) => (float[1,4] y)
+            <float s = {0.125}, int8 z = {0}>
+            {
+                c = Cast <to = 1> (x)
+                q = QuantizeLinear (c, s, z)
+                d = DequantizeLinear (q, s, z)
+                y = Relu (d)
+            }""",
+        ),
         Counterexample(
             "an FP16 pair",
             """
@@ -152,8 +178,8 @@ class PairTypes(Rule):
             f"'{pair.tensor}' is {type_name(own)} and its scale {type_name(wanted)}; "
             "a QuantizeLinear has one type for both",
             help=f"convert '{pair.tensor}' to {type_name(wanted)}",
-            edits=_converted(graph, node, 0, wanted),
-            safety=Safety.EXACT if wanted == FLOAT else None,
+            edits=_narrowed(graph, node, wanted) if own == DOUBLE else _converted(graph, node, 0, wanted),
+            safety=Safety.EXACT if wanted == FLOAT and own != DOUBLE else None,
         )
 
     def _operands(self, graph: Graph, node: Node, mixed: dict[int, int]) -> Iterator[Finding]:
@@ -168,8 +194,22 @@ class PairTypes(Rule):
             node,
             f"{label(node)} reads {said}; its operands must have one type",
             help=f"convert them to {type_name(wanted)}",
-            edits=[e for i, kind in mixed.items() if kind != wanted for e in _operand(graph, node, i, wanted)],
+            edits=[]
+            if DOUBLE in mixed.values()
+            else [e for i, kind in mixed.items() if kind != wanted for e in _operand(graph, node, i, wanted)],
         )
+
+
+def _narrowed(graph: Graph, quantize: Node, wanted: int) -> list[Graft]:
+    """Returns the edit that converts the FP64 input of a QuantizeLinear, as `_converted`; `Retype` knows no FP64."""
+    tensor = input_name(quantize, 0)
+    name, array = f"{tensor}_{numpy_type(wanted)}", graph.array(tensor)
+    if array is None:
+        return [insert_before((key(quantize), 0), [make_node("Cast", [tensor], name, to=numpy_type(wanted))])]
+    with np.errstate(over="ignore"):
+        narrow = array.astype(numpy_type(wanted))
+    fits = bool(np.isfinite(narrow.astype(np.float32)).all())
+    return [insert_before((key(quantize), 0), [make_constant(name, narrow)])] if fits else []
 
 
 def _converted(graph: Graph, node: Node, index: int, kind: int) -> list[Retype]:

@@ -117,7 +117,9 @@ def _unknown(graph: Graph, tensor: str) -> tuple[str, str]:
 
 def _stored(pair: Pair) -> list[SetPair]:
     given = pair.zero_point  # without one the integer type is unknown: QDQ402 reports it
-    if pair.scale is None or given is None or pair.scale.ndim > 1 or given.size > pair.scale.size or is_locked(pair):
+    if pair.scale is None or given is None or pair.scale.ndim > 1 or is_locked(pair):
+        return []
+    if not 0 < given.size <= pair.scale.size:
         return []
     zero_point = np.broadcast_to(given.reshape(-1) if given.size > 1 else given.reshape(()), pair.scale.shape)
     nodes = tuple(key(n) for n in pair.nodes)

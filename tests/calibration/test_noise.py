@@ -241,3 +241,10 @@ def test_noise_fills_the_range_of_the_pair_that_quantizes_the_input(body: str, l
 def test_open_dimensions_of_noise(text: str, shape: tuple[int, ...], dtype: type) -> None:
     (feed,) = noise(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}'))
     assert feed["x"].shape == shape and feed["x"].dtype == dtype
+
+
+def test_an_input_that_no_memory_can_contain_is_refused() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,9223372036854775807] x) => (float[1,9223372036854775807] y) { y = Relu (x) }""")
+    with pytest.raises(ModelError, match=r"'x' has the shape \[1, 9223372036854775807\]"):
+        noise(model, 1)

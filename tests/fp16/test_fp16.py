@@ -313,3 +313,12 @@ def test_a_tensor_of_one_number_takes_the_type_of_what_reads_it() -> None:
     assert fill.attribute[0].t.data_type == onnx.TensorProto.FLOAT16
     kept = qdqgraph.to_fp16(model, skip=("y",))
     assert {k.op for k in kept.kept} >= {"LSTM", "ConstantOfShape"}
+
+
+def test_an_output_that_a_pair_produces_in_fp16_has_no_second_dequantization() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 19]>
+        g (float16[1,4] x) => (float16[1,4] y) <float16 s = {12288}, int8 z = {0}> {
+            q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }"""
+    first = qdqgraph.fix(onnx.parser.parse_model(text), fp16=True, keep_io=True).model
+    assert [node.op_type for node in first.graph.node] == ["QuantizeLinear", "DequantizeLinear"]
+    assert not qdqgraph.fix(first, fp16=True, keep_io=True).plan.edits

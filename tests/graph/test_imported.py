@@ -8,6 +8,8 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx_graphsurgeon.logger import G_LOGGER
 
+import qdqgraph
+from qdqgraph.graph.graph import Graph, key
 from qdqgraph.graph.imported import Node, imported
 from tests.support import cases
 
@@ -89,3 +91,36 @@ def test_nodes_and_tensors_have_no_dictionaries_of_their_own() -> None:
     for each in (add, add.inputs, add.outputs, add.inputs[0]):
         assert vars(each) == {}
     assert np.array_equal(add.inputs[1].values, [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("functions", ["", '<domain: "other", opset_import: ["" : 17]> F (a) => (b) { b = Relu (a) }'])
+def test_an_operator_of_another_domain_is_not_the_one_of_onnx_with_its_name(functions: str) -> None:
+    """ONNX Runtime's operators, and Q and DQ of any domain, are."""
+    graph = Graph(
+        onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17, "acme" : 1, "ai.onnx" : 17, "com.microsoft" : 1, "other" : 1]>
+        g (float[4] x) => (float[4] y) <float s = {{0.1}}>
+        {{
+            a = acme.Mul (x, x)
+            b = acme.QuantMul (a, a)
+            c = com.microsoft.Gelu (b)
+            q = acme.QuantizeLinear (c, s)
+            d = ai.onnx.DequantizeLinear (q, s)
+            y = Mul (d, d)
+        }} {functions}""")
+    )
+    operators = ["acme.Mul", "QuantMul", "Gelu", "QuantizeLinear", "DequantizeLinear", "Mul"]
+    assert [node.op for node in graph.nodes()] == operators
+    assert [key(node) for node in graph.nodes("Mul")] == ["y"] and graph.proto(graph.node("a")).op_type == "Mul"
+
+
+def test_a_product_of_another_domain_does_not_end_an_integer_product() -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17, "acme" : 1]>
+        g (float[1,2] x) => (float[1,2] y) <int8[2,2] w = {1, 2, 3, 4}, int8 zw = {0}, float sw = {0.01}>
+        {
+            q, s, z = DynamicQuantizeLinear (x) i = MatMulInteger (q, w, z, zw) f = Cast <to = 1> (i)
+            m = Mul (s, sw) y = acme.Mul (f, m)
+        }""")
+    (finding,) = [f for f in qdqgraph.check(model) if f.code == "QDQ411"]
+    assert not finding.edits and "is not multiplied by its scales in one Mul" in finding.message

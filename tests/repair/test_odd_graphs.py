@@ -7,6 +7,7 @@ import pytest
 
 import qdqgraph
 from qdqgraph.calibration.noise import noise
+from qdqgraph.errors import ModelError
 from qdqgraph.verify import comparison
 from tests.support.models import build, fixed
 
@@ -136,3 +137,39 @@ def test_nodes_whose_output_has_no_name_stay_as_they_are(op: str) -> None:
         qdqgraph.strip(model, ["*"]).model,
     ):
         assert any(node.name == "dead" and list(node.output) == [""] for node in made.graph.node)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "what"),
+    [
+        ("float[0] s = {}, uint8 z = {3}", "the scale of 'x' is an empty tensor"),
+        ("float s = {0.1}, uint8[0] z = {}", "the zero-point of 'x' is an empty tensor"),
+        ("float[0] s = {}, uint8[0] z = {}", "the scale of 'x' is an empty tensor"),
+    ],
+)
+def test_empty_scales_and_zero_points_are_refused(parameters: str, what: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2,2] x) => (float[2,2] y) <{parameters}> {{
+            q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z) }}""")
+    for call in (qdqgraph.check, qdqgraph.fix):
+        with pytest.raises(ModelError, match=what):
+            call(model)
+
+
+def test_the_limit_of_a_clip_is_an_empty_tensor() -> None:
+    """onnx.checker and ONNX Runtime accept it."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2,2] x) => (float[2,2] y) <float s = {0.1}, int8 z = {0}, int8[0] low = {}, int8 high = {60}> {
+            q = QuantizeLinear (x, s, z) c = Clip (q, low, high) y = DequantizeLinear (c, s, z) }""")
+    assert [f.code for f in qdqgraph.check(model)] == ["QDQ412"]
+
+
+def test_weights_stored_as_float_get_no_type_of_their_dequantization() -> None:
+    """The output_dtype of a DequantizeLinear is FP16, that of a QuantizeLinear an integer type."""
+    model = onnx.parser.parse_model("""<ir_version: 11, opset_import: ["" : 23]>
+        g (float16[1,2] x) => (float16[1,2] y) <int8 z = {0}, int8[2,2] w = {1, 2, 3, 4}, float s = {0.1}> {
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear <output_dtype = 10> (q, s, z)
+            k = DequantizeLinear <output_dtype = 10> (w, s, z) y = MatMul (d, k) }""")
+    result = qdqgraph.fix(model, weights="float").model
+    onnx.checker.check_model(result, full_check=True)
+    assert [n.op_type for n in result.graph.node].count("QuantizeLinear") == 2

@@ -88,3 +88,23 @@ def test_a_measured_scale_that_fp16_rounds_stays_rounded_where_its_pair_stays_fp
 def test_weights_without_a_zero_point_get_a_scale_for_each_channel(weights: str | None) -> None:
     graph = settled(parse(WITHOUT_ZERO_POINT), weights=weights)
     assert [p.axis for p in pairs(graph) if p.kind == "weight"] == [0]
+
+
+def test_constants_that_are_nodes_have_a_type_in_the_next_round() -> None:
+    """Below IR version 4 a new constant is a node: INT8 weights made of UINT8 ones get scales per channel at once."""
+    model = parse("""
+        <ir_version: 3, opset_import: ["" : 13]>
+        g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+        {
+            s = Constant <value = float {0.1}> ()
+            z = Constant <value = int8 {0}> ()
+            w = Constant <value = uint8[2,2,1,1] {5, 6, 7, 8}> ()
+            u = Constant <value = uint8 {128}> ()
+            q = QuantizeLinear (x, s, z)
+            d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear (w, s, u)
+            y = Conv (d, k)
+        }""")
+    graph = settled(model)
+    (weights,) = (pair for pair in pairs(graph) if pair.kind == "weight")
+    assert weights.axis == 0 and weights.types[1] == "int8"

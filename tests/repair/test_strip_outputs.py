@@ -105,3 +105,17 @@ def test_beside_layers_that_are_stripped_it_is_named(tmp_path: Path, capsys: pyt
 def test_an_output_without_a_pair_is_no_place_to_strip() -> None:
     with pytest.raises(ModelError, match="no node matches 'x'"):
         qdqgraph.strip(onnx.parser.parse_model(DETECTOR), ["x"])
+
+
+def test_a_node_reads_integers_that_were_quantized_as_real_numbers() -> None:
+    """QuantizeLinear accepts INT32; the node that reads the pair does not."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]>
+        g (int32[4] x) => (float[4] y) <float s = {0.1}, int8 z = {0}> {
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Sigmoid (d) }""")
+    (cast, sigmoid) = qdqgraph.strip(model, nodes=["y"]).model.graph.node
+    assert (cast.op_type, [*cast.input], sigmoid.op_type, [*sigmoid.input]) == (
+        "Cast",
+        ["x"],
+        "Sigmoid",
+        [*cast.output],
+    )

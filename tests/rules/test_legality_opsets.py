@@ -4,6 +4,9 @@ import onnx
 import pytest
 
 import qdqgraph
+from qdqgraph.graph.graph import Graph
+from qdqgraph.graph.pair import required_opset
+from qdqgraph.model.text import parse
 
 HEAD = """<ir_version: 8, opset_import: ["" : %d]>
 g (float[1,4,8,8] x) => (float%s y) <float s = {0.1}, int8 z = {0}%s> {
@@ -102,3 +105,26 @@ def test_other_domains_and_external_data_are_not_invalid() -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="missing.bin")
     assert "QDQ420" not in {f.code for f in qdqgraph.check(made)}
+
+
+def test_weights_of_an_integer_product_raise_the_opset_in_the_first_run() -> None:
+    """ONNX allows INT8 and UINT8 here, which no checker says; as pairs, the weights are legal in a later opset."""
+    before = parse("""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2] x) => (float[1,2] y) <int4[2,2] w = {33, 67}, int4 zw = {0}, float sw = {0.01}> {
+            q, s, z = DynamicQuantizeLinear (x) i = MatMulInteger (q, w, z, zw) f = Cast <to = 1> (i)
+            m = Mul (s, sw) y = Mul (f, m) }""")
+    result = qdqgraph.fix(before, target="trt-11")
+    assert result.opset is not None and (result.opset.before, result.opset.after) == (17, 21)
+    assert result.opset.why == "the DequantizeLinear 'y_weights' needs opset 21"
+    onnx.checker.check_model(result.model, full_check=True)
+    again = qdqgraph.fix(result.model, target="trt-11")
+    assert not again.plan.edits and result.plan.inverse().apply(result.model) == before
+
+
+@pytest.mark.parametrize(("kind", "opset"), [("float8e4m3fn", 19), ("float8e5m2", 19)])
+def test_pairs_of_a_type_that_came_later_raise_the_opset(kind: str, opset: int) -> None:
+    before = parse(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,4] x) => (float[1,4] y) <float s = {{0.1}}, {kind} z = {{0}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Relu (d) }}""")
+    graph = Graph(before)
+    assert [required_opset(graph, node) for node in graph.nodes("QuantizeLinear", "DequantizeLinear")] == [opset] * 2

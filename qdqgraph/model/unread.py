@@ -1,0 +1,40 @@
+"""`named`: a model for ONNX Runtime in which nothing is left out that ends its process.
+
+ONNX allows leaving out outputs of Split and Loop, and ONNX Runtime the last zero-point of QLinearSigmoid and
+QLinearLeakyRelu. ONNX Runtime then ends the process when it runs the first two, and when it loads the others; it
+refuses an If or Scan without an output (measured on 1.32.0).
+"""
+
+from __future__ import annotations
+
+import onnx
+
+from .protos import fresh, is_standard, names, nested
+
+VARIADIC = frozenset({"If", "Loop", "Scan", "Split"})
+"""Operators whose outputs get names."""
+INPUTS = {"QLinearLeakyRelu": 5, "QLinearSigmoid": 5}
+"""The number of inputs that operators of com.microsoft get, with empty names."""
+
+
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns the model with a name for each output, and an empty name for each input, that these operators leave out;
+    the model itself if there is none."""
+    if not any(map(_leaves_out, (node for outer in model.graph.node for node in nested(outer)))):
+        return model
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    taken = set(names(new.graph))
+    for node in filter(_leaves_out, [node for outer in new.graph.node for node in nested(outer)]):
+        if node.op_type in INPUTS:
+            node.input.extend([""] * (INPUTS[node.op_type] - len(node.input)))
+            continue
+        for index, name in enumerate(node.output):
+            node.output[index] = name or fresh("qdqgraph_unread", taken)
+    return new
+
+
+def _leaves_out(node: onnx.NodeProto) -> bool:
+    if node.op_type in INPUTS:
+        return node.domain == "com.microsoft" and len(node.input) < INPUTS[node.op_type]
+    return node.op_type in VARIADIC and is_standard(node) and not all(node.output[:])
