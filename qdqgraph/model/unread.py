@@ -11,8 +11,7 @@ import onnx
 
 from .protos import fresh, is_standard, names, nested
 
-VARIADIC = frozenset({"If", "Loop", "Scan", "Split"})
-"""Operators whose outputs get names."""
+VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
 INPUTS = {"QLinearLeakyRelu": 5, "QLinearSigmoid": 5}
 """The number of inputs that operators of com.microsoft get, with empty names."""
 
@@ -37,4 +36,12 @@ def named(model: onnx.ModelProto) -> onnx.ModelProto:
 def _leaves_out(node: onnx.NodeProto) -> bool:
     if node.op_type in INPUTS:
         return node.domain == "com.microsoft" and len(node.input) < INPUTS[node.op_type]
-    return node.op_type in VARIADIC and is_standard(node) and not all(node.output[:])
+    return is_standard(node) and not all(node.output[:]) and _is_variadic(node.op_type)
+
+
+def _is_variadic(op: str) -> bool:
+    """Whether an operator of ONNX has any number of outputs, such as Split and Loop."""
+    if not onnx.defs.has(op):
+        return False
+    outputs = onnx.defs.get_schema(op).outputs
+    return bool(outputs) and outputs[-1].option == VARIADIC
