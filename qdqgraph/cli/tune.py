@@ -93,7 +93,7 @@ def _storage(args: Namespace) -> str:
     if args.storage is not None:
         return str(args.storage)
     near: Path = args.model if args.output is None else args.output
-    return f"sqlite:///{near.with_suffix('.tune.db').absolute()}"
+    return f"sqlite:///{(near.parent / f'{near.stem}.tune.db').absolute()}"
 
 
 @contextmanager

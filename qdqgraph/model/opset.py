@@ -32,9 +32,9 @@ def raised(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
         return new
     for function in new.functions:
         raise_function(function, target)
-    for entry in new.opset_import:
-        if entry.domain in STANDARD:
-            entry.version = target
+    imports = [entry for entry in new.opset_import if entry.domain in STANDARD] or [new.opset_import.add()]
+    for entry in imports:
+        entry.version = target
     new.ir_version = max(new.ir_version, helper.find_min_ir_version_for(list(new.opset_import), ignore_unknown=True))
     _Raising(shapes.infer(model), set(names(model.graph)), old, target).graph(new.graph)
     return new

@@ -16,10 +16,12 @@ def validate(model: onnx.ModelProto) -> None:
     """Checks nodes, duplicate outputs and cycles, and what `refuse_malformed` checks.
 
     Raises:
-        GraphError: a node has no operator, a tensor has two producers, the graph has a cycle; or as `refuse_malformed`.
+        GraphError: a node has no operator; a tensor has two producers, or one and is an input or initializer too; an
+            output that is an input is declared differently; the graph has a cycle; or as `refuse_malformed`.
     """
     refuse_malformed(model)
     nodes = model.graph.node
+    given = {x.name for x in (*model.graph.input, *model.graph.initializer)}
     producer: dict[str, int] = {}
     for position, node in enumerate(nodes):
         if not node.op_type:
@@ -27,8 +29,28 @@ def validate(model: onnx.ModelProto) -> None:
         for name in node.output[:]:
             if name and producer.setdefault(name, position) != position:
                 raise GraphError(f"tensor '{name}' has two producers; ONNX allows one")
+            if name in given:
+                raise GraphError(
+                    f"tensor '{name}' is the output of a node, and also an input or initializer of the graph; ONNX "
+                    "allows one of them"
+                )
+    _refuse_two_types(model.graph)
     if not in_order(nodes):
         _refuse_cycle(nodes, producer)
+
+
+def _refuse_two_types(graph: onnx.GraphProto) -> None:
+    """Rejects an output that is an input and is declared with another type or other dimensions."""
+    given = {info.name: info.type.tensor_type for info in graph.input}
+    for info in graph.output:
+        one, other = given.get(info.name), info.type.tensor_type
+        if one is None or not (one.elem_type and other.elem_type):
+            continue
+        dims = [[d.dim_value if d.HasField("dim_value") else None for d in t.shape.dim] for t in (one, other)]
+        differ = one.HasField("shape") and other.HasField("shape") and len(dims[0]) != len(dims[1])
+        differ = differ or any(a != b for a, b in zip(*dims, strict=False) if a is not None and b is not None)
+        if differ or one.elem_type != other.elem_type:
+            raise GraphError(f"'{info.name}' is an input and an output of the graph, and they are declared differently")
 
 
 def in_order(nodes: Iterable[onnx.NodeProto]) -> bool:

@@ -93,6 +93,7 @@ def test_a_killed_search_goes_on_and_workers_find_the_same(folder: Path, capsys:
         (["--samples", "3"], "the data have 3 samples; the search needs 4"),
         (["--device", "h900"], "unknown device 'h900'"),
         (["-o", "model.onnx"], "model.onnx is the model that is read, and its original would be lost"),
+        (["-o", "."], ". is a folder; give a file name"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(

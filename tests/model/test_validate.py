@@ -55,6 +55,10 @@ def foreign(graph: onnx.GraphProto) -> None:
     graph.node.append(nbits)
 
 
+def scalar(name: str) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [])
+
+
 def crumbs(graph: onnx.GraphProto) -> None:
     tensor = next(t for t in graph.initializer if t.name == "s1")
     tensor.ClearField("float_data")
@@ -67,6 +71,12 @@ def crumbs(graph: onnx.GraphProto) -> None:
         (crossed, "the graph has a cycle: ('a' -> 'y' -> 'a'|'y' -> 'a' -> 'y')"),
         (lambda g: setattr(g.node[-1], "op_type", ""), "has no operator: the file is damaged"),
         (lambda g: g.node[-1].output.__setitem__(0, "a"), "tensor 'a' has two producers; ONNX allows one"),
+        (
+            lambda g: g.node[-1].output.__setitem__(0, "x"),
+            "'x' is the output of a node, and also an input or initializer",
+        ),
+        (lambda g: g.node[-1].output.__setitem__(0, "s1"), "'s1' is the output of a node, and also an input or init"),
+        (lambda g: g.output[0].CopyFrom(scalar("x")), "'x' is an input and an output of the graph, and they are decl"),
         (lambda g: g.node[-1].input.__setitem__(0, "nowhere"), "reads 'nowhere', which has no producer"),
         (cut, "initializer 's1' needs 4 bytes and has 1: the file is damaged"),
         (crumbs, "initializer 's1' needs 1 elements and has 0: the file is damaged"),
@@ -77,7 +87,8 @@ def crumbs(graph: onnx.GraphProto) -> None:
         (foreign, "has the attribute bits of type FLOATS, and it is INT: the file is damaged"),
     ],
     ids=[
-        *("cycle", "no operator", "duplicate output", "no producer", "truncated", "2 bits without data"),
+        *("cycle", "no operator", "duplicate output", "output is an input", "output is an initializer"),
+        *("output declared otherwise than as input", "no producer", "truncated", "2 bits without data"),
         *("external without a file", "external of negative length", "reference outside a function", "attribute twice"),
         "attribute of ONNX Runtime",
     ],

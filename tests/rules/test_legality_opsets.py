@@ -128,3 +128,15 @@ def test_pairs_of_a_type_that_came_later_raise_the_opset(kind: str, opset: int) 
             q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Relu (d) }}""")
     graph = Graph(before)
     assert [required_opset(graph, node) for node in graph.nodes("QuantizeLinear", "DequantizeLinear")] == [opset] * 2
+
+
+def test_a_model_that_imports_no_opset_of_onnx_gets_one() -> None:
+    before = parse("""<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1,2,4,4] x) => (float[1,2,4,4] y) <float s = {0.1}, int8 z = {0}, int8[2,2,1,1] w = {1, 2, 3, 4}, float[2] sw = {0.1, 0.2}, int8[2] zw = {0, 0}> {
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+            k = DequantizeLinear <axis = 0> (w, sw, zw) y = Conv (d, k) }""")
+    before.opset_import[0].domain = "other"
+    result = qdqgraph.fix(before)
+    assert result.opset is not None and (result.opset.before, result.opset.after) == (1, 13)
+    onnx.checker.check_model(result.model, full_check=True)
+    assert result.plan.inverse().apply(result.model) == before
