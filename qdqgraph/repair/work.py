@@ -211,8 +211,9 @@ class Work:
     def rounds(self, graph: Graph, stage: Stage) -> Graph:
         """Runs rounds until no proposal of the stage is left; returns the last graph.
 
-        The bit-exact repairs come first. The stage "legal" repairs what TensorRT refuses, so that the ties see every
-        scale of the final network. The stage "all" unifies the scales.
+        The bit-exact repairs come first. The stage "legal" repairs what TensorRT refuses, and what is repaired on
+        request, so that measured scales and ties see every pair of the final network. The stage "all" unifies the
+        scales.
         """
         done: list[Finding] = []
         keep, growth = stage != "all", Growth(graph)
@@ -223,7 +224,7 @@ class Work:
             if stage == "exact":
                 mine = [f for f in mine if f.safety is Safety.EXACT]
             elif stage == "legal":
-                mine = [f for f in mine if f.severity is Severity.ERROR and f.edits]
+                mine = [f for f in mine if f.edits and (f.severity is Severity.ERROR or f.safety is Safety.MANUAL)]
             model, done = carry_out(graph, solution, mine, exact=keep)
             if not done:
                 return graph

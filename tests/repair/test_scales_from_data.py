@@ -386,3 +386,17 @@ def test_auto_keeps_scales_of_layers_only_where_the_outputs_do_not_get_worse(
     model = parse(LOUD_AND_QUIET.replace("LARGE", large).replace("SMALL", small))
     samples = [{"x": np.array([[100 + k, 0.3, 0.32, 0.34]], np.float32)} for k in range(4)]
     assert (scales(qdqgraph.fix(model, data=samples).model)["x"] < 0.7) is clips
+
+
+def test_pairs_that_become_int8_on_request_get_measured_scales_in_the_first_run() -> None:
+    """Without a zero-point they are UINT8 in ONNX; scales are measured for INT8 pairs."""
+    model = parse("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,1,4,4] x) => (float[1,1,4,4] y)
+        <float s = {0.5}, int8 z = {0}, int8[1,1,1,1] w = {64}, float sw = {0.01}> {
+            k = DequantizeLinear (w, sw, z)
+            q = QuantizeLinear (x, s) d = DequantizeLinear (q, s) y = Conv (d, k)
+        }""")
+    result = qdqgraph.fix(model, data=data(model), also=["QDQ402"])
+    assert scales(result.model)["x"] < 0.5
+    assert qdqgraph.fix(result.model, data=data(model), also=["QDQ402"]).model == result.model
