@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 import onnx
 
 from ..errors import GraphError
-from .protos import key, reads
+from .protos import STANDARD, key, reads
 from .wellformed import refuse_malformed
 
 
@@ -16,10 +16,14 @@ def validate(model: onnx.ModelProto) -> None:
     """Checks nodes, duplicate outputs and cycles, and what `refuse_malformed` checks.
 
     Raises:
-        GraphError: a node has no operator; a tensor has two producers, or one and is an input or initializer too; an
-            output that is an input is declared differently; the graph has a cycle; or as `refuse_malformed`.
+        GraphError: ONNX's opset is imported in two versions; a node has no operator; a tensor has two producers, or one
+            and is an input or initializer too; an output that is an input is declared differently; the graph has a
+            cycle; or as `refuse_malformed`.
     """
     refuse_malformed(model)
+    opsets = sorted({entry.version for entry in model.opset_import if entry.domain in STANDARD})
+    if len(opsets) > 1:
+        raise GraphError(f"the file imports the opset of ONNX in the versions {opsets[0]} and {opsets[-1]}: import one")
     nodes = model.graph.node
     given = {x.name for x in (*model.graph.input, *model.graph.initializer)}
     producer: dict[str, int] = {}

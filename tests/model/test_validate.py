@@ -98,6 +98,17 @@ def test_a_damaged_graph_is_refused(change: Callable[[onnx.GraphProto], object],
         qdqgraph.check(damaged(change))
 
 
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+def test_two_versions_of_the_opset_are_refused_and_one_twice_is_not(domain: str) -> None:
+    model = build(f"g ({X}) => (float[1,4,8,8] y) {{ y = t.conv4 (x, s1) }}")
+    opset = model.opset_import[0].version
+    again = model.opset_import.add(domain=domain, version=opset)
+    assert not qdqgraph.check(model)
+    again.version = 11
+    with pytest.raises(qdqgraph.ModelError, match=f"the opset of ONNX in the versions 11 and {opset}: import one"):
+        qdqgraph.check(model)
+
+
 def test_nodes_out_of_order_are_not_a_cycle() -> None:
     model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
