@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from qdqgraph.api.tuning import TRIALS
 from qdqgraph.calibration.data.pictures import PICTURES, read_picture
 from qdqgraph.calibration.data.preprocess import Preprocess
 from qdqgraph.calibration.inputs import model_inputs
+from qdqgraph.calibration.sizes import sized, sizes_in
 from qdqgraph.engines.compare.storage import Storage
 from qdqgraph.verify.scores import Evaluate, Run
 from samples import fashion
@@ -126,13 +128,18 @@ def clothing(float_model: onnx.ModelProto, folder: Path, count: int) -> Task:
     return Task([{name: image} for image in train.images[:count, None]], judged, evaluate)
 
 
-def costs(path: Path) -> list[str]:
-    """Bytes between convolution blocks in a build by TensorRT-RTX, and the estimated times."""
+def costs(path: Path, feed: Mapping[str, np.ndarray]) -> list[str]:
+    """Bytes between convolution blocks in a build by TensorRT-RTX, and estimated times with the shapes of a sample."""
     try:
         stored = f"{Storage.of(qdqgraph.build(path)).boundary_bytes:,}"
     except qdqgraph.EngineError:
         stored = "refused"
-    return [stored, *(f"{qdqgraph.estimate([path], device=name, fp16=True)[0].ms:.4f}" for name in DEVICES)]
+    model = onnx.load(path)
+    with TemporaryDirectory() as folder:
+        shaped = Path(folder) / path.name
+        onnx.save(sized(model, sizes_in(model, feed)), shaped)
+        times = [qdqgraph.estimate([shaped], device=name, fp16=True)[0].ms for name in DEVICES]
+    return [stored, *(f"{ms:.4f}" for ms in times)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +173,10 @@ class Rows:
         """
         judged = self.task.judged(onnx.load(path))
         gain = "" if base is None else "{:+.2f} ± {:.2f}".format(*mean(judged.samples - base.samples))
-        print(f"| {' | '.join([self.network, title, *judged.cells, gain, *costs(path), *taken])} |", flush=True)
+        print(
+            f"| {' | '.join([self.network, title, *judged.cells, gain, *costs(path, self.task.search[0]), *taken])} |",
+            flush=True,
+        )
         return judged
 
     def tuned(self, title: str, budget: Mapping[str, Any], base: Judged) -> None:
