@@ -20,8 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 SIDE = 2048
 """Rows and columns of each weight."""
@@ -128,6 +131,14 @@ def cost(words: Sequence[str], most: float) -> Cost:
 
 
 def _own(pid: int) -> float:
+    """The MB that the processes of a command have for themselves: a command runs in a child of the first one."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        return sum(_anonymous(process.pid) for process in (first, *first.children(recursive=True)))
+    return 0.0
+
+
+def _anonymous(pid: int) -> float:
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Child processes that end when this one ends, also when it is killed."""
+"""Child processes that end when this one ends, also when it is killed, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 
-PR_SET_PDEATHSIG = 1
-"""Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html"""
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+"""Source: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html, and PR_SET_CHILD_SUBREAPER."""
 
 
 def ends_with_us() -> Callable[[], None] | None:
@@ -27,3 +28,20 @@ def ends_with_us() -> Callable[[], None] | None:
             os._exit(128 + signal.SIGKILL)
 
     return prepare
+
+
+def adopt() -> None:
+    """Makes this process the parent of descendants whose own parent ends. Only Linux can do it."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def wait_for_all(seconds: float) -> None:
+    """Waits until no child of this process is left, at most so long: a function of the user may have started one that
+    goes on."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.01)
+        except ChildProcessError:
+            return

@@ -7,7 +7,7 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -19,6 +19,8 @@ R = TypeVar("R")
 PACKAGE = Path(__file__).parent
 ENTRIES = ("api", "cli", "crash.py", "__main__.py")
 """What calls the other folders; the first other folder of a traceback is the step that failed."""
+EXAMINED = os.path.join("report", "examined.py")  # noqa: PTH118 - the end of a path
+"""A module that calls others for more than reports."""
 STEPS = {
     "authoring": "running a rule",
     "calibration": "calibrating",
@@ -40,6 +42,8 @@ STEPS = {
 """For each folder of the package what it does, as a step in a message."""
 LIBRARIES = {"onnxruntime": "ONNX Runtime"}
 """Libraries whose errors are about the model: they refuse it, or cannot run it."""
+PYTHON = "Python"
+"""The owner of the standard library."""
 TRACEBACK = "QDQGRAPH_TRACEBACK"
 """The environment variable that lets the command line print the traceback of an internal error."""
 
@@ -151,9 +155,33 @@ def sentence(error: BaseException, call: str, files: list[str]) -> str:
 
 def _step(error: BaseException) -> str:
     """What the command did when the error came."""
-    frames = traceback.extract_tb(error.__traceback__)
-    folders = [name for frame in frames if (name := _folder(frame.filename)) and name not in ENTRIES]
+    return step_of([frame.filename for frame in traceback.extract_tb(error.__traceback__)])
+
+
+def step_of(files: Iterable[str]) -> str:
+    """What the command does.
+
+    Args:
+        files: of the functions that run, the outermost first.
+    """
+    steps = [file for file in files if not file.endswith(EXAMINED)]
+    folders = [name for file in steps if (name := _folder(file)) and name not in ENTRIES]
     return STEPS.get(folders[0], folders[0]) if folders else "starting"
+
+
+def owner(file: str) -> str:
+    """Whose code a file is: "qdqgraph", the name of a library, or "" for code of the user.
+
+    Libraries are what is installed, with the standard library.
+    """
+    if _folder(file):
+        return "qdqgraph"
+    for name in ("purelib", "platlib"):
+        place = Path(sysconfig.get_path(name))
+        if Path(file).is_relative_to(place):
+            package = Path(file).relative_to(place).parts[0]
+            return LIBRARIES.get(package, package)
+    return PYTHON if file.startswith(("<", sysconfig.get_path("stdlib"))) else ""
 
 
 def _folder(file: str) -> str:

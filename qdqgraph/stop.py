@@ -49,6 +49,11 @@ class Stop:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
 
+    @property
+    def listened(self) -> list[int]:
+        """The signals that are handled."""
+        return [number for number in _numbers() if signal.getsignal(number) == self._handle]
+
     def start(self) -> None:
         """From here on a signal raises `Stopped`."""
         self._raises = True

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx.inliner
 
@@ -21,6 +20,7 @@ from ..engines.timing.roofline import Roofline
 from ..errors import CalibrationError
 from ..graph.graph import Graph
 from ..model.content import content
+from ..model.writing.folders import temporary_folder
 from ..repair import rounds
 from ..repair.gate import is_float
 from ..repair.options import Options
@@ -101,7 +101,7 @@ def starting(asked: Asked) -> Iterator[tuple[Repaired, ...]]:
     target, keeps = Target.named(asked.options.target), handled(asked.rules)
     floats = is_float(Graph.opened(asked.proto, asked.folder, target=target, keeps=keeps), asked.rules)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
+        folder = stack.enter_context(temporary_folder())
         found: dict[str, Repaired] = {}
         for name, options in _variants(asked.options).items():
             if name == WIDE and not any(finding.tie for each in found.values() for finding in each.result.left):

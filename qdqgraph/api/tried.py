@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 import onnx
@@ -18,6 +16,7 @@ from ..engines.compare.storage import Storage
 from ..engines.layers import Engine
 from ..errors import EngineError
 from ..model.content import content
+from ..model.writing.folders import temporary_folder
 from ..model.writing.models import Source, placed, write_model
 from ..search.decisions import Candidate
 from ..search.found import Found
@@ -108,12 +107,12 @@ class Builds:
         return new
 
     def _build(self, model: onnx.ModelProto) -> Built:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "candidate.onnx"
+        with temporary_folder() as folder:
+            path = folder / "candidate.onnx"
             source = Source(self._asked.source, self._asked.folder, self._asked.proto)
             write_model(placed(model, path, source), path, source)
             try:
-                engine = built(path, self.library, Build("qdq", {}, LIMITS, Path(folder) / "kept"))
+                engine = built(path, self.library, Build("qdq", {}, LIMITS, folder / "kept"))
             except EngineError as error:
                 return Built(self.library, None, None, None, str(error).splitlines()[0])
         return _figures(self.library, engine)

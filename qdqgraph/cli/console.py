@@ -54,6 +54,12 @@ def steps() -> Iterator[Step]:
         yield lambda message: bar.update(task, description=printable(message))
 
 
+def restore() -> None:
+    """Removes the progress of a process that could not do it from the terminal, and shows the cursor."""
+    if _is_terminal(sys.stderr) and not _is_dumb():
+        sys.stderr.write("\r\x1b[2K\x1b[?25h")
+
+
 def _console(stream: TextIO) -> Console:
     """Returns a console for stdout or stderr."""
     from rich.console import Console

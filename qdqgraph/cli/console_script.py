@@ -19,7 +19,7 @@ def entry() -> None:
     try:
         STOP.start()
         try:
-            code: int | str | None = main()
+            code: int | str | None = main(own_process=True)
         except SystemExit as end:
             code = end.code
         try:

@@ -38,19 +38,19 @@ def failed(error: Exception, args: Namespace) -> int:
         return unprinted(error)
     known = error if isinstance(error, QdqgraphError) else expected(error, args.verb)
     if known is None:
-        known = InternalError(sentence(error, args.verb, _files(args)))
-    if isinstance(known, InternalError) and (getattr(args, "traceback", False) or os.environ.get(TRACEBACK)):
-        _say(printable_lines("".join(traceback.format_exception(error))))
-    files = _files(args, MODELS) if isinstance(known, GraphError) else []
+        known = InternalError(sentence(error, args.verb, files_of(args)))
+    if isinstance(known, InternalError) and wants_traceback(args):
+        say(printable_lines("".join(traceback.format_exception(error))))
+    files = files_of(args, MODELS) if isinstance(known, GraphError) else []
     named = f"{files[0]}: {known}" if len(files) == 1 and str(files[0]) not in str(known) else str(known)
-    _say(f"qdqgraph: {printable_message(named)}")
+    say(f"qdqgraph: {printable_message(named)}")
     return DEFECT if isinstance(known, InternalError) else INVALID
 
 
 def stopped(stop: KeyboardInterrupt, number: int) -> int:
     """Prints how a signal ended the command, and what is written; returns the exit code."""
     number = number or signal.SIGINT
-    _say(f"qdqgraph: {word(number)}, {printable_message(str(stop) or 'nothing was written')}")
+    say(f"qdqgraph: {word(number)}, {printable_message(str(stop) or 'nothing was written')}")
     return 128 + number
 
 
@@ -59,16 +59,27 @@ def unprinted(error: OSError) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # prevents another flush at interpreter exit
     if isinstance(error, BrokenPipeError):
         return 128 + signal.SIGPIPE
-    _say(f"qdqgraph: the output cannot be printed: {reason(error)}")
+    say(f"qdqgraph: the output cannot be printed: {reason(error)}")
     return INVALID
 
 
-def _files(args: Namespace, arguments: Sequence[str] = FILES) -> list[str]:
+def wants_traceback(args: Namespace, *, asked: bool = False) -> bool:
+    """Returns whether the traceback of a defect is printed.
+
+    Args:
+        args: the arguments.
+        asked: it was asked for in another way.
+    """
+    return asked or getattr(args, "traceback", False) or bool(os.environ.get(TRACEBACK))
+
+
+def files_of(args: Namespace, arguments: Sequence[str] = FILES) -> list[str]:
+    """The files that arguments name."""
     found = [getattr(args, name, None) for name in arguments]
     return [str(each) for entry in found if entry for each in (entry if isinstance(entry, list | tuple) else [entry])]
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Prints on stderr, if anybody reads it."""
     try:
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - the only place that prints errors

@@ -15,9 +15,10 @@ from .. import __version__
 from ..model.inline.references import referencing
 from ..rulekit.naming import NO_PACKS
 from ..stop import STOP
+from .apart import apart
 from .failures import failed, stopped
 from .parsers import Parser, add_command
-from .written import outputs, so_far
+from .written import so_far, stores
 
 VERBS = {
     "apply": "plans",
@@ -54,7 +55,7 @@ def _top() -> Parser:
         prog="qdqgraph",
         description="Finds, explains and repairs Q/DQ scales and placements in quantized ONNX graphs, for TensorRT.",
         epilog="exit codes: 0 no findings, or file written; 1 findings or differences; 2 invalid input or rule; "
-        "3 a defect of qdqgraph; 128 + N ended by signal N",
+        "3 a defect of qdqgraph, or a crash; 128 + N ended by signal N",
     )
     top.add_argument("--version", action="version", version=f"qdqgraph {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="COMMAND")
@@ -293,16 +294,24 @@ def _strip(verb: argparse.ArgumentParser) -> None:
     _json(verb)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -> int:
+    """Runs one command; returns the exit code.
+
+    Args:
+        arguments: the words after the program; by default those of this process.
+        own_process: the command, not the reading of its arguments, runs in a child process, if the system allows it.
+            This function then returns in both processes.
+    """
     args = Namespace(verb="", traceback=False)
     gc.set_threshold(1_000_000, 5, 50)  # a graph has millions of small live objects: frequent collections free nothing
     try:
         top = _top()
         args = top.parse_args(arguments)
         args.parser = top
+        if own_process and (code := apart(args)) is not None:
+            return code
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
-        with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)), referencing(command=True):
+        with _packs(getattr(args, "no_packs", False)), so_far(stores(args)), referencing(command=True):
             code = int(command(args))
             if hasattr(args, "rule_profile"):
                 from .console import warn

@@ -23,7 +23,6 @@ from . import torch_arguments as arguments
 from . import training_arguments
 from .console import terminal
 from .user_code import Batches, called, failed, resolve
-from .written import so_far
 
 if TYPE_CHECKING:
     from ..torch import ExportedNetwork, RankedLayers
@@ -50,7 +49,7 @@ def torch(args: Namespace) -> int:
         "finetune": _finetune,
     }
     try:
-        with so_far(arguments.outputs(args)), redirect_stdout(sys.stderr if args.json else sys.stdout):
+        with redirect_stdout(sys.stderr if args.json else sys.stdout):
             done = commands[args.what](args)
     except FirstInputError as error:
         assert error.__cause__ is not None

@@ -102,13 +102,3 @@ def check_off(args: Namespace) -> None:
     """
     if (args.off is not None) != (args.top is not None or args.budget is not None):
         raise TorchError("give --off RANKING.json together with --top K or --budget COST")
-
-
-def outputs(args: Namespace) -> list[Path]:
-    """Every file that a command writes; needs torch."""
-    from ..torch.pipeline.commands import ranking_files
-
-    if args.what == "sensitivity":
-        return list(ranking_files(args.output))
-    found = [args.output, args.save_ptq, getattr(args, "save_qat", None), getattr(args, "resume", None)]
-    return [path for path in found if path is not None]

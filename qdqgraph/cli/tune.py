@@ -7,7 +7,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from .. import api
 from ..children import ends_with_us
@@ -20,6 +19,7 @@ from .console import steps, terminal, warn
 from .data import samples_of
 from .invocation import Invocation
 from .report import refuse_output, refuse_report, write_report
+from .tune_arguments import storage as storage_of
 from .words import words
 
 ALONE = (
@@ -31,7 +31,7 @@ ALONE = (
 
 def tune(args: Namespace) -> int:
     """`qdqgraph tune MODEL --data DATA`: returns 0 if a candidate is within the budget."""
-    storage = _storage(args)
+    storage = storage_of(args)
     if args.status:
         progress = api.tune_status(storage)
         if args.json:
@@ -86,14 +86,6 @@ def tune(args: Namespace) -> int:
         report.show(terminal(), found.outcome)
     warn(*found.outcome.notes, *found.result.notes)
     return 0
-
-
-def _storage(args: Namespace) -> str:
-    """The given URL, or that of a file beside the output, or beside the model."""
-    if args.storage is not None:
-        return str(args.storage)
-    near: Path = args.model if args.output is None else args.output
-    return f"sqlite:///{(near.parent / f'{near.stem}.tune.db').absolute()}"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ..engines.builders import LIBRARIES
@@ -11,6 +11,14 @@ from .engine_arguments import add_device
 from .numbers import count, finite, not_negative, positive, whole
 from .plan_arguments import add_plan
 from .report_arguments import add_report
+
+
+def storage(args: Namespace) -> str:
+    """The given URL, or that of a file beside the output, or beside the model."""
+    if args.storage is not None:
+        return str(args.storage)
+    near: Path = args.model if args.output is None else args.output
+    return f"sqlite:///{(near.parent / f'{near.stem}.tune.db').absolute()}"
 
 
 def add(verb: ArgumentParser) -> None:

@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import ModelError, reason
+from ..traces import TRACES
 from . import kinds
 from .external import LIMIT
 from .inline.whole import blocks, size
@@ -28,6 +29,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         ModelError: the file is missing, unreadable, or not an ONNX model; the message says what it is instead.
     """
     model = onnx.ModelProto()
+    TRACES.reads(path)
     try:
         if path.is_block_device() or (path.is_char_device() and path != NOTHING):
             raise ModelError(f"{path}: this is a device, not {WANTED}")

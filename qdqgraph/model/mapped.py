@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx
 from onnx import TensorProto, helper
@@ -16,6 +15,7 @@ from .inline.references import reference
 from .inline.whole import is_light
 from .protos import copy_fields
 from .unread import named
+from .writing.folders import temporary_folder
 
 LARGE = 1 << 16
 """Bytes from which on a tensor goes to the file."""
@@ -56,8 +56,8 @@ def mapped(model: onnx.ModelProto, folder: Path) -> Iterator[tuple[bytes, Path]]
     if small or next(external_tensors(model), None) is not None:
         yield model.SerializeToString(), folder
         return
-    with TemporaryDirectory(prefix="qdqgraph-") as place:
-        yield _stored(model, Path(place) / "weights").SerializeToString(), Path(place)
+    with temporary_folder() as place:
+        yield _stored(model, place / "weights").SerializeToString(), place
 
 
 def _stored(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:

@@ -12,7 +12,7 @@ import sys
 from benchmarks import kills
 from qdqgraph.model.writing import models, texts
 models.recover = texts.recover = lambda folders: None
-kills.SIGNALS = ("SIGKILL",)
+kills.SIGNALS, kills.TARGETS = ("SIGKILL",), ("first",)
 sys.argv[1:] = ["--kills", "25", "--seed", "test"]
 sys.exit(kills.main())
 """

@@ -106,21 +106,17 @@ def test_a_signal_during_the_measurement_loses_nothing(
     assert untouched(tmp_path, *(["s.npz"] if at == COMPARING else []))
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_while_the_model_is_written_leaves_the_old_one(tmp_path: Path, name: str, code: int) -> None:
     done = process(tmp_path, place(tmp_path), AT_THE_CHECK.format(name=name))
     assert done.returncode == code
-    if name == "SIGKILL":  # nothing can clean up: hidden files remain, and the results are those of the earlier run
-        assert all((tmp_path / result).read_bytes() == OLD for result in ("out.onnx", "plan.json"))
-    else:
-        assert done.stderr.endswith("written so far: s.npz\n") and untouched(tmp_path, "s.npz")
+    assert done.stderr.endswith("written so far: s.npz\n") and untouched(tmp_path, "s.npz")
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", 137), ("SIGSEGV", 3)])
 def test_a_signal_while_the_statistics_are_written_leaves_none(tmp_path: Path, name: str, code: int) -> None:
     done = process(tmp_path, place(tmp_path), WHILE_SAVING.format(name=name))
-    assert done.returncode == code and not (tmp_path / "s.npz").exists()
-    assert name == "SIGKILL" or untouched(tmp_path)
+    assert done.returncode == code and "nothing was written" in done.stderr and untouched(tmp_path)
 
 
 @pytest.mark.parametrize("step", ["s.npz", "plan.json", "out.onnx"])

@@ -162,6 +162,7 @@ def test_the_signals_of_the_table_have_their_numbers() -> None:
     """What the program does on each is tried in tests/cli/test_failures."""
     (text,) = [text for code, text, _ in TABLE if code == "128 + N"]
     names = {"Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGHUP": signal.SIGHUP, "closed pipe": signal.SIGPIPE}
+    names["SIGKILL"] = signal.SIGKILL
     found = {name: int(number) for number, name in re.findall(r"(\d{3}) (closed pipe|[\w-]+)", text)}
     assert found == {name: 128 + number for name, number in names.items()}
 

@@ -68,6 +68,16 @@ def test_an_output_that_a_node_leaves_out_does_not_end_the_process(node: str) ->
     assert values.size and model.SerializeToString() == before
 
 
+@pytest.mark.parametrize("node", ['LayerNormalization (d, w, "")', 'DFT (e, "", "")'])
+def test_an_empty_name_at_the_end_of_the_inputs_does_not_end_the_process(node: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 20]>
+        g (float[1,2] x) => (float[N,M,K] y) <float s = {{0.5}}, int8 z = {{0}}, float[2] w = {{1, 1}}, int64[3] n = {{1, 2, 1}}> {{
+            q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) e = Reshape (d, n) y = {node} }}""")
+    before = model.SerializeToString()
+    (values,) = runtime.run(model, [{"x": np.ones((1, 2), np.float32)}], Path())[0]
+    assert values.size and model.SerializeToString() == before
+
+
 @pytest.mark.parametrize("operator", ["QLinearSigmoid", "QLinearLeakyRelu"])
 def test_a_zero_point_that_a_node_leaves_out_does_not_end_the_process(operator: str) -> None:
     model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>

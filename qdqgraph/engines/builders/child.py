@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...errors import EngineError
+from ...model.writing.folders import temporary_folder
 from . import limits
 from .how import Build
 
@@ -51,8 +51,8 @@ def built(child: str, what: str, job: Mapping[str, object], how: Build) -> Itera
     Raises:
         EngineError: the build failed, crashed or exceeded a limit.
     """
-    with tempfile.TemporaryDirectory(prefix="qdqgraph-") as temporary:
-        folder = how.keep or Path(temporary)
+    with temporary_folder() as temporary:
+        folder = how.keep or temporary
         folder.mkdir(parents=True, exist_ok=True)
         for old in MADE:
             (folder / old).unlink(missing_ok=True)

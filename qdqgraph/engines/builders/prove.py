@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import onnx
 from ...errors import EngineError
 from ...graph.graph import Graph
 from ...model.dims import Shapes
+from ...model.writing.folders import temporary_folder
 from ...model.writing.models import Source, placed, write_model
 from ...targets.target import Target
 from ..compare.diff import Diff, diff
@@ -89,11 +89,11 @@ def prove(original: Source, fixed: onnx.ModelProto, target: Target, sizes: Shape
     """
     models = (original.original, "before"), (fixed, "after")
     before, after = (fused(Graph.opened(m, original.folder, target=target).sized(sizes), name) for m, name in models)
-    with tempfile.TemporaryDirectory(prefix="qdqgraph-") as folder:
-        new = _built(_placed(fixed, original, Path(folder) / "after"), "after", sizes)
+    with temporary_folder() as folder:
+        new = _built(_placed(fixed, original, folder / "after"), "after", sizes)
         try:
             apart = original.folder != original.path.parent  # where TensorRT looks for external data
-            file = _placed(original.original, original, Path(folder) / "before") if apart else original.path
+            file = _placed(original.original, original, folder / "before") if apart else original.path
             old = _built(file, "before", sizes)
         except EngineError as error:
             return Proof(diff(before, after), None, None, Storage.of(new), str(error))
