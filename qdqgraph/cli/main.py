@@ -41,6 +41,8 @@ VERBS = {
 }
 """For each command the module that runs it; only that one is loaded."""
 MODEL = "an ONNX file with Q/DQ"
+MANY = 1_000_000
+"""New objects after which Python looks for cycles: a large graph has millions that live until the command ends."""
 
 
 def parser() -> Parser:
@@ -296,10 +298,12 @@ def _strip(verb: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     args = Namespace(verb="", traceback=False)
-    gc.set_threshold(1_000_000, 5, 50)  # a graph has millions of small live objects: frequent collections free nothing
+    gc.set_threshold(MANY, 5, 50)
     try:
         top = _top()
         args = top.parse_args(arguments)
+        if not _makes_many_graphs(args):
+            gc.set_threshold(5 * MANY, 5, 50)
         args.parser = top
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
         with _packs(getattr(args, "no_packs", False)), so_far(outputs(args)), referencing(command=True):
@@ -313,6 +317,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failed(error, args)
     except KeyboardInterrupt as stop:
         return stopped(stop, getattr(stop, "number", STOP.number))
+
+
+def _makes_many_graphs(args: Namespace) -> bool:
+    """Returns whether a command makes many graphs one after the other, so that cycles are to be freed in between: it
+    measures, searches, or is given several models."""
+    several = len(getattr(args, "models", ())) > 1
+    return several or args.verb in ("torch", "tune") or getattr(args, "data", None) is not None
 
 
 @contextmanager
