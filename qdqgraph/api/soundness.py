@@ -15,7 +15,7 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: on
     Needs no weights, so it also works for more than 2 GiB; what is written is checked once more by onnx.checker.
 
     Args:
-        original: the model as it was given.
+        original: the model as it was given; it is valid, so nodes of the result that it has too are not checked again.
         new: the result.
         accepted: a model whose nodes, types and shapes onnx is known to accept, see `Repair.accepted`.
 
@@ -25,9 +25,10 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: on
     if new is original:
         return
     try:
-        validate(new)
+        ordered = validate(new, {node.SerializeToString() for node in original.graph.node})
         validate_references(new.graph)
-        _refuse_unordered(original, new)
+        if not ordered:
+            _refuse_unordered(original, new)
     except ModelError as error:
         raise RepairError(f"the result would not be a valid model, so it is not returned: {error}; {REPORT}") from error
     found = {} if new is accepted else faults(new)
@@ -40,15 +41,13 @@ REPORT = "please report it with the model; --ignore CODE leaves out the rule tha
 
 
 def _refuse_unordered(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
-    name = _unordered(new)
-    if name and not _unordered(original):
+    name = _early(new)
+    if name and in_order(original.graph.node):
         raise ModelError(f"a node reads '{name}' before the node that produces it")
 
 
-def _unordered(model: onnx.ModelProto) -> str:
-    """A tensor that a node reads before its producer; "" if the nodes are in topological order."""
-    if in_order(model.graph.node):
-        return ""
+def _early(model: onnx.ModelProto) -> str:
+    """A tensor that a node reads before its producer; "" if there is none."""
     made = {name for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         if name := next((name for name in node.input if name in made), ""):

@@ -42,6 +42,8 @@ VERBS = {
 }
 """For each command the module that runs it; only that one is loaded."""
 MODEL = "an ONNX file with Q/DQ"
+MANY = 1_000_000
+"""New objects after which Python looks for cycles: a large graph has millions that live until the command ends."""
 
 
 def parser() -> Parser:
@@ -303,10 +305,12 @@ def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -
             This function then returns in both processes.
     """
     args = Namespace(verb="", traceback=False)
-    gc.set_threshold(1_000_000, 5, 50)  # a graph has millions of small live objects: frequent collections free nothing
+    gc.set_threshold(MANY, 5, 50)
     try:
         top = _top()
         args = top.parse_args(arguments)
+        if not _makes_many_graphs(args):
+            gc.set_threshold(5 * MANY, 5, 50)
         args.parser = top
         if own_process and (code := apart(args)) is not None:
             return code
@@ -322,6 +326,13 @@ def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -
         return failed(error, args)
     except KeyboardInterrupt as stop:
         return stopped(stop, getattr(stop, "number", STOP.number))
+
+
+def _makes_many_graphs(args: Namespace) -> bool:
+    """Returns whether a command makes many graphs one after the other, so that cycles are to be freed in between: it
+    measures, searches, or is given several models."""
+    several = len(getattr(args, "models", ())) > 1
+    return several or args.verb in ("torch", "tune") or getattr(args, "data", None) is not None
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class Tensor:
     @property
     def bytes(self) -> int:
         """Size in bytes without padding; 0 if a dimension or the precision is unknown, or no memory is that large."""
-        if any(d < 0 for d in self.dims):
+        if min(self.dims, default=0) < 0:
             return 0
         found = -(-math.prod(self.dims) * BITS.get(self.precision, 0) // 8)
         return found if found <= LARGEST else 0

@@ -62,7 +62,7 @@ class Int8Share:
             int8=sum(layer.precision in EIGHT_BITS for layer in cores),
             tensors=sum(t.precision in EIGHT_BITS for t in stored),
             bytes=engine.bytes,
-            unsized=sum(any(d < 0 for d in t.dims) for t in stored),
+            unsized=sum(min(t.dims, default=0) < 0 for t in stored),
             refused=tuple(sorted(set(refused))),
             kind=" and ".join(sorted({t.precision for t in stored} & EIGHT_BITS)) or "INT8",
             kernels=len(working),

@@ -182,6 +182,7 @@ def _inside(graph: Graph, tensor: str, end: str) -> bool:
     """Whether all readers of the tensor belong to the element-wise function that ends in `end`."""
     if tensor in graph.outputs:
         return False
+    depth, deepest = graph.depth, graph.depth.get(end, 0)
     pending, seen = [iter(graph.readers(tensor))], {tensor}
     while pending:  # depth first: the first path that leaves the function is the answer
         reader = next(pending[-1], None)
@@ -191,7 +192,7 @@ def _inside(graph: Graph, tensor: str, end: str) -> bool:
         made = key(reader.node)
         if made == end or made in seen:
             continue
-        if reader.node.op not in INSIDE or graph.depth.get(made, 0) > graph.depth.get(end, 0):
+        if reader.node.op not in INSIDE or depth.get(made, 0) > deepest:
             return False
         if made in graph.outputs:
             return False

@@ -13,9 +13,19 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..model.protos import is_standard
-from ..operators import AVERAGES, ELEMENTWISE, JOINS, NONNEGATIVE, PAIRS, RANGES, REDUCTIONS, SELECTS, VIEWS
+from ..operators import (
+    AVERAGES,
+    ELEMENTWISE,
+    JOINS,
+    NONNEGATIVE,
+    PAIRS,
+    RANGES,
+    REDUCTIONS,
+    SELECTS,
+    VIEWS,
+)
 from .graph import Graph, input_name
-from .moves import move_of
+from .moves import MOVING, move_of
 from .pair import pairs
 
 Interval = tuple[float, float]
@@ -24,6 +34,8 @@ UNKNOWN: Interval = (-math.inf, math.inf)
 SAME = VIEWS | SELECTS
 """Operators whose result has values of their input alone."""
 REDUCED = AVERAGES & REDUCTIONS
+BOUNDING = RANGES.keys() | PAIRS | SAME | REDUCED | MOVING | ELEMENTWISE | {"Clip", "Cast"}
+"""Operators whose results may have bounds."""
 
 
 class Bounds:
@@ -33,7 +45,7 @@ class Bounds:
         self._graph = graph
         self._found: dict[str, Interval] = {}
         for node in graph.nodes():
-            if is_standard(node):
+            if node.op in BOUNDING and is_standard(node):
                 found = self._result(node)
                 if found != UNKNOWN:
                     self._found.update((t.name, found) for t in node.outputs if t.name)

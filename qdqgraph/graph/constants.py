@@ -51,8 +51,9 @@ class Constants:
         for name, reader in graph.captures:
             self._captured.setdefault(id(reader.node), []).append(graph.source(name))
         for node in graph.nodes():
-            reads = self.reads(node)
-            if is_standard(node) and self.names.issuperset(reads) and not self._random(node):
+            reads = [t.name for t in node.inputs if t.name]
+            reads += self._captured.get(id(node), ())
+            if self.names.issuperset(reads) and is_standard(node) and not self._random(node):
                 made = [t.name for t in node.outputs if t.name]
                 self.names.update(made)
                 self._nodes += made[:1]
@@ -100,14 +101,14 @@ class Constants:
             The array; it is shared: copy it before you change it. None if the tensor is not constant, has more than
             `LARGEST` elements, its external data cannot be read, or an operator upstream cannot be computed.
         """
+        known = self._values if given is None else given
+        if tensor in known:
+            return known[tensor]
         if (source := self._graph.source(tensor)) != tensor:
             array = self.value(source, given)
             return None if array is None else self._as_read(tensor, array)
         if tensor not in self.names:
             return None
-        known = self._values if given is None else given
-        if tensor in known:
-            return known[tensor]
         if (stored := self._stored(tensor)) is not None:
             self._cache(tensor, stored, known)
             return stored

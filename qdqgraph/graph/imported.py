@@ -121,7 +121,7 @@ def imported(model: onnx.ModelProto) -> gs.Graph:
     graph = model.graph
     if model.functions or graph.sparse_initializer:
         return gs.import_onnx(model)
-    tensors: dict[str, Any] = {}
+    tensors = _Tensors()
     for initializer in graph.initializer:
         if initializer.name not in tensors:
             tensors[initializer.name] = Constant(initializer)
@@ -158,6 +158,17 @@ def distinguish(graph: gs.Graph) -> None:
             node.op = f"{domain}.{node.op}"
 
 
+class _Tensors(dict[str, Any]):
+    """The tensors of a graph by name; one that is not declared is made when it is asked for, and one without a name
+    each time."""
+
+    def __missing__(self, name: str) -> Variable:
+        made = Variable(name)
+        if name:
+            self[name] = made
+        return made
+
+
 class _OtherError(Exception):
     """A node has an attribute that `READ` does not read."""
 
@@ -174,23 +185,15 @@ def _declared(info: onnx.ValueInfoProto, tensors: dict[str, Any], *, again: bool
     return tensor
 
 
-def _node(proto: onnx.NodeProto, tensors: dict[str, Any]) -> Node:
+def _node(proto: onnx.NodeProto, tensors: _Tensors) -> Node:
     attributes: dict[str, Any] = {}
     for attribute in proto.attribute[:]:
         read = READ.get(attribute.type)
         if read is None or attribute.ref_attr_name:
             raise _OtherError
         attributes[intern(attribute.name)] = read(attribute)
-    ends = []
-    for names in (proto.input[:], proto.output[:]):
-        found = []
-        for name in names:
-            tensor = tensors.get(name) if name else Variable("")
-            if tensor is None:
-                tensor = tensors[name] = Variable(name)
-            found.append(tensor)
-        ends.append(found)
-    return Node(proto, attributes, *ends)
+    inputs, outputs = [tensors[name] for name in proto.input[:]], [tensors[name] for name in proto.output[:]]
+    return Node(proto, attributes, inputs, outputs)
 
 
 def captured(node: gs.Node) -> Iterator[str]:

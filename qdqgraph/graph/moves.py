@@ -16,6 +16,8 @@ from .graph import Graph, Reader
 
 Move = tuple[tuple[str, ...], tuple[str, ...]]
 """Data inputs and outputs of a data-movement op."""
+MOVING = JOINS | ONE_TO_ONE | MOVES_WHEN.keys()
+"""Operators that are, or under a condition may be, data-movement ops."""
 
 
 def move_of(graph: Graph, node: gs.Node) -> Move | None:
@@ -23,7 +25,7 @@ def move_of(graph: Graph, node: gs.Node) -> Move | None:
 
     Constants are left out.
     """
-    return moves(graph).get(id(node))
+    return graph.once(_moves).get(id(node))
 
 
 def moves(graph: Graph) -> Mapping[int, Move]:
@@ -38,7 +40,7 @@ def move_at(graph: Graph, reader: Reader) -> Move | None:
 
 
 def _moves(graph: Graph) -> dict[int, Move]:
-    return {id(node): move for node in graph.nodes() if (move := _move(graph, node)) is not None}
+    return {id(n): move for n in graph.nodes() if n.op in MOVING and (move := _move(graph, n)) is not None}
 
 
 def _move(graph: Graph, node: gs.Node) -> Move | None:

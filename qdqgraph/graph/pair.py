@@ -137,7 +137,7 @@ class Pair:
     @cached_property
     def symmetric(self) -> bool:
         """Whether every zero-point is zero."""
-        return self.zero_point is None or not np.any(self.zero_point)
+        return self.zero_point is None or not self.zero_point.any()
 
     @cached_property
     def tieable(self) -> bool:

@@ -6,7 +6,7 @@ docs/tensorrt.md for the links.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -49,15 +49,13 @@ class Sites:
         self._at: dict[tuple[int, int], Use] = {}
         table = pairs(graph)
         for node in graph.nodes():
-            if node.op == "DequantizeLinear":
-                continue
             own = table.of(node) if node.op == "QuantizeLinear" else None
-            quantizes = own is not None and own.tieable
+            if node.op == "DequantizeLinear" or (own is not None and own.tieable):
+                continue
             for i, tensor in enumerate(node.inputs):
-                if tensor.name and not quantizes:
-                    use = Use(Reader(node, i), tensor.name, table.made(tensor.name))
-                    uses.setdefault(table.root(tensor.name), []).append(use)
-                    self._at[id(node), i] = use
+                if name := tensor.name:
+                    use = self._at[id(node), i] = Use(Reader(node, i), name, table.made(name))
+                    uses.setdefault(table.root(name), []).append(use)
         for captured, reader in graph.captures:
             name = graph.source(captured)
             uses.setdefault(table.root(name), []).append(Use(reader, name, table.made(name)))
@@ -166,25 +164,27 @@ def only_quantized(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 def _closed(graph: Graph) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    for node in reversed(graph.nodes()):
-        for tensor in node.outputs:
-            _close(graph, tensor.name, found)
-    for name in graph.inputs:
-        _close(graph, name, found)
+    made = (tensor.name for node in reversed(graph.nodes()) for tensor in node.outputs)
+    table, uses = pairs(graph), sites(graph).uses
+    for tensor in (*made, *graph.inputs):
+        following = _following(graph, tensor, uses(tensor), found)
+        if following is not None and tensor not in graph.outputs and (following or table.at(tensor)):
+            found[tensor] = tuple(following)
     return found
 
 
-def _close(graph: Graph, tensor: str, found: dict[str, tuple[str, ...]]) -> None:
+def _following(graph: Graph, tensor: str, uses: tuple[Use, ...], closed: Collection[str]) -> Collection[str] | None:
+    """The outputs of the data-movement ops that read a tensor unquantized; None if another node does, or if not all of
+    these outputs are closed."""
     following: dict[str, None] = {}
-    for use in sites(graph).uses(tensor):
+    for use in uses:
         if use.tensor != tensor:
             continue
         move = move_at(graph, use.reader)
-        if move is None or any(made not in found for made in move[1]):
-            return
+        if move is None or any(made not in closed for made in move[1]):
+            return None
         following.update(dict.fromkeys(move[1]))
-    if tensor not in graph.outputs and (following or pairs(graph).at(tensor)):
-        found[tensor] = tuple(following)
+    return following
 
 
 def shared_scale_sites(graph: Graph, node: gs.Node) -> tuple[str, ...] | None:

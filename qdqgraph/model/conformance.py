@@ -13,7 +13,7 @@ import onnx.onnx_cpp2py_export.checker as checker
 import onnx.onnx_cpp2py_export.shape_inference as inference
 
 from ..errors import first_line
-from .protos import STANDARD, key, reads, subgraphs, version
+from .protos import STANDARD, is_ordered, key, subgraphs, version
 
 NEWEST = onnx.defs.onnx_opset_version()
 LARGE = 1024
@@ -51,9 +51,10 @@ def _form(node: onnx.NodeProto) -> object:
     for attribute in node.attribute[:]:
         if attribute.type == onnx.AttributeProto.TENSOR:
             tensor = attribute.t
-            if not tensor.raw_data or any(field.name not in PLAIN for field, _ in tensor.ListFields()):
+            size = len(tensor.raw_data)
+            if not size or any(field.name not in PLAIN for field, _ in tensor.ListFields()):
                 return None
-            attributes.append((attribute.name, tensor.data_type, *tensor.dims, len(tensor.raw_data)))
+            attributes.append((attribute.name, tensor.data_type, *tensor.dims[:], size))
         else:
             attributes.append((attribute.name, attribute.SerializeToString()))
     inputs, outputs = node.input[:], node.output[:]
@@ -86,15 +87,8 @@ def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
 
     onnx infers the nodes in the order of the file, so a model whose nodes are not in topological order has none.
     """
-    made, early = set[str](), set[str]()
-    for node in model.graph.node:
-        outputs = node.output[:]
-        for name in reads(node):
-            if name not in made:
-                early.add(name)
-        made.update(outputs)
-        if not early.isdisjoint(outputs):
-            return {}
+    if not is_ordered(model.graph.node):
+        return {}
     try:
         inference.infer_shapes(
             _without_weights(model).SerializeToString(), True, True, False
@@ -104,6 +98,7 @@ def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
         if place is None:
             return {}
         name, message = place.groups()
+        made = {output for node in model.graph.node for output in node.output[:]}
         return {name: " ".join(message.split())} if name and name in made else {}
     return {}
 

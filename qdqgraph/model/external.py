@@ -12,6 +12,7 @@ from onnx import TensorProto
 from ..errors import ModelError, reason
 from . import kinds
 from .inline.references import reference
+from .protos import NUMBERS
 from .recognized import kind_of, mistaken
 
 LIMIT = (1 << 31) - 1
@@ -77,6 +78,12 @@ def _of_graph(graph: onnx.GraphProto, found: list[onnx.TensorProto]) -> None:
 def _of_attributes(attributes: Iterable[onnx.AttributeProto], found: list[onnx.TensorProto]) -> None:
     """Adds the tensors of attributes."""
     for attribute in attributes:
+        kind = attribute.type
+        if kind in NUMBERS:
+            continue
+        if kind == onnx.AttributeProto.TENSOR:
+            found.append(attribute.t)
+            continue
         if attribute.HasField("t"):
             found.append(attribute.t)
         found += attribute.tensors

@@ -13,6 +13,11 @@ from onnx import TensorProto
 from . import shapes
 
 STANDARD = ("", "ai.onnx")
+_KIND = onnx.AttributeProto
+NUMBERS = frozenset({_KIND.FLOAT, _KIND.INT, _KIND.STRING, _KIND.FLOATS, _KIND.INTS, _KIND.STRINGS})
+"""Types of attributes without tensors and graphs."""
+PLAIN = NUMBERS | {_KIND.TENSOR, _KIND.TENSORS}
+"""Types of attributes without graphs."""
 
 
 def version(model: onnx.ModelProto) -> int:
@@ -42,7 +47,9 @@ def _names(graph: onnx.GraphProto) -> Iterator[Sequence[str]]:
 def subgraphs(node: onnx.NodeProto) -> Sequence[onnx.GraphProto]:
     """Returns the subgraphs of a node: the branches of an If, the body of a Loop or Scan."""
     attributes = node.attribute[:]  # most nodes have none
-    return [g for a in attributes for g in ((a.g,) if a.HasField("g") else a.graphs[:])] if attributes else ()
+    if not attributes:
+        return ()
+    return [g for a in attributes if a.type not in PLAIN for g in ((a.g,) if a.HasField("g") else a.graphs[:])]
 
 
 def nested(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
@@ -71,6 +78,16 @@ def reads(node: onnx.NodeProto) -> list[str]:
             found += reads(inner)
         found += (o.name for o in graph.output)
     return found
+
+
+def is_ordered(nodes: Iterable[onnx.NodeProto]) -> bool:
+    """Returns whether no node, its subgraphs included, reads what it or a later one produces."""
+    read: set[str] = set()
+    for node in nodes:
+        read.update(reads(node))
+        if not read.isdisjoint(node.output[:]):
+            return False
+    return True
 
 
 def rename_inputs(node: onnx.NodeProto, by: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 import onnx
@@ -12,15 +12,22 @@ from .protos import STANDARD, key, reads
 from .wellformed import refuse_malformed
 
 
-def validate(model: onnx.ModelProto) -> None:
+def validate(model: onnx.ModelProto, accepted: Collection[bytes] = ()) -> bool:
     """Checks nodes, duplicate outputs and cycles, and what `refuse_malformed` checks.
+
+    Args:
+        model: the model.
+        accepted: as `refuse_malformed`.
+
+    Returns:
+        Whether the nodes are in topological order, see `in_order`.
 
     Raises:
         GraphError: ONNX's opset is imported in two versions; a node has no operator; a tensor has two producers, or one
             and is an input or initializer too; an output that is an input is declared differently; the graph has a
             cycle; or as `refuse_malformed`.
     """
-    refuse_malformed(model)
+    refuse_malformed(model, accepted)
     opsets = sorted({entry.version for entry in model.opset_import if entry.domain in STANDARD})
     if len(opsets) > 1:
         raise GraphError(f"the file imports the opset of ONNX in the versions {opsets[0]} and {opsets[-1]}: import one")
@@ -39,8 +46,10 @@ def validate(model: onnx.ModelProto) -> None:
                     "allows one of them"
                 )
     _refuse_two_types(model.graph)
-    if not in_order(nodes):
-        _refuse_cycle(nodes, producer)
+    if in_order(nodes):
+        return True
+    _refuse_cycle(nodes, producer)
+    return False
 
 
 def _refuse_two_types(graph: onnx.GraphProto) -> None:

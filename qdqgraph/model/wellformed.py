@@ -9,7 +9,7 @@ checked. Source: onnx.defs and https://github.com/onnx/onnx/blob/main/docs/IR.md
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -92,8 +92,12 @@ class Form:
     attributes: Mapping[str, frozenset[int]]
 
 
-def refuse_malformed(model: onnx.ModelProto) -> None:
+def refuse_malformed(model: onnx.ModelProto, accepted: Collection[bytes] = ()) -> None:
     """Rejects a model that is damaged in the sense of this module.
+
+    Args:
+        model: the model.
+        accepted: nodes of its main graph that need no check, serialized.
 
     Raises:
         GraphError: names the tensor or node, and what is wrong.
@@ -103,7 +107,7 @@ def refuse_malformed(model: onnx.ModelProto) -> None:
         if not least <= entry.version <= NEWEST:
             raise GraphError(f"the model imports opset {entry.version} of domain {entry.domain!r}; there is none")
     try:
-        _graph(model.graph, inside=False)
+        _graph(model.graph, inside=False, accepted=accepted)
         for function in model.functions:
             for node in function.node:
                 _node(node, inside=True)
@@ -129,7 +133,7 @@ def _texts(*texts: str | bytes) -> None:
         raise GraphError(NOT_UTF8.format(next(text for text in texts if isinstance(text, bytes))[:40]))
 
 
-def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
+def _graph(graph: onnx.GraphProto, *, inside: bool, accepted: Collection[bytes] = ()) -> None:
     """Checks a graph; `inside` a local function, attributes may refer to those of the function."""
     _texts(graph.name)
     for tensor in graph.initializer:
@@ -143,7 +147,8 @@ def _graph(graph: onnx.GraphProto, *, inside: bool) -> None:
             kind = info.type.tensor_type.elem_type
             raise GraphError(f"tensor '{info.name}' has the unknown element type {kind}: the file is damaged")
     for node in graph.node:
-        _node(node, inside=inside)
+        if not accepted or node.SerializeToString() not in accepted:
+            _node(node, inside=inside)
 
 
 def _node(node: onnx.NodeProto, *, inside: bool) -> None:
@@ -174,25 +179,23 @@ def _attributes(
 ) -> None:
     found: set[str] = set()
     for attribute in attributes:
-        _texts(attribute.name, attribute.ref_attr_name)
-        if attribute.name in found:
-            raise GraphError(
-                f"node '{name}' ({operator}) has the attribute {attribute.name} twice: the file is damaged"
-            )
-        found.add(attribute.name)
-        if attribute.ref_attr_name and not inside:
-            what = f"attribute {attribute.name} that refers to an attribute of a function, and is in none"
+        own, kind, referred = attribute.name, attribute.type, attribute.ref_attr_name
+        _texts(own, referred)
+        if own in found:
+            raise GraphError(f"node '{name}' ({operator}) has the attribute {own} twice: the file is damaged")
+        found.add(own)
+        if referred and not inside:
+            what = f"attribute {own} that refers to an attribute of a function, and is in none"
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
-        types = known.get(attribute.name)
-        if types is not None and not attribute.ref_attr_name and attribute.type not in types:
+        types = known.get(own)
+        if types is not None and not referred and kind not in types:
             wanted = " or ".join(sorted(KINDS[known_type] for known_type in types))
-            kind = KINDS.get(attribute.type, str(attribute.type))
-            what = f"attribute {attribute.name} of type {kind}, and it is {wanted}"
+            what = f"attribute {own} of type {KINDS.get(kind, str(kind))}, and it is {wanted}"
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
-        if standard and attribute.name in TYPED and attribute.type == AttributeProto.INT and attribute.i not in TYPES:
-            what = f"attribute {attribute.name} = {attribute.i}, which is no element type"
+        if standard and own in TYPED and kind == AttributeProto.INT and attribute.i not in TYPES:
+            what = f"attribute {own} = {attribute.i}, which is no element type"
             raise GraphError(f"node '{name}' ({operator}) has the {what}: the file is damaged")
-        where = f"attribute {attribute.name} of '{name}' ({operator})"
+        where = f"attribute {own} of '{name}' ({operator})"
         if attribute.HasField("t"):
             refuse_tensor(attribute.t, where)
         if attribute.HasField("sparse_tensor"):
@@ -218,10 +221,11 @@ def refuse_tensor(tensor: onnx.TensorProto, where: str) -> None:
     if tensor.data_type not in TYPES or not tensor.data_type:
         raise GraphError(f"{where} has the unknown element type {tensor.data_type}: the file is damaged")
     _readable(tensor.data_type, where)
-    if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MOST:
-        raise GraphError(f"{where} has the dimensions {list(tensor.dims)[:8]}: the file is damaged")
+    dims, unit = tensor.dims[:], "elements"
+    elements = math.prod(dims)
+    if min(dims, default=0) < 0 or elements > MOST:
+        raise GraphError(f"{where} has the dimensions {dims[:8]}: the file is damaged")
     field, bits, entries = FIELDS.get(tensor.data_type, ("", 0, ONE))
-    elements, unit = math.prod(tensor.dims), "elements"
     own = reference(tensor)
     if own is None and tensor.data_location == TensorProto.EXTERNAL:
         _texts(*(text for entry in tensor.external_data for text in (entry.key, entry.value)))

@@ -50,6 +50,8 @@ class Upstream:
         self._recent = ""
         for name in constants(graph).nodes:
             node = graph.node(name)
+            if node.op == "Constant":
+                continue  # as an initializer: nothing is upstream of it
             found = [self._origins.get(each, STORED) for each in constants(graph).reads(node)]
             leaf = table.of(node) if node.op == "DequantizeLinear" else None
             own = None if leaf is None else Quantization.of(leaf)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -65,9 +66,9 @@ class Draft:
         self._model.CopyFrom(model)
         file = self._model.graph
         self._nodes = list(file.node)
-        self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output if name}
+        self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output[:] if name}
         self._after: dict[str, list[onnx.NodeProto]] = {}
-        self._reads = Counter(name for n in self._nodes for name in reads(n))
+        self._reads = Counter(chain.from_iterable(map(reads, self._nodes)))
         self._reads.update(o.name for o in file.output)
         self._inputs = {i.name for i in file.input}
         self._names = set(self._of) | self._inputs | {i.name for i in file.initializer} | set(self._reads)

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 import onnx
 
 from ..errors import PlanError
-from ..model.protos import reads
+from ..model.protos import is_ordered, reads
 
 
 def ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -17,7 +17,7 @@ def ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     Raises:
         PlanError: the graph has a cycle.
     """
-    if _is_ordered(nodes):
+    if is_ordered(nodes):
         return nodes
     producer = {name: i for i, n in enumerate(nodes) for name in n.output if name}
     needs = [{producer[name] for name in reads(n) if name in producer} - {i} for i, n in enumerate(nodes)]
@@ -36,13 +36,3 @@ def ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         for next_index in sorter.get_ready():
             heapq.heappush(ready, next_index)
     return order
-
-
-def _is_ordered(nodes: list[onnx.NodeProto]) -> bool:
-    """Whether no node reads what it or a later one produces."""
-    read: set[str] = set()
-    for node in nodes:
-        read.update(reads(node))
-        if not read.isdisjoint(node.output[:]):
-            return False
-    return True

@@ -13,9 +13,10 @@ import onnx
 from ..errors import ModelError
 from ..graph.casts import has_half
 from ..graph.graph import Graph, label
-from ..graph.pair import PER_CHANNEL, is_pair, pairs, required_opset
+from ..graph.pair import PER_CHANNEL, pairs, required_opset
 from ..model.opset import raised
 from ..model.protos import version
+from ..operators import PAIRS
 from ..proposals.opset import node_faults, written_for
 from ..rulekit.rule import Rule
 from ..targets.target import Target
@@ -132,7 +133,7 @@ def _first_pairs(graph: Graph) -> Iterator[tuple[int, str]]:
 def _needed(graph: Graph, rules: Sequence[Rule]) -> Iterator[tuple[int, str]]:
     """Yields the opsets in which everything quantized can be written as pairs, each with the reason."""
     for node in graph.nodes():
-        if is_pair(node) and (least := required_opset(graph, node)):
+        if node.op in PAIRS and (least := required_opset(graph, node)):
             yield least, f"the {node.op} '{label(node)}' needs opset {least}"
     for rule in rules:
         if nodes := rule.quantized_nodes(graph):

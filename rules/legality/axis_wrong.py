@@ -153,9 +153,10 @@ class AxisWrong(Rule):
                     edits=[_along(graph, node, axis) for node in pair.dequantizes],
                 )
             if pair.kind == "weight" and pair.scale is not None and pair.scale.ndim == 1 and pair.scale.size > 1:
-                fault = _fault(graph, pair)
+                wanted = channel_axis(graph, pair)
+                fault = _fault(graph, pair, wanted)
                 if not fault:
-                    yield from self._shared(graph, pair)
+                    yield from self._shared(graph, pair) if wanted is None else ()
                     continue
                 if graph.opset < PER_CHANNEL:
                     help = f"raise the opset to {PER_CHANNEL} (`fix` does)"
@@ -176,7 +177,7 @@ class AxisWrong(Rule):
     def _shared(self, graph: Graph, pair: Pair) -> Iterator[Finding]:
         """Yields the finding about weights whose readers have their output channels along different axes."""
         shape = graph.shape(pair.tensor)
-        if shape is None or channel_axis(graph, pair) is not None:
+        if shape is None:
             return
         axes = {r.key: (r, reader_axis(graph, r, len(shape))) for r in pair_readers(graph, pair)}
         others = [(r, axis) for r, axis in axes.values() if axis not in (None, pair.channels % len(shape))]
@@ -228,7 +229,7 @@ def _along(graph: Graph, node: Node, axis: int) -> Graft:
     return replace([node], [make_node(node.op, inputs, key(node), attributes(graph, node, "axis"), axis=axis)])
 
 
-def _fault(graph: Graph, pair: Pair) -> str:
+def _fault(graph: Graph, pair: Pair, wanted: int | None) -> str:
     size = 0 if pair.scale is None else pair.scale.size
     if graph.opset < PER_CHANNEL:
         return f"have {size} scales; opset {graph.opset} has no per-channel scales"
@@ -239,7 +240,6 @@ def _fault(graph: Graph, pair: Pair) -> str:
         axis += len(shape) if axis < 0 else 0
         if not 0 <= axis < len(shape) or shape[axis] not in (size, None):
             return f"have shape {list(shape)} but {size} scales along axis {pair.axis}"
-    wanted = channel_axis(graph, pair)
     return "" if wanted in (None, axis) else f"are quantized along axis {pair.axis}; TensorRT requires axis {wanted}"
 
 

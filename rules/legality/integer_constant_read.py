@@ -107,25 +107,25 @@ class IntegerConstantRead(Rule):
 
     def quantized_nodes(self, graph: Graph) -> tuple[Node, ...]:
         """Returns the nodes that read INT8 constants: a model may have no other quantized part."""
-        return tuple(node for node in graph.nodes() if any(_found(graph, node)))
+        return tuple(readers[0].node for readers in graph.once(_found))
 
     def find(self, graph: Graph) -> Iterator[Finding]:
-        for node in graph.nodes():
-            readers = list(_found(graph, node))
-            if readers:
-                tensor = str(node.inputs[readers[0].index].name)
-                edits = _edits(graph, readers)
-                yield self.finding(
-                    node,
-                    f"{label(node)} reads the INT8 constant '{tensor}'",
-                    help="store its result" if len(edits) == 1 and edits[0].replaced else "store the constant as INT32",
-                    edits=edits,
-                )
+        for readers in graph.once(_found):
+            node = readers[0].node
+            tensor = str(node.inputs[readers[0].index].name)
+            edits = _edits(graph, readers)
+            yield self.finding(
+                node,
+                f"{label(node)} reads the INT8 constant '{tensor}'",
+                help="store its result" if len(edits) == 1 and edits[0].replaced else "store the constant as INT32",
+                edits=edits,
+            )
 
 
-def _found(graph: Graph, node: Node) -> Iterator[Reader]:
-    """Yields the inputs of a node that this rule repairs."""
-    yield from (reader for reader in _reads(graph, node) if not _elsewhere(graph, reader))
+def _found(graph: Graph) -> list[list[Reader]]:
+    """Returns the inputs that this rule repairs, for each node with any."""
+    found = ([r for r in _reads(graph, node) if not _elsewhere(graph, r)] for node in graph.nodes())
+    return [readers for readers in found if readers]
 
 
 def _reads(graph: Graph, node: Node) -> Iterator[Reader]:

@@ -158,11 +158,14 @@ class IntegersMoved(Rule):
 
     def find(self, graph: Graph) -> Iterator[Finding]:
         known: dict[str, Parameters] = {}
+        converted = {key(cast) for cast in graph.nodes("Cast")}
         for node in graph.nodes():
+            if not node.inputs:
+                continue
             if node.op == "QuantizeLinear" and _plain(graph, node):
                 known[key(node)] = tuple(t.name for t in node.inputs[1:3])
-            if node.op != "Cast" and node.inputs and (maker := graph.producer(node.inputs[0].name)) is not None:
-                yield from self._cast(graph, node, known) if maker.op == "Cast" else ()
+            if node.op != "Cast" and node.inputs[0].name in converted:
+                yield from self._cast(graph, node, known)
             if node.op == "NhwcMaxPool":
                 ranked = "kernel_shape" in node.attrs
                 yield self.finding(

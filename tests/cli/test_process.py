@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from qdqgraph.cli.main import MANY, main
 from qdqgraph.model.wellformed import UNREAD
 from tests.support.commands import program, saved
 
@@ -68,3 +70,14 @@ def test_stdout_is_json_alone_for_types_that_numpy_lacks(kind: str, tmp_path: Pa
     for words in (("check", "--format", "json"), ("fix", "--json", "-o", str(out))):
         run = subprocess.run(program(words[0], str(path), *words[1:]), capture_output=True, text=True, check=False)
         assert json.loads(run.stdout)["schema"], run.stdout
+
+
+def test_cycles_are_looked_for_often_only_where_many_graphs_are_made(model: Path) -> None:
+    found, before = [], gc.get_threshold()
+    try:
+        for given in ([model], [model, model]):
+            main(["check", *map(str, given), "--no-rehearsal"])
+            found.append(gc.get_threshold()[0])
+    finally:
+        gc.set_threshold(*before)
+    assert found == [5 * MANY, MANY]

@@ -85,7 +85,7 @@ def float_epilogue(graph: Graph, tensor: str, ends: Collection[str], taken: Coll
 def _left(graph: Graph, made: Sequence[str], inside: Sequence[gs.Node], ends: Collection[str]) -> list[str]:
     """The tensors that something else reads than the nodes inside."""
     known = {id(node) for node in inside}
-    return [n for n in made if n in ends or any(id(u.reader.node) not in known for u in values(graph, n))]
+    return [n for n in made if n in ends or not known.issuperset([id(u.reader.node) for u in values(graph, n)])]
 
 
 def _readers(graph: Graph, left: Sequence[str], inside: Sequence[gs.Node]) -> list[gs.Node]:

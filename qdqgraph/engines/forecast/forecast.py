@@ -129,10 +129,11 @@ class _Forecast:
         quantized = all(self._weight(name) is not None for name in constant)
         rounded = next((name for name in self.graph.proto(core).input[:2] if name in self.narrowed), "")
         able = core.op != "ConvTranspose" or self.graph.target.deconvolution_int8
-        int8 = bool(mine) and quantized and all(self.memory.offered(u).scale is not None for u in mine)
+        offers, beside = ([self.memory.offered(u) for u in read] for read in (mine, others))
+        int8 = bool(mine) and quantized and all(offer.scale is not None for offer in offers)
         int8 = int8 and able and not rounded
         wanted = self._wanted(kernel)
-        side = all(self.memory.offered(u).scale is not None for u in others)
+        side = all(offer.scale is not None for offer in beside)
         absorbs = int8 and wanted.scale is not None and side
         why = [_undecided(_names(kernel.alternative)) if r == "T1" else reason(r) for r in kernel.rules]
         why = [r for r in why if int8 or r.rule != "R11"]
@@ -151,10 +152,11 @@ class _Forecast:
         if others and side and not absorbs:
             why.append(reason("R12", f"its result stays floating point, so '{others[0].tensor}' is dequantized for it"))
         half = not int8 and not self.graph.target.strong
-        reads = [self.memory.read(u, self.memory.offered(u)) if int8 else self.memory.read_float(u, half) for u in mine]
-        reads += [self.memory.read(u, self.memory.offered(u) if absorbs else FLOATING) for u in others]
+        read, read_float = self.memory.read, self.memory.read_float
+        reads = [read(u, o) if int8 else read_float(u, half) for u, o in zip(mine, offers, strict=True)]
+        reads += [read(u, o if absorbs else FLOATING) for u, o in zip(others, beside, strict=True)]
         nodes = (*self._weights(core), *map(label, kernel.nodes))
-        precision = self.memory.offered(mine[0]).precision if int8 else ""
+        precision = offers[0].precision if int8 else ""
         made, other = " + ".join(nodes), _names(kernel.alternative)
         layer = Layer(made, kernel.kind, nodes, (), tuple(reads), (), precision, why=tuple(why), alternative=other)
         pool = self._pool_after(kernel, absorbs)

@@ -118,16 +118,15 @@ class Partition:
         owner = {id(n): i for i, kernel in enumerate(kernels) for n in kernel.nodes}
         found: dict[int, list[int]] = {}
         seen: dict[str, gs.Node | None] = {}
-        known = self.graph.is_constant  # no kernel computes a constant
-        inputs = [(n, t.name) for k in kernels for n in k.nodes for t in n.inputs if t.name and not known(t.name)]
-        inputs += [(r.node, name) for name, r in self.graph.captures if id(r.node) in owner]
-        for node, name in inputs:
+        inputs = [(owner[id(n)], name) for kernel in kernels for n in kernel.nodes for name in self.data(n)]
+        inputs += [(owner[id(r.node)], name) for name, r in self.graph.captures if id(r.node) in owner]
+        for index, name in inputs:
             origin = self.origin(name)
-            if origin is not None and owner.get(id(origin)) == owner[id(node)]:
+            if origin is not None and owner.get(id(origin)) == index:
                 continue  # also a view between two nodes of a kernel
             source = self._maker(name, through, seen, owner)
-            if source is not None and id(source) in owner:
-                found.setdefault(owner[id(source)], []).append(owner[id(node)])
+            if source is not None and (before := owner.get(id(source))) is not None:
+                found.setdefault(before, []).append(index)
         return found
 
     def origin(self, tensor: str) -> gs.Node | None:

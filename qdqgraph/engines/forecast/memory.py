@@ -149,7 +149,8 @@ class Memory:
             quantize = storage.pair.quantize if storage.pair is not None else None
             other = key(quantize) if quantize is not None else f"{source} as {storage.precision}"
             name = apart or (other if storage.precision else source)
-            made = self._versions[step] = replace(self.stored(apart or source, storage), name=name)
+            stored = self.stored(apart or source, storage)
+            made = self._versions[step] = stored if name == stored.name else replace(stored, name=name)
             entry = made, () if quantize is None else (label(quantize),), storage.scale is not None
             self._made.setdefault(self._writers[source], []).append(entry)
         return self._versions[step]
@@ -168,9 +169,8 @@ class Memory:
         kinds: dict[str, list[Tensor]] = {}
         for (source, *_), made in self._versions.items():
             kinds.setdefault(source, []).append(made)
-        names = {
-            m[0].name: source for source, m in kinds.items() if len(m) == 1 and m[0].name not in self.graph.outputs
-        }
+        once = {source: made[0].name for source, made in kinds.items() if len(made) == 1}
+        names = {name: source for source, name in once.items() if name != source and name not in self.graph.outputs}
         for index, layer in enumerate(self.layers):
             tensors = (*layer.inputs, *layer.outputs)
             if not layer.precision or any(t.name in names for t in tensors):

@@ -43,9 +43,10 @@ def _is_other(pair: Pair) -> bool:
 def values(graph: Graph, site: str) -> tuple[Use, ...]:
     """The uses of a site that read its values, without those that read only its shape; seen through all pairs."""
     known = graph.known(values)
-    if site not in known:
-        known[site] = tuple(_values(graph, site))
-    return known[site]
+    found = known.get(site)
+    if found is None:
+        found = known[site] = tuple(_values(graph, site))
+    return found
 
 
 def _values(graph: Graph, site: str) -> Iterator[Use]:

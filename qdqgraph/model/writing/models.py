@@ -160,11 +160,10 @@ def write_model(
             rejects the model.
     """
     outputs = [path, *(() if plan is None else (plan[0],))]
-    refuse_collisions(source.original, source.folder, source.path, outputs)
+    kept = (*refuse_collisions(source.original, source.folder, source.path, outputs).values(), *new.copies)
     for output in outputs:
         refuse_to_overwrite(output, force=force)
     recover(output.resolve().parent for output in outputs)
-    kept = (*external_files(source.original, source.folder).values(), *new.copies)
     made: list[Path] = []
     try:
         with _named(path), Transaction(keeps=same_file(path, source.path)) as files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -65,7 +65,9 @@ def _is_descriptor(path: Path) -> bool:
     return False
 
 
-def refuse_collisions(model: onnx.ModelProto, folder: Path, source: Path, outputs: Sequence[Path]) -> None:
+def refuse_collisions(
+    model: onnx.ModelProto, folder: Path, source: Path, outputs: Sequence[Path]
+) -> Mapping[str, Path]:
     """Rejects outputs that are the external data of the input or of the output, or two of which are one file.
 
     Paths are compared as files: links, `..`, hard links and the case of letters make no difference.
@@ -75,6 +77,9 @@ def refuse_collisions(model: onnx.ModelProto, folder: Path, source: Path, output
         folder: the folder that contains its external data.
         source: its file; only the first output may replace it.
         outputs: the model that is written, and the files written with it.
+
+    Returns:
+        The files of external data, by location (see `external_files`).
 
     Raises:
         ModelError: with the two files.
@@ -89,6 +94,7 @@ def refuse_collisions(model: onnx.ModelProto, folder: Path, source: Path, output
         for other in outputs[:number]:
             if same_file(path, other):
                 raise ModelError(f"{path} and {other} are one file: name two files")
+    return data
 
 
 def beside(path: Path) -> Path:

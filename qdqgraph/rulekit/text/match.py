@@ -248,7 +248,10 @@ class _Matcher:
             or variables[-1] in self.pattern.variadic
         ):
             return False
-        return all(bound.setdefault(v, (n,)) == (n,) for v, n in zip(variables, names, strict=True))
+        for variable, name in zip(variables, names, strict=True):
+            if bound.setdefault(variable, (name,)) != (name,):
+                return False
+        return True
 
     def _bind(
         self,
