@@ -31,8 +31,7 @@ class Repairs(Protocol):
         measure: Any,
         folder: Path,
         progress: Progress,
-        price: Any,
-        refuse: Any,
+        judge: Any,
         corrections: Any,
     ) -> Repair:
         """Repairs a model."""
@@ -68,8 +67,7 @@ class Attempt:
             self.options,
             folder=self.folder,
             progress=self.progress,
-            price=self.judge.price,
-            refuse=self.judge.refuse,
+            judge=self.judge,
             measure=self.measure,
             corrections=self.corrections,
         )

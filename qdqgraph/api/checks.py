@@ -64,6 +64,6 @@ def check(
     judge = Judge(asked.sizes)
     judge.shares = (found_now.int8,)
     judge.knows(known.graph, known.engine)
-    done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge.price, judge.refuse)
+    done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge)
     after = judge.shares[-1] if here and not done.failed else None
     return replace(found_now, rehearsal=done, after=after)

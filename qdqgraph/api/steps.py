@@ -136,7 +136,7 @@ class Steps:
             run = cache(partial(self._identity, feeds))
         if run is not None and is_result(found, place, run):
             judge = attempt.judge
-            repair = rounds.unchanged(found, self.rules, self.options, folder=place, price=judge.price)
+            repair = rounds.unchanged(found, self.rules, self.options, folder=place, judge=judge)
             result = self._checked(given_as, feeds, repair, None, judge.shares, (SAME,))
         else:
             done = self._equalizing(found, repairs, make, attempt, feeds)

@@ -10,10 +10,10 @@ from ..graph.graph import Graph
 from ..model.protos import version
 from ..rulekit.finding import Finding
 from ..rulekit.rule import Rule
-from .guard import Identity, Refuse
+from .guard import Identity, Judge
 from .options import Options
 from .start import Start
-from .work import Price, Work
+from .work import Work
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ def rehearsed(
     scanned: tuple[Finding, ...],
     rules: Sequence[Rule],
     options: Options,
-    price: Price,
-    refuse: Refuse,
+    judge: Judge,
 ) -> Rehearsal:
     """Returns what a repair would do, by carrying it out in memory as `rounds.fix` does.
 
@@ -48,16 +47,15 @@ def rehearsed(
         scanned: what the rules found in it.
         rules: the rules to repair by.
         options: what the repair may do.
-        price: as `rounds.fix`.
-        refuse: as `rounds.fix`.
+        judge: as `rounds.fix`.
     """
     if not findings:
         return Rehearsal(frozenset(), ())
-    work = Work(rules, options, price=price, refuse=refuse)
+    work = Work(rules, options, judge=judge)
     work.knows(graph, scanned)
     try:
         final = work.run(Start.at(graph, version(graph.model), rules))[1]
-        left = price(final, work.left(final))
+        left = judge.price(final, work.left(final))
     except QdqgraphError as error:
         return Rehearsal(frozenset(), tuple(findings), str(error))
     return Rehearsal(frozenset(finding.identity for finding in work.applied), left)

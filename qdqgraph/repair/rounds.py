@@ -26,7 +26,7 @@ from ..targets.target import NAMES, Target
 from .corrections import Corrections, released
 from .draft import distinct
 from .gate import opened
-from .guard import Refuse
+from .guard import Judge
 from .options import Options
 from .plan import Plan
 from .repair import Repair
@@ -35,7 +35,7 @@ from .requests import strip as unquantized
 from .resolve import resolve
 from .solution import Solution
 from .start import Start
-from .work import Measure, Price, Work
+from .work import UNJUDGED, Measure, Work
 
 FEW = 3
 """So many findings with the same rule and advice are said one by one in a refusal."""
@@ -88,8 +88,7 @@ def fix(
     *,
     folder: Path | None = None,
     progress: Progress = log_step,
-    price: Price = lambda graph, findings: findings,
-    refuse: Refuse = lambda before, after, applied, illegal: {},
+    judge: Judge = UNJUDGED,
     measure: Measure | None = None,
     corrections: Corrections | None = None,
 ) -> Repair:
@@ -101,9 +100,8 @@ def fix(
         options: what the repair may do; the defaults if None.
         folder: the folder that contains the external data.
         progress: called with one line before each step.
-        price: sets `bytes` of the remaining findings, given the repaired graph.
-        refuse: says which repairs make the engine worse. They are not applied, except repairs of severity error and
-            those that the options name in `also`.
+        judge: says what the remaining findings cost, and which repairs make the engine worse. These are not applied,
+            except repairs of severity error and those that the options name in `also`.
         measure: measures the sites of the graph that the target accepts; scales then come from data.
         corrections: corrects constants of the repaired graph.
 
@@ -115,7 +113,7 @@ def fix(
     """
     options = options or Options()
     start = Start.of(model, rules, options.target, folder)
-    work = partial(Work, rules, options, progress, price, refuse, measure)
+    work = partial(Work, rules, options, progress, judge, measure)
     return _repaired(model, start, work, corrections)
 
 
@@ -127,8 +125,7 @@ def quantize(
     measure: Measure,
     folder: Path | None = None,
     progress: Progress = log_step,
-    price: Price = lambda graph, findings: findings,
-    refuse: Refuse = lambda before, after, applied, illegal: {},
+    judge: Judge = UNJUDGED,
     corrections: Corrections | None = None,
 ) -> Repair:
     """Quantizes a float model: places pairs at the inputs of its weighted layers, and then repairs as `fix` does.
@@ -138,7 +135,7 @@ def quantize(
         rules: the rules that place and tie all other pairs.
         options: as `fix`; `only` and `skip` choose the layers.
         measure: measures the activations of the graph.
-        folder, progress, price, refuse, corrections: as `fix`.
+        folder, progress, judge, corrections: as `fix`.
 
     Raises:
         ModelError: the model has Q/DQ or cannot be imported, or no layer can be quantized.
@@ -146,7 +143,7 @@ def quantize(
     """
     options = options or Options()
     start = Start.of(model, rules, options.target, folder, floats=True)
-    work = partial(Work, rules, options, progress, price, refuse, measure, floats=True)
+    work = partial(Work, rules, options, progress, judge, measure, floats=True)
     return _repaired(model, start, work, corrections)
 
 
@@ -180,11 +177,11 @@ def unchanged(
     options: Options,
     *,
     folder: Path,
-    price: Price = lambda graph, findings: findings,
+    judge: Judge = UNJUDGED,
 ) -> Repair:
     """The repair of a model that stays as it is, with its findings; arguments and errors as `fix`."""
     start = Start.of(model, rules, options.target, folder)
-    found = Work(rules, options, price=price).result(model, start, start.graph, start.graph)
+    found = Work(rules, options, judge=judge).result(model, start, start.graph, start.graph)
     return replace(found, model=model, plan=Plan.between(model, model), found=found.left)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal, TypeAlias
 
 import onnx
@@ -21,7 +22,7 @@ from .corrections import Correction, Corrections, correct
 from .draft import with_entries
 from .gate import BARE, is_bare, was_bared
 from .growth import Growth
-from .guard import Reasons, Refuse, guarded
+from .guard import Judge, Outcome, Reasons, Unjudged, guarded
 from .measured import Measured
 from .options import Options
 from .paths import record_paths
@@ -38,11 +39,10 @@ ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
 REASONS = 5
 """Reasons in the message that no layer can be quantized."""
+UNJUDGED = Unjudged()
 CALIBRATION = "qdqgraph.calibration"
 """The metadata_props key that says which data and method the scales come from."""
 
-Price: TypeAlias = Callable[[Graph, tuple[Finding, ...]], tuple[Finding, ...]]
-"""Sets what findings cost, in bytes; the forecast that knows it is on a higher level than this module."""
 Measure: TypeAlias = Callable[[Graph], Measured]
 """Measures the sites of a graph on data; the runtime that does it is not on the floor of this module."""
 
@@ -58,13 +58,12 @@ class Work:
         rules: Sequence[Rule],
         options: Options,
         progress: Progress = log_step,
-        price: Price = lambda graph, findings: findings,
-        refuse: Refuse = lambda before, after, applied, illegal: {},
+        judge: Judge = UNJUDGED,
         measure: Measure | None = None,
         floats: bool = False,
     ) -> None:
         self.measure, self._unseeded = measure, floats
-        self.rules, self.options, self.progress, self.price, self.refuse = rules, options, progress, price, refuse
+        self.rules, self.options, self.progress, self.judge = rules, options, progress, judge
         self.applied: list[Finding] = []
         self.changes: dict[str, Change] = {}
         self.refused: Reasons = {}
@@ -194,19 +193,23 @@ class Work:
         illegal = [f for f in scanned[1] if f.severity is Severity.ERROR and f.tie is None]
         applied, changes = tuple(self.applied), dict(self.changes)
 
-        def attempt(refused: Reasons) -> tuple[Graph, Sequence[Finding]]:
+        def attempt(refused: Reasons) -> Outcome:
             self.applied, self.changes, self._left_out, self._scanned = [*applied], {**changes}, refused, scanned
-            return self.rounds(graph, stage), self.applied[len(applied) :]
+            after = self.rounds(graph, stage)
+            return Outcome(after, tuple(self.applied[len(applied) :]), self.changes, self._scanned)
 
-        def refuse(after: Graph, done: Sequence[Finding]) -> Reasons:
-            reasons = self.refuse(graph, after, done, illegal)
+        def asked(verdict: Callable[..., Reasons], outcome: Outcome) -> Reasons:
+            reasons = verdict(graph, outcome.graph, outcome.applied, illegal)
             return {known: why for known, why in reasons.items() if known[0] not in self.options.also}
 
-        after, refused = guarded(attempt, refuse)
+        refuse, doubt = partial(asked, self.judge.refuse), partial(asked, self.judge.doubt)
+        outcome, refused = guarded(attempt, refuse, doubt, self.judge.better)
+        self.applied, self.changes = [*applied, *outcome.applied], dict(outcome.changes)
+        self._scanned = outcome.scanned
         for (code, place), why in refused.items():
             LOG.debug("%s: refused %s at %r: %s", STAGES[stage], code, place, why)
         self._left_out, self.refused = {}, {**self.refused, **refused}
-        return after
+        return outcome.graph
 
     def rounds(self, graph: Graph, stage: Stage) -> Graph:
         """Runs rounds until no proposal of the stage is left; returns the last graph.
@@ -286,7 +289,7 @@ class Work:
             functions=tuple(f.name for f in start.graph.functions) if changed else (),
             opset=start.opset,
             applied=told(self.applied) if changed else (),
-            left=self.price(final, left),
+            left=self.judge.price(final, left),
             changes=self._changes((legal, start.graph), final, solution) if changed else (),
             pairs_before=len(old),
             pairs_after=len(new),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RANGES,
         SAME_CONSTANT,
         UNBOUNDED,
+        VIEWS,
         WEIGHTED,
     )
     from ..proposals.clipping import clip_nodes, clips_negatives
@@ -95,7 +96,7 @@ LATE = {
     "..graph.steps": "gates_outside_blocks limits_activation splits_activation",
     "..graph.walks": "consumers downstream upstream",
     "..operators": "AVERAGES BINARY CONVOLUTIONS FLOAT_ONLY MOVES_WEIGHTS ONE_TO_ONE PAIRS RANGES SAME_CONSTANT "
-    "UNBOUNDED WEIGHTED",
+    "UNBOUNDED VIEWS WEIGHTED",
     "..proposals.clipping": "clip_nodes clips_negatives",
     "..proposals.folding": "fold_integers fold_moved store_floats",
     "..proposals.nodes": "attributes inner_nodes insert_before make_constant make_dequantize make_node replace",
@@ -145,6 +146,7 @@ __all__ = [
     "SAME_CONSTANT",
     "UINT8",
     "UNBOUNDED",
+    "VIEWS",
     "WEIGHTED",
     "Bounds",
     "Constant",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 import qdqgraph
 from qdqgraph.errors import ModelError, RepairError
 from qdqgraph.graph.graph import Graph
-from qdqgraph.repair.guard import Reasons, guarded
+from qdqgraph.repair.guard import Outcome, Reasons, guarded
 from qdqgraph.rulekit import Finding, Safety, Severity
 from tests.support.cases import FOLDER, read
 from tests.support.models import build, fixed, reads_pair
@@ -41,6 +41,22 @@ def test_of_two_findings_of_one_rule_only_the_one_that_makes_it_worse_is_refused
     assert result.int8 is not None
     before, after = result.int8
     assert after.int8 == before.int8 == 3 and after.bytes < before.bytes
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_a_repair_that_costs_is_refused_although_those_of_other_blocks_gain_more(blocks: int) -> None:
+    more = "".join(
+        f"c{i} = t.conv4 (x{i}, s1) p{i} = t.pair (c{i}, s2) x{i + 1} = Relu (p{i})\n" for i in range(blocks)
+    )
+    text = GATES.format(act="HardSwish", group=4).replace(
+        "c = t.conv4 (x, s1)", f"x0 = Identity (x) {more} c = t.conv4 (x{blocks}, s1)"
+    )
+    result = fixed(build(text, opset=18))
+    assert [f.code for f in result.applied].count("QDQ301") == blocks + 1
+    (left,) = result.left
+    assert left.code == "QDQ301" and reads_pair(result.model, "b", 0)
+    assert left.refused == "would add 1,536 bytes a run, by the forecast; --also QDQ301 applies it"
+    assert fixed(result.model).model == result.model
 
 
 def test_dynamic_dimensions_have_the_shapes_that_are_given_for_the_guard_alone() -> None:
@@ -121,21 +137,38 @@ Worse: TypeAlias = Callable[[set[str]], set[str]]
 """The places that are blamed, of those where findings were repaired."""
 
 
-def stage(findings: Sequence[Finding], worse: Worse) -> tuple[list[str], set[str]]:
-    """The places of each attempt of a stage that applies what is not refused, and what is refused in the end."""
-    graph, attempts = Graph(build(TWO)), list[str]()
+def stage(
+    findings: Sequence[Finding],
+    worse: Worse,
+    hidden: Worse = lambda done: set(),
+    bytes: Mapping[str, int] | None = None,
+) -> tuple[list[str], set[str], str]:
+    """The places of each attempt of a stage that applies what is not refused, what is refused in the end, and what the
+    outcome applied; `hidden` are the doubted places, and `bytes` what each attempt costs."""
+    attempts, graphs = list[str](), dict[int, str]()
 
-    def attempt(refused: Reasons) -> tuple[Graph, Sequence[Finding]]:
-        done = [f for f in findings if f.identity not in refused]
+    def attempt(refused: Reasons) -> Outcome:
+        done = tuple(f for f in findings if f.identity not in refused)
         attempts.append("".join(f.place for f in done))
-        return graph, done
+        graph = Graph(build(TWO))
+        graphs[id(graph)] = attempts[-1]
+        kept.append(graph)
+        return Outcome(graph, done)
 
-    def refuse(after: Graph, applied: Sequence[Finding]) -> Reasons:
-        blamed = worse({f.place for f in applied})
-        return {f.identity: "worse" for f in applied if f.place in blamed}
+    def blamed(worse: Worse) -> Callable[[Outcome], Reasons]:
+        def verdict(outcome: Outcome) -> Reasons:
+            places = worse({f.place for f in outcome.applied})
+            return {f.identity: "worse" for f in outcome.applied if f.place in places}
 
-    refused = guarded(attempt, refuse)[1]
-    return attempts, {place for _, place in refused}
+        return verdict
+
+    def better(graph: Graph, other: Graph) -> bool:
+        costs = bytes or {}
+        return costs[graphs[id(other)]] < costs[graphs[id(graph)]]
+
+    kept: list[Graph] = []
+    outcome, refused = guarded(attempt, blamed(worse), blamed(hidden), better)
+    return attempts, {place for _, place in refused}, "".join(f.place for f in outcome.applied)
 
 
 def finding(place: str, code: str = "MY901") -> Finding:
@@ -144,27 +177,41 @@ def finding(place: str, code: str = "MY901") -> Finding:
 
 def test_a_stage_runs_again_without_what_is_refused_and_only_then() -> None:
     findings = [finding(place) for place in "abc"]
-    assert stage(findings, lambda done: set()) == (["abc"], set())
-    assert stage(findings, lambda done: {"b"}) == (["abc", "ac"], {"b"})
+    assert stage(findings, lambda done: set()) == (["abc"], set(), "abc")
+    assert stage(findings, lambda done: {"b"}) == (["abc", "ac"], {"b"}, "ac")
 
 
 def test_what_was_refused_only_for_the_company_of_a_later_refusal_is_applied() -> None:
     """The forecast blames a first, although b alone costs."""
     blamed = {"ab": {"a"}, "b": {"b"}}
-    attempts, refused = stage([finding("a"), finding("b")], lambda done: blamed.get("".join(sorted(done)), set()))
-    assert (attempts, refused) == (["ab", "b", "", "a"], {"b"})
+    found = stage([finding("a"), finding("b")], lambda done: blamed.get("".join(sorted(done)), set()))
+    assert found == (["ab", "b", "", "a"], {"b"}, "a")
 
 
 def test_of_two_rules_that_are_refused_together_the_one_that_costs_nothing_alone_is_applied() -> None:
     findings = [finding("a", "MY901"), finding("b", "MY902")]
-    attempts, refused = stage(findings, lambda done: done if "b" in done else set())
-    assert (attempts, refused) == (["ab", "", "b", "", "a"], {"b"})
+    found = stage(findings, lambda done: done if "b" in done else set())
+    assert found == (["ab", "", "b", "", "a"], {"b"}, "a")
 
 
-def test_without_a_better_result_the_last_attempt_is_that_of_the_result() -> None:
+def test_without_fewer_refusals_the_first_result_counts() -> None:
     findings = [finding("a", "MY901"), finding("b", "MY902"), finding("c")]
-    attempts, refused = stage(findings, lambda done: done & {"a", "b"})
-    assert refused == {"a", "b"} and attempts[-1] == "c"
+    _, refused, applied = stage(findings, lambda done: done & {"a", "b"})
+    assert refused == {"a", "b"} and applied == "c"
+
+
+def test_what_costs_is_refused_although_other_repairs_gain_more() -> None:
+    findings = [finding(place) for place in "abc"]
+    found = stage(findings, lambda done: set(), lambda done: done & {"b"}, {"abc": 7, "ac": 5})
+    assert found == (["abc", "ac"], {"b"}, "ac")
+
+
+@pytest.mark.parametrize(("bytes", "worse"), [({"abc": 7, "ac": 7}, ""), ({"abc": 7, "ac": 5}, "a")])
+def test_what_costs_is_applied_where_the_others_lose_without_it(bytes: dict[str, int], worse: str) -> None:
+    """Nothing is gained, or another repair has to be refused."""
+    findings = [finding(place) for place in "abc"]
+    found = stage(findings, lambda done: set(worse) - done if "b" in done else set(worse), lambda done: {"b"}, bytes)
+    assert found == (["abc", "ac"], set(), "abc")
 
 
 SCALED = """g (float[1,4,8,8] x) => (float[1,4,8,8] y)
@@ -193,8 +240,10 @@ def test_attempts_that_do_not_end_are_an_error_that_names_the_rules() -> None:
         RepairError, match="QDQ905: after 20 attempts, repairs still make the engine worse; exclude MY901"
     ):
         guarded(
-            lambda refused: (Graph(build(TWO)), [finding(next(names))]),
-            lambda after, applied: {f.identity: "worse" for f in applied},
+            lambda refused: Outcome(Graph(build(TWO)), (finding(next(names)),)),
+            lambda outcome: {f.identity: "worse" for f in outcome.applied},
+            lambda outcome: {},
+            lambda graph, other: False,
         )
 
 

@@ -15,8 +15,8 @@ from .blame import Cost, blamed, reason
 from .cost import priced
 from .forecast import fused
 
-KEPT = 4
-"""The forecasts that are kept, the last used ones: two readings of a graph before and after repairs."""
+KEPT = 6
+"""The forecasts that are kept, the last used ones: two readings of a graph before repairs, and of two after them."""
 
 
 class Judge:
@@ -85,13 +85,37 @@ class Judge:
         if not change and not change_plain:
             return {}
         first = self._blamed(before, after, plain, applied, stored=not illegal)
-        weighted = Int8Share.of(self._engine(after, own)).weighted
-        found = {i: reason(first[i], weighted) for i in mine if i in first and i in costs}
+        found = {i: self._reason(first[i], after) for i in mine if i in first and i in costs}
         if not found and change and change_plain:  # each reading blames other repairs
-            found = {i: reason(first[i], weighted) for i in mine if i in first}
+            found = {i: self._reason(first[i], after) for i in mine if i in first}
         if not found and change and change_plain:
             found = dict.fromkeys(mine, f"together with others, {change_plain}")
-        return {known: f"{why}, by the forecast; --also {known[0]} applies it" for known, why in found.items()}
+        return _refusals(found)
+
+    def doubt(self, before: Graph, after: Graph, applied: Sequence[Finding], illegal: Sequence[Finding]) -> Reasons:
+        """Returns the repairs at which the engine became worse by both readings, whatever the others gain.
+
+        Args:
+            before, after, applied, illegal: as `refuse`.
+        """
+        mine = [f.identity for f in applied if f.severity is not Severity.ERROR]
+        for target in (before.target, before.target.of_libraries):
+            if not mine or after is before:
+                return {}
+            costs = self._blamed(before, after, target, applied, stored=not illegal)
+            mine = [identity for identity in mine if identity in costs]
+        return _refusals({identity: self._reason(costs[identity], after) for identity in mine})
+
+    def better(self, graph: Graph, other: Graph) -> bool:
+        """Returns whether another graph moves fewer bytes, with as many layers in INT8, by both readings."""
+        for target in (graph.target, graph.target.of_libraries):
+            old, new = (Int8Share.of(self._engine(each, target)) for each in (graph, other))
+            if new.int8 < old.int8 or new.bytes >= old.bytes:
+                return False
+        return True
+
+    def _reason(self, cost: Cost, graph: Graph) -> str:
+        return reason(cost, Int8Share.of(self._engine(graph, graph.target)).weighted)
 
     def _change(self, before: Graph, after: Graph, target: Target, refused: Sequence[str]) -> str:
         """What is worse after the repairs by the rules of a target; "" if nothing is."""
@@ -112,3 +136,8 @@ class Judge:
         entry = known[0] if known else (graph, target, fused(graph.aimed_at(target).sized(self.sizes), ""))
         self._known = [*(other for other in self._known if other is not entry), entry][-KEPT:]
         return entry[2]
+
+
+def _refusals(reasons: Reasons) -> Reasons:
+    """The reasons as sentences, with the option that applies the repair nonetheless."""
+    return {known: f"{why}, by the forecast; --also {known[0]} applies it" for known, why in reasons.items()}
