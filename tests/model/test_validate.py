@@ -109,6 +109,29 @@ def test_two_versions_of_the_opset_are_refused_and_one_twice_is_not(domain: str)
         qdqgraph.check(model)
 
 
+BRANCHES = """g (float[1,4,8,8] x, bool c) => (float[1,4,8,8] y) { d = t.pair (x, s1)
+    y = If (c) <then_branch = t () => (float[1,4,8,8] p) { p = Abs (d) },
+                else_branch = e () => (float[1,4,8,8] q) { q = Relu (d) }> }"""
+
+
+def branch(model: onnx.ModelProto) -> onnx.GraphProto:
+    return model.graph.node[-1].attribute[0].g
+
+
+def test_a_subgraph_that_reads_the_output_of_its_node_is_a_cycle() -> None:
+    model = build(BRANCHES)
+    branch(model).node[0].input[0] = "y"
+    with pytest.raises(qdqgraph.ModelError, match="the graph has a cycle: 'y' -> 'y'"):
+        qdqgraph.check(model)
+
+
+def test_a_subgraph_may_compute_a_tensor_with_the_name_of_its_nodes_output() -> None:
+    """onnx.checker and ONNX Runtime accept it: the branch hides the other one."""
+    model = build(BRANCHES)
+    branch(model).node[0].output[0] = branch(model).output[0].name = "y"
+    assert not qdqgraph.check(model)
+
+
 def test_nodes_out_of_order_are_not_a_cycle() -> None:
     model = build(f"g ({X}) => (float[1,4,8,8] y) {{ a = Relu (x) y = t.conv4 (a, s1) }}")
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in model.graph.node]
