@@ -5,7 +5,7 @@ Conversions to another scale or zero-point (`proposals.weights`) use this arithm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,9 +81,15 @@ class Quantization:
 
     def fits(self, array: np.ndarray) -> bool:
         """Whether it has one scale and zero-point, or one for every channel of the array."""
-        inside = -array.ndim <= self.axis < array.ndim
-        channels = array.shape[self.axis] if inside else 1
-        return {self.scale.size, self.zero_point.size} <= {1, channels}
+        return self.fits_shape(array.shape)
+
+    def fits_shape(self, shape: Sequence[int | None] | None) -> bool:
+        """The same for a tensor of this shape: None for an unknown dimension, which any number of scales fits; or for
+        an unknown rank, which a single scale fits."""
+        sizes = {self.scale.size, self.zero_point.size}
+        if shape is None or not -len(shape) <= self.axis < len(shape):
+            return sizes == {1}
+        return shape[self.axis] is None or sizes <= {1, shape[self.axis]}
 
     def amax(self) -> np.ndarray:
         """The largest magnitude of each channel's range, float64; of the whole tensor's range for one scale."""
