@@ -85,8 +85,7 @@ class Files:
 
     def _place(self, name: str) -> Path:
         """Where a file is written; a folder there, the output of an earlier command, is removed."""
-        path = self.folder / name
-        if path.is_dir() and not path.is_symlink():
+        if (path := self.folder / name).is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         return path
 

@@ -41,7 +41,7 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: on
         if DECLARED.search(fault) and (domain := _replaced_domain(original, new)):
             raise ModelError(
                 f"the file declares '{place}' otherwise than its operators compute it: {fault}; onnx does not "
-                f"see that in the file, because it does not know operators of the domain {domain}: correct the declaration"
+                f"see that in the file, because it does not know the operators of {domain}: correct the declaration"
             )
         raise RepairError(f"onnx rejects the result at '{place}', so it is not returned: {fault}; {REPORT}")
 

@@ -409,5 +409,7 @@ def test_a_shape_that_the_file_declares_wrongly_behind_a_foreign_operator_is_nam
         z=ZERO,
     )
     onnx.checker.check_model(model, full_check=True)
-    with pytest.raises(ModelError, match=r"the file declares 'y' otherwise .* domain com.microsoft: correct the decl"):
+    with pytest.raises(
+        ModelError, match=r"the file declares 'y' otherwise .* operators of com.microsoft: correct the decl"
+    ):
         qdqgraph.fix(model)
