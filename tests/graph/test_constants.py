@@ -1,6 +1,7 @@
 """Which tensors are constant, and their values: those of ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -158,12 +159,12 @@ def test_a_pair_on_computed_constants_holds_weights() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
-def test_what_is_no_number_is_quantized_as_onnxruntime_does(dtype: type) -> None:
+def test_what_is_no_number_is_quantized_as_onnxruntime_does(dtype: type[np.integer[Any]]) -> None:
     """NaN in damaged weights, infinity, and zero by a scale of zero; the values span more than one vector."""
     pytest.importorskip("onnxruntime")
     values = np.tile(np.array([np.nan, np.inf, -np.inf, 0, 1, 1e30, -0.0], np.float32), 7)
     for scale in (0.1, 0.0):
-        own = Quantization(np.float32([scale]).reshape(()), np.array(3, dtype))
+        own = Quantization(np.array(scale, np.float32), np.array(3, dtype))
         node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
         given = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [49])]
         made = [helper.make_tensor_value_info("q", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), [49])]

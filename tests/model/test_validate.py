@@ -81,6 +81,7 @@ def crumbs(graph: onnx.GraphProto) -> None:
         (cut, "initializer 's1' needs 4 bytes and has 1: the file is damaged"),
         (crumbs, "initializer 's1' needs 1 elements and has 0: the file is damaged"),
         (outside(), "external data of 's1' have no location: the file is damaged"),
+        (lambda g: [outside(location=n)(g) for n in "ab"], "external data of 's1' have the entry 'location' twice"),
         (outside(location="w.bin", length="-1"), "external data of 's1': length '-1' is not an integer of 0 or more"),
         (referring, "attribute axis that refers to an attribute of a function, and is in none: the file is damaged"),
         (repeated, "has the attribute axis twice: the file is damaged"),
@@ -89,7 +90,13 @@ def crumbs(graph: onnx.GraphProto) -> None:
     ids=[
         *("cycle", "no operator", "duplicate output", "output is an input", "output is an initializer"),
         *("output declared otherwise than as input", "no producer", "truncated", "2 bits without data"),
-        *("external without a file", "external of negative length", "reference outside a function", "attribute twice"),
+        *(
+            "external without a file",
+            "external in two files",
+            "external of negative length",
+            "reference outside a function",
+            "attribute twice",
+        ),
         "attribute of ONNX Runtime",
     ],
 )

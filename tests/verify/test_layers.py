@@ -276,3 +276,18 @@ def test_the_clipping_of_a_pair_whose_axis_the_tensor_lacks_is_unknown() -> None
     onnx.checker.check_model(model, full_check=True)
     with pytest.raises(qdqgraph.ModelError, match="onnxruntime cannot run the network"):
         qdqgraph.error(model, samples())
+
+
+def test_external_data_under_a_name_that_no_file_can_have_get_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build(MODEL)
+    tensor = next(t for t in model.graph.initializer if t.name == "s1")
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="x" * 5000)
+    path, data = tmp_path / "m.onnx", tmp_path / "d.npz"
+    path.write_bytes(model.SerializeToString())
+    np.savez(data, x=samples(1)[0]["x"])
+    assert main(["error", str(path), "--data", str(data)]) == 2
+    assert "internal error" not in (said := capsys.readouterr().err) and "x" * 50 in said
