@@ -80,8 +80,14 @@ class Files:
 
     def write(self, name: str, content: bytes | str) -> str:
         """Writes a file; returns its name."""
-        (self.folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        self._place(name).write_bytes(content if isinstance(content, bytes) else content.encode())
         return name
+
+    def _place(self, name: str) -> Path:
+        """Where a file is written; a folder there, the output of an earlier command, is removed."""
+        if (path := self.folder / name).is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        return path
 
     def hurts(self) -> bool:
         """Whether the next file is damaged."""
@@ -127,7 +133,7 @@ class Files:
             onnx.save(model, name, save_as_external_data=True, location=data, size_threshold=0)
         except Exception:  # noqa: BLE001 - a model that onnx cannot save stays as it is
             self.write(name, content)
-        if not (self.folder / data).exists() or not self.hurts():
+        if not (self.folder / data).is_file() or not self.hurts():
             return
         kind = self.random.randrange(6)
         bytes_of = (self.folder / data).read_bytes()
@@ -173,7 +179,7 @@ class Files:
     def data(self) -> str:
         """Samples in one of the forms that a command takes, and forms that none takes."""
         kind = self.random.randrange(8)
-        path = wide.samples(self.folder / "d.npz", self.base, self.random)
+        path = wide.samples(self._place("d.npz"), self.base, self.random)
         if kind == 0 and self.hurts():
             return self._damaged(path)
         times = self.random.choice((1, 4))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx
 
 from ..errors import ModelError, RepairError
 from ..model.conformance import faults
+from ..model.protos import STANDARD
 from ..model.validate import in_order, validate, validate_references
 
 
@@ -20,6 +23,8 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: on
         accepted: a model whose nodes, types and shapes onnx is known to accept, see `Repair.accepted`.
 
     Raises:
+        ModelError: the file declares a tensor otherwise than its operators compute it, which onnx does not see in the
+            original, because an operator of another domain computes it.
         RepairError: the result is not a valid model: a defect of a rule or of qdqgraph.
     """
     if new is original:
@@ -34,10 +39,27 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: on
     found = {} if new is accepted else faults(new)
     if found and not faults(original):
         place, fault = next(iter(found.items()))
+        if DECLARED.search(fault) and (domain := _replaced_domain(original, new)):
+            raise ModelError(
+                f"the file declares '{place}' otherwise than its operators compute it: {fault}; onnx does not "
+                f"see that in the file, because it does not know the operators of {domain}: correct the declaration"
+            )
         raise RepairError(f"onnx rejects the result at '{place}', so it is not returned: {fault}; {REPORT}")
 
 
 REPORT = "please report it with the model; --ignore CODE leaves out the rule that causes it"
+
+DECLARED = re.compile(r"[Ii]nferred (shape|elem type).* existing|existing=")
+"""In an error of onnx about a declared type that is not the inferred one."""
+
+
+def _replaced_domain(original: onnx.ModelProto, new: onnx.ModelProto) -> str:
+    """The domain of an operator that the result replaces by operators of ONNX; "" if it replaces none."""
+    left = {(node.domain, name) for node in new.graph.node for name in node.output}
+    for node in original.graph.node:
+        if node.domain not in STANDARD and any((node.domain, name) not in left for name in node.output):
+            return str(node.domain)
+    return ""
 
 
 def _refuse_unordered(original: onnx.ModelProto, new: onnx.ModelProto) -> None:

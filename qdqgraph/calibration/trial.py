@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import onnx
 from ..errors import ModelError
 from ..graph.graph import Graph
 from ..model.runtime import PROVIDERS, Feeds, Session
+from .inputs import model_inputs
 from .noise import noise
-from .sizes import Dimension, dimensions
+from .sizes import Dimension, Sizes, dimensions, shape_of
 
 TRIALS = 24
 """The most combinations of sizes that are tried."""
@@ -22,6 +24,8 @@ COMMON = (32, 64, 128, 256, 512, 8, 1, 2, 4)
 """Sizes to try where an error of ONNX Runtime tells nothing."""
 LARGEST = {"image": 1024, "channels": 4096}
 """The largest size that is tried for a dimension of a kind; a larger image could fill the memory."""
+MOST = 1 << 24
+"""Elements of the largest input that is tried after the first sizes: several of 512 would fill the memory."""
 OUT_OF_TABLE = re.compile(r"bounds|out of range|indices|invalid index", re.IGNORECASE)
 """Errors of ONNX Runtime about the values of an input rather than its shape."""
 SOURCE = re.compile(r"\S+\.(?:cc|h|cpp|hpp):\d+\S*|'[^']*'|0x[0-9a-f]+|\[ONNXRuntimeError\] : \d+")
@@ -54,7 +58,7 @@ def run_on_noise(model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS
     tried: list[dict[str, int]] = []
     while (pending or blind) and len(tried) < TRIALS:
         sizes = (pending or blind).pop(0)
-        if sizes in tried:
+        if sizes in tried or (tried and _elements(model, sizes) > MOST):
             continue
         tried.append(sizes)
         try:
@@ -65,6 +69,11 @@ def run_on_noise(model: onnx.ModelProto, folder: Path, provider: str = PROVIDERS
     assert first is not None
     more = f" ({len(tried)} choices of sizes for {', '.join(sorted(start))} were tried)" if found else ""
     raise ModelError(f"{first}{more}; give inputs with --data") from first
+
+
+def _elements(model: onnx.ModelProto, sizes: Sizes) -> int:
+    """The elements of the largest input."""
+    return max((math.prod(shape_of(info, sizes)) for info in model_inputs(model)), default=0)
 
 
 def _run(session: Session, model: onnx.ModelProto, sizes: dict[str, int]) -> Run:

@@ -5,7 +5,7 @@ Conversions to another scale or zero-point (`proposals.weights`) use this arithm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,11 @@ class Quantization:
             return reals.astype(scale.dtype, copy=False)
 
     def quantize(self, reals: np.ndarray) -> np.ndarray:
-        """The nearest integers, ties to even, saturated to the zero-point's type, as QuantizeLinear computes them."""
+        """The nearest integers, ties to even, saturated to the zero-point's type, as QuantizeLinear computes them.
+
+        ONNX does not say what NaN becomes, also that of zero with a scale of zero: the smallest integer, as in ONNX
+        Runtime on x86.
+        """
         scale, zero_point = (self.along(a, reals.ndim) for a in (self.scale, self.zero_point))
         bounds = np.iinfo(self.zero_point.dtype)
         with np.errstate(all="ignore"):  # a scale may be zero, subnormal or not finite
@@ -77,13 +81,20 @@ class Quantization:
             if self.zero_point.dtype.itemsize > 2:  # of narrow integers, all up to the bounds are exact in FP32
                 moved = moved.astype(np.float64)
             moved += zero_point
-            return np.clip(moved, bounds.min, bounds.max, out=moved).astype(self.zero_point.dtype)
+            np.fmax(moved, bounds.min, out=moved)  # which takes the number where the other is NaN
+            return np.minimum(moved, bounds.max, out=moved).astype(self.zero_point.dtype)
 
     def fits(self, array: np.ndarray) -> bool:
         """Whether it has one scale and zero-point, or one for every channel of the array."""
-        inside = -array.ndim <= self.axis < array.ndim
-        channels = array.shape[self.axis] if inside else 1
-        return {self.scale.size, self.zero_point.size} <= {1, channels}
+        return self.fits_shape(array.shape)
+
+    def fits_shape(self, shape: Sequence[int | None] | None) -> bool:
+        """The same for a tensor of this shape: None for an unknown dimension, which any number of scales fits; or for
+        an unknown rank, which a single scale fits."""
+        sizes = {self.scale.size, self.zero_point.size}
+        if shape is None or not -len(shape) <= self.axis < len(shape):
+            return sizes == {1}
+        return shape[self.axis] is None or sizes <= {1, shape[self.axis]}
 
     def amax(self) -> np.ndarray:
         """The largest magnitude of each channel's range, float64; of the whole tensor's range for one scale."""

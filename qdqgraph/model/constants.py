@@ -34,8 +34,8 @@ def array_of(tensor: onnx.TensorProto, folder: Path) -> np.ndarray | None:
         tensor = copy
     try:
         return numpy_helper.to_array(tensor, str(folder))
-    except (OSError, ValueError, TypeError, onnx.checker.ValidationError):
-        return None
+    except (OSError, RuntimeError, ValueError, TypeError, onnx.checker.ValidationError):
+        return None  # RuntimeError: std::filesystem refuses the path, such as a name of more than 255 bytes
 
 
 def _native(tensor: onnx.TensorProto, own: Reference) -> np.ndarray | None:

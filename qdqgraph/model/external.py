@@ -179,8 +179,12 @@ def refuse_entries(tensor: onnx.TensorProto) -> None:
     """Rejects a tensor with external data whose entries do not say where the data are; reads no file.
 
     Raises:
-        ModelError: there is no location, or offset or length are not integers of 0 or more.
+        ModelError: there is no location, or offset or length are not integers of 0 or more, or an entry is there twice.
     """
+    names = [entry.key for entry in tensor.external_data]
+    if len(names) > len(set(names)):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"external data of {tensor.name!r} have the entry {twice!r} twice: the file is damaged")
     if not location(tensor):
         raise ModelError(f"external data of {tensor.name!r} have no location: the file is damaged")
     for name in ("offset", "length"):

@@ -6,8 +6,10 @@ TensorRT-RTX 1.7.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import TypeAlias
 
 import onnx
@@ -20,6 +22,8 @@ from .protos import STANDARD, key, nested, refill, version
 
 FOREIGN = ("com.microsoft", "com.ms", "ai.onnx")
 """Domains (with their subdomains) of ONNX Runtime's kernels, which it prefers to a local function."""
+MOST = 1_000_000
+"""Nodes of all calls of functions that are inlined: functions that call functions twice have 2^depth."""
 
 Keeps: TypeAlias = Callable[[str, str], bool]
 """Whether a function stays as it is, by its domain and name."""
@@ -62,7 +66,8 @@ def inlined(model: onnx.ModelProto, keeps: Keeps = none) -> tuple[onnx.ModelProt
         keeps: which functions stay.
 
     Raises:
-        ModelError: a function with Q/DQ cannot be inlined.
+        ModelError: a function with Q/DQ cannot be inlined; a function calls itself; or the calls have more than `MOST`
+            nodes.
     """
     functions = {_identity(f): f for f in model.functions if not keeps(f.domain, f.name)}
     if not functions:
@@ -84,48 +89,57 @@ def inlined(model: onnx.ModelProto, keeps: Keeps = none) -> tuple[onnx.ModelProt
 
 
 class _Calls:
-    """How often each function runs, and where."""
+    """How often each function runs, and where.
+
+    Nothing here is recursive: functions may call each other in a long chain.
+
+    Raises:
+        ModelError: a function calls itself, or the functions have more than `MOST` nodes in all their calls.
+    """
 
     def __init__(self, functions: dict[Identity, onnx.FunctionProto], graph: onnx.GraphProto) -> None:
-        self.functions = functions
-        self.number: dict[Identity, int] = {}
+        called = {i: Counter(each for each in _called(f.node) if each in functions) for i, f in functions.items()}
+        self.number: Counter[Identity] = Counter()
         self.place: dict[Identity, str] = {}
-        self._quantizes: dict[Identity, bool] = {}
-        self._open: list[Identity] = []
         for node in graph.node:
-            for inner in nested(node):
-                self._count(inner, key(node))
-
-    def _count(self, node: onnx.NodeProto, place: str) -> None:
-        """Counts the functions that a node calls, directly and through functions.
-
-        Raises:
-            ModelError: a function calls itself.
-        """
-        identity = (node.domain, node.op_type, node.overload)
-        if identity not in self.functions:
-            return
-        if identity in self._open:
-            raise ModelError(f"the local function '{_name(identity)}' calls itself; ONNX does not allow recursion")
-        self.place.setdefault(identity, place)
-        self.number[identity] = self.number.get(identity, 0) + 1
-        if self.number[identity] > 2:
-            return  # its own calls are already counted twice
-        self._open.append(identity)
-        for body in self.functions[identity].node:
-            for inner in nested(body):
-                self._count(inner, place)
-        self._open.pop()
+            pending = [each for each in _called([node]) if each in functions]
+            self.number.update(pending)
+            while pending:
+                if (identity := pending.pop()) not in self.place:
+                    self.place[identity] = key(node)
+                    pending += called[identity]
+        order = _callers_first(called)
+        for caller in order:
+            for identity, times in called[caller].items():
+                self.number[identity] += times * self.number[caller]
+        nodes = sum(self.number[i] * len(f.node) for i, f in functions.items())
+        if nodes > MOST:
+            raise ModelError(
+                f"the local functions have {nodes:,} nodes in all their calls, and more than {MOST:,} are not inlined: "
+                "export the model with fewer functions that call functions"
+            )
+        self._quantizing = {i for i, f in functions.items() if any(name in PAIRS for _, name, _ in _called(f.node))}
+        for caller in reversed(order):
+            if not self._quantizing.isdisjoint(called[caller]):
+                self._quantizing.add(caller)
 
     def quantizes(self, identity: Identity) -> bool:
         """Returns whether a function contains Q/DQ, directly or through the functions that it calls."""
-        if identity not in self._quantizes:
-            nodes = [n for body in self.functions[identity].node for n in nested(body)]
-            called = [(n.domain, n.op_type, n.overload) for n in nodes]
-            self._quantizes[identity] = any(n.op_type in PAIRS for n in nodes) or any(
-                self.quantizes(i) for i in called if i in self.functions
-            )
-        return self._quantizes[identity]
+        return identity in self._quantizing
+
+
+def _callers_first(called: Mapping[Identity, Iterable[Identity]]) -> list[Identity]:
+    """The functions, callers before what they call."""
+    try:
+        return [*TopologicalSorter(called).static_order()][::-1]
+    except CycleError as error:
+        name = _name(error.args[1][0])
+        raise ModelError(f"the local function '{name}' calls itself; ONNX does not allow recursion") from error
+
+
+def _called(nodes: Iterable[onnx.NodeProto]) -> Iterator[Identity]:
+    """Domain, name and overload of the operator of each node, those of subgraphs included."""
+    return ((n.domain, n.op_type, n.overload) for top in nodes for n in nested(top))
 
 
 def _replaced(model: onnx.ModelProto, functions: Sequence[onnx.FunctionProto]) -> onnx.ModelProto:

@@ -69,14 +69,14 @@ def key(node: onnx.NodeProto) -> str:
 
 
 def reads(node: onnx.NodeProto) -> list[str]:
-    """Returns every tensor name that the node consumes, including those used in its subgraphs."""
+    """Returns every tensor name that the node consumes, including those that its subgraphs read from outside."""
     found = node.input[:]
     if "" in found:
         found = [name for name in found if name]
     for graph in subgraphs(node):
-        for inner in graph.node:
-            found += reads(inner)
-        found += (o.name for o in graph.output)
+        own = _own(graph)
+        used = chain(chain.from_iterable(map(reads, graph.node)), (o.name for o in graph.output))
+        found += (name for name in used if name not in own)
     return found
 
 
@@ -90,13 +90,26 @@ def is_ordered(nodes: Iterable[onnx.NodeProto]) -> bool:
     return True
 
 
+def _own(graph: onnx.GraphProto) -> set[str]:
+    """Returns the names that a subgraph declares or computes: they hide those of the graphs around it."""
+    own = {item.name for item in (*graph.input, *graph.initializer)}
+    own.update(item.values.name for item in graph.sparse_initializer)
+    for node in graph.node:
+        own.update(node.output[:])
+    return own
+
+
 def rename_inputs(node: onnx.NodeProto, by: Mapping[str, str]) -> None:
-    """Lets a node, and the nodes of its subgraphs, read tensors under other names; in place."""
+    """Lets a node, and its subgraphs, read tensors from outside under other names; in place."""
     for index, name in enumerate(node.input):
         node.input[index] = by.get(name, name)
     for inner in subgraphs(node):
+        own = _own(inner)
+        outer = {name: new for name, new in by.items() if name not in own}
         for each in inner.node:
-            rename_inputs(each, by)
+            rename_inputs(each, outer)
+        for info in inner.output:
+            info.name = outer.get(info.name, info.name)
 
 
 def refill(field: Any, items: Iterable[Any]) -> None:

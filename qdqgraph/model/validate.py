@@ -67,11 +67,10 @@ def _refuse_two_types(graph: onnx.GraphProto) -> None:
 
 
 def in_order(nodes: Iterable[onnx.NodeProto]) -> bool:
-    """Whether no node reads what it or a later one produces; what subgraphs read does not count."""
+    """Whether no node reads what it or a later one produces, itself or in its subgraphs."""
     read: set[str] = set()
     for node in nodes:
-        read.update(node.input[:])
-        read.discard("")
+        read.update(reads(node))
         if not read.isdisjoint(node.output[:]):
             return False
     return True

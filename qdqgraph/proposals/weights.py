@@ -53,7 +53,11 @@ def reader_axis(graph: Graph, reader: Reader, rank: int) -> int | None:
         at, axes = pending.pop()
         made = key(at.node)
         if at.node.op == "Transpose" and at.index == 0:
-            axes = tuple(axes[i] for i in at.node.attrs.get("perm", range(rank)[::-1]) if i < rank)
+            order = list(at.node.attrs.get("perm", range(len(axes))[::-1]))
+            if sorted(order) != list(range(len(axes))):  # a file that is no valid ONNX
+                found.add(None)
+                continue
+            axes = tuple(axes[i] for i in order)
         elif at.node.op not in ALONG or not graph.is_constant(made) or not _same_shape(graph, at):
             axis = _own_axis(graph, at, rank)
             found.add(None if axis is None or axis >= len(axes) else axes[axis])

@@ -145,8 +145,9 @@ class ActivationPerChannel(Rule):
             reason = "its range starts at zero, like the output of a Relu"
             if lost > MAX_BITS_LOST:
                 reason = f"with one scale the finest channel would lose {lost:.2f} bits"
-            help = f"leave it in floating point: {reason}"
-            yield self.finding(pair.nodes[0], what, help=help, edits=remove_pair(graph, pair))
+            edits = remove_pair(graph, pair)
+            help = f"leave it in floating point: {reason}" if edits else "calibrate it per tensor"
+            yield self.finding(pair.nodes[0], what, help=help, edits=edits)
 
     def _with_dimensions(self, pair: Pair) -> Iterator[Finding]:
         """Yields the finding about one scale that is not a scalar."""

@@ -204,12 +204,14 @@ class IntegersNotInt8(Rule):
         if not others and pair.types[1] == "int4":
             return
         edits: Sequence[Proposal] = ()
+        exact = True
         if not others and (shift := uint4_to_int4(graph, pair)):
             help, edits = "convert to INT4 with the same values", [shift]
         elif wide := int4_to_int8(graph, pair):
             help, edits = "convert to INT8 with the same values", [wide]
         elif edits := remove_pair(graph, pair):
-            help = "store the dequantized float values"
+            exact = pair.quantize is None
+            help = "store the dequantized float values" if exact else "leave it in floating point"
         else:
             help = "quantize symmetrically to INT4"
         yield self.finding(
@@ -217,7 +219,7 @@ class IntegersNotInt8(Rule):
             _unequal(pair, others) if others else f"'{pair.tensor}' is quantized to UINT4; TensorRT accepts INT4",
             help=help,
             edits=edits,
-            safety=Safety.EXACT if edits else None,
+            safety=Safety.EXACT if edits and exact else None,
         )
 
     def _refused(self, graph: Graph, pair: Pair) -> Finding:

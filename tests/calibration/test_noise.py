@@ -1,5 +1,6 @@
 """Noise that means something: dimensions of one name have one size, and inputs have values that their readers can use."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx
 import pytest
 
 from qdqgraph import ModelError
+from qdqgraph.calibration import trial
 from qdqgraph.calibration.noise import noise
 from qdqgraph.calibration.sizes import dimensions
 from qdqgraph.calibration.trial import run_on_noise
@@ -107,6 +109,23 @@ def test_two_names_that_must_have_one_size_get_one() -> None:
     """The first is taken for the height of an image, 224, the second for the length of a sequence, 16."""
     feed = run("g (float[N,1,H,8] x, float[M,T,8] h) => (float[a,b,c,d] y) { y = Add (x, h) }")
     assert feed["x"].shape[2] == feed["h"].shape[1]
+
+
+def test_no_size_is_tried_that_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three dimensions of 512 are half a gigabyte in FP32, and no size makes this model run."""
+    pytest.importorskip("onnxruntime")
+    model = parsed("g (float[1,b,d] x, float[n,n,c] h) => (float[a,e,f] y) { y = Concat <axis = 1> (x, h) }")
+    largest = []
+
+    def spied(*args: object, **kwargs: object) -> object:
+        feeds = noise(*args, **kwargs)  # type: ignore[arg-type]
+        largest.append(max(array.size for array in feeds[0].values()))
+        return feeds
+
+    monkeypatch.setattr(trial, "noise", spied)
+    with contextlib.suppress(ModelError):
+        run_on_noise(model, Path())
+    assert max(largest) <= 1 << 24
 
 
 def test_a_model_that_runs_with_no_size_says_what_was_tried() -> None:

@@ -1,13 +1,15 @@
 """Which tensors are constant, and their values: those of ONNX Runtime."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from qdqgraph.graph.constants import LARGEST, constants
+from qdqgraph.graph.quantization import Quantization
 from qdqgraph.model import runtime
 from qdqgraph.rulekit import Graph, pairs
 
@@ -154,3 +156,20 @@ def test_a_pair_on_computed_constants_holds_weights() -> None:
         "p = Mul (w, g)  q = QuantizeLinear <axis = 0> (p, s, z)  c = DequantizeLinear <axis = 0> (q, s, z)"
     )
     assert [pair.kind for pair in pairs(graph)] == ["weight"]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
+def test_what_is_no_number_is_quantized_as_onnxruntime_does(dtype: type[np.integer[Any]]) -> None:
+    """NaN in damaged weights, infinity, and zero by a scale of zero; the values span more than one vector."""
+    pytest.importorskip("onnxruntime")
+    values = np.tile(np.array([np.nan, np.inf, -np.inf, 0, 1, 1e30, -0.0], np.float32), 7)
+    for scale in (0.1, 0.0):
+        own = Quantization(np.array(scale, np.float32), np.array(3, dtype))
+        node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+        given = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [49])]
+        made = [helper.make_tensor_value_info("q", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), [49])]
+        constants = [numpy_helper.from_array(own.scale, "s"), numpy_helper.from_array(own.zero_point, "z")]
+        graph = helper.make_graph([node], "g", given, made, constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+        (found,), *_ = runtime.run(model, [{"x": values}], Path())
+        assert np.array_equal(own.quantize(values), found)

@@ -141,6 +141,20 @@ def test_a_function_that_calls_itself_is_refused() -> None:
         qdqgraph.check(onnx.parser.parse_model(text + body + PAIR))
 
 
+def test_functions_of_more_nodes_than_fit_are_refused_and_a_long_chain_of_them_gets_a_sentence() -> None:
+    """64 functions, each of which calls the next one twice, would be 2^64 nodes."""
+    call = '\n<domain: "local", opset_import: ["" : 17, "local" : 1]>\nF{} (x, s) => (y) {{ {} }}'
+    text = HEAD + "g (float[1,4] x) => (float[1,4] y) <float s = {0.1}> { y = local.F0 (x, s) }"
+    twice = "".join(call.format(i, f"a = local.F{i + 1} (x, s) y = local.F{i + 1} (a, s)") for i in range(64))
+    last = call.format(64, "y = local.Pair (x, s)")
+    with pytest.raises(ModelError, match=r"have [\d,]{27} nodes in all their calls, and more than 1,000,000 are not"):
+        qdqgraph.check(onnx.parser.parse_model(text + twice + last + PAIR))
+    count = 2000
+    chain = "".join(call.format(i, f"y = local.F{i + 1} (x, s)") for i in range(count))
+    with pytest.raises(ModelError, match="the local functions contain Q/DQ and cannot be inlined"):
+        qdqgraph.check(onnx.parser.parse_model(text + chain + call.format(count, "y = local.Pair (x, s)") + PAIR))
+
+
 def test_the_functions_of_onnxruntime_stay() -> None:
     head = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>\n'
     body = "g (float[1,4] x) => (float[1,4] y) <float s = {0.1}, int8 z = {0}> { q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = com.microsoft.FastGelu (d) }"

@@ -81,6 +81,7 @@ def crumbs(graph: onnx.GraphProto) -> None:
         (cut, "initializer 's1' needs 4 bytes and has 1: the file is damaged"),
         (crumbs, "initializer 's1' needs 1 elements and has 0: the file is damaged"),
         (outside(), "external data of 's1' have no location: the file is damaged"),
+        (lambda g: [outside(location=n)(g) for n in "ab"], "external data of 's1' have the entry 'location' twice"),
         (outside(location="w.bin", length="-1"), "external data of 's1': length '-1' is not an integer of 0 or more"),
         (referring, "attribute axis that refers to an attribute of a function, and is in none: the file is damaged"),
         (repeated, "has the attribute axis twice: the file is damaged"),
@@ -89,7 +90,13 @@ def crumbs(graph: onnx.GraphProto) -> None:
     ids=[
         *("cycle", "no operator", "duplicate output", "output is an input", "output is an initializer"),
         *("output declared otherwise than as input", "no producer", "truncated", "2 bits without data"),
-        *("external without a file", "external of negative length", "reference outside a function", "attribute twice"),
+        *(
+            "external without a file",
+            "external in two files",
+            "external of negative length",
+            "reference outside a function",
+            "attribute twice",
+        ),
         "attribute of ONNX Runtime",
     ],
 )
@@ -107,6 +114,29 @@ def test_two_versions_of_the_opset_are_refused_and_one_twice_is_not(domain: str)
     again.version = 11
     with pytest.raises(qdqgraph.ModelError, match=f"the opset of ONNX in the versions 11 and {opset}: import one"):
         qdqgraph.check(model)
+
+
+BRANCHES = """g (float[1,4,8,8] x, bool c) => (float[1,4,8,8] y) { d = t.pair (x, s1)
+    y = If (c) <then_branch = t () => (float[1,4,8,8] p) { p = Abs (d) },
+                else_branch = e () => (float[1,4,8,8] q) { q = Relu (d) }> }"""
+
+
+def branch(model: onnx.ModelProto) -> onnx.GraphProto:
+    return model.graph.node[-1].attribute[0].g
+
+
+def test_a_subgraph_that_reads_the_output_of_its_node_is_a_cycle() -> None:
+    model = build(BRANCHES)
+    branch(model).node[0].input[0] = "y"
+    with pytest.raises(qdqgraph.ModelError, match="the graph has a cycle: 'y' -> 'y'"):
+        qdqgraph.check(model)
+
+
+def test_a_subgraph_may_compute_a_tensor_with_the_name_of_its_nodes_output() -> None:
+    """onnx.checker and ONNX Runtime accept it: the branch hides the other one."""
+    model = build(BRANCHES)
+    branch(model).node[0].output[0] = branch(model).output[0].name = "y"
+    assert not qdqgraph.check(model)
 
 
 def test_nodes_out_of_order_are_not_a_cycle() -> None:

@@ -84,3 +84,28 @@ def test_scales_that_fit_no_axis_are_reported_and_not_moved() -> None:
     model = convolution("2")
     with pytest.raises(qdqgraph.RepairError, match=r"2 scales along axis 0; export the weights again"):
         qdqgraph.fix(model, numerics=False)
+
+
+def test_an_activation_with_more_scales_than_channels_gets_no_clip_of_each_channel() -> None:
+    """A Clip to four ranges would give the tensor, which has one channel along that axis, four."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4] s = {0.1, 0.1, 0.1, 0.1}, uint8[4] z = {0, 0, 0, 0}> {
+            q = QuantizeLinear <axis = 0> (x, s, z) d = DequantizeLinear <axis = 0> (q, s, z) y = Neg (d) }"""
+    )
+    onnx.checker.check_model(model, full_check=True)
+    (finding,) = (f for f in qdqgraph.check(model) if f.code == "QDQ404")
+    assert not finding.repairable and finding.help == "calibrate it per tensor"
+
+
+@pytest.mark.parametrize("perm", [[0], [1, 0, 2], [1, 1], [-1, 0], [5, 1]])
+def test_weights_behind_transposes_that_are_no_permutation_have_no_known_axis(perm: list[int]) -> None:
+    """onnx.checker refuses such a file, and `check` reports on it."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2] x) => (float[1,2] y) <float[2] s = {{0.1, 0.2}}, int8[2] z = {{0, 0}}, int8[2,2] w = {{1, 2, 3, 4}},
+         float t = {{0.1}}, int8 u = {{0}}> {{
+            q = QuantizeLinear (x, t, u) d = DequantizeLinear (q, t, u) k = DequantizeLinear <axis = 0> (w, s, z)
+            a = Transpose <perm = {perm}> (k) b = Transpose <perm = [1, 0]> (a) y = MatMul (d, b) }}"""
+    )
+    assert "QDQ901" not in {f.code for f in qdqgraph.check(model)}

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qdqgraph
-from qdqgraph import EngineError, RepairError, Severity
+from qdqgraph import EngineError, ModelError, RepairError, Safety, Severity
 from qdqgraph.calibration.agreement import Agreement
 from qdqgraph.calibration.noise import noise
 from qdqgraph.rulekit import Graph, pairs
@@ -382,3 +382,34 @@ def test_sizes_of_a_packed_product_that_cannot_be_are_left(size: str) -> None:
         t=np.ones(1, np.float32),
     )
     assert "QDQ418" in {f.code for f in qdqgraph.check(model)}
+
+
+def test_an_activation_in_uint4_stays_in_floating_point_and_is_clipped_as_before() -> None:
+    """The range of the pair is that of a Relu, which exporters remove. Its rounding goes, so this is not bit-exact."""
+    model = parsed(
+        """g (float[1,4] x) => (float[1,4] y) { q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
+        y = Neg (d) }""",
+        s=scale(0.1),
+        z=stored(TensorProto.UINT4, [], [0]),
+    )
+    (finding,) = (f for f in qdqgraph.check(model) if f.code == "QDQ402")
+    assert finding.safety is Safety.LOSSY and finding.help == "leave it in floating point"
+    new = settled(model).model
+    clip = next(n for n in new.graph.node if n.op_type == "Clip")
+    limits = {t.name: float(numpy_helper.to_array(t)) for t in new.graph.initializer}
+    assert [limits[name] for name in clip.input[1:]] == [0.0, 1.5]
+
+
+def test_a_shape_that_the_file_declares_wrongly_behind_a_foreign_operator_is_named() -> None:
+    """onnx takes the outputs of operators that it does not know as they are declared."""
+    model = parsed(
+        """g (float[1,4] x) => (float[1,3] y) {
+            q = com.microsoft.QuantizeLinear (x, s, z) y = com.microsoft.DequantizeLinear (q, s, z) }""",
+        s=scale(0.1),
+        z=ZERO,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    with pytest.raises(
+        ModelError, match=r"the file declares 'y' otherwise .* operators of com.microsoft: correct the decl"
+    ):
+        qdqgraph.fix(model)

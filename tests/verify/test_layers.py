@@ -267,3 +267,27 @@ def test_a_layer_with_a_computed_scale_is_skipped_with_the_reason() -> None:
     found = qdqgraph.error(model, samples())
     assert [row.layer for row in found.layers] == ["y"]
     assert list(found.skipped) == ["b"] and "is computed at run time" in found.skipped["b"]
+
+
+def test_the_clipping_of_a_pair_whose_axis_the_tensor_lacks_is_unknown() -> None:
+    """ONNX Runtime refuses to run the pair, onnx.checker does not refuse the file."""
+    model = build("""g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4] s = {0.1, 0.1, 0.1, 0.1}, int8[4] z = {0, 0, 0, 0}> {
+        q = QuantizeLinear <axis = 4> (x, s, z) d = DequantizeLinear <axis = 4> (q, s, z) y = t.conv4 (d, s1) }""")
+    onnx.checker.check_model(model, full_check=True)
+    with pytest.raises(qdqgraph.ModelError, match="onnxruntime cannot run the network"):
+        qdqgraph.error(model, samples())
+
+
+def test_external_data_under_a_name_that_no_file_can_have_get_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build(MODEL)
+    tensor = next(t for t in model.graph.initializer if t.name == "s1")
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="x" * 5000)
+    path, data = tmp_path / "m.onnx", tmp_path / "d.npz"
+    path.write_bytes(model.SerializeToString())
+    np.savez(data, x=samples(1)[0]["x"])
+    assert main(["error", str(path), "--data", str(data)]) == 2
+    assert "internal error" not in (said := capsys.readouterr().err) and "x" * 50 in said

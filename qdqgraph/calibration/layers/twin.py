@@ -309,11 +309,11 @@ class _Building:
         return Compared(layer, variant, tuple(sums), mean, square)
 
     def _clipping(self, tensor: str) -> Clipping | None:
-        """Counts the float values that the pair of a tensor saturates; None if its range is unknown."""
+        """Counts the float values that the pair of a tensor saturates; None if that is unknown."""
         pair = activation_pair(self.graph, tensor)
         quantization = None if pair is None else Quantization.of(pair)
         shape = self.graph.shape(tensor)
-        if pair is None or quantization is None or (shape is None and quantization.scale.size > 1):
+        if pair is None or quantization is None or not quantization.fits_shape(shape):
             return None
         bounds = np.iinfo(quantization.zero_point.dtype)
         wide = self._node("Cast", [self.network.tensor(pair.tensor)], to=TensorProto.FLOAT)

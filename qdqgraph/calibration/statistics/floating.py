@@ -291,9 +291,9 @@ def replaced_activation(
     """
     if pair.tensor in graph.inputs or not clips_negatives(graph, pair):
         return None
-    quantization = Quantization.of(pair)
-    assert quantization is not None
-    name = fresh(f"{pair.tensor}_relu", taken)
+    quantization, name = Quantization.of(pair), fresh(f"{pair.tensor}_relu", taken)
+    if quantization is None:  # integers of less than a byte, whose steps are too wide to tell
+        return helper.make_node("Relu", [pair.tensor], [name]), ()
     ends, step = quantization.amax(), float(quantization.scale.astype(np.float64).max())
     if ends.size > 1 or abs(float(ends.reshape(-1)[0]) - RELU6) > step / 2:
         return helper.make_node("Relu", [pair.tensor], [name]), ()

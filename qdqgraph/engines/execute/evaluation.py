@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from ...graph.graph import Graph, key, label
+from ...graph.imported import captured
 from ...graph.pair import is_pair
 from ...model.protos import is_standard, reads, rename_inputs, subgraphs
 from ...model.rounding import widen
@@ -33,27 +34,48 @@ class Evaluation:
         graph: the Q/DQ graph.
         network: a copy of its model.
         stored: the precision in which each tensor is stored, by name.
+        blocks: the kernels whose nodes are evaluated in them.
         alone: whether only chosen kernels are evaluated, from the tensors that ONNX Runtime computes; else every node.
 
     Attributes:
         unfit: INT8 kernels that are computed in FP32, by label of the weighted node, with the reason.
     """
 
-    def __init__(self, graph: Graph, network: Network, stored: Mapping[str, str], *, alone: bool) -> None:
+    def __init__(
+        self, graph: Graph, network: Network, stored: Mapping[str, str], blocks: Iterable[Block] = (), *, alone: bool
+    ) -> None:
         self.graph, self.network, self.stored, self.alone = graph, network, stored, alone
+        self._owners = {id(node): block for block in blocks for node in block.nodes}
         self.values: dict[str, str] = {}
         self.unfit: dict[str, str] = {}
 
     def value(self, tensor: str) -> str:
         """The name in the network of a tensor's value: FP32 for floating-point tensors, else in its own type."""
         tensor = self.graph.source(tensor)
+        pending = [tensor]  # not recursion: chains of views, and of nodes that the file lists in reverse, may be long
+        while pending:
+            node = self._unevaluated(pending[-1])
+            above = [] if node is None else [n for n in self._sources(node) if self._unevaluated(n) is not None]
+            if above:
+                pending += above
+                continue
+            if node is not None:
+                self.node(node, self._owners.get(id(node)))
+            pending.pop()
         if tensor in self.values:
             return self.values[tensor]
-        node = self.graph.producer(tensor)
-        if node is not None and not self.graph.is_constant(tensor) and self._follows(node):
-            self.node(node, None)
-            return self.values[tensor]
         return self.network.cast(tensor, FLOAT) if self.graph.dtype(tensor) in NARROW else tensor
+
+    def _unevaluated(self, tensor: str) -> gs.Node | None:
+        """The producer of a tensor if it must be evaluated first."""
+        if tensor in self.values or self.graph.is_constant(tensor):
+            return None
+        node = self.graph.producer(tensor)
+        return node if node is not None and self._follows(node) else None
+
+    def _sources(self, node: gs.Node) -> Iterator[str]:
+        """The tensors that a node and its subgraphs read from the graph."""
+        return map(self.graph.source, filter(None, (*(t.name for t in node.inputs), *captured(node))))
 
     def _follows(self, node: gs.Node) -> bool:
         """Whether a node must be evaluated: every one, or, alone, pairs and views of evaluated tensors."""
@@ -140,9 +162,8 @@ class Evaluation:
 
 def evaluate(graph: Graph, network: Network, stored: Mapping[str, str], blocks: Iterable[Block]) -> Evaluation:
     """The whole graph as the engine computes it."""
-    found = Evaluation(graph, network, stored, alone=False)
-    owner = {id(node): block for block in blocks for node in block.nodes}
+    found = Evaluation(graph, network, stored, blocks, alone=False)
     for node in graph.nodes():
-        if not graph.is_constant(key(node)) and key(node) not in found.values:
-            found.node(node, owner.get(id(node)))
+        if not graph.is_constant(key(node)):
+            found.value(key(node))
     return found

@@ -212,6 +212,19 @@ def test_tensors_that_subgraphs_read_are_those_of_the_engine() -> None:
     assert np.allclose(engine_output(model, "trt-10", feed), -softmax.astype(SINGLE), rtol=2e-3)
 
 
+def test_a_long_chain_of_views_is_computed_also_where_the_file_lists_it_in_reverse() -> None:
+    """ONNX Runtime sorts the nodes. Python allows 1,000 calls inside each other, fewer than the nodes here."""
+    views = "".join(f"v{i + 1} = Transpose <perm = [0, 1, 3, 2]> (v{i})" for i in range(1200))
+    model = build(f"g ({SHAPE} x) => ({SHAPE} y) {{ v0 = t.conv4 (x, s1) {views} y = Relu (v1200) }}")
+    feed = feeds(1)[0]
+    wanted = engine_output(model, "trt-11", feed)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(model.graph.node)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    assert np.allclose(engine_output(model, "trt-11", feed), wanted, rtol=1e-5)
+    assert "y" in rows(measured(model, "trt-11", [feed]))
+
+
 def test_tensors_whose_shape_depends_on_values_are_not_compared() -> None:
     text = f"""g ({SHAPE} x) => (int64[4,n] y, float[n] v) {{
         a = t.conv4 (x, s1) y = NonZero (a) z = Transpose (y) t = GatherND (a, z) v = Sigmoid (t) }}"""
