@@ -234,9 +234,9 @@ class Work:
             self.applied += done
             if not keep:
                 self._note(solution.changes)
+            graph.release()
             kept = not any(isinstance(e, Graft | Retype) for f in done for e in f.edits)  # new tensors have new shapes
-            last, graph = graph, Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
-            last.forget()
+            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
 
@@ -252,7 +252,7 @@ class Work:
         new, self.corrections = correct(graph, corrections, self.options, self.progress)
         return new
 
-    def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph) -> Repair:
+    def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph, *, free: bool = False) -> Repair:
         """Returns the repair of `model`.
 
         Args:
@@ -260,6 +260,7 @@ class Work:
             start: the same model before the first round.
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
+            free: nobody needs the nodes of the final graph any more; they are freed before the plan is made.
         """
         edited, legal = final.model is not start.graph.model, self._legal or start.graph
         entries: dict[str, str] = {}
@@ -277,6 +278,11 @@ class Work:
             LOG.debug("left %r: %s", finding, finding.refused or finding.safety.value)
         old, after = start.pairs, pairs(final)
         new = {p.key for p in after if p.kind == "activation"}
+        groups = sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups)
+        changes, left = self._changes((legal, start.graph), final, solution) if changed else (), self.price(final, left)
+        if free:
+            del after
+            final.release()
         made = made if changed else model  # a repair that changes nothing inlines no function
         return Repair(
             model=made,
@@ -286,14 +292,14 @@ class Work:
             functions=tuple(f.name for f in start.graph.functions) if changed else (),
             opset=start.opset,
             applied=told(self.applied) if changed else (),
-            left=self.price(final, left),
-            changes=self._changes((legal, start.graph), final, solution) if changed else (),
+            left=left,
+            changes=changes,
             pairs_before=len(old),
             pairs_after=len(new),
             pairs_added=len(new - old),
             pairs_removed=len(old - new),
             corrections=self.corrections,
-            groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+            groups=groups,
             floats=self.floats,
             found=self.found,
             measured=self.data.measured,
