@@ -157,8 +157,7 @@ class Graph(Loaded):
 
     def _copied(self) -> Graph:
         """A view with the same nodes."""
-        if "gs" not in self.__dict__:
-            self._load()
+        _ = self.gs
         return copy(self)
 
     @property
@@ -324,10 +323,11 @@ class Graph(Loaded):
             self.__dict__.pop(name, None)
 
     def keep(self, *tables: Callable[[Graph], object]) -> None:
-        """Frees what `once` and `known` keep, but for the tables of these functions."""
+        """Frees what `once` and `known` keep, but for the tables of these functions, and the index of depths."""
         kept: dict[object, object] = {name: self._memo[name] for name in tables if name in self._memo}
         self._memo.clear()
         self._memo.update(kept)
+        self.__dict__.pop("depth", None)
 
     def release(self) -> None:
         """Frees the nodes as well, of a graph that is kept for its model; they are read again when they are needed.
