@@ -82,6 +82,7 @@ CALLS = {
     "fix() in Python": CALL.format("fix", ""),
     "fix(weights='int8', plan=…) in Python": CALL.format("fix", ", weights='int8', plan=sys.argv[2] + '.plan'"),
     "to_fp16() in Python": CALL.format("to_fp16", ""),
+    "check() in Python": "import qdqgraph, sys; found = qdqgraph.check(sys.argv[1])",
     "fix().model in Python": CALL.format("fix", "") + ".model",
 }
 """Calls in place of commands, of which a process makes one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..engines.forecast.judge import Judge
 from ..repair import rounds
@@ -16,6 +17,7 @@ from ..versions import Unpack
 from . import given
 from .call import public
 from .given import File, Model
+from .lightly import checked
 from .settings import CheckOptions
 
 
@@ -53,17 +55,23 @@ def check(
             policy is unknown.
         ArgumentError: there is no option of this name.
     """
-    found, place, source = given.read(model, folder)
     chosen, asked = given.rule_list(rules, select, ignore), given.option_values(options, settings, rules)
-    known = examined(found, place, source.name, chosen, asked)
+    return checked(partial(_check, model, folder, chosen, asked, other_targets, rehearse), model)
+
+
+def _check(
+    model: Model, folder: File | None, rules: Sequence[Rule], options: Options, other_targets: bool, rehearse: bool
+) -> Checked:
+    found, place, source = given.read(model, folder)
+    known = examined(found, place, source.name, rules, options)
     here = known.findings
-    away = rounds.elsewhere(known.graph, chosen, here) if other_targets else ()
+    away = rounds.elsewhere(known.graph, rules, here) if other_targets else ()
     found_now = Checked(str(source), (*here, *away), known)
     if not rehearse:
         return found_now
-    judge = Judge(asked.sizes)
+    judge = Judge(options.sizes)
     judge.shares = (found_now.int8,)
     judge.knows(known.graph, known.engine)
-    done = rehearsed(known.graph, here, known.scanned, chosen, asked, judge)
+    done = rehearsed(known.graph, here, known.scanned, rules, options, judge)
     after = judge.shares[-1] if here and not done.failed else None
     return replace(found_now, rehearsal=done, after=after)

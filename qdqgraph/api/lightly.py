@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import onnx
 
 from ..fp16 import Fp16Model
+from ..graph.graph import Graph
 from ..model.inline import whole
 from ..model.inline.on_demand import complete, postpone
 from ..model.inline.references import Files, in_command, referencing
@@ -16,11 +17,13 @@ from ..proposals.proposal import Constant, Graft, Proposal
 from ..repair.corrections import Correction
 from ..repair.edits import Edit, Insert, Remove
 from ..repair.plan import Plan
+from ..report.checked import Checked
 from ..report.results import Result
 from ..rulekit.finding import Finding
 from .given import File, Model
 
 R = TypeVar("R", Result, Fp16Model)
+T = TypeVar("T")
 
 
 def lightly(call: Callable[[], R], model: Model, output: File | None) -> R:
@@ -34,16 +37,24 @@ def lightly(call: Callable[[], R], model: Model, output: File | None) -> R:
         model: the model that it is given.
         output: the file that it writes; without one, the result is all there is, and contains its weights.
     """
+    result = _on_demand(call, model, _Stored.kept)
+    if output is None and not in_command():
+        complete(result)
+    return result
+
+
+def checked(call: Callable[[], Checked], model: Model) -> Checked:
+    """Returns the result of a check. A large file is read as by `lightly`; the result's graph reads the weights."""
+    return _on_demand(call, model, _Stored.kept_check)
+
+
+def _on_demand(call: Callable[[], T], model: Model, kept: Callable[[_Stored, T], T]) -> T:
     if isinstance(model, onnx.ModelProto) or in_command():
         return call()
     stored = _Stored()
     with referencing(stored.files):
         result = call()
-        if stored.files.by_location:
-            result = stored.kept(result)
-        if output is None:
-            complete(result)
-        return result
+        return kept(stored, result) if stored.files.by_location else result
 
 
 class _Stored:
@@ -69,6 +80,20 @@ class _Stored:
             if name in vars(made):
                 postpone(made, name, read)
         return made
+
+    def kept_check(self, result: Checked) -> Checked:
+        """Postpones the graph of a result; its proposals get their weights now."""
+        own = result.known
+        known = replace(own, findings=tuple(map(_finding, own.findings)), scanned=tuple(map(_finding, own.scanned)))
+        postpone(known, "graph", self._graph)
+        after = result.rehearsal
+        after = None if after is None else replace(after, left=tuple(map(_finding, after.left)))
+        return replace(result, findings=tuple(map(_finding, result.findings)), known=known, rehearsal=after)
+
+    def _graph(self, light: Graph) -> Graph:
+        graph = Graph(self._model(light.model), light.folder, known=light)
+        graph.functions = light.functions
+        return graph
 
     def _model(self, light: onnx.ModelProto) -> onnx.ModelProto:
         """The model with its weights; one object for one."""

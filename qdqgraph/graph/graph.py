@@ -22,9 +22,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx_graphsurgeon.logger import G_LOGGER
 
-from ..errors import ModelError
 from ..model import shapes
 from ..model.dims import Shapes
 from ..model.functions import Function, Keeps, inlined, none
@@ -32,9 +30,10 @@ from ..model.protos import is_standard, version
 from ..model.validate import validate
 from ..operators import PAIRS
 from ..targets.target import Target
-from .casts import between_reals, has_half, left_out
+from .casts import between_reals, has_half
 from .constants import Constants
-from .imported import captured, distinguish, imported
+from .imported import captured
+from .loaded import Loaded
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -80,7 +79,7 @@ def label(node: gs.Node) -> str:
     return str(node.name) or f"{node.op}({key(node)})"
 
 
-class Graph:
+class Graph(Loaded):
     """An indexed view of `model`.
 
     Args:
@@ -103,27 +102,16 @@ class Graph:
         known: Graph | None = None,
         target: Target | None = None,
     ) -> None:
-        self.model, self._protos = model, model.graph.node
+        if known is None:
+            validate(model)
+        super().__init__(model)
         self.functions: tuple[Function, ...] = ()
         self.target: Target = target or (known.target if known is not None else Target.named())
         same = known is not None and not has_half(model) and model.ir_version >= INITIALIZERS
         self._known_types = known._types if known is not None and same else None
         self.folder = folder or Path()
-        if known is None:
-            validate(model)
-        try:
-            with G_LOGGER.suppress():  # its warnings, of types that numpy lacks, would go to stdout
-                self.gs: gs.Graph = imported(model)
-        except Exception as error:
-            raise ModelError(f"onnx-graphsurgeon cannot import the graph: {error}") from error
-        distinguish(self.gs)
-        self._positions = {id(n): i for i, n in enumerate(self.gs.nodes)}
-        self._nodes = tuple(n for n in self.gs.nodes if key(n))  # nothing can read or name a node without an output
         self._memo: dict[object, object] = {}
-        self.casts: dict[str, str] = between_reals(model, self._nodes, self.dtype)
-        """Outputs of the Casts that the view leaves out → the tensor that they convert, seen through such Casts."""
-        if self.casts:
-            self._nodes = left_out(self._nodes, self.casts)
+        self._leave_out(between_reals(model, self._named, self.dtype))
 
     def source(self, tensor: str) -> str:
         """The tensor itself, or the one that it is in another floating-point type (see `casts`)."""
@@ -151,7 +139,7 @@ class Graph:
     def aimed_at(self, target: Target) -> Graph:
         """The same graph for another TensorRT generation. It shares the results of `once`, which must not depend on the
         target."""
-        other = copy(self)
+        other = self._copied()
         other.target = target
         return other
 
@@ -163,9 +151,14 @@ class Graph:
         """
         if not inputs:
             return self
-        other = copy(self)
+        other = self._copied()
         other._memo, other._known_types, other._types = dict(self._memo), None, shapes.infer(self.model, inputs)
         return other
+
+    def _copied(self) -> Graph:
+        """A view with the same nodes."""
+        _ = self.gs
+        return copy(self)
 
     @property
     def opset(self) -> int:
@@ -177,36 +170,28 @@ class Graph:
     def nodes(self, *ops: str) -> tuple[gs.Node, ...]:
         """All nodes in file order, or those of the named operators of the standard domain."""
         if not ops:
-            return self._nodes
+            return self._named
         found = [n for op in ops for n in self._by_op.get(op, ())]
         return tuple(found) if len(ops) == 1 else tuple(sorted(found, key=self.position))
 
     @cached_property
     def _by_op(self) -> dict[str, list[gs.Node]]:
         index: dict[str, list[gs.Node]] = {}
-        for node in self._nodes:
+        for node in self._named:
             if is_standard(node):
                 index.setdefault(node.op, []).append(node)
         return index
-
-    def position(self, node: gs.Node) -> int:
-        """The node's index in the file; ONNX files are topologically sorted."""
-        return self._positions[id(node)]
-
-    def proto(self, node: gs.Node) -> onnx.NodeProto:
-        """The node's `onnx.NodeProto` in the file; must not be changed."""
-        return self._protos[self._positions[id(node)]]
 
     # Tensors
 
     @cached_property
     def _producers(self) -> dict[str, gs.Node]:
-        return self._seen_through({t.name: n for n in self._nodes for t in n.outputs if t.name})
+        return self._seen_through({t.name: n for n in self._named for t in n.outputs if t.name})
 
     @cached_property
     def _readers(self) -> dict[str, tuple[Reader, ...]]:
         index: dict[str, list[Reader]] = {}
-        for node in self._nodes:
+        for node in self._named:
             for i, tensor in enumerate(node.inputs):
                 if tensor.name:
                     index.setdefault(tensor.name, []).append(Reader(node, i))
@@ -224,7 +209,7 @@ class Graph:
     @cached_property
     def captures(self) -> tuple[tuple[str, Reader], ...]:
         """Tensors that subgraphs (If, Loop, Scan) read from outside, as in the file, with the node of the subgraph."""
-        return tuple((name, Reader(node, -1)) for node in self._nodes for name in captured(node))
+        return tuple((name, Reader(node, -1)) for node in self._named for name in captured(node))
 
     @cached_property
     def inputs(self) -> frozenset[str]:
@@ -337,13 +322,28 @@ class Graph:
         for name in INDEXES:
             self.__dict__.pop(name, None)
 
+    def keep(self, *tables: Callable[[Graph], object]) -> None:
+        """Frees what `once` and `known` keep, but for the tables of these functions, and the index of depths."""
+        kept: dict[object, object] = {name: self._memo[name] for name in tables if name in self._memo}
+        self._memo.clear()
+        self._memo.update(kept)
+        self.__dict__.pop("depth", None)
+
+    def release(self) -> None:
+        """Frees the nodes as well, of a graph that is kept for its model; they are read again when they are needed.
+
+        Nodes that were taken from it before, and other views of the same graph, must not be used any more.
+        """
+        self.forget()
+        self._unload()
+
     @cached_property
     def depth(self) -> dict[str, int]:
         """For each tensor, the number of nodes on the longest path to it from an input, without Constant, Identity, Q
         and DQ."""
         depth: dict[str, int] = {}
         free = PAIRS | {"Constant", "Identity"}
-        for node in self._nodes:
+        for node in self._named:
             below = max([depth.get(t.name, 0) for t in node.inputs], default=0)
             for t in node.outputs:
                 depth[t.name] = below + (node.op not in free)

@@ -41,7 +41,7 @@ class Inputs(SynchronizedList):
         self.parent_obj = parent
         list.extend(self, items)
         for item in items:
-            list.append(item.outputs, parent)
+            list.extend(item.outputs, (parent,))  # `append` leaves room for four
 
 
 class Outputs(SynchronizedList):
@@ -54,7 +54,7 @@ class Outputs(SynchronizedList):
         self.parent_obj = parent
         list.extend(self, items)
         for item in items:
-            list.append(item.inputs, parent)
+            list.extend(item.inputs, (parent,))  # `append` leaves room for four
 
 
 class Node(gs.Node):
@@ -167,6 +167,25 @@ class _Tensors(dict[str, Any]):
         if name:
             self[name] = made
         return made
+
+
+def dissolve(graph: gs.Graph) -> None:
+    """Lets the memory of a graph go with its last reference. Nodes and tensors refer to each other, and in a process
+    that rarely looks for such cycles, because a graph has millions of small objects, they would stay. Nodes and tensors
+    that are still in use lose their inputs and outputs."""
+    for node in graph.nodes:
+        for tensor in (*node.inputs, *node.outputs):
+            put(tensor, "inputs", None)
+            put(tensor, "outputs", None)
+        for value in node.attrs.values():
+            if isinstance(value, gs.Graph):
+                dissolve(value)
+            elif isinstance(value, gs.Tensor):
+                put(value, "inputs", None)
+                put(value, "outputs", None)
+    for node in graph.nodes:
+        put(node, "inputs", None)
+        put(node, "outputs", None)
 
 
 class _OtherError(Exception):

@@ -10,14 +10,12 @@ import re
 
 import onnx
 import onnx.onnx_cpp2py_export.checker as checker
-import onnx.onnx_cpp2py_export.shape_inference as inference
 
 from ..errors import first_line
-from .protos import STANDARD, is_ordered, key, subgraphs, version
+from .protos import STANDARD, key, subgraphs, version
+from .strict_inference import error_of
 
 NEWEST = onnx.defs.onnx_opset_version()
-LARGE = 1024
-"""Bytes of raw data from which an initializer is checked without them: types and shapes do not depend on weights."""
 PLAIN = frozenset({"data_type", "dims", "name", "raw_data"})
 """The fields of a tensor that is stored in the usual way."""
 PLACE = re.compile(r"\(op_type:\w+, node name: (.*?)\): (.*)", re.DOTALL)
@@ -83,38 +81,10 @@ def fitting_opset(node: onnx.NodeProto, opset: int) -> int | None:
 
 
 def _inference_fault(model: onnx.ModelProto) -> dict[str, str]:
-    """Returns the error of strict type and shape inference, by the key of its node; empty if there is none.
-
-    onnx infers the nodes in the order of the file, so a model whose nodes are not in topological order has none.
-    """
-    if not is_ordered(model.graph.node):
+    """Returns the error of strict type and shape inference, by the key of its node; empty if there is none."""
+    place = PLACE.search(error_of(model))
+    if place is None:
         return {}
-    try:
-        inference.infer_shapes(
-            _without_weights(model).SerializeToString(), True, True, False
-        )  # type, strict, no values
-    except Exception as error:  # noqa: BLE001 - onnx raises its C++ exceptions as InferenceError, RuntimeError and others
-        place = PLACE.search(str(error))
-        if place is None:
-            return {}
-        name, message = place.groups()
-        made = {output for node in model.graph.node for output in node.output[:]}
-        return {name: " ".join(message.split())} if name and name in made else {}
-    return {}
-
-
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns the model without large initializer data; each node has its key as its name."""
-    slim = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
-    graph, own = slim.graph, model.graph
-    graph.name = own.name
-    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
-        getattr(graph, field).extend(getattr(own, field))
-    for node in graph.node:
-        node.name = key(node)
-    for tensor in own.initializer:
-        if tensor.external_data or len(tensor.raw_data) > LARGE:
-            graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-        else:
-            graph.initializer.append(tensor)
-    return slim
+    name, message = place.groups()
+    made = {output for node in model.graph.node for output in node.output[:]}
+    return {name: " ".join(message.split())} if name and name in made else {}

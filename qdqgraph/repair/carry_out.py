@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 
 from ..graph.amax import scale_within
+from ..graph.constants import Constants
 from ..graph.graph import Graph, key
-from ..graph.pair import HALF, Pair, pairs
+from ..graph.pair import HALF, Pair, Pairs, pairs
 from ..graph.sites import only_quantized
 from ..proposals.proposal import Constant, Graft, NodeInput, PlacePair, Retype, Rewire, SetPair, changed, touched
 from ..rulekit.finding import Finding
@@ -108,6 +109,7 @@ def carry_out(
     """
     if not findings:
         return graph.model, []
+    graph.keep(Pairs, Constants)  # a draft takes as much memory as the tables
     round_ = _Round(graph, solution)
     done: list[Finding] = []
     if not exact:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -71,15 +72,18 @@ class Draft:
         self._reads = Counter(chain.from_iterable(map(reads, self._nodes)))
         self._reads.update(o.name for o in file.output)
         self._inputs = {i.name for i in file.input}
-        self._names = set(self._of) | self._inputs | {i.name for i in file.initializer} | set(self._reads)
-        self._node_names = {n.name for n in self._nodes}
+        self._names = {*self._of, *self._inputs, *(i.name for i in file.initializer), *self._reads}
+        self._node_names = {n.name for n in (self._nodes if graph is None else graph.gs.nodes)}
         self._lost: list[str] = []
         self._replacements: dict[int, list[onnx.NodeProto]] = {}
         self._removable = set() if graph is None else {id(self._of[name]) for name in constants(graph).nodes}
         self._retyped: set[str] = set()
-        self._positions = {id(n): i for i, n in enumerate(self._nodes)}
         self._reals = Reals(graph)
         self._entries = {entry.key: entry for entry in reversed(self._model.metadata_props)}
+
+    @cached_property
+    def _positions(self) -> dict[int, int]:
+        return {id(n): i for i, n in enumerate(self._nodes)}
 
     def as_read(self, reader: NodeInput, tensor: str) -> str:
         """Returns the name of a tensor in the type that a node input reads now."""
@@ -122,8 +126,7 @@ class Draft:
         node, index = self._of[reader[0]], reader[1]
         if not 0 <= index < len(node.input):
             raise RuleError(f"a rule rewires input {index} of '{reader[0]}' ({node.op_type}), which it does not have")
-        old = node.input[index]
-        self._connect(node, index, self._typed(tensor, self._reals.kind(old)))
+        self._connect(node, index, self._typed(tensor, self._reals.kind(node.input[index])))
 
     def set_type(self, reader: NodeInput, kind: int) -> None:
         """Lets a node input read its tensor in another floating-point type; a DequantizeLinear produces the type of its
@@ -170,8 +173,7 @@ class Draft:
         Before IR version 4 every initializer must also be a graph input, so a Constant node at the start of the graph
         is added instead.
         """
-        name = fresh(name, self._names)
-        self._store(name, np.asarray(array))
+        self._store(name := fresh(name, self._names), np.asarray(array))
         return name
 
     def _store(self, name: str, array: np.ndarray) -> None:
@@ -281,8 +283,9 @@ class Draft:
     def finish(self) -> onnx.ModelProto:
         """Returns the new model, without newly unused Q, DQ and constants, and with nodes in topological order."""
         gone = self._sweep()
-        nodes = [n for n in self._placed() if id(n) not in gone]
-        refill(self._model.graph.node, ordered(nodes))
+        for table in (self._of, self._reads, self._names, self._node_names):
+            table.clear()  # to order the nodes takes as much memory
+        refill(self._model.graph.node, ordered([n for n in self._placed() if id(n) not in gone]))
         self._forget_types()
         return self._model
 

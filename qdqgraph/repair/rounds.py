@@ -161,10 +161,10 @@ def _repaired(
         final = work.requested(final, asked)
     final = work.with_paths(final)
     final = released(final) if corrections is None else work.corrected(final, corrections)
-    result = work.result(model, start, exact, final)
-    if not model_faults(final):  # what `result` adds are metadata
+    accepted = not model_faults(final)  # what `result` adds are metadata
+    result = work.result(model, start, exact, final, free=True)
+    if accepted:
         result = replace(result, accepted=result.model)
-    final.forget()
     illegal = [f for f in result.left if f.severity is Severity.ERROR]
     if illegal:
         raise RepairError(_illegal(illegal, options))

@@ -8,7 +8,7 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,8 @@ REALS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 """Types of the tensors that get pairs."""
 REACH = 64
 """Data-movement ops that are followed upstream of a tensor without a range."""
+REASONS = 5
+"""Reasons in the message that no layer can be quantized."""
 
 
 @dataclass(frozen=True)
@@ -184,3 +186,12 @@ def _in_subgraphs(graph: Graph, node: gs.Node) -> Iterator[FloatLayer]:
         if is_weighted(inner.op_type):
             reason = f"it is in a subgraph of {label(node)} ({node.op}), and pairs are placed in the main graph only"
             yield FloatLayer(inner.name or f"{inner.op_type}({first_output(inner)})", inner.op_type, reason)
+
+
+def nothing(floats: Sequence[FloatLayer]) -> str:
+    """Returns the message that no layer can be quantized, with a line for each reason."""
+    if not floats:
+        return "the network has no convolution or matrix product whose inputs depend on its data: nothing to quantize"
+    reasons = {layer.reason: layer.layer for layer in floats}
+    lines = [f"{name}: {why}" for why, name in reasons.items()]
+    return "\n  ".join(["no layer can be quantized:", *lines[:REASONS]])

@@ -30,15 +30,13 @@ from .plan import Plan
 from .repair import FloatLayer, Repair
 from .requests import best_scales, best_weights
 from .resolve import NO_DATA, Data, resolve, solved
-from .seed import seeds
+from .seed import nothing, seeds
 from .solution import Change, Solution
 from .solver import held_ties
 from .start import Start
 
 ROUNDS = 20
 """The limit of rounds; four are usual. A rule that proposes edits in every round is a defect."""
-REASONS = 5
-"""Reasons in the message that no layer can be quantized."""
 UNJUDGED = Unjudged()
 CALIBRATION = "qdqgraph.calibration"
 """The metadata_props key that says which data and method the scales come from."""
@@ -144,7 +142,7 @@ class Work:
         found = seeds(graph, measured, self.options)
         self.floats, self.data = found.floats, Data(measured)
         if not found.findings:
-            raise ModelError(_nothing(found.floats))
+            raise ModelError(nothing(found.floats))
         return self.requested(graph, found.findings)
 
     def calibrated(self, graph: Graph, measured: Measured) -> Graph:
@@ -237,9 +235,9 @@ class Work:
             self.applied += done
             if not keep:
                 self._note(solution.changes)
+            graph.release()
             kept = not any(isinstance(e, Graft | Retype) for f in done for e in f.edits)  # new tensors have new shapes
-            last, graph = graph, Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
-            last.forget()
+            graph = Graph(model, graph.folder, known=graph if kept else None, target=graph.target)
         codes = ", ".join(sorted({f.code for f in done}))
         raise RepairError(f"QDQ904: no fixpoint after {ROUNDS} rounds; the last round still applied {codes}")
 
@@ -255,7 +253,7 @@ class Work:
         new, self.corrections = correct(graph, corrections, self.options, self.progress)
         return new
 
-    def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph) -> Repair:
+    def result(self, model: onnx.ModelProto, start: Start, exact: Graph, final: Graph, *, free: bool = False) -> Repair:
         """Returns the repair of `model`.
 
         Args:
@@ -263,6 +261,7 @@ class Work:
             start: the same model before the first round.
             exact: the graph after the bit-exact repairs.
             final: the graph after all repairs.
+            free: nobody needs the nodes of the final graph any more; they are freed before the plan is made.
         """
         edited, legal = final.model is not start.graph.model, self._legal or start.graph
         entries: dict[str, str] = {}
@@ -280,6 +279,14 @@ class Work:
             LOG.debug("left %r: %s", finding, finding.refused or finding.safety.value)
         old, after = start.pairs, pairs(final)
         new = {p.key for p in after if p.kind == "activation"}
+        groups = sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups)
+        changes, left = (
+            self._changes((legal, start.graph), final, solution) if changed else (),
+            self.judge.price(final, left),
+        )
+        if free:
+            del after
+            final.release()
         made = made if changed else model  # a repair that changes nothing inlines no function
         return Repair(
             model=made,
@@ -289,14 +296,14 @@ class Work:
             functions=tuple(f.name for f in start.graph.functions) if changed else (),
             opset=start.opset,
             applied=told(self.applied) if changed else (),
-            left=self.judge.price(final, left),
-            changes=self._changes((legal, start.graph), final, solution) if changed else (),
+            left=left,
+            changes=changes,
             pairs_before=len(old),
             pairs_after=len(new),
             pairs_added=len(new - old),
             pairs_removed=len(old - new),
             corrections=self.corrections,
-            groups=sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups),
+            groups=groups,
             floats=self.floats,
             found=self.found,
             measured=self.data.measured,
@@ -336,12 +343,3 @@ class Work:
         for change in changes:
             own = min(change.own, self.changes[change.site].own) if change.site in self.changes else change.own
             self.changes[change.site] = Change(change.site, own, change.new, bits_lost(change.new, own))
-
-
-def _nothing(floats: Sequence[FloatLayer]) -> str:
-    """The message that no layer can be quantized, with a line for each reason."""
-    if not floats:
-        return "the network has no convolution or matrix product whose inputs depend on its data: nothing to quantize"
-    reasons = {layer.reason: layer.layer for layer in floats}
-    lines = [f"{name}: {why}" for why, name in reasons.items()]
-    return "\n  ".join(["no layer can be quantized:", *lines[:REASONS]])

@@ -47,7 +47,7 @@ class Checked(Sequence[Finding]):
     @property
     def target(self) -> str:
         """The name of the requested target, "trt-10"."""
-        return self.known.graph.target.name
+        return self.known.target.name
 
     @property
     def engine(self) -> Engine:

@@ -12,6 +12,7 @@ from ..engines.forecast.cost import priced
 from ..engines.forecast.forecast import fused
 from ..engines.layers import Engine
 from ..graph.graph import Graph
+from ..model.inline.on_demand import OnDemand
 from ..repair import rounds
 from ..repair.gate import opened
 from ..repair.options import Options
@@ -22,11 +23,12 @@ from ..targets.target import Target
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examined(OnDemand):
     """What rules and forecast say of a model.
 
     Attributes:
         graph: the view of the model that the rules see.
+        target: the TensorRT generation that the model is for.
         engine: its forecast.
         findings: its findings with their predicted cost.
         groups: the groups of its sites.
@@ -34,6 +36,7 @@ class Examined:
     """
 
     graph: Graph
+    target: Target
     engine: Engine
     findings: tuple[Finding, ...]
     groups: Solution
@@ -54,4 +57,4 @@ def examined_graph(graph: Graph, name: str, rules: Sequence[Rule], options: Opti
     scanned = scan(graph, rules)
     groups, findings = rounds.settled(graph, scanned, options)
     engine = fused(graph.sized(options.sizes), name)
-    return Examined(graph, engine, priced(findings, engine), groups, scanned)
+    return Examined(graph, graph.target, engine, priced(findings, engine), groups, scanned)

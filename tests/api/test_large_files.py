@@ -105,6 +105,35 @@ def test_the_weights_of_a_result_are_read_when_they_are_asked_for(
         result.modell  # type: ignore[attr-defined]  # noqa: B018
 
 
+def test_a_check_reads_the_weights_when_its_graph_is_asked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, files: Files
+) -> None:
+    before = qdqgraph.check(path, other_targets=True, rehearse=True)
+    seen = inside(monkeypatch)
+    after = qdqgraph.check(path, other_targets=True, rehearse=True)
+    assert seen and all(seen)
+    assert after.summary() == before.summary() and after.to_json() == before.to_json()
+    assert after.findings == before.findings and after.target == before.target and after.rehearsal == before.rehearsal
+    assert "graph" not in vars(after.known) and files() == ["model.onnx"]
+    graph, own = after.known.graph, before.known.graph
+    assert graph.model.SerializeToString(deterministic=True) == own.model.SerializeToString(deterministic=True)
+    names = [name for name in own.initializers if own.is_constant(name)]
+    assert names
+    for name in names:
+        np.testing.assert_array_equal(graph.array(name), own.array(name))
+    assert graph is after.known.graph and graph.target == own.target and not files()
+
+
+def test_a_check_whose_file_was_changed_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside(monkeypatch)
+    result = qdqgraph.check(path)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    assert result.summary()
+    with pytest.raises(ModelError, match=r"model\.onnx .* run the command again"):
+        _ = result.known.graph
+
+
 def test_files_are_closed_with_the_result(path: Path, monkeypatch: pytest.MonkeyPatch, files: Files) -> None:
     inside(monkeypatch)
     result = qdqgraph.fix(path, output="out.onnx", weights="int8")

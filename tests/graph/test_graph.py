@@ -1,9 +1,13 @@
 """What a graph says of its tensors: which are constant, which Adds are residuals."""
 
+import weakref
+
 import numpy as np
 
 from qdqgraph.graph.constants import SMALL, keep_recent
-from qdqgraph.rulekit import Graph, key, pairs, residuals
+from qdqgraph.graph.pair import Pairs
+from qdqgraph.rulekit import Graph, key, pairs, residuals, sites
+from qdqgraph.targets.target import Target
 from tests.support.models import build
 
 
@@ -39,6 +43,28 @@ def test_tables_that_are_freed_are_made_again() -> None:
     before, table = said(), pairs(graph)
     graph.forget()
     assert said() == before and pairs(graph) is not table
+
+
+def test_nodes_that_are_freed_are_read_again_also_by_other_views() -> None:
+    graph = Graph(build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }"))
+
+    def said(view: Graph) -> list[object]:
+        nodes = [(n.op, view.position(n), view.proto(n).name, [t.name for t in n.inputs]) for n in view.nodes()]
+        return [nodes, [key(r.node) for r in view.readers("x")], [p.site for p in pairs(view)], view.casts]
+
+    before, freed = said(graph), weakref.ref(graph.gs)
+    graph.release()
+    assert freed() is None
+    other = graph.aimed_at(Target.named("trt-8.6"))
+    assert said(other) == said(graph) == before
+    assert other.nodes()[0] is graph.nodes()[0]
+
+
+def test_tables_of_some_functions_can_be_kept() -> None:
+    graph = Graph(build("g (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = t.conv4 (x, s1) }"))
+    kept, made = pairs(graph), sites(graph)
+    graph.keep(Pairs)
+    assert pairs(graph) is kept and sites(graph) is not made
 
 
 def test_of_the_larger_computed_constants_the_last_is_kept() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from ...errors import CalibrationError, ModelError, first_line
 from ...extras import install_hint
 from ...model import runtime, shapes
 from ...model.external import external_files
+from ...model.heap import trim
 from ...model.mapped import mapped
 from ...model.protos import element_types
 from ...model.rounding import rounded
@@ -142,7 +142,7 @@ class Running:
         import onnxruntime  # noqa: F401 - its own memory counts
         import psutil
 
-        _trim()
+        trim()
         weights = sum(_bytes(tuple(t.dims), t.data_type) for t in self.model.graph.initializer)
         used = psutil.Process().memory_info().rss + (1 + self.packed) * weights + self.reserved + FIXED
         return int(max((self.memory - used) * SPARE, self.memory * LEAST))
@@ -197,13 +197,6 @@ class _Part:
     outputs: tuple[str, ...]
     last: frozenset[str]
     session: Any
-
-
-def _trim() -> None:
-    """Gives memory that is free inside the C library back to the system, where the library can: it counts as resident.
-    Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html"""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _bytes(dims: Iterable[int | None], kind: int) -> int:

@@ -8,6 +8,7 @@ import onnx
 
 from ...errors import GraphError, first_line
 from ..external import external_tensors
+from ..heap import trim
 from ..inline.references import reference
 from ..inline.whole import is_light, marks
 from ..wellformed import FIELDS, refuse_tensor
@@ -43,6 +44,7 @@ def fault_of(model: onnx.ModelProto, path: Path) -> str:
 
 
 def _fault(model: onnx.ModelProto | str) -> str:
+    trim()  # onnx makes its own copy of the model
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:

@@ -94,7 +94,7 @@ def known(
     """
     graph = Graph.opened(model, folder, target=Target.named(options.target), keeps=handled(rules))
     if is_float(graph, rules):
-        found = Examined(graph, fused(graph, name), (), Solution((), (), ()), ())
+        found = Examined(graph, graph.target, fused(graph, name), (), Solution((), (), ()), ())
     else:
         found = examined_graph(quantized(graph, rules), name, rules, options)
     return drawn_of(found), Checked(name, found.findings, found)
