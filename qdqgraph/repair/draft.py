@@ -69,8 +69,7 @@ class Draft:
         self._nodes = list(file.node)
         self._of: dict[str, onnx.NodeProto] = {name: n for n in self._nodes for name in n.output[:] if name}
         self._after: dict[str, list[onnx.NodeProto]] = {}
-        self._reads = Counter(chain.from_iterable(map(reads, self._nodes)))
-        self._reads.update(o.name for o in file.output)
+        self._reads = Counter(chain(chain.from_iterable(map(reads, self._nodes)), (o.name for o in file.output)))
         self._inputs = {i.name for i in file.input}
         self._names = {*self._of, *self._inputs, *(i.name for i in file.initializer), *self._reads}
         self._node_names = {n.name for n in (self._nodes if graph is None else graph.gs.nodes)}
