@@ -24,7 +24,7 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: on
 
     Raises:
         ModelError: the file declares a tensor otherwise than its operators compute it, which onnx does not see in the
-            original, because an operator of another domain computes it.
+            original, because an operator of another domain computes it, or operators compute an argument of its own.
         RepairError: the result is not a valid model: a defect of a rule or of qdqgraph.
     """
     if new is original:
@@ -39,10 +39,10 @@ def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: on
     found = {} if new is accepted else faults(new)
     if found and not faults(original):
         place, fault = next(iter(found.items()))
-        if DECLARED.search(fault) and (domain := _replaced_domain(original, new)):
+        if DECLARED.search(fault) and (why := _unseen(original, new, place)):
             raise ModelError(
                 f"the file declares '{place}' otherwise than its operators compute it: {fault}; onnx does not "
-                f"see that in the file, because it does not know the operators of {domain}: correct the declaration"
+                f"see that in the file, because {why}: correct the declaration"
             )
         raise RepairError(f"onnx rejects the result at '{place}', so it is not returned: {fault}; {REPORT}")
 
@@ -53,12 +53,16 @@ DECLARED = re.compile(r"[Ii]nferred (shape|elem type).* existing|existing=")
 """In an error of onnx about a declared type that is not the inferred one."""
 
 
-def _replaced_domain(original: onnx.ModelProto, new: onnx.ModelProto) -> str:
-    """The domain of an operator that the result replaces by operators of ONNX; "" if it replaces none."""
+def _unseen(original: onnx.ModelProto, new: onnx.ModelProto, tensor: str) -> str:
+    """Why onnx could not infer a tensor of the original, which it infers in the result; "" if neither is known."""
     left = {(node.domain, name) for node in new.graph.node for name in node.output}
     for node in original.graph.node:
         if node.domain not in STANDARD and any((node.domain, name) not in left for name in node.output):
-            return str(node.domain)
+            return f"it does not know the operators of {node.domain}"
+    stored = {t.name for t in new.graph.initializer} - {t.name for t in original.graph.initializer}
+    for node in new.graph.node:
+        if tensor in node.output and (found := next((name for name in node.input if name in stored), "")):
+            return f"operators compute '{found}', which is a constant after the repair"
     return ""
 
 

@@ -42,6 +42,17 @@ def test_an_npz_file_is_cut_into_samples_of_the_models_batch_and_type(tmp_path: 
     assert len(samples) == 3 and samples.description == str(tmp_path / "x.npz")
 
 
+def test_values_of_an_input_of_strings_count_for_the_digest(tmp_path: Path) -> None:
+    words = model("g (string[N,2] x) => (string[N,2] y) { y = Identity (x) }")
+    found = []
+    for last in (2.0, 3.0):
+        np.savez(tmp_path / "x.npz", x=np.array([[0.0, 1.0], [1.0, last]]))
+        samples = samples_of(tmp_path / "x.npz", words)
+        assert [feed["x"].dtype for feed in samples] == [np.dtype(object)] * 2
+        found.append(samples.digest)
+    assert len(set(found)) == 2
+
+
 def test_a_large_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
     import tracemalloc
 

@@ -154,6 +154,9 @@ class Samples:
 
 def _add(digest: hashlib._Hash, name: str, array: np.ndarray) -> None:
     digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+    if array.dtype.hasobject:  # the values of an input of type string
+        digest.update(repr(array.tolist()).encode())
+        return
     digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
