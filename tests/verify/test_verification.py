@@ -11,7 +11,7 @@ import qdqgraph
 from qdqgraph import Finding, RepairError, Safety
 from qdqgraph.model.runtime import run
 from qdqgraph.repair.rounds import fix
-from qdqgraph.rulekit import Graph, Rewire, Rule
+from qdqgraph.rulekit import Graph, Rewire, Rule, key, pairs
 from qdqgraph.verify.comparison import compared
 from qdqgraph.verify.floats import float_reference
 from qdqgraph.verify.kept import Kept
@@ -161,6 +161,30 @@ def test_an_output_that_is_the_same_for_other_inputs_shows_nothing() -> None:
     assert repaired.model is not repaired.exact
     found = verify(model, repaired, Path()).outputs["y"]
     assert found.identical and found.caveat == "independent of the inputs"
+
+
+def test_indices_in_reverse_order_are_another_input() -> None:
+    """The repair changes no bit of values that are multiples of the scale, and the output depends on the indices."""
+    model = build(
+        """g (int64[9] i) => (float[9,1] y) <float[4,1] t = {0, 0.5, 1, 1.5}, float s = {0.5}, int8 z = {0}> {
+            f = Gather <axis = 0> (t, i) q = QuantizeLinear (f, s, z) d = DequantizeLinear (q, s, z) y = Sigmoid (d) }"""
+    )
+    repaired = fix(model, [Unpairs()])
+    assert repaired.model is not repaired.exact
+    found = verify(model, repaired, Path()).outputs["y"]
+    assert found.identical and not found.caveat
+
+
+class Unpairs(Rule):
+    """Lets a Sigmoid read the unquantized tensor."""
+
+    code, name, safety = "MY202", "unpairs", Safety.LOSSY
+
+    def find(self, graph: Graph) -> Iterator[Finding]:
+        for node in graph.nodes("Sigmoid"):
+            pair = pairs(graph).made(node.inputs[0].name)
+            if pair is not None:
+                yield self.finding(node, "reads a pair", edits=[Rewire((key(node), 0), pair.tensor)])
 
 
 def test_an_output_that_is_listed_twice_is_compared_twice() -> None:
