@@ -13,6 +13,7 @@ from ..graph.graph import Graph
 from ..graph.pair import bits_lost, pairs
 from ..log import LOG, Progress, log_step
 from ..model.content import same
+from ..model.distinct import distinct
 from ..proposals.proposal import Graft, Retype
 from ..rulekit.finding import Finding, Safety, Severity
 from ..rulekit.rule import Rule, scan
@@ -280,14 +281,12 @@ class Work:
         old, after = start.pairs, pairs(final)
         new = {p.key for p in after if p.kind == "activation"}
         groups = sum(g.agreed and sum(bool(after.at(s)) for s in g.sites) > 1 for g in solution.groups)
-        changes, left = (
-            self._changes((legal, start.graph), final, solution) if changed else (),
-            self.judge.price(final, left),
-        )
+        changes = self._changes((legal, start.graph), final, solution) if changed else ()
+        left = self.judge.price(final, left)
         if free:
             del after
             final.release()
-        made = made if changed else model  # a repair that changes nothing inlines no function
+        made = distinct(made) if changed else model  # a repair that changes nothing inlines no function
         return Repair(
             model=made,
             plan=Plan.between(model, made),
