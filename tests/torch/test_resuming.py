@@ -209,7 +209,7 @@ def test_the_same_command_goes_on_after_it_was_killed(kill_at: int, tmp_path: Pa
         return subprocess.run(run, cwd=tmp_path / folder, env=environment, capture_output=True, text=True, timeout=300)
 
     assert command("whole").returncode == 0
-    assert command("cut", kill_at).returncode == -signal.SIGKILL
+    assert command("cut", kill_at).returncode in (128 + signal.SIGKILL, -signal.SIGKILL)  # the latter without a child
     assert (tmp_path / "cut" / "qat.training.pt").exists() and not (tmp_path / "cut" / "qat.onnx").exists()
     left = {p.name for p in (tmp_path / "cut").iterdir()}
     assert left >= {"ptq.pt", "qat.pt"}
