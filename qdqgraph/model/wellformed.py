@@ -1,8 +1,8 @@
 """`refuse_malformed`: rejects what no ONNX file may contain: in the graph, subgraphs, constants and local functions.
 
 Checked are texts (UTF-8), the data of tensors against their type and dimensions, and for operators of ONNX's own
-domain the types of attributes, required inputs, and outputs, against every version of the operator: nodes in the form
-of another opset are repaired later. Of ONNX Runtime's own operators, the types of attributes that rules read are
+domain the types of attributes, the number of inputs, and outputs, against every version of the operator: nodes in the
+form of another opset are repaired later. Of ONNX Runtime's own operators, the types of attributes that rules read are
 checked. Source: onnx.defs and https://github.com/onnx/onnx/blob/main/docs/IR.md
 """
 
@@ -83,11 +83,13 @@ class Form:
 
     Attributes:
         inputs: the least number of inputs; none of these is left out.
+        most: the largest number of inputs.
         outputs: the least number of outputs.
         attributes: for each attribute its types, `AttributeProto.AttributeType`.
     """
 
     inputs: int
+    most: int
     outputs: int
     attributes: Mapping[str, frozenset[int]]
 
@@ -160,6 +162,9 @@ def _node(node: onnx.NodeProto, *, inside: bool) -> None:
         if len(inputs) < form.inputs or not all(inputs[: form.inputs]):
             missing = next((i for i, each in enumerate(inputs) if not each and i < form.inputs), len(inputs))
             raise GraphError(f"node '{name}' ({operator}) has no input {missing}: the file is damaged")
+        if domain in STANDARD and any(inputs[form.most :]):
+            what = f"{len(inputs)} inputs, and the operator at most {form.most}"
+            raise GraphError(f"node '{name}' ({operator}) has {what}: the file is damaged")
         if len(outputs) < form.outputs:
             raise GraphError(f"node '{name}' ({operator}) has no output: the file is damaged")
     if attributes := node.attribute[:]:
@@ -263,6 +268,7 @@ def form_of(operator: str) -> Form | None:
             types.setdefault(name, set()).add(int(kind.value))
     return Form(
         min(schema.min_input for schema in schemas),
+        max(schema.max_input for schema in schemas),
         min(schema.min_output for schema in schemas),
         {name: frozenset(found) for name, found in types.items()},
     )

@@ -85,6 +85,7 @@ def crumbs(graph: onnx.GraphProto) -> None:
         (outside(location="w.bin", length="-1"), "external data of 's1': length '-1' is not an integer of 0 or more"),
         (referring, "attribute axis that refers to an attribute of a function, and is in none: the file is damaged"),
         (repeated, "has the attribute axis twice: the file is damaged"),
+        (lambda g: g.node[-1].input.append("x"), "has 2 inputs, and the operator at most 1: the file is damaged"),
         (foreign, "has the attribute bits of type FLOATS, and it is INT: the file is damaged"),
     ],
     ids=[
@@ -96,6 +97,7 @@ def crumbs(graph: onnx.GraphProto) -> None:
             "external of negative length",
             "reference outside a function",
             "attribute twice",
+            "more inputs than any version has",
         ),
         "attribute of ONNX Runtime",
     ],
@@ -103,6 +105,11 @@ def crumbs(graph: onnx.GraphProto) -> None:
 def test_a_damaged_graph_is_refused(change: Callable[[onnx.GraphProto], object], said: str) -> None:
     with pytest.raises(qdqgraph.ModelError, match=said):
         qdqgraph.check(damaged(change))
+
+
+def test_inputs_that_are_left_out_are_a_finding() -> None:
+    (finding,) = qdqgraph.check(damaged(lambda g: g.node[-1].input.extend(["", ""])))
+    assert finding.code == "QDQ420" and "has input size 3" in finding.message
 
 
 @pytest.mark.parametrize("domain", ["", "ai.onnx"])
