@@ -33,7 +33,7 @@ TINY = 60
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process needed: seconds of CPU time, and MB of memory at its peak."""
+    """What a process needed: seconds of CPU time, and MiB of memory at its peak."""
 
     seconds: float
     memory: float
@@ -73,7 +73,7 @@ def exponent(sizes: tuple[int, int], seconds: tuple[float, float]) -> float:
 
 def table(kinds: Mapping[str, Make], sizes: Sequence[int]) -> None:
     """Prints one row per kind and size, and the exponents."""
-    print("| graph | nodes | load + save | check | fix | check MB | fix MB | exponents |")
+    print("| graph | nodes | load + save | check | fix | check MiB | fix MiB | exponents |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
