@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -36,10 +36,12 @@ class Stop:
         number: the last signal; 0 if none came.
         over: everything is written and printed; signals are ignored from here on. An attribute, because a signal can
             come at the call of a method.
+        written: says which files are written; "" if none are.
     """
 
     def __init__(self) -> None:
         self.number, self.over = 0, False
+        self.written: Callable[[], str] = str
         self._raises, self._until = False, 0.0
         self._holds, self._late = 0, 0
 

@@ -50,7 +50,7 @@ def failed(error: Exception, args: Namespace) -> int:
 def stopped(stop: KeyboardInterrupt, number: int) -> int:
     """Prints how a signal ended the command, and what is written; returns the exit code."""
     number = number or signal.SIGINT
-    say(f"qdqgraph: {word(number)}, {printable_message(str(stop) or 'nothing was written')}")
+    say(f"qdqgraph: {word(number)}, {printable_message(str(stop) or STOP.written() or 'nothing was written')}")
     return 128 + number
 
 

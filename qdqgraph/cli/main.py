@@ -8,6 +8,7 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ..stop import STOP
 from .apart import apart
 from .failures import failed, stopped
 from .parsers import Parser, add_command
-from .written import so_far, stores
+from .written import ages_of, so_far, stores, written_since
 
 VERBS = {
     "apply": "plans",
@@ -304,7 +305,7 @@ def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -
         own_process: the command, not the reading of its arguments, runs in a child process, if the system allows it.
             This function then returns in both processes.
     """
-    args = Namespace(verb="", traceback=False)
+    args, STOP.written = Namespace(verb="", traceback=False), str
     gc.set_threshold(MANY, 5, 50)
     try:
         top = _top()
@@ -315,7 +316,8 @@ def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -
         if own_process and (code := apart(args)) is not None:
             return code
         command = getattr(import_module(f".{VERBS[args.verb]}", __package__), args.verb)
-        with _packs(getattr(args, "no_packs", False)), so_far(stores(args)), referencing(command=True):
+        STOP.written = partial(written_since, ages_of(files := stores(args)))  # a signal can come after `so_far`
+        with _packs(getattr(args, "no_packs", False)), so_far(files), referencing(command=True):
             code = int(command(args))
             if hasattr(args, "rule_profile"):
                 from .console import warn
@@ -331,8 +333,8 @@ def main(arguments: Sequence[str] | None = None, *, own_process: bool = False) -
 def _makes_many_graphs(args: Namespace) -> bool:
     """Returns whether a command makes many graphs one after the other, so that cycles are to be freed in between: it
     measures, searches, or is given several models."""
-    several = len(getattr(args, "models", ())) > 1
-    return several or args.verb in ("torch", "tune") or getattr(args, "data", None) is not None
+    many = args.verb in ("torch", "tune") or len(getattr(args, "models", "")) > 1
+    return many or getattr(args, "data", None) is not None
 
 
 @contextmanager
