@@ -8,8 +8,8 @@ import onnx
 
 from ..errors import ModelError, RepairError
 from ..model.conformance import faults
-from ..model.protos import STANDARD
-from ..model.validate import in_order, validate, validate_references
+from ..model.protos import STANDARD, is_ordered
+from ..model.validate import validate, validate_references
 
 
 def refuse_unsound(original: onnx.ModelProto, new: onnx.ModelProto, accepted: onnx.ModelProto | None = None) -> None:
@@ -68,7 +68,7 @@ def _unseen(original: onnx.ModelProto, new: onnx.ModelProto, tensor: str) -> str
 
 def _refuse_unordered(original: onnx.ModelProto, new: onnx.ModelProto) -> None:
     name = _early(new)
-    if name and in_order(original.graph.node):
+    if name and is_ordered(original.graph.node):
         raise ModelError(f"a node reads '{name}' before the node that produces it")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
 from ..errors import GraphError
-from .protos import STANDARD, key, reads
+from .protos import STANDARD, is_ordered, key, reads
 from .wellformed import refuse_malformed
 
 
@@ -20,7 +20,7 @@ def validate(model: onnx.ModelProto, accepted: Collection[bytes] = ()) -> bool:
         accepted: as `refuse_malformed`.
 
     Returns:
-        Whether the nodes are in topological order, see `in_order`.
+        Whether the nodes are in topological order, see `protos.is_ordered`.
 
     Raises:
         GraphError: ONNX's opset is imported in two versions; a node has no operator; a tensor has two producers, or one
@@ -46,7 +46,7 @@ def validate(model: onnx.ModelProto, accepted: Collection[bytes] = ()) -> bool:
                     "allows one of them"
                 )
     _refuse_two_types(model.graph)
-    if in_order(nodes):
+    if is_ordered(nodes):
         return True
     _refuse_cycle(nodes, producer)
     return False
@@ -64,16 +64,6 @@ def _refuse_two_types(graph: onnx.GraphProto) -> None:
         differ = differ or any(a != b for a, b in zip(*dims, strict=False) if a is not None and b is not None)
         if differ or one.elem_type != other.elem_type:
             raise GraphError(f"'{info.name}' is an input and an output of the graph, and they are declared differently")
-
-
-def in_order(nodes: Iterable[onnx.NodeProto]) -> bool:
-    """Whether no node reads what it or a later one produces, itself or in its subgraphs."""
-    read: set[str] = set()
-    for node in nodes:
-        read.update(reads(node))
-        if not read.isdisjoint(node.output[:]):
-            return False
-    return True
 
 
 def validate_references(graph: onnx.GraphProto) -> None:
